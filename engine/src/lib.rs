@@ -1,0 +1,5 @@
+//! The runtime of Millstream: an event log, partitions with one writer each, mailboxes, stages and
+//! the state that is derived from the log.
+//!
+//! Place: the lowest of the three layers, `topologies -> operators -> engine`. It knows no operator
+//! by name. Start with the `millstream` crate unless you are writing an operator of your own.

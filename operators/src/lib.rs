@@ -1,0 +1,3 @@
+//! What a topology is made of: aggregates and projections, one operator per module.
+//!
+//! Place: the middle layer, `topologies -> operators -> engine`.

@@ -1,0 +1,1 @@
+//! Millstream: event sourcing, CQRS and stream processing in one engine.
