@@ -3,3 +3,11 @@
 //!
 //! Place: the lowest of the three layers, `topologies -> operators -> engine`. It knows no operator
 //! by name. Start with the `millstream` crate unless you are writing an operator of your own.
+
+pub mod event;
+pub mod time;
+
+/// The README's program, compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
