@@ -1,0 +1,303 @@
+//! Reading a frame: stored bytes in, events out.
+
+use std::ops::Range;
+
+use compact_str::CompactString;
+use uuid::Uuid;
+
+use super::bytes::Cursor;
+use super::record::Stored;
+use super::{
+    BODY_BYTES_MAX, CRC_AT, FORMAT_VERSION, FrameHash, HASH_AT, HEADER_BYTES, crc_of, hash_of,
+};
+use super::{Encoding, Kind, Record};
+use crate::event::{EventId, Offset, PartitionId, STREAM_ID_BYTES_MAX};
+use crate::time::Timestamp;
+
+/// Why bytes are not a frame. Nothing of such a frame may be used; positions are in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// Shorter than a header.
+    #[error("frame of {bytes} bytes is shorter than its header of {HEADER_BYTES}")]
+    Short {
+        /// Length found.
+        bytes: usize,
+    },
+    /// Written by a newer program: open the store with that.
+    #[error("frame has format version {found}, this program knows {FORMAT_VERSION}")]
+    Version {
+        /// Version found.
+        found: u8,
+    },
+    /// The bytes are not those that were written.
+    #[error("frame checksum is {found:08x}, its bytes give {computed:08x}")]
+    Checksum {
+        /// Stored checksum.
+        found: u32,
+        /// Checksum of the bytes.
+        computed: u32,
+    },
+    /// The checksum holds but the hash does not: the frame was changed on purpose.
+    #[error("frame hash does not match its bytes: the frame was changed after it was written")]
+    Hash,
+    /// The checksum holds but the content is not what a writer makes.
+    #[error("frame content is malformed at byte {at}: {what}")]
+    Malformed {
+        /// Byte of the stored frame when in the header, of the uncompressed body otherwise.
+        at: usize,
+        /// What was expected.
+        what: &'static str,
+    },
+}
+
+/// What stands before the events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Offset of the first event.
+    pub first: Offset,
+    /// Number of events, at least 1.
+    pub count: u32,
+    /// Recorded time of the first event.
+    pub recorded_first: Timestamp,
+    /// Recorded time of the last event.
+    pub recorded_last: Timestamp,
+    /// Base of the events' ids.
+    pub ids: Uuid,
+    /// Hash of the frame before.
+    pub previous: FrameHash,
+    /// Hash of this frame.
+    pub hash: FrameHash,
+    is_packed: bool,
+    body_bytes: usize,
+}
+
+/// A frame that was read and found whole.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    header: FrameHeader,
+    kinds: Vec<Kind>,
+    attachments: Vec<(u8, Range<usize>)>,
+    body: Vec<u8>,
+    records_at: usize,
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..at + N]
+        .try_into()
+        .expect("the header's length was checked")
+}
+
+impl FrameHeader {
+    /// Offset after the last event: where the next frame begins.
+    pub fn end(&self) -> Offset {
+        self.first.plus(u64::from(self.count))
+    }
+
+    /// Reads the header alone, without looking at the checksum.
+    ///
+    /// # Errors
+    /// [`FrameError`] when it is too short, of another version or makes no sense.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FrameError> {
+        if bytes.len() < HEADER_BYTES {
+            return Err(FrameError::Short { bytes: bytes.len() });
+        }
+        if bytes[0] != FORMAT_VERSION {
+            return Err(FrameError::Version { found: bytes[0] });
+        }
+        let malformed = |at, what| Err(FrameError::Malformed { at, what });
+        if bytes[1] > 1 {
+            return malformed(1, "compression is 0 or 1");
+        }
+        let body_bytes = u32::from_be_bytes(array(bytes, 16)) as usize;
+        if body_bytes > BODY_BYTES_MAX {
+            return malformed(16, "body is at most 64 MiB");
+        }
+        let count = u32::from_be_bytes(array(bytes, 12));
+        let first = u64::from_be_bytes(array(bytes, 4));
+        if count == 0 || first.checked_add(u64::from(count)).is_none() {
+            return malformed(4, "offsets are at least one and fit 64 bits");
+        }
+        let time = |at| Timestamp(i64::from_be_bytes(array(bytes, at)));
+        Ok(Self {
+            partition: PartitionId(u16::from_be_bytes(array(bytes, 2))),
+            first: Offset(first),
+            count,
+            recorded_first: time(20),
+            recorded_last: time(28),
+            ids: Uuid::from_bytes(array(bytes, 36)),
+            previous: FrameHash(array(bytes, 52)),
+            hash: FrameHash(array(bytes, HASH_AT)),
+            is_packed: bytes[1] == 1,
+            body_bytes,
+        })
+    }
+}
+
+impl Frame {
+    /// Reads a stored frame: checks the CRC, unpacks the body, reads every record once.
+    ///
+    /// # Errors
+    /// [`FrameError`], on any bytes that a writer did not make. Never panics.
+    pub fn parse(bytes: &[u8]) -> Result<Self, FrameError> {
+        let header = FrameHeader::parse(bytes)?;
+        let stored = &bytes[HEADER_BYTES..];
+        let found = u32::from_be_bytes(array(bytes, CRC_AT));
+        let computed = crc_of(bytes, stored);
+        if found != computed {
+            return Err(FrameError::Checksum { found, computed });
+        }
+        let body = if header.is_packed {
+            let fault = FrameError::Malformed {
+                at: HEADER_BYTES,
+                what: "body is an LZ4 block of the stated length",
+            };
+            let mut body = vec![0; header.body_bytes];
+            match lz4_flex::block::decompress_into(stored, &mut body) {
+                Ok(length) if length == body.len() => body,
+                _ => return Err(fault),
+            }
+        } else {
+            stored.to_vec()
+        };
+        if body.len() != header.body_bytes {
+            return Err(FrameError::Malformed {
+                at: 16,
+                what: "body has the stated length",
+            });
+        }
+        let mut frame = Self {
+            header,
+            kinds: Vec::new(),
+            attachments: Vec::new(),
+            body,
+            records_at: 0,
+        };
+        frame.read_tables()?;
+        frame.check_records()?;
+        Ok(frame)
+    }
+
+    /// Also recomputes the hash that the next frame names: what `verify` does, and replay does not.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), and [`FrameError::Hash`].
+    pub fn parse_verified(bytes: &[u8]) -> Result<Self, FrameError> {
+        let frame = Self::parse(bytes)?;
+        if hash_of(bytes, &bytes[HEADER_BYTES..]) == frame.header.hash {
+            Ok(frame)
+        } else {
+            Err(FrameError::Hash)
+        }
+    }
+
+    /// What stands before the events.
+    pub fn header(&self) -> &FrameHeader {
+        &self.header
+    }
+
+    /// Kinds of the frame's events.
+    pub fn kinds(&self) -> &[Kind] {
+        &self.kinds
+    }
+
+    /// Bytes of the first attachment with this tag.
+    pub fn attachment(&self, tag: u8) -> Option<&[u8]> {
+        self.attachments
+            .iter()
+            .find(|(known, _)| *known == tag)
+            .map(|(_, at)| &self.body[at.clone()])
+    }
+
+    /// The events, in order.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        let mut cursor = Cursor::new(&self.body, self.records_at);
+        (0..self.header.count).map(move |slot| {
+            let stored =
+                Stored::read(&mut cursor).expect("every record was read when the frame was parsed");
+            let recorded_at = Timestamp(
+                self.header
+                    .recorded_first
+                    .0
+                    .wrapping_add(stored.recorded_after as i64),
+            );
+            Record {
+                id: stored
+                    .id
+                    .map_or_else(|| EventId::in_frame(self.header.ids, slot), EventId),
+                kind: &self.kinds[stored.kind as usize],
+                stream: stored.stream,
+                version: stored.version,
+                offset: self.header.first.plus(u64::from(slot)),
+                recorded_at,
+                event_time: stored
+                    .event_time
+                    .map_or(recorded_at, |by| Timestamp(recorded_at.0.wrapping_add(by))),
+                metadata: stored.metadata,
+                payload: stored.payload,
+            }
+        })
+    }
+
+    fn read_tables(&mut self) -> Result<(), FrameError> {
+        let mut cursor = Cursor::new(&self.body, 0);
+        // Counts come from the bytes, so nothing is reserved by them: a list ends where the body does.
+        let kinds = cursor.varint().unwrap_or(u64::MAX);
+        for _ in 0..kinds {
+            let at = cursor.at;
+            let kind =
+                read_kind(&mut cursor).ok_or(FrameError::Malformed { at, what: "a kind" })?;
+            self.kinds.push(kind);
+        }
+        let attachments = cursor.varint().unwrap_or(u64::MAX);
+        for _ in 0..attachments {
+            let at = cursor.at;
+            let fault = FrameError::Malformed {
+                at,
+                what: "an attachment",
+            };
+            let (Some(tag), Some(bytes)) = (cursor.byte(), cursor.sized()) else {
+                return Err(fault);
+            };
+            self.attachments
+                .push((tag, cursor.at - bytes.len()..cursor.at));
+        }
+        self.records_at = cursor.at;
+        Ok(())
+    }
+
+    fn check_records(&self) -> Result<(), FrameError> {
+        let mut cursor = Cursor::new(&self.body, self.records_at);
+        for _ in 0..self.header.count {
+            let at = cursor.at;
+            let fault = |what| FrameError::Malformed { at, what };
+            let stored = Stored::read(&mut cursor).ok_or(fault("a record"))?;
+            if stored.kind as usize >= self.kinds.len() {
+                return Err(fault("a record of a kind that the frame lists"));
+            }
+            if stored.stream.is_empty() || stored.stream.len() > STREAM_ID_BYTES_MAX {
+                return Err(fault("a stream id of 1 to 255 bytes"));
+            }
+        }
+        let at = cursor.at;
+        if cursor.is_at_end() {
+            Ok(())
+        } else {
+            Err(FrameError::Malformed {
+                at,
+                what: "the end of the body",
+            })
+        }
+    }
+}
+
+fn read_kind(cursor: &mut Cursor<'_>) -> Option<Kind> {
+    Some(Kind {
+        category: CompactString::from(cursor.text()?),
+        event_type: CompactString::from(cursor.text()?),
+        schema_version: u32::try_from(cursor.varint()?).ok()?,
+        encoding: Encoding::from_byte(cursor.byte()?)?,
+    })
+}

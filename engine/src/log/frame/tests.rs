@@ -1,0 +1,216 @@
+//! Frames against what was put into them, and against bytes that nobody wrote.
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::event::{EventId, Metadata, Offset, PartitionId};
+use crate::time::Timestamp;
+
+#[derive(Clone, Debug)]
+struct Planned {
+    kind: usize,
+    stream: String,
+    version: u64,
+    now: i64,
+    event_time: Option<i64>,
+    id: Option<u128>,
+    metadata: Metadata,
+    payload: Vec<u8>,
+}
+
+fn kinds() -> Vec<Kind> {
+    let kind = |category: &str, event_type: &str, schema_version, encoding| Kind {
+        category: category.into(),
+        event_type: event_type.into(),
+        schema_version,
+        encoding,
+    };
+    vec![
+        kind("account", "Deposited", 1, Encoding::Binary),
+        kind("account", "Deposited", 2, Encoding::Binary),
+        kind("order", "Placed", 1, Encoding::Json),
+    ]
+}
+
+fn planned() -> impl Strategy<Value = Planned> {
+    let ids = (
+        any::<Option<u128>>(),
+        any::<Option<u128>>(),
+        any::<Option<u128>>(),
+        any::<Option<String>>(),
+    );
+    let body = (
+        0usize..3,
+        "[a-z0-9]{1,12}",
+        any::<u64>(),
+        any::<i64>(),
+        any::<Option<i64>>(),
+    );
+    (body, ids, prop::collection::vec(any::<u8>(), 0..60)).prop_map(|(body, ids, payload)| {
+        Planned {
+            kind: body.0,
+            stream: body.1,
+            version: body.2,
+            now: body.3,
+            event_time: body.4,
+            id: ids.0,
+            metadata: Metadata {
+                correlation: ids.1.map(Uuid::from_u128),
+                causation: ids.2.map(Uuid::from_u128),
+                user: ids.3.map(Into::into),
+            },
+            payload,
+        }
+    })
+}
+
+fn seal(events: &[Planned]) -> SealedFrame {
+    let mut builder = FrameBuilder::new();
+    for event in events {
+        let kind = builder.kind(&kinds()[event.kind]);
+        let draft = Draft {
+            kind,
+            stream: &event.stream,
+            version: event.version,
+            event_time: event.event_time.map(Timestamp),
+            id: event.id.map(|id| EventId(Uuid::from_u128(id))),
+            metadata: event.metadata.clone(),
+            payload: &event.payload,
+        };
+        builder.push(Timestamp(event.now), &draft).unwrap();
+    }
+    let ids = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
+    builder
+        .seal(
+            PartitionId(3),
+            Offset(100),
+            ids,
+            FrameHash([7; 32]),
+            &[(9, b"extra")],
+        )
+        .unwrap()
+}
+
+proptest! {
+    #[test]
+    fn what_is_sealed_is_read_back(events in prop::collection::vec(planned(), 1..40)) {
+        let sealed = seal(&events);
+        let frame = Frame::parse_verified(&sealed.bytes).unwrap();
+        prop_assert_eq!(frame.header().hash, sealed.hash);
+        prop_assert_eq!(frame.header().previous, FrameHash([7; 32]));
+        prop_assert_eq!(frame.header().end(), Offset(100 + events.len() as u64));
+        prop_assert_eq!(frame.attachment(9), Some(&b"extra"[..]));
+        prop_assert_eq!(frame.attachment(8), None);
+        let kinds = kinds();
+        let mut recorded = i64::MIN;
+        for (slot, (record, event)) in frame.records().zip(&events).enumerate() {
+            recorded = recorded.max(event.now);
+            prop_assert_eq!(record.kind, &kinds[event.kind]);
+            prop_assert_eq!(record.stream, &event.stream);
+            prop_assert_eq!(record.version, event.version);
+            prop_assert_eq!(record.offset, Offset(100 + slot as u64));
+            prop_assert_eq!(record.recorded_at, Timestamp(recorded));
+            prop_assert_eq!(record.event_time, Timestamp(event.event_time.unwrap_or(recorded)));
+            prop_assert_eq!(&record.metadata, &event.metadata);
+            prop_assert_eq!(record.payload, &event.payload);
+            if let Some(id) = event.id {
+                prop_assert_eq!(record.id.0.as_u128(), id);
+            }
+        }
+        prop_assert_eq!(frame.records().count(), events.len());
+    }
+
+    /// CRC32C finds every change of one bit, wherever it is.
+    #[test]
+    fn a_flipped_bit_is_found(events in prop::collection::vec(planned(), 1..20), at: prop::sample::Index, bit in 0u8..8) {
+        let mut bytes = seal(&events).bytes;
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        prop_assert!(Frame::parse(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_cut_frame_is_found(events in prop::collection::vec(planned(), 1..20), at: prop::sample::Index) {
+        let bytes = seal(&events).bytes;
+        prop_assert!(Frame::parse(&bytes[..at.index(bytes.len())]).is_err());
+    }
+
+    /// An attacker can make the checksum fit: the content must still never panic or reserve without bound.
+    #[test]
+    fn hostile_content_under_a_valid_checksum(
+        events in prop::collection::vec(planned(), 1..20),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let mut bytes = seal(&events).bytes;
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let (header, body) = bytes.split_at(HEADER_BYTES);
+        let crc = crc_of(header, body);
+        bytes[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_be_bytes());
+        if let Ok(frame) = Frame::parse(&bytes) {
+            prop_assert_eq!(frame.records().count(), frame.header().count as usize);
+        }
+    }
+
+    #[test]
+    fn random_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        prop_assert!(Frame::parse(&bytes).is_err());
+    }
+}
+
+#[test]
+fn a_change_on_purpose_is_found_by_the_hash_alone() {
+    let event = Planned {
+        kind: 0,
+        stream: "42".into(),
+        version: 0,
+        now: 5,
+        event_time: None,
+        id: None,
+        metadata: Metadata::default(),
+        payload: b"amount=100".to_vec(),
+    };
+    let mut bytes = seal(&[event]).bytes;
+    let last = bytes.len() - 1;
+    bytes[last] = b'9';
+    let (header, body) = bytes.split_at(HEADER_BYTES);
+    let crc = crc_of(header, body);
+    bytes[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_be_bytes());
+    assert!(Frame::parse(&bytes).is_ok());
+    assert_eq!(Frame::parse_verified(&bytes).unwrap_err(), FrameError::Hash);
+}
+
+#[test]
+fn an_event_that_does_not_fit_leaves_the_frame_as_it_was() {
+    let mut builder = FrameBuilder::new();
+    let kind = builder.kind(&kinds()[0]);
+    let payload = vec![0; BODY_BYTES_MAX];
+    let draft = |payload| Draft {
+        kind,
+        stream: "42",
+        version: 0,
+        event_time: None,
+        id: None,
+        metadata: Metadata::default(),
+        payload,
+    };
+    assert!(matches!(
+        builder.push(Timestamp(1), &draft(&payload)),
+        Err(DraftError::TooLarge { .. })
+    ));
+    assert!(builder.is_empty());
+    builder.push(Timestamp(1), &draft(b"x")).unwrap();
+    let frame = builder
+        .seal(
+            PartitionId(0),
+            Offset(0),
+            Uuid::nil(),
+            FrameHash::default(),
+            &[],
+        )
+        .unwrap();
+    assert_eq!(Frame::parse(&frame.bytes).unwrap().records().count(), 1);
+}
