@@ -4,5 +4,6 @@
 //! Place: the lowest of the three layers, `topologies -> operators -> engine`. It knows no operator
 //! by name. Start with the `millstream` crate unless you are writing an operator of your own.
 
+pub mod batch;
 pub mod mailbox;
 pub mod time;
