@@ -4,8 +4,10 @@
 //! Place: the lowest of the three layers, `topologies -> operators -> engine`. It knows no operator
 //! by name. Start with the `millstream` crate unless you are writing an operator of your own.
 
+pub mod batch;
 pub mod event;
 pub mod log;
+pub mod mailbox;
 pub mod time;
 
 /// The README's program, compiled and run with the tests.

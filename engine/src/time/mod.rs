@@ -1,10 +1,12 @@
-//! Time as the engine knows it: timestamps, and the one clock that everything asks.
+//! Time: the stamp that events carry and the clock that processing asks.
 //!
-//! Invariants: no other module reads the machine's clocks, so tests and simulation can replace time
-//! as a whole. Wall time may jump either way; monotonic time never goes back.
+//! Place: the lowest module of the engine; nothing below it. [`SystemClock`] is the only code of the
+//! workspace that reads the machine's clocks; tests and simulation put [`ManualClock`] in its place.
+//! Invariants: a [`Timestamp`] is a plain number and may do anything (wall clocks jump, event time
+//! comes from outside); [`Clock::monotonic`] never decreases. Not here: timers, watermarks.
 
 mod clock;
 mod timestamp;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use timestamp::Timestamp;
+pub use timestamp::{ParseTimestampError, Timestamp};

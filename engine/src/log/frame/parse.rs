@@ -212,6 +212,9 @@ impl Frame {
     }
 
     /// The events, in order.
+    ///
+    /// # Panics
+    /// Never on a frame that `parse` gave: it has read every record once.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let mut cursor = Cursor::new(&self.body, self.records_at);
         (0..self.header.count).map(move |slot| {

@@ -93,6 +93,9 @@ impl FrameBuilder {
 
     /// Number of a kind in this frame, given out at its first use. A frame has few kinds, so they are
     /// looked through from the last, which is mostly the one wanted.
+    ///
+    /// # Panics
+    /// Past 2^32 kinds, which no memory holds.
     pub fn kind(&mut self, kind: &Kind) -> u32 {
         let at = self
             .kinds
@@ -102,7 +105,7 @@ impl FrameBuilder {
                 self.kinds.push(kind.clone());
                 self.kinds.len() - 1
             });
-        u32::try_from(at).expect("a frame of 64 MiB cannot hold 2^32 kinds")
+        u32::try_from(at).expect("fewer than 2^32 kinds fit into memory")
     }
 
     /// Takes one event. A `now` before that of the last event counts as the last event's: recorded
