@@ -8,6 +8,7 @@ pub mod batch;
 pub mod event;
 pub mod log;
 pub mod mailbox;
+pub mod store;
 pub mod time;
 
 /// The README's program, compiled and run with the tests.

@@ -1,7 +1,62 @@
 //! The event log: frames, and what stores them.
 //!
-//! Place: below everything else. Invariants: offsets and versions have no gaps; a frame is stored whole
-//! or not at all; each frame names the hash of the one before it in its partition, so a change to a
-//! stored byte is seen.
+//! Place: below everything else. Invariants: offsets have no gaps; a frame is stored whole or not at
+//! all; each frame names the hash of the one before it in its partition, so a change to a stored byte
+//! is seen; what a reader sees is durable.
+//!
+//! [`LogStore`] and [`LogReader`] ask nothing that a topic of a distributed log could not give: one
+//! writer per partition, frames as records, atomic append, reads from an offset.
 
+mod embedded;
+mod error;
 pub mod frame;
+mod writer;
+
+pub use embedded::{EmbeddedLog, EmbeddedReader, EmbeddedStore, Verified};
+pub use error::LogError;
+pub use writer::{GroupWriter, Submission};
+
+use crate::event::{Offset, PartitionId};
+use frame::{Frame, FrameHash, SealedFrame};
+
+/// Where a partition ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Offset that the next event gets; the number of events so far.
+    pub next: Offset,
+    /// Hash of the last frame; zeros when there is none.
+    pub hash: FrameHash,
+}
+
+/// The write side of a log. One thread owns it.
+pub trait LogStore: Send {
+    /// Stores a group of frames, all or none; durable when it returns.
+    ///
+    /// # Errors
+    /// [`LogError::Chain`] when a frame does not follow the head of its partition, else what the store says.
+    fn append(&mut self, group: &[SealedFrame]) -> Result<(), LogError>;
+}
+
+/// The read side of a log: any number of threads, never waiting for the writer.
+pub trait LogReader: Send + Sync {
+    /// Number of partitions, fixed when the log was created.
+    fn partitions(&self) -> u16;
+
+    /// Where a partition ends.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownPartition`], [`LogError::Frame`], [`LogError::Store`].
+    fn head(&self, partition: PartitionId) -> Result<Head, LogError>;
+
+    /// Frames from the one that holds `from` on, oldest first, up to about `bytes_max` of stored bytes and at
+    /// least one. Empty means that nothing is at or after `from` yet. The first frame may begin before `from`.
+    ///
+    /// # Errors
+    /// As [`head`](Self::head), and [`LogError::Chain`] for a gap.
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        bytes_max: usize,
+    ) -> Result<Vec<Frame>, LogError>;
+}

@@ -1,0 +1,72 @@
+//! What can go wrong with the log.
+
+use std::sync::Arc;
+
+use super::frame::FrameError;
+use crate::event::{Offset, PartitionId};
+use crate::store::StoreError;
+
+/// Why the log gave no answer. A failed append stored nothing of its group that a reader could see.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// The store below failed.
+    #[error(transparent)]
+    Store(Arc<StoreError>),
+    /// A stored frame is not what was written: restore the log from a backup.
+    #[error("partition {partition}, frame at offset {offset}: {cause}")]
+    Frame {
+        /// The partition.
+        partition: PartitionId,
+        /// First offset of the frame.
+        offset: Offset,
+        /// What is wrong with it.
+        cause: FrameError,
+    },
+    /// Frames do not follow each other: one is missing, doubled or exchanged.
+    #[error("partition {partition}: frame at offset {found} follows {expected}: {what}")]
+    Chain {
+        /// The partition.
+        partition: PartitionId,
+        /// Where the frame should begin.
+        expected: Offset,
+        /// Where it begins.
+        found: Offset,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// The store was created with another number of partitions, which is fixed for its life.
+    #[error("the log has {stored} partitions, {asked} were asked for: open it with {stored}")]
+    Partitions {
+        /// Number in the store.
+        stored: u16,
+        /// Number asked for.
+        asked: u16,
+    },
+    /// The folder holds something that is not a log of this program.
+    #[error("the log's description is not readable: {what}")]
+    Description {
+        /// What was found.
+        what: String,
+    },
+    /// No such partition in this log.
+    #[error("the log has {partitions} partitions, there is no partition {partition}")]
+    UnknownPartition {
+        /// The partition asked for.
+        partition: PartitionId,
+        /// Number of partitions.
+        partitions: u16,
+    },
+    /// An earlier append failed, and after that nothing is written by this process: restart it.
+    #[error("the log stopped writing: {cause}; start the process again once that is mended")]
+    Stopped {
+        /// The first failure.
+        cause: Arc<LogError>,
+    },
+}
+
+impl From<StoreError> for LogError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}

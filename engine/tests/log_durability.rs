@@ -1,0 +1,330 @@
+//! The promise of the log: what was acknowledged is there, whole and in order, whatever happens.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use millstream_engine::event::{Metadata, Offset, PartitionId};
+use millstream_engine::log::frame::{Draft, Encoding, Frame, FrameBuilder, Kind, SealedFrame};
+use millstream_engine::log::{
+    EmbeddedLog, GroupWriter, Head, LogError, LogReader, LogStore, Submission,
+};
+use millstream_engine::store::{EnvironmentOptions, StoreError};
+use millstream_engine::time::Timestamp;
+use proptest::prelude::*;
+
+const PARTITIONS: u16 = 3;
+
+fn options() -> EnvironmentOptions {
+    EnvironmentOptions {
+        map_bytes_max: 64 << 20,
+        preallocate_step_bytes: 1 << 20,
+        ..EnvironmentOptions::default()
+    }
+}
+
+fn open(folder: &Path) -> Result<EmbeddedLog, LogError> {
+    EmbeddedLog::open(folder, PARTITIONS, options())
+}
+
+/// A frame of `count` events after `head`; each payload says its offset, so that a reader can tell.
+fn frame(partition: u16, head: Head, count: u64) -> SealedFrame {
+    let mut builder = FrameBuilder::new();
+    let kind = builder.kind(&Kind {
+        category: "account".into(),
+        event_type: "Deposited".into(),
+        schema_version: 1,
+        encoding: Encoding::Opaque,
+    });
+    for n in 0..count {
+        let payload = format!("{partition}:{}", head.next.0 + n);
+        let draft = Draft {
+            kind,
+            stream: "42",
+            version: head.next.0 + n,
+            event_time: None,
+            id: None,
+            metadata: Metadata::default(),
+            payload: payload.as_bytes(),
+        };
+        builder.push(Timestamp(1), &draft).unwrap();
+    }
+    builder
+        .seal(
+            PartitionId(partition),
+            head.next,
+            uuid::Uuid::nil(),
+            head.hash,
+            &[],
+        )
+        .unwrap()
+}
+
+fn after(frame: &SealedFrame) -> Head {
+    Head {
+        next: frame.first.plus(u64::from(frame.count)),
+        hash: frame.hash,
+    }
+}
+
+/// Offsets that a reader finds from `from` on, each checked against its payload.
+fn offsets(reader: &impl LogReader, partition: u16, from: u64) -> Vec<u64> {
+    let (mut found, mut next) = (Vec::new(), Offset(from));
+    loop {
+        let frames = reader.read(PartitionId(partition), next, 300).unwrap();
+        let Some(last) = frames.last() else {
+            return found;
+        };
+        next = last.header().end();
+        for record in frames
+            .iter()
+            .flat_map(Frame::records)
+            .filter(|record| record.offset.0 >= from)
+        {
+            assert_eq!(
+                record.payload,
+                format!("{partition}:{}", record.offset).as_bytes()
+            );
+            found.push(record.offset.0);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn every_offset_is_found_from_anywhere_also_after_a_restart(
+        groups in prop::collection::vec(prop::collection::vec((0..PARTITIONS, 1u64..20), 1..6), 1..12),
+        reopen_every in 1usize..5,
+        from in 0u64..60,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = open(folder.path()).unwrap();
+        let mut heads = [Head::default(); PARTITIONS as usize];
+        for (n, group) in groups.iter().enumerate() {
+            let frames: Vec<_> = group
+                .iter()
+                .map(|&(partition, count)| {
+                    let sealed = frame(partition, heads[usize::from(partition)], count);
+                    heads[usize::from(partition)] = after(&sealed);
+                    sealed
+                })
+                .collect();
+            log.store.append(&frames).unwrap();
+            if n % reopen_every == 0 {
+                drop(log);
+                log = open(folder.path()).unwrap();
+            }
+        }
+        for partition in 0..PARTITIONS {
+            let head = heads[usize::from(partition)];
+            prop_assert_eq!(log.reader.head(PartitionId(partition)).unwrap(), head);
+            prop_assert_eq!(offsets(&log.reader, partition, from), (from..head.next.0).collect::<Vec<_>>());
+        }
+        let events = heads.iter().map(|head| head.next.0).sum::<u64>();
+        prop_assert_eq!(log.reader.verify().unwrap().events, events);
+    }
+}
+
+#[test]
+fn a_frame_that_does_not_follow_is_refused_with_its_whole_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path()).unwrap();
+    let first = frame(0, Head::default(), 3);
+    let gap = frame(
+        1,
+        Head {
+            next: Offset(5),
+            ..Head::default()
+        },
+        1,
+    );
+    let foreign = frame(
+        0,
+        Head {
+            next: Offset(3),
+            ..Head::default()
+        },
+        1,
+    );
+    assert!(matches!(
+        log.store.append(&[first.clone(), gap]),
+        Err(LogError::Chain { .. })
+    ));
+    assert_eq!(log.reader.head(PartitionId(0)).unwrap(), Head::default());
+    log.store.append(std::slice::from_ref(&first)).unwrap();
+    assert!(matches!(
+        log.store.append(&[foreign]),
+        Err(LogError::Chain { .. })
+    ));
+    log.store.append(&[frame(0, after(&first), 1)]).unwrap();
+    assert_eq!(offsets(&log.reader, 0, 0), [0, 1, 2, 3]);
+}
+
+#[test]
+fn the_number_of_partitions_is_fixed() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()).unwrap());
+    let error = EmbeddedLog::open(folder.path(), 4, options()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            LogError::Partitions {
+                stored: 3,
+                asked: 4
+            }
+        ),
+        "{error}"
+    );
+    open(folder.path()).unwrap();
+}
+
+#[test]
+fn a_flipped_bit_in_a_frame_is_named_and_never_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path()).unwrap();
+    let first = frame(0, Head::default(), 200);
+    let second = frame(0, after(&first), 200);
+    log.store.append(&[first, second.clone()]).unwrap();
+    drop(log);
+    let file = folder.path().join("data.mdb");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let at = bytes
+        .windows(64)
+        .position(|window| *window == second.bytes[120..184])
+        .unwrap();
+    bytes[at + 10] ^= 4;
+    std::fs::write(&file, bytes).unwrap();
+    match open(folder.path()) {
+        Err(LogError::Frame {
+            partition: PartitionId(0),
+            offset: Offset(200),
+            ..
+        }) => {}
+        other => panic!("expected the second frame to be named, got {other:?}"),
+    }
+}
+
+#[test]
+fn a_full_map_stops_the_writer_and_loses_nothing_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = EnvironmentOptions {
+        map_bytes_max: 1 << 20,
+        preallocate_step_bytes: 0,
+        ..options()
+    };
+    let EmbeddedLog { store, reader } =
+        EmbeddedLog::open(folder.path(), PARTITIONS, small).unwrap();
+    let mut writer = GroupWriter::new(store);
+    let mut head = Head::default();
+    let failed = loop {
+        let sealed = frame(0, head, 3_000);
+        let next = after(&sealed);
+        match writer.step(vec![Submission {
+            frame: sealed,
+            done: Box::new(|_| {}),
+        }]) {
+            Ok(()) => head = next,
+            Err(error) => break error,
+        }
+        assert!(head.next.0 < 10_000_000, "the map never filled");
+    };
+    let LogError::Stopped { cause } = &failed else {
+        panic!("{failed}")
+    };
+    assert!(
+        matches!(&**cause, LogError::Store(store) if matches!(**store, StoreError::MapFull { .. })),
+        "{cause}"
+    );
+    let answer = Arc::new(Mutex::new(None));
+    let told = Arc::clone(&answer);
+    let done = Box::new(move |outcome| *told.lock().unwrap() = Some(outcome));
+    assert!(
+        writer
+            .step(vec![Submission {
+                frame: frame(1, Head::default(), 1),
+                done
+            }])
+            .is_err()
+    );
+    assert!(
+        matches!(*answer.lock().unwrap(), Some(Err(LogError::Stopped { .. }))),
+        "no success after a failure"
+    );
+    drop((writer, reader));
+    let log = open(folder.path()).unwrap();
+    assert_eq!(log.reader.head(PartitionId(0)).unwrap(), head);
+    assert_eq!(log.reader.verify().unwrap().events, head.next.0);
+}
+
+/// Names the folder to the process that is going to be killed.
+const VICTIM: &str = "MILLSTREAM_LOG_VICTIM";
+
+/// Appends until it is killed and says after each group what was acknowledged. Does nothing by itself.
+#[test]
+fn victim() {
+    let Ok(folder) = std::env::var(VICTIM) else {
+        return;
+    };
+    let mut log = open(Path::new(&folder)).unwrap();
+    let mut heads: Vec<_> = (0..PARTITIONS)
+        .map(|p| log.reader.head(PartitionId(p)).unwrap())
+        .collect();
+    let mut out = std::io::stdout();
+    for round in 0u64.. {
+        let group: Vec<_> = (0..PARTITIONS)
+            .map(|p| frame(p, heads[usize::from(p)], 1 + round % 50))
+            .collect();
+        log.store.append(&group).unwrap();
+        heads = group.iter().map(after).collect();
+        writeln!(out, "\nacknowledged {}", heads[0].next.0).unwrap();
+        out.flush().unwrap();
+    }
+}
+
+/// Goal: kill -9 loses no acknowledged frame and leaves no half group. Method: a real process is killed
+/// after a varying number of acknowledgements, over and over on the same folder.
+#[test]
+fn kill_loses_nothing_acknowledged() {
+    let rounds = std::env::var("KILLS").map_or(20, |text| text.parse().expect("KILLS is a number"));
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..rounds {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "victim", "--nocapture"])
+            .env(VICTIM, folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap())
+            .lines()
+            .map_while(Result::ok);
+        let mut lines =
+            lines.filter_map(|line| line.strip_prefix("acknowledged ")?.parse::<u64>().ok());
+        let mut acknowledged = lines
+            .by_ref()
+            .take(1 + round * 7 % 23)
+            .last()
+            .expect("the victim started");
+        child.kill().unwrap();
+        acknowledged = lines.last().unwrap_or(acknowledged);
+        child.wait().unwrap();
+        let log = open(folder.path()).unwrap();
+        let head = log.reader.head(PartitionId(0)).unwrap();
+        assert!(
+            head.next.0 >= acknowledged,
+            "round {round}: {acknowledged} acknowledged, {} there",
+            head.next
+        );
+        for partition in 0..PARTITIONS {
+            assert_eq!(
+                log.reader.head(PartitionId(partition)).unwrap().next,
+                head.next,
+                "half a group, round {round}"
+            );
+            assert_eq!(offsets(&log.reader, partition, 0).len() as u64, head.next.0);
+        }
+        log.reader.verify().unwrap();
+    }
+}
