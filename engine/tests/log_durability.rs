@@ -1,5 +1,7 @@
 //! The promise of the log: what was acknowledged is there, whole and in order, whatever happens.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
