@@ -14,6 +14,10 @@
 )]
 mod wake_flag;
 
+mod sync {
+    pub(super) use loom::sync::atomic::{AtomicBool, Ordering, fence};
+}
+
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Notify};
 use loom::thread;

@@ -58,11 +58,11 @@ fn fixed_and_item_costs_are_recovered_from_noise() {
         let mut noise = Noise(seed);
         let mut controller = BatchController::new(BatchLimits::default());
         run(&mut controller, &mut noise, 2_000, (10e-6, 200e-9));
-        assert_near(controller.item_seconds(), 200e-9, 0.6);
+        assert_near(controller.item_seconds(), 200e-9, 0.25);
         let n = controller.target_items() as f64;
         let amortised = 10e-6 / n + 200e-9;
-        assert!(amortised <= 200e-9 * 1.35, "seed {seed}: n = {n}");
-        assert!(n * 200e-9 <= 1.0e-3 * 1.6, "seed {seed}: n = {n}");
+        assert!(amortised <= 200e-9 * 1.15, "seed {seed}: n = {n}");
+        assert!(n * 200e-9 <= 1.0e-3 * 1.1, "seed {seed}: n = {n}");
     }
 }
 

@@ -18,6 +18,11 @@ mod lane;
 mod shared;
 mod wake_flag;
 
+/// The atomics of [`WakeFlag`]; its loom test puts loom's in their place.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
+}
+
 #[cfg(test)]
 mod tests;
 

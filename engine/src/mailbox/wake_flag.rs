@@ -7,12 +7,10 @@
 //! Invariant: an item pushed is seen by the drain after some wake-up. Either `raise` comes after the
 //! last `clear` and delivers a wake-up, or it comes before one whose drain then sees the item.
 //! Cost: one fence and one load of a line that nobody writes while the flag is up.
-//! Proof: `tests/loom_wake.rs` includes this file and explores every interleaving.
+//! Proof: `tests/loom_wake.rs` includes this file, with loom's atomics as `super::sync`, and explores every
+//! interleaving.
 
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicBool, Ordering, fence};
-#[cfg(not(loom))]
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use super::sync::{AtomicBool, Ordering, fence};
 
 /// Whether a wake-up is on its way to the receiver.
 #[derive(Debug)]
