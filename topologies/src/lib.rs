@@ -1,1 +1,4 @@
 //! Millstream: event sourcing, CQRS and stream processing in one engine.
+
+pub mod catalog;
+pub mod money;

@@ -1,0 +1,4 @@
+//! The bank.
+/// Whole cents.
+#[derive(Debug)]
+pub struct Cents;

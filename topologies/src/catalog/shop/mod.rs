@@ -1,0 +1,22 @@
+//! The web shop: a year of real invoice lines as commands to customers and products.
+//!
+//! Way of a line: [`line`] reads it, [`rules`] says what it is and counts its dirt, [`commands`] maps it
+//! to one command for a [`Customer`] and one for a [`Product`], [`rows`] turns their events into read
+//! models, and [`oracle`] adds up the file by code of its own, for comparison.
+
+pub mod commands;
+pub mod customer;
+pub mod line;
+pub mod oracle;
+pub mod product;
+pub mod rows;
+pub mod rules;
+pub mod trade;
+
+pub use customer::{Customer, CustomerCommand, CustomerEvent, CustomerRejection};
+pub use line::{InvoiceLine, InvoiceLines};
+pub use product::{Product, ProductCommand, ProductEvent, ProductRejection};
+pub use trade::Trade;
+
+#[cfg(test)]
+mod tests;
