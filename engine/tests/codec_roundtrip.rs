@@ -36,7 +36,9 @@ mod raw {
         serializer.serialize_bytes(bytes)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
         struct Raw;
         impl Visitor<'_> for Raw {
             type Value = Vec<u8>;
@@ -103,10 +105,28 @@ enum Rich {
     Pair(Pair),
     Tuple(u64, Option<Option<i32>>, char),
     Wide(i128, u128, i64, u64),
-    Fractions { single: f32, double: f64 },
-    Collections { list: Vec<Option<Rich>>, map: BTreeMap<Key, Vec<u8>>, words: BTreeMap<String, Rich> },
-    Options { a: Option<()>, b: Option<Unit>, c: Option<Option<Option<bool>>>, d: Option<Newtype>, e: () },
-    Tagged { internal: Internal, adjacent: Adjacent, untagged: Untagged, flat: Flat },
+    Fractions {
+        single: f32,
+        double: f64,
+    },
+    Collections {
+        list: Vec<Option<Rich>>,
+        map: BTreeMap<Key, Vec<u8>>,
+        words: BTreeMap<String, Rich>,
+    },
+    Options {
+        a: Option<()>,
+        b: Option<Unit>,
+        c: Option<Option<Option<bool>>>,
+        d: Option<Newtype>,
+        e: (),
+    },
+    Tagged {
+        internal: Internal,
+        adjacent: Adjacent,
+        untagged: Untagged,
+        flat: Flat,
+    },
     Bytes(Bytes),
     Recursive(Box<Rich>),
     Inner(Inner),
@@ -114,7 +134,11 @@ enum Rich {
 }
 
 fn inner() -> impl Strategy<Value = Inner> {
-    (any::<u8>(), any::<Option<String>>(), any::<Option<bool>>()).prop_map(|(a, b, c)| Inner { a, b, c })
+    (any::<u8>(), any::<Option<String>>(), any::<Option<bool>>()).prop_map(|(a, b, c)| Inner {
+        a,
+        b,
+        c,
+    })
 }
 
 fn key() -> impl Strategy<Value = Key> {
@@ -139,16 +163,36 @@ fn tagged() -> impl Strategy<Value = Rich> {
         any::<(i32, i32)>().prop_map(|(x, y)| Untagged::Fields { x, y }),
         any::<i16>().prop_map(|n| Untagged::Enum(Key::Number(n))),
     ];
-    let rest = prop::collection::btree_map("[d-h][a-z]{0,3}".prop_filter("no clash", |s| s != "id"), any::<i32>(), 0..3);
+    let rest = prop::collection::btree_map(
+        "[d-h][a-z]{0,3}".prop_filter("no clash", |s| s != "id"),
+        any::<i32>(),
+        0..3,
+    );
     let flat = (any::<u32>(), inner(), rest).prop_map(|(id, inner, rest)| Flat { id, inner, rest });
-    (internal, adjacent, untagged, flat)
-        .prop_map(|(internal, adjacent, untagged, flat)| Rich::Tagged { internal, adjacent, untagged, flat })
+    (internal, adjacent, untagged, flat).prop_map(|(internal, adjacent, untagged, flat)| {
+        Rich::Tagged {
+            internal,
+            adjacent,
+            untagged,
+            flat,
+        }
+    })
 }
 
 fn options() -> impl Strategy<Value = Rich> {
-    (any::<Option<()>>(), any::<bool>(), any::<Option<Option<Option<bool>>>>(), any::<Option<Option<u32>>>()).prop_map(
-        |(a, b, c, d)| Rich::Options { a, b: b.then_some(Unit), c, d: d.flatten().map(|n| Newtype(Some(n))), e: () },
+    (
+        any::<Option<()>>(),
+        any::<bool>(),
+        any::<Option<Option<Option<bool>>>>(),
+        any::<Option<Option<u32>>>(),
     )
+        .prop_map(|(a, b, c, d)| Rich::Options {
+            a,
+            b: b.then_some(Unit),
+            c,
+            d: d.flatten().map(|n| Newtype(Some(n))),
+            e: (),
+        })
 }
 
 fn rich() -> impl Strategy<Value = Rich> {
@@ -171,7 +215,11 @@ fn rich() -> impl Strategy<Value = Rich> {
         let map = prop::collection::btree_map(key(), any::<Vec<u8>>(), 0..4);
         let words = prop::collection::btree_map(any::<String>(), deeper.clone(), 0..3);
         prop_oneof![
-            (list, map, words).prop_map(|(list, map, words)| Rich::Collections { list, map, words }),
+            (list, map, words).prop_map(|(list, map, words)| Rich::Collections {
+                list,
+                map,
+                words
+            }),
             deeper.prop_map(|inner| Rich::Recursive(Box::new(inner))),
         ]
     })
@@ -221,7 +269,12 @@ proptest! {
 fn limits_of_numbers_come_back() {
     check(&[i64::MIN, -1, 0, 127, 128, i64::MAX]);
     check(&[u64::MAX, 0]);
-    check(&[i128::MIN, i128::MAX, i128::from(i64::MIN) - 1, i128::from(u64::MAX)]);
+    check(&[
+        i128::MIN,
+        i128::MAX,
+        i128::from(i64::MIN) - 1,
+        i128::from(u64::MAX),
+    ]);
     check(&[u128::MAX, u128::from(u64::MAX) + 1]);
     check(&[f64::MIN, f64::INFINITY, -0.0]);
 }

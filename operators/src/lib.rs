@@ -1,3 +1,5 @@
 //! What a topology is made of: aggregates and projections, one operator per module.
 //!
 //! Place: the middle layer, `topologies -> operators -> engine`.
+
+pub mod aggregate;

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Unexpected,
+    VariantAccess, Visitor,
+};
 use serde::forward_to_deserialize_any;
 
 use super::deserializer::{De, Outcome};
@@ -46,7 +49,10 @@ impl<'de> MapAccess<'de> for Named<'_, '_, 'de> {
 
     #[inline]
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Outcome<Option<K::Value>> {
-        self.names.next().map(|name| De::name(name, seed)).transpose()
+        self.names
+            .next()
+            .map(|name| De::name(name, seed))
+            .transpose()
     }
 
     #[inline]
@@ -113,7 +119,11 @@ impl<'de> MapAccess<'de> for Single<'_, '_, 'de> {
 
     fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Outcome<T::Value> {
         self.state = Items::Done;
-        seed.deserialize(Content { de: self.de, id: None, shape: self.shape })
+        seed.deserialize(Content {
+            de: self.de,
+            id: None,
+            shape: self.shape,
+        })
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -165,7 +175,11 @@ impl<'de> Deserializer<'de> for Content<'_, '_, 'de> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Outcome<V::Value> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Outcome<V::Value> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -218,7 +232,10 @@ impl<'de> VariantAccess<'de> for VariantOf<'_, '_, 'de> {
             // All fields were removed since.
             Kind::StructVariant => self.de.cursor.skip(self.shape.count, self.de.shapes),
             Kind::NewtypeVariant => self.de.deeper(|de| serde::Deserialize::deserialize(de)),
-            _ => Err(Error::invalid_type(Unexpected::TupleVariant, &"unit variant")),
+            _ => Err(Error::invalid_type(
+                Unexpected::TupleVariant,
+                &"unit variant",
+            )),
         }
     }
 
@@ -226,8 +243,15 @@ impl<'de> VariantAccess<'de> for VariantOf<'_, '_, 'de> {
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Outcome<T::Value> {
         match self.shape.kind {
             Kind::NewtypeVariant => self.de.deeper(|de| seed.deserialize(de)),
-            Kind::UnitVariant => Err(Error::invalid_type(Unexpected::UnitVariant, &"newtype variant")),
-            _ => seed.deserialize(Content { de: self.de, id: Some(self.id), shape: self.shape }),
+            Kind::UnitVariant => Err(Error::invalid_type(
+                Unexpected::UnitVariant,
+                &"newtype variant",
+            )),
+            _ => seed.deserialize(Content {
+                de: self.de,
+                id: Some(self.id),
+                shape: self.shape,
+            }),
         }
     }
 
@@ -235,15 +259,27 @@ impl<'de> VariantAccess<'de> for VariantOf<'_, '_, 'de> {
         match self.shape.kind {
             Kind::TupleVariant => self.de.positional(self.shape.count, visitor),
             Kind::NewtypeVariant => self.de.deeper(|de| de.deserialize_seq(visitor)),
-            Kind::UnitVariant => Err(Error::invalid_type(Unexpected::UnitVariant, &"tuple variant")),
-            _ => Err(Error::invalid_type(Unexpected::StructVariant, &"tuple variant")),
+            Kind::UnitVariant => Err(Error::invalid_type(
+                Unexpected::UnitVariant,
+                &"tuple variant",
+            )),
+            _ => Err(Error::invalid_type(
+                Unexpected::StructVariant,
+                &"tuple variant",
+            )),
         }
     }
 
     #[inline]
-    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Outcome<V::Value> {
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Outcome<V::Value> {
         match self.shape.kind {
-            Kind::NewtypeVariant => self.de.deeper(|de| de.deserialize_struct("", fields, visitor)),
+            Kind::NewtypeVariant => self
+                .de
+                .deeper(|de| de.deserialize_struct("", fields, visitor)),
             // A unit variant has got fields since: all have their default, or are missing.
             Kind::UnitVariant => self.de.named(self.shape, visitor),
             _ => self.de.fields(self.id, self.shape, fields, visitor),
@@ -280,8 +316,13 @@ impl<'de> VariantAccess<'de> for Tagged<'_, '_, 'de> {
         self.de.deeper(|de| de.deserialize_seq(visitor))
     }
 
-    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Outcome<V::Value> {
-        self.de.deeper(|de| de.deserialize_struct("", fields, visitor))
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Outcome<V::Value> {
+        self.de
+            .deeper(|de| de.deserialize_struct("", fields, visitor))
     }
 }
 
@@ -300,7 +341,11 @@ impl<'de> Deserializer<'de> for Name<'_> {
         visitor.visit_str(self.0)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Outcome<V::Value> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Outcome<V::Value> {
         visitor.visit_newtype_struct(self)
     }
 

@@ -45,7 +45,16 @@ impl<'b, 'a> Fields<'b, 'a> {
             }
         };
         let tag_len = ser.out.len() - at;
-        Ok(Self { ser, head, at, tag_len, known, index: 0, stale, names: Vec::new() })
+        Ok(Self {
+            ser,
+            head,
+            at,
+            tag_len,
+            known,
+            index: 0,
+            stale,
+            names: Vec::new(),
+        })
     }
 
     #[inline]
@@ -64,7 +73,10 @@ impl<'b, 'a> Fields<'b, 'a> {
     #[cold]
     fn diverge(&mut self, known: u32, key: &'static str) {
         self.stale = true;
-        self.known = self.ser.writer.alternative(&self.head, known, self.index, key);
+        self.known = self
+            .ser
+            .writer
+            .alternative(&self.head, known, self.index, key);
         if self.known.is_none() {
             self.names = self.ser.writer.fields(known)[..self.index].to_vec();
             self.names.push(key);
@@ -75,7 +87,9 @@ impl<'b, 'a> Fields<'b, 'a> {
     fn finish(self) -> Outcome {
         self.ser.leave();
         match self.known {
-            Some(known) if !self.stale && self.ser.writer.fields(known).len() == self.index => Ok(()),
+            Some(known) if !self.stale && self.ser.writer.fields(known).len() == self.index => {
+                Ok(())
+            }
             _ => self.settle(),
         }
     }
@@ -154,12 +168,22 @@ impl<'b, 'a> Items<'b, 'a> {
         let at = ser.out.len() + 1;
         format::put_tagged(ser.out, tag, announced as u64);
         let bytes = ser.out.len() - at;
-        Ok(Self { ser, at, count: Count::Written { announced, bytes }, written: 0 })
+        Ok(Self {
+            ser,
+            at,
+            count: Count::Written { announced, bytes },
+            written: 0,
+        })
     }
 
     pub(super) fn fixed(ser: &'b mut Ser<'a>, len: usize) -> Outcome<Self> {
         ser.enter()?;
-        Ok(Self { ser, at: 0, count: Count::Fixed(len), written: 0 })
+        Ok(Self {
+            ser,
+            at: 0,
+            count: Count::Fixed(len),
+            written: 0,
+        })
     }
 
     #[inline]
@@ -172,9 +196,11 @@ impl<'b, 'a> Items<'b, 'a> {
     fn finish(self) -> Outcome {
         self.ser.leave();
         match self.count {
-            Count::Fixed(announced) if announced != self.written => {
-                Err(EncodeError::WrongLength { announced, written: self.written }.into())
+            Count::Fixed(announced) if announced != self.written => Err(EncodeError::WrongLength {
+                announced,
+                written: self.written,
             }
+            .into()),
             Count::Written { announced, bytes } if announced != self.written => {
                 let mut count = Vec::with_capacity(10);
                 format::put_varint(&mut count, self.written as u64);

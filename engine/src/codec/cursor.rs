@@ -2,8 +2,8 @@
 
 use super::error::{DecodeError, Fault};
 use super::format::{
-    BYTES, F32, F64, FALSE, FIX_INT_MAX, FIX_RECORD, FIX_RECORD_LAST, FIX_STR, FIX_STR_LAST, MAP, NEGATIVE, NIL,
-    RECORD, SEQ, SOME, STR, TRUE, UINT,
+    BYTES, F32, F64, FALSE, FIX_INT_MAX, FIX_RECORD, FIX_RECORD_LAST, FIX_STR, FIX_STR_LAST, MAP,
+    NEGATIVE, NIL, RECORD, SEQ, SOME, STR, TRUE, UINT,
 };
 use super::shapes::Shape;
 
@@ -149,19 +149,36 @@ impl<'de> Cursor<'de> {
 
     /// The shape of a record whose tag, just read, was `tag`.
     #[inline]
-    pub(super) fn shape<'a>(&mut self, tag: u8, shapes: &'a [Shape]) -> Outcome<(usize, &'a Shape)> {
+    pub(super) fn shape<'a>(
+        &mut self,
+        tag: u8,
+        shapes: &'a [Shape],
+    ) -> Outcome<(usize, &'a Shape)> {
         let start = self.at - 1;
-        let id = if tag == RECORD { self.varint()? } else { u64::from(tag - FIX_RECORD) };
+        let id = if tag == RECORD {
+            self.varint()?
+        } else {
+            u64::from(tag - FIX_RECORD)
+        };
         match shapes.get(usize::try_from(id).unwrap_or(usize::MAX)) {
             Some(shape) => Ok((id as usize, shape)),
-            None => Err(DecodeError::UnknownShape { offset: start, shape: id, known: shapes.len() }.into()),
+            None => Err(DecodeError::UnknownShape {
+                offset: start,
+                shape: id,
+                known: shapes.len(),
+            }
+            .into()),
         }
     }
 
     /// The error for a tag, just read, that starts no value.
     #[cold]
     pub(super) fn unknown_tag(&self, tag: u8) -> Fault<DecodeError> {
-        DecodeError::UnknownTag { offset: self.at - 1, tag }.into()
+        DecodeError::UnknownTag {
+            offset: self.at - 1,
+            tag,
+        }
+        .into()
     }
 
     /// Passes over `values` values, however deep they are: without recursion.

@@ -41,7 +41,12 @@ pub(super) struct Plans {
 impl Plans {
     /// Whether the records of `shape`, with the fields `writer`, may be read by position.
     #[inline]
-    pub(super) fn by_position<S: AsRef<str>>(&mut self, shape: usize, writer: &[S], reader: ReaderFields) -> bool {
+    pub(super) fn by_position<S: AsRef<str>>(
+        &mut self,
+        shape: usize,
+        writer: &[S],
+        reader: ReaderFields,
+    ) -> bool {
         match self.plans.get(shape) {
             Some(Some(plan)) if std::ptr::eq(plan.reader, reader) => plan.by_position,
             _ => self.decide(shape, writer, reader),
@@ -51,17 +56,30 @@ impl Plans {
     #[cold]
     fn decide<S: AsRef<str>>(&mut self, shape: usize, writer: &[S], reader: ReaderFields) -> bool {
         let by_position = writer.len() == reader.len()
-            && writer.iter().zip(reader).all(|(theirs, ours)| theirs.as_ref() == *ours)
-            && !self.by_name.iter().any(|known| std::ptr::eq(*known, reader));
+            && writer
+                .iter()
+                .zip(reader)
+                .all(|(theirs, ours)| theirs.as_ref() == *ours)
+            && !self
+                .by_name
+                .iter()
+                .any(|known| std::ptr::eq(*known, reader));
         if let Some(plan) = self.plans.get_mut(shape) {
-            *plan = Some(Plan { reader, by_position });
+            *plan = Some(Plan {
+                reader,
+                by_position,
+            });
         }
         by_position
     }
 
     /// Notes a type that is read by name only because the first try by position failed.
     pub(super) fn suspect(&mut self, reader: ReaderFields) {
-        if !self.suspects.iter().any(|known| std::ptr::eq(*known, reader)) {
+        if !self
+            .suspects
+            .iter()
+            .any(|known| std::ptr::eq(*known, reader))
+        {
             self.suspects.push(reader);
         }
     }
@@ -102,7 +120,11 @@ impl Decoder {
     ///
     /// # Errors
     /// [`DecodeError`] naming the byte; the decoder stays usable.
-    pub fn decode<T: DeserializeOwned>(&mut self, shapes: &Shapes, bytes: &[u8]) -> Result<T, DecodeError> {
+    pub fn decode<T: DeserializeOwned>(
+        &mut self,
+        shapes: &Shapes,
+        bytes: &[u8],
+    ) -> Result<T, DecodeError> {
         if !self.shapes.is_same(shapes) {
             self.attach(shapes);
         }
@@ -111,7 +133,11 @@ impl Decoder {
             Ok(value) => Ok(value),
             Err(fault) => {
                 let offset = first.cursor.at();
-                if first.used_position { self.again(bytes) } else { Err(fault.located(offset)) }
+                if first.used_position {
+                    self.again(bytes)
+                } else {
+                    Err(fault.located(offset))
+                }
             }
         }
     }
@@ -119,7 +145,8 @@ impl Decoder {
     /// Takes over other shapes; what was learned is kept if they have the same bytes.
     #[cold]
     fn attach(&mut self, shapes: &Shapes) {
-        if self.shapes.dictionary() != shapes.dictionary() || self.plans.plans.len() != shapes.len() {
+        if self.shapes.dictionary() != shapes.dictionary() || self.plans.plans.len() != shapes.len()
+        {
             self.plans.plans.clear();
             self.plans.plans.resize(shapes.len(), None);
         }

@@ -2,13 +2,13 @@
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 
-use super::access::{Entries, Items, Name, Positional, Single, Named, VariantOf};
+use super::access::{Entries, Items, Name, Named, Positional, Single, VariantOf};
 use super::cursor::Cursor;
 use super::decoder::{Plans, ReaderFields};
 use super::error::{DecodeError, Fault};
 use super::format::{
-    BYTES, DEPTH_MAX, F32, F64, FALSE, FIX_INT_MAX, FIX_RECORD, FIX_RECORD_LAST, FIX_STR, FIX_STR_LAST, Kind, MAP,
-    NEGATIVE, NIL, RECORD, SEQ, SOME, STR, TRUE, UINT,
+    BYTES, DEPTH_MAX, F32, F64, FALSE, FIX_INT_MAX, FIX_RECORD, FIX_RECORD_LAST, FIX_STR,
+    FIX_STR_LAST, Kind, MAP, NEGATIVE, NIL, RECORD, SEQ, SOME, STR, TRUE, UINT,
 };
 use super::shapes::Shape;
 
@@ -27,8 +27,20 @@ pub(super) struct De<'a, 'de> {
 }
 
 impl<'a, 'de> De<'a, 'de> {
-    pub(super) fn new(bytes: &'de [u8], shapes: &'a [Shape], plans: &'a mut Plans, by_name_only: bool) -> Self {
-        Self { cursor: Cursor::new(bytes), shapes, plans, depth: 0, by_name_only, used_position: false }
+    pub(super) fn new(
+        bytes: &'de [u8],
+        shapes: &'a [Shape],
+        plans: &'a mut Plans,
+        by_name_only: bool,
+    ) -> Self {
+        Self {
+            cursor: Cursor::new(bytes),
+            shapes,
+            plans,
+            depth: 0,
+            by_name_only,
+            used_position: false,
+        }
     }
 
     /// The value that all of the bytes make up.
@@ -36,7 +48,10 @@ impl<'a, 'de> De<'a, 'de> {
     pub(super) fn whole<T: Deserialize<'de>>(&mut self) -> Outcome<T> {
         let value = T::deserialize(&mut *self)?;
         if self.cursor.left() > 0 {
-            return Err(DecodeError::TrailingBytes { offset: self.cursor.at() }.into());
+            return Err(DecodeError::TrailingBytes {
+                offset: self.cursor.at(),
+            }
+            .into());
         }
         Ok(value)
     }
@@ -45,7 +60,11 @@ impl<'a, 'de> De<'a, 'de> {
     #[inline]
     pub(super) fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<T> {
         if self.depth == DEPTH_MAX {
-            return Err(DecodeError::TooDeep { offset: self.cursor.at(), max: DEPTH_MAX }.into());
+            return Err(DecodeError::TooDeep {
+                offset: self.cursor.at(),
+                max: DEPTH_MAX,
+            }
+            .into());
         }
         self.depth += 1;
         let outcome = inner(self);
@@ -87,7 +106,11 @@ impl<'a, 'de> De<'a, 'de> {
 
     /// Reads `count` values as a sequence.
     #[inline]
-    pub(super) fn positional<V: Visitor<'de>>(&mut self, count: usize, visitor: V) -> Outcome<V::Value> {
+    pub(super) fn positional<V: Visitor<'de>>(
+        &mut self,
+        count: usize,
+        visitor: V,
+    ) -> Outcome<V::Value> {
         self.deeper(|de| {
             let mut access = Positional { de, left: count };
             let value = visitor.visit_seq(&mut access)?;
@@ -99,9 +122,16 @@ impl<'a, 'de> De<'a, 'de> {
     }
 
     /// Reads the fields of a record as a map.
-    pub(super) fn named<V: Visitor<'de>>(&mut self, shape: &'a Shape, visitor: V) -> Outcome<V::Value> {
+    pub(super) fn named<V: Visitor<'de>>(
+        &mut self,
+        shape: &'a Shape,
+        visitor: V,
+    ) -> Outcome<V::Value> {
         self.deeper(|de| {
-            let mut access = Named { de, names: shape.fields.iter() };
+            let mut access = Named {
+                de,
+                names: shape.fields.iter(),
+            };
             let value = visitor.visit_map(&mut access)?;
             match access.names.len() {
                 0 => Ok(value),
@@ -123,12 +153,20 @@ impl<'a, 'de> De<'a, 'de> {
     }
 
     /// A record of a variant, read by something that asked for no enum: as JSON would show it.
-    fn variant_as_any<V: Visitor<'de>>(&mut self, shape: &'a Shape, visitor: V) -> Outcome<V::Value> {
+    fn variant_as_any<V: Visitor<'de>>(
+        &mut self,
+        shape: &'a Shape,
+        visitor: V,
+    ) -> Outcome<V::Value> {
         if shape.kind == Kind::UnitVariant {
             return visitor.visit_str(&shape.variant);
         }
         self.deeper(|de| {
-            let mut access = Single { de, shape, state: Items::Key };
+            let mut access = Single {
+                de,
+                shape,
+                state: Items::Key,
+            };
             let value = visitor.visit_map(&mut access)?;
             match access.state {
                 Items::Done => Ok(value),
@@ -140,7 +178,9 @@ impl<'a, 'de> De<'a, 'de> {
     fn any<V: Visitor<'de>>(&mut self, visitor: V) -> Outcome<V::Value> {
         match self.cursor.tag()? {
             tag @ 0..=FIX_INT_MAX => visitor.visit_u64(u64::from(tag)),
-            tag @ FIX_STR..=FIX_STR_LAST => visitor.visit_borrowed_str(self.cursor.text(usize::from(tag - FIX_STR))?),
+            tag @ FIX_STR..=FIX_STR_LAST => {
+                visitor.visit_borrowed_str(self.cursor.text(usize::from(tag - FIX_STR))?)
+            }
             tag @ (FIX_RECORD..=FIX_RECORD_LAST | RECORD) => {
                 let (_, shape) = self.cursor.shape(tag, self.shapes)?;
                 if shape.kind == Kind::Struct {
@@ -273,12 +313,20 @@ impl<'de> Deserializer<'de> for &mut De<'_, 'de> {
         }
     }
 
-    fn deserialize_unit_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Outcome<V::Value> {
+    fn deserialize_unit_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Outcome<V::Value> {
         self.passing_some(visitor)
     }
 
     #[inline]
-    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _name: &'static str, visitor: V) -> Outcome<V::Value> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        visitor: V,
+    ) -> Outcome<V::Value> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -330,7 +378,11 @@ impl<'de> Deserializer<'de> for &mut De<'_, 'de> {
                 self.cursor = before;
                 return self.any(visitor);
             }
-            return visitor.visit_enum(VariantOf { de: self, id, shape });
+            return visitor.visit_enum(VariantOf {
+                de: self,
+                id,
+                shape,
+            });
         }
         self.enum_by_name(tag, visitor)
     }
@@ -354,7 +406,9 @@ impl<'de> De<'_, 'de> {
                 self.cursor.pass();
                 match self.cursor.count()? {
                     1 => visitor.visit_enum(super::access::Tagged { de: self }),
-                    _ => Err(serde::de::Error::custom("a map with one entry was expected, the variant of an enum")),
+                    _ => Err(serde::de::Error::custom(
+                        "a map with one entry was expected, the variant of an enum",
+                    )),
                 }
             }
             _ => self.any(visitor),

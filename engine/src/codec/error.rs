@@ -169,7 +169,9 @@ pub enum DecodeError {
         known: u32,
     },
     /// The chain of upcasters has a gap.
-    #[error("`{event_type}` of version {found} needs an upcaster from version {missing}, to reach {known}")]
+    #[error(
+        "`{event_type}` of version {found} needs an upcaster from version {missing}, to reach {known}"
+    )]
     MissingUpcaster {
         /// The event's type.
         event_type: String,
@@ -244,7 +246,9 @@ pub enum UpcastError {
 impl UpcastError {
     /// The refusal of a step, with its reason.
     pub fn refused(reason: impl Into<String>) -> Self {
-        Self::Refused { reason: reason.into() }
+        Self::Refused {
+            reason: reason.into(),
+        }
     }
 }
 
@@ -270,7 +274,10 @@ impl<E> From<E> for Fault<E> {
 impl serde::ser::Error for Fault<EncodeError> {
     #[cold]
     fn custom<T: fmt::Display>(message: T) -> Self {
-        EncodeError::Refused { message: message.to_string() }.into()
+        EncodeError::Refused {
+            message: message.to_string(),
+        }
+        .into()
     }
 }
 
@@ -280,17 +287,29 @@ const UNKNOWN_OFFSET: usize = usize::MAX;
 impl serde::de::Error for Fault<DecodeError> {
     #[cold]
     fn custom<T: fmt::Display>(message: T) -> Self {
-        DecodeError::Mismatch { offset: UNKNOWN_OFFSET, message: message.to_string() }.into()
+        DecodeError::Mismatch {
+            offset: UNKNOWN_OFFSET,
+            message: message.to_string(),
+        }
+        .into()
     }
 
     #[cold]
     fn unknown_variant(variant: &str, _expected: &'static [&'static str]) -> Self {
-        DecodeError::UnknownVariant { offset: UNKNOWN_OFFSET, variant: variant.to_owned() }.into()
+        DecodeError::UnknownVariant {
+            offset: UNKNOWN_OFFSET,
+            variant: variant.to_owned(),
+        }
+        .into()
     }
 
     #[cold]
     fn missing_field(field: &'static str) -> Self {
-        DecodeError::MissingField { offset: UNKNOWN_OFFSET, field }.into()
+        DecodeError::MissingField {
+            offset: UNKNOWN_OFFSET,
+            field,
+        }
+        .into()
     }
 }
 

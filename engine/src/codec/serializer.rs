@@ -7,8 +7,8 @@ use serde::ser::{Serialize, Serializer};
 use super::compound::{Fields, Items};
 use super::error::{EncodeError, Fault};
 use super::format::{
-    self, BYTES, DEPTH_MAX, F32, F64, FALSE, FIX_STR, FIX_STR_LAST, Kind, MAP, NEGATIVE, NIL, SEQ, SOME, STR, TRUE,
-    UINT,
+    self, BYTES, DEPTH_MAX, F32, F64, FALSE, FIX_STR, FIX_STR_LAST, Kind, MAP, NEGATIVE, NIL, SEQ,
+    SOME, STR, TRUE, UINT,
 };
 use super::writer::{Head, ShapeWriter};
 
@@ -24,7 +24,12 @@ pub(super) struct Ser<'a> {
 
 impl<'a> Ser<'a> {
     pub(super) fn new(writer: &'a mut ShapeWriter, out: &'a mut Vec<u8>) -> Self {
-        Self { writer, out, depth: 0, name: None }
+        Self {
+            writer,
+            out,
+            depth: 0,
+            name: None,
+        }
     }
 
     /// Name of the outermost variant or struct.
@@ -182,7 +187,10 @@ impl<'b, 'a> Serializer for &'b mut Ser<'a> {
         let at = self.out.len();
         self.out.push(FIX_STR);
         if fmt::write(&mut Utf8(self.out), format_args!("{value}")).is_err() {
-            return Err(EncodeError::Refused { message: "Display failed".to_owned() }.into());
+            return Err(EncodeError::Refused {
+                message: "Display failed".to_owned(),
+            }
+            .into());
         }
         let length = self.out.len() - at - 1;
         if length <= usize::from(FIX_STR_LAST - FIX_STR) {
@@ -214,7 +222,10 @@ impl<'b, 'a> Serializer for &'b mut Ser<'a> {
         if matches!(self.out.get(at), Some(&(NIL | SOME))) {
             self.out.insert(at, SOME);
             // As deep as the reader will count it.
-            let tags = self.out[at..].iter().take_while(|&&tag| tag == SOME).count();
+            let tags = self.out[at..]
+                .iter()
+                .take_while(|&&tag| tag == SOME)
+                .count();
             if self.depth as usize + tags > DEPTH_MAX as usize {
                 return Err(EncodeError::TooDeep { max: DEPTH_MAX }.into());
             }
@@ -234,13 +245,27 @@ impl<'b, 'a> Serializer for &'b mut Ser<'a> {
     }
 
     #[inline]
-    fn serialize_unit_variant(self, name: &'static str, _index: u32, variant: &'static str) -> Outcome {
+    fn serialize_unit_variant(
+        self,
+        name: &'static str,
+        _index: u32,
+        variant: &'static str,
+    ) -> Outcome {
         self.name(variant);
-        self.unnamed(&Head { kind: Kind::UnitVariant, name, variant, len: 0 })
+        self.unnamed(&Head {
+            kind: Kind::UnitVariant,
+            name,
+            variant,
+            len: 0,
+        })
     }
 
     #[inline]
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Outcome {
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        value: &T,
+    ) -> Outcome {
         self.name(name);
         value.serialize(self)
     }
@@ -255,7 +280,12 @@ impl<'b, 'a> Serializer for &'b mut Ser<'a> {
     ) -> Outcome {
         self.name(variant);
         self.enter()?;
-        self.unnamed(&Head { kind: Kind::NewtypeVariant, name, variant, len: 1 })?;
+        self.unnamed(&Head {
+            kind: Kind::NewtypeVariant,
+            name,
+            variant,
+            len: 1,
+        })?;
         value.serialize(&mut *self)?;
         self.leave();
         Ok(())
@@ -282,7 +312,12 @@ impl<'b, 'a> Serializer for &'b mut Ser<'a> {
         len: usize,
     ) -> Outcome<Items<'b, 'a>> {
         self.name(variant);
-        self.unnamed(&Head { kind: Kind::TupleVariant, name, variant, len })?;
+        self.unnamed(&Head {
+            kind: Kind::TupleVariant,
+            name,
+            variant,
+            len,
+        })?;
         Items::fixed(self, len)
     }
 
@@ -293,7 +328,15 @@ impl<'b, 'a> Serializer for &'b mut Ser<'a> {
     #[inline]
     fn serialize_struct(self, name: &'static str, len: usize) -> Outcome<Fields<'b, 'a>> {
         self.name(name);
-        Fields::new(self, Head { kind: Kind::Struct, name, variant: "", len })
+        Fields::new(
+            self,
+            Head {
+                kind: Kind::Struct,
+                name,
+                variant: "",
+                len,
+            },
+        )
     }
 
     #[inline]
@@ -305,7 +348,15 @@ impl<'b, 'a> Serializer for &'b mut Ser<'a> {
         len: usize,
     ) -> Outcome<Fields<'b, 'a>> {
         self.name(variant);
-        Fields::new(self, Head { kind: Kind::StructVariant, name, variant, len })
+        Fields::new(
+            self,
+            Head {
+                kind: Kind::StructVariant,
+                name,
+                variant,
+                len,
+            },
+        )
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::cursor::Cursor;
 use super::error::{DecodeError, DictionaryProblem, Fault};
-use super::format::{FIELDS_MAX, FIX_RECORD, FIX_RECORD_LAST, FORMAT_VERSION, Kind, NAME_BYTES_MAX, RECORD, SOME};
+use super::format::{
+    FIELDS_MAX, FIX_RECORD, FIX_RECORD_LAST, FORMAT_VERSION, Kind, NAME_BYTES_MAX, RECORD, SOME,
+};
 
 /// One shape: what stands in a record, in which order, under which names.
 #[derive(Clone, Debug)]
@@ -44,7 +46,10 @@ impl fmt::Debug for Shapes {
 impl Shapes {
     /// No shapes: enough for payloads without structs and enums, and for JSON.
     pub fn empty() -> Self {
-        Self(Arc::new(Inner { dictionary: [FORMAT_VERSION, 0].into(), shapes: Box::default() }))
+        Self(Arc::new(Inner {
+            dictionary: [FORMAT_VERSION, 0].into(),
+            shapes: Box::default(),
+        }))
     }
 
     /// Parses a dictionary, as written by [`ShapeWriter::dictionary`](super::ShapeWriter::dictionary).
@@ -57,10 +62,19 @@ impl Shapes {
     pub fn parse(dictionary: &[u8]) -> Result<Self, DecodeError> {
         let mut cursor = Cursor::new(dictionary);
         let shapes = parse_all(&mut cursor).map_err(|problem| match problem {
-            Problem::Format(found) => DecodeError::UnknownFormat { found, known: FORMAT_VERSION },
-            Problem::Damage(problem) => DecodeError::Dictionary { offset: cursor.at(), problem },
+            Problem::Format(found) => DecodeError::UnknownFormat {
+                found,
+                known: FORMAT_VERSION,
+            },
+            Problem::Damage(problem) => DecodeError::Dictionary {
+                offset: cursor.at(),
+                problem,
+            },
         })?;
-        Ok(Self(Arc::new(Inner { dictionary: dictionary.into(), shapes })))
+        Ok(Self(Arc::new(Inner {
+            dictionary: dictionary.into(),
+            shapes,
+        })))
     }
 
     /// Number of shapes.
@@ -91,7 +105,11 @@ impl Shapes {
             }
         };
         let shape = self.0.shapes.get(id)?;
-        Some(if shape.kind == Kind::Struct { &shape.type_name } else { &shape.variant })
+        Some(if shape.kind == Kind::Struct {
+            &shape.type_name
+        } else {
+            &shape.variant
+        })
     }
 
     pub(super) fn all(&self) -> &[Shape] {
@@ -140,7 +158,11 @@ fn parse_all(cursor: &mut Cursor<'_>) -> Result<Box<[Shape]>, Problem> {
 fn parse_shape(cursor: &mut Cursor<'_>) -> Result<Shape, Problem> {
     let kind = Kind::from_byte(cursor.tag()?).ok_or(DictionaryProblem::UnknownKind)?;
     let type_name = parse_name(cursor)?;
-    let variant = if kind == Kind::Struct { Arc::from("") } else { parse_name(cursor)? };
+    let variant = if kind == Kind::Struct {
+        Arc::from("")
+    } else {
+        parse_name(cursor)?
+    };
     let count = usize::try_from(cursor.varint()?).unwrap_or(usize::MAX);
     let possible = match kind {
         Kind::Struct | Kind::StructVariant | Kind::TupleVariant => count <= FIELDS_MAX,
@@ -152,9 +174,19 @@ fn parse_shape(cursor: &mut Cursor<'_>) -> Result<Shape, Problem> {
     }
     let mut fields = Vec::new();
     for index in 0..count {
-        fields.push(if kind.has_names() { parse_name(cursor)? } else { Arc::from(index.to_string()) });
+        fields.push(if kind.has_names() {
+            parse_name(cursor)?
+        } else {
+            Arc::from(index.to_string())
+        });
     }
-    Ok(Shape { kind, type_name, variant, count, fields: fields.into() })
+    Ok(Shape {
+        kind,
+        type_name,
+        variant,
+        count,
+        fields: fields.into(),
+    })
 }
 
 fn parse_name(cursor: &mut Cursor<'_>) -> Result<Arc<str>, Problem> {
@@ -162,6 +194,7 @@ fn parse_name(cursor: &mut Cursor<'_>) -> Result<Arc<str>, Problem> {
     if length > NAME_BYTES_MAX {
         return Err(DictionaryProblem::NameTooLong.into());
     }
-    let name = std::str::from_utf8(cursor.take(length)?).map_err(|_| DictionaryProblem::InvalidUtf8)?;
+    let name =
+        std::str::from_utf8(cursor.take(length)?).map_err(|_| DictionaryProblem::InvalidUtf8)?;
     Ok(Arc::from(name))
 }

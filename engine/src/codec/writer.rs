@@ -47,7 +47,8 @@ impl Head {
 
     #[inline]
     fn slot(&self) -> usize {
-        let mixed = self.name.as_ptr().addr() ^ (self.variant.as_ptr().addr() << 3) ^ (self.len << 1);
+        let mixed =
+            self.name.as_ptr().addr() ^ (self.variant.as_ptr().addr() << 3) ^ (self.len << 1);
         (mixed.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize) >> 48) % SLOTS
     }
 }
@@ -245,33 +246,55 @@ impl ShapeWriter {
     /// Another shape of the same head that agrees with `known` in its first `agreed` fields and goes
     /// on with `next`.
     #[cold]
-    pub(super) fn alternative(&mut self, head: &Head, known: u32, agreed: usize, next: &str) -> Option<u32> {
+    pub(super) fn alternative(
+        &mut self,
+        head: &Head,
+        known: u32,
+        agreed: usize,
+        next: &str,
+    ) -> Option<u32> {
         let family = self.find(head)?;
         let family = &mut self.families[family];
         let prefix = &self.known[known as usize].fields[..agreed];
-        let found = family.members.iter().copied().take(CANDIDATES_TRIED_MAX).find(|&member| {
-            let fields = &self.known[member as usize].fields;
-            fields.len() > agreed
-                && same(fields[agreed], next)
-                && fields.iter().zip(prefix).all(|(a, b)| same(a, b))
-        })?;
+        let found = family
+            .members
+            .iter()
+            .copied()
+            .take(CANDIDATES_TRIED_MAX)
+            .find(|&member| {
+                let fields = &self.known[member as usize].fields;
+                fields.len() > agreed
+                    && same(fields[agreed], next)
+                    && fields.iter().zip(prefix).all(|(a, b)| same(a, b))
+            })?;
         family.last = found;
         Some(found)
     }
 
     /// The shape of this head with exactly these fields, by content.
     #[cold]
-    pub(super) fn intern(&mut self, head: &Head, fields: &[&'static str]) -> Result<u32, EncodeError> {
+    pub(super) fn intern(
+        &mut self,
+        head: &Head,
+        fields: &[&'static str],
+    ) -> Result<u32, EncodeError> {
         let family = self.family(head);
-        let found = self.families[family].members.iter().copied().find(|&member| {
-            let known = &self.known[member as usize].fields;
-            known.len() == fields.len() && known.iter().zip(fields).all(|(a, b)| same(a, b))
-        });
+        let found = self.families[family]
+            .members
+            .iter()
+            .copied()
+            .find(|&member| {
+                let known = &self.known[member as usize].fields;
+                known.len() == fields.len() && known.iter().zip(fields).all(|(a, b)| same(a, b))
+            });
         let known = match found {
             Some(known) => known,
             None => {
                 let content = self.content(head, fields)?;
-                self.known.push(Known { fields: fields.into(), content });
+                self.known.push(Known {
+                    fields: fields.into(),
+                    content,
+                });
                 let known = (self.known.len() - 1) as u32;
                 self.families[family].members.push(known);
                 known
@@ -288,35 +311,61 @@ impl ShapeWriter {
         let family = match self.families.iter().position(|family| family.head.is(head)) {
             Some(found) => found,
             None => {
-                self.families.push(Family { head: *head, last: NONE, members: Vec::new() });
+                self.families.push(Family {
+                    head: *head,
+                    last: NONE,
+                    members: Vec::new(),
+                });
                 self.families.len() - 1
             }
         };
         let start = head.slot();
-        let free = (0..PROBES).map(|probe| (start + probe) % SLOTS).find(|&slot| self.slots[slot] == NONE);
+        let free = (0..PROBES)
+            .map(|probe| (start + probe) % SLOTS)
+            .find(|&slot| self.slots[slot] == NONE);
         self.slots[free.unwrap_or(start)] = family as u32;
         family
     }
 
     fn content(&mut self, head: &Head, fields: &[&'static str]) -> Result<u32, EncodeError> {
-        let count = if head.kind.has_names() { fields.len() } else { head.len };
+        let count = if head.kind.has_names() {
+            fields.len()
+        } else {
+            head.len
+        };
         if count > FIELDS_MAX {
-            return Err(EncodeError::TooManyFields { type_name: head.name, found: count, max: FIELDS_MAX });
+            return Err(EncodeError::TooManyFields {
+                type_name: head.name,
+                found: count,
+                max: FIELDS_MAX,
+            });
         }
         for name in fields.iter().chain([&head.name, &head.variant]) {
             if name.len() > NAME_BYTES_MAX {
                 let start = name.chars().take(32).collect();
-                return Err(EncodeError::NameTooLong { start, max: NAME_BYTES_MAX });
+                return Err(EncodeError::NameTooLong {
+                    start,
+                    max: NAME_BYTES_MAX,
+                });
             }
         }
-        let shape =
-            ShapeKey { kind: head.kind, name: head.name, variant: head.variant, count, fields: fields.into() };
+        let shape = ShapeKey {
+            kind: head.kind,
+            name: head.name,
+            variant: head.variant,
+            count,
+            fields: fields.into(),
+        };
         if let Some(&found) = self.by_content.get(&shape) {
             return Ok(found);
         }
         let index = self.contents.len() as u32;
         self.by_content.insert(shape.clone(), index);
-        self.contents.push(Content { shape, frame: 0, id: 0 });
+        self.contents.push(Content {
+            shape,
+            frame: 0,
+            id: 0,
+        });
         Ok(index)
     }
 }
