@@ -3,3 +3,5 @@
 //!
 //! Place: the lowest of the three layers, `topologies -> operators -> engine`. It knows no operator
 //! by name. Start with the `millstream` crate unless you are writing an operator of your own.
+
+pub mod index;
