@@ -1,5 +1,7 @@
 //! What is encoded can be decoded again, whatever its shape.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 
 use millstream_engine::codec::{Decoder, ShapeWriter, Shapes};

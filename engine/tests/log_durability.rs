@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use millstream_engine::event::{Metadata, Offset, PartitionId};
 use millstream_engine::log::frame::{Draft, Encoding, Frame, FrameBuilder, Kind, SealedFrame};
 use millstream_engine::log::{
-    EmbeddedLog, GroupWriter, Head, LogError, LogReader, LogStore, Submission,
+    EmbeddedLog, EmbeddedReader, GroupWriter, Head, LogError, LogReader, LogStore, Submission,
 };
 use millstream_engine::store::{EnvironmentOptions, StoreError};
 use millstream_engine::time::Timestamp;
@@ -163,6 +163,23 @@ fn a_frame_that_does_not_follow_is_refused_with_its_whole_group() {
     ));
     log.store.append(&[frame(0, after(&first), 1)]).unwrap();
     assert_eq!(offsets(&log.reader, 0, 0), [0, 1, 2, 3]);
+}
+
+/// The reader of another process sees what was durable when it asks, and writes nothing.
+#[test]
+fn a_log_is_read_without_its_writer() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(matches!(
+        EmbeddedReader::open_beside(folder.path()),
+        Err(LogError::Description { .. })
+    ));
+    let mut log = open(folder.path()).unwrap();
+    log.store.append(&[frame(2, Head::default(), 5)]).unwrap();
+    drop(log);
+    let reader = EmbeddedReader::open_beside(folder.path()).unwrap();
+    assert_eq!(reader.partitions(), PARTITIONS);
+    assert_eq!(offsets(&reader, 2, 1), [1, 2, 3, 4]);
+    assert_eq!(reader.verify().unwrap().events, 5);
 }
 
 #[test]

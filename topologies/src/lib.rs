@@ -1,4 +1,5 @@
 //! Millstream: event sourcing, CQRS and stream processing in one engine.
 
 pub mod catalog;
+pub mod cli;
 pub mod money;

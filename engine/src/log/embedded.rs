@@ -79,7 +79,15 @@ impl EmbeddedLog {
         })??;
         let mut writer = environment.writer()?;
         match stored {
-            Some(bytes) => check_description(&bytes, partitions)?,
+            Some(bytes) => {
+                let stored = described_partitions(&bytes)?;
+                if stored != partitions {
+                    return Err(LogError::Partitions {
+                        stored,
+                        asked: partitions,
+                    });
+                }
+            }
             None => {
                 let mut txn = writer.begin()?;
                 let [high, low] = partitions.to_be_bytes();
@@ -113,17 +121,12 @@ fn partition_name(partition: u16) -> String {
     format!("p{partition}")
 }
 
-fn check_description(bytes: &[u8], asked: u16) -> Result<(), LogError> {
-    let &[LAYOUT_VERSION, high, low] = bytes else {
-        return Err(LogError::Description {
+fn described_partitions(bytes: &[u8]) -> Result<u16, LogError> {
+    match *bytes {
+        [LAYOUT_VERSION, high, low] => Ok(u16::from_be_bytes([high, low])),
+        _ => Err(LogError::Description {
             what: format!("{bytes:?} is not layout version {LAYOUT_VERSION}"),
-        });
-    };
-    let stored = u16::from_be_bytes([high, low]);
-    if stored == asked {
-        Ok(())
-    } else {
-        Err(LogError::Partitions { stored, asked })
+        }),
     }
 }
 
@@ -195,6 +198,45 @@ fn offset_of(partition: PartitionId, key: &[u8]) -> Result<Offset, LogError> {
 }
 
 impl EmbeddedReader {
+    /// Opens a log for reading alone, also beside the process that writes it. Nothing is created.
+    ///
+    /// # Errors
+    /// [`LogError::Description`] when the folder holds no log; [`LogError::Store`] when it is damaged.
+    pub fn open_beside(folder: &Path) -> Result<Self, LogError> {
+        let options = |databases| EnvironmentOptions {
+            databases,
+            read_only: true,
+            ..EnvironmentOptions::default()
+        };
+        let file = folder.join("data.mdb");
+        if !file.is_file() {
+            return Err(LogError::Description {
+                what: format!("there is no {}", file.display()),
+            });
+        }
+        // The number of partitions stands in the log, and databases are opened once: so it is opened twice.
+        let environment = Environment::open(folder, options(vec![DESCRIPTION.to_owned()]))?;
+        let description = environment.table(DESCRIPTION)?;
+        let stored = environment.read(|reader| {
+            reader
+                .get(description, PARTITIONS_KEY)
+                .map(|v| v.map(<[u8]>::to_vec))
+        })??;
+        drop(environment);
+        let partitions = described_partitions(&stored.unwrap_or_default())?;
+        let environment = Environment::open(
+            folder,
+            options((0..partitions).map(partition_name).collect()),
+        )?;
+        let tables = (0..partitions)
+            .map(|p| environment.table(&partition_name(p)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            environment,
+            tables,
+        })
+    }
+
     fn table(&self, partition: PartitionId) -> Result<Table, LogError> {
         self.tables
             .get(usize::from(partition.0))

@@ -1,2 +1,7 @@
 //! The command line of Millstream.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    millstream::cli::main()
+}
