@@ -1,9 +1,10 @@
 //! Writes one run, slice by slice: data chunks while merging, then the filter, then the directory.
 
-use super::block::{ChunkEncoder, Encoded, Key};
 use super::bloom::Bloom;
 use super::chunk::{self, ChunkKey, ChunkKind, HEADER_BYTES, IndexWrite, RunStore};
+use super::encode::{ChunkEncoder, Encoded};
 use super::error::IndexError;
+use super::key::Key;
 use super::manifest::{RunChunks, RunMeta};
 use super::merge::Merger;
 use super::run::{DIRECTORY_KEY_BYTES, Run};

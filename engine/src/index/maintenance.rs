@@ -8,10 +8,10 @@
 use std::sync::Arc;
 
 use super::build::{Build, Slice};
-use super::chunk::{ChunkKey, ChunkKind, IndexWrite, RunStore};
+use super::chunk::{ChunkKey, IndexWrite, RunStore};
 use super::config::IndexConfig;
 use super::error::IndexError;
-use super::manifest::{Manifest, RunChunks};
+use super::manifest::{Manifest, RunChunks, find_chunks};
 use super::merge::Merger;
 use super::run::Run;
 use super::tail::Level;
@@ -297,34 +297,4 @@ pub(super) fn replace<T>(runs: &mut Vec<T>, inputs: &[u64], output: T, number: i
         .unwrap_or(runs.len());
     runs.retain(|run| !inputs.contains(&number(run)));
     runs.insert(place, output);
-}
-
-/// What a crash left of an unfinished run. Its chunks were written in order, and none was deleted
-/// while its number was pending: those of a kind are `0..n`, and n is found by doubling and halving.
-fn find_chunks(store: &dyn RunStore, run: u64) -> Result<RunChunks, IndexError> {
-    let count = |kind| -> Result<u32, IndexError> {
-        let exists = |chunk| Ok(store.read(ChunkKey { run, kind, chunk })?.is_some());
-        if !exists(0)? {
-            return Ok(0);
-        }
-        let (mut low, mut high) = (0_u32, 1_u32);
-        while exists(high)? {
-            (low, high) = (high, high.saturating_mul(2));
-        }
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            if exists(middle)? {
-                low = middle
-            } else {
-                high = middle
-            }
-        }
-        Ok(high)
-    };
-    Ok(RunChunks {
-        run,
-        data: count(ChunkKind::Data)?,
-        bloom: count(ChunkKind::Bloom)?,
-        directory: count(ChunkKind::Directory)?,
-    })
 }

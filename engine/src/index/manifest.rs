@@ -7,7 +7,7 @@
 //! Payload: covered until (8), next run (8), then three lists, each with its length (4) before it:
 //! live runs, oldest first; pending numbers (8 each); garbage.
 
-use super::chunk::{self, ChunkKey, ChunkKind};
+use super::chunk::{self, ChunkKey, ChunkKind, RunStore};
 use super::error::IndexError;
 use super::wire::Reader;
 
@@ -208,5 +208,38 @@ fn read_run(reader: &mut Reader<'_>) -> Option<RunMeta> {
         bytes: reader.u64()?,
         offset_min: reader.u64()?,
         version_max: reader.u64()?,
+    })
+}
+
+/// What a crash left of an unfinished run. Its chunks were written in order, and none was deleted
+/// while its number was pending: those of a kind are `0..n`, and n is found by doubling and halving.
+///
+/// # Errors
+/// As [`RunStore::read`].
+pub(super) fn find_chunks(store: &dyn RunStore, run: u64) -> Result<RunChunks, IndexError> {
+    let count = |kind| -> Result<u32, IndexError> {
+        let exists = |chunk| Ok(store.read(ChunkKey { run, kind, chunk })?.is_some());
+        if !exists(0)? {
+            return Ok(0);
+        }
+        let (mut low, mut high) = (0_u32, 1_u32);
+        while exists(high)? {
+            (low, high) = (high, high.saturating_mul(2));
+        }
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if exists(middle)? {
+                low = middle
+            } else {
+                high = middle
+            }
+        }
+        Ok(high)
+    };
+    Ok(RunChunks {
+        run,
+        data: count(ChunkKind::Data)?,
+        bloom: count(ChunkKind::Bloom)?,
+        directory: count(ChunkKind::Directory)?,
     })
 }

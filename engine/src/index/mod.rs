@@ -21,7 +21,9 @@ mod bloom;
 mod build;
 mod chunk;
 mod config;
+mod encode;
 mod error;
+mod key;
 mod maintenance;
 mod manifest;
 mod merge;
@@ -31,6 +33,7 @@ mod stream_index;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod wire;
 
 pub use chunk::{ChunkKey, ChunkKind, IndexWrite, RunStore};

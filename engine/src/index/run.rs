@@ -7,10 +7,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::IndexEntry;
-use super::block::{DataChunk, Key, first_part, parts_end};
+use super::block::DataChunk;
 use super::bloom::Bloom;
 use super::chunk::{self, ChunkKey, ChunkKind, RunStore};
 use super::error::IndexError;
+use super::key::{Key, first_part, parts_end};
 use super::manifest::RunMeta;
 use super::wire::Reader;
 

@@ -1,26 +1,25 @@
 //! [`StreamIndex`]: what the rest of the engine sees of the index.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::IndexEntry;
-use super::block::Key;
-use super::chunk::{ChunkKey, IndexWrite, RunStore};
+use super::chunk::{ChunkKey, RunStore};
 use super::config::IndexConfig;
 use super::error::IndexError;
-use super::maintenance::{Context, Flip, Frozen, Maintenance, replace};
+use super::key::Key;
+use super::maintenance::Maintenance;
 use super::manifest::Manifest;
 use super::run::{BloomCounters, Run};
-use super::stats::IndexStats;
 use super::tail::{Level, Tail};
 
 /// What readers see. An entry moves from the tail to a run, or from run to run, in one change.
-struct View {
-    tail: Tail,
+pub(super) struct View {
+    pub(super) tail: Tail,
     /// Oldest first.
-    runs: Arc<Vec<Arc<Run>>>,
-    covered_until: u64,
+    pub(super) runs: Arc<Vec<Arc<Run>>>,
+    pub(super) covered_until: u64,
 }
 
 /// The stream index of one partition. Shared by `Arc`; see the [module](super) for its threads.
@@ -31,16 +30,16 @@ struct View {
 /// of a full answer and needs more asks again from behind the last entry it kept, and, when it kept
 /// none, from the same version with a larger limit. An answer below the limit is complete.
 pub struct StreamIndex {
-    store: Arc<dyn RunStore>,
-    config: IndexConfig,
+    pub(super) store: Arc<dyn RunStore>,
+    pub(super) config: IndexConfig,
     // Locked in this order: maintenance, next_offset, view.
-    maintenance: Mutex<Maintenance>,
+    pub(super) maintenance: Mutex<Maintenance>,
     /// First offset that was not pushed; held for the time of a push.
-    next_offset: Mutex<u64>,
+    pub(super) next_offset: Mutex<u64>,
     view: RwLock<View>,
-    bloom: BloomCounters,
-    flush_bytes: AtomicU64,
-    merge_bytes: AtomicU64,
+    pub(super) bloom: BloomCounters,
+    pub(super) flush_bytes: AtomicU64,
+    pub(super) merge_bytes: AtomicU64,
 }
 
 impl fmt::Debug for StreamIndex {
@@ -52,7 +51,7 @@ impl fmt::Debug for StreamIndex {
 }
 
 // A panic under one of these locks leaves no half-made change behind, so poisoning is ignored.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -91,11 +90,11 @@ impl StreamIndex {
         })
     }
 
-    fn view(&self) -> RwLockReadGuard<'_, View> {
+    pub(super) fn view(&self) -> RwLockReadGuard<'_, View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
+    pub(super) fn view_mut(&self) -> RwLockWriteGuard<'_, View> {
         self.view.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -133,7 +132,7 @@ impl StreamIndex {
     }
 
     /// Makes the head a sorted level. The caller holds `next_offset`, so the head stays as it is.
-    fn close_head(&self) {
+    pub(super) fn close_head(&self) {
         let head = self.view().tail.head().to_vec();
         if !head.is_empty() {
             let level = Arc::new(Level::sorted(head, 0));
@@ -246,128 +245,5 @@ impl StreamIndex {
                 answer => return answer,
             }
         }
-    }
-
-    /// The next slice of work, about `budget_bytes` of writes (one chunk and a manifest more at the
-    /// most, and at least one write); `None` when there is nothing to do. Commit the writes at once,
-    /// then call [`applied`](Self::applied); if the commit fails, drop the index and open it anew.
-    ///
-    /// # Errors
-    /// [`IndexError::SliceOutstanding`] before the last slice was applied. As [`RunStore::read`];
-    /// [`IndexError::Corrupt`], [`IndexError::Missing`], [`IndexError::UnknownFormat`] when a merge
-    /// met such a chunk: it is given up, flushes go on, and nothing is merged until the next open.
-    pub fn maintain(&self, budget_bytes: usize) -> Result<Option<Vec<IndexWrite>>, IndexError> {
-        self.slice(budget_bytes, self.config.tail_entries_max, false)
-    }
-
-    fn slice(
-        &self,
-        budget_bytes: usize,
-        flush_entries: usize,
-        flush_only: bool,
-    ) -> Result<Option<Vec<IndexWrite>>, IndexError> {
-        let mut maintenance = lock(&self.maintenance);
-        let (runs, flush_due) = {
-            let view = self.view();
-            let due = view.tail.active_entries() >= flush_entries || view.tail.frozen_entries() > 0;
-            (Arc::clone(&view.runs), due)
-        };
-        let context = Context {
-            store: &*self.store,
-            config: &self.config,
-            runs: &runs,
-            flush_due,
-            flush_only,
-            freeze: &|| self.freeze(),
-        };
-        maintenance.slice(&context, budget_bytes)
-    }
-
-    fn freeze(&self) -> Frozen {
-        let next_offset = lock(&self.next_offset);
-        self.close_head();
-        let levels = self.view_mut().tail.freeze();
-        Frozen {
-            levels,
-            covered_until: *next_offset,
-        }
-    }
-
-    /// Tells that the writes of the last slice are durable. Without one, does nothing.
-    pub fn applied(&self) {
-        let mut maintenance = lock(&self.maintenance);
-        let Some(outstanding) = maintenance.applied() else {
-            return;
-        };
-        self.flush_bytes
-            .fetch_add(outstanding.flush_bytes, Ordering::Relaxed);
-        self.merge_bytes
-            .fetch_add(outstanding.merge_bytes, Ordering::Relaxed);
-        let Some(flip) = outstanding.flip else { return };
-        // Only this function changes the runs, under the lock of the maintenance.
-        let mut runs = self.view().runs.to_vec();
-        let frozen = match flip {
-            Flip::Flush { run, covered_until } => {
-                runs.push(Arc::new(run));
-                let mut view = self.view_mut();
-                view.runs = Arc::new(runs);
-                view.covered_until = covered_until;
-                view.tail.take_frozen()
-            }
-            Flip::Merge { run, inputs } => {
-                replace(&mut runs, &inputs, Arc::new(run), |run| {
-                    run.meta().chunks.run
-                });
-                self.view_mut().runs = Arc::new(runs);
-                Vec::new()
-            }
-        };
-        // Megabytes are freed here, after the lock.
-        drop(frozen);
-    }
-
-    /// Flushes the whole tail, for a clean shutdown: `commit` is called with one slice after the
-    /// other. Does not merge; a merge under way is given up when the index opens again.
-    ///
-    /// # Errors
-    /// As [`maintain`](Self::maintain); what `commit` answers.
-    pub fn flush_all<E: From<IndexError>>(
-        &self,
-        budget_bytes: usize,
-        mut commit: impl FnMut(Vec<IndexWrite>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        while let Some(writes) = self.slice(budget_bytes, 1, true)? {
-            commit(writes)?;
-            self.applied();
-        }
-        Ok(())
-    }
-
-    /// Figures of this moment.
-    pub fn stats(&self) -> IndexStats {
-        let (runs, tail_entries) = {
-            let view = self.view();
-            let entries = view.tail.active_entries() + view.tail.frozen_entries();
-            (Arc::clone(&view.runs), entries)
-        };
-        let mut stats = IndexStats {
-            tail_entries,
-            bloom_checks_total: self.bloom.checks.load(Ordering::Relaxed),
-            bloom_false_positives_total: self.bloom.false_positives.load(Ordering::Relaxed),
-            flush_bytes_total: self.flush_bytes.load(Ordering::Relaxed),
-            merge_bytes_total: self.merge_bytes.load(Ordering::Relaxed),
-            ..IndexStats::default()
-        };
-        for run in runs.iter() {
-            let level = usize::from(run.meta().level);
-            stats
-                .level_runs
-                .resize(stats.level_runs.len().max(level + 1), 0);
-            stats.level_runs[level] += 1;
-            stats.run_entries += run.meta().entries;
-            stats.run_bytes += run.meta().bytes;
-            stats.filter_bytes += run.filter_bytes();
-        }
-        stats
     }
 }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::IndexEntry;
-use super::block::Key;
+use super::key::Key;
 
 /// Entries of a full head. More: fewer levels; less: less to look through without an order.
 pub(super) const HEAD_ENTRIES_MAX: usize = 1_024;

@@ -157,7 +157,7 @@ fn a_crash_at_any_slice_loses_and_repeats_nothing() {
             let mut crashed = false;
             for round in 0..12_u64 {
                 fixture.push((0..320).map(|i| spread(round * 1_000 + i) % STREAMS));
-                while let Some(writes) = fixture.index.maintain(900).unwrap() {
+                while let Some(writes) = fixture.index.maintain(500).unwrap() {
                     if slices == crash_at && !crashed {
                         if committed {
                             fixture.store.commit(writes);

@@ -58,6 +58,10 @@ fn readers_see_no_gap_while_runs_are_merged_and_deleted() {
                 .collect();
             fixture.index.push(&frame);
             rounds.store(round + 1, Ordering::Release);
+            // Without this the writer would be done before the first merge.
+            while fixture.index.stats().tail_entries > 1_000 {
+                std::thread::yield_now();
+            }
         }
         stop.store(true, Ordering::Release);
         maintainer.join().unwrap();
