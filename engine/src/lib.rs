@@ -6,4 +6,5 @@
 
 pub mod batch;
 pub mod mailbox;
+pub mod stage;
 pub mod time;
