@@ -86,7 +86,9 @@ impl Shared {
         let mut received = 0;
         while received < expected {
             self.inbox.wait();
-            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            if self.in_flight.swap(0, Ordering::Relaxed) == 0 {
+                continue; // loom's `wait` may return without a notification.
+            }
             self.flag.clear();
             let (taken, left) = self.drain(most);
             received += taken;

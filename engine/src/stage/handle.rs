@@ -1,0 +1,189 @@
+//! Starting a stage, and what its owner holds of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ractor::{Actor, ActorRef};
+use tokio::sync::watch;
+
+use super::actor::StageCore;
+use super::supervision::RestartPolicy;
+use super::supervisor::{SupervisorActor, SupervisorArguments, SupervisorMessage};
+use crate::mailbox::Mailbox;
+use crate::time::Clock;
+
+/// Makes a core, at the start and after each failure: restores state, clones lane receivers. Runs on a
+/// thread of the runtime, so long loading belongs into steps.
+pub type CoreFactory = Box<dyn Fn() -> Result<Box<dyn StageCore>, String> + Send>;
+
+/// Told once, with the stage's name and the first cause, when a stage is given up.
+pub type GiveUp = Box<dyn Fn(&str, &str) + Send>;
+
+/// All that a stage is started from.
+pub struct StageSpec {
+    /// Name for logs, metrics and errors, such as `balances/3`; need not be unique.
+    pub name: String,
+    /// Where its input waits. One mailbox belongs to one stage.
+    pub mailbox: Arc<Mailbox>,
+    /// Times its failures.
+    pub clock: Arc<dyn Clock>,
+    /// Makes its core.
+    pub factory: CoreFactory,
+    /// What happens after a failure.
+    pub policy: RestartPolicy,
+    /// Whom to tell after the last one.
+    pub on_give_up: GiveUp,
+}
+
+impl fmt::Debug for StageSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StageSpec")
+            .field("name", &self.name)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a stage stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StageStatus {
+    /// Not started yet, or running.
+    Running,
+    /// Failed and waiting to be started again.
+    Restarting {
+        /// Number of this restart since the last quiet window, from 1.
+        attempt: u32,
+        /// Why it failed this time.
+        cause: String,
+    },
+    /// Ended as asked or by itself. Its mailbox is closed.
+    Stopped,
+    /// Given up. Its mailbox is closed; what was queued is still in the lanes.
+    Failed {
+        /// What made it fail first.
+        first_cause: String,
+        /// Restarts that were tried.
+        attempts: u32,
+    },
+}
+
+impl StageStatus {
+    /// Whether the stage will never step again.
+    pub fn is_ended(&self) -> bool {
+        match self {
+            Self::Stopped | Self::Failed { .. } => true,
+            Self::Running | Self::Restarting { .. } => false,
+        }
+    }
+}
+
+/// The runtime refused the stage; nothing was started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("stage `{name}` could not be started: {reason}")]
+pub struct SpawnStageError {
+    /// Name of the stage.
+    pub name: String,
+    /// What the runtime said.
+    pub reason: String,
+}
+
+/// A running stage. Clones mean the same stage; dropping them all leaves it running.
+#[derive(Clone)]
+pub struct StageHandle {
+    name: Arc<str>,
+    mailbox: Arc<Mailbox>,
+    supervisor: ActorRef<SupervisorMessage>,
+    stop: Arc<AtomicBool>,
+    status: watch::Receiver<StageStatus>,
+}
+
+/// Starts a stage and its supervisor on the current tokio runtime.
+///
+/// A factory that fails the first time is treated like any failure: tried again, then given up.
+///
+/// # Errors
+/// [`SpawnStageError`]: ractor did not start the supervisor.
+pub async fn spawn_stage(spec: StageSpec) -> Result<StageHandle, SpawnStageError> {
+    let name: Arc<str> = spec.name.as_str().into();
+    let mailbox = Arc::clone(&spec.mailbox);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (sender, status) = watch::channel(StageStatus::Running);
+    let arguments = SupervisorArguments {
+        spec,
+        stop: Arc::clone(&stop),
+        status: sender,
+    };
+    match SupervisorActor::spawn(None, SupervisorActor, arguments).await {
+        Ok((supervisor, _task)) => Ok(StageHandle {
+            name,
+            mailbox,
+            supervisor,
+            stop,
+            status,
+        }),
+        Err(error) => Err(SpawnStageError {
+            name: name.to_string(),
+            reason: error.to_string(),
+        }),
+    }
+}
+
+impl StageHandle {
+    /// Name of the stage.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The mailbox of the stage.
+    pub fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// Has the stage step once more, unless a wake-up is on its way already.
+    pub fn wake(&self) {
+        self.mailbox.wake();
+    }
+
+    /// Where the stage stands now.
+    pub fn status(&self) -> StageStatus {
+        self.status.borrow().clone()
+    }
+
+    /// Waits until the stage has ended and says how.
+    pub async fn ended(&self) -> StageStatus {
+        let mut status = self.status.clone();
+        match status.wait_for(StageStatus::is_ended).await {
+            Ok(status) => status.clone(),
+            // The runtime went away under the supervisor: nobody will step the stage again.
+            Err(_gone) => StageStatus::Failed {
+                first_cause: "the runtime ended before the stage".to_owned(),
+                attempts: 0,
+            },
+        }
+    }
+
+    /// Closes the mailbox, lets the stage handle all that is queued, and waits for its end.
+    ///
+    /// Stop what sends to a stage before the stage itself, or the senders' items come back to them. A
+    /// stage that waits to be restarted is drained after that. Dropping the future leaves the stage
+    /// stopping.
+    pub async fn drain_and_stop(&self) -> StageStatus {
+        // Flag first: an incarnation started from here on reads it, an earlier one gets the message.
+        self.stop.store(true, Ordering::Release);
+        self.mailbox.close();
+        // A supervisor that is gone has set the final status.
+        let _ = self.supervisor.send_message(SupervisorMessage::Stop);
+        self.ended().await
+    }
+}
+
+impl fmt::Debug for StageHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StageHandle")
+            .field("name", &self.name)
+            .field("status", &*self.status.borrow())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,172 @@
+//! When to start a failed stage again, and when to give up: a plain function of times and causes.
+//!
+//! Failures less than a quiet window apart belong together: each waits twice as long as the one before,
+//! and after [`RestartPolicy::attempts_max`] restarts it is over. What is reported then is the first
+//! cause; later ones are often only its consequences. Not here: actors, timers (`supervisor`).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How often and how fast a failed stage is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RestartPolicy {
+    /// Restarts before giving up. Default 5; 0 gives up at the first failure.
+    pub attempts_max: u32,
+    /// Time without failure, counted from a restart, after which earlier failures are forgotten.
+    /// Default 60 s.
+    pub window: Duration,
+    /// Wait before the first restart. Default 100 ms.
+    pub backoff_first: Duration,
+    /// Longest wait. Default 10 s.
+    pub backoff_max: Duration,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self {
+            attempts_max: 5,
+            window: Duration::from_secs(60),
+            backoff_first: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What to do about a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Directive {
+    /// Start it again after this long.
+    RestartAfter(Duration),
+    /// Leave it dead.
+    GiveUp {
+        /// Cause of the first failure since the last quiet window.
+        first_cause: String,
+        /// Restarts that were tried.
+        attempts: u32,
+    },
+}
+
+/// Failures of one stage under a [`RestartPolicy`].
+#[derive(Debug, Clone)]
+pub struct Supervision {
+    policy: RestartPolicy,
+    attempts: u32,
+    first_cause: Option<String>,
+    /// When the last restart was due: quiet is counted from there.
+    restarted_at: Duration,
+}
+
+impl Supervision {
+    /// No failures yet.
+    pub fn new(policy: RestartPolicy) -> Self {
+        Self {
+            policy,
+            attempts: 0,
+            first_cause: None,
+            restarted_at: Duration::ZERO,
+        }
+    }
+
+    /// Takes in a failure at `now` (monotonic) and says what to do.
+    pub fn on_failure(&mut self, now: Duration, cause: String) -> Directive {
+        if now.saturating_sub(self.restarted_at) >= self.policy.window {
+            self.attempts = 0;
+            self.first_cause = None;
+        }
+        let first_cause = self.first_cause.get_or_insert(cause);
+        if self.attempts >= self.policy.attempts_max {
+            return Directive::GiveUp {
+                first_cause: first_cause.clone(),
+                attempts: self.attempts,
+            };
+        }
+        let backoff = self
+            .policy
+            .backoff_first
+            .saturating_mul(1 << self.attempts.min(30));
+        let backoff = backoff.min(self.policy.backoff_max);
+        self.attempts += 1;
+        self.restarted_at = now.saturating_add(backoff);
+        Directive::RestartAfter(backoff)
+    }
+
+    /// Restarts tried since the last quiet window.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn supervision() -> Supervision {
+        Supervision::new(RestartPolicy {
+            attempts_max: 3,
+            window: 60 * SECOND,
+            backoff_first: SECOND,
+            backoff_max: 3 * SECOND,
+        })
+    }
+
+    #[test]
+    fn waits_double_up_to_their_bound_and_the_first_cause_is_kept() {
+        let mut supervision = supervision();
+        for (now, backoff) in [(0, 1), (5, 2), (10, 3)] {
+            let directive = supervision.on_failure(now * SECOND, format!("at {now}"));
+            assert_eq!(directive, Directive::RestartAfter(backoff * SECOND));
+        }
+        let over = Directive::GiveUp {
+            first_cause: "at 0".into(),
+            attempts: 3,
+        };
+        assert_eq!(supervision.on_failure(15 * SECOND, "at 15".into()), over);
+    }
+
+    #[test]
+    fn a_quiet_window_forgets() {
+        let mut supervision = supervision();
+        for failure in 0..20 {
+            let directive = supervision.on_failure(failure * 61 * SECOND, "rare".into());
+            assert_eq!(directive, Directive::RestartAfter(SECOND));
+        }
+        // One second short of a quiet window, which is counted from the restart.
+        let directive = supervision.on_failure((19 * 61 + 60) * SECOND, "again".into());
+        assert_eq!(directive, Directive::RestartAfter(2 * SECOND));
+    }
+
+    #[test]
+    fn no_attempts_give_up_at_once() {
+        let policy = RestartPolicy {
+            attempts_max: 0,
+            ..RestartPolicy::default()
+        };
+        let directive = Supervision::new(policy).on_failure(SECOND, "first".into());
+        assert_eq!(
+            directive,
+            Directive::GiveUp {
+                first_cause: "first".into(),
+                attempts: 0
+            }
+        );
+    }
+
+    #[test]
+    fn very_many_attempts_do_not_overflow() {
+        let mut supervision = Supervision::new(RestartPolicy {
+            attempts_max: u32::MAX,
+            backoff_max: Duration::MAX,
+            ..RestartPolicy::default()
+        });
+        for _ in 0..100 {
+            assert!(matches!(
+                supervision.on_failure(Duration::MAX, "x".into()),
+                Directive::RestartAfter(_)
+            ));
+        }
+    }
+}

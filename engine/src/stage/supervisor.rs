@@ -1,0 +1,180 @@
+//! Actor that supervises one stage. Owns: its factory and its failures. In: ractor's news of the stage,
+//! its own backoff timer, the request to stop. Ends: when the stage ended or was given up.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio::sync::watch;
+
+use super::actor::{StageActor, StageArguments, StageMessage, panic_message};
+use super::handle::{StageSpec, StageStatus};
+use super::supervision::{Directive, Supervision};
+
+#[derive(Debug)]
+pub(super) enum SupervisorMessage {
+    /// The backoff is over.
+    Restart,
+    /// Somebody asked the stage to drain and end.
+    Stop,
+}
+
+pub(super) struct SupervisorState {
+    spec: StageSpec,
+    supervision: Supervision,
+    stop: Arc<AtomicBool>,
+    status: watch::Sender<StageStatus>,
+    stage: Option<ActorRef<StageMessage>>,
+}
+
+pub(super) struct SupervisorArguments {
+    pub(super) spec: StageSpec,
+    pub(super) stop: Arc<AtomicBool>,
+    pub(super) status: watch::Sender<StageStatus>,
+}
+
+impl SupervisorState {
+    /// Makes a core and an actor around it; a failure on the way counts like one of the stage.
+    async fn start_stage(&mut self, me: &ActorRef<SupervisorMessage>) {
+        let made =
+            catch_unwind(AssertUnwindSafe(|| (self.spec.factory)())).unwrap_or_else(|panic| {
+                Err(format!("the factory panicked: {}", panic_message(&*panic)))
+            });
+        let core = match made {
+            Ok(core) => core,
+            Err(cause) => return self.failed(me, cause),
+        };
+        let arguments = StageArguments {
+            core,
+            mailbox: Arc::clone(&self.spec.mailbox),
+            stop: Arc::clone(&self.stop),
+        };
+        match StageActor::spawn_linked(None, StageActor, arguments, me.get_cell()).await {
+            Ok((stage, _task)) => {
+                self.stage = Some(stage);
+                self.status.send_replace(StageStatus::Running);
+            }
+            Err(error) => self.failed(me, error.to_string()),
+        }
+    }
+
+    fn failed(&mut self, me: &ActorRef<SupervisorMessage>, cause: String) {
+        self.stage = None;
+        self.spec.mailbox.detach();
+        let name = &*self.spec.name;
+        let now = self.spec.clock.monotonic();
+        match self.supervision.on_failure(now, cause.clone()) {
+            Directive::RestartAfter(backoff) => {
+                let attempt = self.supervision.attempts();
+                tracing::warn!(
+                    stage = name,
+                    cause,
+                    attempt,
+                    ?backoff,
+                    "stage failed, restarting"
+                );
+                self.status
+                    .send_replace(StageStatus::Restarting { attempt, cause });
+                me.send_after(backoff, || SupervisorMessage::Restart);
+            }
+            Directive::GiveUp {
+                first_cause,
+                attempts,
+            } => {
+                tracing::error!(stage = name, first_cause, attempts, "stage given up");
+                self.spec.mailbox.close();
+                let told = catch_unwind(AssertUnwindSafe(|| {
+                    (self.spec.on_give_up)(name, &first_cause);
+                }));
+                if told.is_err() {
+                    tracing::error!(stage = name, "the owner of the stage panicked when told");
+                }
+                self.status.send_replace(StageStatus::Failed {
+                    first_cause,
+                    attempts,
+                });
+                me.stop(None);
+            }
+        }
+    }
+
+    fn is_current(&self, cell: &ractor::ActorCell) -> bool {
+        self.stage
+            .as_ref()
+            .is_some_and(|stage| stage.get_id() == cell.get_id())
+    }
+}
+
+pub(super) struct SupervisorActor;
+
+impl Actor for SupervisorActor {
+    type Msg = SupervisorMessage;
+    type State = SupervisorState;
+    type Arguments = SupervisorArguments;
+
+    async fn pre_start(
+        &self,
+        _me: ActorRef<SupervisorMessage>,
+        arguments: SupervisorArguments,
+    ) -> Result<SupervisorState, ActorProcessingErr> {
+        let SupervisorArguments { spec, stop, status } = arguments;
+        let supervision = Supervision::new(spec.policy);
+        Ok(SupervisorState {
+            spec,
+            supervision,
+            stop,
+            status,
+            stage: None,
+        })
+    }
+
+    async fn post_start(
+        &self,
+        me: ActorRef<SupervisorMessage>,
+        state: &mut SupervisorState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.start_stage(&me).await;
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<SupervisorMessage>,
+        message: SupervisorMessage,
+        state: &mut SupervisorState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            SupervisorMessage::Restart => state.start_stage(&me).await,
+            SupervisorMessage::Stop => {
+                if let Some(stage) = &state.stage {
+                    // Refused by one that just died: the flag tells the next.
+                    let _ = stage.send_message(StageMessage::Stop);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<SupervisorMessage>,
+        event: SupervisionEvent,
+        state: &mut SupervisorState,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(cell, error) if state.is_current(&cell) => {
+                state.failed(&me, error.to_string());
+            }
+            SupervisionEvent::ActorTerminated(cell, ..) if state.is_current(&cell) => {
+                state.stage = None;
+                state.spec.mailbox.close();
+                state.spec.mailbox.detach();
+                state.status.send_replace(StageStatus::Stopped);
+                me.stop(None);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
