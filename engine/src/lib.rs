@@ -10,13 +10,6 @@ pub mod event;
 pub mod index;
 pub mod log;
 pub mod mailbox;
-
-pub mod batch;
-pub mod codec;
-pub mod event;
-pub mod index;
-pub mod log;
-pub mod mailbox;
 pub mod stage;
 pub mod store;
 pub mod time;
