@@ -13,8 +13,15 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum AccountEvent {
-    Opened { owner: String, at: u64 },
-    Deposited { amount: u64, reference: String, at: u64 },
+    Opened {
+        owner: String,
+        at: u64,
+    },
+    Deposited {
+        amount: u64,
+        reference: String,
+        at: u64,
+    },
     Closed,
 }
 
@@ -32,22 +39,39 @@ enum AccountEventLater {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 enum AccountEventTagged {
-    Opened { owner: String, at: u64 },
-    Deposited { amount: u64, reference: String, at: u64 },
+    Opened {
+        owner: String,
+        at: u64,
+    },
+    Deposited {
+        amount: u64,
+        reference: String,
+        at: u64,
+    },
 }
 
 fn event() -> AccountEvent {
-    AccountEvent::Deposited { amount: 12_345, reference: "invoice 42".to_owned(), at: 1_700_000_000_000 }
+    AccountEvent::Deposited {
+        amount: 12_345,
+        reference: "invoice 42".to_owned(),
+        at: 1_700_000_000_000,
+    }
 }
 
 fn tagged() -> AccountEventTagged {
-    AccountEventTagged::Deposited { amount: 12_345, reference: "invoice 42".to_owned(), at: 1_700_000_000_000 }
+    AccountEventTagged::Deposited {
+        amount: 12_345,
+        reference: "invoice 42".to_owned(),
+        at: 1_700_000_000_000,
+    }
 }
 
 fn millstream<T: Serialize>(event: &T) -> (Vec<u8>, Vec<u8>) {
     let mut writer = ShapeWriter::new();
     let (mut bytes, mut dictionary) = (Vec::new(), Vec::new());
-    writer.encode(event, &mut bytes).expect("the event can be encoded");
+    writer
+        .encode(event, &mut bytes)
+        .expect("the event can be encoded");
     writer.dictionary(&mut dictionary);
     (bytes, dictionary)
 }
@@ -68,14 +92,18 @@ fn encode(c: &mut Criterion) {
     group.bench_function("millstream internally tagged", |b| {
         b.iter(|| {
             out.clear();
-            writer.encode(black_box(&tagged), &mut out).expect("encodes");
+            writer
+                .encode(black_box(&tagged), &mut out)
+                .expect("encodes");
             black_box(&out);
         });
     });
     group.bench_function("rmp array", |b| {
         b.iter(|| {
             out.clear();
-            black_box(&event).serialize(&mut rmp_serde::Serializer::new(&mut out)).expect("encodes");
+            black_box(&event)
+                .serialize(&mut rmp_serde::Serializer::new(&mut out))
+                .expect("encodes");
             black_box(&out);
         });
     });
@@ -83,14 +111,17 @@ fn encode(c: &mut Criterion) {
         b.iter(|| {
             out.clear();
             let mut serializer = rmp_serde::Serializer::new(&mut out).with_struct_map();
-            black_box(&event).serialize(&mut serializer).expect("encodes");
+            black_box(&event)
+                .serialize(&mut serializer)
+                .expect("encodes");
             black_box(&out);
         });
     });
     group.bench_function("postcard", |b| {
         b.iter(|| {
             out.clear();
-            out = postcard::to_extend(black_box(&event), std::mem::take(&mut out)).expect("encodes");
+            out =
+                postcard::to_extend(black_box(&event), std::mem::take(&mut out)).expect("encodes");
             black_box(&out);
         });
     });
@@ -126,13 +157,25 @@ fn decode(c: &mut Criterion) {
     let mut group = c.benchmark_group("decode");
     let mut decoder = Decoder::new();
     group.bench_function("millstream", |b| {
-        b.iter(|| decoder.decode::<AccountEvent>(&shapes, black_box(&bytes)).expect("decodes"));
+        b.iter(|| {
+            decoder
+                .decode::<AccountEvent>(&shapes, black_box(&bytes))
+                .expect("decodes")
+        });
     });
     group.bench_function("millstream evolved", |b| {
-        b.iter(|| decoder.decode::<AccountEventLater>(&shapes, black_box(&bytes)).expect("decodes"));
+        b.iter(|| {
+            decoder
+                .decode::<AccountEventLater>(&shapes, black_box(&bytes))
+                .expect("decodes")
+        });
     });
     group.bench_function("millstream internally tagged", |b| {
-        b.iter(|| decoder.decode::<AccountEventTagged>(&tagged_shapes, black_box(&tagged_bytes)).expect("decodes"));
+        b.iter(|| {
+            decoder
+                .decode::<AccountEventTagged>(&tagged_shapes, black_box(&tagged_bytes))
+                .expect("decodes")
+        });
     });
     group.bench_function("rmp array", |b| {
         b.iter(|| rmp_serde::from_slice::<AccountEvent>(black_box(&array)).expect("decodes"));
@@ -153,9 +196,13 @@ fn decode(c: &mut Criterion) {
 fn dictionary(c: &mut Criterion) {
     let (_, dictionary) = millstream(&event());
     let mut group = c.benchmark_group("dictionary");
-    group.bench_function("parse", |b| b.iter(|| Shapes::parse(black_box(&dictionary)).expect("parses")));
+    group.bench_function("parse", |b| {
+        b.iter(|| Shapes::parse(black_box(&dictionary)).expect("parses"))
+    });
     let mut decoder = Decoder::new();
-    group.bench_function("seen before", |b| b.iter(|| decoder.shapes(black_box(&dictionary)).expect("parses")));
+    group.bench_function("seen before", |b| {
+        b.iter(|| decoder.shapes(black_box(&dictionary)).expect("parses"))
+    });
     let mut writer = ShapeWriter::new();
     let event = event();
     let mut out = Vec::with_capacity(256);
