@@ -63,7 +63,7 @@ pub struct Transaction {
     pub amount: Cents,
     /// The account's balance after it, as recorded.
     pub balance: Cents,
-    /// Recorded balance minus the balance before with the amount; at most [`ROUNDING_MAX`] either way.
+    /// Recorded balance minus the balance before with the amount; at most 0.10 either way.
     pub rounding: Cents,
 }
 

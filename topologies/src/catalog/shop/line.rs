@@ -1,7 +1,7 @@
 //! Reads the invoice lines of the UCI Online Retail file.
 //!
 //! Place: `table` -> **`line`** -> [`rules`](super::rules). Invariant: a line that parses is within the
-//! limits of [`trade`](super::trade), so its amount and sums over millions of such lines are exact. Local
+//! limits of [`trade`], so its amount and sums over millions of such lines are exact. Local
 //! shop time is taken as UTC: the file has no zone, and days must be those that the shop printed.
 //! Failure: a line that does not parse is answered as [`BadLine`], the next line follows.
 
