@@ -4,6 +4,7 @@
 //! readers of files. So each can be driven in memory, which is what its tests do.
 
 pub mod aggregate_stub;
+mod bad_line;
 pub mod bank;
 pub mod shop;
 pub mod table;

@@ -3,7 +3,7 @@
 use compact_str::{CompactString, format_compact};
 
 use super::customer::CustomerCommand;
-use super::line::InvoiceLine;
+use super::line::{GUEST_PREFIX, InvoiceLine};
 use super::product::ProductCommand;
 use super::rules::{self, LineKind};
 use super::trade::{Adjustment, Trade};
@@ -39,7 +39,7 @@ pub struct LineCommands {
 pub fn customer_id(line: &InvoiceLine) -> CompactString {
     match &line.customer {
         Some(customer) => customer.clone(),
-        None => format_compact!("guest.{}", line.invoice),
+        None => format_compact!("{GUEST_PREFIX}{}", line.invoice),
     }
 }
 

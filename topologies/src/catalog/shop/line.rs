@@ -1,7 +1,7 @@
 //! Reads the invoice lines of the UCI Online Retail file.
 //!
 //! Place: `table` -> **`line`** -> [`rules`](super::rules). Invariant: a line that parses is within the
-//! limits of [`trade`](super::trade), so its amount and sums over millions of such lines are exact. Local
+//! limits of [`trade`], so its amount and sums over millions of such lines are exact. Local
 //! shop time is taken as UTC: the file has no zone, and days must be those that the shop printed.
 //! Failure: a line that does not parse is answered as [`BadLine`], the next line follows.
 
@@ -34,6 +34,9 @@ pub const ID_BYTES_MAX: usize = 64;
 
 /// Longest description. Bytes.
 pub const DESCRIPTION_BYTES_MAX: usize = 1_024;
+
+/// How the ids of customers begin that the file does not name; no id in the file may begin so.
+pub const GUEST_PREFIX: &str = "guest.";
 
 /// One line of one invoice, as the file has it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -148,7 +151,16 @@ fn customer(row: Row<'_>) -> Result<Option<CompactString>, BadLine> {
     if row.text(6)?.is_empty() {
         return Ok(None);
     }
-    Ok(Some(row.id(6, ID_BYTES_MAX)?.into()))
+    let id = row.id(6, ID_BYTES_MAX)?;
+    if id.starts_with(GUEST_PREFIX) {
+        return Err(row.bad(
+            6,
+            BadField::Reserved {
+                prefix: GUEST_PREFIX,
+            },
+        ));
+    }
+    Ok(Some(id.into()))
 }
 
 /// `2010-12-01 08:26` as microseconds since 1970.

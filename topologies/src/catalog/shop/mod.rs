@@ -1,6 +1,6 @@
 //! The web shop: a year of real invoice lines as commands to customers and products.
 //!
-//! Way of a line: [`line`] reads it, [`rules`] says what it is and counts its dirt, [`commands`] maps it
+//! Way of a line: [`mod@line`] reads it, [`rules`] says what it is and counts its dirt, [`commands`] maps it
 //! to one command for a [`Customer`] and one for a [`Product`], [`rows`] turns their events into read
 //! models, and [`oracle`] adds up the file by code of its own, for comparison.
 
