@@ -129,7 +129,7 @@ impl BatchController {
         let wanted = if !self.model.is_fitted() {
             let step = EXPLORED[self.batches as usize % EXPLORED.len()];
             self.bounded(self.limits.items_min.saturating_mul(step))
-        } else if self.batches % PROBE_PERIOD == 0 {
+        } else if self.batches.is_multiple_of(PROBE_PERIOD) {
             self.target.div_ceil(4)
         } else {
             self.target
