@@ -9,9 +9,9 @@ use std::sync::{Arc, Weak};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::Mailbox;
 use super::credits::Refused;
 use super::shared::LaneDepth;
+use super::{Closed, Mailbox, Overloaded};
 
 /// What is queued: the item and what it took from the credits.
 struct Slot<T> {
@@ -64,56 +64,6 @@ pub(super) fn new_lane<T: Send + 'static>(mailbox: Arc<Mailbox>) -> NewLane<T> {
         }),
     };
     (LaneSender { lane }, receiver, depth)
-}
-
-/// An item that was not taken without waiting, with the item.
-#[derive(thiserror::Error)]
-#[non_exhaustive]
-pub enum Overloaded<T> {
-    /// The mailbox holds as much as it may: try later, wait with [`LaneSender::send`], or tell the
-    /// caller to slow down.
-    #[error("the mailbox is full")]
-    Full(T),
-    /// The mailbox takes nothing any more.
-    #[error("the mailbox is closed")]
-    Closed(T),
-}
-
-impl<T> Overloaded<T> {
-    /// The item that was refused.
-    pub fn into_item(self) -> T {
-        match self {
-            Self::Full(item) | Self::Closed(item) => item,
-        }
-    }
-
-    /// Whether the same item may be taken later.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Full(_) => true,
-            Self::Closed(_) => false,
-        }
-    }
-}
-
-impl<T> fmt::Debug for Overloaded<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full(_) => "Full(..)",
-            Self::Closed(_) => "Closed(..)",
-        })
-    }
-}
-
-/// The mailbox takes nothing any more; the item comes back.
-#[derive(PartialEq, Eq, thiserror::Error)]
-#[error("the mailbox is closed")]
-pub struct Closed<T>(pub T);
-
-impl<T> fmt::Debug for Closed<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Closed(..)")
-    }
 }
 
 /// The sending end of a lane. Clones share the lane; order is kept per lane as the pushes happen.
@@ -201,6 +151,7 @@ impl<T: Send> LaneSender<T> {
         self.lane.mailbox.wake(); // Its fence also orders the push before the load below.
         if self.is_abandoned() {
             self.lane.discard();
+            self.lane.mailbox.wake(); // A receiver that stops waits for the last credit.
         }
         Ok(())
     }

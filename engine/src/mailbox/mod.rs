@@ -14,11 +14,12 @@
 //! Not here: choosing how much to drain (`batch`), running the receiver (`stage`).
 
 mod credits;
+mod error;
 mod lane;
 mod shared;
 mod wake_flag;
 
-/// The atomics of [`WakeFlag`]; its loom test puts loom's in their place.
+// The atomics of `WakeFlag`; its loom test puts loom's in their place.
 mod sync {
     pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
 }
@@ -27,6 +28,7 @@ mod sync {
 mod tests;
 
 pub use credits::{Credits, MailboxLimits};
-pub use lane::{Closed, DrainSummary, LaneReceiver, LaneSender, Overloaded};
+pub use error::{Closed, Overloaded};
+pub use lane::{DrainSummary, LaneReceiver, LaneSender};
 pub use shared::{Mailbox, MailboxStatistics, Wake};
 pub use wake_flag::WakeFlag;

@@ -170,16 +170,42 @@ impl Mailbox {
 
     /// Waits for credits and counts the wait; `false` when closed meanwhile.
     pub(super) async fn acquire_waiting(&self, cost: u32) -> bool {
-        let start = self.nanos();
-        self.waits.fetch_add(1, Ordering::Relaxed);
-        let admitted = self.credits.acquire(cost).await;
-        self.waited_nanos
-            .fetch_add(self.nanos().saturating_sub(start), Ordering::Relaxed);
-        admitted
+        // Dropped after the wait, also when the wait is given up.
+        let _wait = CountedWait::new(self);
+        self.credits.acquire(cost).await
     }
 
     fn nanos(&self) -> u64 {
         u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX - 1)
+    }
+}
+
+/// One wait for credits, finished when dropped.
+struct CountedWait<'a> {
+    mailbox: &'a Mailbox,
+    start_nanos: u64,
+}
+
+impl<'a> CountedWait<'a> {
+    fn new(mailbox: &'a Mailbox) -> Self {
+        mailbox.waits.fetch_add(1, Ordering::Relaxed);
+        Self {
+            mailbox,
+            start_nanos: mailbox.nanos(),
+        }
+    }
+}
+
+impl Drop for CountedWait<'_> {
+    fn drop(&mut self) {
+        let waited = self.mailbox.nanos().saturating_sub(self.start_nanos);
+        self.mailbox
+            .waited_nanos
+            .fetch_add(waited, Ordering::Relaxed);
+        if self.mailbox.is_closed() {
+            // It may have held some of its credits, and a receiver that stops waits for the last one.
+            self.mailbox.wake();
+        }
     }
 }
 

@@ -172,6 +172,33 @@ async fn a_closed_mailbox_hands_items_back_and_is_still_drained() {
     assert!(mailbox.is_drained());
 }
 
+/// A sender part-way served holds credits when the mailbox is closed. The receiver, which found the
+/// lanes empty but not all credits back, is woken when that sender lets go, or it would never end.
+#[tokio::test]
+async fn a_waiter_that_lets_go_after_the_end_wakes_the_receiver() {
+    for cancelled in [true, false] {
+        let mailbox = mailbox(4, 4);
+        let wake = Arc::new(CountingWake::default());
+        mailbox.attach(Arc::<CountingWake>::clone(&wake));
+        let (sender, receiver) = mailbox.lane();
+        sender.try_send(0, 1).unwrap();
+        let mut waiting = Box::pin(sender.send(1, 4));
+        assert!(futures_poll(&mut waiting).is_pending());
+        mailbox.close();
+        mailbox.begin_turn();
+        receiver.drain(9, &mut Vec::new());
+        assert!(!mailbox.is_drained());
+        let before = wake.0.load(Ordering::SeqCst);
+        if cancelled {
+            drop(waiting);
+        } else {
+            assert_eq!(waiting.await, Err(Closed(1)));
+        }
+        assert!(mailbox.is_drained());
+        assert_eq!(wake.0.load(Ordering::SeqCst), before + 1);
+    }
+}
+
 #[test]
 fn a_lane_without_receivers_is_closed_and_holds_no_credits() {
     let mailbox = mailbox(4, 100);
