@@ -3,7 +3,6 @@
 //! Nothing here knows the engine: a domain is aggregates, pure functions from events to rows, and
 //! readers of files. So each can be driven in memory, which is what its tests do.
 
-pub mod aggregate_stub;
 mod bad_line;
 pub mod bank;
 pub mod shop;

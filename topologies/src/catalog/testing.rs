@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::aggregate_stub::{Aggregate, Decision};
+use millstream_operators::aggregate::{Aggregate, Decision};
 
 /// Decides `command` and applies what it emits.
 pub(crate) fn send<A: Aggregate>(

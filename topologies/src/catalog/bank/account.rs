@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::cents::Cents;
-use crate::catalog::aggregate_stub::{Aggregate, Decision, Event};
+use millstream_operators::aggregate::{Aggregate, Decision, Event};
 
 /// Largest rounding either way, inclusive: the bank rounds amounts and balances to tenths apart.
 pub const ROUNDING_MAX: Cents = Cents::new(10);

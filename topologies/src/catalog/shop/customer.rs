@@ -11,7 +11,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::trade::{Adjustment, AdjustmentTooLarge, Trade, TradeError};
-use crate::catalog::aggregate_stub::{Aggregate, Decision, Event};
+use millstream_operators::aggregate::{Aggregate, Decision, Event};
 
 /// State of one customer; the default is somebody who never bought.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::trade::{Adjustment, AdjustmentTooLarge, Trade, TradeError};
-use crate::catalog::aggregate_stub::{Aggregate, Decision, Event};
+use millstream_operators::aggregate::{Aggregate, Decision, Event};
 
 /// State of one stock code; the default was never sold.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
