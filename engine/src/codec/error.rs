@@ -58,7 +58,7 @@ pub enum EncodeError {
 /// Why bytes could not be decoded. Nothing was produced; the decoder stays usable.
 ///
 /// `offset` counts bytes from the start of the payload (or of the dictionary, where said). It is 0
-/// where a [`Value`](super::Value) was read, which has no bytes.
+/// where a dynamic value was read, which has no bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {

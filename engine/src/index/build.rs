@@ -107,7 +107,7 @@ impl Build {
     /// Works until the slice is full or all is written; answers whether all is.
     ///
     /// # Errors
-    /// As [`RunStore::read`]; [`IndexError::Missing`], [`IndexError::Corrupt`]. The build cannot go
+    /// As [`RunStore::read`](super::RunStore::read); [`IndexError::Missing`], [`IndexError::Corrupt`]. The build cannot go
     /// on after one.
     pub(super) fn fill(
         &mut self,

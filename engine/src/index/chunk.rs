@@ -169,7 +169,7 @@ pub(super) fn payload(key: ChunkKey, value: &[u8]) -> Result<&[u8], IndexError> 
 /// Reads the chunk of a run that is in use.
 ///
 /// # Errors
-/// [`IndexError::Missing`] when there is none, else as [`RunStore::read`].
+/// [`IndexError::Missing`] when there is none, else as [`RunStore::read`](super::RunStore::read).
 pub(super) fn read_live(store: &dyn RunStore, key: ChunkKey) -> Result<Vec<u8>, IndexError> {
     store.read(key)?.ok_or(IndexError::Missing { key })
 }

@@ -72,7 +72,7 @@ pub(super) struct Maintenance {
 
 impl Maintenance {
     /// # Errors
-    /// As [`RunStore::read`].
+    /// As [`RunStore::read`](super::RunStore::read).
     pub(super) fn open(store: &dyn RunStore, manifest: Manifest) -> Result<Self, IndexError> {
         let orphans = manifest
             .pending
@@ -93,7 +93,7 @@ impl Maintenance {
     /// The writes of the next slice; `None` when there is nothing to do.
     ///
     /// # Errors
-    /// [`IndexError::SliceOutstanding`]; as [`RunStore::read`]; [`IndexError::Corrupt`] and
+    /// [`IndexError::SliceOutstanding`]; as [`RunStore::read`](super::RunStore::read); [`IndexError::Corrupt`] and
     /// [`IndexError::Missing`] when a merge met such a chunk.
     pub(super) fn slice(
         &mut self,

@@ -215,7 +215,7 @@ fn read_run(reader: &mut Reader<'_>) -> Option<RunMeta> {
 /// while its number was pending: those of a kind are `0..n`, and n is found by doubling and halving.
 ///
 /// # Errors
-/// As [`RunStore::read`].
+/// As [`RunStore::read`](super::RunStore::read).
 pub(super) fn find_chunks(store: &dyn RunStore, run: u64) -> Result<RunChunks, IndexError> {
     let count = |kind| -> Result<u32, IndexError> {
         let exists = |chunk| Ok(store.read(ChunkKey { run, kind, chunk })?.is_some());

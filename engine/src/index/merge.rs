@@ -92,7 +92,7 @@ impl Merger {
     /// The next entry in order.
     ///
     /// # Errors
-    /// As [`RunStore::read`]; [`IndexError::Missing`], [`IndexError::Corrupt`]. The merge cannot go
+    /// As [`RunStore::read`](super::RunStore::read); [`IndexError::Missing`], [`IndexError::Corrupt`]. The merge cannot go
     /// on after one.
     pub(super) fn next(&mut self, store: &dyn RunStore) -> Result<Option<IndexEntry>, IndexError> {
         if !self.started {

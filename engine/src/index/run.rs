@@ -45,7 +45,7 @@ impl Run {
     /// Reads the filter and the directory of a run named by the manifest.
     ///
     /// # Errors
-    /// As [`RunStore::read`]; [`IndexError::Missing`], [`IndexError::Corrupt`].
+    /// As [`RunStore::read`](super::RunStore::read); [`IndexError::Missing`], [`IndexError::Corrupt`].
     pub(super) fn load(store: &dyn RunStore, meta: RunMeta) -> Result<Self, IndexError> {
         let corrupt = |kind, problem| IndexError::Corrupt {
             key: ChunkKey {
@@ -102,7 +102,7 @@ impl Run {
     /// All entries of one data chunk, in order.
     ///
     /// # Errors
-    /// As [`RunStore::read`]; [`IndexError::Missing`], [`IndexError::Corrupt`].
+    /// As [`RunStore::read`](super::RunStore::read); [`IndexError::Missing`], [`IndexError::Corrupt`].
     pub(super) fn chunk_entries(
         &self,
         store: &dyn RunStore,
@@ -160,7 +160,7 @@ impl Run {
     /// Appends the entries of `key.hash` from `key.version` up, until `out` has `limit`.
     ///
     /// # Errors
-    /// As [`RunStore::read`]; [`IndexError::Missing`], [`IndexError::Corrupt`].
+    /// As [`RunStore::read`](super::RunStore::read); [`IndexError::Missing`], [`IndexError::Corrupt`].
     pub(super) fn scan(
         &self,
         store: &dyn RunStore,

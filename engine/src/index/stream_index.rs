@@ -60,7 +60,7 @@ impl StreamIndex {
     /// filters and directories of all live runs. Then feed it from [`covered_until`](Self::covered_until).
     ///
     /// # Errors
-    /// [`IndexError::Config`]; as [`RunStore::read`]; [`IndexError::Corrupt`],
+    /// [`IndexError::Config`]; as [`RunStore::read`](super::RunStore::read); [`IndexError::Corrupt`],
     /// [`IndexError::Missing`], [`IndexError::UnknownFormat`]: delete all chunks and open again.
     pub fn open(store: Arc<dyn RunStore>, config: IndexConfig) -> Result<Self, IndexError> {
         config.validate()?;
@@ -158,7 +158,7 @@ impl StreamIndex {
     /// until `limit` is reached.
     ///
     /// # Errors
-    /// As [`RunStore::read`]; [`IndexError::Corrupt`], [`IndexError::Missing`].
+    /// As [`RunStore::read`](super::RunStore::read); [`IndexError::Corrupt`], [`IndexError::Missing`].
     pub fn scan(
         &self,
         hash: u64,
@@ -192,7 +192,7 @@ impl StreamIndex {
     /// Cost: as [`scan`](Self::scan), but newest first: recent events are answered from memory.
     ///
     /// # Errors
-    /// As [`RunStore::read`]; [`IndexError::Corrupt`], [`IndexError::Missing`].
+    /// As [`RunStore::read`](super::RunStore::read); [`IndexError::Corrupt`], [`IndexError::Missing`].
     pub fn scan_back(
         &self,
         hash: u64,

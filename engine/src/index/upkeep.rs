@@ -15,7 +15,7 @@ impl StreamIndex {
     /// then call [`applied`](Self::applied); if the commit fails, drop the index and open it anew.
     ///
     /// # Errors
-    /// [`IndexError::SliceOutstanding`] before the last slice was applied. As [`RunStore::read`];
+    /// [`IndexError::SliceOutstanding`] before the last slice was applied. As [`RunStore::read`](super::RunStore::read);
     /// [`IndexError::Corrupt`], [`IndexError::Missing`], [`IndexError::UnknownFormat`] when a merge
     /// met such a chunk: it is given up, flushes go on, and nothing is merged until the next open.
     pub fn maintain(&self, budget_bytes: usize) -> Result<Option<Vec<IndexWrite>>, IndexError> {
