@@ -3,12 +3,18 @@
 //! How to read it: nanoseconds per event, buffers reused, so that what is measured is the format and
 //! the one string that decoding allocates. The bytes per event are printed first; for `millstream` the
 //! dictionary is shared by all events of a frame and printed apart. `evolved` reads an event whose
-//! reader has a new field, a removed one and another order: by name instead of by position.
+//! reader has a new field, a removed one and another order: by name instead of by position. `events` is
+//! the same through the encoder and reader of events: present versions must cost what the codec costs;
+//! `upcast` passes one step from an older version. `standalone` carries its dictionary along.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use millstream_engine::codec::{Decoder, ShapeWriter, Shapes};
+use millstream_engine::codec::{
+    Decoder, Event, EventEncoder, EventReader, ShapeWriter, Shapes, StandaloneReader,
+    StandaloneWriter, Upcasters, Value, from_slice, payload_to_json, to_vec,
+};
+use millstream_engine::log::frame::{Encoding, Kind};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +29,18 @@ enum AccountEvent {
         at: u64,
     },
     Closed,
+}
+
+impl Event for AccountEvent {
+    const VERSION: u32 = 2;
+
+    fn upcasters() -> Upcasters {
+        Upcasters::none().step("Deposited", 1, |mut event| {
+            let amount = event.get("amount").and_then(Value::as_u64);
+            event.set("amount", amount.unwrap_or(0) * 100)?;
+            Ok(event)
+        })
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -192,6 +210,79 @@ fn decode(c: &mut Criterion) {
     group.finish();
 }
 
+/// Events through their encoder and reader.
+fn events(c: &mut Criterion) {
+    let event = event();
+    let mut group = c.benchmark_group("events");
+    let (mut encoder, mut out) = (EventEncoder::new(), Vec::with_capacity(256));
+    group.bench_function("encode", |b| {
+        b.iter(|| {
+            out.clear();
+            encoder
+                .encode(black_box(&event), &mut out)
+                .expect("encodes");
+            black_box(&out);
+        });
+    });
+    let (bytes, dictionary) = millstream(&event);
+    let json = serde_json::to_vec(&event).expect("encodes");
+    let mut reader = EventReader::<AccountEvent>::new();
+    reader.begin_frame(&dictionary).expect("parses");
+    for (name, schema_version, encoding, payload) in [
+        ("decode", 2, Encoding::Binary, &bytes),
+        ("upcast", 1, Encoding::Binary, &bytes),
+        ("upcast JSON", 1, Encoding::Json, &json),
+    ] {
+        let kind = Kind {
+            category: "account".into(),
+            event_type: "Deposited".into(),
+            schema_version,
+            encoding,
+        };
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                reader
+                    .decode(black_box(&kind), black_box(payload))
+                    .expect("decodes")
+            });
+        });
+    }
+    group.bench_function("show as JSON", |b| {
+        b.iter(|| payload_to_json(Encoding::Binary, &dictionary, black_box(&bytes)).expect("reads"))
+    });
+    group.finish();
+}
+
+/// Snapshots and table rows.
+fn standalone(c: &mut Criterion) {
+    let event = event();
+    let bytes = to_vec(&event).expect("encodes");
+    let mut group = c.benchmark_group("standalone");
+    let (mut writer, mut out) = (StandaloneWriter::new(), Vec::with_capacity(256));
+    group.bench_function("append", |b| {
+        b.iter(|| {
+            out.clear();
+            writer.append(black_box(&event), &mut out).expect("encodes");
+            black_box(&out);
+        });
+    });
+    group.bench_function("to_vec", |b| {
+        b.iter(|| to_vec(black_box(&event)).expect("encodes"));
+    });
+    let mut reader = StandaloneReader::new();
+    group.bench_function("decode", |b| {
+        b.iter(|| {
+            reader
+                .decode::<AccountEvent>(black_box(&bytes))
+                .expect("decodes")
+        });
+    });
+    group.bench_function("from_slice", |b| {
+        b.iter(|| from_slice::<AccountEvent>(black_box(&bytes)).expect("decodes"));
+    });
+    group.finish();
+}
+
 /// What a frame costs beside its events.
 fn dictionary(c: &mut Criterion) {
     let (_, dictionary) = millstream(&event());
@@ -218,5 +309,5 @@ fn dictionary(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, encode, decode, dictionary);
+criterion_group!(benches, encode, decode, events, standalone, dictionary);
 criterion_main!(benches);

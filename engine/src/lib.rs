@@ -10,8 +10,12 @@ pub mod event;
 pub mod index;
 pub mod log;
 pub mod mailbox;
+pub mod metrics;
+pub mod partition;
 pub mod stage;
+pub mod state;
 pub mod store;
+mod threads;
 pub mod time;
 
 /// The README's program, compiled and run with the tests.

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 use millstream_engine::event::{Metadata, Offset, PartitionId};
 use millstream_engine::log::frame::{Draft, Encoding, Frame, FrameBuilder, Kind, SealedFrame};
 use millstream_engine::log::{
-    EmbeddedLog, EmbeddedReader, GroupWriter, Head, LogError, LogReader, LogStore, Submission,
+    Committed, EmbeddedLog, EmbeddedReader, Feed, GroupWriter, Head, LogError, LogReader, LogStore,
+    Submission,
 };
 use millstream_engine::store::{EnvironmentOptions, StoreError};
 use millstream_engine::time::Timestamp;
@@ -44,6 +45,7 @@ fn frame(partition: u16, head: Head, count: u64) -> SealedFrame {
         let draft = Draft {
             kind,
             stream: "42",
+            hash: millstream_engine::event::stream_hash("account-42"),
             version: head.next.0 + n,
             event_time: None,
             id: None,
@@ -236,13 +238,13 @@ fn a_full_map_stops_the_writer_and_loses_nothing_acknowledged() {
     };
     let EmbeddedLog { store, reader } =
         EmbeddedLog::open(folder.path(), PARTITIONS, small).unwrap();
-    let mut writer = GroupWriter::new(store);
+    let mut writer = GroupWriter::new(store, Arc::new(Feed::new(&reader).unwrap()));
     let mut head = Head::default();
     let failed = loop {
         let sealed = frame(0, head, 3_000);
         let next = after(&sealed);
         match writer.step(vec![Submission {
-            frame: sealed,
+            frame: Some(sealed),
             done: Box::new(|_| {}),
         }]) {
             Ok(()) => head = next,
@@ -259,11 +261,11 @@ fn a_full_map_stops_the_writer_and_loses_nothing_acknowledged() {
     );
     let answer = Arc::new(Mutex::new(None));
     let told = Arc::clone(&answer);
-    let done = Box::new(move |outcome| *told.lock().unwrap() = Some(outcome));
+    let done = Box::new(move |outcome: &Committed| *told.lock().unwrap() = Some(outcome.clone()));
     assert!(
         writer
             .step(vec![Submission {
-                frame: frame(1, Head::default(), 1),
+                frame: Some(frame(1, Head::default(), 1)),
                 done
             }])
             .is_err()

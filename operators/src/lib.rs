@@ -3,3 +3,4 @@
 //! Place: the middle layer, `topologies -> operators -> engine`.
 
 pub mod aggregate;
+pub mod projection;

@@ -1,5 +1,31 @@
 //! Millstream: event sourcing, CQRS and stream processing in one engine.
+//!
+//! Start with [`Topology`], which says what runs, and [`Engine`], which runs it.
 
 pub mod catalog;
 pub mod cli;
+mod engine;
 pub mod money;
+pub mod server;
+mod topology;
+
+pub use engine::{
+    Engine, EngineBuilder, EngineConfig, LogConfig, OpenError, ProjectedError, ReadEventsError,
+    ShutdownError, StoredEvent, read_partition, read_stream,
+};
+pub use topology::{InvalidTopology, Topology, TopologyBuilder, TopologyFault};
+
+/// What most programs need.
+pub mod prelude {
+    pub use crate::{Engine, EngineConfig, Topology};
+    pub use millstream_engine::codec::{Event, Upcasters};
+    pub use millstream_engine::event::{Recorded, StreamId, Token};
+    pub use millstream_engine::partition::{CommandId, Expected};
+    pub use millstream_engine::time::Timestamp;
+    pub use millstream_operators::aggregate::{
+        Ack, Aggregate, AggregateConfig, CommandError, CommandOptions, Decision, given,
+    };
+    pub use millstream_operators::projection::{
+        ProjectedEvent, Projection, ProjectionConfig, Rows, Table, TableMut,
+    };
+}

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::deserializer::De;
 use super::error::DecodeError;
-use super::shapes::Shapes;
+use super::shapes::{Shape, Shapes};
 
 /// Reader types known to need their fields by name. More than a program has of such types.
 const BY_NAME_MAX: usize = 256;
@@ -73,6 +73,11 @@ impl Plans {
         by_position
     }
 
+    /// Makes room for the plans of so many shapes; what is known of the others is kept.
+    pub(super) fn resize(&mut self, shapes: usize) {
+        self.plans.resize(shapes, None);
+    }
+
     /// Notes a type that is read by name only because the first try by position failed.
     pub(super) fn suspect(&mut self, reader: ReaderFields) {
         if !self
@@ -128,18 +133,39 @@ impl Decoder {
         if !self.shapes.is_same(shapes) {
             self.attach(shapes);
         }
-        let mut first = De::new(bytes, self.shapes.all(), &mut self.plans, false);
-        match first.whole() {
-            Ok(value) => Ok(value),
-            Err(fault) => {
-                let offset = first.cursor.at();
-                if first.used_position {
-                    self.again(bytes)
-                } else {
-                    Err(fault.located(offset))
-                }
-            }
+        self.decode_present(bytes)
+    }
+
+    /// Takes over a dictionary, empty if there are no shapes, for [`decode_present`](Self::decode_present).
+    /// After an error there are none.
+    pub(super) fn begin(&mut self, dictionary: &[u8]) -> Result<(), DecodeError> {
+        if self.has(dictionary) {
+            return Ok(());
         }
+        let parsed = Shapes::parse_or_empty(dictionary);
+        let outcome = parsed.as_ref().map(|_| ()).map_err(Clone::clone);
+        self.attach(&parsed.unwrap_or_default());
+        outcome
+    }
+
+    /// Whether the present dictionary has these bytes.
+    #[inline]
+    pub(super) fn has(&self, dictionary: &[u8]) -> bool {
+        self.shapes.dictionary() == dictionary || (dictionary.is_empty() && self.shapes.is_empty())
+    }
+
+    /// The present shapes.
+    pub(super) fn present(&self) -> &Shapes {
+        &self.shapes
+    }
+
+    /// Decodes one value of the present shapes.
+    #[inline]
+    pub(super) fn decode_present<T: DeserializeOwned>(
+        &mut self,
+        bytes: &[u8],
+    ) -> Result<T, DecodeError> {
+        decode_with(self.shapes.all(), &mut self.plans, bytes)
     }
 
     /// Takes over other shapes; what was learned is kept if they have the same bytes.
@@ -148,25 +174,50 @@ impl Decoder {
         if self.shapes.dictionary() != shapes.dictionary() || self.plans.plans.len() != shapes.len()
         {
             self.plans.plans.clear();
-            self.plans.plans.resize(shapes.len(), None);
+            self.plans.resize(shapes.len());
         }
         self.shapes = shapes.clone();
     }
+}
 
-    /// Reads by name what could not be read by position. If that works, the types concerned will be
-    /// read by name from now on; if not, its error is the right one.
-    #[cold]
-    fn again<T: DeserializeOwned>(&mut self, bytes: &[u8]) -> Result<T, DecodeError> {
-        self.plans.suspects.clear();
-        let mut second = De::new(bytes, self.shapes.all(), &mut self.plans, true);
-        let outcome = second.whole();
-        let offset = second.cursor.at();
-        let value = outcome.map_err(|fault| fault.located(offset))?;
-        let suspects = std::mem::take(&mut self.plans.suspects);
-        if self.plans.by_name.len() < BY_NAME_MAX {
-            self.plans.by_name.extend(suspects);
+/// Decodes one value, which must fill `bytes`.
+#[inline]
+pub(super) fn decode_with<T: DeserializeOwned>(
+    shapes: &[Shape],
+    plans: &mut Plans,
+    bytes: &[u8],
+) -> Result<T, DecodeError> {
+    let mut first = De::new(bytes, shapes, plans, false);
+    match first.whole() {
+        Ok(value) => Ok(value),
+        Err(fault) => {
+            let offset = first.cursor.at();
+            if first.used_position {
+                decode_again(shapes, plans, bytes)
+            } else {
+                Err(fault.located(offset))
+            }
         }
-        self.plans.plans.fill(None);
-        Ok(value)
     }
+}
+
+/// Reads by name what could not be read by position. If that works, the types concerned will be
+/// read by name from now on; if not, its error is the right one.
+#[cold]
+fn decode_again<T: DeserializeOwned>(
+    shapes: &[Shape],
+    plans: &mut Plans,
+    bytes: &[u8],
+) -> Result<T, DecodeError> {
+    plans.suspects.clear();
+    let mut second = De::new(bytes, shapes, plans, true);
+    let outcome = second.whole();
+    let offset = second.cursor.at();
+    let value = outcome.map_err(|fault| fault.located(offset))?;
+    let suspects = std::mem::take(&mut plans.suspects);
+    if plans.by_name.len() < BY_NAME_MAX {
+        plans.by_name.extend(suspects);
+    }
+    plans.plans.fill(None);
+    Ok(value)
 }

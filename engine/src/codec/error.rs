@@ -152,6 +152,17 @@ pub enum DecodeError {
         /// What is wrong.
         problem: DictionaryProblem,
     },
+    /// A few bytes stand for more than a reader would hold.
+    #[error("payload stands for more than {max} bytes of names, at byte {offset}")]
+    TooLarge {
+        /// Where the limit was passed.
+        offset: usize,
+        /// Most bytes of names allowed.
+        max: usize,
+    },
+    /// The payload is bytes that only their writer can read.
+    #[error("payload is opaque: only its writer can read it")]
+    Opaque,
     /// A JSON payload does not fit the type or is not JSON.
     #[error("JSON: {message}")]
     Json {
@@ -192,6 +203,41 @@ pub enum DecodeError {
         /// Why.
         source: Box<UpcastError>,
     },
+}
+
+impl DecodeError {
+    #[cold]
+    pub(super) fn json(error: &serde_json::Error) -> Self {
+        Self::Json {
+            message: error.to_string(),
+        }
+    }
+
+    /// The error with another offset, if it has one into a payload.
+    #[cold]
+    pub(super) fn shifted(mut self, shift: impl FnOnce(usize) -> usize) -> Self {
+        match &mut self {
+            Self::Truncated { offset }
+            | Self::UnknownTag { offset, .. }
+            | Self::InvalidUtf8 { offset }
+            | Self::NumberTooLarge { offset }
+            | Self::UnknownShape { offset, .. }
+            | Self::TooDeep { offset, .. }
+            | Self::TrailingBytes { offset }
+            | Self::UnknownVariant { offset, .. }
+            | Self::MissingField { offset, .. }
+            | Self::Mismatch { offset, .. }
+            | Self::TooLarge { offset, .. } => *offset = shift(*offset),
+            Self::UnknownFormat { .. }
+            | Self::Dictionary { .. }
+            | Self::Opaque
+            | Self::Json { .. }
+            | Self::UnknownVersion { .. }
+            | Self::MissingUpcaster { .. }
+            | Self::Upcast { .. } => {}
+        }
+        self
+    }
 }
 
 /// What is wrong with a dictionary.

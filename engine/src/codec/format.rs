@@ -32,7 +32,7 @@
 //! Shapes are numbered from 0 in this order.
 //!
 //! Standalone value (snapshots, dead letters): `01` (format version), varint length of the dictionary,
-//! the dictionary, the value.
+//! the dictionary, the value. A dictionary without shapes may be left out, here (length 0) and in a frame.
 
 /// Version byte of the dictionary and of the standalone form.
 pub(super) const FORMAT_VERSION: u8 = 1;

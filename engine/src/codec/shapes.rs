@@ -18,7 +18,7 @@ pub(super) struct Shape {
     pub(super) variant: Arc<str>,
     /// Number of values in a record.
     pub(super) count: usize,
-    /// Names of the values; of a tuple variant `0`, `1` and so on.
+    /// Names of the values; empty if they have none.
     pub(super) fields: Box<[Arc<str>]>,
 }
 
@@ -75,6 +75,15 @@ impl Shapes {
             dictionary: dictionary.into(),
             shapes,
         })))
+    }
+
+    /// As [`parse`](Self::parse); no bytes stand for no shapes.
+    pub(super) fn parse_or_empty(dictionary: &[u8]) -> Result<Self, DecodeError> {
+        if dictionary.is_empty() {
+            Ok(Self::empty())
+        } else {
+            Self::parse(dictionary)
+        }
     }
 
     /// Number of shapes.
@@ -173,12 +182,10 @@ fn parse_shape(cursor: &mut Cursor<'_>) -> Result<Shape, Problem> {
         return Err(DictionaryProblem::FieldCount.into());
     }
     let mut fields = Vec::new();
-    for index in 0..count {
-        fields.push(if kind.has_names() {
-            parse_name(cursor)?
-        } else {
-            Arc::from(index.to_string())
-        });
+    if kind.has_names() {
+        for _ in 0..count {
+            fields.push(parse_name(cursor)?);
+        }
     }
     Ok(Shape {
         kind,

@@ -123,6 +123,8 @@ pub struct ShapeWriter {
     used: Vec<u32>,
     /// Number of this frame, from 1.
     frame: u64,
+    /// How often everything was forgotten.
+    generation: u64,
 }
 
 impl Default for ShapeWriter {
@@ -142,6 +144,7 @@ impl ShapeWriter {
             by_content: HashMap::default(),
             used: Vec::new(),
             frame: 1,
+            generation: 0,
         }
     }
 
@@ -197,7 +200,20 @@ impl ShapeWriter {
             self.known.clear();
             self.contents.clear();
             self.by_content.clear();
+            self.generation += 1;
         }
+    }
+
+    /// Whether any shape was used since the last [`clear`](Self::clear); if not, the values can be read
+    /// without the dictionary.
+    pub fn has_shapes(&self) -> bool {
+        !self.used.is_empty()
+    }
+
+    /// What the dictionary is made of: equal answers mean equal dictionaries.
+    #[inline]
+    pub(super) fn used(&self) -> (u64, &[u32]) {
+        (self.generation, &self.used)
     }
 
     /// The shape this head had last time.

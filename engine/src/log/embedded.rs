@@ -5,16 +5,27 @@
 
 use std::ops::Bound;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::frame::{Frame, FrameHeader, SealedFrame};
+use super::frame_cache::FrameCache;
+use super::index_chunks::{self, INDEX};
+use super::stream::{Direction, StreamReader};
 use super::{Head, LogError, LogReader, LogStore};
 use crate::event::{Offset, PartitionId};
-use crate::store::{Environment, EnvironmentOptions, FolderLock, Table, Writer, structure};
+use crate::index::{IndexEntry, IndexStats, StreamIndex};
+use crate::store::{
+    Environment, EnvironmentOptions, FolderLock, StoreError, Table, Writer, structure,
+};
 
 const DESCRIPTION: &str = "description";
 const PARTITIONS_KEY: &[u8] = b"partitions";
 /// Version of the layout, then the number of partitions, big-endian.
 const LAYOUT_VERSION: u8 = 1;
+/// Bytes of index upkeep that may share a transaction with frames: this, and half of the frames' own.
+const UPKEEP_BYTES_MIN: usize = 64 << 10;
+/// Bytes of frames kept for reads of single streams, over all partitions.
+const CACHE_BYTES: usize = 32 << 20;
 
 /// A log that was opened.
 #[derive(Debug)]
@@ -31,6 +42,10 @@ pub struct EmbeddedStore {
     writer: Writer,
     tables: Vec<Table>,
     heads: Vec<Head>,
+    index_table: Table,
+    indexes: Arc<Vec<StreamIndex>>,
+    /// Partition whose index is looked after next.
+    upkeep: usize,
     _lock: FolderLock,
 }
 
@@ -39,6 +54,8 @@ pub struct EmbeddedStore {
 pub struct EmbeddedReader {
     environment: Environment,
     tables: Vec<Table>,
+    indexes: Arc<Vec<StreamIndex>>,
+    cache: Arc<FrameCache>,
 }
 
 /// What [`EmbeddedReader::verify`] walked through.
@@ -70,6 +87,7 @@ impl EmbeddedLog {
         let lock = FolderLock::acquire(folder)?;
         options.databases = (0..partitions).map(partition_name).collect();
         options.databases.push(DESCRIPTION.to_owned());
+        options.databases.push(INDEX.to_owned());
         let environment = Environment::open(folder, options)?;
         let description = environment.table(DESCRIPTION)?;
         let stored = environment.read(|reader| {
@@ -98,10 +116,10 @@ impl EmbeddedLog {
         let tables: Vec<Table> = (0..partitions)
             .map(|p| environment.table(&partition_name(p)))
             .collect::<Result<_, _>>()?;
-        let reader = EmbeddedReader {
-            environment,
-            tables: tables.clone(),
-        };
+        let index_table = environment.table(INDEX)?;
+        let mut reader = EmbeddedReader::without_indexes(environment.clone(), tables.clone());
+        let indexes = index_chunks::open_all(&reader, &environment, index_table, &mut writer)?;
+        reader.indexes = Arc::new(indexes);
         let heads = (0..partitions)
             .map(|p| reader.head(PartitionId(p)))
             .collect::<Result<_, _>>()?;
@@ -110,6 +128,9 @@ impl EmbeddedLog {
                 writer,
                 tables,
                 heads,
+                index_table,
+                indexes: Arc::clone(&reader.indexes),
+                upkeep: 0,
                 _lock: lock,
             },
             reader,
@@ -157,10 +178,51 @@ impl LogStore for EmbeddedStore {
                 hash: header.hash,
             };
         }
+        let bytes = group.iter().map(|frame| frame.bytes.len()).sum::<usize>();
+        let upkept = upkeep(
+            &self.indexes,
+            &mut self.upkeep,
+            UPKEEP_BYTES_MIN + bytes / 2,
+            |partition, writes| index_chunks::store(&mut txn, self.index_table, partition, writes),
+        )?;
         txn.commit()?;
+        if let Some(index) = upkept {
+            self.indexes[index].applied();
+        }
+        for frame in group {
+            self.indexes[usize::from(frame.partition.0)].push(&frame.entries);
+        }
         self.heads = heads;
         Ok(())
     }
+}
+
+/// One slice of upkeep for the first index that has something to do, from `next` on around.
+///
+/// Index failures do not stop the log: the index is made anew at the next opening, and until then
+/// what is not flushed stays in memory.
+fn upkeep(
+    indexes: &[StreamIndex],
+    next: &mut usize,
+    budget_bytes: usize,
+    store: impl FnOnce(PartitionId, Vec<crate::index::IndexWrite>) -> Result<(), StoreError>,
+) -> Result<Option<usize>, LogError> {
+    for step in 0..indexes.len() {
+        let at = (*next + step) % indexes.len();
+        match indexes[at].maintain(budget_bytes) {
+            Ok(None) => {}
+            Ok(Some(writes)) => {
+                // An index with work left keeps its turn until a whole run is done.
+                *next = at;
+                let partition =
+                    PartitionId(u16::try_from(at).expect("opened with a u16 of partitions"));
+                store(partition, writes)?;
+                return Ok(Some(at));
+            }
+            Err(cause) => tracing::error!(partition = at, %cause, "stream index upkeep failed"),
+        }
+    }
+    Ok(None)
 }
 
 fn follows(partition: PartitionId, head: &Head, header: &FrameHeader) -> Result<(), LogError> {
@@ -224,17 +286,52 @@ impl EmbeddedReader {
         })??;
         drop(environment);
         let partitions = described_partitions(&stored.unwrap_or_default())?;
-        let environment = Environment::open(
-            folder,
-            options((0..partitions).map(partition_name).collect()),
-        )?;
+        let mut names: Vec<_> = (0..partitions).map(partition_name).collect();
+        names.push(INDEX.to_owned());
+        let environment = Environment::open(folder, options(names))?;
         let tables = (0..partitions)
             .map(|p| environment.table(&partition_name(p)))
             .collect::<Result<_, _>>()?;
-        Ok(Self {
+        Ok(Self::without_indexes(environment, tables))
+    }
+
+    /// Makes single streams readable for a reader that was opened [beside](Self::open_beside) the
+    /// writer. Cost: reads what the index does not hold yet. Events written later are not found.
+    ///
+    /// # Errors
+    /// [`LogError::Index`], and as [`LogReader::read`].
+    pub fn with_streams(mut self) -> Result<Self, LogError> {
+        let table = self.environment.table(INDEX)?;
+        let indexes = index_chunks::open_all_beside(&self, &self.environment, table)?;
+        self.indexes = Arc::new(indexes);
+        Ok(self)
+    }
+
+    fn without_indexes(environment: Environment, tables: Vec<Table>) -> Self {
+        Self {
             environment,
             tables,
-        })
+            indexes: Arc::default(),
+            cache: Arc::new(FrameCache::new(CACHE_BYTES)),
+        }
+    }
+
+    /// Figures of a partition's stream index; `None` where there is none.
+    #[must_use]
+    pub fn index_stats(&self, partition: PartitionId) -> Option<IndexStats> {
+        let index = self.indexes.get(usize::from(partition.0))?;
+        Some(index.stats())
+    }
+
+    /// Bytes of the log's file that hold pages, and its length with what is allocated ahead.
+    ///
+    /// # Errors
+    /// [`LogError::Store`]: the file's length cannot be read.
+    pub fn file_bytes(&self) -> Result<(u64, u64), LogError> {
+        Ok((
+            self.environment.used_bytes(),
+            self.environment.file_bytes()?,
+        ))
     }
 
     fn table(&self, partition: PartitionId) -> Result<Table, LogError> {
@@ -309,7 +406,47 @@ fn same_place(partition: PartitionId, key: Offset, header: &FrameHeader) -> Resu
     })
 }
 
+impl StreamReader for EmbeddedReader {
+    fn locate(
+        &self,
+        partition: PartitionId,
+        hash: u64,
+        from_version: u64,
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Vec<IndexEntry>, LogError> {
+        let index =
+            self.indexes
+                .get(usize::from(partition.0))
+                .ok_or(LogError::UnknownPartition {
+                    partition,
+                    partitions: self.indexes.len() as u16,
+                })?;
+        let found = match direction {
+            Direction::Forwards => index.scan(hash, from_version, limit),
+            Direction::Backwards => index.scan_back(hash, from_version, limit),
+        };
+        found.map_err(|cause| index_chunks::failed(partition, cause))
+    }
+}
+
 impl LogReader for EmbeddedReader {
+    fn frame_at(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+    ) -> Result<Option<Arc<Frame>>, LogError> {
+        if let Some(frame) = self.cache.get(partition, offset) {
+            return Ok(Some(frame));
+        }
+        let found = self.read(partition, offset, 1)?.into_iter().next();
+        let frame = found.map(Arc::new);
+        if let Some(frame) = &frame {
+            self.cache.put(partition, Arc::clone(frame));
+        }
+        Ok(frame)
+    }
+
     fn partitions(&self) -> u16 {
         u16::try_from(self.tables.len()).expect("opened with a u16 of partitions")
     }

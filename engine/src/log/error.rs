@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::frame::FrameError;
 use crate::event::{Offset, PartitionId};
+use crate::index::IndexError;
 use crate::store::StoreError;
 
 /// Why the log gave no answer. A failed append stored nothing of its group that a reader could see.
@@ -49,6 +50,14 @@ pub enum LogError {
         /// What was found.
         what: String,
     },
+    /// The stream index of a partition gave no answer; it is made anew when the log is opened again.
+    #[error("stream index of partition {partition}: {cause}")]
+    Index {
+        /// The partition.
+        partition: PartitionId,
+        /// What is wrong with it.
+        cause: Arc<IndexError>,
+    },
     /// No such partition in this log.
     #[error("the log has {partitions} partitions, there is no partition {partition}")]
     UnknownPartition {
@@ -57,6 +66,9 @@ pub enum LogError {
         /// Number of partitions.
         partitions: u16,
     },
+    /// The log was closed in order; nothing of this was stored.
+    #[error("the log was closed")]
+    Closed,
     /// An earlier append failed, and after that nothing is written by this process: restart it.
     #[error("the log stopped writing: {cause}; start the process again once that is mended")]
     Stopped {

@@ -9,12 +9,22 @@
 
 mod embedded;
 mod error;
+mod feed;
 pub mod frame;
+mod frame_cache;
+mod index_chunks;
+mod stream;
+mod subscription;
 mod writer;
 
 pub use embedded::{EmbeddedLog, EmbeddedReader, EmbeddedStore, Verified};
 pub use error::LogError;
-pub use writer::{GroupWriter, Submission};
+pub use feed::{Feed, FrameSlice, LogCursor};
+pub use stream::{Direction, StreamReader, StreamRef, for_each_event};
+pub use subscription::{Subscription, SubscriptionLimits};
+pub use writer::{Committed, GroupWriter, LogWriter, LogWriterThread, Submission};
+
+use std::sync::Arc;
 
 use crate::event::{Offset, PartitionId};
 use frame::{Frame, FrameHash, SealedFrame};
@@ -59,4 +69,17 @@ pub trait LogReader: Send + Sync {
         from: Offset,
         bytes_max: usize,
     ) -> Result<Vec<Frame>, LogError>;
+
+    /// The one frame that holds `offset`; `None` when nothing is there yet.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn frame_at(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+    ) -> Result<Option<Arc<Frame>>, LogError> {
+        let found = self.read(partition, offset, 1)?;
+        Ok(found.into_iter().next().map(Arc::new))
+    }
 }

@@ -1,30 +1,40 @@
 //! Group commit: what has piled up is stored with one commit, then everyone is answered.
 //!
-//! Place: between the partitions, which seal frames, and a [`LogStore`]. Invariants: nobody is answered
-//! before the group is durable; after one failure nothing is written and nobody is told success again
-//! (after a failed fsync the kernel may call lost pages clean, so a later success would prove nothing).
-//! Threads: a plain `step()`; its caller brings the thread.
+//! Place: between the partitions, which seal frames, and a [`LogStore`]. Invariants: nobody is answered,
+//! and no reader shown anything, before the group is durable; after one failure nothing is written and
+//! nobody is told success again (after a failed fsync the kernel may call lost pages clean, so a later
+//! success would prove nothing). Threads: [`GroupWriter`] is a plain `step()`; [`LogWriter::start`] gives it
+//! a thread of its own, since a commit blocks on the disk. Its channel is bounded; partitions bound their
+//! frames in flight, so it has a place for each of them.
 
 use std::fmt;
 use std::sync::Arc;
 
-use super::frame::SealedFrame;
-use super::{LogError, LogStore};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-/// A frame with the answer to give once it is durable.
+use super::feed::Feed;
+use super::frame::{Frame, SealedFrame};
+use super::{LogError, LogStore};
+use crate::metrics::{CommitSample, WriterMetrics};
+use crate::time::Clock;
+
+/// How a submission ended: durable, with the frame if it had one, or an error that leaves the outcome
+/// unknown.
+pub type Committed = Result<Option<Arc<Frame>>, LogError>;
+
+/// What a partition hands to the writer.
 pub struct Submission {
-    /// What to store.
-    pub frame: SealedFrame,
-    /// Called once: with `Ok` when durable, with an error when the outcome is a failure or unknown.
-    pub done: Box<dyn FnOnce(Result<(), LogError>) + Send>,
+    /// What to store; `None` only waits for all that the same partition submitted before.
+    pub frame: Option<SealedFrame>,
+    /// Called once, on the writer's thread: keep it short.
+    pub done: Box<dyn FnOnce(&Committed) + Send>,
 }
 
 impl fmt::Debug for Submission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Submission")
-            .field("partition", &self.frame.partition)
-            .field("first", &self.frame.first)
-            .finish()
+            .field("first", &self.frame.as_ref().map(|frame| frame.first))
+            .finish_non_exhaustive()
     }
 }
 
@@ -32,42 +42,153 @@ impl fmt::Debug for Submission {
 #[derive(Debug)]
 pub struct GroupWriter<S> {
     store: S,
+    feed: Arc<Feed>,
     stopped: Option<Arc<LogError>>,
 }
 
 impl<S: LogStore> GroupWriter<S> {
-    /// A writer that has not failed.
-    pub fn new(store: S) -> Self {
+    /// A writer that has not failed and publishes to `feed`.
+    pub fn new(store: S, feed: Arc<Feed>) -> Self {
         Self {
             store,
+            feed,
             stopped: None,
         }
     }
 
-    /// Stores one group and answers its submitters. An empty group costs nothing.
+    /// Stores one group, publishes its frames and answers its submitters. An empty group costs nothing.
     ///
     /// # Errors
     /// [`LogError::Stopped`] from the first failure on; every submitter was told.
     pub fn step(&mut self, group: Vec<Submission>) -> Result<(), LogError> {
-        let (frames, answers): (Vec<_>, Vec<_>) = group
-            .into_iter()
-            .map(|item| (item.frame, item.done))
-            .unzip();
-        if self.stopped.is_none()
-            && !frames.is_empty()
-            && let Err(cause) = self.store.append(&frames)
-        {
-            self.stopped = Some(Arc::new(cause));
+        let (mut frames, mut answers) = (Vec::new(), Vec::with_capacity(group.len()));
+        for Submission { frame, done } in group {
+            answers.push((done, frame.as_ref().map(|frame| Arc::clone(&frame.frame))));
+            frames.extend(frame);
         }
-        let outcome = match &self.stopped {
-            None => Ok(()),
-            Some(cause) => Err(LogError::Stopped {
-                cause: Arc::clone(cause),
-            }),
-        };
-        for done in answers {
-            done(outcome.clone());
+        if self.stopped.is_none() && !frames.is_empty() {
+            match self.store.append(&frames) {
+                Ok(()) => frames
+                    .iter()
+                    .for_each(|frame| self.feed.publish(&frame.frame)),
+                Err(cause) => {
+                    tracing::error!(%cause, "the log stops: start the process again once that is mended");
+                    self.stopped = Some(Arc::new(cause));
+                }
+            }
         }
-        outcome
+        let stopped = self.stopped.as_ref().map(|cause| LogError::Stopped {
+            cause: Arc::clone(cause),
+        });
+        for (done, frame) in answers {
+            match &stopped {
+                None => done(&Ok(frame)),
+                Some(cause) => done(&Err(cause.clone())),
+            }
+        }
+        stopped.map_or(Ok(()), Err)
     }
+}
+
+/// The way to the writer's thread. Clones share it; the thread ends when all are gone.
+#[derive(Clone, Debug)]
+pub struct LogWriter {
+    sender: Sender<Submission>,
+}
+
+/// The writer's thread, to be waited for.
+#[derive(Debug)]
+pub struct LogWriterThread {
+    thread: std::thread::JoinHandle<()>,
+}
+
+/// Bytes after which a group is closed: far below what makes LMDB spill pages early.
+const GROUP_BYTES_MAX: u64 = 32 << 20;
+
+impl LogWriter {
+    /// Starts the thread; at most `submissions_max` may wait for it.
+    pub fn start<S: LogStore + 'static>(
+        writer: GroupWriter<S>,
+        submissions_max: usize,
+        clock: Arc<dyn Clock>,
+    ) -> (Self, LogWriterThread) {
+        let (sender, receiver) = bounded(submissions_max);
+        let thread = crate::threads::spawn("log-writer", move || {
+            run(writer, &receiver, &*clock);
+        });
+        (Self { sender }, LogWriterThread { thread })
+    }
+
+    /// Hands a submission over; never blocks.
+    ///
+    /// # Errors
+    /// The submission, when the channel is full or the thread is gone.
+    pub fn submit(&self, submission: Submission) -> Result<(), Submission> {
+        self.sender.try_send(submission).map_err(|refused| {
+            let (TrySendError::Full(submission) | TrySendError::Disconnected(submission)) = refused;
+            submission
+        })
+    }
+}
+
+impl LogWriterThread {
+    /// Waits until every [`LogWriter`] is gone and all that was submitted is answered. Blocks.
+    pub fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("the log writer panicked");
+        }
+    }
+}
+
+/// Answers what is left when the writer's thread ends, also by a panic: a bounded channel keeps its
+/// messages while a sender lives, and callers would wait for ever.
+struct AnswerRest<'a>(&'a Receiver<Submission>);
+
+impl Drop for AnswerRest<'_> {
+    fn drop(&mut self) {
+        for left in self.0.try_iter() {
+            (left.done)(&Err(LogError::Closed));
+        }
+    }
+}
+
+fn run<S: LogStore>(
+    mut writer: GroupWriter<S>,
+    submissions: &Receiver<Submission>,
+    clock: &dyn Clock,
+) {
+    let metrics = WriterMetrics::new();
+    let _rest = AnswerRest(submissions);
+    while let Ok(first) = submissions.recv() {
+        let mut group = vec![first];
+        let mut sample = CommitSample {
+            // LMDB syncs the data, then the meta page.
+            fsyncs: 2,
+            ..CommitSample::default()
+        };
+        loop {
+            if let Some(frame) = group.last().and_then(|item| item.frame.as_ref()) {
+                sample.bytes += frame.bytes.len() as u64;
+                sample.frames += 1;
+                sample.events += u64::from(frame.count);
+            }
+            if sample.bytes >= GROUP_BYTES_MAX {
+                break;
+            }
+            match submissions.try_recv() {
+                Ok(next) => group.push(next),
+                Err(_) => break,
+            }
+        }
+        let start = clock.monotonic();
+        let outcome = writer.step(group);
+        sample.elapsed = clock.monotonic().saturating_sub(start);
+        metrics.observe_queue(submissions.len());
+        match outcome {
+            Ok(()) if sample.frames > 0 => metrics.observe_commit(&sample),
+            Ok(()) => {}
+            Err(_) => metrics.mark_stopped(),
+        }
+    }
+    writer.feed.close();
 }

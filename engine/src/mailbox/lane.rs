@@ -135,6 +135,11 @@ impl<T: Send> LaneSender<T> {
         &self.lane.mailbox
     }
 
+    /// Whether nothing will be taken any more: the mailbox was closed, or the last receiver is gone.
+    pub fn is_closed(&self) -> bool {
+        self.is_abandoned() || self.lane.mailbox.is_closed()
+    }
+
     fn is_abandoned(&self) -> bool {
         self.lane.abandoned.load(Ordering::Acquire)
     }

@@ -13,12 +13,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use heed::types::Bytes;
 use heed::{CommitOrAbort, CommitToken, Database, Env, EnvFlags, MdbError, OnCommit, WithoutTls};
 
+use super::preallocation::reserve_lock_file;
 use super::reader::Reader;
 use super::structure::{self, Report, Scope};
 use super::writer::Writer;
 use super::{Durability, EnvironmentOptions, KEY_BYTES_MAX, StoreError, meta};
 
 const DATA_FILE: &str = "data.mdb";
+const LOCK_FILE: &str = "lock.mdb";
 const CREATING_FILE: &str = "creating";
 
 pub(super) type Bytewise = Database<'static, Bytes, Bytes>;
@@ -82,6 +84,12 @@ impl Environment {
         if !is_new {
             let file = File::open(&path).map_err(|e| StoreError::io(&path, "opening", e))?;
             meta::read_newest(&file, &path)?;
+        }
+        // Closing any handle of a file ends this process's `fcntl` locks on it, and so those of an environment
+        // that is open already: hands off then. heed refuses that one just below.
+        if heed::env_closing_event(folder).is_none() {
+            let lock_path = folder.join(LOCK_FILE);
+            reserve_lock_file(&lock_path, options.max_readers, options.read_only)?;
         }
         let env = open_heed(folder, &path, &options)?;
         let file = if options.read_only {

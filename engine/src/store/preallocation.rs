@@ -4,7 +4,7 @@
 //! durable, before LMDB writes there: a file that grows together with `fdatasync` has lost its length on
 //! some file systems, and a full disk is met here, before a commit, rather than inside one.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -91,6 +91,44 @@ impl Preallocation {
                 Err(e) => return Err(StoreError::io(path, "growing", e)),
             }
         }
+    }
+}
+
+/// Gives LMDB's lock file real blocks before LMDB maps it.
+///
+/// LMDB makes it sparse and writes to readers' slots through the map: on a full disk the first reader that
+/// needs a new page of it would be a SIGBUS. Its length stays LMDB's own affair, which derives the number of
+/// slots from it.
+///
+/// # Errors
+/// [`StoreError::DiskFull`]; [`StoreError::Io`] when the file cannot be made (ignored if `read_only`: LMDB then
+/// reads without it).
+pub(super) fn reserve_lock_file(
+    path: &Path,
+    max_readers: u32,
+    read_only: bool,
+) -> Result<(), StoreError> {
+    // A slot is a cache line, the head some hundred bytes.
+    let bytes = u64::from(max_readers) * 64 + 4_096;
+    let mut open = OpenOptions::new();
+    let file = match open
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+    {
+        Ok(file) => file,
+        Err(_) if read_only => return Ok(()),
+        Err(e) => return Err(StoreError::io(path, "opening", e)),
+    };
+    match rustix::fs::fallocate(&file, FallocateFlags::KEEP_SIZE, 0, bytes) {
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+        Err(rustix::io::Errno::NOSPC) => Err(StoreError::DiskFull {
+            file: path.to_path_buf(),
+            needed: bytes,
+        }),
+        Err(e) => Err(StoreError::io(path, "reserving", e.into())),
     }
 }
 

@@ -36,18 +36,22 @@
 
 use std::fmt::Debug;
 
+use millstream_engine::time::Timestamp;
+
 use super::{Aggregate, Decision};
 
 /// An aggregate with a past.
 #[derive(Debug)]
 pub struct Given<A> {
     state: A,
+    now: Timestamp,
 }
 
 /// What a command came to.
 #[derive(Debug)]
 pub struct Outcome<A: Aggregate> {
     before: A,
+    now: Timestamp,
     result: Result<Vec<A::Event>, A::Rejection>,
 }
 
@@ -55,19 +59,27 @@ pub struct Outcome<A: Aggregate> {
 pub fn given<A: Aggregate>(events: impl IntoIterator<Item = A::Event>) -> Given<A> {
     let mut state = A::default();
     events.into_iter().for_each(|event| state.evolve(&event));
-    Given { state }
+    let now = Timestamp::EPOCH;
+    Given { state, now }
 }
 
 impl<A: Aggregate> Given<A> {
+    /// Lets the next decisions be made at this time; 1970-01-01 otherwise.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Self {
+        Self { now, ..self }
+    }
+
     /// Decides a command.
     pub fn when(self, command: A::Command) -> Outcome<A> {
         let mut events = Vec::new();
         let result = self
             .state
-            .decide(command, &mut Decision::new(&mut events))
+            .decide(command, &mut Decision::at(&mut events, self.now))
             .map(|()| events);
         Outcome {
             before: self.state,
+            now: self.now,
             result,
         }
     }
@@ -94,7 +106,8 @@ where
         assert_eq!(events, expected, "the command gave other events");
         let mut state = self.before;
         events.iter().for_each(|event| state.evolve(event));
-        Given { state }
+        let now = self.now;
+        Given { state, now }
     }
 
     /// Expects this rejection, and goes on with the state as it was.
@@ -112,7 +125,10 @@ where
                 "the command was rejected for another reason"
             ),
         }
-        Given { state: self.before }
+        Given {
+            state: self.before,
+            now: self.now,
+        }
     }
 }
 

@@ -1,21 +1,35 @@
 //! Aggregates: state that decides commands into events, and evolves by them.
 //!
-//! Place: the write side's logic, as plain values: nothing here knows a log, a thread or a clock.
+//! Place: the write side's logic. An [`Aggregate`] is plain values: it knows no log, thread or clock, and
+//! [`given`] tests it without an engine. [`Host`] runs the instances of one type in one partition,
+//! [`AggregateHandle`] is how callers reach them.
 //! Invariants: `decide` changes nothing; what it emits counts only when it returns `Ok`, all of it or
 //! none; the state is what `evolve` makes of the stream's events, from `Default` on.
-//! [`given`] tests an aggregate without an engine.
 
+mod activation;
+mod command;
+mod config;
+mod conflict;
+mod handle;
+mod host;
+mod instances;
 mod kit;
+mod snapshots;
+mod taking;
 
+pub use command::{Ack, Acknowledge, CommandError, CommandItem, CommandOptions, CommandResult};
+pub use config::AggregateConfig;
+pub use conflict::ConflictRetry;
+pub use handle::{AggregateHandle, BulkCommand, CommandLane};
+pub(crate) use host::panic_message;
+pub use host::{Host, SnapshotStore};
 pub use kit::{Given, Outcome, given};
+pub use millstream_engine::codec::Event;
+pub use millstream_engine::partition::{CommandId, Conflict, Expected};
+
+use millstream_engine::time::Timestamp;
 
 use serde::{Serialize, de::DeserializeOwned};
-
-/// Something that happened, as it is stored.
-pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// Version of the event's shape, from 1. A field added with a default needs no new one.
-    const VERSION: u32 = 1;
-}
 
 /// A state with rules. `Default` is the state before the first event.
 pub trait Aggregate: Clone + Default + Serialize + DeserializeOwned + Send + 'static {
@@ -48,12 +62,20 @@ pub trait Aggregate: Clone + Default + Serialize + DeserializeOwned + Send + 'st
 #[derive(Debug)]
 pub struct Decision<'a, A: Aggregate> {
     out: &'a mut Vec<A::Event>,
+    now: Timestamp,
 }
 
 impl<'a, A: Aggregate> Decision<'a, A> {
-    /// A decision that appends to `out`.
-    pub fn new(out: &'a mut Vec<A::Event>) -> Self {
-        Self { out }
+    /// A decision that appends to `out`, made at `now`.
+    pub fn at(out: &'a mut Vec<A::Event>, now: Timestamp) -> Self {
+        Self { out, now }
+    }
+
+    /// When the events are recorded. The only time that a decision may ask for: the engine's, not the
+    /// machine's.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// Adds an event.

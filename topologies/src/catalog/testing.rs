@@ -10,7 +10,10 @@ pub(crate) fn send<A: Aggregate>(
     command: A::Command,
 ) -> Result<Vec<A::Event>, A::Rejection> {
     let mut events = Vec::new();
-    state.decide(command, &mut Decision::new(&mut events))?;
+    state.decide(
+        command,
+        &mut Decision::at(&mut events, millstream_engine::time::Timestamp::EPOCH),
+    )?;
     events.iter().for_each(|event| state.evolve(event));
     Ok(events)
 }

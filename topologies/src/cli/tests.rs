@@ -25,6 +25,7 @@ fn written(folder: &Path) {
             let draft = Draft {
                 kind,
                 stream: "42",
+                hash: millstream_engine::event::stream_hash("account-42"),
                 version,
                 event_time: None,
                 id: None,

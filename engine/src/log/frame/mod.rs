@@ -33,7 +33,7 @@ mod tests;
 
 pub use parse::{Frame, FrameError, FrameHeader};
 pub use record::{Encoding, Kind, Record};
-pub use seal::{Draft, DraftError, FrameBuilder, SealedFrame};
+pub use seal::{Draft, DraftError, FrameBuilder, FrameMark, SealedFrame};
 
 /// Version of the format that this module writes.
 pub const FORMAT_VERSION: u8 = 1;
@@ -41,6 +41,11 @@ pub const FORMAT_VERSION: u8 = 1;
 pub const HEADER_BYTES: usize = 120;
 /// Largest body before compression, 64 MiB: what a reader must be ready to hold for one frame.
 pub const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// Attachment with the shapes that binary payloads refer to.
+pub const SHAPES: u8 = 1;
+/// Attachment with the ids of the commands that the events answer.
+pub const COMMANDS: u8 = 2;
 
 const HASH_AT: usize = 84;
 const CRC_AT: usize = 116;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use compact_str::CompactString;
 use uuid::Uuid;
 
-use super::bytes::Cursor;
+use super::bytes::{Cursor, varint_bytes};
 use super::record::Stored;
 use super::{
     BODY_BYTES_MAX, CRC_AT, FORMAT_VERSION, FrameHash, HASH_AT, HEADER_BYTES, crc_of, hash_of,
@@ -180,6 +180,33 @@ impl Frame {
         Ok(frame)
     }
 
+    /// The frame that a builder has just written as `body`, whose last `records` bytes are the events.
+    pub(super) fn sealed(
+        header: FrameHeader,
+        kinds: &[Kind],
+        attachments: &[(u8, &[u8])],
+        body: Vec<u8>,
+        records: usize,
+    ) -> Self {
+        let records_at = body.len() - records;
+        // Attachments stand right before the records, each behind its tag and length: found from the end.
+        let mut end = records_at;
+        let mut ranges = Vec::with_capacity(attachments.len());
+        for (tag, bytes) in attachments.iter().rev() {
+            let start = end - bytes.len();
+            ranges.push((*tag, start..end));
+            end = start - 1 - varint_bytes(bytes.len() as u64);
+        }
+        ranges.reverse();
+        Self {
+            header,
+            kinds: kinds.to_vec(),
+            attachments: ranges,
+            body,
+            records_at,
+        }
+    }
+
     /// Also recomputes the hash that the next frame names: what `verify` does, and replay does not.
     ///
     /// # Errors
@@ -196,6 +223,11 @@ impl Frame {
     /// What stands before the events.
     pub fn header(&self) -> &FrameHeader {
         &self.header
+    }
+
+    /// About the memory that the frame takes, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.body.capacity() + self.kinds.len() * size_of::<Kind>()
     }
 
     /// Kinds of the frame's events.

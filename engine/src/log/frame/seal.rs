@@ -1,13 +1,17 @@
 //! Building a frame: events in, sealed bytes out.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::bytes::{put_bytes, put_varint};
 use super::record::Stored;
 use super::{
-    BODY_BYTES_MAX, CRC_AT, FORMAT_VERSION, FrameHash, HASH_AT, HEADER_BYTES, Kind, crc_of, hash_of,
+    BODY_BYTES_MAX, CRC_AT, FORMAT_VERSION, Frame, FrameHash, FrameHeader, HASH_AT, HEADER_BYTES,
+    Kind, crc_of, hash_of,
 };
 use crate::event::{EventId, Metadata, Offset, PartitionId};
+use crate::index::IndexEntry;
 use crate::time::Timestamp;
 
 /// Below this a body is stored as it is: there is nothing to gain.
@@ -20,6 +24,8 @@ pub struct Draft<'a> {
     pub kind: u32,
     /// The stream's id without its category.
     pub stream: &'a str,
+    /// Hash of the stream's whole id, see [`stream_hash`](crate::event::stream_hash).
+    pub hash: u64,
     /// Its number in the stream.
     pub version: u64,
     /// When it happened, where its source says so.
@@ -63,6 +69,10 @@ pub struct SealedFrame {
     pub hash: FrameHash,
     /// What is stored.
     pub bytes: Vec<u8>,
+    /// The same, readable: what live subscribers are handed, so that nobody unpacks it again.
+    pub frame: Arc<Frame>,
+    /// What the stream index learns of the frame's events.
+    pub entries: Vec<IndexEntry>,
 }
 
 /// A frame under construction. Its buffers are kept from one frame to the next.
@@ -70,6 +80,18 @@ pub struct SealedFrame {
 pub struct FrameBuilder {
     kinds: Vec<Kind>,
     records: Vec<u8>,
+    /// Hash of the stream and version, per event.
+    streams: Vec<(u64, u64)>,
+    count: u32,
+    first_at: Timestamp,
+    last_at: Timestamp,
+}
+
+/// How far a frame had got, see [`FrameBuilder::mark`].
+#[derive(Clone, Copy, Debug)]
+pub struct FrameMark {
+    kinds: usize,
+    records: usize,
     count: u32,
     first_at: Timestamp,
     last_at: Timestamp,
@@ -89,6 +111,35 @@ impl FrameBuilder {
     /// Whether there is nothing to seal.
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// Number of kinds so far.
+    pub fn kinds(&self) -> usize {
+        self.kinds.len()
+    }
+
+    /// Bytes of the events so far.
+    pub fn record_bytes(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Where the frame stands now, for [`rewind`](Self::rewind).
+    pub fn mark(&self) -> FrameMark {
+        FrameMark {
+            kinds: self.kinds.len(),
+            records: self.records.len(),
+            count: self.count,
+            first_at: self.first_at,
+            last_at: self.last_at,
+        }
+    }
+
+    /// Takes back every event pushed since `mark`: all of a command's events are stored, or none.
+    pub fn rewind(&mut self, mark: FrameMark) {
+        self.kinds.truncate(mark.kinds);
+        self.records.truncate(mark.records);
+        self.streams.truncate(mark.count as usize);
+        (self.count, self.first_at, self.last_at) = (mark.count, mark.first_at, mark.last_at);
     }
 
     /// Number of a kind in this frame, given out at its first use. A frame has few kinds, so they are
@@ -145,6 +196,7 @@ impl FrameBuilder {
             payload: draft.payload,
         };
         stored.write(&mut self.records);
+        self.streams.push((draft.hash, draft.version));
         (self.first_at, self.last_at) = (first_at, now);
         self.count += 1;
         Ok(())
@@ -201,21 +253,37 @@ impl FrameBuilder {
         bytes.extend_from_slice(&crc.to_be_bytes());
         bytes.extend_from_slice(stored);
 
-        let count = self.count;
-        self.clear();
-        Ok(SealedFrame {
+        let header = FrameHeader::parse(&bytes).expect("a header that was just written");
+        let frame = Frame::sealed(header, &self.kinds, attachments, body, self.records.len());
+        let sealed = SealedFrame {
             partition,
             first,
-            count,
+            count: self.count,
             hash,
             bytes,
-        })
+            frame: Arc::new(frame),
+            entries: self.entries(first),
+        };
+        self.clear();
+        Ok(sealed)
+    }
+
+    fn entries(&self, first: Offset) -> Vec<IndexEntry> {
+        (first.0..)
+            .zip(&self.streams)
+            .map(|(offset, &(hash, version))| IndexEntry {
+                hash,
+                version,
+                offset,
+            })
+            .collect()
     }
 
     /// Drops what was pushed.
     pub fn clear(&mut self) {
         self.kinds.clear();
         self.records.clear();
+        self.streams.clear();
         self.count = 0;
     }
 

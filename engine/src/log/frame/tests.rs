@@ -67,11 +67,17 @@ fn planned() -> impl Strategy<Value = Planned> {
 
 fn seal(events: &[Planned]) -> SealedFrame {
     let mut builder = FrameBuilder::new();
+    push(&mut builder, events);
+    finish(&mut builder)
+}
+
+fn push(builder: &mut FrameBuilder, events: &[Planned]) {
     for event in events {
         let kind = builder.kind(&kinds()[event.kind]);
         let draft = Draft {
             kind,
             stream: &event.stream,
+            hash: crate::event::stream_hash(&event.stream),
             version: event.version,
             event_time: event.event_time.map(Timestamp),
             id: event.id.map(|id| EventId(Uuid::from_u128(id))),
@@ -80,6 +86,9 @@ fn seal(events: &[Planned]) -> SealedFrame {
         };
         builder.push(Timestamp(event.now), &draft).unwrap();
     }
+}
+
+fn finish(builder: &mut FrameBuilder) -> SealedFrame {
     let ids = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
     builder
         .seal(
@@ -119,6 +128,30 @@ proptest! {
             }
         }
         prop_assert_eq!(frame.records().count(), events.len());
+        // What live subscribers get without unpacking is the same frame.
+        prop_assert!(sealed.frame.records().eq(frame.records()));
+        prop_assert_eq!(sealed.frame.attachment(9), Some(&b"extra"[..]));
+        prop_assert_eq!(sealed.frame.header(), frame.header());
+        let entries: Vec<_> = sealed.entries.iter().map(|e| (e.version, e.offset)).collect();
+        let expected: Vec<_> = frame.records().map(|r| (r.version, r.offset.0)).collect();
+        prop_assert_eq!(entries, expected);
+    }
+
+    /// Events that were taken back leave no trace: the frame has the bytes it would have had without them.
+    #[test]
+    fn a_rewound_frame_is_as_it_was(
+        kept in prop::collection::vec(planned(), 1..20),
+        undone in prop::collection::vec(planned(), 0..20),
+        more in prop::collection::vec(planned(), 0..20),
+    ) {
+        let mut builder = FrameBuilder::new();
+        push(&mut builder, &kept);
+        let mark = builder.mark();
+        push(&mut builder, &undone);
+        builder.rewind(mark);
+        push(&mut builder, &more);
+        let expected: Vec<_> = kept.iter().chain(&more).cloned().collect();
+        prop_assert_eq!(finish(&mut builder).bytes, seal(&expected).bytes);
     }
 
     /// CRC32C finds every change of one bit, wherever it is.
@@ -191,6 +224,7 @@ fn an_event_that_does_not_fit_leaves_the_frame_as_it_was() {
     let draft = |payload| Draft {
         kind,
         stream: "42",
+        hash: 42,
         version: 0,
         event_time: None,
         id: None,

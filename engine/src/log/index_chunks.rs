@@ -1,0 +1,232 @@
+//! Where the stream indexes lie: one database of the log's environment, a partition's chunks under its
+//! number.
+//!
+//! Place: between [`StreamIndex`], which knows no database, and the log's store. The log's writer stores
+//! slices of index upkeep in the transactions that store frames, so the hot path pays no commit for it.
+//! Failure: an index that cannot be read is deleted and fed again from the frames; nothing is lost but time.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::{EmbeddedReader, LogError, LogReader};
+use crate::event::{Offset, PartitionId, stream_hash};
+use crate::index::{
+    ChunkKey, IndexConfig, IndexEntry, IndexError, IndexWrite, RunStore, StreamIndex,
+};
+use crate::store::{Environment, StoreError, Table, WriteTxn, Writer};
+
+/// Name of the database.
+pub(super) const INDEX: &str = "index";
+/// Bytes of frames that are read at a time to feed an index.
+const FEED_BYTES: usize = 4 << 20;
+/// Bytes of one slice of upkeep while an index is fed.
+const SLICE_BYTES: usize = 1 << 20;
+/// Chunks deleted per transaction when an index is made anew.
+const DELETED_MAX: usize = 1_024;
+
+/// Chunks of one partition's index.
+struct IndexChunks {
+    environment: Environment,
+    table: Table,
+    partition: PartitionId,
+}
+
+fn key(partition: PartitionId, chunk: ChunkKey) -> [u8; 2 + ChunkKey::BYTES] {
+    let mut bytes = [0; 2 + ChunkKey::BYTES];
+    bytes[..2].copy_from_slice(&partition.0.to_be_bytes());
+    bytes[2..].copy_from_slice(&chunk.to_bytes());
+    bytes
+}
+
+impl RunStore for IndexChunks {
+    fn read(&self, chunk: ChunkKey) -> Result<Option<Vec<u8>>, IndexError> {
+        let failed = |error: StoreError| IndexError::Store {
+            key: chunk,
+            source: std::io::Error::other(error),
+        };
+        let key = key(self.partition, chunk);
+        self.environment
+            .read(|reader| Ok(reader.get(self.table, &key)?.map(<[u8]>::to_vec)))
+            .and_then(|found| found)
+            .map_err(failed)
+    }
+}
+
+/// Opens the index of a partition as it was stored.
+fn open(
+    environment: &Environment,
+    table: Table,
+    partition: PartitionId,
+) -> Result<StreamIndex, IndexError> {
+    let chunks = IndexChunks {
+        environment: environment.clone(),
+        table,
+        partition,
+    };
+    StreamIndex::open(Arc::new(chunks), IndexConfig::default())
+}
+
+/// The error of an index, as one of the log.
+pub(super) fn failed(partition: PartitionId, cause: IndexError) -> LogError {
+    LogError::Index {
+        partition,
+        cause: Arc::new(cause),
+    }
+}
+
+/// Opens all indexes of a log that is written here and feeds them up to its head.
+pub(super) fn open_all(
+    reader: &EmbeddedReader,
+    environment: &Environment,
+    table: Table,
+    writer: &mut Writer,
+) -> Result<Vec<StreamIndex>, LogError> {
+    let partitions = (0..reader.partitions()).map(PartitionId);
+    partitions
+        .map(|partition| {
+            let index = match open(environment, table, partition) {
+                Ok(index) => index,
+                Err(cause) if cause.is_retryable() => return Err(failed(partition, cause)),
+                Err(cause) => {
+                    tracing::warn!(%partition, %cause, "stream index is made anew from the log");
+                    delete_all(environment, table, partition, writer)?;
+                    open(environment, table, partition).map_err(|e| failed(partition, e))?
+                }
+            };
+            feed(&index, reader, partition, |writes| {
+                let mut txn = writer.begin()?;
+                store(&mut txn, table, partition, writes)?;
+                txn.commit()
+            })?;
+            Ok(index)
+        })
+        .collect()
+}
+
+/// Opens all indexes beside the process that writes them; what is not flushed yet is fed in memory.
+pub(super) fn open_all_beside(
+    reader: &EmbeddedReader,
+    environment: &Environment,
+    table: Table,
+) -> Result<Vec<StreamIndex>, LogError> {
+    let partitions = (0..reader.partitions()).map(PartitionId);
+    partitions
+        .map(|partition| {
+            // The writer may replace runs while they are being opened.
+            let mut tries = 0;
+            let index = loop {
+                match open(environment, table, partition) {
+                    Err(IndexError::Missing { .. }) if tries < 16 => tries += 1,
+                    opened => break opened.map_err(|cause| failed(partition, cause))?,
+                }
+            };
+            for_each_frame(&index, reader, partition, |_| Ok(()))?;
+            Ok(index)
+        })
+        .collect()
+}
+
+/// Feeds what the log holds and the index does not, flushing as a writer would.
+fn feed(
+    index: &StreamIndex,
+    reader: &EmbeddedReader,
+    partition: PartitionId,
+    mut commit: impl FnMut(Vec<IndexWrite>) -> Result<(), StoreError>,
+) -> Result<(), LogError> {
+    for_each_frame(index, reader, partition, |index| {
+        while let Some(writes) = index
+            .maintain(SLICE_BYTES)
+            .map_err(|cause| failed(partition, cause))?
+        {
+            commit(writes)?;
+            index.applied();
+        }
+        Ok(())
+    })
+}
+
+fn for_each_frame(
+    index: &StreamIndex,
+    reader: &EmbeddedReader,
+    partition: PartitionId,
+    mut after_each: impl FnMut(&StreamIndex) -> Result<(), LogError>,
+) -> Result<(), LogError> {
+    let mut next = Offset(index.covered_until());
+    let mut id = String::new();
+    loop {
+        let frames = reader.read(partition, next, FEED_BYTES)?;
+        let Some(last) = frames.last() else {
+            return Ok(());
+        };
+        next = last.header().end();
+        for frame in &frames {
+            let entries: Vec<_> = frame
+                .records()
+                .map(|record| {
+                    id.clear();
+                    id.push_str(&record.kind.category);
+                    id.push('-');
+                    id.push_str(record.stream);
+                    IndexEntry {
+                        hash: stream_hash(&id),
+                        version: record.version,
+                        offset: record.offset.0,
+                    }
+                })
+                .collect();
+            index.push(&entries);
+            after_each(index)?;
+        }
+    }
+}
+
+/// Puts the writes of one slice into a transaction.
+pub(super) fn store(
+    txn: &mut WriteTxn<'_>,
+    table: Table,
+    partition: PartitionId,
+    writes: Vec<IndexWrite>,
+) -> Result<(), StoreError> {
+    for write in writes {
+        match write {
+            IndexWrite::Put { key: chunk, value } => {
+                txn.put(table, &key(partition, chunk), &value)?;
+            }
+            IndexWrite::Delete { key: chunk } => {
+                txn.delete(table, &key(partition, chunk))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn delete_all(
+    environment: &Environment,
+    table: Table,
+    partition: PartitionId,
+    writer: &mut Writer,
+) -> Result<(), LogError> {
+    let from = partition.0.to_be_bytes();
+    let after = partition.0.checked_add(1).map(u16::to_be_bytes);
+    loop {
+        let to = match &after {
+            Some(after) => Bound::Excluded(&after[..]),
+            None => Bound::Unbounded,
+        };
+        let keys = environment.read(|reader| {
+            reader
+                .range(table, Bound::Included(&from), to)?
+                .take(DELETED_MAX)
+                .map(|entry| entry.map(|(key, _)| key.to_vec()))
+                .collect::<Result<Vec<_>, _>>()
+        })??;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut txn = writer.begin()?;
+        for key in keys {
+            txn.delete(table, &key)?;
+        }
+        txn.commit()?;
+    }
+}

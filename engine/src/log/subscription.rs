@@ -1,0 +1,109 @@
+//! A subscription of one's own: committed events of some or all partitions, from any position, live.
+//!
+//! Order within a partition is the log's; between partitions there is none. A subscriber that is slower
+//! than the log holds at most what its [`SubscriptionLimits`] say in memory and reads the rest from disk.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::feed::{Feed, FrameSlice, LogCursor};
+use super::{LogError, LogReader};
+use crate::event::{Offset, PartitionId};
+use crate::mailbox::{Mailbox, MailboxLimits, Wake};
+use crate::time::Clock;
+
+/// How much waits in memory for a subscriber.
+pub type SubscriptionLimits = MailboxLimits;
+
+/// Committed events as they come. Dropping it ends it.
+#[derive(Debug)]
+pub struct Subscription {
+    feed: Arc<Feed>,
+    mailbox: Arc<Mailbox>,
+    notify: Arc<Notify>,
+    cursors: Vec<LogCursor>,
+    /// Cursor that is asked first, so that no partition starves another.
+    turn: usize,
+}
+
+struct NotifyWake(Arc<Notify>);
+
+impl Wake for NotifyWake {
+    fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl Subscription {
+    /// Subscribes to partitions, each from an offset (inclusive) on.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownPartition`].
+    pub fn new(
+        feed: &Arc<Feed>,
+        reader: &Arc<dyn LogReader>,
+        from: &[(PartitionId, Offset)],
+        limits: SubscriptionLimits,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, LogError> {
+        let mailbox = Mailbox::new(limits, clock);
+        let notify = Arc::new(Notify::new());
+        mailbox.attach(Arc::new(NotifyWake(Arc::clone(&notify))));
+        let cursors = from
+            .iter()
+            .map(|&(partition, offset)| {
+                feed.subscribe(partition, offset, &mailbox, Arc::clone(reader))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            feed: Arc::clone(feed),
+            mailbox,
+            notify,
+            cursors,
+            turn: 0,
+        })
+    }
+
+    /// The next frame, waiting for one; `None` once the log was closed and all of it was handed out.
+    ///
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// As [`LogReader::read`]; may be asked again.
+    pub async fn next(&mut self) -> Result<Option<FrameSlice>, LogError> {
+        loop {
+            let closed = self.feed.is_closed();
+            let _ = self.mailbox.begin_turn();
+            if let Some(slice) = self.try_next()? {
+                return Ok(Some(slice));
+            }
+            if closed {
+                return Ok(None);
+            }
+            self.notify.notified().await;
+        }
+    }
+
+    /// The next frame if one is there.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub fn try_next(&mut self) -> Result<Option<FrameSlice>, LogError> {
+        let count = self.cursors.len();
+        for step in 0..count {
+            let at = (self.turn + step) % count;
+            if let Some(slice) = self.cursors[at].pull()? {
+                self.turn = at + 1;
+                return Ok(Some(slice));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Durable events that were not handed out yet, over all partitions.
+    #[must_use]
+    pub fn lag(&self) -> u64 {
+        self.cursors.iter().map(LogCursor::lag).sum()
+    }
+}

@@ -1,0 +1,146 @@
+//! Handles of what flows: load of partitions, mailboxes, batches.
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram};
+
+use super::labels::Labels;
+use super::{LoadMeter, catalog, skew};
+use crate::batch::BatchController;
+use crate::event::PartitionId;
+use crate::mailbox::MailboxStatistics;
+
+/// Load of one partition. Label: `partition`.
+#[derive(Clone, Debug)]
+pub struct PartitionMetrics {
+    arrived: Counter,
+    served: Counter,
+    arrivals_per_second: Gauge,
+    service_seconds: Gauge,
+    utilisation: Gauge,
+    busy: Gauge,
+}
+
+impl PartitionMetrics {
+    /// Takes the handles of one partition.
+    pub fn new(partition: PartitionId) -> Self {
+        let labels = Labels::partition(partition);
+        Self {
+            arrived: labels.counter(catalog::PARTITION_ARRIVED_TOTAL),
+            served: labels.counter(catalog::PARTITION_SERVED_TOTAL),
+            arrivals_per_second: labels.gauge(catalog::PARTITION_ARRIVALS_PER_SECOND),
+            service_seconds: labels.gauge(catalog::PARTITION_SERVICE_SECONDS),
+            utilisation: labels.gauge(catalog::PARTITION_UTILISATION_RATIO),
+            busy: labels.gauge(catalog::PARTITION_BUSY_RATIO),
+        }
+    }
+
+    /// Counts the items of one turn.
+    pub fn observe_turn(&self, arrived: u64, served: u64) {
+        self.arrived.increment(arrived);
+        self.served.increment(served);
+    }
+
+    /// Shows what the partition's meter says now.
+    pub fn observe_load(&self, meter: &LoadMeter) {
+        self.arrivals_per_second.set(meter.arrivals_per_second());
+        self.service_seconds.set(meter.service_seconds());
+        self.utilisation.set(meter.utilisation());
+        self.busy.set(meter.busy_share());
+    }
+}
+
+/// Shows the skew of the partitions' arrival rates, one per partition. Called by whoever sees all of
+/// them, about once a second: it looks its gauge up each time. Without labels.
+pub fn observe_skew(arrivals_per_second: &[f64]) {
+    Labels::none()
+        .gauge(catalog::PARTITION_SKEW_RATIO)
+        .set(skew(arrivals_per_second));
+}
+
+/// One mailbox. Labels: `stage`, `partition`.
+#[derive(Clone, Debug)]
+pub struct MailboxMetrics {
+    items: Gauge,
+    credits: Gauge,
+    limit_credits: Gauge,
+    wait_seconds: Histogram,
+    refused: Counter,
+    backpressure_waits: Counter,
+    backpressure_microseconds: Counter,
+}
+
+impl MailboxMetrics {
+    /// Takes the handles of the mailbox of `stage` in `partition`.
+    pub fn new(stage: &str, partition: PartitionId) -> Self {
+        let labels = Labels::named("stage", stage, partition);
+        Self {
+            items: labels.gauge(catalog::MAILBOX_ITEMS),
+            credits: labels.gauge(catalog::MAILBOX_CREDITS),
+            limit_credits: labels.gauge(catalog::MAILBOX_LIMIT_CREDITS),
+            wait_seconds: labels.histogram(catalog::MAILBOX_WAIT_SECONDS),
+            refused: labels.counter(catalog::MAILBOX_REFUSED_TOTAL),
+            backpressure_waits: labels.counter(catalog::MAILBOX_BACKPRESSURE_WAITS_TOTAL),
+            backpressure_microseconds: labels
+                .counter(catalog::MAILBOX_BACKPRESSURE_MICROSECONDS_TOTAL),
+        }
+    }
+
+    /// Records what [`Mailbox::begin_turn`](crate::mailbox::Mailbox::begin_turn) gave.
+    pub fn observe_wait(&self, waited: Option<Duration>) {
+        if let Some(waited) = waited {
+            self.wait_seconds.record(waited);
+        }
+    }
+
+    /// Shows the figures of the mailbox. Its totals are taken over as they are, so calling twice counts
+    /// nothing twice; those of a mailbox made anew show only once they pass the old ones.
+    pub fn observe(&self, figures: &MailboxStatistics) {
+        self.items.set(figures.items as f64);
+        self.credits.set(figures.credits_used);
+        self.limit_credits.set(figures.credits_total);
+        self.refused.absolute(figures.refused_total);
+        self.backpressure_waits.absolute(figures.waits_total);
+        let waited = u64::try_from(figures.waited.as_micros()).unwrap_or(u64::MAX);
+        self.backpressure_microseconds.absolute(waited);
+    }
+}
+
+/// The batches of one receiver. Labels: `stage`, `partition`.
+#[derive(Clone, Debug)]
+pub struct BatchMetrics {
+    items: Histogram,
+    seconds: Histogram,
+    fixed_seconds: Gauge,
+    item_seconds: Gauge,
+    target_items: Gauge,
+}
+
+impl BatchMetrics {
+    /// Takes the handles of the batches of `stage` in `partition`.
+    pub fn new(stage: &str, partition: PartitionId) -> Self {
+        let labels = Labels::named("stage", stage, partition);
+        Self {
+            items: labels.histogram(catalog::BATCH_ITEMS),
+            seconds: labels.histogram(catalog::BATCH_SECONDS),
+            fixed_seconds: labels.gauge(catalog::BATCH_FIXED_SECONDS),
+            item_seconds: labels.gauge(catalog::BATCH_ITEM_SECONDS),
+            target_items: labels.gauge(catalog::BATCH_TARGET_ITEMS),
+        }
+    }
+
+    /// Records one batch; an empty one is none.
+    pub fn observe_batch(&self, items: usize, elapsed: Duration) {
+        if items > 0 {
+            self.items.record(items as f64);
+            self.seconds.record(elapsed);
+        }
+    }
+
+    /// Shows F, V and n of the controller.
+    pub fn observe_controller(&self, controller: &BatchController) {
+        self.fixed_seconds.set(controller.fixed_seconds());
+        self.item_seconds.set(controller.item_seconds());
+        self.target_items.set(controller.target_items() as f64);
+    }
+}

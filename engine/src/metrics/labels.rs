@@ -1,0 +1,39 @@
+//! Makes handles that share their labels.
+
+use metrics::{Counter, Gauge, Histogram, Label};
+
+use crate::event::PartitionId;
+
+/// The labels of one handle struct; used up while it is made.
+pub(super) struct Labels(Vec<Label>);
+
+impl Labels {
+    /// For what an engine has one of.
+    pub(super) const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    pub(super) fn partition(partition: PartitionId) -> Self {
+        Self(vec![Label::new("partition", partition.to_string())])
+    }
+
+    /// A named part of a topology and its partition. `key` is `stage`, `category` or `projection`.
+    pub(super) fn named(key: &'static str, name: &str, partition: PartitionId) -> Self {
+        Self(vec![
+            Label::new(key, name.to_owned()),
+            Label::new("partition", partition.to_string()),
+        ])
+    }
+
+    pub(super) fn counter(&self, name: &'static str) -> Counter {
+        metrics::counter!(name, self.0.clone())
+    }
+
+    pub(super) fn gauge(&self, name: &'static str) -> Gauge {
+        metrics::gauge!(name, self.0.clone())
+    }
+
+    pub(super) fn histogram(&self, name: &'static str) -> Histogram {
+        metrics::histogram!(name, self.0.clone())
+    }
+}

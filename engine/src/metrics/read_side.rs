@@ -1,0 +1,177 @@
+//! Handles of the read side: projections, dead letters, the state writer.
+
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram};
+
+use super::catalog;
+use super::labels::Labels;
+use crate::event::PartitionId;
+
+/// One projection. Labels: `projection`, `partition`.
+#[derive(Clone, Debug)]
+pub struct ProjectionMetrics {
+    lag_events: Gauge,
+    lag_seconds: Gauge,
+    events: Counter,
+    failures: Counter,
+    parked_keys: Gauge,
+    visible_seconds: Histogram,
+    rows: Counter,
+    flush_rows: Histogram,
+    flush_seconds: Histogram,
+}
+
+impl ProjectionMetrics {
+    /// Takes the handles of `projection` in `partition`.
+    pub fn new(projection: &str, partition: PartitionId) -> Self {
+        let labels = Labels::named("projection", projection, partition);
+        Self {
+            lag_events: labels.gauge(catalog::PROJECTION_LAG_EVENTS),
+            lag_seconds: labels.gauge(catalog::PROJECTION_LAG_SECONDS),
+            events: labels.counter(catalog::PROJECTION_EVENTS_TOTAL),
+            failures: labels.counter(catalog::PROJECTION_FAILURES_TOTAL),
+            parked_keys: labels.gauge(catalog::PROJECTION_PARKED_KEYS),
+            visible_seconds: labels.histogram(catalog::PROJECTION_VISIBLE_SECONDS),
+            rows: labels.counter(catalog::PROJECTION_ROWS_TOTAL),
+            flush_rows: labels.histogram(catalog::PROJECTION_FLUSH_ROWS),
+            flush_seconds: labels.histogram(catalog::PROJECTION_FLUSH_SECONDS),
+        }
+    }
+
+    /// Counts the events applied by one batch.
+    pub fn observe_batch(&self, events: u64) {
+        self.events.increment(events);
+    }
+
+    /// Shows how far behind the log the projection is: events, and the age of the oldest of them
+    /// (zero when there is none). To be told also while nothing is applied: a projection that hangs
+    /// would show its last good lag for ever.
+    pub fn observe_lag(&self, events: u64, age: Duration) {
+        self.lag_events.set(events as f64);
+        self.lag_seconds.set(age);
+    }
+
+    /// Records how long an event took from its `recorded_at` until its row could be read. One sample
+    /// per frame, by its oldest event, is enough: its events were recorded together, and each sample
+    /// is kept until the next scrape. Only while live; a rebuild would record the age of history.
+    pub fn observe_visible(&self, since_recorded: Duration) {
+        self.visible_seconds.record(since_recorded);
+    }
+
+    /// Counts events that user code failed on.
+    pub fn count_failures(&self, events: u64) {
+        self.failures.increment(events);
+    }
+
+    /// Shows how many keys are parked now.
+    pub fn observe_parked(&self, keys: usize) {
+        self.parked_keys.set(keys as f64);
+    }
+
+    /// Records one flush of rows and position.
+    pub fn observe_flush(&self, rows: u64, elapsed: Duration) {
+        self.rows.increment(rows);
+        self.flush_rows.record(rows as f64);
+        self.flush_seconds.record(elapsed);
+    }
+}
+
+/// What is parked or dead in one stage at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParkedNow {
+    /// Dead letters that nobody has dealt with.
+    pub dead_letters: u64,
+    /// Keys in backoff or behind a dead letter.
+    pub keys: u64,
+    /// Events that queue behind a failing one of their key.
+    pub events: u64,
+}
+
+/// Dead letters and parking of one stage. Labels: `stage`, `partition`.
+#[derive(Clone, Debug)]
+pub struct DeadLetterMetrics {
+    dead_letters: Gauge,
+    parked_keys: Gauge,
+    parked_events: Gauge,
+    added: Counter,
+    redriven: Counter,
+    discarded: Counter,
+    retries: Counter,
+}
+
+impl DeadLetterMetrics {
+    /// Takes the handles of `stage` in `partition`.
+    pub fn new(stage: &str, partition: PartitionId) -> Self {
+        let labels = Labels::named("stage", stage, partition);
+        Self {
+            dead_letters: labels.gauge(catalog::DEAD_LETTERS),
+            parked_keys: labels.gauge(catalog::DEAD_LETTERS_PARKED_KEYS),
+            parked_events: labels.gauge(catalog::DEAD_LETTERS_PARKED_EVENTS),
+            added: labels.counter(catalog::DEAD_LETTERS_ADDED_TOTAL),
+            redriven: labels.counter(catalog::DEAD_LETTERS_REDRIVEN_TOTAL),
+            discarded: labels.counter(catalog::DEAD_LETTERS_DISCARDED_TOTAL),
+            retries: labels.counter(catalog::DEAD_LETTERS_RETRIES_TOTAL),
+        }
+    }
+
+    /// Shows what is parked or dead now.
+    pub fn observe(&self, now: ParkedNow) {
+        self.dead_letters.set(now.dead_letters as f64);
+        self.parked_keys.set(now.keys as f64);
+        self.parked_events.set(now.events as f64);
+    }
+
+    /// Counts events that became dead letters.
+    pub fn count_added(&self, events: u64) {
+        self.added.increment(events);
+    }
+
+    /// Counts dead letters sent through their stage again.
+    pub fn count_redriven(&self, events: u64) {
+        self.redriven.increment(events);
+    }
+
+    /// Counts dead letters given up.
+    pub fn count_discarded(&self, events: u64) {
+        self.discarded.increment(events);
+    }
+
+    /// Counts tries of failing events after the first.
+    pub fn count_retries(&self, tries: u64) {
+        self.retries.increment(tries);
+    }
+}
+
+/// The writer of the state environment. Without labels.
+#[derive(Clone, Debug)]
+pub struct StateWriterMetrics {
+    commit_seconds: Histogram,
+    batches: Counter,
+    bytes: Counter,
+}
+
+impl StateWriterMetrics {
+    /// Takes the handles of the state writer.
+    pub fn new() -> Self {
+        let labels = Labels::none();
+        Self {
+            commit_seconds: labels.histogram(catalog::STATE_COMMIT_SECONDS),
+            batches: labels.counter(catalog::STATE_BATCHES_TOTAL),
+            bytes: labels.counter(catalog::STATE_BYTES_TOTAL),
+        }
+    }
+
+    /// Records one commit of `batches` handed in by stages, `bytes` of keys and values together.
+    pub fn observe_commit(&self, batches: u64, bytes: u64, elapsed: Duration) {
+        self.commit_seconds.record(elapsed);
+        self.batches.increment(batches);
+        self.bytes.increment(bytes);
+    }
+}
+
+impl Default for StateWriterMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,351 @@
+//! The read side, and opening.
+
+use std::ops::{Bound, ControlFlow};
+use std::path::{Path, PathBuf};
+
+use super::catalog::{LAYOUT_KEY, LAYOUT_VERSION};
+use super::{
+    DeadLetter, DeadLetterId, Progress, ProjectionId, RegisteredProjection, Row, Snapshot,
+    StateError, StateOptions, StateView, StateWriter, TableId, chain,
+};
+use crate::event::{PartitionId, StreamId};
+use crate::store::{
+    Durability, Environment, EnvironmentOptions, FolderLock, StoreError, Table, open_or_reset,
+};
+
+const NAMES: [&str; 5] = ["catalog", "dead_letters", "progress", "rows", "snapshots"];
+/// Rows of one page of a walk, and keys counted by one read: each well under a millisecond.
+const WALK_ROWS: usize = 1_024;
+const COUNT_ROWS: u64 = 65_536;
+
+/// The databases of the environment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Databases {
+    pub catalog: Table,
+    pub dead_letters: Table,
+    pub progress: Table,
+    pub rows: Table,
+    pub snapshots: Table,
+}
+
+impl Databases {
+    fn of(environment: &Environment) -> Result<Self, StoreError> {
+        let [catalog, dead_letters, progress, rows, snapshots] = NAMES;
+        Ok(Self {
+            catalog: environment.table(catalog)?,
+            dead_letters: environment.table(dead_letters)?,
+            progress: environment.table(progress)?,
+            rows: environment.table(rows)?,
+            snapshots: environment.table(snapshots)?,
+        })
+    }
+
+    pub(super) fn named(&self) -> [(&'static str, Table); 5] {
+        let [catalog, dead_letters, progress, rows, snapshots] = NAMES;
+        [
+            (catalog, self.catalog),
+            (dead_letters, self.dead_letters),
+            (progress, self.progress),
+            (rows, self.rows),
+            (snapshots, self.snapshots),
+        ]
+    }
+}
+
+/// The read side of the state: clones share it, and none waits for the writer.
+///
+/// Each call is one short read of its own; [`view`](Self::view) answers several questions at one moment.
+#[derive(Clone, Debug)]
+pub struct StateStore {
+    environment: Environment,
+    databases: Databases,
+}
+
+impl StateStore {
+    /// Opens or creates the state in `folder`. A damaged one is set aside beside it and made anew: it
+    /// is rebuilt from the log.
+    ///
+    /// # Errors
+    /// [`StateError::Store`]: the folder is held by another process, or the disk fails.
+    /// [`StateError::Layout`]: another version of this program wrote it.
+    pub fn open(
+        folder: &Path,
+        options: StateOptions,
+    ) -> Result<(StateStore, StateWriter), StateError> {
+        let mut lock = FolderLock::acquire(folder)?;
+        let opened = open_or_reset(folder, environment_options(&options))?;
+        if opened.set_aside.is_some() {
+            // The lock went away with the folder that was set aside.
+            lock = FolderLock::acquire(folder)?;
+        }
+        let store = Self::of(opened.environment)?;
+        let mut writer = store.environment.writer()?;
+        if store.layout()?.is_none() {
+            let mut txn = writer.begin()?;
+            txn.put(store.databases.catalog, LAYOUT_KEY, &[LAYOUT_VERSION])?;
+            txn.commit()?;
+        }
+        let writer = StateWriter::new(store.clone(), writer, options, lock, opened.set_aside)?;
+        Ok((store, writer))
+    }
+
+    /// Opens a state for reading alone, also beside the process that writes it. Nothing is created.
+    ///
+    /// # Errors
+    /// [`StateError::Missing`] when there is none; [`StateError::Store`] when it is damaged or open in
+    /// this process; [`StateError::Layout`].
+    pub fn open_beside(folder: &Path) -> Result<StateStore, StateError> {
+        if !folder.join("data.mdb").is_file() {
+            return Err(StateError::Missing {
+                folder: folder.to_path_buf(),
+            });
+        }
+        let options = EnvironmentOptions {
+            read_only: true,
+            ..environment_options(&StateOptions::default())
+        };
+        let store = Self::of(Environment::open(folder, options)?)?;
+        store.layout()?;
+        Ok(store)
+    }
+
+    fn of(environment: Environment) -> Result<Self, StateError> {
+        let databases = Databases::of(&environment)?;
+        Ok(Self {
+            environment,
+            databases,
+        })
+    }
+
+    /// The stored layout's version, which must be ours where there is one.
+    fn layout(&self) -> Result<Option<u8>, StateError> {
+        let found = self.view(|view| {
+            let stored = view.reader.get(view.databases.catalog, LAYOUT_KEY)?;
+            Ok(stored.map(|value| value.first().copied().unwrap_or(0)))
+        })?;
+        match found {
+            Some(found) if found != LAYOUT_VERSION => Err(StateError::Layout {
+                found,
+                known: LAYOUT_VERSION,
+            }),
+            found => Ok(found),
+        }
+    }
+
+    pub(super) fn databases(&self) -> Databases {
+        self.databases
+    }
+
+    /// The data file and what LMDB says of it.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Runs `with` on one moment of all tables. Keep it short and never wait inside: pages that it sees are not
+    /// reused meanwhile, and the file grows.
+    ///
+    /// # Errors
+    /// What `with` gives; [`StateError::Store`] when no reader slot is free.
+    pub fn view<T>(
+        &self,
+        with: impl FnOnce(&StateView<'_>) -> Result<T, StateError>,
+    ) -> Result<T, StateError> {
+        let databases = self.databases;
+        self.environment
+            .read(|reader| with(&StateView { reader, databases }))?
+    }
+
+    /// The row under `key`; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`StateView::get`].
+    pub fn get(&self, table: TableId, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
+        self.view(|view| Ok(view.get(table, key)?.map(<[u8]>::to_vec)))
+    }
+
+    /// One page of rows in the order of their keys, as [`StateView::scan`]. To go on, pass the last key as
+    /// `Bound::Excluded`.
+    ///
+    /// # Errors
+    /// As [`StateView::scan`].
+    pub fn scan(
+        &self,
+        table: TableId,
+        from: Bound<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Row>, StateError> {
+        self.scan_range(table, from, Bound::Unbounded, limit)
+    }
+
+    /// One page of the rows between the bounds, as [`StateView::scan`].
+    ///
+    /// # Errors
+    /// As [`StateView::scan`].
+    pub fn scan_range(
+        &self,
+        table: TableId,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Row>, StateError> {
+        self.view(|view| view.scan(table, from, to, limit))
+    }
+
+    /// Hands each row to `each` in the order of their keys, until it breaks. Short reads of 1,024 rows: what is
+    /// written meanwhile may or may not be seen, no row is seen twice, and `each` may take its time.
+    ///
+    /// # Errors
+    /// As [`StateView::scan`].
+    pub fn for_each(
+        &self,
+        table: TableId,
+        mut each: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StateError> {
+        let mut from = None;
+        loop {
+            let page = self.scan(table, behind(&from), WALK_ROWS)?;
+            for (key, value) in &page {
+                if each(key, value).is_break() {
+                    return Ok(());
+                }
+            }
+            match page.into_iter().next_back() {
+                Some((last, _)) => from = Some(last),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Number of rows. Cost: a walk over their keys in short reads, so it is exact only at rest.
+    ///
+    /// # Errors
+    /// As [`StateView::scan`].
+    pub fn count(&self, table: TableId) -> Result<u64, StateError> {
+        let (mut count, mut from) = (0, None);
+        loop {
+            let slice = self.view(|view| view.count_slice(table, behind(&from), COUNT_ROWS))?;
+            count += slice.0;
+            match slice.1 {
+                Some(last) => from = Some(last),
+                None => return Ok(count),
+            }
+        }
+    }
+
+    /// How far a projection has come in a partition; `None` before it began.
+    ///
+    /// # Errors
+    /// As [`StateView::progress`].
+    pub fn progress(
+        &self,
+        projection: ProjectionId,
+        partition: PartitionId,
+    ) -> Result<Option<Progress>, StateError> {
+        self.view(|view| view.progress(projection, partition))
+    }
+
+    /// The last snapshot of a stream. One that cannot be read is `None`, with a warning in the log of the
+    /// program: the events are there, reading them takes longer.
+    pub fn snapshot(&self, stream: &StreamId) -> Option<Snapshot> {
+        match self.view(|view| view.links(stream)) {
+            Ok(links) => chain::read_or_warn(stream, &links),
+            Err(error) => {
+                tracing::warn!(%stream, %error, "a snapshot could not be read, its events are");
+                None
+            }
+        }
+    }
+
+    /// All registered projections, by name and version.
+    ///
+    /// # Errors
+    /// As [`StateView::projections`].
+    pub fn projections(&self) -> Result<Vec<RegisteredProjection>, StateError> {
+        self.view(|view| view.projections())
+    }
+
+    /// The projection of this name and version, if it was registered.
+    ///
+    /// # Errors
+    /// As [`StateView::projection`].
+    pub fn projection(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> Result<Option<RegisteredProjection>, StateError> {
+        self.view(|view| view.projection(name, version))
+    }
+
+    /// Id of a registered projection.
+    ///
+    /// # Errors
+    /// As [`StateView::projection`].
+    pub fn projection_id(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> Result<Option<ProjectionId>, StateError> {
+        Ok(self.projection(name, version)?.map(|found| found.id))
+    }
+
+    /// Id of a table of a registered projection.
+    ///
+    /// # Errors
+    /// As [`StateView::projection`].
+    pub fn table_id(
+        &self,
+        projection: &str,
+        version: u32,
+        table: &str,
+    ) -> Result<Option<TableId>, StateError> {
+        let found = self.projection(projection, version)?;
+        Ok(found.and_then(|found| found.table(table)))
+    }
+
+    /// One page of dead letters, as [`StateView::dead_letters`]. To go on, pass the last one's id.
+    ///
+    /// # Errors
+    /// As [`StateView::dead_letters`].
+    pub fn dead_letters(
+        &self,
+        projection: Option<ProjectionId>,
+        after: Option<DeadLetterId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StateError> {
+        self.view(|view| view.dead_letters(projection, after, limit))
+    }
+
+    /// The dead letter with this id.
+    ///
+    /// # Errors
+    /// As [`StateView::dead_letter`].
+    pub fn dead_letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StateError> {
+        self.view(|view| view.dead_letter(id))
+    }
+
+    /// Number of dead letters of one projection, or of all.
+    ///
+    /// # Errors
+    /// As [`StateView::dead_letter_count`].
+    pub fn dead_letter_count(&self, projection: Option<ProjectionId>) -> Result<u64, StateError> {
+        self.view(|view| view.dead_letter_count(projection))
+    }
+}
+
+fn behind(last: &Option<Vec<u8>>) -> Bound<&[u8]> {
+    last.as_deref().map_or(Bound::Unbounded, Bound::Excluded)
+}
+
+fn environment_options(options: &StateOptions) -> EnvironmentOptions {
+    EnvironmentOptions {
+        map_bytes_max: options.map_bytes_max,
+        preallocate_step_bytes: options.preallocate_step_bytes,
+        durability: Durability::NoMetaSync,
+        max_readers: options.max_readers,
+        check_bytes_max: options.check_bytes_max,
+        ..EnvironmentOptions::with_databases(&NAMES)
+    }
+}
+
+/// Where a damaged state was put, for whoever opened it.
+pub(super) type SetAside = Option<PathBuf>;

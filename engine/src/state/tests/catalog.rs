@@ -1,0 +1,153 @@
+use super::*;
+
+#[test]
+fn ids_are_kept_and_a_new_version_gets_new_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut writer) = open(folder.path());
+    let first = writer.register_projection("p", 1, &["a", "b"]).unwrap();
+    let second = writer.register_projection("p", 2, &["b", "a"]).unwrap();
+    assert_eq!(
+        (first.tables.len(), second.tables.len()),
+        (2, 2),
+        "a table each"
+    );
+    assert!(first.id != second.id && first.tables.iter().all(|id| !second.tables.contains(id)));
+    commit(&mut writer, vec![put(first.tables[0], b"k", b"old")]);
+    drop((store, writer));
+    let (store, mut writer) = open(folder.path());
+    assert_eq!(
+        writer.register_projection("p", 1, &["a", "b"]).unwrap(),
+        first
+    );
+    let turned = writer.register_projection("p", 1, &["b", "a"]).unwrap();
+    assert_eq!(turned.tables, [first.tables[1], first.tables[0]]);
+    assert_eq!(store.table_id("p", 2, "b").unwrap(), Some(second.tables[0]));
+    assert_eq!(store.projection_id("p", 1).unwrap(), Some(first.id));
+    assert_eq!(store.projection_id("p", 3).unwrap(), None);
+    assert_eq!(store.projections().unwrap(), [first.clone(), second]);
+    assert_eq!(store.get(first.tables[0], b"k").unwrap().unwrap(), b"old");
+}
+
+#[test]
+fn other_tables_under_the_same_version_are_refused_with_both_lists() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_store, mut writer) = open(folder.path());
+    let first = writer.register_projection("p", 1, &["a"]).unwrap();
+    for other in [&["b"][..], &["a", "b"], &[]] {
+        let error = writer.register_projection("p", 1, other).unwrap_err();
+        assert!(
+            matches!(&error, StateError::Tables { stored, .. } if stored == &["a"]),
+            "{error}"
+        );
+        assert!(error.to_string().contains("raise its version"));
+    }
+    for (name, tables) in [
+        ("", &["a"][..]),
+        ("p\n", &["a"]),
+        ("p", &["a", "a"]),
+        ("q", &[""]),
+    ] {
+        let error = writer.register_projection(name, 9, tables).unwrap_err();
+        assert!(matches!(error, StateError::Name { .. }), "{error}");
+    }
+    assert_eq!(writer.register_projection("p", 1, &["a"]).unwrap(), first);
+}
+
+/// Dropping goes in slices and goes on after a restart; neighbours and a new registration keep their rows.
+#[test]
+fn a_dropped_projection_goes_in_slices_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut writer) = open(folder.path());
+    let gone = writer.register_projection("gone", 1, &["a", "b"]).unwrap();
+    let kept = writer.register_projection("kept", 1, &["a"]).unwrap();
+    let rows = |table: TableId, count: u32| {
+        (0..count)
+            .map(|n| put(table, &n.to_be_bytes(), b"row"))
+            .collect()
+    };
+    commit(&mut writer, rows(gone.tables[0], 6_000));
+    commit(&mut writer, rows(gone.tables[1], 6_000));
+    commit(&mut writer, rows(kept.tables[0], 10));
+    let progress = |projection| StateWrite::Progress {
+        projection,
+        partition: PartitionId(3),
+        progress: progress_at(5),
+    };
+    commit(&mut writer, vec![progress(gone.id), progress(kept.id)]);
+    writer.drop_projection("gone", 1).unwrap();
+    assert!(matches!(
+        writer.drop_projection("gone", 1),
+        Err(StateError::UnknownProjection { .. })
+    ));
+    assert_eq!(store.projection_id("gone", 1).unwrap(), None);
+    assert!(writer.step_drops().unwrap(), "more than a slice");
+    assert_eq!(store.count(gone.tables[0]).unwrap(), 6_000 - 4_096);
+    drop((store, writer));
+    let (store, mut writer) = open(folder.path());
+    let again = writer.register_projection("gone", 1, &["a", "b"]).unwrap();
+    assert!(again.id > kept.id && again.tables[0] > kept.tables[0]);
+    commit(&mut writer, rows(again.tables[0], 3));
+    while writer.step_drops().unwrap() {}
+    assert_eq!(store.count(gone.tables[0]).unwrap(), 0);
+    assert_eq!(store.count(gone.tables[1]).unwrap(), 0);
+    assert_eq!(store.progress(gone.id, PartitionId(3)).unwrap(), None);
+    assert_eq!(store.count(kept.tables[0]).unwrap(), 10);
+    assert_eq!(store.count(again.tables[0]).unwrap(), 3);
+    assert_eq!(
+        store.progress(kept.id, PartitionId(3)).unwrap(),
+        Some(progress_at(5))
+    );
+    let reset = writer.reset_projection("kept", 1).unwrap();
+    assert_eq!(store.count(reset.tables[0]).unwrap(), 0);
+    assert!(!writer.step_drops().unwrap());
+    assert_eq!(store.count(kept.tables[0]).unwrap(), 0);
+}
+
+#[test]
+fn a_state_of_another_layout_is_refused_and_an_empty_folder_is_no_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    assert!(matches!(
+        StateStore::open_beside(&state),
+        Err(StateError::Missing { .. })
+    ));
+    let (_store, mut writer) = open(&state);
+    writer
+        .transact(|databases, txn| {
+            Ok(txn.put(databases.catalog, crate::state::catalog::LAYOUT_KEY, &[9])?)
+        })
+        .unwrap();
+    drop((_store, writer));
+    for error in [
+        StateStore::open(&state, options()).map(|_| ()),
+        StateStore::open_beside(&state).map(|_| ()),
+    ] {
+        assert!(matches!(
+            error,
+            Err(StateError::Layout { found: 9, known: 1 })
+        ));
+    }
+}
+
+/// Damage costs time, not data: the folder is put aside and a fresh state takes its place, under its own lock.
+#[test]
+fn a_damaged_state_is_set_aside_and_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let (store, mut writer) = open(&state);
+    writer.register_projection("p", 1, &["t"]).unwrap();
+    assert_eq!(writer.set_aside(), None);
+    drop((store, writer));
+    std::fs::write(state.join("data.mdb"), b"not a store").unwrap();
+    let (store, writer) = open(&state);
+    let aside = writer.set_aside().unwrap();
+    assert_eq!(
+        std::fs::read(aside.join("data.mdb")).unwrap(),
+        b"not a store"
+    );
+    assert_eq!(store.projections().unwrap(), []);
+    assert!(matches!(
+        StateStore::open(&state, options()).map(|_| ()),
+        Err(StateError::Store(cause)) if cause.is_retryable()
+    ));
+}

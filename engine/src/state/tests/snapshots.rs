@@ -1,0 +1,225 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::state::chain;
+
+const STATE_BYTES: usize = 1 << 20;
+
+/// Random bytes, so that nothing but the state before helps to compress them.
+fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    (0..bytes / 8).flat_map(|_| next().to_le_bytes()).collect()
+}
+
+fn snapshot(stream_version: u64, bytes: Vec<u8>) -> Snapshot {
+    Snapshot {
+        aggregate_version: 2,
+        stream_version,
+        position: Position {
+            partition: PartitionId(1),
+            offset: Offset(stream_version + 10),
+        },
+        frame: FrameHash([stream_version as u8; 32]),
+        bytes,
+    }
+}
+
+fn stream() -> StreamId {
+    "account-42".parse().unwrap()
+}
+
+fn store_snapshot(writer: &mut StateWriter, snapshot: &Snapshot) {
+    let write = StateWrite::Snapshot {
+        stream: stream(),
+        snapshot: snapshot.clone(),
+    };
+    commit(writer, vec![write]);
+}
+
+/// Numbers and sizes of the stored parts.
+fn parts(store: &StateStore) -> Vec<(u8, usize)> {
+    let links = store.view(|view| view.links(&stream())).unwrap();
+    links.iter().map(|(n, value)| (*n, value.len())).collect()
+}
+
+/// Changes one record of 128 bytes in a hundred.
+fn change(bytes: &mut [u8], round: u64) {
+    for at in 0..STATE_BYTES / 128 / 100 {
+        let record = (at * 97 + round as usize * 31) % (STATE_BYTES / 128);
+        let new = noise(round * 1_000 + at as u64 + 1, 128);
+        bytes[record * 128..][..128].copy_from_slice(&new);
+    }
+}
+
+/// What is written follows what changed, for 24 snapshots of a large state, and each of them is read back.
+#[test]
+fn a_large_state_costs_what_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut writer) = open(folder.path());
+    let mut bytes = noise(1, STATE_BYTES);
+    let mut written = 0;
+    for round in 1..=24 {
+        change(&mut bytes, round);
+        let next = snapshot(round, bytes.clone());
+        store_snapshot(&mut writer, &next);
+        assert_eq!(store.snapshot(&stream()), Some(next));
+        let parts = parts(&store);
+        assert!(parts.len() <= 8);
+        let (number, size) = *parts.last().unwrap();
+        if number > 0 {
+            assert!(size < STATE_BYTES / 20, "1 % changed, {size} bytes written");
+        }
+        written += size;
+    }
+    // Three full ones, and 21 changes of about 1 % each.
+    assert!(
+        written < 3 * (STATE_BYTES + 1_000) + 21 * STATE_BYTES / 25,
+        "{written}"
+    );
+}
+
+/// An insertion at the front moves everything; the long-distance matcher finds it again.
+#[test]
+fn a_shifted_state_is_a_small_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut writer) = open(folder.path());
+    let mut bytes = noise(3, 4 * STATE_BYTES);
+    store_snapshot(&mut writer, &snapshot(1, bytes.clone()));
+    bytes.splice(0..0, *b"a few bytes more");
+    store_snapshot(&mut writer, &snapshot(2, bytes.clone()));
+    let parts = parts(&store);
+    assert!(parts.len() == 2 && parts[1].1 < 20_000, "{parts:?}");
+    assert_eq!(store.snapshot(&stream()).unwrap().bytes, bytes);
+}
+
+#[test]
+fn small_states_and_states_that_changed_a_lot_are_stored_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut writer) = open(folder.path());
+    assert_eq!(store.snapshot(&stream()), None);
+    store_snapshot(&mut writer, &snapshot(1, noise(1, 100_000)));
+    store_snapshot(&mut writer, &snapshot(2, noise(2, 100_000)));
+    assert_eq!(parts(&store).len(), 1);
+    let mut bytes = noise(2, 100_000);
+    bytes[5] ^= 1;
+    store_snapshot(&mut writer, &snapshot(3, bytes));
+    assert_eq!(parts(&store).len(), 2);
+    // Smaller than before: whole again, and nothing of the chain stays behind.
+    let small = snapshot(4, b"small".to_vec());
+    store_snapshot(&mut writer, &small);
+    assert_eq!(store.snapshot(&stream()), Some(small));
+    assert_eq!(parts(&store).len(), 1);
+    let empty = snapshot(5, Vec::new());
+    store_snapshot(&mut writer, &empty);
+    assert_eq!(store.snapshot(&stream()), Some(empty));
+    let stream = stream();
+    commit(&mut writer, vec![StateWrite::DeleteSnapshot { stream }]);
+    assert_eq!(parts(&store), []);
+}
+
+/// Streams whose names begin alike do not see each other's parts.
+#[test]
+fn snapshots_belong_to_their_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut writer) = open(folder.path());
+    let near: StreamId = "account-421".parse().unwrap();
+    let longest: StreamId = format!("a-{}", "x".repeat(253)).parse().unwrap();
+    for (n, stream) in [&near, &longest, &stream()].into_iter().enumerate() {
+        let write = StateWrite::Snapshot {
+            stream: stream.clone(),
+            snapshot: snapshot(n as u64, noise(n as u64 + 1, 80_000)),
+        };
+        commit(&mut writer, vec![write]);
+    }
+    let stream = stream();
+    commit(&mut writer, vec![StateWrite::DeleteSnapshot { stream }]);
+    assert_eq!(store.snapshot(&near).unwrap().stream_version, 0);
+    assert_eq!(store.snapshot(&longest).unwrap().stream_version, 1);
+}
+
+fn chain_of(links: usize, state_bytes: usize) -> Vec<(u8, Vec<u8>)> {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut writer) = open(folder.path());
+    let mut bytes = noise(9, state_bytes);
+    for round in 0..links as u64 {
+        let at = round as usize * 1_000;
+        bytes[at..at + 64].copy_from_slice(&noise(round + 50, 64));
+        store_snapshot(&mut writer, &snapshot(round, bytes.clone()));
+    }
+    store.view(|view| view.links(&stream())).unwrap()
+}
+
+#[test]
+fn a_missing_or_foreign_part_is_no_snapshot() {
+    let links = chain_of(5, 70_000);
+    let other = chain_of(3, 80_000);
+    assert!(chain::read_or_warn(&stream(), &links).is_some());
+    for missing in 0..links.len() - 1 {
+        let mut fewer = links.clone();
+        fewer.remove(missing);
+        assert_eq!(chain::read_or_warn(&stream(), &fewer), None, "{missing}");
+        // Also when the others moved up: a part knows its own number.
+        for (n, link) in fewer.iter_mut().enumerate() {
+            link.0 = n as u8;
+        }
+        assert_eq!(chain::read_or_warn(&stream(), &fewer), None, "{missing}");
+    }
+    let mut foreign = links;
+    foreign[2] = other[2].clone();
+    assert_eq!(chain::read_or_warn(&stream(), &foreign), None);
+}
+
+/// A bad part in the store is a warning for the reader, and the next snapshot is whole again.
+#[test]
+fn a_broken_chain_is_replaced_by_the_next_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut writer) = open(folder.path());
+    let mut bytes = noise(5, 100_000);
+    for round in 0..3 {
+        bytes[round] ^= 1;
+        store_snapshot(&mut writer, &snapshot(round as u64, bytes.clone()));
+    }
+    assert_eq!(parts(&store).len(), 3);
+    let key = chain::link_key(&stream(), 1);
+    writer
+        .transact(|databases, txn| Ok(txn.delete(databases.snapshots, &key)?))
+        .unwrap();
+    assert_eq!(store.snapshot(&stream()), None);
+    let next = snapshot(9, bytes);
+    store_snapshot(&mut writer, &next);
+    assert_eq!(store.snapshot(&stream()), Some(next));
+    assert_eq!(parts(&store).len(), 1);
+}
+
+#[test]
+fn every_flipped_bit_of_a_head_and_many_of_the_rest_are_no_snapshot() {
+    let links = chain_of(3, 70_000);
+    for part in 0..links.len() {
+        let length = links[part].1.len();
+        let sampled = (0..length).filter(|at| *at < 90 || at % 997 == 0 || length - at < 8);
+        for at in sampled {
+            let mut broken = links.clone();
+            broken[part].1[at] ^= 1 << (at % 8);
+            assert_eq!(
+                chain::read_or_warn(&stream(), &broken),
+                None,
+                "part {part}, byte {at}"
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn bytes_that_nobody_wrote_are_no_snapshot(parts in prop::collection::vec((0u8..3, prop::collection::vec(any::<u8>(), 0..200)), 1..4)) {
+        prop_assert_eq!(chain::read_or_warn(&stream(), &parts), None);
+    }
+}

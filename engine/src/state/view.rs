@@ -1,0 +1,309 @@
+//! Reading: one snapshot of everything.
+
+use std::ops::Bound;
+
+use compact_str::CompactString;
+use smallvec::SmallVec;
+
+use super::catalog::{self, PROJECTION_KEYS};
+use super::progress::progress_key;
+use super::store::Databases;
+use super::{
+    DeadLetter, DeadLetterId, Progress, ProjectionId, ROW_KEY_BYTES_MAX, RegisteredProjection,
+    StateError, TableId, chain,
+};
+use crate::event::{PartitionId, StreamId};
+use crate::store::{Reader, Table};
+
+/// Key and value of a row.
+pub type Row = (Vec<u8>, Vec<u8>);
+
+/// A page ends at this many bytes, whatever the limit asked for: what a reader must be ready to hold.
+const PAGE_BYTES_MAX: usize = 16 << 20;
+
+/// All tables at one moment, inside [`StateStore::view`](super::StateStore::view): rows, progress and dead
+/// letters as one commit left them.
+#[derive(Debug)]
+pub struct StateView<'v> {
+    pub(super) reader: &'v Reader<'v>,
+    pub(super) databases: Databases,
+}
+
+impl StateView<'_> {
+    /// The row under `key`, lent by the view; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`StateError::RowKey`], [`StateError::Store`].
+    pub fn get(&self, table: TableId, key: &[u8]) -> Result<Option<&[u8]>, StateError> {
+        if key.len() > ROW_KEY_BYTES_MAX {
+            return Err(StateError::RowKey {
+                length: key.len(),
+                max: ROW_KEY_BYTES_MAX,
+            });
+        }
+        Ok(self.reader.get(self.databases.rows, &row_key(table, key))?)
+    }
+
+    /// Rows between the bounds in the order of their keys, at most `limit` and about 16 MiB of them, at least one
+    /// if there is one. Empty means that no row is left in the range.
+    ///
+    /// # Errors
+    /// [`StateError::Store`].
+    pub fn scan(
+        &self,
+        table: TableId,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Row>, StateError> {
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        if limit == 0 {
+            return Ok(page);
+        }
+        let (from, to) = row_bounds(table, from, to);
+        let rows = self
+            .reader
+            .range(self.databases.rows, as_ref(&from), as_ref(&to))?;
+        for row in rows {
+            let (key, value) = row?;
+            bytes += key.len() + value.len();
+            page.push((key[4..].to_vec(), value.to_vec()));
+            if page.len() >= limit || bytes >= PAGE_BYTES_MAX {
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    /// Counts rows from `from` on, at most `limit`; with the last key that was counted.
+    pub(super) fn count_slice(
+        &self,
+        table: TableId,
+        from: Bound<&[u8]>,
+        limit: u64,
+    ) -> Result<(u64, Option<Vec<u8>>), StateError> {
+        let (from, to) = row_bounds(table, from, Bound::Unbounded);
+        let mut counted = 0;
+        for row in self
+            .reader
+            .range(self.databases.rows, as_ref(&from), as_ref(&to))?
+        {
+            let (key, _) = row?;
+            counted += 1;
+            if counted == limit {
+                return Ok((counted, Some(key[4..].to_vec())));
+            }
+        }
+        Ok((counted, None))
+    }
+
+    /// How far a projection has come in a partition; `None` before it began.
+    ///
+    /// # Errors
+    /// [`StateError::Format`], [`StateError::Store`].
+    pub fn progress(
+        &self,
+        projection: ProjectionId,
+        partition: PartitionId,
+    ) -> Result<Option<Progress>, StateError> {
+        let key = progress_key(projection, partition);
+        let stored = self.reader.get(self.databases.progress, &key)?;
+        let decoded = stored.map(|bytes| {
+            Progress::decode(bytes).ok_or(StateError::Format {
+                database: "progress",
+                what: "a progress: next offset, frame and its hash",
+            })
+        });
+        decoded.transpose()
+    }
+
+    /// The projection of this name and version, if it was registered.
+    ///
+    /// # Errors
+    /// [`StateError::Format`], [`StateError::Store`].
+    pub fn projection(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> Result<Option<RegisteredProjection>, StateError> {
+        if catalog::check_name(name).is_err() {
+            return Ok(None);
+        }
+        let key = catalog::projection_key(name, version);
+        let stored = self.reader.get(self.databases.catalog, &key)?;
+        stored
+            .map(|value| RegisteredProjection::decode(&key, value))
+            .transpose()
+    }
+
+    /// All registered projections, by name and version.
+    ///
+    /// # Errors
+    /// [`StateError::Format`], [`StateError::Store`].
+    pub fn projections(&self) -> Result<Vec<RegisteredProjection>, StateError> {
+        let (from, to) = ([PROJECTION_KEYS], [PROJECTION_KEYS + 1]);
+        let bounds = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
+        let entries = self
+            .reader
+            .range(self.databases.catalog, bounds.0, bounds.1)?;
+        entries
+            .map(|entry| {
+                let (key, value) = entry?;
+                RegisteredProjection::decode(key, value)
+            })
+            .collect()
+    }
+
+    /// The stored parts of a snapshot, copied out: decoding waits until the read has ended.
+    pub(super) fn links(&self, stream: &StreamId) -> Result<Vec<(u8, Vec<u8>)>, StateError> {
+        let (from, to) = chain::link_bounds(stream);
+        let bounds = (Bound::Included(&from[..]), Bound::Included(&to[..]));
+        let entries = self
+            .reader
+            .range(self.databases.snapshots, bounds.0, bounds.1)?;
+        entries
+            .map(|entry| {
+                let (key, value) = entry?;
+                Ok((key.last().copied().unwrap_or(0), value.to_vec()))
+            })
+            .collect()
+    }
+
+    /// The dead letter with this id.
+    ///
+    /// # Errors
+    /// [`StateError::Format`], [`StateError::Store`].
+    pub fn dead_letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StateError> {
+        let stored = self.reader.get(self.databases.dead_letters, &id.to_key())?;
+        stored
+            .map(|value| decode_letter(&id.to_key(), value))
+            .transpose()
+    }
+
+    /// Dead letters of one projection (or of all), by projection, partition and offset, behind `after`; at most
+    /// `limit` and about 16 MiB, at least one if there is one. Empty means that none is left.
+    ///
+    /// # Errors
+    /// [`StateError::Format`]: one is not readable; none is passed over, since its key must stay parked.
+    /// [`StateError::Store`].
+    pub fn dead_letters(
+        &self,
+        projection: Option<ProjectionId>,
+        after: Option<DeadLetterId>,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, StateError> {
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        if limit == 0 {
+            return Ok(page);
+        }
+        let (mut from, to) = letter_bounds(projection);
+        if let Some(after) = after
+            && bound_key(&from).is_none_or(|low| after.to_key()[..] >= *low)
+        {
+            from = Bound::Excluded(after.to_key().to_vec());
+        }
+        let letters = self
+            .reader
+            .range(self.databases.dead_letters, as_ref(&from), as_ref(&to))?;
+        for letter in letters {
+            let (key, value) = letter?;
+            bytes += value.len();
+            page.push(decode_letter(key, value)?);
+            if page.len() >= limit || bytes >= PAGE_BYTES_MAX {
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    /// Number of dead letters of one projection, or of all. Cost: for one, a walk over their keys.
+    ///
+    /// # Errors
+    /// [`StateError::Store`].
+    pub fn dead_letter_count(&self, projection: Option<ProjectionId>) -> Result<u64, StateError> {
+        let database = self.databases.dead_letters;
+        if projection.is_none() {
+            return Ok(self.reader.len(database)?);
+        }
+        let (from, to) = letter_bounds(projection);
+        let mut count = 0;
+        for letter in self.reader.range(database, as_ref(&from), as_ref(&to))? {
+            letter?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Names of all databases with their number of entries: for a person who asks what is there.
+    ///
+    /// # Errors
+    /// [`StateError::Store`].
+    pub fn sizes(&self) -> Result<Vec<(CompactString, u64)>, StateError> {
+        let databases = self.databases.named();
+        let size = |(name, table): (&str, Table)| Ok((name.into(), self.reader.len(table)?));
+        databases.into_iter().map(size).collect()
+    }
+}
+
+fn decode_letter(key: &[u8], value: &[u8]) -> Result<DeadLetter, StateError> {
+    let id = DeadLetterId::from_key(key);
+    id.and_then(|id| DeadLetter::decode(id, value))
+        .ok_or(StateError::Format {
+            database: "dead_letters",
+            what: "a dead letter",
+        })
+}
+
+/// Key of a row in the database of all rows.
+///
+/// On the stack as a rule: one is made for every row that is read or written.
+pub(super) fn row_key(table: TableId, key: &[u8]) -> SmallVec<[u8; 64]> {
+    let mut whole = SmallVec::with_capacity(4 + key.len());
+    whole.extend_from_slice(&table.0.to_be_bytes());
+    whole.extend_from_slice(key);
+    whole
+}
+
+type KeyBound = Bound<Vec<u8>>;
+
+fn row_bounds(table: TableId, from: Bound<&[u8]>, to: Bound<&[u8]>) -> (KeyBound, KeyBound) {
+    let (first, last) = prefix_bounds(table.0);
+    let from = match from.map(|key| row_key(table, key).into_vec()) {
+        Bound::Unbounded => first,
+        bound => bound,
+    };
+    let to = match to.map(|key| row_key(table, key).into_vec()) {
+        Bound::Unbounded => last,
+        bound => bound,
+    };
+    (from, to)
+}
+
+fn letter_bounds(projection: Option<ProjectionId>) -> (KeyBound, KeyBound) {
+    match projection {
+        Some(projection) => prefix_bounds(projection.0),
+        None => (Bound::Unbounded, Bound::Unbounded),
+    }
+}
+
+/// All keys that begin with this number.
+pub(super) fn prefix_bounds(number: u32) -> (KeyBound, KeyBound) {
+    let from = Bound::Included(number.to_be_bytes().to_vec());
+    let to = number.checked_add(1).map_or(Bound::Unbounded, |above| {
+        Bound::Excluded(above.to_be_bytes().to_vec())
+    });
+    (from, to)
+}
+
+pub(super) fn as_ref(bound: &KeyBound) -> Bound<&[u8]> {
+    bound.as_ref().map(Vec::as_slice)
+}
+
+fn bound_key(bound: &KeyBound) -> Option<&[u8]> {
+    match bound {
+        Bound::Included(key) | Bound::Excluded(key) => Some(key),
+        Bound::Unbounded => None,
+    }
+}

@@ -1,0 +1,16 @@
+//! The one place where threads start, so that each has a name in a debugger and a profile.
+//!
+//! A thread is for what blocks: a writer that waits for the disk. Everything else runs as a stage.
+
+use std::thread::{Builder, JoinHandle};
+
+/// Starts a thread named `millstream-<name>`.
+///
+/// # Panics
+/// When the operating system has no thread left: nothing could run then.
+pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    Builder::new()
+        .name(format!("millstream-{name}"))
+        .spawn(run)
+        .expect("the operating system gives a thread at start")
+}

@@ -1,0 +1,195 @@
+//! Damaged files: whatever the bytes, opening and reading ends in an answer or a typed error, never in a signal or
+//! a panic.
+//!
+//! Each case runs in a process of its own, since a signal would take the test with it. A process tries a run
+//! of cases and says before each one which it is, so that the one that killed it is known.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::ops::Bound;
+use std::path::Path;
+use std::process::Command;
+
+use millstream_engine::store::structure::Scope;
+use millstream_engine::store::{Environment, EnvironmentOptions, StoreError, open_or_reset};
+
+const TABLES: [&str; 3] = ["wide", "deep", "gone"];
+
+fn options() -> EnvironmentOptions {
+    EnvironmentOptions {
+        map_bytes_max: 64 << 20,
+        preallocate_step_bytes: 0,
+        ..EnvironmentOptions::with_databases(&TABLES)
+    }
+}
+
+/// Splitmix64: the cases are the same each time.
+fn random(seed: &mut u64) -> u64 {
+    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *seed;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// A file with every kind of page: branches, leaves, overflow runs, and lists of free pages.
+fn whole_file(folder: &Path) -> Vec<u8> {
+    let environment = Environment::open(folder, options()).unwrap();
+    let tables = TABLES.map(|name| environment.table(name).unwrap());
+    let mut writer = environment.writer().unwrap();
+    let mut seed = 1;
+    for round in 0..12u64 {
+        let mut txn = writer.begin().unwrap();
+        for n in 0..150u64 {
+            let key = random(&mut seed).to_be_bytes();
+            txn.put(tables[1], &key, &[round as u8; 60]).unwrap();
+            let key = (round << 32 | n).to_be_bytes();
+            txn.put(tables[2], &key, &[1; 40]).unwrap();
+        }
+        txn.put(tables[0], &[round as u8; 200], &vec![2; 9_000])
+            .unwrap();
+        txn.commit().unwrap();
+    }
+    let mut txn = writer.begin().unwrap();
+    for key in (0..6u64).flat_map(|round| (0..150u64).map(move |n| round << 32 | n)) {
+        txn.delete(tables[2], &key.to_be_bytes()).unwrap();
+    }
+    txn.commit().unwrap();
+    drop((writer, environment));
+    std::fs::read(folder.join("data.mdb")).unwrap()
+}
+
+/// Opens, walks, reads everything and writes a little: all that the engine would do with the file.
+fn use_everything(folder: &Path) -> Result<u64, StoreError> {
+    let environment = Environment::open(folder, options())?;
+    environment.check(Scope::Full)?;
+    let mut found = 0;
+    for name in TABLES {
+        let table = environment.table(name)?;
+        found += environment.read(|reader| -> Result<u64, StoreError> {
+            let mut entries = 0;
+            for entry in reader.range(table, Bound::Unbounded, Bound::Unbounded)? {
+                let (key, value) = entry?;
+                assert!(key.len() + value.len() < 1 << 20);
+                entries += 1;
+                reader.get(table, key)?;
+            }
+            Ok(entries)
+        })??;
+    }
+    let mut writer = environment.writer()?;
+    for round in 0..3u8 {
+        let mut txn = writer.begin()?;
+        for name in TABLES {
+            txn.put(environment.table(name)?, &[round; 9], &[round; 5_000])?;
+        }
+        txn.commit()?;
+    }
+    Ok(found)
+}
+
+/// Case `n`: one bit, or, in every sixteenth case, the file's end.
+fn damage(bytes: &mut Vec<u8>, n: u64) {
+    let mut seed = n;
+    if n.is_multiple_of(16) {
+        bytes.truncate(random(&mut seed) as usize % bytes.len());
+        return;
+    }
+    // Half of the flips hit the first 64 bytes of a page: headers and pointers, where damage matters most.
+    let at = random(&mut seed) as usize % bytes.len();
+    let at = if n.is_multiple_of(2) {
+        at & !0xfff | at & 0x3f
+    } else {
+        at
+    };
+    bytes[at] ^= 1 << (random(&mut seed) % 8);
+}
+
+const CASES: &str = "MILLSTREAM_DAMAGE_CASES";
+
+/// Runs the cases `from..to` that the environment names. Does nothing by itself.
+#[test]
+fn damage_victim() {
+    let Ok(cases) = std::env::var(CASES) else {
+        return;
+    };
+    let (from, to) = cases.split_once("..").unwrap();
+    let whole = tempfile::tempdir().unwrap();
+    let whole = whole_file(whole.path());
+    for n in from.parse::<u64>().unwrap()..to.parse().unwrap() {
+        eprintln!("case {n}");
+        let folder = tempfile::tempdir().unwrap();
+        let mut bytes = whole.clone();
+        damage(&mut bytes, n);
+        std::fs::write(folder.path().join("data.mdb"), bytes).unwrap();
+        match use_everything(folder.path()) {
+            Ok(_) => println!("\noutcome read"),
+            Err(error) if error.is_damage() => println!("\noutcome damage"),
+            Err(error) => println!("\noutcome other: {error}"),
+        }
+    }
+}
+
+#[test]
+fn flipped_bits_never_end_in_a_signal_or_a_panic() {
+    let cases: u64 =
+        std::env::var("CASES").map_or(300, |text| text.parse().expect("CASES is a number"));
+    let (mut read, mut damage, mut other) = (0, 0, Vec::new());
+    for from in (0..cases).step_by(50) {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "damage_victim", "--nocapture"])
+            .env(CASES, format!("{from}..{}", (from + 50).min(cases)))
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {errors}", output.status);
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            match line.strip_prefix("outcome ") {
+                Some("read") => read += 1,
+                Some("damage") => damage += 1,
+                Some(text) => other.push(text.to_owned()),
+                None => {}
+            }
+        }
+    }
+    assert_eq!(read + damage + other.len() as u64, cases);
+    // Flips in values and in pages that nothing refers to are read as they are; the others are named.
+    assert!(
+        damage > cases / 5,
+        "{read} read, {damage} damage, {other:?}"
+    );
+    println!("{read} read, {damage} damage, {other:?}");
+}
+
+/// State can be rebuilt, so a damaged one is put aside, kept for inspection, and a fresh one made.
+#[test]
+fn a_damaged_state_is_set_aside_each_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let whole = whole_file(&state);
+    for n in 1..=3 {
+        std::fs::write(state.join("data.mdb"), &whole[..whole.len() / 2]).unwrap();
+        assert!(
+            Environment::open(&state, options())
+                .unwrap_err()
+                .is_damage()
+        );
+        let opened = open_or_reset(&state, options()).unwrap();
+        let aside = opened.set_aside.expect("it was damaged");
+        assert!(aside.ends_with(format!("state.damaged-{n}")), "{aside:?}");
+        assert_eq!(
+            std::fs::metadata(aside.join("data.mdb")).unwrap().len(),
+            whole.len() as u64 / 2
+        );
+        let table = opened.environment.table("deep").unwrap();
+        let entries = opened.environment.read(|reader| reader.len(table)).unwrap();
+        assert_eq!(entries.unwrap(), 0);
+        let mut writer = opened.environment.writer().unwrap();
+        let mut txn = writer.begin().unwrap();
+        txn.put(table, b"k", b"v").unwrap();
+        txn.commit().unwrap();
+        drop((writer, opened.environment));
+        let again = open_or_reset(&state, options()).unwrap();
+        assert_eq!(again.set_aside, None);
+    }
+}

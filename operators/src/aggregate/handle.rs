@@ -1,0 +1,257 @@
+//! What callers hold of an aggregate type: sends commands, and settles conflicts as they choose.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use compact_str::{CompactString, format_compact};
+use millstream_engine::event::{StreamId, partition_of, stream_hash};
+use millstream_engine::log::StreamReader;
+use millstream_engine::mailbox::{LaneSender, Overloaded};
+use tokio::sync::oneshot;
+
+use super::command::{CommandItem, CommandResult, Envelope, Item};
+use super::{Aggregate, CommandError, CommandOptions};
+
+/// The lane of one partition.
+#[derive(Debug)]
+pub struct CommandLane<A: Aggregate> {
+    /// Its sending end.
+    pub sender: LaneSender<CommandItem<A>>,
+    /// Commands in bulks, beyond one per item; shared with the partition's host.
+    pub extra: Arc<AtomicUsize>,
+}
+
+/// Sends commands to the aggregates of one type. Cheap to clone, usable from any thread.
+pub struct AggregateHandle<A: Aggregate> {
+    lanes: Arc<[CommandLane<A>]>,
+    streams: Arc<dyn StreamReader>,
+}
+
+impl<A: Aggregate> Clone for AggregateHandle<A> {
+    fn clone(&self) -> Self {
+        Self {
+            lanes: Arc::clone(&self.lanes),
+            streams: Arc::clone(&self.streams),
+        }
+    }
+}
+
+impl<A: Aggregate> fmt::Debug for AggregateHandle<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AggregateHandle")
+            .field("category", &A::CATEGORY)
+            .field("partitions", &self.lanes.len())
+            .finish()
+    }
+}
+
+/// One command of a bulk.
+#[derive(Clone, Debug)]
+pub struct BulkCommand<C> {
+    /// Id of the aggregate, without its category.
+    pub id: CompactString,
+    /// What is asked.
+    pub command: C,
+    /// What goes with it. A bulk is answered once: as durable unless all of it is asked as accepted.
+    pub options: CommandOptions,
+}
+
+impl<A: Aggregate> AggregateHandle<A> {
+    /// A handle with the lane of each partition, in order, and the log to read what happened since.
+    #[must_use]
+    pub fn new(lanes: Vec<CommandLane<A>>, streams: Arc<dyn StreamReader>) -> Self {
+        Self {
+            lanes: lanes.into(),
+            streams,
+        }
+    }
+
+    pub(super) fn streams(&self) -> &dyn StreamReader {
+        &*self.streams
+    }
+
+    /// Number of partitions.
+    #[must_use]
+    pub fn partitions(&self) -> u16 {
+        self.lanes.len() as u16 // Made from a u16 of partitions.
+    }
+
+    /// Sends a command to the aggregate `id` and resolves once its events are durable. Waits while the
+    /// partition is busy.
+    ///
+    /// Dropping the future after the partition took the command does not undo it.
+    ///
+    /// # Errors
+    /// [`CommandError`] says what is left and what to do.
+    pub async fn send(&self, id: &str, command: A::Command) -> CommandResult<A> {
+        self.send_with(id, command, CommandOptions::default()).await
+    }
+
+    /// Like [`send`](Self::send), with expectations, a command id, metadata or another acknowledgement.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn send_with(
+        &self,
+        id: &str,
+        command: A::Command,
+        options: CommandOptions,
+    ) -> CommandResult<A> {
+        let (partition, envelope) = self.envelope(id, command, options)?;
+        let (reply, answer) = oneshot::channel();
+        let item = CommandItem(Item::One(envelope, reply));
+        let sent = self.lanes[partition].sender.send(item, size::<A>()).await;
+        sent.map_err(|_| CommandError::Closed)?;
+        finish(answer).await
+    }
+
+    /// Like [`send_with`](Self::send_with), but where that would wait for the partition it answers
+    /// [`CommandError::Overloaded`]: for edges that tell their callers to slow down.
+    ///
+    /// # Errors
+    /// [`CommandError`].
+    pub async fn try_send_with(
+        &self,
+        id: &str,
+        command: A::Command,
+        options: CommandOptions,
+    ) -> CommandResult<A> {
+        let (partition, envelope) = self.envelope(id, command, options)?;
+        let (reply, answer) = oneshot::channel();
+        let item = CommandItem(Item::One(envelope, reply));
+        match self.lanes[partition].sender.try_send(item, size::<A>()) {
+            Ok(()) => finish(answer).await,
+            Err(Overloaded::Closed(_)) => Err(CommandError::Closed),
+            Err(_full) => Err(CommandError::Overloaded),
+        }
+    }
+
+    /// Sends many commands at once, at a fraction of the cost of sending each; gives their answers in
+    /// order. Commands to one aggregate are decided in order. They do not succeed or fail together.
+    pub async fn send_bulk(&self, commands: Vec<BulkCommand<A::Command>>) -> Vec<CommandResult<A>> {
+        let mut answers: Vec<Option<CommandResult<A>>> = Vec::new();
+        answers.resize_with(commands.len(), || None);
+        let mut parts: Vec<(Vec<usize>, Vec<Envelope<A>>)> = Vec::new();
+        parts.resize_with(self.lanes.len(), Default::default);
+        for (place, bulk) in commands.into_iter().enumerate() {
+            match self.envelope(&bulk.id, bulk.command, bulk.options) {
+                Ok((partition, envelope)) => {
+                    parts[partition].0.push(place);
+                    parts[partition].1.push(envelope);
+                }
+                Err(error) => answers[place] = Some(Err(error)),
+            }
+        }
+        // All parts are on their way before the first answer is waited for.
+        let mut waiting = Vec::with_capacity(parts.len());
+        for (partition, (places, envelopes)) in parts.into_iter().enumerate() {
+            if !envelopes.is_empty() {
+                waiting.push((places, self.send_part(partition, envelopes).await));
+            }
+        }
+        for (places, answer) in waiting {
+            let part = match answer {
+                Some(answer) => answer.await.unwrap_or_else(|_| Err(restarted())),
+                None => Err(CommandError::Closed),
+            };
+            match part {
+                Ok(part) => {
+                    for (place, answer) in places.into_iter().zip(part) {
+                        answers[place] = Some(answer);
+                    }
+                }
+                Err(error) => {
+                    for place in places {
+                        answers[place] = Some(Err(again(&error)));
+                    }
+                }
+            }
+        }
+        answers
+            .into_iter()
+            .map(|answer| answer.unwrap_or_else(|| Err(restarted())))
+            .collect()
+    }
+
+    async fn send_part(
+        &self,
+        partition: usize,
+        envelopes: Vec<Envelope<A>>,
+    ) -> Option<oneshot::Receiver<Result<Vec<CommandResult<A>>, CommandError<A::Rejection>>>> {
+        let lane = &self.lanes[partition];
+        let (reply, answer) = oneshot::channel();
+        let (count, bytes) = (envelopes.len(), envelopes.len() * size::<A>());
+        // Counted before the host can take them, so that its count never falls below zero.
+        lane.extra.fetch_add(count - 1, Ordering::Relaxed);
+        let item = CommandItem(Item::Bulk(envelopes, reply));
+        match lane.sender.send(item, bytes).await {
+            Ok(()) => Some(answer),
+            Err(_closed) => None,
+        }
+    }
+
+    fn envelope(
+        &self,
+        id: &str,
+        command: A::Command,
+        options: CommandOptions,
+    ) -> Result<(usize, Envelope<A>), CommandError<A::Rejection>> {
+        let stream = format_compact!("{}-{id}", A::CATEGORY);
+        // Ids are checked in full only when they look unusual: most are short and plain.
+        if !is_plain(id) || stream.len() > 200 {
+            StreamId::new(A::CATEGORY, id)?;
+        }
+        let hash = stream_hash(&stream);
+        let partition = if id.contains('@') {
+            partition_of(&stream, self.partitions())
+        } else {
+            // Without a partition key of its own the whole id is the key: the hash is known already.
+            millstream_engine::event::PartitionId((hash % u64::from(self.partitions())) as u16)
+        };
+        let envelope = Envelope {
+            id: CompactString::from(id),
+            hash,
+            command,
+            options,
+        };
+        Ok((usize::from(partition.0), envelope))
+    }
+}
+
+fn is_plain(id: &str) -> bool {
+    !id.is_empty()
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+}
+
+/// What one command counts for in the mailbox's bound.
+fn size<A: Aggregate>() -> usize {
+    size_of::<Envelope<A>>()
+}
+
+fn restarted<R>() -> CommandError<R> {
+    CommandError::OutcomeUnknown {
+        cause: "the partition was restarted".to_owned(),
+    }
+}
+
+/// The same error for one more caller of a bulk; only those that concern a whole part come here.
+fn again<R>(error: &CommandError<R>) -> CommandError<R> {
+    match error {
+        CommandError::Closed => CommandError::Closed,
+        other => CommandError::OutcomeUnknown {
+            cause: match other {
+                CommandError::OutcomeUnknown { cause } => cause.clone(),
+                _ => "the partition did not answer".to_owned(),
+            },
+        },
+    }
+}
+
+async fn finish<T, R>(
+    answer: oneshot::Receiver<Result<T, CommandError<R>>>,
+) -> Result<T, CommandError<R>> {
+    answer.await.unwrap_or_else(|_| Err(restarted()))
+}

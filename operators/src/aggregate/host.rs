@@ -1,0 +1,531 @@
+//! The instances of one aggregate type in one partition: virtual actors inside the partition's actor.
+//!
+//! Place: a lane of commands -> **host** -> the partition's frame. An instance is addressed by id, activated
+//! at its first use, fed in the lane's order, and passivated when idle or over the memory budget. It has
+//! no queue and no task of its own, so a million of them cost little more than their state.
+//! Invariants: (1) an instance with a frame in flight stays resident, so what is activated is always
+//! durable; (2) `decide` and `evolve` run guarded: a panic is one caller's error, takes back that command's
+//! events, and leaves neighbours alone; (3) checks run repeat, expected version, decide.
+//! Cost: one hash lookup per command, no allocation that the aggregate does not make itself.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use millstream_engine::event::{Offset, PartitionId, Position};
+use millstream_engine::log::{LogError, StreamRef};
+use millstream_engine::mailbox::LaneReceiver;
+use millstream_engine::metrics::{AggregateMetrics, AggregateTally};
+use millstream_engine::partition::{Completion, PartitionInput, Replies, Seen, Target, Turn};
+use millstream_engine::state::{StateStore, StateWriterHandle};
+
+use super::activation::Activator;
+use super::command::{Ack, Acknowledge, BulkReply, CommandError, CommandItem, CommandResult};
+use super::command::{Envelope, Item};
+use super::config::AggregateConfig;
+use super::instances::{Instance, Instances};
+use super::snapshots::SnapshotPolicy;
+use super::taking::{Taken, Taker};
+use super::{Aggregate, Decision};
+
+/// Where a host keeps and finds snapshots.
+#[derive(Clone, Debug)]
+pub struct SnapshotStore {
+    /// Finds them.
+    pub store: StateStore,
+    /// Keeps them.
+    pub writer: StateWriterHandle,
+}
+
+/// Places looked at per sweep.
+const SWEEP_STEPS: usize = 256;
+/// Time between two sweeps for idle instances.
+const SWEEP_EVERY: Duration = Duration::from_millis(20);
+
+/// The input of a partition for the commands of `A`.
+pub struct Host<A: Aggregate> {
+    partition: PartitionId,
+    config: AggregateConfig,
+    lane: LaneReceiver<CommandItem<A>>,
+    /// Commands in bulks that wait in the lane, beyond one per item.
+    extra: Arc<AtomicUsize>,
+    /// Commands put back because their instance must first be durable; first in the next turn.
+    waiting: VecDeque<CommandItem<A>>,
+    instances: Instances<A>,
+    activator: Activator<A>,
+    policy: SnapshotPolicy,
+    taker: Taker<A>,
+    snapshots: Option<SnapshotStore>,
+    replies: Replies<Ack, CommandError<A::Rejection>>,
+    bulk_replies: Replies<Vec<CommandResult<A>>, CommandError<A::Rejection>>,
+    /// Snapshots taken this turn, stored once its frame is durable.
+    taken: Vec<Taken>,
+    events: Vec<A::Event>,
+    drained: Vec<CommandItem<A>>,
+    tally: AggregateTally,
+    metrics: AggregateMetrics,
+    settled: u64,
+    swept_at: Duration,
+}
+
+impl<A: Aggregate> std::fmt::Debug for Host<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host")
+            .field("category", &A::CATEGORY)
+            .field("partition", &self.partition)
+            .field("resident", &self.instances.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a command ended, or why it did not yet.
+enum Outcome<A: Aggregate> {
+    Done(CommandResult<A>),
+    /// Its instance must be activated anew, and is still in flight.
+    Wait(Envelope<A>),
+}
+
+impl<A: Aggregate> Host<A> {
+    /// A host behind `lane`; `extra` counts with the handles that send bulks.
+    pub fn new(
+        partition: PartitionId,
+        config: AggregateConfig,
+        lane: LaneReceiver<CommandItem<A>>,
+        extra: Arc<AtomicUsize>,
+        snapshots: Option<SnapshotStore>,
+    ) -> Self {
+        let store = snapshots.as_ref().map(|snapshots| snapshots.store.clone());
+        Self {
+            policy: SnapshotPolicy::new(Duration::from_micros(config.reload_target_us)),
+            partition,
+            config,
+            lane,
+            extra,
+            waiting: VecDeque::new(),
+            instances: Instances::new(),
+            activator: Activator::new(store),
+            taker: Taker::new(),
+            snapshots,
+            replies: Replies::default(),
+            bulk_replies: Replies::default(),
+            taken: Vec::new(),
+            events: Vec::new(),
+            drained: Vec::new(),
+            tally: AggregateTally::default(),
+            metrics: AggregateMetrics::new(A::CATEGORY, partition),
+            settled: 0,
+            swept_at: Duration::ZERO,
+        }
+    }
+
+    /// Handles one item; gives how many commands it held.
+    fn handle(&mut self, item: CommandItem<A>, turn: &mut Turn<'_>) -> usize {
+        match item.0 {
+            Item::One(envelope, reply) => {
+                let acknowledge = envelope.options.acknowledge;
+                match (self.decide(envelope, turn), acknowledge) {
+                    (Outcome::Done(answer), Acknowledge::Durable) => {
+                        self.replies.push(reply, answer)
+                    }
+                    (Outcome::Done(answer), Acknowledge::Accepted) => {
+                        // A caller that gave up is no error.
+                        let _ = reply.send(answer);
+                    }
+                    (Outcome::Wait(envelope), _) => {
+                        self.waiting
+                            .push_back(CommandItem(Item::One(envelope, reply)));
+                        return 0;
+                    }
+                }
+                1
+            }
+            Item::Bulk(envelopes, reply) => self.handle_bulk(envelopes, reply, turn),
+        }
+    }
+
+    fn handle_bulk(
+        &mut self,
+        envelopes: Vec<Envelope<A>>,
+        reply: BulkReply<A>,
+        turn: &mut Turn<'_>,
+    ) -> usize {
+        let count = envelopes.len();
+        let accepted = envelopes
+            .iter()
+            .all(|envelope| envelope.options.acknowledge == Acknowledge::Accepted);
+        let mut answers = Vec::with_capacity(count);
+        for envelope in envelopes {
+            answers.push(match self.decide(envelope, turn) {
+                Outcome::Done(answer) => answer,
+                // Rare, and a bulk is answered at once: its caller sends this one again.
+                Outcome::Wait(_) => Err(CommandError::Panicked {
+                    message: "the aggregate is being rebuilt after a panic, send it again".into(),
+                }),
+            });
+        }
+        if accepted {
+            let _ = reply.send(Ok(answers));
+        } else {
+            self.bulk_replies.push(reply, Ok(answers));
+        }
+        count
+    }
+
+    fn decide(&mut self, envelope: Envelope<A>, turn: &mut Turn<'_>) -> Outcome<A> {
+        self.tally.commands += 1;
+        if let Some(seen) = envelope.options.id.and_then(|id| turn.seen(id)) {
+            self.tally.repeats += 1;
+            return Outcome::Done(Ok(self.repeated(seen)));
+        }
+        let slot = match self.resident(&envelope, turn) {
+            Ok(Some(slot)) => slot,
+            Ok(None) => return Outcome::Wait(envelope),
+            Err(error) => return Outcome::Done(Err(error)),
+        };
+        let events = self.instances.get_mut(slot).events;
+        if let Err(conflict) = envelope.options.expected.check(events) {
+            self.tally.conflicts += 1;
+            return Outcome::Done(Err(conflict.into()));
+        }
+        Outcome::Done(self.decide_on(slot, envelope, turn))
+    }
+
+    fn repeated(&self, seen: Seen) -> Ack {
+        Ack {
+            events: seen.events,
+            version: Some(seen.version),
+            position: Some(Position {
+                partition: self.partition,
+                offset: Offset(seen.first.0 + u64::from(seen.events) - 1),
+            }),
+            is_repeat: true,
+        }
+    }
+
+    /// The instance of a command, activated if need be; `None` while it is broken and in flight.
+    fn resident(
+        &mut self,
+        envelope: &Envelope<A>,
+        turn: &Turn<'_>,
+    ) -> Result<Option<u32>, CommandError<A::Rejection>> {
+        if let Some(slot) = self.instances.find(envelope.hash, &envelope.id) {
+            let instance = self.instances.get_mut(slot);
+            if !instance.broken {
+                return Ok(Some(slot));
+            }
+            if instance.frame > turn.settled {
+                return Ok(None);
+            }
+            self.instances.remove(slot);
+        }
+        let start = turn.clock.monotonic();
+        let stream = StreamRef {
+            partition: self.partition,
+            category: A::CATEGORY,
+            id: &envelope.id,
+            hash: envelope.hash,
+        };
+        let found = self.activator.activate(stream, turn.streams)?;
+        if found.events > 0 {
+            let elapsed = turn.clock.monotonic().saturating_sub(start);
+            self.policy.observe_reload(found.replayed, elapsed);
+            self.metrics.observe_activation(elapsed);
+        }
+        let unsaved = u32::try_from(found.replayed).unwrap_or(u32::MAX);
+        Ok(Some(self.instances.insert(Instance {
+            id: envelope.id.clone(),
+            hash: envelope.hash,
+            state: found.state,
+            events: found.events,
+            frame: 0,
+            used: seconds(turn.monotonic),
+            unsaved,
+            heap_bytes: u32::try_from(found.bytes).unwrap_or(u32::MAX),
+            broken: false,
+        })))
+    }
+
+    fn decide_on(
+        &mut self,
+        slot: u32,
+        envelope: Envelope<A>,
+        turn: &mut Turn<'_>,
+    ) -> CommandResult<A> {
+        let Envelope {
+            command, options, ..
+        } = envelope;
+        let instance = self.instances.get_mut(slot);
+        instance.used = seconds(turn.monotonic);
+        self.events.clear();
+        let (state, out) = (&instance.state, &mut self.events);
+        let decided = catch_unwind(AssertUnwindSafe(|| {
+            state.decide(command, &mut Decision::at(out, turn.now))
+        }));
+        match decided {
+            Ok(Ok(())) => {}
+            Ok(Err(rejection)) => {
+                self.tally.rejections += 1;
+                return Err(CommandError::Rejected(rejection));
+            }
+            Err(panic) => return Err(self.panicked(&*panic)),
+        }
+        let mark = turn.mark();
+        let evolved = self
+            .append(slot, &options, turn)
+            .and_then(|bytes| self.evolve(slot, bytes, turn));
+        if let Err(error) = evolved {
+            turn.rewind(mark);
+            return Err(error);
+        }
+        let instance = self.instances.get_mut(slot);
+        let emitted = self.events.len() as u64;
+        let last = turn.next_offset().0.checked_sub(1).map(Offset);
+        let ack = Ack {
+            events: emitted as u32,
+            version: instance.events.checked_sub(1),
+            position: last.map(|offset| Position {
+                partition: self.partition,
+                offset,
+            }),
+            is_repeat: false,
+        };
+        if let (Some(id), Some(version), true) = (options.id, ack.version, emitted > 0) {
+            let first = Offset(turn.next_offset().0 - emitted);
+            let events = ack.events;
+            turn.remember(
+                id,
+                Seen {
+                    first,
+                    events,
+                    version,
+                },
+            );
+        }
+        Ok(ack)
+    }
+
+    /// Puts the decided events into the frame; gives the bytes of their payloads.
+    fn append(
+        &mut self,
+        slot: u32,
+        options: &super::CommandOptions,
+        turn: &mut Turn<'_>,
+    ) -> Result<usize, CommandError<A::Rejection>> {
+        let instance = self.instances.get_mut(slot);
+        let target = Target {
+            category: A::CATEGORY,
+            id: &instance.id,
+            hash: instance.hash,
+        };
+        let mut bytes = 0;
+        for (version, event) in (instance.events..).zip(&self.events) {
+            let metadata = options.metadata.as_deref();
+            bytes += turn.append(target, version, event, metadata, options.event_time)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Applies the events to the instance; one that panics is not trusted again.
+    fn evolve(
+        &mut self,
+        slot: u32,
+        payload_bytes: usize,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), CommandError<A::Rejection>> {
+        let emitted = self.events.len() as u64;
+        if emitted == 0 {
+            return Ok(());
+        }
+        let instance = self.instances.get_mut(slot);
+        let (state, events) = (&mut instance.state, &self.events);
+        let evolved = catch_unwind(AssertUnwindSafe(|| {
+            events.iter().for_each(|event| state.evolve(event));
+        }));
+        if let Err(panic) = evolved {
+            let instance = self.instances.get_mut(slot);
+            if instance.frame > turn.settled {
+                instance.broken = true;
+            } else {
+                self.instances.remove(slot);
+            }
+            return Err(self.panicked(&*panic));
+        }
+        instance.events += emitted;
+        instance.frame = turn.frame;
+        instance.unsaved = instance.unsaved.saturating_add(emitted as u32);
+        self.tally.events += emitted;
+        self.policy.count_events(emitted);
+        self.weigh(slot, payload_bytes);
+        if self.snapshots.is_some()
+            && self.instances.get_mut(slot).unsaved >= self.policy.interval()
+        {
+            self.snapshot(slot, turn);
+        }
+        Ok(())
+    }
+
+    /// Keeps the estimate of an instance's memory: payload bytes at first, then its encoded size, measured
+    /// each time that its events have doubled.
+    fn weigh(&mut self, slot: u32, payload_bytes: usize) {
+        let instance = self.instances.get_mut(slot);
+        let bytes = if instance.events < 8 {
+            instance.heap_bytes as usize + payload_bytes
+        } else if instance.events.is_power_of_two() {
+            self.taker.encoded_bytes(&instance.state)
+        } else {
+            return;
+        };
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.instances.set_heap_bytes(slot, bytes);
+    }
+
+    fn snapshot(&mut self, slot: u32, turn: &Turn<'_>) {
+        let instance = self.instances.get_mut(slot);
+        instance.unsaved = 0;
+        let start = turn.clock.monotonic();
+        if let Some(taken) = self.taker.take(instance, turn.next_offset()) {
+            let elapsed = turn.clock.monotonic().saturating_sub(start);
+            self.policy.observe_snapshot(elapsed);
+            self.tally.snapshots += 1;
+            self.taken.push(taken);
+        }
+    }
+
+    fn panicked(&mut self, panic: &(dyn Any + Send)) -> CommandError<A::Rejection> {
+        self.tally.panics += 1;
+        let message = panic_message(panic);
+        tracing::error!(category = A::CATEGORY, message, "an aggregate panicked");
+        CommandError::Panicked { message }
+    }
+
+    /// Passivates what is idle, and what is over the budget.
+    fn passivate(&mut self, now: Duration) {
+        let (tick, settled) = (seconds(now), self.settled);
+        let idle_after = self.config.idle_seconds_max;
+        let free = |instance: &Instance<A>| instance.frame <= settled;
+        let is_idle = |instance: &Instance<A>| tick.saturating_sub(instance.used) >= idle_after;
+        self.tally.passivations += self
+            .instances
+            .sweep(SWEEP_STEPS, |instance| free(instance) && is_idle(instance));
+        if self.instances.bytes() <= self.config.resident_bytes_max {
+            return;
+        }
+        // Over the budget: first who was not used in this second, then anyone who is free.
+        self.tally.passivations += self.instances.sweep(SWEEP_STEPS, |instance| {
+            free(instance) && instance.used != tick
+        });
+        let mut over = self.instances.bytes() as i64 - self.config.resident_bytes_max as i64;
+        self.tally.passivations += self.instances.sweep(SWEEP_STEPS, |instance| {
+            let goes = over > 0 && free(instance);
+            if goes {
+                over -= i64::from(instance.heap_bytes) + size_of::<Instance<A>>() as i64;
+            }
+            goes
+        });
+    }
+}
+
+fn seconds(monotonic: Duration) -> u32 {
+    u32::try_from(monotonic.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// The message of a caught panic.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+        .to_owned()
+}
+
+impl<A: Aggregate> PartitionInput for Host<A> {
+    fn queued(&self) -> usize {
+        self.lane.len() + self.extra.load(Ordering::Relaxed) + self.waiting.len()
+    }
+
+    fn take(&mut self, items_max: usize, turn: &mut Turn<'_>) -> usize {
+        let mut taken = 0;
+        for _ in 0..self.waiting.len() {
+            if let Some(item) = self.waiting.pop_front() {
+                taken += self.handle(item, turn);
+            }
+        }
+        while taken < items_max && !turn.is_full() {
+            // A bulk counts for its commands: by bytes, the lane gives about as many as are wanted.
+            let wanted = items_max - taken;
+            let bytes = (wanted * size_of::<Envelope<A>>()) as u64;
+            let mut drained = std::mem::take(&mut self.drained);
+            let summary = self.lane.drain_within(wanted, bytes, &mut drained);
+            for item in drained.drain(..) {
+                if let Item::Bulk(envelopes, _) = &item.0 {
+                    self.extra
+                        .fetch_sub(envelopes.len().saturating_sub(1), Ordering::Relaxed);
+                }
+                taken += self.handle(item, turn);
+            }
+            self.drained = drained;
+            if summary.items == 0 || summary.emptied {
+                break;
+            }
+        }
+        taken
+    }
+
+    fn completion(&mut self) -> Option<Completion> {
+        let singles = self.replies.completion(CommandError::unknown);
+        let bulks = self.bulk_replies.completion(CommandError::unknown);
+        let taken = std::mem::take(&mut self.taken);
+        let tally = std::mem::take(&mut self.tally);
+        self.metrics.observe_turn(&tally);
+        let store = self.snapshots.as_ref().filter(|_| !taken.is_empty());
+        let writer = store.map(|snapshots| snapshots.writer.clone());
+        let partition = self.partition;
+        if singles.is_none() && bulks.is_none() && writer.is_none() {
+            return None;
+        }
+        Some(Box::new(move |committed| {
+            for answer in [singles, bulks].into_iter().flatten() {
+                answer(committed);
+            }
+            if let (Ok(Some(frame)), Some(writer)) = (committed, writer) {
+                for snapshot in taken {
+                    snapshot.store(&writer, partition, frame);
+                }
+            }
+        }))
+    }
+
+    fn settled(&mut self, frame: u64) {
+        self.settled = frame;
+    }
+
+    fn tidy(&mut self, turn: &Turn<'_>) -> bool {
+        if turn.monotonic.saturating_sub(self.swept_at) >= SWEEP_EVERY
+            || self.instances.bytes() > self.config.resident_bytes_max
+        {
+            self.swept_at = turn.monotonic;
+            self.passivate(turn.monotonic);
+            self.metrics
+                .observe_resident(self.instances.len(), self.instances.bytes());
+        }
+        self.instances.len() > 0
+    }
+
+    fn refuse(&mut self, cause: &LogError) {
+        let mut queued: Vec<_> = self.waiting.drain(..).collect();
+        self.lane.drain(usize::MAX, &mut queued);
+        self.extra.store(0, Ordering::Relaxed);
+        for item in queued {
+            match item.0 {
+                Item::One(_, reply) => {
+                    let _ = reply.send(Err(CommandError::unknown(cause)));
+                }
+                Item::Bulk(_, reply) => {
+                    let _ = reply.send(Err(CommandError::unknown(cause)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The instances of one aggregate type that are resident in one partition.
+//!
+//! A slab with a table of numbers beside it: an instance costs its state, its id and about fifty bytes,
+//! and growing moves no instance but by the slab's own reallocation. Who is passivated is decided by a hand
+//! that goes round (the CLOCK algorithm, Corbató 1968), so that touching an instance is one store, not
+//! two list operations.
+
+use compact_str::CompactString;
+use hashbrown::HashTable;
+
+/// One resident instance.
+#[derive(Debug)]
+pub(super) struct Instance<A> {
+    /// Id without the category; empty in a vacant place.
+    pub(super) id: CompactString,
+    /// Hash of the whole stream id.
+    pub(super) hash: u64,
+    pub(super) state: A,
+    /// Events of its stream, those in flight included.
+    pub(super) events: u64,
+    /// Submission that carries the last of them; pinned until that is durable.
+    pub(super) frame: u64,
+    /// Second of its last use.
+    pub(super) used: u32,
+    /// Events since its last snapshot.
+    pub(super) unsaved: u32,
+    /// Estimate of what its state holds on the heap, in bytes.
+    pub(super) heap_bytes: u32,
+    /// Its state cannot be trusted: to be activated anew once nothing of it is in flight.
+    pub(super) broken: bool,
+}
+
+/// All resident instances.
+#[derive(Debug)]
+pub(super) struct Instances<A> {
+    table: HashTable<u32>,
+    slots: Vec<Instance<A>>,
+    vacant: Vec<u32>,
+    heap_bytes: u64,
+    hand: usize,
+}
+
+impl<A: Default> Instances<A> {
+    pub(super) fn new() -> Self {
+        Self {
+            table: HashTable::new(),
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            heap_bytes: 0,
+            hand: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Estimate of the memory that all instances take.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.table.len() * (size_of::<Instance<A>>() + 8)) as u64 + self.heap_bytes
+    }
+
+    pub(super) fn find(&self, hash: u64, id: &str) -> Option<u32> {
+        self.table
+            .find(hash, |&slot| self.slots[slot as usize].id == id)
+            .copied()
+    }
+
+    pub(super) fn get_mut(&mut self, slot: u32) -> &mut Instance<A> {
+        &mut self.slots[slot as usize]
+    }
+
+    /// Takes in an instance that is not there.
+    pub(super) fn insert(&mut self, instance: Instance<A>) -> u32 {
+        let hash = instance.hash;
+        self.heap_bytes += u64::from(instance.heap_bytes);
+        let slot = match self.vacant.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = instance;
+                slot
+            }
+            None => {
+                self.slots.push(instance);
+                u32::try_from(self.slots.len() - 1).expect("four billion instances fit no memory")
+            }
+        };
+        let slots = &self.slots;
+        self.table
+            .insert_unique(hash, slot, |&slot| slots[slot as usize].hash);
+        slot
+    }
+
+    pub(super) fn set_heap_bytes(&mut self, slot: u32, bytes: u32) {
+        let instance = &mut self.slots[slot as usize];
+        self.heap_bytes = self.heap_bytes - u64::from(instance.heap_bytes) + u64::from(bytes);
+        instance.heap_bytes = bytes;
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) {
+        let instance = &mut self.slots[slot as usize];
+        if let Ok(entry) = self.table.find_entry(instance.hash, |&found| found == slot) {
+            entry.remove();
+        }
+        self.heap_bytes -= u64::from(instance.heap_bytes);
+        // The state's own memory goes now, not when the place is used again.
+        instance.state = A::default();
+        instance.id = CompactString::default();
+        instance.heap_bytes = 0;
+        self.vacant.push(slot);
+    }
+
+    /// Moves the hand over up to `steps` places, removing the instances that `goes` says; gives how many.
+    pub(super) fn sweep(
+        &mut self,
+        steps: usize,
+        mut goes: impl FnMut(&Instance<A>) -> bool,
+    ) -> u64 {
+        let mut removed = 0;
+        for _ in 0..steps.min(self.slots.len()) {
+            self.hand = if self.hand + 1 < self.slots.len() {
+                self.hand + 1
+            } else {
+                0
+            };
+            let instance = &self.slots[self.hand];
+            if !instance.id.is_empty() && goes(instance) {
+                self.remove(self.hand as u32);
+                removed += 1;
+            }
+        }
+        removed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn instance(id: &str, state: u64) -> Instance<u64> {
+        Instance {
+            id: id.into(),
+            hash: millstream_engine::event::stream_hash(id) % 7, // Collisions on purpose.
+            state,
+            events: state,
+            frame: 0,
+            used: 0,
+            unsaved: 0,
+            heap_bytes: state as u32,
+            broken: false,
+        }
+    }
+
+    proptest! {
+        /// Against a map: what is inserted is found, what is removed is gone, the bytes add up.
+        #[test]
+        fn a_map_with_a_hand(steps in prop::collection::vec((0u8..4, "[a-e]{1,2}", 1u64..100), 0..200)) {
+            let (mut instances, mut model) = (Instances::new(), BTreeMap::new());
+            for (step, id, state) in steps {
+                let hash = instance(&id, 0).hash;
+                match (step, instances.find(hash, &id)) {
+                    (0 | 1, None) => {
+                        instances.insert(instance(&id, state));
+                        model.insert(id, state);
+                    }
+                    (2, Some(slot)) => {
+                        instances.remove(slot);
+                        model.remove(&id);
+                    }
+                    (3, _) => {
+                        instances.sweep(usize::MAX, |instance| instance.state < 20);
+                        model.retain(|_, state| *state >= 20);
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(instances.len(), model.len());
+                for (id, state) in &model {
+                    let slot = instances.find(instance(id, 0).hash, id).unwrap();
+                    prop_assert_eq!(instances.get_mut(slot).state, *state);
+                }
+                let heap: u64 = model.values().sum();
+                let each = (size_of::<Instance<u64>>() + 8) as u64;
+                prop_assert_eq!(instances.bytes(), heap + each * model.len() as u64);
+            }
+        }
+    }
+
+    /// The promise to users: an instance at rest costs its state and at most a hundred bytes.
+    #[test]
+    fn an_instance_is_small() {
+        // 5 bytes of table per place, at least half full.
+        assert!(size_of::<Instance<[u64; 3]>>() - 24 + 10 <= 100);
+    }
+}

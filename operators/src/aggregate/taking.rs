@@ -1,0 +1,85 @@
+//! Taking snapshots: a state is encoded at once, and stored after the frame that it rests on is durable.
+
+use millstream_engine::codec::StandaloneWriter;
+use millstream_engine::event::{Offset, PartitionId, Position, StreamId};
+use millstream_engine::log::frame::Frame;
+use millstream_engine::state::{Snapshot, StateBatch, StateWrite, StateWriterHandle};
+
+use super::Aggregate;
+use super::instances::Instance;
+
+/// Encodes states of one aggregate type.
+#[derive(Debug)]
+pub(super) struct Taker<A> {
+    writer: StandaloneWriter,
+    scratch: Vec<u8>,
+    aggregate: std::marker::PhantomData<fn() -> A>,
+}
+
+/// A state on its way to the store.
+#[derive(Debug)]
+pub(super) struct Taken {
+    stream: StreamId,
+    aggregate_version: u32,
+    stream_version: u64,
+    /// Of the last event applied.
+    offset: Offset,
+    bytes: Vec<u8>,
+}
+
+impl<A: Aggregate> Taker<A> {
+    pub(super) fn new() -> Self {
+        Self {
+            writer: StandaloneWriter::new(),
+            scratch: Vec::new(),
+            aggregate: std::marker::PhantomData,
+        }
+    }
+
+    /// The state of an instance whose last event is right before `next`. `None` when it cannot be encoded:
+    /// it is then rebuilt from its events each time.
+    pub(super) fn take(&mut self, instance: &Instance<A>, next: Offset) -> Option<Taken> {
+        let mut bytes = Vec::new();
+        if let Err(cause) = self.writer.append(&instance.state, &mut bytes) {
+            tracing::warn!(category = A::CATEGORY, %cause, "a state cannot be encoded as a snapshot");
+            return None;
+        }
+        Some(Taken {
+            stream: StreamId::new(A::CATEGORY, &instance.id).ok()?,
+            aggregate_version: A::VERSION,
+            stream_version: instance.events,
+            offset: Offset(next.0.checked_sub(1)?),
+            bytes,
+        })
+    }
+
+    /// Bytes of a state as it would be stored.
+    pub(super) fn encoded_bytes(&mut self, state: &A) -> usize {
+        self.scratch.clear();
+        // What cannot be encoded is weighed as nothing.
+        let _ = self.writer.append(state, &mut self.scratch);
+        self.scratch.len()
+    }
+}
+
+impl Taken {
+    /// Hands the snapshot to the state's writer; `frame` holds its last event and is durable. When the
+    /// writer is busy it is left out: the next one will do.
+    pub(super) fn store(self, writer: &StateWriterHandle, partition: PartitionId, frame: &Frame) {
+        let snapshot = Snapshot {
+            aggregate_version: self.aggregate_version,
+            stream_version: self.stream_version,
+            position: Position {
+                partition,
+                offset: self.offset,
+            },
+            frame: frame.header().hash,
+            bytes: self.bytes,
+        };
+        let write = StateWrite::Snapshot {
+            stream: self.stream,
+            snapshot,
+        };
+        let _ = writer.try_submit(StateBatch::new(vec![write]));
+    }
+}

@@ -1,0 +1,95 @@
+//! Applying one event: decoded, guarded, all of its changes or none.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use millstream_engine::codec::EventReader;
+use millstream_engine::event::{PartitionId, Position};
+use millstream_engine::log::frame::{Frame, Record, SHAPES};
+
+use super::{ProjectedEvent, Projection, TableSet};
+use crate::aggregate::panic_message;
+
+/// The projection with all that user code touches.
+pub(super) struct Applier<P: Projection> {
+    pub(super) projection: std::sync::Arc<P>,
+    pub(super) writers: <P::Tables as TableSet>::Writers,
+    events: EventReader<P::Event>,
+}
+
+/// Why an event was not applied: the error and what caused it, outermost first.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) causes: Vec<String>,
+}
+
+impl Failure {
+    fn of(error: &dyn std::error::Error) -> Self {
+        let mut causes = vec![error.to_string()];
+        let mut next = error.source();
+        while let Some(cause) = next {
+            causes.push(cause.to_string());
+            next = cause.source();
+        }
+        Self { causes }
+    }
+}
+
+impl<P: Projection> Applier<P> {
+    pub(super) fn new(
+        projection: std::sync::Arc<P>,
+        writers: <P::Tables as TableSet>::Writers,
+    ) -> Self {
+        Self {
+            projection,
+            writers,
+            events: EventReader::new(),
+        }
+    }
+
+    /// Takes the shapes of the frame whose records come next.
+    pub(super) fn begin(&mut self, frame: &Frame) -> Result<(), Failure> {
+        let dictionary = frame.attachment(SHAPES).unwrap_or_default();
+        self.events
+            .begin_frame(dictionary)
+            .map_err(|error| Failure::of(&error))
+    }
+
+    /// Applies an event of the frame begun last.
+    #[inline]
+    pub(super) fn apply(
+        &mut self,
+        partition: PartitionId,
+        record: &Record<'_>,
+    ) -> Result<(), Failure> {
+        let payload = self
+            .events
+            .decode(record.kind, record.payload)
+            .map_err(|error| Failure::of(&error))?;
+        let event = ProjectedEvent {
+            id: record.stream,
+            version: record.version,
+            position: Position {
+                partition,
+                offset: record.offset,
+            },
+            recorded_at: record.recorded_at,
+            event_time: record.event_time,
+            metadata: &record.metadata,
+            payload: &payload,
+        };
+        let (projection, writers) = (&*self.projection, &mut self.writers);
+        let outcome = catch_unwind(AssertUnwindSafe(|| projection.project(&event, writers)));
+        let failure = match outcome {
+            Ok(Ok(())) => match P::Tables::keep(&mut self.writers) {
+                Ok(()) => return Ok(()),
+                Err(error) => Failure::of(&error),
+            },
+            Ok(Err(error)) => Failure::of(&error),
+            Err(panic) => Failure {
+                causes: vec![format!("panicked: {}", panic_message(&*panic))],
+            },
+        };
+        P::Tables::undo(&mut self.writers);
+        Err(failure)
+    }
+}

@@ -1,0 +1,121 @@
+//! How far a projection has come, for readers that want to wait for it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use millstream_engine::event::{Offset, PartitionId, Token};
+use tokio::sync::Notify;
+
+use super::QueryError;
+
+/// Visible positions of one projection, per partition. Rows are visible before the position that covers them.
+#[derive(Debug)]
+pub struct ProgressBoard {
+    projection: &'static str,
+    /// Offset after the last event whose rows are visible.
+    visible: Vec<AtomicU64>,
+    moved: Notify,
+    stopped: AtomicBool,
+    cause: Mutex<String>,
+}
+
+impl ProgressBoard {
+    /// A board on which nothing is visible yet.
+    #[must_use]
+    pub fn new(projection: &'static str, partitions: u16) -> Arc<Self> {
+        Arc::new(Self {
+            projection,
+            visible: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
+            moved: Notify::new(),
+            stopped: AtomicBool::new(false),
+            cause: Mutex::default(),
+        })
+    }
+
+    /// Name of the projection.
+    #[must_use]
+    pub fn projection(&self) -> &'static str {
+        self.projection
+    }
+
+    /// Offset after the last visible event of a partition.
+    #[must_use]
+    pub fn visible(&self, partition: PartitionId) -> Offset {
+        let found = self.visible.get(usize::from(partition.0));
+        Offset(found.map_or(0, |visible| visible.load(Ordering::Acquire)))
+    }
+
+    /// Says that all before `next` is visible. Goes back only when a projection starts anew.
+    pub(super) fn show(&self, partition: PartitionId, next: Offset) {
+        self.visible[usize::from(partition.0)].store(next.0, Ordering::Release);
+    }
+
+    /// Wakes those who wait. Once per batch, after its positions are shown.
+    pub(super) fn announce(&self) {
+        self.moved.notify_waiters();
+    }
+
+    /// Says that the projection will not come further, and why.
+    pub fn stop(&self, cause: &str) {
+        let mut place = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        cause.clone_into(&mut place);
+        drop(place);
+        self.stopped.store(true, Ordering::Release);
+        self.moved.notify_waiters();
+    }
+
+    /// The first partition in which `token` is ahead of what is visible, and by how many events.
+    #[must_use]
+    pub fn behind(&self, token: &Token) -> Option<(PartitionId, u64)> {
+        token.positions().iter().find_map(|position| {
+            let visible = self.visible(position.partition);
+            (visible <= position.offset)
+                .then(|| (position.partition, position.offset.0 + 1 - visible.0))
+        })
+    }
+
+    /// Waits until all that `token` has seen is visible, at most `deadline`.
+    ///
+    /// # Errors
+    /// [`QueryError::Behind`] with how far it is; [`QueryError::Stopped`].
+    pub async fn reached(&self, token: &Token, deadline: Duration) -> Result<(), QueryError> {
+        if self.behind(token).is_none() {
+            return Ok(());
+        }
+        let wait = async {
+            loop {
+                let mut moved = std::pin::pin!(self.moved.notified());
+                // In the list before the look, so that a move in between is not missed.
+                moved.as_mut().enable();
+                if self.behind(token).is_none() {
+                    return Ok(());
+                }
+                if self.stopped.load(Ordering::Acquire) {
+                    return Err(self.stopped_error());
+                }
+                moved.await;
+            }
+        };
+        match tokio::time::timeout(deadline, wait).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => match self.behind(token) {
+                None => Ok(()),
+                Some((partition, behind)) => Err(QueryError::Behind {
+                    projection: self.projection,
+                    partition,
+                    behind,
+                    waited: deadline,
+                }),
+            },
+        }
+    }
+
+    fn stopped_error(&self) -> QueryError {
+        let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
+        QueryError::Stopped {
+            projection: self.projection,
+            cause: cause.clone(),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Limits of one projection, and what it does about failures.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// What happens to an event that a projection fails on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FailurePolicy {
+    /// Tries before the event is a dead letter, the first one included. Default 5, at least 1.
+    pub attempts_max: u32,
+    /// Wait before the second try; each later one waits twice as long. Default 100 ms.
+    pub backoff_first: Duration,
+    /// Longest wait. Default 10 s.
+    pub backoff_max: Duration,
+}
+
+impl Default for FailurePolicy {
+    fn default() -> Self {
+        Self {
+            attempts_max: 5,
+            backoff_first: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(10),
+        }
+    }
+}
+
+impl FailurePolicy {
+    /// Wait after the `attempts`th failure; `None` when that was the last try.
+    pub(super) fn backoff(&self, attempts: u32) -> Option<Duration> {
+        if attempts >= self.attempts_max {
+            return None;
+        }
+        let doublings = attempts.saturating_sub(1).min(30);
+        Some(
+            self.backoff_first
+                .saturating_mul(1 << doublings)
+                .min(self.backoff_max),
+        )
+    }
+}
+
+/// Limits of one projection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProjectionConfig {
+    /// What happens to an event that it fails on.
+    pub failures: FailurePolicy,
+    /// Time between two stores of changed rows. Milliseconds, default 500. More: fewer writes for keys
+    /// that change often; less: less to apply again after a crash.
+    pub store_every_ms: u64,
+    /// Changed rows that are stored without waiting for the time. Default 262,144.
+    pub unstored_rows_max: usize,
+    /// Time that a projection which is behind may leave its readers without news. Milliseconds, default
+    /// 100. One that has caught up shows every batch at once.
+    pub publish_every_ms: u64,
+    /// Rows in memory, over all tables of one actor, before they are stored and let go. Default
+    /// 4,000,000. More: fewer reads of the store.
+    pub hot_rows_max: usize,
+}
+
+impl Default for ProjectionConfig {
+    fn default() -> Self {
+        Self {
+            failures: FailurePolicy::default(),
+            store_every_ms: 500,
+            unstored_rows_max: 262_144,
+            publish_every_ms: 100,
+            hot_rows_max: 4_000_000,
+        }
+    }
+}

@@ -1,0 +1,549 @@
+//! The projection as a step core: pull frames, apply, show, store.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use millstream_engine::event::{Offset, PartitionId};
+use millstream_engine::log::frame::{Frame, FrameHash, Record};
+use millstream_engine::log::{
+    Direction, Feed, FrameSlice, LogCursor, LogError, LogReader, StreamReader, StreamRef,
+    for_each_event,
+};
+use millstream_engine::mailbox::Mailbox;
+use millstream_engine::metrics::{DeadLetterMetrics, ParkedNow, ProjectionMetrics};
+use millstream_engine::stage::{StageCore, Step};
+use millstream_engine::state::{
+    Progress, RegisteredProjection, StateBatch, StateStore, StateWrite, StateWriterHandle,
+};
+use millstream_engine::time::{Clock, Timestamp};
+
+use super::applier::{Applier, Failure};
+use super::parked::{Moment, Parked, Sender};
+use super::{OpenProjectionError, ProgressBoard, Projection, ProjectionConfig, TableSet};
+
+/// Time of one turn, after which others have theirs.
+const TURN: Duration = Duration::from_millis(1);
+/// How often lag is shown while nothing comes.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
+/// Events of one parked key that are applied per turn once it is freed.
+const FREED_EVENTS: usize = 1_024;
+/// Dead letters read at a time when a projection starts.
+const LETTERS: usize = 256;
+
+/// What a core is made from.
+pub struct ProjectionParts<P: Projection> {
+    /// The projection.
+    pub projection: Arc<P>,
+    /// As it is registered in the state.
+    pub registered: RegisteredProjection,
+    /// Its limits.
+    pub config: ProjectionConfig,
+    /// The partitions that this actor reads.
+    pub partitions: Vec<PartitionId>,
+    /// Where it is woken.
+    pub mailbox: Arc<Mailbox>,
+    /// Committed frames.
+    pub feed: Arc<Feed>,
+    /// The log.
+    pub streams: Arc<dyn StreamReader>,
+    /// Stored rows.
+    pub store: StateStore,
+    /// Stores rows.
+    pub writer: StateWriterHandle,
+    /// Maps that readers look into, from [`TableSet::hot`].
+    pub hot: Vec<Arc<dyn std::any::Any + Send + Sync>>,
+    /// Where positions are shown.
+    pub board: Arc<ProgressBoard>,
+    /// Its clock.
+    pub clock: Arc<dyn Clock>,
+    /// Whether rows of a predecessor are still being stored; the same for every incarnation.
+    pub storing: Arc<AtomicBool>,
+}
+
+impl<P: Projection> fmt::Debug for ProjectionParts<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProjectionParts")
+            .field("projection", &P::NAME)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One partition that is read.
+struct Source {
+    cursor: LogCursor,
+    /// The frame that holds the event before the position.
+    frame: Option<(Offset, FrameHash)>,
+    moved: bool,
+    /// Position that was stored last.
+    stored: Offset,
+    metrics: ProjectionMetrics,
+    /// When the newest event that was applied had been recorded.
+    recorded: Timestamp,
+}
+
+/// A projection at work.
+pub struct ProjectionCore<P: Projection> {
+    applier: Applier<P>,
+    registered: RegisteredProjection,
+    config: ProjectionConfig,
+    sources: Vec<Source>,
+    turn: usize,
+    parked: Parked,
+    feed: Arc<Feed>,
+    streams: Arc<dyn StreamReader>,
+    writer: StateWriterHandle,
+    board: Arc<ProgressBoard>,
+    clock: Arc<dyn Clock>,
+    mailbox: Arc<Mailbox>,
+    storing: Arc<AtomicBool>,
+    published_at: Duration,
+    stored_at: Duration,
+    shown_at: Duration,
+    stopping: bool,
+    dead_letters: DeadLetterMetrics,
+}
+
+impl<P: Projection> fmt::Debug for ProjectionCore<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProjectionCore")
+            .field("projection", &P::NAME)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<P: Projection> ProjectionCore<P> {
+    /// A core that goes on from its stored positions.
+    ///
+    /// # Errors
+    /// [`OpenProjectionError`]; `InFlight` right after a core failed.
+    pub fn open(parts: ProjectionParts<P>) -> Result<Self, OpenProjectionError> {
+        if parts.storing.load(Ordering::Acquire) {
+            return Err(OpenProjectionError::InFlight);
+        }
+        let reader: Arc<dyn LogReader> = Arc::clone(&parts.streams) as Arc<dyn LogReader>;
+        let mut sources = Vec::with_capacity(parts.partitions.len());
+        let mut complete = true;
+        for &partition in &parts.partitions {
+            let progress = parts
+                .store
+                .progress(parts.registered.id, partition)?
+                .unwrap_or_default();
+            complete &= progress.next == Offset(0);
+            let cursor = parts.feed.subscribe(
+                partition,
+                progress.next,
+                &parts.mailbox,
+                Arc::clone(&reader),
+            )?;
+            parts.board.show(partition, progress.next);
+            sources.push(Source {
+                cursor,
+                frame: progress.frame,
+                moved: false,
+                stored: progress.next,
+                metrics: ProjectionMetrics::new(P::NAME, partition),
+                recorded: Timestamp::MIN,
+            });
+        }
+        let tables = parts.projection.tables();
+        let writers = tables
+            .writers(&parts.registered.tables, &parts.store, &parts.hot, complete)
+            .ok_or(OpenProjectionError::Tables)?;
+        let now = parts.clock.monotonic();
+        let first = parts.partitions.first().copied().unwrap_or_default();
+        let mut core = Self {
+            applier: Applier::new(parts.projection, writers),
+            parked: Parked::new(
+                Sender {
+                    projection: parts.registered.id,
+                    stage: P::NAME,
+                    version: P::VERSION,
+                    category: P::CATEGORY,
+                },
+                parts.config.failures,
+            ),
+            registered: parts.registered,
+            config: parts.config,
+            sources,
+            turn: 0,
+            feed: parts.feed,
+            streams: parts.streams,
+            writer: parts.writer,
+            board: parts.board,
+            clock: parts.clock,
+            mailbox: parts.mailbox,
+            storing: parts.storing,
+            published_at: now,
+            stored_at: now,
+            shown_at: now,
+            stopping: false,
+            dead_letters: DeadLetterMetrics::new(P::NAME, first),
+        };
+        core.restore_parked(&parts.store)?;
+        core.board.announce();
+        Ok(core)
+    }
+
+    /// Takes in the stored dead letters of the partitions that this actor reads.
+    fn restore_parked(&mut self, store: &StateStore) -> Result<(), OpenProjectionError> {
+        let now = self.moment();
+        let mut after = None;
+        loop {
+            let page = store.dead_letters(Some(self.registered.id), after, LETTERS)?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = Some(last.id());
+            for letter in page {
+                let partition = letter.position.partition;
+                let is_ours = self
+                    .sources
+                    .iter()
+                    .any(|source| source.cursor.partition() == partition);
+                if !is_ours {
+                    continue;
+                }
+                let offset = letter.position.offset;
+                let frame = self.streams.frame_at(partition, offset)?;
+                let slot = |frame: &Frame| (offset.0 - frame.header().first.0) as usize;
+                let record = frame
+                    .as_ref()
+                    .and_then(|frame| frame.records().nth(slot(frame)));
+                if let Some(record) = record {
+                    self.parked.restore(letter, record.version, now);
+                }
+            }
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            wall: self.clock.now(),
+            monotonic: self.clock.monotonic(),
+        }
+    }
+
+    /// Applies frames until the turn is over or nothing is left; gives whether something is left.
+    fn apply_frames(&mut self, start: Duration) -> Result<bool, LogError> {
+        let count = self.sources.len();
+        let mut idle = 0;
+        while idle < count {
+            let at = self.turn % count;
+            match self.sources[at].cursor.pull()? {
+                Some(slice) => {
+                    idle = 0;
+                    self.apply_slice(at, &slice);
+                    self.turn += 1;
+                }
+                None => {
+                    idle += 1;
+                    self.turn += 1;
+                }
+            }
+            if self.clock.monotonic().saturating_sub(start) >= TURN {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn apply_slice(&mut self, at: usize, slice: &FrameSlice) {
+        let partition = self.sources[at].cursor.partition();
+        let is_wanted = |record: &Record<'_>| record.kind.category == P::CATEGORY;
+        let kinds = slice.frame.kinds();
+        let mut applied = 0;
+        if kinds.iter().any(|kind| kind.category == P::CATEGORY) {
+            // Shapes that cannot be read fail each event that needs them, with its own cause.
+            let _ = self.applier.begin(&slice.frame);
+            let all = kinds.iter().all(|kind| kind.category == P::CATEGORY);
+            for record in slice.records() {
+                if !all && !is_wanted(&record) {
+                    continue;
+                }
+                applied += 1;
+                if !self.parked.is_empty() && self.parked.queue_behind(record.stream, record.offset)
+                {
+                    continue;
+                }
+                if let Err(failure) = self.applier.apply(partition, &record) {
+                    self.sources[at].metrics.count_failures(1);
+                    self.dead_letters.count_added(1);
+                    let now = self.moment();
+                    self.parked
+                        .park(partition, &slice.frame, &record, failure, now);
+                }
+            }
+        }
+        let header = slice.frame.header();
+        let source = &mut self.sources[at];
+        source.frame = Some((header.first, header.hash));
+        source.moved = true;
+        source.recorded = header.recorded_last;
+        source.metrics.observe_batch(applied);
+    }
+
+    /// Tries parked keys that are due, and what waits behind them.
+    fn retry_parked(&mut self) -> Result<(), LogError> {
+        let now = self.moment();
+        for (id, partition, poison, version) in self.parked.due(now.monotonic) {
+            self.dead_letters.count_retries(1);
+            self.retry_key(&id, partition, poison, version, now)?;
+        }
+        Ok(())
+    }
+
+    fn retry_key(
+        &mut self,
+        id: &str,
+        partition: PartitionId,
+        poison: Offset,
+        version: u64,
+        now: Moment,
+    ) -> Result<(), LogError> {
+        let position = self
+            .sources
+            .iter()
+            .find(|source| source.cursor.partition() == partition)
+            .map_or(Offset(0), |source| source.cursor.next_offset());
+        let name = format!("{}-{id}", P::CATEGORY);
+        let stream = StreamRef {
+            partition,
+            category: P::CATEGORY,
+            id,
+            hash: millstream_engine::event::stream_hash(&name),
+        };
+        let (applier, parked) = (&mut self.applier, &mut self.parked);
+        let outcome = for_each_event(
+            &*self.streams,
+            stream,
+            version,
+            FREED_EVENTS,
+            Direction::Forwards,
+            |frame, record| {
+                if record.offset >= position {
+                    return Err(Pause::CaughtUp);
+                }
+                let applied = match applier.begin(frame) {
+                    Ok(()) => applier.apply(partition, record),
+                    Err(failure) => Err(failure),
+                };
+                match applied {
+                    Ok(()) => parked.advanced(id, record.version),
+                    Err(failure) => {
+                        fail_again(parked, partition, poison, frame, record, failure, now);
+                        return Err(Pause::Failed);
+                    }
+                }
+                Ok(())
+            },
+        );
+        match outcome {
+            // The limit was reached: the key stays parked and due.
+            Ok(FREED_EVENTS) | Err(Pause::Failed) => {}
+            Ok(_) | Err(Pause::CaughtUp) => {
+                self.parked.free(id);
+                self.dead_letters.count_redriven(1);
+            }
+            Err(Pause::Log(error)) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Shows rows and positions to readers.
+    fn publish(&mut self, now: Duration) {
+        P::Tables::publish(&mut self.applier.writers);
+        let mut moved = false;
+        let wall = self.clock.now();
+        for source in &mut self.sources {
+            if !source.moved {
+                continue;
+            }
+            source.moved = false;
+            moved = true;
+            let partition = source.cursor.partition();
+            self.board.show(partition, source.cursor.next_offset());
+            if source.cursor.lag() == 0 {
+                source.metrics.observe_visible(wall.since(source.recorded));
+            }
+        }
+        if moved {
+            self.board.announce();
+        }
+        self.published_at = now;
+    }
+
+    /// Hands changed rows and positions to the state's writer, if it is time and nothing is on its way.
+    fn store(&mut self, now: Duration, must: bool) -> Result<(), String> {
+        let unstored = P::Tables::unstored(&self.applier.writers);
+        let since = now.saturating_sub(self.stored_at);
+        let due = since >= Duration::from_millis(self.config.store_every_ms)
+            || unstored >= self.config.unstored_rows_max
+            || self.parked.is_changed();
+        let changed = self
+            .sources
+            .iter()
+            .any(|source| source.stored != source.cursor.next_offset());
+        let nothing = unstored == 0 && !changed && !self.parked.is_changed();
+        if nothing || !(due || must) || self.storing.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut writes = Vec::new();
+        P::Tables::store(&mut self.applier.writers, &mut writes)
+            .map_err(|error| format!("a row cannot be stored: {error}"))?;
+        self.parked.store(&mut writes);
+        for source in &self.sources {
+            writes.push(StateWrite::Progress {
+                projection: self.registered.id,
+                partition: source.cursor.partition(),
+                progress: Progress {
+                    next: source.cursor.next_offset(),
+                    frame: source.frame,
+                },
+            });
+        }
+        self.storing.store(true, Ordering::Release);
+        let (storing, mailbox) = (Arc::clone(&self.storing), Arc::clone(&self.mailbox));
+        let metrics = self.sources.first().map(|source| source.metrics.clone());
+        let clock = Arc::clone(&self.clock);
+        let batch = StateBatch::new(writes).on_done(move |outcome| {
+            if let (Ok(()), Some(metrics)) = (outcome, metrics) {
+                let elapsed = clock.monotonic().saturating_sub(now);
+                metrics.observe_flush(unstored as u64, elapsed);
+            }
+            // After a failed commit the writer refuses all that follows, which ends this stage.
+            storing.store(false, Ordering::Release);
+            mailbox.wake();
+        });
+        self.stored_at = now;
+        for source in &mut self.sources {
+            source.stored = source.cursor.next_offset();
+        }
+        self.writer
+            .try_submit(batch)
+            .map_err(|refused| format!("the state's writer refused rows: {refused}"))
+    }
+
+    fn show(&mut self, now: Duration) {
+        if now.saturating_sub(self.shown_at) < SHOW_EVERY {
+            return;
+        }
+        self.shown_at = now;
+        let wall = self.clock.now();
+        for source in &self.sources {
+            let lag = source.cursor.lag();
+            let age = if lag == 0 {
+                Duration::ZERO
+            } else {
+                wall.since(source.recorded)
+            };
+            source.metrics.observe_lag(lag, age);
+            source.metrics.observe_parked(self.parked.len());
+        }
+        self.dead_letters.observe(ParkedNow {
+            dead_letters: self.parked.dead() as u64,
+            keys: self.parked.len() as u64,
+            events: self.parked.events(),
+        });
+    }
+}
+
+impl<P: Projection> StageCore for ProjectionCore<P> {
+    fn step(&mut self) -> Step {
+        let start = self.clock.monotonic();
+        // Over the memory bound: go on once all rows are stored, so that they can be let go.
+        let full = P::Tables::rows(&self.applier.writers) > self.config.hot_rows_max;
+        if full && self.is_all_stored() {
+            P::Tables::shrink(&mut self.applier.writers);
+        } else if full {
+            self.publish(start);
+            return match self.store(start, true) {
+                Ok(()) => Step::Idle,
+                Err(cause) => Step::Failed(cause),
+            };
+        }
+        let outcome = match self.retry_parked() {
+            Ok(()) => self.apply_frames(start),
+            Err(error) => Err(error),
+        };
+        let more = match outcome {
+            Ok(more) => more,
+            Err(error) => return Step::Failed(error.to_string()),
+        };
+        let now = self.clock.monotonic();
+        let late = now.saturating_sub(self.published_at)
+            >= Duration::from_millis(self.config.publish_every_ms);
+        if !more || late {
+            self.publish(now);
+        }
+        let ending = self.stopping && !more;
+        if let Err(cause) = self.store(now, ending) {
+            return Step::Failed(cause);
+        }
+        self.show(now);
+        if more {
+            return Step::Again;
+        }
+        if ending && self.feed.is_closed() && self.is_all_stored() {
+            return Step::Done;
+        }
+        Step::IdleUntil(self.next_look(now))
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+    }
+}
+
+impl<P: Projection> ProjectionCore<P> {
+    fn is_all_stored(&self) -> bool {
+        !self.storing.load(Ordering::Acquire)
+            && P::Tables::unstored(&self.applier.writers) == 0
+            && !self.parked.is_changed()
+            && self
+                .sources
+                .iter()
+                .all(|source| source.stored == source.cursor.next_offset())
+    }
+
+    /// Time until something is due although no event comes.
+    fn next_look(&self, now: Duration) -> Duration {
+        let retry = self.parked.next_due().map(|due| due.saturating_sub(now));
+        let store = (!self.is_all_stored()).then(|| {
+            let every = Duration::from_millis(self.config.store_every_ms);
+            (self.stored_at + every).saturating_sub(now)
+        });
+        let earliest = [retry, store].into_iter().flatten().min();
+        earliest.unwrap_or(SHOW_EVERY).max(Duration::from_millis(1))
+    }
+}
+
+/// Why a freed key is not freed further in this turn.
+enum Pause {
+    CaughtUp,
+    Failed,
+    Log(LogError),
+}
+
+impl From<LogError> for Pause {
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
+    }
+}
+
+fn fail_again(
+    parked: &mut Parked,
+    partition: PartitionId,
+    poison: Offset,
+    frame: &Frame,
+    record: &Record<'_>,
+    failure: Failure,
+    now: Moment,
+) {
+    if record.offset == poison {
+        parked.failed_again(record.stream, failure, now);
+    } else {
+        parked.succeed(partition, frame, record, failure, now);
+    }
+}

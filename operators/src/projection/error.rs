@@ -1,0 +1,96 @@
+//! What can go wrong with a projection and a query.
+
+use std::time::Duration;
+
+use millstream_engine::codec::DecodeError;
+use millstream_engine::event::PartitionId;
+use millstream_engine::log::LogError;
+use millstream_engine::state::StateError;
+
+/// Why a query gave no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// The read model had not come far enough when the deadline passed. Ask again, or for less.
+    #[error(
+        "{projection} is {behind} events behind what was asked for in partition {partition}, after {waited:?}"
+    )]
+    Behind {
+        /// Name of the projection.
+        projection: &'static str,
+        /// A partition in which it is behind.
+        partition: PartitionId,
+        /// Events that it still has to apply there.
+        behind: u64,
+        /// How long the query waited.
+        waited: Duration,
+    },
+    /// The projection was given up: it will not come further before the process is started again.
+    #[error("{projection} was given up: {cause}")]
+    Stopped {
+        /// Name of the projection.
+        projection: &'static str,
+        /// Why.
+        cause: String,
+    },
+    /// No projection of the topology has this table.
+    #[error("no projection of this topology has a table {table:?} with such keys and rows")]
+    UnknownTable {
+        /// Name of the table.
+        table: &'static str,
+    },
+    /// The stored rows could not be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A stored row is not of the table's type: raise the projection's version.
+    #[error("a stored row cannot be read: {0}")]
+    Row(#[from] DecodeError),
+}
+
+impl QueryError {
+    /// Whether the same query may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Behind { .. } => true,
+            Self::State(cause) => cause.is_retryable(),
+            Self::Stopped { .. } | Self::UnknownTable { .. } | Self::Row(_) => false,
+        }
+    }
+}
+
+/// Why a row could not be read or written while an event was applied.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RowError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(StateError),
+    /// The stored row is not of the table's type.
+    #[error("a stored row cannot be read: {0}")]
+    Decode(DecodeError),
+    /// The key has too many bytes.
+    #[error("a row key of {bytes} bytes is too long: use a hash of it")]
+    KeyTooLong {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+}
+
+/// Why a projection could not be started.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenProjectionError {
+    /// What its predecessor stored last is still on its way.
+    #[error("rows are still being stored")]
+    InFlight,
+    /// Its tables were made for another projection.
+    #[error("the tables do not belong to this projection")]
+    Tables,
+    /// The log failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The state failed.
+    #[error(transparent)]
+    State(#[from] StateError),
+}

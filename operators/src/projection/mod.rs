@@ -1,0 +1,100 @@
+//! Projections: events in, rows out, and queries that say how fresh an answer must be.
+//!
+//! Place: the log's feed -> **projection** -> hot rows for readers, and `state/`. A [`Projection`] is a plain
+//! function from an event to changes of its tables; [`ProjectionCore`] runs it as a stage, in one instance
+//! per partition or one for all; [`TableReader`] answers queries on any thread, without a message.
+//! Invariants: (1) rows and the position that explains them are stored in one transaction, so a restart
+//! repeats and skips nothing; (2) an event's changes are applied all or none; (3) readers see rows as they
+//! were after some whole batch, and a position is shown only after its rows; (4) events of a key whose
+//! event failed wait behind it, in order, while others go on.
+//! Not here: joins, windows, secondary indexes.
+
+mod applier;
+mod board;
+mod config;
+mod core;
+mod error;
+mod key;
+mod parked;
+mod reader;
+mod table;
+mod tables;
+mod writer;
+
+pub use self::core::{ProjectionCore, ProjectionParts};
+pub use board::ProgressBoard;
+pub use config::{FailurePolicy, ProjectionConfig};
+pub use error::{OpenProjectionError, QueryError, RowError};
+pub use key::TableKey;
+pub use reader::{HotRows, Query, TableReader};
+pub use table::{Row, Table};
+pub use tables::TableSet;
+pub use writer::TableMut;
+
+use millstream_engine::codec::Event;
+use millstream_engine::event::{Metadata, Position};
+use millstream_engine::time::Timestamp;
+
+/// Who owns the rows of a projection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// Each row belongs to the events of one partition: such as a row per stream. One actor per partition,
+    /// so it scales with them. A key that events of two partitions write would have two owners: choose
+    /// [`Global`](Self::Global) then.
+    ByPartition,
+    /// Rows may be written by events of any partition. One actor applies them all, partition after
+    /// partition as they come, so what it computes must not depend on the order between partitions.
+    Global,
+}
+
+/// An event on its way into a projection.
+#[derive(Clone, Copy, Debug)]
+pub struct ProjectedEvent<'a, E> {
+    /// Id of its stream without the category: `42` of `account-42`.
+    pub id: &'a str,
+    /// Its number in the stream.
+    pub version: u64,
+    /// Its place in the log.
+    pub position: Position,
+    /// When the log took it.
+    pub recorded_at: Timestamp,
+    /// When it happened.
+    pub event_time: Timestamp,
+    /// Where it came from.
+    pub metadata: &'a Metadata,
+    /// What happened.
+    pub payload: &'a E,
+}
+
+/// A read model: what each event changes in its tables.
+pub trait Projection: Send + Sync + 'static {
+    /// Its name, unique in a topology: the namespace of its tables and positions.
+    const NAME: &'static str;
+    /// Version of its tables and of what it does, from 1. A new one is built from the log, beside what
+    /// is left of the old one.
+    const VERSION: u32;
+    /// Who owns its rows.
+    const ROWS: Rows;
+    /// Category of the events it reads.
+    const CATEGORY: &'static str;
+    /// The events.
+    type Event: Event;
+    /// Its tables: a tuple of [`Table`]s.
+    type Tables: TableSet;
+    /// Why it can fail; [`std::convert::Infallible`] if it cannot.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// The descriptions of its tables.
+    fn tables(&self) -> Self::Tables;
+
+    /// Applies one event.
+    ///
+    /// # Errors
+    /// What kept it from being applied. Nothing it changed counts then; the event's key is parked and the
+    /// event tried again as the [`FailurePolicy`] says.
+    fn project(
+        &self,
+        event: &ProjectedEvent<'_, Self::Event>,
+        tables: &mut <Self::Tables as TableSet>::Writers,
+    ) -> Result<(), Self::Error>;
+}

@@ -1,0 +1,266 @@
+//! Keys whose event failed: parked at once, tried again, and what comes later waits behind it.
+//!
+//! Only the failed event is kept here. What waits behind it are the later events of its stream up to the
+//! projection's position, which the log gives in order when the key is freed: memory does not grow with
+//! them. A key is freed when all of them are applied.
+
+use std::time::Duration;
+
+use compact_str::{CompactString, format_compact};
+use hashbrown::HashMap;
+use millstream_engine::event::{Offset, PartitionId, Position};
+use millstream_engine::log::frame::{Frame, Record, SHAPES};
+use millstream_engine::state::{
+    DeadLetter, DeadLetterId, DeadLetterStatus, FOLLOWERS_MAX, ProjectionId, StateWrite,
+};
+use millstream_engine::time::Timestamp;
+
+use super::FailurePolicy;
+use super::applier::Failure;
+
+/// A parked key.
+#[derive(Debug)]
+pub(super) struct ParkedKey {
+    pub(super) letter: DeadLetter,
+    /// Number in its stream of the next event to be tried.
+    pub(super) version: u64,
+    /// Monotonic time of the next try; `None` for a dead letter.
+    pub(super) due: Option<Duration>,
+}
+
+/// What all letters of a projection share.
+#[derive(Clone, Debug)]
+pub(super) struct Sender {
+    pub(super) projection: ProjectionId,
+    pub(super) stage: &'static str,
+    pub(super) version: u32,
+    pub(super) category: &'static str,
+}
+
+/// A moment on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) wall: Timestamp,
+    pub(super) monotonic: Duration,
+}
+
+/// The parked keys of one projection actor, by stream id without the category.
+#[derive(Debug)]
+pub(super) struct Parked {
+    sender: Sender,
+    policy: FailurePolicy,
+    keys: HashMap<CompactString, ParkedKey, foldhash::fast::RandomState>,
+    /// Letters to be stored, by key, and removed, with the rows of the same position.
+    changed: Vec<CompactString>,
+    removed: Vec<DeadLetterId>,
+}
+
+impl Parked {
+    pub(super) fn new(sender: Sender, policy: FailurePolicy) -> Self {
+        Self {
+            sender,
+            policy,
+            keys: HashMap::default(),
+            changed: Vec::new(),
+            removed: Vec::new(),
+        }
+    }
+
+    /// Takes in a letter that was stored; `version` is the number of its event.
+    pub(super) fn restore(&mut self, letter: DeadLetter, version: u64, now: Moment) {
+        let due = match letter.status {
+            DeadLetterStatus::Retrying { at } => Some(now.monotonic + at.since(now.wall)),
+            DeadLetterStatus::Dead => None,
+        };
+        let key = self.id_of(&letter);
+        self.keys.insert(
+            key,
+            ParkedKey {
+                letter,
+                version,
+                due,
+            },
+        );
+    }
+
+    fn id_of(&self, letter: &DeadLetter) -> CompactString {
+        let prefix = self.sender.category.len() + 1;
+        letter.key.get(prefix..).unwrap_or(&letter.key).into()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Queues an event behind the failed one of its stream; `false` when the stream is not parked.
+    pub(super) fn queue_behind(&mut self, id: &str, offset: Offset) -> bool {
+        let Some(parked) = self.keys.get_mut(id) else {
+            return false;
+        };
+        parked.letter.followers += 1;
+        if parked.letter.follower_offsets.len() < FOLLOWERS_MAX {
+            parked.letter.follower_offsets.push(offset);
+        }
+        self.changed.push(id.into());
+        true
+    }
+
+    /// Parks the stream of an event that failed the first time.
+    pub(super) fn park(
+        &mut self,
+        partition: PartitionId,
+        frame: &Frame,
+        record: &Record<'_>,
+        failure: Failure,
+        now: Moment,
+    ) {
+        let key = format_compact!("{}-{}", self.sender.category, record.stream);
+        tracing::warn!(
+            projection = self.sender.stage,
+            key = %key,
+            position = %Position { partition, offset: record.offset },
+            cause = failure.causes.first().map(String::as_str),
+            "an event could not be applied: its key is parked"
+        );
+        let letter = DeadLetter {
+            projection: self.sender.projection,
+            stage: self.sender.stage.into(),
+            version: self.sender.version,
+            key,
+            status: DeadLetterStatus::Dead,
+            cause: failure.causes,
+            attempts: 1,
+            first_failed: now.wall,
+            last_failed: now.wall,
+            position: Position {
+                partition,
+                offset: record.offset,
+            },
+            kind: record.kind.clone(),
+            dictionary: frame.attachment(SHAPES).unwrap_or_default().to_vec(),
+            payload: record.payload.to_vec(),
+            followers: 0,
+            follower_offsets: Vec::new(),
+        };
+        let id = CompactString::from(record.stream);
+        let mut parked = ParkedKey {
+            letter,
+            version: record.version,
+            due: None,
+        };
+        schedule(&mut parked, self.policy, now);
+        self.keys.insert(id.clone(), parked);
+        self.changed.push(id);
+    }
+
+    /// The same event failed again.
+    pub(super) fn failed_again(&mut self, id: &str, failure: Failure, now: Moment) {
+        if let Some(parked) = self.keys.get_mut(id) {
+            parked.letter.attempts += 1;
+            parked.letter.cause = failure.causes;
+            parked.letter.last_failed = now.wall;
+            schedule(parked, self.policy, now);
+            self.changed.push(id.into());
+        }
+    }
+
+    /// An event behind the failed one, which itself was applied, failed: it takes its place.
+    pub(super) fn succeed(
+        &mut self,
+        partition: PartitionId,
+        frame: &Frame,
+        record: &Record<'_>,
+        failure: Failure,
+        now: Moment,
+    ) {
+        let before = self.keys.remove(record.stream);
+        self.park(partition, frame, record, failure, now);
+        if let (Some(before), Some(parked)) = (before, self.keys.get_mut(record.stream)) {
+            self.removed.push(before.letter.id());
+            parked.letter.followers = before.letter.followers.saturating_sub(1);
+            parked.letter.follower_offsets = before.letter.follower_offsets;
+            parked
+                .letter
+                .follower_offsets
+                .retain(|offset| *offset > record.offset);
+        }
+    }
+
+    /// An event of the key was applied: the one behind it is next.
+    pub(super) fn advanced(&mut self, id: &str, version: u64) {
+        if let Some(parked) = self.keys.get_mut(id) {
+            parked.version = version + 1;
+        }
+    }
+
+    /// Everything of the key was applied.
+    pub(super) fn free(&mut self, id: &str) {
+        if let Some(parked) = self.keys.remove(id) {
+            self.removed.push(parked.letter.id());
+        }
+    }
+
+    /// Keys to be tried now, with the place to go on from.
+    pub(super) fn due(&self, now: Duration) -> Vec<(CompactString, PartitionId, Offset, u64)> {
+        self.keys
+            .iter()
+            .filter(|(_, parked)| parked.due.is_some_and(|due| due <= now))
+            .map(|(id, parked)| {
+                let Position { partition, offset } = parked.letter.position;
+                (id.clone(), partition, offset, parked.version)
+            })
+            .collect()
+    }
+
+    /// When the next key is due.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.keys.values().filter_map(|parked| parked.due).min()
+    }
+
+    /// Keys that wait for a person.
+    pub(super) fn dead(&self) -> usize {
+        self.keys.values().filter(|key| key.due.is_none()).count()
+    }
+
+    /// Events that wait, the failed ones included.
+    pub(super) fn events(&self) -> u64 {
+        self.keys.values().map(|key| key.letter.followers + 1).sum()
+    }
+
+    /// Whether there is something to store.
+    pub(super) fn is_changed(&self) -> bool {
+        !self.changed.is_empty() || !self.removed.is_empty()
+    }
+
+    /// The writes that store what changed.
+    pub(super) fn store(&mut self, writes: &mut Vec<StateWrite>) {
+        for id in self.removed.drain(..) {
+            writes.push(StateWrite::DeleteDeadLetter(id));
+        }
+        self.changed.sort_unstable();
+        self.changed.dedup();
+        for id in self.changed.drain(..) {
+            if let Some(parked) = self.keys.get(&id) {
+                writes.push(StateWrite::DeadLetter(Box::new(parked.letter.clone())));
+            }
+        }
+    }
+}
+
+fn schedule(parked: &mut ParkedKey, policy: FailurePolicy, now: Moment) {
+    match policy.backoff(parked.letter.attempts) {
+        Some(backoff) => {
+            parked.due = Some(now.monotonic + backoff);
+            let at = now.wall.saturating_add(backoff);
+            parked.letter.status = DeadLetterStatus::Retrying { at };
+        }
+        None => {
+            parked.due = None;
+            parked.letter.status = DeadLetterStatus::Dead;
+        }
+    }
+}

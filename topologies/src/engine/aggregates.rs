@@ -1,0 +1,119 @@
+//! Aggregate types without their types: what a topology holds of them, and what an engine starts.
+
+use std::any::{Any, TypeId};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use millstream_engine::event::PartitionId;
+use millstream_engine::log::StreamReader;
+use millstream_engine::mailbox::{LaneReceiver, Mailbox};
+use millstream_engine::partition::PartitionInput;
+use millstream_operators::aggregate::{
+    Aggregate, AggregateConfig, AggregateHandle, CommandItem, CommandLane, Host, SnapshotStore,
+};
+
+/// An aggregate type in a topology.
+pub(crate) trait AnyAggregate: Send + Sync {
+    fn category(&self) -> &'static str;
+    fn version(&self) -> u32;
+    /// Makes its lanes into the partitions.
+    fn lanes(&self, mailboxes: &[Arc<Mailbox>]) -> Arc<dyn AnyLanes>;
+}
+
+/// The lanes of an aggregate type, one per partition.
+pub(crate) trait AnyLanes: Send + Sync {
+    /// The host of one partition: made anew whenever its partition is.
+    fn input(
+        &self,
+        partition: PartitionId,
+        snapshots: Option<SnapshotStore>,
+    ) -> Box<dyn PartitionInput>;
+
+    /// The aggregate's type and its [`AggregateHandle`].
+    fn handle(&self, streams: Arc<dyn StreamReader>) -> (TypeId, Arc<dyn Any + Send + Sync>);
+}
+
+/// Registration of `A`.
+pub(crate) struct Registered<A> {
+    config: AggregateConfig,
+    aggregate: PhantomData<fn() -> A>,
+}
+
+impl<A: Aggregate> Registered<A> {
+    pub(crate) fn new(config: AggregateConfig) -> Self {
+        Self {
+            config,
+            aggregate: PhantomData,
+        }
+    }
+}
+
+struct Lanes<A: Aggregate> {
+    config: AggregateConfig,
+    partitions: Vec<Lane<A>>,
+}
+
+struct Lane<A: Aggregate> {
+    sender: millstream_engine::mailbox::LaneSender<CommandItem<A>>,
+    receiver: LaneReceiver<CommandItem<A>>,
+    extra: Arc<AtomicUsize>,
+}
+
+impl<A: Aggregate> AnyAggregate for Registered<A> {
+    fn category(&self) -> &'static str {
+        A::CATEGORY
+    }
+
+    fn version(&self) -> u32 {
+        A::VERSION
+    }
+
+    fn lanes(&self, mailboxes: &[Arc<Mailbox>]) -> Arc<dyn AnyLanes> {
+        let partitions = mailboxes
+            .iter()
+            .map(|mailbox| {
+                let (sender, receiver) = mailbox.lane::<CommandItem<A>>();
+                Lane {
+                    sender,
+                    receiver,
+                    extra: Arc::new(AtomicUsize::new(0)),
+                }
+            })
+            .collect();
+        Arc::new(Lanes {
+            config: self.config.clone(),
+            partitions,
+        })
+    }
+}
+
+impl<A: Aggregate> AnyLanes for Lanes<A> {
+    fn input(
+        &self,
+        partition: PartitionId,
+        snapshots: Option<SnapshotStore>,
+    ) -> Box<dyn PartitionInput> {
+        let lane = &self.partitions[usize::from(partition.0)];
+        Box::new(Host::<A>::new(
+            partition,
+            self.config.clone(),
+            lane.receiver.clone(),
+            Arc::clone(&lane.extra),
+            snapshots,
+        ))
+    }
+
+    fn handle(&self, streams: Arc<dyn StreamReader>) -> (TypeId, Arc<dyn Any + Send + Sync>) {
+        let lanes = self
+            .partitions
+            .iter()
+            .map(|lane| CommandLane {
+                sender: lane.sender.clone(),
+                extra: Arc::clone(&lane.extra),
+            })
+            .collect();
+        let handle = AggregateHandle::<A>::new(lanes, streams);
+        (TypeId::of::<A>(), Arc::new(handle))
+    }
+}

@@ -1,0 +1,65 @@
+//! Why an engine did not open, or did not end in order.
+
+use std::path::PathBuf;
+
+use millstream_engine::log::LogError;
+use millstream_engine::partition::InvalidPartitionConfig;
+use millstream_engine::stage::SpawnStageError;
+use millstream_engine::state::StateError;
+use millstream_operators::projection::OpenProjectionError;
+
+/// Why an engine did not open. Nothing runs then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] InvalidPartitionConfig),
+    /// The log in this folder.
+    #[error("the log in {}: {cause}", folder.display())]
+    Log {
+        /// The data folder.
+        folder: PathBuf,
+        /// What is wrong.
+        cause: LogError,
+    },
+    /// The derived state in this folder. It can be deleted: it is made anew from the log.
+    #[error("the state in {}: {cause}", folder.display())]
+    State {
+        /// The data folder.
+        folder: PathBuf,
+        /// What is wrong.
+        cause: StateError,
+    },
+    /// A projection.
+    #[error("projection {name}: {cause}")]
+    Projection {
+        /// Its name.
+        name: &'static str,
+        /// What is wrong.
+        cause: OpenProjectionError,
+    },
+    /// A stage.
+    #[error(transparent)]
+    Stage(#[from] SpawnStageError),
+}
+
+/// What did not end in order. Everything acknowledged is durable all the same.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// A stage had been given up, or did not end in time.
+    #[error("stage {stage} did not end in order: {cause}")]
+    Stage {
+        /// Its name.
+        stage: String,
+        /// What is known of why.
+        cause: String,
+    },
+    /// The log had stopped writing.
+    #[error(transparent)]
+    Log(LogError),
+    /// The derived state was not written to its end; what is missing is made anew from the log.
+    #[error(transparent)]
+    State(StateError),
+}

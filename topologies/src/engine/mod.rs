@@ -1,0 +1,351 @@
+//! An engine: a topology at work on a data folder.
+//!
+//! Place: what users hold. [`Engine::open`] starts the log's writer, a partition stage per partition and the
+//! projections; callers send commands, append events, query tables and subscribe through it.
+//! A data folder holds `log/`, which is the truth, and `state/`, which can be deleted.
+//! Threads: callers anywhere; stages on the tokio runtime that opened it; one thread writes the log, one
+//! the state. Shutdown: [`Engine::shutdown`] stops what takes commands first, then the log's writer,
+//! then the projections once they have applied all of it; everyone who waits is answered.
+
+pub(crate) mod aggregates;
+mod config;
+mod error;
+pub(crate) mod projections;
+mod read;
+mod shutdown;
+mod start;
+
+pub use config::{EngineConfig, LogConfig};
+pub use error::{OpenError, ShutdownError};
+pub use read::{ReadEventsError, StoredEvent, read_partition, read_stream};
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use millstream_engine::event::{Offset, PartitionId, Token};
+use millstream_engine::log::{
+    EmbeddedReader, Feed, LogError, LogReader, StreamReader, Subscription, SubscriptionLimits,
+};
+use millstream_engine::partition::Appender;
+use millstream_engine::state::StateStore;
+use millstream_engine::time::{Clock, SystemClock};
+use millstream_operators::aggregate::{Aggregate, AggregateHandle, CommandOptions, CommandResult};
+use millstream_operators::projection::{
+    ProgressBoard, Query, QueryError, Row, Table, TableKey, TableReader,
+};
+
+use crate::Topology;
+
+/// A running engine. Clones mean the same one.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    folder: PathBuf,
+    config: EngineConfig,
+    clock: Arc<dyn Clock>,
+    reader: EmbeddedReader,
+    feed: Arc<Feed>,
+    store: StateStore,
+    appender: Appender,
+    /// Handles by aggregate type.
+    handles: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    /// Table readers by name.
+    tables: HashMap<&'static str, Arc<dyn Any + Send + Sync>>,
+    boards: Vec<Arc<ProgressBoard>>,
+    running: shutdown::Running,
+}
+
+/// How an engine is to be opened.
+#[derive(Clone, Debug)]
+pub struct EngineBuilder {
+    folder: PathBuf,
+    config: EngineConfig,
+    clock: Arc<dyn Clock>,
+}
+
+impl EngineBuilder {
+    /// Sets all limits.
+    #[must_use]
+    pub fn config(self, config: EngineConfig) -> Self {
+        Self { config, ..self }
+    }
+
+    /// Sets the number of partitions of a new store.
+    #[must_use]
+    pub fn partitions(mut self, partitions: u16) -> Self {
+        self.config.partitions = Some(partitions);
+        self
+    }
+
+    /// Sets the clock: for tests and simulation.
+    #[must_use]
+    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Starts `topology` on the current tokio runtime.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a data folder that another process holds is named with its holder.
+    pub async fn run(self, topology: Topology) -> Result<Engine, OpenError> {
+        start::start(self.folder, self.config, self.clock, topology).await
+    }
+}
+
+impl Engine {
+    /// Begins to open the data folder `folder`, which is made if it is not there.
+    ///
+    /// ```
+    /// use millstream::prelude::*;
+    /// use millstream::catalog::bank::{Account, AccountCommand, BALANCES, Balances, Cents, Channel};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// let topology = Topology::named("bank")
+    ///     .aggregate::<Account>()
+    ///     .projection(Balances)
+    ///     .build()?;
+    /// let engine = Engine::open(folder.path()).run(topology).await?;
+    ///
+    /// let open = AccountCommand::Open { overdraft_limit: Cents::ZERO };
+    /// engine.send::<Account>("42", open).await?;
+    /// let amount = Cents::new(100_00);
+    /// let deposit = AccountCommand::Deposit { amount, channel: Channel::Cash, reference: 1 };
+    /// let ack = engine.send::<Account>("42", deposit).await?;
+    ///
+    /// let balance = engine.query(&BALANCES).at_least(&ack.token()).get("42").await?;
+    /// assert_eq!(balance, Some(amount));
+    /// engine.shutdown().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn open(folder: impl AsRef<Path>) -> EngineBuilder {
+        EngineBuilder {
+            folder: folder.as_ref().to_path_buf(),
+            config: EngineConfig::default(),
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+
+    /// Name of the topology.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// The data folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.inner.folder
+    }
+
+    /// Its limits.
+    #[must_use]
+    pub fn config(&self) -> &EngineConfig {
+        &self.inner.config
+    }
+
+    /// Number of partitions of its store.
+    #[must_use]
+    pub fn partitions(&self) -> u16 {
+        self.inner.reader.partitions()
+    }
+
+    /// The way to the aggregates of type `A`. Keep it where many commands are sent.
+    ///
+    /// # Panics
+    /// When the topology has no such aggregate: a mistake in the program, not in its input.
+    #[must_use]
+    pub fn aggregate<A: Aggregate>(&self) -> AggregateHandle<A> {
+        let found = self.inner.handles.get(&TypeId::of::<A>());
+        let handle = found.and_then(|handle| handle.downcast_ref::<AggregateHandle<A>>());
+        match handle {
+            Some(handle) => handle.clone(),
+            None => panic!(
+                "topology {:?} has no aggregate of category {:?}: add it with .aggregate::<…>()",
+                self.inner.name,
+                A::CATEGORY
+            ),
+        }
+    }
+
+    /// Sends a command to the aggregate `id` and resolves once its events are durable.
+    ///
+    /// # Errors
+    /// [`CommandError`](millstream_operators::aggregate::CommandError).
+    ///
+    /// # Panics
+    /// As [`aggregate`](Self::aggregate).
+    pub async fn send<A: Aggregate>(&self, id: &str, command: A::Command) -> CommandResult<A> {
+        self.aggregate::<A>().send(id, command).await
+    }
+
+    /// Sends a command with expectations, a command id, metadata or another acknowledgement.
+    ///
+    /// # Errors
+    /// [`CommandError`](millstream_operators::aggregate::CommandError).
+    ///
+    /// # Panics
+    /// As [`aggregate`](Self::aggregate).
+    pub async fn send_with<A: Aggregate>(
+        &self,
+        id: &str,
+        command: A::Command,
+        options: CommandOptions,
+    ) -> CommandResult<A> {
+        self.aggregate::<A>().send_with(id, command, options).await
+    }
+
+    /// Sends a command and resolves once its effect is in `table` as well.
+    ///
+    /// # Errors
+    /// The command's error, else the query's: the command was accepted then.
+    ///
+    /// # Panics
+    /// As [`aggregate`](Self::aggregate).
+    pub async fn send_projected<A: Aggregate, K: TableKey, R: Row>(
+        &self,
+        id: &str,
+        command: A::Command,
+        table: &Table<K, R>,
+    ) -> Result<millstream_operators::aggregate::Ack, ProjectedError<A::Rejection>> {
+        let reader = self.table(table)?;
+        let ack = self.send::<A>(id, command).await?;
+        let deadline = std::time::Duration::from_secs(10);
+        reader.board().reached(&ack.token(), deadline).await?;
+        Ok(ack)
+    }
+
+    /// Appends events to streams of categories that no aggregate owns.
+    #[must_use]
+    pub fn appender(&self) -> Appender {
+        self.inner.appender.clone()
+    }
+
+    /// The reader of a table. Keep it where many queries are asked.
+    ///
+    /// # Errors
+    /// [`QueryError::UnknownTable`].
+    pub fn table<K: TableKey, R: Row>(
+        &self,
+        table: &Table<K, R>,
+    ) -> Result<TableReader<K, R>, QueryError> {
+        let found = self.inner.tables.get(table.name());
+        let reader = found.and_then(|reader| reader.downcast_ref::<TableReader<K, R>>());
+        reader.cloned().ok_or(QueryError::UnknownTable {
+            table: table.name(),
+        })
+    }
+
+    /// Begins a query on a table.
+    #[must_use]
+    pub fn query<K: TableKey, R: Row>(&self, table: &Table<K, R>) -> Query<K, R> {
+        Query::on(self.table(table))
+    }
+
+    /// Waits until every projection shows all that `token` has seen.
+    ///
+    /// # Errors
+    /// [`QueryError::Behind`] when `deadline` passes; [`QueryError::Stopped`].
+    pub async fn projected(
+        &self,
+        token: &Token,
+        deadline: std::time::Duration,
+    ) -> Result<(), QueryError> {
+        for board in &self.inner.boards {
+            board.reached(token, deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// All that is durable now.
+    #[must_use]
+    pub fn durable(&self) -> Token {
+        let mut token = Token::default();
+        for partition in (0..self.partitions()).map(PartitionId) {
+            let next = self.inner.feed.durable(partition);
+            if let Some(last) = next.0.checked_sub(1) {
+                token.observe(millstream_engine::event::Position {
+                    partition,
+                    offset: Offset(last),
+                });
+            }
+        }
+        token
+    }
+
+    /// Committed events of all partitions, from behind `after` on, live.
+    ///
+    /// # Errors
+    /// As [`Subscription::new`].
+    pub fn subscribe(&self, after: &Token) -> Result<Subscription, LogError> {
+        let mut from: Vec<_> = (0..self.partitions())
+            .map(|partition| (PartitionId(partition), Offset(0)))
+            .collect();
+        for position in after.positions() {
+            if let Some(place) = from.get_mut(usize::from(position.partition.0)) {
+                place.1 = position.offset.plus(1);
+            }
+        }
+        self.subscribe_from(&from, SubscriptionLimits::default())
+    }
+
+    /// Committed events of some partitions, each from an offset (inclusive) on, live.
+    ///
+    /// # Errors
+    /// As [`Subscription::new`].
+    pub fn subscribe_from(
+        &self,
+        from: &[(PartitionId, Offset)],
+        limits: SubscriptionLimits,
+    ) -> Result<Subscription, LogError> {
+        let reader: Arc<dyn LogReader> = Arc::new(self.inner.reader.clone());
+        let clock = Arc::clone(&self.inner.clock);
+        Subscription::new(&self.inner.feed, &reader, from, limits, clock)
+    }
+
+    /// The log, for reading.
+    #[must_use]
+    pub fn log(&self) -> &EmbeddedReader {
+        &self.inner.reader
+    }
+
+    /// The derived state, for reading.
+    #[must_use]
+    pub fn state(&self) -> &StateStore {
+        &self.inner.store
+    }
+
+    fn streams(&self) -> &dyn StreamReader {
+        &self.inner.reader
+    }
+}
+
+/// Why a command's effect was not seen in a table.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProjectedError<R> {
+    /// The command was not accepted.
+    #[error(transparent)]
+    Command(#[from] millstream_operators::aggregate::CommandError<R>),
+    /// The command may be accepted, but its effect was not seen.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("name", &self.inner.name)
+            .field("folder", &self.inner.folder)
+            .finish_non_exhaustive()
+    }
+}

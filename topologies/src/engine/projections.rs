@@ -1,0 +1,181 @@
+//! Projections without their types: what a topology holds of them, and what an engine starts.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use millstream_engine::event::PartitionId;
+use millstream_engine::log::{Feed, StreamReader};
+use millstream_engine::mailbox::{Mailbox, MailboxLimits};
+use millstream_engine::stage::{RestartPolicy, StageCore, StageSpec};
+use millstream_engine::state::{
+    ProgressStanding, RegisteredProjection, StateStore, StateWriterHandle,
+};
+use millstream_engine::time::Clock;
+use millstream_operators::projection::{
+    OpenProjectionError, ProgressBoard, Projection, ProjectionConfig, ProjectionCore,
+    ProjectionParts, Rows, TableSet,
+};
+
+/// What projections of an engine share.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) streams: Arc<dyn StreamReader>,
+    pub(crate) store: StateStore,
+    pub(crate) writer: StateWriterHandle,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) restart: RestartPolicy,
+}
+
+/// A projection ready to be started.
+pub(crate) struct Prepared {
+    pub(crate) stages: Vec<StageSpec>,
+    pub(crate) board: Arc<ProgressBoard>,
+    /// Table readers by name, each a `TableReader<K, R>`.
+    pub(crate) readers: Vec<(&'static str, Arc<dyn Any + Send + Sync>)>,
+}
+
+/// A projection in a topology.
+pub(crate) trait AnyProjection: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn version(&self) -> u32;
+    fn tables(&self) -> Vec<&'static str>;
+    /// Registers it and makes its stages. Blocks on the state's writer.
+    fn prepare(&self, around: &Surroundings) -> Result<Prepared, OpenProjectionError>;
+}
+
+/// Registration of `P`.
+pub(crate) struct Declared<P> {
+    projection: Arc<P>,
+    config: ProjectionConfig,
+}
+
+impl<P: Projection> Declared<P> {
+    pub(crate) fn new(projection: P, config: ProjectionConfig) -> Self {
+        Self {
+            projection: Arc::new(projection),
+            config,
+        }
+    }
+
+    /// The projection's registration; begun anew when what is stored does not fit the log.
+    fn register(&self, around: &Surroundings) -> Result<RegisteredProjection, OpenProjectionError> {
+        let names = self.projection.tables().names();
+        let registered = around
+            .writer
+            .register_projection(P::NAME, P::VERSION, &names)?;
+        for partition in (0..around.feed.partitions()).map(PartitionId) {
+            let progress = around.store.progress(registered.id, partition)?;
+            let standing = progress
+                .unwrap_or_default()
+                .check(&*around.streams, partition)?;
+            if standing != ProgressStanding::Valid {
+                tracing::warn!(
+                    projection = P::NAME, %partition, ?standing,
+                    "stored rows do not belong to this log: they are made anew"
+                );
+                return Ok(around.writer.reset_projection(P::NAME, P::VERSION)?);
+            }
+        }
+        Ok(registered)
+    }
+
+    fn stage(
+        &self,
+        around: &Surroundings,
+        registered: &RegisteredProjection,
+        partitions: &[PartitionId],
+        hot: &[Arc<dyn Any + Send + Sync>],
+        board: &Arc<ProgressBoard>,
+    ) -> StageSpec {
+        let mailbox = Mailbox::new(lane_limits(), Arc::clone(&around.clock));
+        let storing = Arc::new(AtomicBool::new(false));
+        let name = match partitions {
+            [one] if P::ROWS == Rows::ByPartition => format!("{}/{one}", P::NAME),
+            _ => P::NAME.to_owned(),
+        };
+        let factory = {
+            let (projection, registered) = (Arc::clone(&self.projection), registered.clone());
+            let (config, partitions) = (self.config.clone(), partitions.to_vec());
+            let (mailbox, around) = (Arc::clone(&mailbox), around.clone());
+            let (hot, board) = (hot.to_vec(), Arc::clone(board));
+            move || {
+                let core = ProjectionCore::<P>::open(ProjectionParts {
+                    projection: Arc::clone(&projection),
+                    registered: registered.clone(),
+                    config: config.clone(),
+                    partitions: partitions.clone(),
+                    mailbox: Arc::clone(&mailbox),
+                    feed: Arc::clone(&around.feed),
+                    streams: Arc::clone(&around.streams),
+                    store: around.store.clone(),
+                    writer: around.writer.clone(),
+                    hot: hot.clone(),
+                    board: Arc::clone(&board),
+                    clock: Arc::clone(&around.clock),
+                    storing: Arc::clone(&storing),
+                });
+                match core {
+                    Ok(core) => Ok(Box::new(core) as Box<dyn StageCore>),
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+        };
+        let board = Arc::clone(board);
+        StageSpec {
+            name,
+            mailbox,
+            clock: Arc::clone(&around.clock),
+            factory: Box::new(factory),
+            policy: around.restart,
+            on_give_up: Box::new(move |_, cause| board.stop(cause)),
+        }
+    }
+}
+
+/// Frames that wait in memory for a projection; the log keeps the rest.
+fn lane_limits() -> MailboxLimits {
+    MailboxLimits {
+        items_max: const { std::num::NonZeroU32::new(256).unwrap() },
+        bytes_max: const { std::num::NonZeroU64::new(32 << 20).unwrap() },
+    }
+}
+
+impl<P: Projection> AnyProjection for Declared<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn version(&self) -> u32 {
+        P::VERSION
+    }
+
+    fn tables(&self) -> Vec<&'static str> {
+        self.projection.tables().names()
+    }
+
+    fn prepare(&self, around: &Surroundings) -> Result<Prepared, OpenProjectionError> {
+        let registered = self.register(around)?;
+        let all: Vec<_> = (0..around.feed.partitions()).map(PartitionId).collect();
+        let board = ProgressBoard::new(P::NAME, around.feed.partitions());
+        let tables = self.projection.tables();
+        let hot = tables.hot();
+        let groups = match P::ROWS {
+            Rows::Global => vec![all],
+            Rows::ByPartition => all.into_iter().map(|one| vec![one]).collect(),
+        };
+        let stages = groups
+            .iter()
+            .map(|group| self.stage(around, &registered, group, &hot, &board))
+            .collect();
+        let readers = tables
+            .readers(&registered.tables, &around.store, &hot, &board)
+            .ok_or(OpenProjectionError::Tables)?;
+        Ok(Prepared {
+            stages,
+            board,
+            readers,
+        })
+    }
+}

@@ -1,0 +1,175 @@
+//! Ending an engine so that everyone is answered and nothing acknowledged is missing.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use millstream_engine::log::LogWriterThread;
+use millstream_engine::stage::{StageHandle, StageStatus};
+use millstream_engine::state::{StateWriterHandle, StateWriterThread};
+
+use super::{Engine, ShutdownError};
+
+/// Everything of an engine that must be ended.
+pub(super) struct Stages {
+    pub(super) partitions: Vec<StageHandle>,
+    pub(super) projections: Vec<StageHandle>,
+    pub(super) writer: LogWriterThread,
+    pub(super) state: StateWriterHandle,
+    pub(super) state_thread: StateWriterThread,
+}
+
+/// The parts, until a shutdown takes them.
+pub(super) struct Running {
+    stages: Mutex<Option<Stages>>,
+    partitions: Vec<StageHandle>,
+    projections: Vec<StageHandle>,
+}
+
+impl Running {
+    pub(super) fn new(stages: Stages) -> Self {
+        Self {
+            partitions: stages.partitions.clone(),
+            projections: stages.projections.clone(),
+            stages: Mutex::new(Some(stages)),
+        }
+    }
+
+    fn take(&self) -> Option<Stages> {
+        self.stages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+impl Engine {
+    /// Where each stage stands: partitions first, then projections.
+    #[must_use]
+    pub fn stages(&self) -> Vec<(String, StageStatus)> {
+        let running = &self.inner.running;
+        running
+            .partitions
+            .iter()
+            .chain(&running.projections)
+            .map(|stage| (stage.name().to_owned(), stage.status()))
+            .collect()
+    }
+
+    /// Stops taking commands, handles and answers all that is queued, lets the projections apply and
+    /// store all of it, and closes the data folder. Later calls, and calls on clones, do nothing.
+    ///
+    /// # Errors
+    /// [`ShutdownError`] names the first part that did not end in order; the others are ended all the same.
+    pub async fn shutdown(&self) -> Result<(), ShutdownError> {
+        let Some(stages) = self.inner.running.take() else {
+            return Ok(());
+        };
+        let deadline = self.inner.config.shutdown_deadline;
+        let mut outcome = stop_all(&stages.partitions, deadline).await;
+        let writer = stages.writer;
+        let joined = tokio::task::spawn_blocking(move || writer.join());
+        if tokio::time::timeout(deadline, joined).await.is_err() {
+            outcome = outcome.and(Err(ShutdownError::Stage {
+                stage: "log writer".to_owned(),
+                cause: format!("it did not end within {deadline:?}"),
+            }));
+        }
+        // A writer that hangs has not closed the feed; projections must not wait for it.
+        self.inner.feed.close();
+        outcome = outcome.and(stop_all(&stages.projections, deadline).await);
+        let (state, thread) = (stages.state, stages.state_thread);
+        let closed = tokio::task::spawn_blocking(move || {
+            let synced = state.sync();
+            let closed = thread.close();
+            synced.and(closed)
+        });
+        match closed.await {
+            Ok(Ok(())) => outcome,
+            Ok(Err(cause)) => outcome.and(Err(ShutdownError::State(cause))),
+            Err(panic) => outcome.and(Err(ShutdownError::Stage {
+                stage: "state writer".to_owned(),
+                cause: panic.to_string(),
+            })),
+        }
+    }
+
+    /// Waits for Ctrl-C or SIGTERM, then [shuts down](Self::shutdown). Also ends when a partition is given
+    /// up, since nothing can be written to it any more.
+    ///
+    /// # Errors
+    /// As [`shutdown`](Self::shutdown).
+    pub async fn run_until_signal(&self) -> Result<(), ShutdownError> {
+        tokio::select! {
+            () = signal() => tracing::info!("shutting down"),
+            () = self.failed() => tracing::error!("a partition was given up, shutting down"),
+        }
+        self.shutdown().await
+    }
+
+    /// Resolves when a partition is given up.
+    pub async fn failed(&self) {
+        let partitions = &self.inner.running.partitions;
+        let mut ends: Vec<_> = partitions
+            .iter()
+            .map(|stage| Box::pin(stage.ended()))
+            .collect();
+        std::future::poll_fn(|context| {
+            let failed = ends.iter_mut().any(|end| {
+                matches!(
+                    end.as_mut().poll(context),
+                    std::task::Poll::Ready(StageStatus::Failed { .. })
+                )
+            });
+            if failed {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
+        })
+        .await;
+    }
+}
+
+async fn stop_all(stages: &[StageHandle], deadline: Duration) -> Result<(), ShutdownError> {
+    // All at once: each drains what it has while the others do.
+    let waits: Vec<_> = stages
+        .iter()
+        .cloned()
+        .map(|stage| {
+            tokio::spawn(async move {
+                let ended = tokio::time::timeout(deadline, stage.drain_and_stop()).await;
+                let cause = match ended {
+                    Ok(StageStatus::Stopped) => return Ok(()),
+                    Ok(StageStatus::Failed { first_cause, .. }) => first_cause,
+                    Ok(other) => format!("it is {other:?}"),
+                    Err(_elapsed) => format!("it did not end within {deadline:?}"),
+                };
+                let stage = stage.name().to_owned();
+                Err(ShutdownError::Stage { stage, cause })
+            })
+        })
+        .collect();
+    let mut outcome = Ok(());
+    for wait in waits {
+        if let Ok(ended) = wait.await {
+            outcome = outcome.and(ended);
+        }
+    }
+    outcome
+}
+
+/// Resolves at Ctrl-C, or SIGTERM where there is one.
+async fn signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}

@@ -1,0 +1,266 @@
+//! Starting an engine: log, state, partitions, projections, in this order.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use millstream_engine::event::PartitionId;
+use millstream_engine::log::{
+    EmbeddedLog, EmbeddedReader, Feed, GroupWriter, LogError, LogReader, LogWriter,
+    LogWriterThread, StreamReader,
+};
+use millstream_engine::mailbox::Mailbox;
+use millstream_engine::partition::{
+    AppendRequest, Appender, Appends, PartitionCore, PartitionInput, PartitionParts,
+    PartitionShared, random_ids,
+};
+use millstream_engine::stage::{StageCore, StageHandle, StageSpec, spawn_stage};
+use millstream_engine::state::{StateStore, StateWriterHandle, StateWriterThread};
+use millstream_engine::store::EnvironmentOptions;
+use millstream_engine::time::Clock;
+use millstream_operators::aggregate::SnapshotStore;
+
+use super::projections::{Prepared, Surroundings};
+use super::shutdown::{Running, Stages};
+use super::{Engine, EngineConfig, Inner, OpenError, config};
+use crate::Topology;
+
+/// The write side of a store that was opened.
+struct Opened {
+    reader: EmbeddedReader,
+    feed: Arc<Feed>,
+    writer: LogWriter,
+    writer_thread: LogWriterThread,
+    store: StateStore,
+    state: StateWriterHandle,
+    state_thread: StateWriterThread,
+}
+
+pub(super) async fn start(
+    folder: PathBuf,
+    config: EngineConfig,
+    clock: Arc<dyn Clock>,
+    topology: Topology,
+) -> Result<Engine, OpenError> {
+    config.validate()?;
+    let opened = {
+        let (folder, config, clock) = (folder.clone(), config.clone(), Arc::clone(&clock));
+        blocking(move || open(&folder, &config, &clock)).await?
+    };
+    let streams: Arc<dyn StreamReader> = Arc::new(opened.reader.clone());
+    let around = Surroundings {
+        feed: Arc::clone(&opened.feed),
+        streams: Arc::clone(&streams),
+        store: opened.store.clone(),
+        writer: opened.state.clone(),
+        clock: Arc::clone(&clock),
+        restart: config.restart,
+    };
+    let (topology, prepared) = blocking(move || {
+        let prepared = prepare(&topology, &around);
+        (topology, prepared)
+    })
+    .await;
+    let prepared = prepared?;
+    let write_side = start_partitions(&topology, &config, &clock, &opened, &streams).await?;
+    let (mut boards, mut tables, mut projections) = (Vec::new(), HashMap::new(), Vec::new());
+    for projection in prepared {
+        boards.push(projection.board);
+        tables.extend(projection.readers);
+        for spec in projection.stages {
+            projections.push(spawn_stage(spec).await?);
+        }
+    }
+    drop(opened.writer); // The partitions hold it now; it ends with the last of them.
+    Ok(Engine {
+        inner: Arc::new(Inner {
+            name: topology.name,
+            folder,
+            config,
+            clock,
+            reader: opened.reader,
+            feed: opened.feed,
+            store: opened.store,
+            appender: write_side.appender,
+            handles: write_side.handles,
+            tables,
+            boards,
+            running: Running::new(Stages {
+                partitions: write_side.stages,
+                projections,
+                writer: opened.writer_thread,
+                state: opened.state,
+                state_thread: opened.state_thread,
+            }),
+        }),
+    })
+}
+
+/// The partitions, and the ways into them.
+struct WriteSide {
+    stages: Vec<StageHandle>,
+    appender: Appender,
+    handles: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+}
+
+async fn start_partitions(
+    topology: &Topology,
+    config: &EngineConfig,
+    clock: &Arc<dyn Clock>,
+    opened: &Opened,
+    streams: &Arc<dyn StreamReader>,
+) -> Result<WriteSide, OpenError> {
+    let partitions = opened.reader.partitions();
+    let mailboxes: Vec<_> = (0..partitions)
+        .map(|_| Mailbox::new(config.partition.mailbox, Arc::clone(clock)))
+        .collect();
+    let aggregates = &topology.aggregates;
+    let lanes: Vec<_> = aggregates
+        .iter()
+        .map(|aggregate| aggregate.lanes(&mailboxes))
+        .collect();
+    let owned: Arc<[String]> = aggregates
+        .iter()
+        .map(|aggregate| aggregate.category().to_owned())
+        .collect();
+    let (mut stages, mut append_lanes) = (Vec::new(), Vec::new());
+    for (partition, mailbox) in (0..partitions).map(PartitionId).zip(&mailboxes) {
+        let (sender, receiver) = mailbox.lane::<AppendRequest>();
+        append_lanes.push(sender);
+        let (lanes, owned) = (lanes.clone(), Arc::clone(&owned));
+        let inputs = move |snapshots: SnapshotStore| {
+            let appends = Appends::new(receiver.clone(), Arc::clone(&owned));
+            let mut inputs: Vec<Box<dyn PartitionInput>> = vec![Box::new(appends)];
+            for lanes in &lanes {
+                inputs.push(lanes.input(partition, Some(snapshots.clone())));
+            }
+            inputs
+        };
+        let spec = partition_stage(partition, mailbox, config, clock, opened, streams, inputs);
+        stages.push(spawn_stage(spec).await?);
+    }
+    let handles = lanes.iter().map(|lanes| lanes.handle(Arc::clone(streams)));
+    Ok(WriteSide {
+        stages,
+        appender: Appender::new(append_lanes),
+        handles: handles.collect(),
+    })
+}
+
+/// Runs what waits for a disk away from the runtime's workers.
+async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(run)
+        .await
+        .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+fn open(folder: &Path, config: &EngineConfig, clock: &Arc<dyn Clock>) -> Result<Opened, OpenError> {
+    let log = |cause: LogError| OpenError::Log {
+        folder: folder.to_path_buf(),
+        cause,
+    };
+    let state = |cause| OpenError::State {
+        folder: folder.to_path_buf(),
+        cause,
+    };
+    let log_folder = folder.join("log");
+    let stored = stored_partitions(&log_folder).map_err(log)?;
+    let partitions = config.partitions.or(stored).unwrap_or(config::PARTITIONS);
+    let options = EnvironmentOptions {
+        map_bytes_max: config.log.map_bytes_max,
+        preallocate_step_bytes: config.log.preallocate_step_bytes,
+        ..EnvironmentOptions::default()
+    };
+    let EmbeddedLog { store, reader } =
+        EmbeddedLog::open(&log_folder, partitions, options).map_err(log)?;
+    let feed = Arc::new(Feed::new(&reader).map_err(log)?);
+    let group_writer = GroupWriter::new(store, Arc::clone(&feed));
+    let per_partition = config.partition.frames_in_flight_max as usize + 1;
+    let places = per_partition * usize::from(partitions);
+    let (writer, writer_thread) = LogWriter::start(group_writer, places, Arc::clone(clock));
+    let (store, state_writer) =
+        StateStore::open(&folder.join("state"), config.state.clone()).map_err(state)?;
+    let (handle, state_thread) = millstream_engine::state::start(state_writer).map_err(state)?;
+    Ok(Opened {
+        reader,
+        feed,
+        writer,
+        writer_thread,
+        store,
+        state: handle,
+        state_thread,
+    })
+}
+
+/// Partitions of the log in `folder`; `None` when there is no log yet.
+fn stored_partitions(folder: &Path) -> Result<Option<u16>, LogError> {
+    if !folder.join("data.mdb").is_file() || folder.join("creating").exists() {
+        return Ok(None);
+    }
+    match EmbeddedReader::open_beside(folder) {
+        Ok(reader) => Ok(Some(reader.partitions())),
+        // A log whose creation was interrupted: opening it for writing makes it anew.
+        Err(LogError::Description { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn partition_stage(
+    partition: PartitionId,
+    mailbox: &Arc<Mailbox>,
+    config: &EngineConfig,
+    clock: &Arc<dyn Clock>,
+    opened: &Opened,
+    streams: &Arc<dyn StreamReader>,
+    inputs: impl Fn(SnapshotStore) -> Vec<Box<dyn PartitionInput>> + Send + 'static,
+) -> StageSpec {
+    let shared = Arc::new(PartitionShared::default());
+    let snapshots = SnapshotStore {
+        store: opened.store.clone(),
+        writer: opened.state.clone(),
+    };
+    let (writer, streams) = (opened.writer.clone(), Arc::clone(streams));
+    let (core_mailbox, core_clock) = (Arc::clone(mailbox), Arc::clone(clock));
+    let partition_config = config.partition.clone();
+    let factory = move || {
+        let core = PartitionCore::open(PartitionParts {
+            partition,
+            config: partition_config.clone(),
+            mailbox: Arc::clone(&core_mailbox),
+            inputs: inputs(snapshots.clone()),
+            writer: writer.clone(),
+            streams: Arc::clone(&streams),
+            clock: Arc::clone(&core_clock),
+            ids: random_ids,
+            shared: Arc::clone(&shared),
+        });
+        match core {
+            Ok(core) => Ok(Box::new(core) as Box<dyn StageCore>),
+            Err(error) => Err(error.to_string()),
+        }
+    };
+    StageSpec {
+        name: format!("partition/{partition}"),
+        mailbox: Arc::clone(mailbox),
+        clock: Arc::clone(clock),
+        factory: Box::new(factory),
+        policy: config.restart,
+        // Its mailbox is closed then, which is what callers see.
+        on_give_up: Box::new(|_, _| {}),
+    }
+}
+
+/// Registers the projections. Blocks on the state's writer.
+fn prepare(topology: &Topology, around: &Surroundings) -> Result<Vec<Prepared>, OpenError> {
+    topology
+        .projections
+        .iter()
+        .map(|projection| {
+            let name = projection.name();
+            projection
+                .prepare(around)
+                .map_err(|cause| OpenError::Projection { name, cause })
+        })
+        .collect()
+}

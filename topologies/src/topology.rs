@@ -1,0 +1,225 @@
+//! Declaring a topology: what an engine runs, checked as a whole before anything starts.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use millstream_engine::event::StreamId;
+use millstream_operators::aggregate::{Aggregate, AggregateConfig};
+use millstream_operators::projection::{Projection, ProjectionConfig};
+
+use crate::engine::aggregates::{AnyAggregate, Registered};
+use crate::engine::projections::{AnyProjection, Declared};
+
+/// What an engine runs: aggregates and projections. Made with [`Topology::named`].
+pub struct Topology {
+    pub(crate) name: String,
+    pub(crate) aggregates: Vec<Box<dyn AnyAggregate>>,
+    pub(crate) projections: Vec<Box<dyn AnyProjection>>,
+}
+
+impl fmt::Debug for Topology {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let categories: Vec<_> = self.aggregates.iter().map(|a| a.category()).collect();
+        let projections: Vec<_> = self.projections.iter().map(|p| p.name()).collect();
+        f.debug_struct("Topology")
+            .field("name", &self.name)
+            .field("aggregates", &categories)
+            .field("projections", &projections)
+            .finish()
+    }
+}
+
+/// Collects the parts of a topology.
+#[derive(Debug)]
+pub struct TopologyBuilder {
+    topology: Topology,
+}
+
+/// One thing that is wrong with a topology.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TopologyFault {
+    /// The topology needs a name.
+    #[error("the topology has no name")]
+    NoName,
+    /// A category that no stream id can have.
+    #[error(
+        "aggregate {category:?}: a category is not empty and has no '-', '@' or control character"
+    )]
+    Category {
+        /// The category.
+        category: &'static str,
+    },
+    /// Two aggregates of one category would write the same streams.
+    #[error("two aggregates of category {category:?}")]
+    SameCategory {
+        /// The category.
+        category: &'static str,
+    },
+    /// Two projections of one name would share their state.
+    #[error("two projections named {name:?}")]
+    SameProjection {
+        /// The name.
+        name: &'static str,
+    },
+    /// Two tables of one name could not be told apart by a query.
+    #[error("table {table:?} of projection {second:?} is one of {first:?} already")]
+    SameTable {
+        /// The table.
+        table: &'static str,
+        /// The projection that declared it first.
+        first: &'static str,
+        /// The other one.
+        second: &'static str,
+    },
+    /// Versions count from 1.
+    #[error("{part} {name:?} has version 0: versions count from 1")]
+    VersionZero {
+        /// What it is.
+        part: &'static str,
+        /// Its name.
+        name: &'static str,
+    },
+}
+
+/// Everything that is wrong with a topology, at once.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("topology {name:?} cannot run: {}", list(.faults))]
+pub struct InvalidTopology {
+    /// Its name.
+    pub name: String,
+    /// What is wrong, in the order in which the parts were declared.
+    pub faults: Vec<TopologyFault>,
+}
+
+fn list(faults: &[TopologyFault]) -> String {
+    let texts: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+impl Topology {
+    /// Begins a topology.
+    ///
+    /// ```
+    /// # use millstream::catalog::bank::{Account, Balances};
+    /// use millstream::Topology;
+    /// let topology = Topology::named("bank")
+    ///     .aggregate::<Account>()
+    ///     .projection(Balances)
+    ///     .build()?;
+    /// # Ok::<(), millstream::InvalidTopology>(())
+    /// ```
+    #[must_use]
+    pub fn named(name: &str) -> TopologyBuilder {
+        TopologyBuilder {
+            topology: Self {
+                name: name.to_owned(),
+                aggregates: Vec::new(),
+                projections: Vec::new(),
+            },
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl TopologyBuilder {
+    /// Adds an aggregate type.
+    #[must_use]
+    pub fn aggregate<A: Aggregate>(self) -> Self {
+        self.aggregate_with::<A>(AggregateConfig::default())
+    }
+
+    /// Adds an aggregate type with limits of its own.
+    #[must_use]
+    pub fn aggregate_with<A: Aggregate>(mut self, config: AggregateConfig) -> Self {
+        let registered = Registered::<A>::new(config);
+        self.topology.aggregates.push(Box::new(registered));
+        self
+    }
+
+    /// Adds a projection.
+    #[must_use]
+    pub fn projection<P: Projection>(self, projection: P) -> Self {
+        self.projection_with(projection, ProjectionConfig::default())
+    }
+
+    /// Adds a projection with limits of its own.
+    #[must_use]
+    pub fn projection_with<P: Projection>(
+        mut self,
+        projection: P,
+        config: ProjectionConfig,
+    ) -> Self {
+        let declared = Declared::new(projection, config);
+        self.topology.projections.push(Box::new(declared));
+        self
+    }
+
+    /// Checks the whole.
+    ///
+    /// # Errors
+    /// [`InvalidTopology`] with every fault.
+    pub fn build(self) -> Result<Topology, InvalidTopology> {
+        let topology = self.topology;
+        let mut faults = Vec::new();
+        if topology.name.is_empty() {
+            faults.push(TopologyFault::NoName);
+        }
+        check_aggregates(&topology, &mut faults);
+        check_projections(&topology, &mut faults);
+        if faults.is_empty() {
+            return Ok(topology);
+        }
+        let name = topology.name;
+        Err(InvalidTopology { name, faults })
+    }
+}
+
+fn check_aggregates(topology: &Topology, faults: &mut Vec<TopologyFault>) {
+    let mut categories = HashMap::new();
+    for aggregate in &topology.aggregates {
+        let category = aggregate.category();
+        if category.contains('@') || StreamId::new(category, "x").is_err() {
+            faults.push(TopologyFault::Category { category });
+        }
+        if categories.insert(category, ()).is_some() {
+            faults.push(TopologyFault::SameCategory { category });
+        }
+        if aggregate.version() == 0 {
+            faults.push(TopologyFault::VersionZero {
+                part: "aggregate",
+                name: category,
+            });
+        }
+    }
+}
+
+fn check_projections(topology: &Topology, faults: &mut Vec<TopologyFault>) {
+    let (mut names, mut tables) = (HashMap::new(), HashMap::new());
+    for projection in &topology.projections {
+        let name = projection.name();
+        if names.insert(name, ()).is_some() {
+            faults.push(TopologyFault::SameProjection { name });
+        }
+        if projection.version() == 0 {
+            faults.push(TopologyFault::VersionZero {
+                part: "projection",
+                name,
+            });
+        }
+        for table in projection.tables() {
+            if let Some(first) = tables.insert(table, name) {
+                faults.push(TopologyFault::SameTable {
+                    table,
+                    first,
+                    second: name,
+                });
+            }
+        }
+    }
+}
