@@ -1,1 +1,7 @@
-//! Examples of Millstream: one idea per file under `examples/examples`, each ends in an assert.
+//! One idea of Millstream per file, each ending in an assert. Run one with
+//! `cargo run -p millstream-examples --example quickstart`.
+//!
+//! | example | idea |
+//! |---|---|
+//! | `quickstart` | an aggregate and a projection of one's own |
+//! | `schema_evolution` | events of version 1, read by version 3 |

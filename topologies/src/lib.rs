@@ -20,7 +20,7 @@ pub mod prelude {
     pub use crate::{Engine, EngineConfig, Topology};
     pub use millstream_engine::codec::{Event, Upcasters};
     pub use millstream_engine::event::{Recorded, StreamId, Token};
-    pub use millstream_engine::partition::{CommandId, Expected};
+    pub use millstream_engine::partition::{Appender, CommandId, Expected, NewEvent};
     pub use millstream_engine::time::Timestamp;
     pub use millstream_operators::aggregate::{
         Ack, Aggregate, AggregateConfig, CommandError, CommandOptions, Decision, given,

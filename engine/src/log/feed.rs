@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use super::frame::Frame;
 use super::{LogError, LogReader};
@@ -28,6 +29,8 @@ const READ_BYTES: usize = 1 << 20;
 pub struct Feed {
     partitions: Vec<Partition>,
     closed: AtomicBool,
+    /// Why the log stopped, once it did.
+    stopped: watch::Sender<Option<LogError>>,
 }
 
 struct Partition {
@@ -64,7 +67,34 @@ impl Feed {
         Ok(Self {
             partitions,
             closed: AtomicBool::new(false),
+            stopped: watch::Sender::new(None),
         })
+    }
+
+    /// Says that the log stopped for good, and why; wakes all subscribers. The first cause stays.
+    pub fn stop(&self, cause: LogError) {
+        self.stopped.send_if_modified(|stopped| {
+            let is_first = stopped.is_none();
+            stopped.get_or_insert(cause);
+            is_first
+        });
+        self.wake_all();
+    }
+
+    /// Why the log stopped, if it did.
+    #[must_use]
+    pub fn stopped(&self) -> Option<LogError> {
+        self.stopped.borrow().clone()
+    }
+
+    /// Resolves once the log stops, with the cause; never if it is closed in order.
+    pub async fn until_stopped(&self) -> LogError {
+        let mut stopped = self.stopped.subscribe();
+        match stopped.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(cause)) => cause.clone(),
+            // The sender lives in `self`, so it is never gone; a value was waited for.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
     }
 
     /// Number of partitions.
@@ -105,6 +135,10 @@ impl Feed {
     /// Says that nothing will be published any more and wakes all subscribers.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
         for partition in &self.partitions {
             for subscriber in partition.subscribers.load().iter() {
                 subscriber.mailbox().wake();

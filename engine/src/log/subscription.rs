@@ -70,7 +70,8 @@ impl Subscription {
     /// Dropping the future loses nothing.
     ///
     /// # Errors
-    /// As [`LogReader::read`]; may be asked again.
+    /// As [`LogReader::read`], may be asked again; [`LogError::Stopped`] once the log stopped and all that
+    /// is durable was handed out.
     pub async fn next(&mut self) -> Result<Option<FrameSlice>, LogError> {
         loop {
             let closed = self.feed.is_closed();
@@ -80,6 +81,9 @@ impl Subscription {
             }
             if closed {
                 return Ok(None);
+            }
+            if let Some(cause) = self.feed.stopped() {
+                return Err(cause);
             }
             self.notify.notified().await;
         }

@@ -73,7 +73,11 @@ impl<S: LogStore> GroupWriter<S> {
                     .for_each(|frame| self.feed.publish(&frame.frame)),
                 Err(cause) => {
                     tracing::error!(%cause, "the log stops: start the process again once that is mended");
-                    self.stopped = Some(Arc::new(cause));
+                    let cause = Arc::new(cause);
+                    self.feed.stop(LogError::Stopped {
+                        cause: Arc::clone(&cause),
+                    });
+                    self.stopped = Some(cause);
                 }
             }
         }

@@ -19,6 +19,8 @@ use crate::mailbox::Mailbox;
 use crate::stage::{StageCore, Step};
 use crate::time::{Clock, Timestamp};
 
+/// Longest wait for a frame in flight before a look; its wake-up mostly comes first.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How often an idle partition is stepped for housekeeping.
 const TIDY_EVERY: Duration = Duration::from_secs(1);
 
@@ -114,6 +116,8 @@ pub struct PartitionCore {
     /// Input that is asked first in the next turn.
     first: usize,
     stopping: bool,
+    /// Whether an input holds something that housekeeping may let go later.
+    holds: bool,
     meter: Meter,
 }
 
@@ -171,6 +175,7 @@ impl PartitionCore {
             settled,
             first: 0,
             stopping: false,
+            holds: false,
         })
     }
 
@@ -297,7 +302,7 @@ impl PartitionCore {
         }
     }
 
-    fn tidy(&mut self) -> bool {
+    fn tidy(&mut self) {
         let turn = Turn {
             partition: self.partition,
             now: self.recorded_last,
@@ -310,11 +315,25 @@ impl PartitionCore {
             frame_bytes_max: self.config.frame_bytes_max,
             shop: &mut self.shop,
         };
-        let mut more = false;
+        let mut holds = false;
         for input in &mut self.inputs {
-            more |= input.tidy(&turn);
+            holds |= input.tidy(&turn);
         }
-        more
+        self.holds = holds;
+    }
+
+    /// What to do until something happens. Items may be left that wait for a frame in flight; a stage that
+    /// stops must not take them for nothing.
+    fn rest(&self, left: usize) -> Step {
+        if left > 0 {
+            Step::IdleUntil(LOOK_AGAIN)
+        } else if self.stopping {
+            Step::Idle
+        } else if self.holds {
+            Step::IdleUntil(TIDY_EVERY)
+        } else {
+            Step::Idle
+        }
     }
 
     fn queued(&self) -> usize {
@@ -353,33 +372,29 @@ impl StageCore for PartitionCore {
             self.inputs.iter_mut().for_each(|input| input.refuse(cause));
             return Step::Idle;
         }
-        if self.in_flight() >= u64::from(self.config.frames_in_flight_max) {
-            return Step::Idle; // The next settled frame wakes this stage.
-        }
         let queued = self.queued();
+        if self.in_flight() >= u64::from(self.config.frames_in_flight_max) {
+            return self.rest(queued); // The next settled frame wakes this stage.
+        }
         if queued == 0 {
-            return match self.tidy() {
-                _ if self.stopping && self.in_flight() == 0 && self.mailbox.is_drained() => {
-                    Step::Done
-                }
-                true => Step::IdleUntil(TIDY_EVERY),
-                false => Step::Idle,
-            };
+            self.tidy();
+            return self.rest(0);
         }
         let start = self.clock.monotonic();
         let taken = self.turn(self.controller.batch_items(queued));
         if let Err(cause) = self.submit() {
             return Step::Failed(cause);
         }
+        self.tidy();
         let end = self.clock.monotonic();
         self.controller.observe(taken, end.saturating_sub(start));
         self.meter
             .turn(taken, start, end, &self.controller, &self.mailbox);
-        if taken > 0 && self.queued() > 0 {
+        let left = self.queued();
+        if taken > 0 && left > 0 {
             Step::Again
         } else {
-            // What is left waits for a frame in flight, which wakes this stage when it is settled.
-            Step::Idle
+            self.rest(left)
         }
     }
 

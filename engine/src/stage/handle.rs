@@ -170,12 +170,17 @@ impl StageHandle {
     /// stage that waits to be restarted is drained after that. Dropping the future leaves the stage
     /// stopping.
     pub async fn drain_and_stop(&self) -> StageStatus {
+        self.begin_stop();
+        self.ended().await
+    }
+
+    /// The same without waiting for the end.
+    pub fn begin_stop(&self) {
         // Flag first: an incarnation started from here on reads it, an earlier one gets the message.
         self.stop.store(true, Ordering::Release);
         self.mailbox.close();
         // A supervisor that is gone has set the final status.
         let _ = self.supervisor.send_message(SupervisorMessage::Stop);
-        self.ended().await
     }
 }
 

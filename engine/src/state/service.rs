@@ -11,6 +11,9 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 
+use crate::metrics::StateWriterMetrics;
+use crate::time::{Clock, SystemClock};
+
 use super::batch::Pending;
 use super::budget::Budget;
 use super::gate::{Gate, Inside};
@@ -241,16 +244,14 @@ pub fn start(writer: StateWriter) -> Result<(StateWriterHandle, StateWriterThrea
         queue: taken,
         gate: Arc::clone(&gate),
     };
-    let thread = std::thread::Builder::new()
-        .name("state-writer".to_owned())
-        .spawn(move || {
-            // Moved in whole: it drains the queue when the thread ends.
-            let taken = taken;
-            serve(writer, &taken.queue)
-        })
-        .map_err(|source| StateError::Thread {
-            source: Arc::new(source),
-        })?;
+    let thread = crate::threads::try_spawn("state-writer", move || {
+        // Moved in whole: it drains the queue when the thread ends.
+        let taken = taken;
+        serve(writer, &taken.queue)
+    })
+    .map_err(|source| StateError::Thread {
+        source: Arc::new(source),
+    })?;
     let handle = StateWriterHandle {
         queue: queue.clone(),
         gate,
@@ -281,6 +282,8 @@ impl Drop for Taken {
 
 /// Takes from the queue until it is closed, or all its senders are gone.
 fn serve(mut writer: StateWriter, queue: &Receiver<Message>) -> Result<(), StateError> {
+    // Only for the metrics, so no test or simulation needs to move it.
+    let (metrics, clock) = (StateWriterMetrics::new(), SystemClock::new());
     let mut next = None;
     loop {
         let message = match next.take() {
@@ -294,8 +297,14 @@ fn serve(mut writer: StateWriter, queue: &Receiver<Message>) -> Result<(), State
             Message::Batch(first) => {
                 let (group, behind) = gather(first, queue, writer.options().group_bytes_max);
                 next = behind;
+                let batches = group.len() as u64;
+                let bytes = group.iter().map(Pending::bytes).sum();
+                let start = clock.monotonic();
                 // Everyone in the group was told; the first failure is kept by the writer.
-                let _ = writer.step_checked(group);
+                if writer.step_checked(group).is_ok() {
+                    let elapsed = clock.monotonic().saturating_sub(start);
+                    metrics.observe_commit(batches, bytes, elapsed);
+                }
             }
             Message::Task(task) => task(&mut writer),
             Message::Close => break,

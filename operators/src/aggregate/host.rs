@@ -26,7 +26,7 @@ use super::activation::Activator;
 use super::command::{Ack, Acknowledge, BulkReply, CommandError, CommandItem, CommandResult};
 use super::command::{Envelope, Item};
 use super::config::AggregateConfig;
-use super::instances::{Instance, Instances};
+use super::instances::{Instance, Instances, Verdict};
 use super::snapshots::SnapshotPolicy;
 use super::taking::{Taken, Taker};
 use super::{Aggregate, Decision};
@@ -401,30 +401,33 @@ impl<A: Aggregate> Host<A> {
         CommandError::Panicked { message }
     }
 
-    /// Passivates what is idle, and what is over the budget.
-    fn passivate(&mut self, now: Duration) {
+    /// Passivates what is idle.
+    fn passivate_idle(&mut self, now: Duration) {
         let (tick, settled) = (seconds(now), self.settled);
         let idle_after = self.config.idle_seconds_max;
-        let free = |instance: &Instance<A>| instance.frame <= settled;
-        let is_idle = |instance: &Instance<A>| tick.saturating_sub(instance.used) >= idle_after;
-        self.tally.passivations += self
-            .instances
-            .sweep(SWEEP_STEPS, |instance| free(instance) && is_idle(instance));
-        if self.instances.bytes() <= self.config.resident_bytes_max {
-            return;
+        self.tally.passivations += self.instances.sweep(SWEEP_STEPS, |instance| {
+            let is_idle = tick.saturating_sub(instance.used) >= idle_after;
+            Verdict::remove_if(instance.frame <= settled && is_idle)
+        });
+    }
+
+    /// Passivates until the budget is kept: first who was not used in this second, among some; then anyone
+    /// without a frame in flight.
+    fn passivate_excess(&mut self, now: Duration) {
+        let (tick, settled) = (seconds(now), self.settled);
+        for (steps, spare) in [(SWEEP_STEPS, true), (usize::MAX, false)] {
+            let mut excess = self.instances.bytes() as i64 - self.config.resident_bytes_max as i64;
+            self.tally.passivations += self.instances.sweep(steps, |instance| {
+                if excess <= 0 {
+                    return Verdict::Stop;
+                }
+                let goes = instance.frame <= settled && !(spare && instance.used == tick);
+                if goes {
+                    excess -= i64::from(instance.heap_bytes) + size_of::<Instance<A>>() as i64 + 8;
+                }
+                Verdict::remove_if(goes)
+            });
         }
-        // Over the budget: first who was not used in this second, then anyone who is free.
-        self.tally.passivations += self.instances.sweep(SWEEP_STEPS, |instance| {
-            free(instance) && instance.used != tick
-        });
-        let mut over = self.instances.bytes() as i64 - self.config.resident_bytes_max as i64;
-        self.tally.passivations += self.instances.sweep(SWEEP_STEPS, |instance| {
-            let goes = over > 0 && free(instance);
-            if goes {
-                over -= i64::from(instance.heap_bytes) + size_of::<Instance<A>>() as i64;
-            }
-            goes
-        });
     }
 }
 
@@ -502,11 +505,12 @@ impl<A: Aggregate> PartitionInput for Host<A> {
     }
 
     fn tidy(&mut self, turn: &Turn<'_>) -> bool {
-        if turn.monotonic.saturating_sub(self.swept_at) >= SWEEP_EVERY
-            || self.instances.bytes() > self.config.resident_bytes_max
-        {
+        if self.instances.bytes() > self.config.resident_bytes_max {
+            self.passivate_excess(turn.monotonic);
+        }
+        if turn.monotonic.saturating_sub(self.swept_at) >= SWEEP_EVERY {
             self.swept_at = turn.monotonic;
-            self.passivate(turn.monotonic);
+            self.passivate_idle(turn.monotonic);
             self.metrics
                 .observe_resident(self.instances.len(), self.instances.bytes());
         }

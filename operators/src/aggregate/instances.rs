@@ -109,11 +109,12 @@ impl<A: Default> Instances<A> {
         self.vacant.push(slot);
     }
 
-    /// Moves the hand over up to `steps` places, removing the instances that `goes` says; gives how many.
+    /// Moves the hand over up to `steps` places and does with each instance what `judge` says; gives how
+    /// many were removed.
     pub(super) fn sweep(
         &mut self,
         steps: usize,
-        mut goes: impl FnMut(&Instance<A>) -> bool,
+        mut judge: impl FnMut(&Instance<A>) -> Verdict,
     ) -> u64 {
         let mut removed = 0;
         for _ in 0..steps.min(self.slots.len()) {
@@ -123,12 +124,36 @@ impl<A: Default> Instances<A> {
                 0
             };
             let instance = &self.slots[self.hand];
-            if !instance.id.is_empty() && goes(instance) {
-                self.remove(self.hand as u32);
-                removed += 1;
+            if instance.id.is_empty() {
+                continue;
+            }
+            match judge(instance) {
+                Verdict::Keep => {}
+                Verdict::Remove => {
+                    self.remove(self.hand as u32);
+                    removed += 1;
+                }
+                Verdict::Stop => break,
             }
         }
         removed
+    }
+}
+
+/// What a sweep does with an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It stays.
+    Keep,
+    /// It goes.
+    Remove,
+    /// It stays, and the sweep is over.
+    Stop,
+}
+
+impl Verdict {
+    pub(super) fn remove_if(goes: bool) -> Self {
+        if goes { Self::Remove } else { Self::Keep }
     }
 }
 
@@ -169,7 +194,7 @@ mod tests {
                         model.remove(&id);
                     }
                     (3, _) => {
-                        instances.sweep(usize::MAX, |instance| instance.state < 20);
+                        instances.sweep(usize::MAX, |instance| Verdict::remove_if(instance.state < 20));
                         model.retain(|_, state| *state >= 20);
                     }
                     _ => {}

@@ -10,6 +10,7 @@
 pub(crate) mod aggregates;
 mod config;
 mod error;
+mod monitor;
 pub(crate) mod projections;
 mod read;
 mod shutdown;

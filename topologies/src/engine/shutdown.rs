@@ -1,6 +1,7 @@
 //! Ending an engine so that everyone is answered and nothing acknowledged is missing.
 
 use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use millstream_engine::log::LogWriterThread;
@@ -39,6 +40,15 @@ impl Running {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
+    }
+}
+
+/// An engine that is dropped without a shutdown ends as well, only that nobody waits for it.
+impl Drop for Running {
+    fn drop(&mut self) {
+        for stage in self.partitions.iter().chain(&self.projections) {
+            stage.begin_stop();
+        }
     }
 }
 
@@ -101,32 +111,37 @@ impl Engine {
     pub async fn run_until_signal(&self) -> Result<(), ShutdownError> {
         tokio::select! {
             () = signal() => tracing::info!("shutting down"),
-            () = self.failed() => tracing::error!("a partition was given up, shutting down"),
+            cause = self.failed() => tracing::error!(cause, "shutting down"),
         }
         self.shutdown().await
     }
 
-    /// Resolves when a partition is given up.
-    pub async fn failed(&self) {
+    /// Resolves when nothing can be written any more although nobody asked for it: the log stopped, or a
+    /// partition was given up. Says why. Shut down then, and start the process again.
+    pub async fn failed(&self) -> String {
         let partitions = &self.inner.running.partitions;
         let mut ends: Vec<_> = partitions
             .iter()
-            .map(|stage| Box::pin(stage.ended()))
+            .map(|stage| Box::pin(given_up(stage)))
             .collect();
-        std::future::poll_fn(|context| {
-            let failed = ends.iter_mut().any(|end| {
-                matches!(
-                    end.as_mut().poll(context),
-                    std::task::Poll::Ready(StageStatus::Failed { .. })
-                )
-            });
-            if failed {
-                std::task::Poll::Ready(())
-            } else {
-                std::task::Poll::Pending
-            }
-        })
-        .await;
+        let given_up = std::future::poll_fn(|context| {
+            let mut polled = ends.iter_mut().map(|end| end.as_mut().poll(context));
+            polled.find(Poll::is_ready).unwrap_or(Poll::Pending)
+        });
+        tokio::select! {
+            cause = given_up => cause,
+            cause = self.inner.feed.until_stopped() => cause.to_string(),
+        }
+    }
+}
+
+/// Resolves when a stage is given up; never when it ends in order.
+async fn given_up(stage: &StageHandle) -> String {
+    match stage.ended().await {
+        StageStatus::Failed { first_cause, .. } => {
+            format!("{} was given up: {first_cause}", stage.name())
+        }
+        _ => std::future::pending().await,
     }
 }
 

@@ -73,28 +73,28 @@ pub(super) async fn start(
         }
     }
     drop(opened.writer); // The partitions hold it now; it ends with the last of them.
-    Ok(Engine {
-        inner: Arc::new(Inner {
-            name: topology.name,
-            folder,
-            config,
-            clock,
-            reader: opened.reader,
-            feed: opened.feed,
-            store: opened.store,
-            appender: write_side.appender,
-            handles: write_side.handles,
-            tables,
-            boards,
-            running: Running::new(Stages {
-                partitions: write_side.stages,
-                projections,
-                writer: opened.writer_thread,
-                state: opened.state,
-                state_thread: opened.state_thread,
-            }),
+    let inner = Arc::new(Inner {
+        name: topology.name,
+        folder,
+        config,
+        clock,
+        reader: opened.reader,
+        feed: opened.feed,
+        store: opened.store,
+        appender: write_side.appender,
+        handles: write_side.handles,
+        tables,
+        boards,
+        running: Running::new(Stages {
+            partitions: write_side.stages,
+            projections,
+            writer: opened.writer_thread,
+            state: opened.state,
+            state_thread: opened.state_thread,
         }),
-    })
+    });
+    tokio::spawn(super::monitor::watch(Arc::downgrade(&inner)));
+    Ok(Engine { inner })
 }
 
 /// The partitions, and the ways into them.
