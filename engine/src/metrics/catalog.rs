@@ -75,6 +75,8 @@ catalog! {
         "Arrival rate times service time: at 1 and above the partition cannot keep up";
     PARTITION_BUSY_RATIO = "millstream_partition_busy_ratio", Gauge, Ratio,
         "Share of the time that the partition was working";
+    PARTITION_STALLED_SECONDS = "millstream_partition_stalled_seconds", Gauge, Seconds,
+        "How long the partition's present turn goes on, if longer than a second: an aggregate that does not return";
     // No label.
     PARTITION_SKEW_RATIO = "millstream_partition_skew_ratio", Gauge, Ratio,
         "Arrival rate of the busiest partition over the mean of all: 1 is even";

@@ -19,6 +19,7 @@ pub struct PartitionMetrics {
     service_seconds: Gauge,
     utilisation: Gauge,
     busy: Gauge,
+    stalled: Gauge,
 }
 
 impl PartitionMetrics {
@@ -32,6 +33,7 @@ impl PartitionMetrics {
             service_seconds: labels.gauge(catalog::PARTITION_SERVICE_SECONDS),
             utilisation: labels.gauge(catalog::PARTITION_UTILISATION_RATIO),
             busy: labels.gauge(catalog::PARTITION_BUSY_RATIO),
+            stalled: labels.gauge(catalog::PARTITION_STALLED_SECONDS),
         }
     }
 
@@ -39,6 +41,12 @@ impl PartitionMetrics {
     pub fn observe_turn(&self, arrived: u64, served: u64) {
         self.arrived.increment(arrived);
         self.served.increment(served);
+    }
+
+    /// Shows how long the present turn goes on already; zero while turns end in time. Told by somebody else
+    /// than the partition, which cannot while it is stuck.
+    pub fn observe_stalled(&self, busy: Duration) {
+        self.stalled.set(busy);
     }
 
     /// Shows what the partition's meter says now.

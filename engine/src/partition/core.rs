@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::dedup::DedupWindow;
 use super::meter::Meter;
 use super::turn::Workshop;
-use super::{Completion, PartitionConfig, PartitionInput, Turn};
+use super::{Completion, PartitionConfig, PartitionInput, Turn, Watch};
 use crate::batch::BatchController;
 use crate::event::{Offset, PartitionId};
 use crate::log::frame::{COMMANDS, SHAPES, SealedFrame};
@@ -30,6 +30,7 @@ pub struct PartitionShared {
     submitted: AtomicU64,
     settled: AtomicU64,
     stopped: OnceLock<LogError>,
+    watch: Watch,
 }
 
 impl PartitionShared {
@@ -37,6 +38,12 @@ impl PartitionShared {
     #[must_use]
     pub fn stopped(&self) -> Option<&LogError> {
         self.stopped.get()
+    }
+
+    /// What the partition is busy with.
+    #[must_use]
+    pub fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     fn settle(&self, number: u64, committed: &Committed) {
@@ -191,6 +198,7 @@ impl PartitionCore {
             settled: self.settled,
             streams: &*self.streams,
             clock: &*self.clock,
+            watch: &self.shared.watch,
             first: self.head.next,
             frame_bytes_max: self.config.frame_bytes_max,
             shop: &mut self.shop,
@@ -311,6 +319,7 @@ impl PartitionCore {
             settled: self.settled,
             streams: &*self.streams,
             clock: &*self.clock,
+            watch: &self.shared.watch,
             first: self.head.next,
             frame_bytes_max: self.config.frame_bytes_max,
             shop: &mut self.shop,
@@ -381,7 +390,9 @@ impl StageCore for PartitionCore {
             return self.rest(0);
         }
         let start = self.clock.monotonic();
+        self.shared.watch.begin_turn(start);
         let taken = self.turn(self.controller.batch_items(queued));
+        self.shared.watch.end_turn();
         if let Err(cause) = self.submit() {
             return Step::Failed(cause);
         }

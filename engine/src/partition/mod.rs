@@ -25,6 +25,7 @@ mod heads;
 mod input;
 mod meter;
 mod turn;
+mod watch;
 
 pub use self::core::{
     OpenPartitionError, PartitionCore, PartitionParts, PartitionShared, random_ids,
@@ -37,3 +38,4 @@ pub use error::AppendError;
 pub use expected::{Conflict, Expected};
 pub use input::{Completion, PartitionInput, Replies, Reply};
 pub use turn::{Target, Turn, TurnError, TurnMark};
+pub use watch::Watch;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Seen;
 use super::dedup::{self, CommandId, DedupWindow};
+use super::{Seen, Watch};
 use crate::codec::{EncodeError, Event, EventEncoder};
 use crate::event::{EventId, Metadata, Offset, PartitionId};
 use crate::log::StreamReader;
@@ -83,6 +83,7 @@ pub struct Turn<'a> {
     pub streams: &'a dyn StreamReader,
     /// The engine's clock, for measuring.
     pub clock: &'a dyn Clock,
+    pub(super) watch: &'a Watch,
     pub(super) first: Offset,
     pub(super) frame_bytes_max: usize,
     pub(super) shop: &'a mut Workshop,
@@ -93,6 +94,12 @@ pub struct Turn<'a> {
 pub struct TurnMark(FrameMark);
 
 impl Turn<'_> {
+    /// Says whose command is decided next, so that one that never ends can be named.
+    #[inline]
+    pub fn deciding(&self, id: &str) {
+        self.watch.deciding(id);
+    }
+
     /// Whether the frame holds as much as it should.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -176,6 +176,7 @@ impl<A: Aggregate> Host<A> {
 
     fn decide(&mut self, envelope: Envelope<A>, turn: &mut Turn<'_>) -> Outcome<A> {
         self.tally.commands += 1;
+        turn.deciding(&envelope.id);
         if let Some(seen) = envelope.options.id.and_then(|id| turn.seen(id)) {
             self.tally.repeats += 1;
             return Outcome::Done(Ok(self.repeated(seen)));

@@ -18,7 +18,7 @@ mod start;
 
 pub use config::{EngineConfig, LogConfig};
 pub use error::{OpenError, ShutdownError};
-pub use read::{ReadEventsError, StoredEvent, read_partition, read_stream};
+pub use read::{ReadEventsError, StoredEvent, read_all, read_partition, read_stream};
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ use millstream_engine::event::{Offset, PartitionId, Token};
 use millstream_engine::log::{
     EmbeddedReader, Feed, LogError, LogReader, StreamReader, Subscription, SubscriptionLimits,
 };
-use millstream_engine::partition::Appender;
+use millstream_engine::partition::{Appender, PartitionShared};
 use millstream_engine::state::StateStore;
 use millstream_engine::time::{Clock, SystemClock};
 use millstream_operators::aggregate::{Aggregate, AggregateHandle, CommandOptions, CommandResult};
@@ -54,6 +54,7 @@ struct Inner {
     reader: EmbeddedReader,
     feed: Arc<Feed>,
     store: StateStore,
+    partitions: Vec<Arc<PartitionShared>>,
     appender: Appender,
     /// Handles by aggregate type.
     handles: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,

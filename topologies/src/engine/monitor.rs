@@ -1,24 +1,27 @@
-//! Figures that nobody has at hand while working: once a second, for the metrics.
+//! Figures that nobody has at hand while working, and partitions that are stuck: looked at once a second.
 
 use std::sync::Weak;
 use std::time::Duration;
 
 use millstream_engine::event::PartitionId;
-use millstream_engine::metrics::{IndexMetrics, observe_skew};
+use millstream_engine::metrics::{IndexMetrics, PartitionMetrics, observe_skew};
 
 use super::Inner;
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// A turn should take a millisecond; one that takes this long is stuck in user code.
+const STALLED: Duration = Duration::from_secs(1);
+
 /// Shows index figures and the skew between partitions until the engine is gone.
 pub(super) async fn watch(engine: Weak<Inner>) {
     let Some(partitions) = engine.upgrade().map(|inner| inner.feed.partitions()) else {
         return;
     };
-    let indexes: Vec<_> = (0..partitions)
-        .map(|partition| IndexMetrics::new(PartitionId(partition)))
-        .collect();
+    let ids = || (0..partitions).map(PartitionId);
+    let indexes: Vec<_> = ids().map(IndexMetrics::new).collect();
+    let loads: Vec<_> = ids().map(PartitionMetrics::new).collect();
     let mut before: Option<Vec<u64>> = None;
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -28,7 +31,10 @@ pub(super) async fn watch(engine: Weak<Inner>) {
             return;
         };
         let mut heads = Vec::with_capacity(indexes.len());
-        for (partition, metrics) in (0..partitions).map(PartitionId).zip(&indexes) {
+        for (partition, metrics) in ids().zip(&loads) {
+            show_stalled(&inner, partition, metrics);
+        }
+        for (partition, metrics) in ids().zip(&indexes) {
             heads.push(inner.feed.durable(partition).0);
             if let Some(stats) = inner.reader.index_stats(partition) {
                 metrics.observe(&stats);
@@ -40,4 +46,19 @@ pub(super) async fn watch(engine: Weak<Inner>) {
             observe_skew(&rates);
         }
     }
+}
+
+fn show_stalled(inner: &Inner, partition: PartitionId, metrics: &PartitionMetrics) {
+    let Some(shared) = inner.partitions.get(usize::from(partition.0)) else {
+        return;
+    };
+    let busy = shared.watch().busy(inner.clock.monotonic());
+    if busy < STALLED {
+        return metrics.observe_stalled(Duration::ZERO);
+    }
+    metrics.observe_stalled(busy);
+    tracing::error!(
+        %partition, ?busy, aggregate = shared.watch().id(),
+        "an aggregate does not return: its partition waits, the others go on"
+    );
 }

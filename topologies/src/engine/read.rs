@@ -2,7 +2,7 @@
 
 use millstream_engine::codec::{DecodeError, Event, EventReader, payload_to_json};
 use millstream_engine::event::{
-    EventId, Metadata, Offset, PartitionId, Position, Recorded, StreamId,
+    EventId, Metadata, Offset, PartitionId, Position, Recorded, StreamId, Token,
 };
 use millstream_engine::log::frame::{Encoding, Frame, Record, SHAPES};
 use millstream_engine::log::{
@@ -135,7 +135,51 @@ pub fn read_partition(
     Ok(found)
 }
 
+/// Events of all partitions behind `after`, at most `limit`, of one category if it is given, merged by the
+/// time they were recorded, with the token to go on from. Between partitions that order is a convenience,
+/// not a promise; within each it is the log's. Events recorded meanwhile may have earlier times.
+///
+/// Cost: unpacks up to `limit` events of each partition.
+///
+/// # Errors
+/// As [`LogReader::read`].
+pub fn read_all(
+    reader: &(impl LogReader + ?Sized),
+    after: &Token,
+    limit: usize,
+    category: Option<&str>,
+) -> Result<(Vec<StoredEvent>, Token), LogError> {
+    let mut events = Vec::new();
+    for partition in (0..reader.partitions()).map(PartitionId) {
+        let mut positions = after.positions().iter();
+        let seen = positions.find(|position| position.partition == partition);
+        let from = seen.map_or(Offset(0), |position| position.offset.plus(1));
+        events.extend(read_partition(reader, partition, from, limit, category)?);
+    }
+    // Recorded time never decreases within a partition, so a stable sort keeps its order.
+    events.sort_by_key(|event| (event.recorded_at, event.position));
+    events.truncate(limit);
+    let mut token = after.clone();
+    for event in &events {
+        token.observe(event.position);
+    }
+    Ok((events, token))
+}
+
 impl Engine {
+    /// Events of all partitions behind `after`, as [`read_all`].
+    ///
+    /// # Errors
+    /// As [`LogReader::read`].
+    pub fn read_all(
+        &self,
+        after: &Token,
+        limit: usize,
+        category: Option<&str>,
+    ) -> Result<(Vec<StoredEvent>, Token), LogError> {
+        read_all(self.log(), after, limit, category)
+    }
+
     /// Events of one stream as they are stored, from `from_version` (inclusive) on, at most `limit`.
     ///
     /// Cost: one read of the index and one unpacked frame per frame that holds an event.

@@ -81,6 +81,7 @@ pub(super) async fn start(
         reader: opened.reader,
         feed: opened.feed,
         store: opened.store,
+        partitions: write_side.shared,
         appender: write_side.appender,
         handles: write_side.handles,
         tables,
@@ -100,6 +101,7 @@ pub(super) async fn start(
 /// The partitions, and the ways into them.
 struct WriteSide {
     stages: Vec<StageHandle>,
+    shared: Vec<Arc<PartitionShared>>,
     appender: Appender,
     handles: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
 }
@@ -124,7 +126,7 @@ async fn start_partitions(
         .iter()
         .map(|aggregate| aggregate.category().to_owned())
         .collect();
-    let (mut stages, mut append_lanes) = (Vec::new(), Vec::new());
+    let (mut stages, mut shared, mut append_lanes) = (Vec::new(), Vec::new(), Vec::new());
     for (partition, mailbox) in (0..partitions).map(PartitionId).zip(&mailboxes) {
         let (sender, receiver) = mailbox.lane::<AppendRequest>();
         append_lanes.push(sender);
@@ -137,12 +139,20 @@ async fn start_partitions(
             }
             inputs
         };
-        let spec = partition_stage(partition, mailbox, config, clock, opened, streams, inputs);
+        let own = Arc::new(PartitionShared::default());
+        shared.push(Arc::clone(&own));
+        let site = PartitionSite {
+            partition,
+            mailbox: Arc::clone(mailbox),
+            shared: own,
+        };
+        let spec = partition_stage(site, config, clock, opened, streams, inputs);
         stages.push(spawn_stage(spec).await?);
     }
     let handles = lanes.iter().map(|lanes| lanes.handle(Arc::clone(streams)));
     Ok(WriteSide {
         stages,
+        shared,
         appender: Appender::new(append_lanes),
         handles: handles.collect(),
     })
@@ -206,22 +216,32 @@ fn stored_partitions(folder: &Path) -> Result<Option<u16>, LogError> {
     }
 }
 
-fn partition_stage(
+/// What belongs to one partition alone.
+struct PartitionSite {
     partition: PartitionId,
-    mailbox: &Arc<Mailbox>,
+    mailbox: Arc<Mailbox>,
+    shared: Arc<PartitionShared>,
+}
+
+fn partition_stage(
+    site: PartitionSite,
     config: &EngineConfig,
     clock: &Arc<dyn Clock>,
     opened: &Opened,
     streams: &Arc<dyn StreamReader>,
     inputs: impl Fn(SnapshotStore) -> Vec<Box<dyn PartitionInput>> + Send + 'static,
 ) -> StageSpec {
-    let shared = Arc::new(PartitionShared::default());
+    let PartitionSite {
+        partition,
+        mailbox,
+        shared,
+    } = site;
     let snapshots = SnapshotStore {
         store: opened.store.clone(),
         writer: opened.state.clone(),
     };
     let (writer, streams) = (opened.writer.clone(), Arc::clone(streams));
-    let (core_mailbox, core_clock) = (Arc::clone(mailbox), Arc::clone(clock));
+    let (core_mailbox, core_clock) = (Arc::clone(&mailbox), Arc::clone(clock));
     let partition_config = config.partition.clone();
     let factory = move || {
         let core = PartitionCore::open(PartitionParts {
@@ -242,7 +262,7 @@ fn partition_stage(
     };
     StageSpec {
         name: format!("partition/{partition}"),
-        mailbox: Arc::clone(mailbox),
+        mailbox,
         clock: Arc::clone(clock),
         factory: Box::new(factory),
         policy: config.restart,
