@@ -1,0 +1,21 @@
+//! The suites. Each has a `run`, which takes how large its cases are: full for figures, tiny for tests.
+
+pub mod commands;
+
+use anyhow::Result;
+
+use crate::{Harness, Suite};
+
+/// Runs one suite in full size. [`Suite::All`] is the caller's business: each wants a process of its own.
+///
+/// # Errors
+/// What kept it from being measured, or what was wrong with its results.
+pub async fn run(harness: &Harness, suite: Suite) -> Result<()> {
+    match suite {
+        Suite::Commands => commands::run(harness, commands::FULL).await,
+        Suite::Append | Suite::Replay | Suite::Recovery | Suite::Memory | Suite::Models => {
+            anyhow::bail!("not there yet")
+        }
+        Suite::All => Ok(()),
+    }
+}
