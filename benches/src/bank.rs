@@ -24,6 +24,10 @@ use crate::{DataFolder, Harness, SEED};
 
 /// Commands that open accounts and travel together.
 const OPENING_BULK: usize = 8_192;
+/// Commands of one bulk while a log is filled.
+const FILLING_BULK: usize = 2_048;
+/// Bulks in flight then.
+const FILLING_TELLERS: u64 = 16;
 /// No load reaches it, so that no withdrawal is refused.
 const OVERDRAFT_LIMIT: Cents = Cents::new(1 << 40);
 /// Largest amount, in hundredths.
@@ -138,6 +142,28 @@ impl Bank {
         &self.ids
     }
 
+    /// The same bank for its first `count` accounts alone.
+    #[must_use]
+    pub fn first(&self, count: u64) -> Self {
+        let end = (count as usize).min(self.ids.len());
+        self.part(&self.ids[..end])
+    }
+
+    /// The same bank for the other accounts.
+    #[must_use]
+    pub fn rest(&self, count: u64) -> Self {
+        let from = (count as usize).min(self.ids.len());
+        self.part(&self.ids[from..])
+    }
+
+    fn part(&self, ids: &[CompactString]) -> Self {
+        Self {
+            engine: self.engine.clone(),
+            ids: ids.into(),
+            reads: self.reads,
+        }
+    }
+
     /// Opens all accounts, a bulk at a time.
     ///
     /// # Errors
@@ -157,6 +183,39 @@ impl Bank {
             }
         }
         Ok(())
+    }
+
+    /// Sends so many commands in bulks, several at a time, and gives what they added to the balances.
+    ///
+    /// # Errors
+    /// When a command is not accepted.
+    pub async fn fill(&self, commands: u64) -> Result<i64> {
+        let tellers = self.tellers();
+        let per_teller = commands / FILLING_TELLERS;
+        let tasks: Vec<_> = (0..FILLING_TELLERS)
+            .map(|number| {
+                let mut teller = tellers.teller(number, Pace::Bulk(FILLING_BULK));
+                let rest = if number == 0 {
+                    commands % FILLING_TELLERS
+                } else {
+                    0
+                };
+                let mut left = (per_teller + rest) as usize;
+                tokio::spawn(async move {
+                    while left > 0 {
+                        let size = left.min(FILLING_BULK);
+                        teller.bulk(size).await?;
+                        left -= size;
+                    }
+                    anyhow::Ok(teller.paid())
+                })
+            })
+            .collect();
+        let mut paid = 0;
+        for task in tasks {
+            paid += task.await.context("a teller panicked")??;
+        }
+        Ok(paid)
     }
 
     /// Where tellers come from, also after the bank was moved.

@@ -11,8 +11,10 @@
 
 pub mod bank;
 mod case;
+pub mod figures;
 mod folder;
 mod harness;
+pub mod history;
 pub mod load;
 mod machine;
 mod options;
@@ -21,5 +23,5 @@ pub mod suites;
 pub use case::Case;
 pub use folder::DataFolder;
 pub use harness::{Harness, SEED};
-pub use machine::{Machine, resident_bytes};
+pub use machine::{Machine, cpu_time, resident_bytes, written_bytes};
 pub use options::{Options, Suite};

@@ -42,6 +42,8 @@ pub struct Loaded {
     pub items_all: u64,
     /// How long the calls that count took together.
     pub elapsed: Duration,
+    /// Time of all cores that the process used for all calls.
+    pub cpu: Duration,
 }
 
 impl Loaded {
@@ -49,6 +51,12 @@ impl Loaded {
     #[must_use]
     pub fn per_second(&self) -> f64 {
         self.items as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// Core time per item, in microseconds: callers, engine and writer together.
+    #[must_use]
+    pub fn cpu_us_per_item(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / self.items_all as f64
     }
 
     /// A quantile of the latencies, in microseconds.
@@ -74,6 +82,7 @@ pub async fn closed_loop<C: Caller>(
     callers: Vec<C>,
     seconds: Duration,
 ) -> Result<(Loaded, Vec<C>)> {
+    let cpu = crate::cpu_time();
     let start = clock.monotonic() + seconds.mul_f64(WARM_UP);
     let end = start + seconds;
     let tasks: Vec<_> = callers
@@ -85,6 +94,7 @@ pub async fn closed_loop<C: Caller>(
         items: 0,
         items_all: 0,
         elapsed: seconds,
+        cpu: Duration::ZERO,
     };
     let mut callers = Vec::with_capacity(tasks.len());
     for task in tasks {
@@ -96,6 +106,7 @@ pub async fn closed_loop<C: Caller>(
         loaded.items_all += seen.items_all;
         callers.push(caller);
     }
+    loaded.cpu = crate::cpu_time() - cpu;
     ensure!(loaded.items > 0, "no call ended within {seconds:?}");
     Ok((loaded, callers))
 }
@@ -182,7 +193,7 @@ impl OpenLoop {
                 .name("arrivals".to_owned())
                 .spawn(move || self.generate(&clock, &notes, &runtime, call))?
         };
-        let start = clock.monotonic();
+        let (start, cpu) = (clock.monotonic(), crate::cpu_time());
         while notes.answered.load(Ordering::Acquire) < count {
             let waited = clock.monotonic() - start;
             ensure!(
@@ -204,6 +215,7 @@ impl OpenLoop {
             items: count,
             items_all: count,
             elapsed,
+            cpu: crate::cpu_time() - cpu,
         })
     }
 

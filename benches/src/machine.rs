@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use millstream_engine::time::{Clock, SystemClock};
@@ -106,13 +107,37 @@ fn sequential(folder: &Path, megabytes: usize) -> Result<f64> {
     Ok((megabytes * WRITE_BYTES) as f64 / 1e6 / seconds)
 }
 
-/// Memory of this process that is in use, in bytes; `None` where the system does not say.
+/// Memory of this process that is in use and its own, in bytes: without pages of mapped files, which are
+/// the system's cache. `None` where the system does not say.
 #[must_use]
 pub fn resident_bytes() -> Option<u64> {
     const PAGE_BYTES: u64 = 4_096;
     let text = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * PAGE_BYTES)
+    let mut fields = text.split_ascii_whitespace().skip(1);
+    let resident: u64 = fields.next()?.parse().ok()?;
+    let shared: u64 = fields.next()?.parse().ok()?;
+    Some(resident.saturating_sub(shared) * PAGE_BYTES)
+}
+
+/// Bytes that this process has had written to a disk; `None` where the system does not say.
+#[must_use]
+pub fn written_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/io").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes: "));
+    line?.parse().ok()
+}
+
+/// Time of all cores that this process has used.
+#[must_use]
+pub fn cpu_time() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    // Both are never negative for a clock that counts from zero.
+    Duration::new(
+        used.tv_sec.unsigned_abs(),
+        used.tv_nsec.unsigned_abs() as u32,
+    )
 }
 
 #[cfg(test)]

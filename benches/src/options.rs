@@ -21,6 +21,9 @@ pub enum Suite {
     Models,
     /// All of them, each in a process of its own.
     All,
+    /// The process that `recovery` kills.
+    #[value(hide = true)]
+    RecoveryChild,
 }
 
 /// Runs one suite of benchmarks, a line per case on standard output.
@@ -51,7 +54,7 @@ pub struct Options {
     /// Only cases whose name contains this.
     #[arg(long)]
     pub case: Option<String>,
-    /// Leaves the log that `replay` and `recovery` build in the data folder, and uses one found there.
+    /// Leaves the log that `replay` builds in the data folder, and uses one found there.
     #[arg(long)]
     pub keep: bool,
 }

@@ -120,7 +120,8 @@ fn figures(case: Case, load: Load, loaded: &Loaded, machine: Machine) -> Case {
         .figure("commands_per_second", loaded.per_second())
         .figure("p50_us", loaded.quantile_us(0.5))
         .figure("p99_us", loaded.quantile_us(0.99))
-        .figure("p9999_us", loaded.quantile_us(0.9999));
+        .figure("p9999_us", loaded.quantile_us(0.9999))
+        .figure("cpu_us_per_command", loaded.cpu_us_per_item());
     match load {
         Load::Closed { callers: 1, .. } => case.figure(
             "p50_per_fdatasync",
