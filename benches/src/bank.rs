@@ -1,0 +1,414 @@
+//! The load that suites share: the bank's accounts, and tellers that pay in and take out.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use compact_str::{CompactString, ToCompactString};
+use millstream::catalog::bank::{
+    Account, AccountCommand, AccountEvent, BALANCES, Balances, Cents, Channel,
+};
+use millstream::{Engine, EngineConfig, Topology};
+use millstream_engine::event::PartitionId;
+use millstream_engine::partition::CommandId;
+use millstream_operators::aggregate::{
+    Aggregate, AggregateHandle, BulkCommand, CommandOptions, CommandResult,
+};
+use millstream_operators::projection::{ProjectedEvent, Projection, Rows, Table, TableMut};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use uuid::Uuid;
+
+use crate::load::Caller;
+use crate::{DataFolder, Harness, SEED};
+
+/// Commands that open accounts and travel together.
+const OPENING_BULK: usize = 8_192;
+/// Commands of one bulk while a log is filled.
+const FILLING_BULK: usize = 2_048;
+/// Bulks in flight then.
+const FILLING_TELLERS: u64 = 16;
+/// No load reaches it, so that no withdrawal is refused.
+const OVERDRAFT_LIMIT: Cents = Cents::new(1 << 40);
+/// Largest amount, in hundredths.
+const AMOUNT_MAX: i64 = 10_000;
+/// Longest wait for a projection.
+const PROJECTED: std::time::Duration = std::time::Duration::from_secs(600);
+
+/// Balance by account id, kept by one actor for all partitions.
+pub const GLOBAL_BALANCES: Table<CompactString, Cents> = Table::named("global-balances");
+
+/// [`Balances`], but with global rows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GlobalBalances;
+
+impl Projection for GlobalBalances {
+    const NAME: &'static str = "global-balances";
+    const VERSION: u32 = 1;
+    const ROWS: Rows = Rows::Global;
+    const CATEGORY: &'static str = Account::CATEGORY;
+    type Event = AccountEvent;
+    type Tables = (Table<CompactString, Cents>,);
+    type Error = Infallible;
+
+    fn tables(&self) -> Self::Tables {
+        (GLOBAL_BALANCES,)
+    }
+
+    fn project(
+        &self,
+        event: &ProjectedEvent<'_, AccountEvent>,
+        (balances,): &mut (TableMut<CompactString, Cents>,),
+    ) -> Result<(), Infallible> {
+        balances.update(&event.id.into(), |balance| {
+            *balance = balance
+                .checked_add(event.payload.change())
+                .expect("the account decided that its balance fits");
+        });
+        Ok(())
+    }
+}
+
+/// What reads along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadSide {
+    /// Nothing.
+    None,
+    /// [`Balances`], an actor per partition.
+    Balances,
+    /// [`GlobalBalances`], one actor.
+    Global,
+}
+
+/// A bank at work.
+#[derive(Debug)]
+pub struct Bank {
+    engine: Engine,
+    ids: Arc<[CompactString]>,
+    reads: ReadSide,
+}
+
+impl Bank {
+    /// Opens the bank in a folder.
+    ///
+    /// # Errors
+    /// As the engine's.
+    pub async fn open(
+        harness: &Harness,
+        folder: &DataFolder,
+        keys: u64,
+        reads: ReadSide,
+    ) -> Result<Self> {
+        let config = EngineConfig {
+            partitions: harness.options().partitions,
+            ..EngineConfig::default()
+        };
+        Self::open_with(folder, config, keys, reads).await
+    }
+
+    /// Opens the bank in a folder, with limits.
+    ///
+    /// # Errors
+    /// As the engine's.
+    pub async fn open_with(
+        folder: &DataFolder,
+        config: EngineConfig,
+        keys: u64,
+        reads: ReadSide,
+    ) -> Result<Self> {
+        let topology = Topology::named("bank").aggregate::<Account>();
+        let topology = match reads {
+            ReadSide::None => topology,
+            ReadSide::Balances => topology.projection(Balances),
+            ReadSide::Global => topology.projection(GlobalBalances),
+        };
+        let engine = Engine::open(folder.path())
+            .config(config)
+            .run(topology.build()?)
+            .await?;
+        let ids = (0..keys).map(|key| key.to_compact_string()).collect();
+        Ok(Self { engine, ids, reads })
+    }
+
+    /// The engine.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Ids of its accounts.
+    #[must_use]
+    pub fn ids(&self) -> &Arc<[CompactString]> {
+        &self.ids
+    }
+
+    /// The same bank for its first `count` accounts alone.
+    #[must_use]
+    pub fn first(&self, count: u64) -> Self {
+        let end = (count as usize).min(self.ids.len());
+        self.part(&self.ids[..end])
+    }
+
+    /// The same bank for the other accounts.
+    #[must_use]
+    pub fn rest(&self, count: u64) -> Self {
+        let from = (count as usize).min(self.ids.len());
+        self.part(&self.ids[from..])
+    }
+
+    fn part(&self, ids: &[CompactString]) -> Self {
+        Self {
+            engine: self.engine.clone(),
+            ids: ids.into(),
+            reads: self.reads,
+        }
+    }
+
+    /// Opens all accounts, a bulk at a time.
+    ///
+    /// # Errors
+    /// When a command is not accepted.
+    pub async fn open_accounts(&self) -> Result<()> {
+        let handle = self.engine.aggregate::<Account>();
+        for ids in self.ids.chunks(OPENING_BULK) {
+            let bulk = ids.iter().map(|id| BulkCommand {
+                id: id.clone(),
+                command: AccountCommand::Open {
+                    overdraft_limit: OVERDRAFT_LIMIT,
+                },
+                options: CommandOptions::default(),
+            });
+            for answer in handle.send_bulk(bulk.collect()).await {
+                answer.context("opening an account")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends so many commands in bulks, several at a time, and gives what they added to the balances.
+    ///
+    /// # Errors
+    /// When a command is not accepted.
+    pub async fn fill(&self, commands: u64) -> Result<i64> {
+        let tellers = self.tellers();
+        let per_teller = commands / FILLING_TELLERS;
+        let tasks: Vec<_> = (0..FILLING_TELLERS)
+            .map(|number| {
+                let mut teller = tellers.teller(number, Pace::Bulk(FILLING_BULK));
+                let rest = if number == 0 {
+                    commands % FILLING_TELLERS
+                } else {
+                    0
+                };
+                let mut left = (per_teller + rest) as usize;
+                tokio::spawn(async move {
+                    while left > 0 {
+                        let size = left.min(FILLING_BULK);
+                        teller.bulk(size).await?;
+                        left -= size;
+                    }
+                    anyhow::Ok(teller.paid())
+                })
+            })
+            .collect();
+        let mut paid = 0;
+        for task in tasks {
+            paid += task.await.context("a teller panicked")??;
+        }
+        Ok(paid)
+    }
+
+    /// Where tellers come from, also after the bank was moved.
+    #[must_use]
+    pub fn tellers(&self) -> Tellers {
+        Tellers {
+            handle: self.engine.aggregate(),
+            ids: Arc::clone(&self.ids),
+        }
+    }
+
+    /// Events that are durable.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        let log = self.engine.durable();
+        log.positions().iter().map(|last| last.offset.0 + 1).sum()
+    }
+
+    /// Waits until the read side has seen everything.
+    ///
+    /// # Errors
+    /// When it does not come that far.
+    pub async fn settle(&self) -> Result<()> {
+        let durable = self.engine.durable();
+        Ok(self.engine.projected(&durable, PROJECTED).await?)
+    }
+
+    /// Checks the log and the read side: so many events, and balances that add up to `sum`.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub async fn check(&self, events: u64, sum: i64) -> Result<()> {
+        let found = self.events();
+        ensure!(found == events, "{found} events in the log, not {events}");
+        let table = match self.reads {
+            ReadSide::None => return Ok(()),
+            ReadSide::Balances => &BALANCES,
+            ReadSide::Global => &GLOBAL_BALANCES,
+        };
+        self.settle().await?;
+        let mut total = 0;
+        let reader = self.engine.table(table)?;
+        reader.for_each(|_, balance: Cents| total += balance.hundredths())?;
+        ensure!(total == sum, "balances add up to {total}, not to {sum}");
+        Ok(())
+    }
+
+    /// Closes it in order.
+    ///
+    /// # Errors
+    /// As the engine's.
+    pub async fn close(self) -> Result<()> {
+        Ok(self.engine.shutdown().await?)
+    }
+
+    /// The partitions of its store.
+    pub fn partitions(&self) -> impl Iterator<Item = PartitionId> + use<> {
+        (0..self.engine.partitions()).map(PartitionId)
+    }
+}
+
+/// Makes tellers.
+#[derive(Clone, Debug)]
+pub struct Tellers {
+    handle: AggregateHandle<Account>,
+    ids: Arc<[CompactString]>,
+}
+
+impl Tellers {
+    /// A teller whose commands depend on nothing but `number`.
+    #[must_use]
+    pub fn teller(&self, number: u64, pace: Pace) -> Teller {
+        Teller {
+            handle: self.handle.clone(),
+            ids: Arc::clone(&self.ids),
+            random: SmallRng::seed_from_u64(SEED ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            pace,
+            reference: 0,
+            paid: 0,
+        }
+    }
+}
+
+/// How a teller sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// One command, then its answer.
+    One,
+    /// One command with a command id, then its answer.
+    Named,
+    /// So many in a bulk, then all answers.
+    Bulk(usize),
+}
+
+/// Sends deposits and withdrawals to accounts drawn at random.
+#[derive(Debug)]
+pub struct Teller {
+    handle: AggregateHandle<Account>,
+    ids: Arc<[CompactString]>,
+    random: SmallRng,
+    pace: Pace,
+    reference: u64,
+    paid: i64,
+}
+
+impl Teller {
+    /// Hundredths that its accepted commands added to the balances.
+    #[must_use]
+    pub fn paid(&self) -> i64 {
+        self.paid
+    }
+
+    /// An account, and a command to it.
+    fn next(&mut self) -> (usize, AccountCommand) {
+        let account = self.random.random_range(0..self.ids.len());
+        let amount = Cents::new(self.random.random_range(1..=AMOUNT_MAX));
+        self.reference += 1;
+        let reference = self.reference;
+        let command = if self.random.random_ratio(2, 3) {
+            AccountCommand::Deposit {
+                amount,
+                channel: Channel::Cash,
+                reference,
+            }
+        } else {
+            AccountCommand::Withdraw {
+                amount,
+                channel: Channel::Card,
+                reference,
+            }
+        };
+        (account, command)
+    }
+
+    fn options(&mut self) -> CommandOptions {
+        let id =
+            (self.pace == Pace::Named).then(|| CommandId(Uuid::from_u128(self.random.random())));
+        CommandOptions {
+            id,
+            ..CommandOptions::default()
+        }
+    }
+
+    /// Notes an answer: all of the load must be accepted.
+    fn note(&mut self, change: i64, answer: CommandResult<Account>) -> Result<()> {
+        let ack = answer.context("a command of the load")?;
+        ensure!(!ack.is_repeat, "a command was taken for a repeat");
+        self.paid += change;
+        Ok(())
+    }
+
+    async fn one(&mut self) -> Result<u64> {
+        let (account, command) = self.next();
+        let (change, options) = (change(&command), self.options());
+        let id = &self.ids[account];
+        let answer = self.handle.send_with(id, command, options).await;
+        self.note(change, answer)?;
+        Ok(1)
+    }
+
+    async fn bulk(&mut self, size: usize) -> Result<u64> {
+        let (mut bulk, mut changes) = (Vec::with_capacity(size), Vec::with_capacity(size));
+        for _ in 0..size {
+            let (account, command) = self.next();
+            changes.push(change(&command));
+            bulk.push(BulkCommand {
+                id: self.ids[account].clone(),
+                command,
+                options: CommandOptions::default(),
+            });
+        }
+        let answers = self.handle.send_bulk(bulk).await;
+        for (change, answer) in changes.into_iter().zip(answers) {
+            self.note(change, answer)?;
+        }
+        Ok(size as u64)
+    }
+}
+
+/// What a command adds to its account's balance.
+fn change(command: &AccountCommand) -> i64 {
+    match command {
+        AccountCommand::Deposit { amount, .. } => amount.hundredths(),
+        AccountCommand::Withdraw { amount, .. } => -amount.hundredths(),
+        _ => 0,
+    }
+}
+
+impl Caller for Teller {
+    async fn call(&mut self) -> Result<u64> {
+        match self.pace {
+            Pace::One | Pace::Named => self.one().await,
+            Pace::Bulk(size) => self.bulk(size).await,
+        }
+    }
+}

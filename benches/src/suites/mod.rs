@@ -1,0 +1,28 @@
+//! The suites. Each has a `run`, which takes how large its cases are: full for figures, tiny for tests.
+
+pub mod append;
+pub mod commands;
+pub mod memory;
+pub mod recovery;
+pub mod replay;
+
+use anyhow::Result;
+
+use crate::{Harness, Suite};
+
+/// Runs one suite in full size. [`Suite::All`] is the caller's business: each wants a process of its own.
+///
+/// # Errors
+/// What kept it from being measured, or what was wrong with its results.
+pub async fn run(harness: &Harness, suite: Suite) -> Result<()> {
+    match suite {
+        Suite::Commands => commands::run(harness, commands::FULL).await,
+        Suite::Append => append::run(harness, append::FULL).await,
+        Suite::Replay => replay::run(harness, replay::FULL).await,
+        Suite::Recovery => recovery::run(harness, &recovery::full()).await,
+        Suite::RecoveryChild => recovery::child(harness).await,
+        Suite::Memory => memory::run(harness, memory::FULL).await,
+        Suite::Models => anyhow::bail!("not there yet"),
+        Suite::All => Ok(()),
+    }
+}

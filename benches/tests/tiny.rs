@@ -1,0 +1,106 @@
+//! Every suite in small: that it runs, that its results are right, and that its figures exist. Never a time.
+
+use millstream_benches::{Case, Harness, Options, Suite, suites};
+
+fn harness(suite: Suite, seconds: f64) -> (Harness, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let options = Options {
+        seconds,
+        data: Some(folder.path().join("data")),
+        partitions: Some(2),
+        ..Options::of(suite)
+    };
+    (Harness::tiny(options), folder)
+}
+
+/// What is there, and above zero.
+fn positive(case: &Case, keys: &[&str]) {
+    for key in keys {
+        let value = case.get(key);
+        assert!(value > Some(0.0), "{key} is {value:?} in {}", case.json());
+    }
+}
+
+fn names(cases: &[Case]) -> Vec<&str> {
+    cases.iter().map(Case::name).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands() {
+    let (harness, folder) = harness(Suite::Commands, 0.05);
+    suites::commands::run(&harness, suites::commands::TINY)
+        .await
+        .expect("the suite runs");
+    let cases = harness.cases();
+    assert_eq!(cases.len(), 10, "{:?}", names(&cases));
+    for case in &cases {
+        positive(
+            case,
+            &[
+                "commands_per_second",
+                "p50_us",
+                "p99_us",
+                "p9999_us",
+                "fdatasync_us",
+                "disk_mb_per_second",
+                "partitions",
+                "keys",
+            ],
+        );
+    }
+    let data = folder.path().join("data");
+    assert_eq!(std::fs::read_dir(data).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn append() {
+    let (harness, _folder) = harness(Suite::Append, 0.05);
+    suites::append::run(&harness, suites::append::TINY)
+        .await
+        .expect("the suite runs");
+    let cases = harness.cases();
+    assert_eq!(names(&cases), ["appender", "frames", "frame-groups"]);
+    for case in &cases {
+        positive(case, &["events_per_second", "mb_per_second", "of_disk"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replay() {
+    let (harness, _folder) = harness(Suite::Replay, 0.05);
+    suites::replay::run(&harness, suites::replay::TINY)
+        .await
+        .expect("the suite runs");
+    let cases = harness.cases();
+    assert_eq!(names(&cases), ["bare", "balances", "global-balances"]);
+    for case in &cases {
+        positive(case, &["events_per_second", "events_per_core_second"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recovery() {
+    let (harness, _folder) = harness(Suite::Recovery, 0.05);
+    let sizes = suites::recovery::tiny(env!("CARGO_BIN_EXE_millstream-benches"));
+    suites::recovery::run(&harness, &sizes)
+        .await
+        .expect("the suite runs");
+    let cases = harness.cases();
+    assert_eq!(names(&cases), ["clean", "killed", "state-deleted"]);
+    for case in &cases {
+        positive(case, &["first_answer_seconds", "open_seconds"]);
+    }
+}
+
+/// What so few accounts take is lost in the noise of everything else: only what is certain is looked at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn memory() {
+    let (harness, _folder) = harness(Suite::Memory, 0.05);
+    suites::memory::run(&harness, suites::memory::TINY)
+        .await
+        .expect("the suite runs");
+    let cases = harness.cases();
+    assert_eq!(names(&cases), ["idle-accounts"]);
+    positive(&cases[0], &["state_bytes", "resident_mb"]);
+    assert!(cases[0].get("bytes_per_item").is_some());
+}
