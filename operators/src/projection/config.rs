@@ -52,8 +52,11 @@ pub struct ProjectionConfig {
     pub store_every_ms: u64,
     /// Changed rows that are stored without waiting for the time. Default 262,144.
     pub unstored_rows_max: usize,
+    /// The same while the projection is behind the log, such as in a rebuild. Milliseconds, default 5,000:
+    /// each store writes a row once however often it changed, so fewer of them are less work.
+    pub store_every_behind_ms: u64,
     /// Time that a projection which is behind may leave its readers without news. Milliseconds, default
-    /// 100. One that has caught up shows every batch at once.
+    /// 250. One that has caught up shows every batch at once.
     pub publish_every_ms: u64,
     /// Rows in memory, over all tables of one actor, before they are stored and let go. Default
     /// 4,000,000. More: fewer reads of the store.
@@ -66,7 +69,8 @@ impl Default for ProjectionConfig {
             failures: FailurePolicy::default(),
             store_every_ms: 500,
             unstored_rows_max: 262_144,
-            publish_every_ms: 100,
+            store_every_behind_ms: 5_000,
+            publish_every_ms: 250,
             hot_rows_max: 4_000_000,
         }
     }

@@ -375,10 +375,15 @@ impl<P: Projection> ProjectionCore<P> {
     }
 
     /// Hands changed rows and positions to the state's writer, if it is time and nothing is on its way.
-    fn store(&mut self, now: Duration, must: bool) -> Result<(), String> {
+    fn store(&mut self, now: Duration, behind: bool, must: bool) -> Result<(), String> {
         let unstored = P::Tables::unstored(&self.applier.writers);
         let since = now.saturating_sub(self.stored_at);
-        let due = since >= Duration::from_millis(self.config.store_every_ms)
+        let every = if behind {
+            self.config.store_every_behind_ms
+        } else {
+            self.config.store_every_ms
+        };
+        let due = since >= Duration::from_millis(every)
             || unstored >= self.config.unstored_rows_max
             || self.parked.is_changed();
         let changed = self
@@ -458,7 +463,7 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
             P::Tables::shrink(&mut self.applier.writers);
         } else if full {
             self.publish(start);
-            return match self.store(start, true) {
+            return match self.store(start, true, true) {
                 Ok(()) => Step::Idle,
                 Err(cause) => Step::Failed(cause),
             };
@@ -478,7 +483,7 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
             self.publish(now);
         }
         let ending = self.stopping && !more;
-        if let Err(cause) = self.store(now, ending) {
+        if let Err(cause) = self.store(now, more, ending) {
             return Step::Failed(cause);
         }
         self.show(now);
