@@ -17,6 +17,8 @@ mod appends;
 mod commands;
 mod conflicts;
 mod crowd;
+mod failing_events;
 mod panics;
+mod projections;
 mod repeats;
 mod subscriptions;
