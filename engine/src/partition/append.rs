@@ -1,6 +1,7 @@
 //! Raw appends: events that a caller wrote itself, with expected version and idempotence by event id.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::appender::{NewEvent, Payload};
@@ -12,6 +13,7 @@ use crate::event::{Offset, PartitionId, Position, StreamId, Token};
 use crate::log::frame::{Encoding, Kind};
 use crate::log::{Direction, LogError, StreamRef, for_each_event};
 use crate::mailbox::LaneReceiver;
+use crate::stage::panic_message;
 
 /// Where appended events lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,7 +144,12 @@ impl Appends {
                 encoding, encode, ..
             } => {
                 self.scratch.clear();
-                typed = encode(turn.encoder(), &mut self.scratch)
+                let scratch = &mut self.scratch;
+                let encoded = catch_unwind(AssertUnwindSafe(|| encode(turn.encoder(), scratch)));
+                typed = encoded
+                    .map_err(|panic| AppendError::Panicked {
+                        message: panic_message(&*panic).to_owned(),
+                    })?
                     .map_err(|error| AppendError::Event(error.into()))?;
                 (typed, *encoding, &self.scratch[..])
             }

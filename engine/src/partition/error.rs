@@ -31,6 +31,12 @@ pub enum AppendError {
     /// An event could not be encoded, or the events do not fit into a frame.
     #[error(transparent)]
     Event(#[from] TurnError),
+    /// Writing an event panicked: its `Serialize` is the program's own.
+    #[error("writing the event panicked: {message}")]
+    Panicked {
+        /// What it said.
+        message: String,
+    },
     /// The partition's mailbox is full: wait, or slow down.
     #[error("the partition is overloaded")]
     Overloaded,
@@ -60,6 +66,7 @@ impl AppendError {
             | Self::BinaryBytes
             | Self::StreamId(_)
             | Self::Event(_)
+            | Self::Panicked { .. }
             | Self::Closed => false,
         }
     }

@@ -18,6 +18,7 @@ mod supervisor;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use actor::panic_message;
 pub use actor::{Blocked, StageCore, Step};
 pub use handle::{
     CoreFactory, GiveUp, SpawnStageError, StageHandle, StageSpec, StageStatus, spawn_stage,

@@ -114,12 +114,15 @@ impl<A: Aggregate> Activator<A> {
             usize::MAX,
             Direction::Forwards,
             |frame, record| {
-                let event = self
-                    .decode(frame, record)
-                    .map_err(|cause| Stop::Decode(record.version, cause))?;
                 let state = &mut found.state;
-                catch_unwind(AssertUnwindSafe(|| state.evolve(&event)))
-                    .map_err(|panic| Stop::Panic(panic_message(&*panic)))?;
+                // Reading an event runs its `Deserialize` and upcasters, which are user code as well.
+                catch_unwind(AssertUnwindSafe(|| {
+                    let event = self.decode(frame, record)?;
+                    state.evolve(&event);
+                    Ok(())
+                }))
+                .map_err(|panic| Stop::Panic(panic_message(&*panic)))?
+                .map_err(|cause| Stop::Decode(record.version, cause))?;
                 found.events = record.version + 1;
                 found.replayed += 1;
                 found.bytes += record.payload.len();
@@ -146,8 +149,18 @@ impl<A: Aggregate> Activator<A> {
         if snapshot.aggregate_version != A::VERSION || !is_of_this_log(&snapshot, streams) {
             return None;
         }
-        match self.states.decode(&snapshot.bytes) {
-            Ok(state) => Some(Activated {
+        let states = &mut self.states;
+        let decoded = catch_unwind(AssertUnwindSafe(|| {
+            states.decode(&snapshot.bytes).map(Some)
+        }));
+        let decoded = decoded.unwrap_or_else(|panic| {
+            let message = panic_message(&*panic);
+            tracing::warn!(stream = %id, message, "reading a snapshot panicked, rebuilding from events");
+            Ok(None)
+        });
+        match decoded {
+            Ok(None) => None,
+            Ok(Some(state)) => Some(Activated {
                 state,
                 events: snapshot.stream_version,
                 replayed: 0,

@@ -4,7 +4,7 @@
 //! at its first use, fed in the lane's order, and passivated when idle or over the memory budget. It has
 //! no queue and no task of its own, so a million of them cost little more than their state.
 //! Invariants: (1) an instance with a frame in flight stays resident, so what is activated is always
-//! durable; (2) `decide` and `evolve` run guarded: a panic is one caller's error, takes back that command's
+//! durable; (2) `decide`, `evolve` and what reads and writes events and states run guarded: a panic is one caller's error, takes back that command's
 //! events, and leaves neighbours alone; (3) checks run repeat, expected version, decide.
 //! Cost: one hash lookup per command, no allocation that the aggregate does not make itself.
 
@@ -19,7 +19,9 @@ use millstream_engine::event::{Offset, PartitionId, Position};
 use millstream_engine::log::{LogError, StreamRef};
 use millstream_engine::mailbox::LaneReceiver;
 use millstream_engine::metrics::{AggregateMetrics, AggregateTally};
-use millstream_engine::partition::{Completion, PartitionInput, Replies, Seen, Target, Turn};
+use millstream_engine::partition::{
+    Completion, PartitionInput, Replies, Reply, Seen, Target, Turn,
+};
 use millstream_engine::state::{StateStore, StateWriterHandle};
 
 use super::activation::Activator;
@@ -53,7 +55,7 @@ pub struct Host<A: Aggregate> {
     /// Commands in bulks that wait in the lane, beyond one per item.
     extra: Arc<AtomicUsize>,
     /// Commands put back because their instance must first be durable; first in the next turn.
-    waiting: VecDeque<CommandItem<A>>,
+    waiting: VecDeque<Waiting<A>>,
     instances: Instances<A>,
     activator: Activator<A>,
     policy: SnapshotPolicy,
@@ -79,6 +81,18 @@ impl<A: Aggregate> std::fmt::Debug for Host<A> {
             .field("resident", &self.instances.len())
             .finish_non_exhaustive()
     }
+}
+
+/// What was put back because an instance must first be durable.
+enum Waiting<A: Aggregate> {
+    One(Envelope<A>, Reply<Ack, CommandError<A::Rejection>>),
+    /// A bulk of which some commands wait, each with its place among the answers.
+    Bulk {
+        answers: Vec<Option<CommandResult<A>>>,
+        rest: Vec<(usize, Envelope<A>)>,
+        accepted: bool,
+        reply: BulkReply<A>,
+    },
 }
 
 /// How a command ended, or why it did not yet.
@@ -121,29 +135,67 @@ impl<A: Aggregate> Host<A> {
         }
     }
 
-    /// Handles one item; gives how many commands it held.
+    /// Handles one item; gives how many of its commands are done.
     fn handle(&mut self, item: CommandItem<A>, turn: &mut Turn<'_>) -> usize {
         match item.0 {
-            Item::One(envelope, reply) => {
-                let acknowledge = envelope.options.acknowledge;
-                match (self.decide(envelope, turn), acknowledge) {
-                    (Outcome::Done(answer), Acknowledge::Durable) => {
-                        self.replies.push(reply, answer)
-                    }
-                    (Outcome::Done(answer), Acknowledge::Accepted) => {
-                        // A caller that gave up is no error.
-                        let _ = reply.send(answer);
-                    }
-                    (Outcome::Wait(envelope), _) => {
-                        self.waiting
-                            .push_back(CommandItem(Item::One(envelope, reply)));
-                        return 0;
-                    }
-                }
-                1
-            }
+            Item::One(envelope, reply) => self.handle_one(envelope, reply, turn),
             Item::Bulk(envelopes, reply) => self.handle_bulk(envelopes, reply, turn),
         }
+    }
+
+    /// Handles what was put back in an earlier turn, which may have to wait once more.
+    fn handle_waiting(&mut self, waiting: Waiting<A>, turn: &mut Turn<'_>) -> usize {
+        match waiting {
+            Waiting::One(envelope, reply) => self.handle_one(envelope, reply, turn),
+            Waiting::Bulk {
+                mut answers,
+                rest,
+                accepted,
+                reply,
+            } => {
+                let mut still = Vec::new();
+                let count = rest.len();
+                for (place, envelope) in rest {
+                    match self.decide(envelope, turn) {
+                        Outcome::Done(answer) => answers[place] = Some(answer),
+                        Outcome::Wait(envelope) => still.push((place, envelope)),
+                    }
+                }
+                let done = count - still.len();
+                if still.is_empty() {
+                    self.answer_bulk(answers.into_iter().flatten().collect(), accepted, reply);
+                } else {
+                    self.waiting.push_back(Waiting::Bulk {
+                        answers,
+                        rest: still,
+                        accepted,
+                        reply,
+                    });
+                }
+                done
+            }
+        }
+    }
+
+    fn handle_one(
+        &mut self,
+        envelope: Envelope<A>,
+        reply: Reply<Ack, CommandError<A::Rejection>>,
+        turn: &mut Turn<'_>,
+    ) -> usize {
+        let acknowledge = envelope.options.acknowledge;
+        match (self.decide(envelope, turn), acknowledge) {
+            (Outcome::Done(answer), Acknowledge::Durable) => self.replies.push(reply, answer),
+            (Outcome::Done(answer), Acknowledge::Accepted) => {
+                // A caller that gave up is no error.
+                let _ = reply.send(answer);
+            }
+            (Outcome::Wait(envelope), _) => {
+                self.waiting.push_back(Waiting::One(envelope, reply));
+                return 0;
+            }
+        }
+        1
     }
 
     fn handle_bulk(
@@ -157,21 +209,37 @@ impl<A: Aggregate> Host<A> {
             .iter()
             .all(|envelope| envelope.options.acknowledge == Acknowledge::Accepted);
         let mut answers = Vec::with_capacity(count);
-        for envelope in envelopes {
-            answers.push(match self.decide(envelope, turn) {
-                Outcome::Done(answer) => answer,
-                // Rare, and a bulk is answered at once: its caller sends this one again.
-                Outcome::Wait(_) => Err(CommandError::Panicked {
-                    message: "the aggregate is being rebuilt after a panic, send it again".into(),
-                }),
-            });
+        let mut envelopes = envelopes.into_iter();
+        while let Some(envelope) = envelopes.next() {
+            match self.decide(envelope, turn) {
+                Outcome::Done(answer) => answers.push(answer),
+                Outcome::Wait(envelope) => {
+                    // Rare: an instance broke within this bulk. The rest is decided in order once that is
+                    // settled; none of it overtakes.
+                    let first = answers.len();
+                    let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
+                    answers.resize_with(count, || None);
+                    let rest = std::iter::once(envelope).chain(envelopes);
+                    self.waiting.push_back(Waiting::Bulk {
+                        answers,
+                        rest: (first..).zip(rest).collect(),
+                        accepted,
+                        reply,
+                    });
+                    return first;
+                }
+            }
         }
+        self.answer_bulk(answers, accepted, reply);
+        count
+    }
+
+    fn answer_bulk(&mut self, answers: Vec<CommandResult<A>>, accepted: bool, reply: BulkReply<A>) {
         if accepted {
             let _ = reply.send(Ok(answers));
         } else {
             self.bulk_replies.push(reply, Ok(answers));
         }
-        count
     }
 
     fn decide(&mut self, envelope: Envelope<A>, turn: &mut Turn<'_>) -> Outcome<A> {
@@ -274,9 +342,12 @@ impl<A: Aggregate> Host<A> {
             Err(panic) => return Err(self.panicked(&*panic)),
         }
         let mark = turn.mark();
-        let evolved = self
-            .append(slot, &options, turn)
-            .and_then(|bytes| self.evolve(slot, bytes, turn));
+        // Writing an event runs its `Serialize`, which is user code as well.
+        let appended = catch_unwind(AssertUnwindSafe(|| self.append(slot, &options, turn)));
+        let evolved = match appended {
+            Ok(appended) => appended.and_then(|bytes| self.evolve(slot, bytes, turn)),
+            Err(panic) => Err(self.panicked(&*panic)),
+        };
         if let Err(error) = evolved {
             turn.rewind(mark);
             return Err(error);
@@ -453,7 +524,7 @@ impl<A: Aggregate> PartitionInput for Host<A> {
         let mut taken = 0;
         for _ in 0..self.waiting.len() {
             if let Some(item) = self.waiting.pop_front() {
-                taken += self.handle(item, turn);
+                taken += self.handle_waiting(item, turn);
             }
         }
         while taken < items_max && !turn.is_full() {
@@ -519,7 +590,17 @@ impl<A: Aggregate> PartitionInput for Host<A> {
     }
 
     fn refuse(&mut self, cause: &LogError) {
-        let mut queued: Vec<_> = self.waiting.drain(..).collect();
+        for waiting in self.waiting.drain(..) {
+            match waiting {
+                Waiting::One(_, reply) => {
+                    let _ = reply.send(Err(CommandError::unknown(cause)));
+                }
+                Waiting::Bulk { reply, .. } => {
+                    let _ = reply.send(Err(CommandError::unknown(cause)));
+                }
+            }
+        }
+        let mut queued = Vec::new();
         self.lane.drain(usize::MAX, &mut queued);
         self.extra.store(0, Ordering::Relaxed);
         for item in queued {

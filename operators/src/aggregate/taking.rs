@@ -1,11 +1,14 @@
 //! Taking snapshots: a state is encoded at once, and stored after the frame that it rests on is durable.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use millstream_engine::codec::StandaloneWriter;
 use millstream_engine::event::{Offset, PartitionId, Position, StreamId};
 use millstream_engine::log::frame::Frame;
 use millstream_engine::state::{Snapshot, StateBatch, StateWrite, StateWriterHandle};
 
 use super::Aggregate;
+use super::host::panic_message;
 use super::instances::Instance;
 
 /// Encodes states of one aggregate type.
@@ -40,7 +43,7 @@ impl<A: Aggregate> Taker<A> {
     /// it is then rebuilt from its events each time.
     pub(super) fn take(&mut self, instance: &Instance<A>, next: Offset) -> Option<Taken> {
         let mut bytes = Vec::new();
-        if let Err(cause) = self.writer.append(&instance.state, &mut bytes) {
+        if let Err(cause) = self.encode(&instance.state, &mut bytes) {
             tracing::warn!(category = A::CATEGORY, %cause, "a state cannot be encoded as a snapshot");
             return None;
         }
@@ -55,10 +58,25 @@ impl<A: Aggregate> Taker<A> {
 
     /// Bytes of a state as it would be stored.
     pub(super) fn encoded_bytes(&mut self, state: &A) -> usize {
-        self.scratch.clear();
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
         // What cannot be encoded is weighed as nothing.
-        let _ = self.writer.append(state, &mut self.scratch);
-        self.scratch.len()
+        let bytes = self
+            .encode(state, &mut scratch)
+            .map_or(0, |()| scratch.len());
+        self.scratch = scratch;
+        bytes
+    }
+
+    /// Encodes a state; its `Serialize` is user code, which may panic.
+    fn encode(&mut self, state: &A, out: &mut Vec<u8>) -> Result<(), String> {
+        match catch_unwind(AssertUnwindSafe(|| self.writer.append(state, out))) {
+            Ok(encoded) => encoded.map_err(|error| error.to_string()),
+            Err(panic) => {
+                self.writer = StandaloneWriter::new();
+                Err(format!("it panicked: {}", panic_message(&*panic)))
+            }
+        }
     }
 }
 

@@ -61,30 +61,35 @@ impl<P: Projection> Applier<P> {
         partition: PartitionId,
         record: &Record<'_>,
     ) -> Result<(), Failure> {
-        let payload = self
-            .events
-            .decode(record.kind, record.payload)
-            .map_err(|error| Failure::of(&error))?;
-        let event = ProjectedEvent {
-            id: record.stream,
-            version: record.version,
-            position: Position {
-                partition,
-                offset: record.offset,
-            },
-            recorded_at: record.recorded_at,
-            event_time: record.event_time,
-            metadata: &record.metadata,
-            payload: &payload,
-        };
         let (projection, writers) = (&*self.projection, &mut self.writers);
-        let outcome = catch_unwind(AssertUnwindSafe(|| projection.project(&event, writers)));
+        let events = &mut self.events;
+        // Reading an event runs its `Deserialize` and upcasters, which are user code as well.
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let payload = events
+                .decode(record.kind, record.payload)
+                .map_err(|error| Failure::of(&error))?;
+            let event = ProjectedEvent {
+                id: record.stream,
+                version: record.version,
+                position: Position {
+                    partition,
+                    offset: record.offset,
+                },
+                recorded_at: record.recorded_at,
+                event_time: record.event_time,
+                metadata: &record.metadata,
+                payload: &payload,
+            };
+            projection
+                .project(&event, writers)
+                .map_err(|error| Failure::of(&error))
+        }));
         let failure = match outcome {
             Ok(Ok(())) => match P::Tables::keep(&mut self.writers) {
                 Ok(()) => return Ok(()),
                 Err(error) => Failure::of(&error),
             },
-            Ok(Err(error)) => Failure::of(&error),
+            Ok(Err(failure)) => failure,
             Err(panic) => Failure {
                 causes: vec![format!("panicked: {}", panic_message(&*panic))],
             },

@@ -15,7 +15,8 @@ use millstream_engine::mailbox::Mailbox;
 use millstream_engine::metrics::{DeadLetterMetrics, ParkedNow, ProjectionMetrics};
 use millstream_engine::stage::{StageCore, Step};
 use millstream_engine::state::{
-    Progress, RegisteredProjection, StateBatch, StateStore, StateWrite, StateWriterHandle,
+    Progress, RegisteredProjection, StateBatch, StateError, StateStore, StateWrite,
+    StateWriterHandle,
 };
 use millstream_engine::time::{Clock, Timestamp};
 
@@ -27,6 +28,8 @@ use super::{OpenProjectionError, ProgressBoard, Projection, ProjectionConfig, Ta
 const TURN: Duration = Duration::from_millis(1);
 /// How often lag is shown while nothing comes.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
+/// Time after which rows are offered again to a state writer that had no room for them.
+const REFUSED_EVERY: Duration = Duration::from_millis(2);
 /// Events of one parked key that are applied per turn once it is freed.
 const FREED_EVENTS: usize = 1_024;
 /// Dead letters read at a time when a projection starts.
@@ -98,6 +101,8 @@ pub struct ProjectionCore<P: Projection> {
     clock: Arc<dyn Clock>,
     mailbox: Arc<Mailbox>,
     storing: Arc<AtomicBool>,
+    /// What the state's writer had no room for: to be handed over before anything else.
+    refused: Option<StateBatch>,
     published_at: Duration,
     stored_at: Duration,
     shown_at: Duration,
@@ -175,6 +180,7 @@ impl<P: Projection> ProjectionCore<P> {
             clock: parts.clock,
             mailbox: parts.mailbox,
             storing: parts.storing,
+            refused: None,
             published_at: now,
             stored_at: now,
             shown_at: now,
@@ -315,16 +321,22 @@ impl<P: Projection> ProjectionCore<P> {
             hash: millstream_engine::event::stream_hash(&name),
         };
         let (applier, parked) = (&mut self.applier, &mut self.parked);
+        let mut freed = 0;
         let outcome = for_each_event(
             &*self.streams,
             stream,
             version,
-            FREED_EVENTS,
+            usize::MAX,
             Direction::Forwards,
             |frame, record| {
                 if record.offset >= position {
                     return Err(Pause::CaughtUp);
                 }
+                if freed == FREED_EVENTS {
+                    parked.move_on(frame, record, now);
+                    return Err(Pause::TurnOver);
+                }
+                freed += 1;
                 let applied = match applier.begin(frame) {
                     Ok(()) => applier.apply(partition, record),
                     Err(failure) => Err(failure),
@@ -340,8 +352,7 @@ impl<P: Projection> ProjectionCore<P> {
             },
         );
         match outcome {
-            // The limit was reached: the key stays parked and due.
-            Ok(FREED_EVENTS) | Err(Pause::Failed) => {}
+            Err(Pause::TurnOver | Pause::Failed) => {}
             Ok(_) | Err(Pause::CaughtUp) => {
                 self.parked.free(id);
                 self.dead_letters.count_redriven(1);
@@ -376,6 +387,9 @@ impl<P: Projection> ProjectionCore<P> {
 
     /// Hands changed rows and positions to the state's writer, if it is time and nothing is on its way.
     fn store(&mut self, now: Duration, behind: bool, must: bool) -> Result<(), String> {
+        if let Some(batch) = self.refused.take() {
+            return self.submit(batch);
+        }
         let unstored = P::Tables::unstored(&self.applier.writers);
         let since = now.saturating_sub(self.stored_at);
         let every = if behind {
@@ -408,7 +422,6 @@ impl<P: Projection> ProjectionCore<P> {
                 },
             });
         }
-        self.storing.store(true, Ordering::Release);
         let (storing, mailbox) = (Arc::clone(&self.storing), Arc::clone(&self.mailbox));
         let metrics = self.sources.first().map(|source| source.metrics.clone());
         let clock = Arc::clone(&self.clock);
@@ -425,9 +438,22 @@ impl<P: Projection> ProjectionCore<P> {
         for source in &mut self.sources {
             source.stored = source.cursor.next_offset();
         }
-        self.writer
-            .try_submit(batch)
-            .map_err(|refused| format!("the state's writer refused rows: {refused}"))
+        self.submit(batch)
+    }
+
+    /// Hands a batch over; keeps it for a later turn when the writer is busy.
+    fn submit(&mut self, batch: StateBatch) -> Result<(), String> {
+        self.storing.store(true, Ordering::Release);
+        let Err(refused) = self.writer.try_submit(batch) else {
+            return Ok(());
+        };
+        // Nobody is told of a batch that was not taken.
+        self.storing.store(false, Ordering::Release);
+        if !matches!(refused.reason, StateError::Full { .. }) {
+            return Err(format!("the state's writer refused rows: {refused}"));
+        }
+        self.refused = Some(*refused.batch);
+        Ok(())
     }
 
     fn show(&mut self, now: Duration) {
@@ -464,7 +490,8 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
         } else if full {
             self.publish(start);
             return match self.store(start, true, true) {
-                Ok(()) => Step::Idle,
+                // Not `Idle`: that would end a stage that is stopping, with events left to apply.
+                Ok(()) => Step::IdleUntil(self.next_look(start)),
                 Err(cause) => Step::Failed(cause),
             };
         }
@@ -504,6 +531,7 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
 impl<P: Projection> ProjectionCore<P> {
     fn is_all_stored(&self) -> bool {
         !self.storing.load(Ordering::Acquire)
+            && self.refused.is_none()
             && P::Tables::unstored(&self.applier.writers) == 0
             && !self.parked.is_changed()
             && self
@@ -519,7 +547,8 @@ impl<P: Projection> ProjectionCore<P> {
             let every = Duration::from_millis(self.config.store_every_ms);
             (self.stored_at + every).saturating_sub(now)
         });
-        let earliest = [retry, store].into_iter().flatten().min();
+        let refused = self.refused.is_some().then_some(REFUSED_EVERY);
+        let earliest = [retry, store, refused].into_iter().flatten().min();
         earliest.unwrap_or(SHOW_EVERY).max(Duration::from_millis(1))
     }
 }
@@ -527,6 +556,8 @@ impl<P: Projection> ProjectionCore<P> {
 /// Why a freed key is not freed further in this turn.
 enum Pause {
     CaughtUp,
+    /// The key stays parked and due.
+    TurnOver,
     Failed,
     Log(LogError),
 }

@@ -22,6 +22,8 @@ use super::applier::Failure;
 #[derive(Debug)]
 pub(super) struct ParkedKey {
     pub(super) letter: DeadLetter,
+    /// Number in its stream of the letter's event.
+    pub(super) first: u64,
     /// Number in its stream of the next event to be tried.
     pub(super) version: u64,
     /// Monotonic time of the next try; `None` for a dead letter.
@@ -77,6 +79,7 @@ impl Parked {
             key,
             ParkedKey {
                 letter,
+                first: version,
                 version,
                 due,
             },
@@ -149,6 +152,7 @@ impl Parked {
         let id = CompactString::from(record.stream);
         let mut parked = ParkedKey {
             letter,
+            first: record.version,
             version: record.version,
             due: None,
         };
@@ -181,13 +185,38 @@ impl Parked {
         self.park(partition, frame, record, failure, now);
         if let (Some(before), Some(parked)) = (before, self.keys.get_mut(record.stream)) {
             self.removed.push(before.letter.id());
-            parked.letter.followers = before.letter.followers.saturating_sub(1);
+            let applied = record.version - before.first;
+            parked.letter.followers = before.letter.followers.saturating_sub(applied);
             parked.letter.follower_offsets = before.letter.follower_offsets;
             parked
                 .letter
                 .follower_offsets
                 .retain(|offset| *offset > record.offset);
         }
+    }
+
+    /// All before `record` was applied, and it is next, in a later turn: the letter goes on to it, so that what
+    /// is stored with the rows says where to go on.
+    pub(super) fn move_on(&mut self, frame: &Frame, record: &Record<'_>, now: Moment) {
+        let Some(parked) = self.keys.get_mut(record.stream) else {
+            return;
+        };
+        self.removed.push(parked.letter.id());
+        let letter = &mut parked.letter;
+        letter.position.offset = record.offset;
+        letter.kind = record.kind.clone();
+        letter.dictionary = frame.attachment(SHAPES).unwrap_or_default().to_vec();
+        letter.payload = record.payload.to_vec();
+        letter.followers = letter
+            .followers
+            .saturating_sub(record.version - parked.first);
+        letter
+            .follower_offsets
+            .retain(|offset| *offset > record.offset);
+        letter.status = DeadLetterStatus::Retrying { at: now.wall };
+        (parked.first, parked.version) = (record.version, record.version);
+        parked.due = Some(now.monotonic);
+        self.changed.push(record.stream.into());
     }
 
     /// An event of the key was applied: the one behind it is next.

@@ -36,8 +36,9 @@ impl<K: TableKey, R: Row> HotRows<K, R> {
         self.rows.insert(key, row);
     }
 
-    pub(super) fn clear(&self) {
-        self.rows.clear();
+    /// Leaves a row to the store.
+    pub(super) fn forget(&self, key: &K) {
+        self.rows.remove(key);
     }
 }
 

@@ -111,10 +111,12 @@ macro_rules! table_set {
 
             #[inline]
             fn keep(writers: &mut Self::Writers) -> Result<(), RowError> {
-                // Each ends its event, also behind one that failed.
-                let mut outcome = Ok(());
-                $(outcome = outcome.and(writers.$at.keep());)+
-                outcome
+                // All are asked before any keeps its changes: they are undone together.
+                $(if let Some(error) = writers.$at.take_failure() {
+                    return Err(error);
+                })+
+                $(writers.$at.keep();)+
+                Ok(())
             }
 
             fn undo(writers: &mut Self::Writers) {

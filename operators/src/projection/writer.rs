@@ -123,7 +123,15 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         {
             return Some(slot);
         }
-        let row = if self.complete { None } else { self.load(key)? };
+        self.key_bytes.clear();
+        key.write(&mut self.key_bytes);
+        if self.key_bytes.len() > ROW_KEY_BYTES_MAX {
+            // No place is made for it, so every event that asks for it fails.
+            let bytes = self.key_bytes.len();
+            self.failed = Some(RowError::KeyTooLong { bytes });
+            return None;
+        }
+        let row = if self.complete { None } else { self.load()? };
         let slot = u32::try_from(self.slots.len()).expect("four billion rows fit no memory");
         self.slots.push(Slot {
             key: key.clone(),
@@ -139,12 +147,11 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         Some(slot)
     }
 
-    /// `None` when the store or the row cannot be read, `Some(None)` when there is no row.
+    /// The stored row under `key_bytes`. `None` when the store or the row cannot be read, `Some(None)`
+    /// when there is no row.
     #[expect(clippy::option_option, reason = "failure is kept apart from absence")]
     #[cold]
-    fn load(&mut self, key: &K) -> Option<Option<R>> {
-        self.key_bytes.clear();
-        key.write(&mut self.key_bytes);
+    fn load(&mut self) -> Option<Option<R>> {
         let found = match self.store.get(self.id, &self.key_bytes) {
             Ok(found) => found,
             Err(cause) => {
@@ -179,27 +186,21 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         if !place.unstored {
             place.unstored = true;
             self.unstored.push(slot);
-            self.key_bytes.clear();
-            key.write(&mut self.key_bytes);
-            if self.key_bytes.len() > ROW_KEY_BYTES_MAX {
-                let bytes = self.key_bytes.len();
-                self.failed = Some(RowError::KeyTooLong { bytes });
-            }
         }
         Some(slot)
     }
 
+    /// Why a row could not be read or written during this event. It must be undone then.
+    #[inline]
+    pub(super) fn take_failure(&mut self) -> Option<RowError> {
+        self.failed.take()
+    }
+
     /// Ends an event: keeps its changes.
     #[inline]
-    pub(super) fn keep(&mut self) -> Result<(), RowError> {
-        match self.failed.take() {
-            None => {
-                self.undo.clear();
-                self.event += 1;
-                Ok(())
-            }
-            Some(error) => Err(error),
-        }
+    pub(super) fn keep(&mut self) {
+        self.undo.clear();
+        self.event += 1;
     }
 
     /// Ends an event: undoes its changes.
@@ -234,9 +235,6 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
             let place = &self.slots[self.unstored[at] as usize];
             let mut key = Vec::new();
             place.key.write(&mut key);
-            if key.len() > ROW_KEY_BYTES_MAX {
-                continue; // The event that wrote it was undone, so there is no row.
-            }
             writes.push(match &place.row {
                 Some(row) => {
                     let mut value = Vec::new();
@@ -270,7 +268,9 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         debug_assert!(self.unpublished.is_empty() && self.unstored.is_empty());
         self.complete = false;
         self.table.clear();
-        self.slots = Vec::new();
-        self.hot.clear();
+        for slot in std::mem::take(&mut self.slots) {
+            // The readers' map is shared with the actors of other partitions, whose rows must stay.
+            self.hot.forget(&slot.key);
+        }
     }
 }

@@ -1,0 +1,122 @@
+//! Danger: one account is hot, and callers give up while their commands run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use millstream::prelude::*;
+use millstream_operators::aggregate::BulkCommand;
+
+use crate::support::*;
+
+/// Goal: 100,000 commands to one account from many tasks give an exact sum, and a neighbour in the same
+/// partition is served before the flood ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hot_account_does_not_starve_its_neighbours() {
+    const TASKS: u64 = 1_000;
+    const EACH: u64 = 100;
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path()).await;
+    let answered = Arc::new(AtomicU64::new(0));
+    let handle = engine.aggregate::<Tally>();
+    let hot = id_in(0, 0);
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|_| {
+            let (handle, hot, answered) = (handle.clone(), hot.clone(), Arc::clone(&answered));
+            tokio::spawn(async move {
+                for _ in 0..EACH {
+                    handle.send(&hot, Ask::Add(1)).await.unwrap();
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    until("the flood has begun", || {
+        answered.load(Ordering::Relaxed) > 0
+    })
+    .await;
+    let mut served = 0;
+    while answered.load(Ordering::Relaxed) < TASKS * EACH {
+        within(engine.send::<Tally>(&id_in(0, 1), Ask::Add(1)))
+            .await
+            .unwrap();
+        served += 1;
+        if served == 10 {
+            break;
+        }
+    }
+    let during = answered.load(Ordering::Relaxed);
+    assert!(
+        served == 10 && during < TASKS * EACH,
+        "{served} served, {during} answered"
+    );
+    for task in tasks {
+        within(task).await.unwrap();
+    }
+    assert_eq!(sum(&engine, &hot).await, (TASKS * EACH) as i64);
+    drop(handle);
+    close(engine).await;
+    // The whole stream is replayed or taken from a snapshot.
+    let engine = open(folder.path()).await;
+    assert_eq!(within(sum(&engine, &hot)).await, (TASKS * EACH) as i64);
+    check(&engine).await;
+    close(engine).await;
+    std::fs::remove_dir_all(folder.path().join("state")).unwrap();
+    let engine = open(folder.path()).await;
+    assert_eq!(within(sum(&engine, &hot)).await, (TASKS * EACH) as i64);
+    close(engine).await;
+}
+
+/// Goal: a caller that gives up harms nobody: what was taken counts once, what was not counts never, and others
+/// are answered. Method: tasks aborted at any moment, commands and bulks, with a mailbox so small that many of
+/// them wait for it; then the engine ends in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_give_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config();
+    config.partition.mailbox.items_max = 8.try_into().unwrap();
+    let engine = open_with(folder.path(), config, topology()).await;
+    let handle = engine.aggregate::<Tally>();
+    let mut random = Random::new();
+    let mut sure = 0;
+    for _ in 0..40 {
+        let mut tasks = Vec::new();
+        for n in 0..50u32 {
+            let handle = handle.clone();
+            let id = id_in(0, (n % 4) as usize);
+            tasks.push(tokio::spawn(async move {
+                if n % 5 == 0 {
+                    let bulk = (0..20).map(|_| BulkCommand {
+                        id: id.as_str().into(),
+                        command: Ask::Add(1),
+                        options: CommandOptions::default(),
+                    });
+                    let answers = handle.send_bulk(bulk.collect()).await;
+                    answers.into_iter().filter(Result::is_ok).count() as i64
+                } else {
+                    i64::from(handle.send(&id, Ask::Add(1)).await.is_ok())
+                }
+            }));
+        }
+        for task in &tasks {
+            if random.below(2) == 0 {
+                tokio::task::yield_now().await;
+            }
+            if random.below(3) == 0 {
+                task.abort();
+            }
+        }
+        for task in tasks {
+            if let Ok(accepted) = within(task).await {
+                sure += accepted;
+            }
+        }
+    }
+    let mut total = 0;
+    for n in 0..4 {
+        total += within(sum(&engine, &id_in(0, n))).await;
+    }
+    assert!(total >= sure, "{total} stored, {sure} acknowledged");
+    let streams = check(&engine).await;
+    assert_eq!(streams.values().map(Vec::len).sum::<usize>() as i64, total);
+    close(engine).await;
+}

@@ -1,0 +1,24 @@
+//! What an engine promises, tested through [`millstream::Engine`] as its users see it: one module per
+//! promise or danger.
+//!
+//! Nothing here sleeps to let something happen: a test waits for an answer or a condition, and
+//! [`support::within`] only turns a hang into a failure. Seeds are printed, and `SEED=` replays one.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::too_many_lines,
+    reason = "a scenario is read from top to bottom"
+)]
+
+mod support;
+
+mod activation;
+mod appends;
+mod commands;
+mod conflicts;
+mod crowd;
+mod failing_events;
+mod panics;
+mod projections;
+mod repeats;
+mod subscriptions;
