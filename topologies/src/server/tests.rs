@@ -29,6 +29,7 @@ fn record_flow() {
     let partition = PartitionMetrics::new(PARTITION);
     partition.observe_turn(10, 9);
     partition.observe_load(&meter);
+    partition.observe_stalled(MILLISECOND);
     observe_skew(&[1.0, 3.0]);
 
     let mailbox = MailboxMetrics::new("count", PARTITION);
