@@ -8,7 +8,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -136,7 +136,7 @@ impl<'a> Store<'a> {
             Some(program) => program.clone(),
             None => std::env::current_exe().context("finding this program")?,
         };
-        let mut child = Command::new(program)
+        let child = Command::new(program)
             .arg("recovery-child")
             .arg("--data")
             .arg(self.history.folder().path())
@@ -144,7 +144,8 @@ impl<'a> Store<'a> {
             .stdout(Stdio::piped())
             .spawn()
             .context("starting the child")?;
-        let mut lines = BufReader::new(child.stdout.take().context("a piped output")?).lines();
+        let mut child = Ended(child);
+        let mut lines = BufReader::new(child.0.stdout.take().context("a piped output")?).lines();
         let mut said = |what: &str| -> Result<u64> {
             let line = lines
                 .next()
@@ -157,12 +158,23 @@ impl<'a> Store<'a> {
         while last == first || harness.now() - begin < least {
             last = said("and nobody had killed it")?;
         }
-        child.kill().context("killing the child")?;
-        child.wait()?;
+        child.0.kill().context("killing the child")?;
+        child.0.wait()?;
         // What it had said before it died is still in the pipe; its last line may be cut short.
         let rest: Vec<String> = lines.map_while(Result::ok).collect();
         let whole = rest.iter().rev().skip(1).find_map(|line| line.parse().ok());
         Ok(whole.unwrap_or(last))
+    }
+}
+
+/// A child that does not outlive an error of its parent.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Both fail when it has ended already, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
