@@ -18,6 +18,8 @@ pub mod history;
 pub mod load;
 mod machine;
 mod options;
+pub mod partition;
+pub mod runs;
 pub mod suites;
 
 pub use case::Case;

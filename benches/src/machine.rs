@@ -46,6 +46,16 @@ impl Effort {
 }
 
 impl Machine {
+    /// The middle of two: a case that took a while is seen beside both ends of it.
+    #[must_use]
+    pub fn between(self, other: Self) -> Self {
+        Self {
+            fdatasync_us: f64::midpoint(self.fdatasync_us, other.fdatasync_us),
+            disk_mb_per_second: f64::midpoint(self.disk_mb_per_second, other.disk_mb_per_second),
+            cores: self.cores,
+        }
+    }
+
     /// Measures the disk under `folder`. Blocks.
     pub(crate) fn measure(folder: &Path, effort: Effort) -> Result<Self> {
         let fdatasync_us = fdatasync_us(folder, effort.syncs).context("measuring fdatasync")?;

@@ -104,3 +104,32 @@ async fn memory() {
     positive(&cases[0], &["state_bytes", "resident_mb"]);
     assert!(cases[0].get("bytes_per_item").is_some());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn models() {
+    let (harness, _folder) = harness(Suite::Models, 0.05);
+    suites::models::run(&harness, suites::models::TINY)
+        .await
+        .expect("the suite runs");
+    let cases = harness.cases();
+    for part in [
+        "batch-",
+        "bloom-",
+        "amplification-",
+        "conflicts-",
+        "waiting-",
+    ] {
+        let found = names(&cases)
+            .iter()
+            .filter(|name| name.starts_with(part))
+            .count();
+        assert!(found > 0, "no case of {part} in {:?}", names(&cases));
+    }
+    for case in &cases {
+        let pair = |suffix| case.figures().find(|(key, _)| key.ends_with(suffix));
+        for suffix in ["_expected", "_measured"] {
+            let (key, value) = pair(suffix).expect("a formula and a measurement");
+            assert!(value >= 0.0, "{key} is {value} in {}", case.json());
+        }
+    }
+}

@@ -141,7 +141,7 @@ async fn appender(harness: &Harness, sizes: Sizes) -> Result<()> {
 }
 
 /// Frames of one partition, each naming the one before.
-struct Sealer {
+pub(crate) struct Sealer {
     builder: FrameBuilder,
     random: SmallRng,
     next: Offset,
@@ -150,7 +150,7 @@ struct Sealer {
 }
 
 impl Sealer {
-    fn new(sizes: Sizes) -> Self {
+    pub(crate) fn new(sizes: Sizes) -> Self {
         Self {
             builder: FrameBuilder::new(),
             random: SmallRng::seed_from_u64(SEED),
@@ -160,7 +160,7 @@ impl Sealer {
         }
     }
 
-    fn seal(&mut self) -> Result<SealedFrame> {
+    pub(crate) fn seal(&mut self) -> Result<SealedFrame> {
         let kind = self.builder.kind(&Kind {
             category: "raw".into(),
             event_type: "measured".into(),

@@ -88,15 +88,16 @@ async fn case(
     reads: ReadSide,
 ) -> Result<()> {
     let folder = harness.folder()?;
-    let machine = harness.machine(&folder)?;
     let keys = harness.options().keys.unwrap_or(sizes.keys);
     let bank = Bank::open(harness, &folder, keys, reads).await?;
     bank.open_accounts().await?;
     bank.settle().await?;
+    let before = harness.machine(&folder)?;
     let (loaded, paid) = match load {
         Load::Closed { callers, pace } => closed(harness, &bank, callers, pace).await?,
         Load::Open { rate } => open(harness, &bank, rate).await?,
     };
+    let machine = before.between(harness.machine(&folder)?);
     bank.check(keys + loaded.items_all, paid).await?;
     let case = Case::new(SUITE, name, machine)
         .with("keys", keys)

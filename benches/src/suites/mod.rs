@@ -3,6 +3,7 @@
 pub mod append;
 pub mod commands;
 pub mod memory;
+pub mod models;
 pub mod recovery;
 pub mod replay;
 
@@ -22,7 +23,7 @@ pub async fn run(harness: &Harness, suite: Suite) -> Result<()> {
         Suite::Recovery => recovery::run(harness, &recovery::full()).await,
         Suite::RecoveryChild => recovery::child(harness).await,
         Suite::Memory => memory::run(harness, memory::FULL).await,
-        Suite::Models => anyhow::bail!("not there yet"),
+        Suite::Models => models::run(harness, models::FULL).await,
         Suite::All => Ok(()),
     }
 }

@@ -8,7 +8,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -78,7 +78,7 @@ pub async fn run(harness: &Harness, sizes: &Sizes) -> Result<()> {
         store.measure(harness, "clean").await?;
     }
     if harness.wants("killed") {
-        let events = store.kill(sizes)?;
+        let events = store.kill(harness, sizes)?;
         let found = store.measure(harness, "killed").await?;
         ensure!(found >= events, "{found} events left of {events}");
     }
@@ -131,12 +131,12 @@ impl<'a> Store<'a> {
     }
 
     /// Has a child put load on the store and kills it; gives the events that must be there.
-    fn kill(&self, sizes: &Sizes) -> Result<u64> {
+    fn kill(&self, harness: &Harness, sizes: &Sizes) -> Result<u64> {
         let program = match &sizes.program {
             Some(program) => program.clone(),
             None => std::env::current_exe().context("finding this program")?,
         };
-        let mut child = Command::new(program)
+        let child = Command::new(program)
             .arg("recovery-child")
             .arg("--data")
             .arg(self.history.folder().path())
@@ -144,18 +144,37 @@ impl<'a> Store<'a> {
             .stdout(Stdio::piped())
             .spawn()
             .context("starting the child")?;
-        let mut lines = BufReader::new(child.stdout.take().context("a piped output")?).lines();
-        let first = lines.next().context("the child said nothing")??;
-        std::thread::sleep(Duration::from_secs_f64(sizes.child_seconds));
-        child.kill().context("killing the child")?;
-        child.wait()?;
+        let mut child = Ended(child);
+        let mut lines = BufReader::new(child.0.stdout.take().context("a piped output")?).lines();
+        let mut said = |what: &str| -> Result<u64> {
+            let line = lines
+                .next()
+                .with_context(|| format!("the child ended, {what}"))??;
+            line.parse().context("a number of events")
+        };
+        let first = said("having said nothing")?;
+        let (mut last, begin) = (first, harness.now());
+        let least = Duration::from_secs_f64(sizes.child_seconds);
+        while last == first || harness.now() - begin < least {
+            last = said("and nobody had killed it")?;
+        }
+        child.0.kill().context("killing the child")?;
+        child.0.wait()?;
         // What it had said before it died is still in the pipe; its last line may be cut short.
-        let said: Vec<String> = lines.map_while(Result::ok).collect();
-        let whole = said.iter().rev().skip(1).find_map(|line| line.parse().ok());
-        let first: u64 = first.parse().context("a number of events")?;
-        let last = whole.unwrap_or(first);
-        ensure!(last > first, "the child acknowledged nothing in its time");
-        Ok(last)
+        let rest: Vec<String> = lines.map_while(Result::ok).collect();
+        let whole = rest.iter().rev().skip(1).find_map(|line| line.parse().ok());
+        Ok(whole.unwrap_or(last))
+    }
+}
+
+/// A child that does not outlive an error of its parent.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // Both fail when it has ended already, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
