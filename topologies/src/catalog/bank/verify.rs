@@ -61,6 +61,13 @@ fn check(name: &'static str, wrong: Option<String>, right: impl FnOnce() -> Stri
     }
 }
 
+/// A sum as an amount: `-39296720.10`.
+fn amount(hundredths: i128) -> String {
+    let sign = if hundredths < 0 { "-" } else { "" };
+    let size = hundredths.unsigned_abs();
+    format!("{sign}{}.{:02}", size / 100, size % 100)
+}
+
 /// Reads every account's events and compares its balance after each transaction.
 fn replay(engine: &Engine, recorded: &Recorded<'_>) -> Result<(Replayed, Check), BankRunError> {
     let (mut replayed, mut wrong) = (Replayed::default(), None);
@@ -116,7 +123,8 @@ pub(super) fn replay_account<'e>(
         let expected = transaction.balance;
         if balance != i128::from(expected.hundredths()) {
             return Err(format!(
-                "line {line}: {expected} recorded, {balance} hundredths found"
+                "line {line}: {expected} recorded, {} found",
+                amount(balance)
             ));
         }
         found += 1;
@@ -188,30 +196,31 @@ fn books(engine: &Engine, replayed: &Replayed, sent: &Sent) -> Result<Vec<Check>
     let wrong = sent
         .unbalanced
         .first()
-        .map(|sum| format!("a control sum of {sum} hundredths"));
+        .map(|sum| format!("a control sum of {}", amount(*sum)));
     let mut checks = vec![check(
         "the ledger sums to zero while commands come in",
         wrong,
         || format!("looked at {} times", sent.looks),
     )];
     let anew = accounts + world;
-    let wrong = (anew != 0 || (accounts, world) != (control.accounts, control.world)).then(|| {
-        format!("accounts {accounts}, the world {world}, control row {control:?}, in hundredths")
-    });
+    let shown = format!("accounts {}, the world {}", amount(accounts), amount(world));
+    let wrong = (anew != 0 || (accounts, world) != (control.accounts, control.world))
+        .then(|| format!("{shown}; control row in hundredths: {control:?}"));
     checks.push(check(
         "the ledger sums to zero, added up anew",
         wrong,
-        || format!("accounts {accounts}, the world {world} hundredths"),
+        || shown,
     ));
     let wrong = (accounts != balances)
         .then(|| format!("accounts {accounts} in the ledger, {balances} in the table of balances"));
     checks.push(check("the ledger agrees with the balances", wrong, || {
-        format!("{balances} hundredths")
+        amount(balances)
     }));
     let sum = i128::from(replayed.rounding_sum.hundredths());
-    let wrong = (rounded != -sum).then(|| format!("{rounded} in the ledger, {} stored", -sum));
+    let wrong = (rounded != -sum)
+        .then(|| format!("{} in the ledger, {} stored", amount(rounded), amount(-sum)));
     checks.push(check("the ledger agrees with the roundings", wrong, || {
-        format!("{rounded} hundredths")
+        amount(rounded)
     }));
     Ok(checks)
 }
