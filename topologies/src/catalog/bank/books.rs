@@ -1,6 +1,6 @@
 //! The ledger as tables: a balance per account, one per side of the world, and what both add up to.
 //!
-//! Place: events -> [`postings`](super::ledger::postings) -> **`books`** -> queries. Invariant: the control row is made of what
+//! Place: events -> [`postings`] -> **`books`** -> queries. Invariant: the control row is made of what
 //! the rows really changed by, read back after each change, and its two sums add up to zero after every
 //! event. An event after which they would not is refused with [`BooksError::OutOfBalance`]: nothing of it
 //! is kept, its account is parked, and the other accounts go on.
