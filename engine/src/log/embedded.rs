@@ -52,7 +52,7 @@ pub struct EmbeddedStore {
 /// The read side.
 #[derive(Clone, Debug)]
 pub struct EmbeddedReader {
-    environment: Environment,
+    pub(super) environment: Environment,
     tables: Vec<Table>,
     indexes: Arc<Vec<StreamIndex>>,
     cache: Arc<FrameCache>,
@@ -244,7 +244,11 @@ fn follows(partition: PartitionId, head: &Head, header: &FrameHeader) -> Result<
     Ok(())
 }
 
-fn damaged(partition: PartitionId, offset: Offset, cause: super::frame::FrameError) -> LogError {
+pub(super) fn damaged(
+    partition: PartitionId,
+    offset: Offset,
+    cause: super::frame::FrameError,
+) -> LogError {
     LogError::Frame {
         partition,
         offset,
@@ -252,7 +256,7 @@ fn damaged(partition: PartitionId, offset: Offset, cause: super::frame::FrameErr
     }
 }
 
-fn offset_of(partition: PartitionId, key: &[u8]) -> Result<Offset, LogError> {
+pub(super) fn offset_of(partition: PartitionId, key: &[u8]) -> Result<Offset, LogError> {
     let bytes: [u8; 8] = key.try_into().map_err(|_| LogError::Description {
         what: format!("partition {partition} has a key of {} bytes", key.len()),
     })?;
@@ -334,7 +338,7 @@ impl EmbeddedReader {
         ))
     }
 
-    fn table(&self, partition: PartitionId) -> Result<Table, LogError> {
+    pub(super) fn table(&self, partition: PartitionId) -> Result<Table, LogError> {
         self.tables
             .get(usize::from(partition.0))
             .copied()

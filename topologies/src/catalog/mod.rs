@@ -1,7 +1,8 @@
 //! Ready-made topologies: their domains, importers of real data and what a run is checked against.
 //!
-//! Nothing here knows the engine: a domain is aggregates, pure functions from events to rows, and
-//! readers of files. So each can be driven in memory, which is what its tests do.
+//! A domain is aggregates, pure functions from events to rows, and readers of files: none of them knows
+//! the engine, so each can be driven in memory, which is what its tests do. Only the `run` of a topology
+//! needs an engine.
 
 mod bad_line;
 pub mod bank;

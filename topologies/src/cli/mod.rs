@@ -3,23 +3,26 @@
 //! Results go to standard output, errors to standard error. Reading a data folder is possible beside
 //! the process that writes it.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+pub mod bank;
+mod inspect;
+
+use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
-use millstream_engine::event::{Offset, PartitionId};
-use millstream_engine::log::frame::{Frame, Record};
-use millstream_engine::log::{EmbeddedReader, LogReader};
-use serde_json::json;
 
-/// Stored bytes that one read takes from the log.
-const READ_BYTES: usize = 1 << 20;
-
-/// Looks into the event log of a data folder.
+/// An event-sourcing and stream-processing engine: looks into the data folders that it keeps.
+///
+/// A data folder is what a program gave to its engine: `log/` in it holds the events, `state/` what was made of
+/// them. Every command here only reads, also beside the program that writes the folder.
 #[derive(Debug, Parser)]
-#[command(name = "millstream", version, arg_required_else_help = true)]
+#[command(
+    name = "millstream",
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage."
+)]
 struct Arguments {
     /// Print JSON, one object per line, instead of text
     #[arg(long, global = true)]
@@ -30,49 +33,25 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check every page, checksum and hash of a log, and name the first that is wrong
-    Verify {
-        /// Folder of the log
-        data: PathBuf,
-    },
-    /// Read the log
-    Log {
-        #[command(subcommand)]
-        command: LogCommand,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum LogCommand {
-    /// Print the events of one partition, oldest first: position, time, stream, version, type, bytes of payload
-    Read {
-        /// Folder of the log
-        data: PathBuf,
-        /// Partition to read
-        #[arg(long, default_value_t = 0)]
-        partition: u16,
-        /// First offset to print
-        #[arg(long, default_value_t = 0)]
-        from: u64,
-        /// Most events to print
-        #[arg(long, default_value_t = 100)]
-        limit: usize,
-    },
-    /// Print how many events each partition holds
-    Stats {
-        /// Folder of the log
-        data: PathBuf,
-    },
+    #[command(flatten)]
+    Inspect(inspect::InspectCommand),
 }
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&arguments, &mut std::io::stdout().lock()) {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let outcome = run(&arguments, &mut out).and_then(|()| Ok(out.flush()?));
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads our output has seen enough, as `head` does.
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => {
+            // What is still buffered has no reader; dropping the buffer would try it once more.
+            let _ = out.into_parts();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
+            let _ = out.flush();
             let _ = writeln!(std::io::stderr(), "millstream: {error:#}");
             ExitCode::FAILURE
         }
@@ -80,133 +59,16 @@ pub fn main() -> ExitCode {
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let io = error.downcast_ref::<std::io::Error>();
-    io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
-    let is_json = arguments.json;
     match &arguments.command {
-        Command::Verify { data } => verify(data, is_json, out),
-        Command::Log {
-            command: LogCommand::Stats { data },
-        } => stats(data, is_json, out),
-        Command::Log {
-            command:
-                LogCommand::Read {
-                    data,
-                    partition,
-                    from,
-                    limit,
-                },
-        } => read(
-            &open(data)?,
-            PartitionId(*partition),
-            Offset(*from),
-            *limit,
-            is_json,
-            out,
-        ),
+        Command::Inspect(command) => inspect::run(command, arguments.json, out),
     }
-}
-
-fn open(data: &Path) -> Result<EmbeddedReader> {
-    EmbeddedReader::open_beside(data)
-        .with_context(|| format!("opening the log in {}", data.display()))
-}
-
-fn verify(data: &Path, is_json: bool, out: &mut impl Write) -> Result<()> {
-    let verified = open(data)?.verify()?;
-    if is_json {
-        writeln!(
-            out,
-            "{}",
-            json!({ "frames": verified.frames, "events": verified.events, "ok": true })
-        )?;
-    } else {
-        writeln!(
-            out,
-            "{} events in {} frames: all checksums, hashes and chains hold",
-            verified.events, verified.frames
-        )?;
-    }
-    Ok(())
-}
-
-fn stats(data: &Path, is_json: bool, out: &mut impl Write) -> Result<()> {
-    let reader = open(data)?;
-    for partition in (0..reader.partitions()).map(PartitionId) {
-        let events = reader.head(partition)?.next.0;
-        if is_json {
-            writeln!(
-                out,
-                "{}",
-                json!({ "partition": partition.0, "events": events })
-            )?;
-        } else {
-            writeln!(out, "partition {partition}: {events} events")?;
-        }
-    }
-    Ok(())
-}
-
-fn read(
-    reader: &EmbeddedReader,
-    partition: PartitionId,
-    from: Offset,
-    limit: usize,
-    is_json: bool,
-    out: &mut impl Write,
-) -> Result<()> {
-    let (mut next, mut left) = (from, limit);
-    while left > 0 {
-        let frames = reader.read(partition, next, READ_BYTES)?;
-        let Some(last) = frames.last() else { break };
-        let after = last.header().end();
-        for record in frames
-            .iter()
-            .flat_map(Frame::records)
-            .filter(|record| record.offset >= next)
-            .take(left)
-        {
-            print(partition, &record, is_json, out)?;
-            left -= 1;
-        }
-        next = after;
-    }
-    Ok(())
-}
-
-fn print(
-    partition: PartitionId,
-    record: &Record<'_>,
-    is_json: bool,
-    out: &mut impl Write,
-) -> Result<()> {
-    let Record {
-        kind,
-        stream,
-        version,
-        offset,
-        recorded_at,
-        ..
-    } = record;
-    let (category, event_type, bytes) = (&kind.category, &kind.event_type, record.payload.len());
-    if is_json {
-        let line = json!({
-            "partition": partition.0, "offset": offset.0, "recorded_at": recorded_at.to_string(),
-            "event_time": record.event_time.to_string(), "stream": format!("{category}-{stream}"),
-            "version": version, "type": event_type.as_str(), "schema_version": kind.schema_version,
-            "id": record.id.to_string(), "payload_bytes": bytes,
-        });
-        writeln!(out, "{line}")?;
-    } else {
-        writeln!(
-            out,
-            "{partition}:{offset} {recorded_at} {category}-{stream} v{version} {event_type} {bytes} bytes"
-        )?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

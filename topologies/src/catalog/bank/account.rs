@@ -159,6 +159,19 @@ impl AccountEvent {
             Self::Rounded { difference, .. } => *difference,
         }
     }
+
+    /// The asker's number of the transaction; `None` for the opening.
+    #[must_use]
+    pub fn reference(&self) -> Option<u64> {
+        match self {
+            Self::Opened { .. } => None,
+            Self::Deposited { reference, .. }
+            | Self::Withdrawn { reference, .. }
+            | Self::InterestCredited { reference, .. }
+            | Self::FeeCharged { reference, .. }
+            | Self::Rounded { reference, .. } => Some(*reference),
+        }
+    }
 }
 
 /// Why a command was refused. Nothing changed.

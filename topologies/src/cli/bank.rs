@@ -1,0 +1,134 @@
+//! `run bank`: imports a real bank's history and checks every balance.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::catalog::bank::run;
+
+/// Runs the bank on the real history of the PKDD'99 challenge, and checks the balance after every transaction.
+///
+/// The data may not be shipped with this program: name the files where you have them. A second run over the same
+/// data folder finds what the first one stored and changes nothing.
+#[derive(Debug, clap::Args)]
+pub struct BankArguments {
+    /// The table `trans`, plain or compressed (.zst)
+    #[arg(long, value_name = "FILE")]
+    pub trans: PathBuf,
+    /// In which order an account's transactions of one day happened: CSV, plain or compressed (.zst)
+    #[arg(long, value_name = "FILE")]
+    pub order: PathBuf,
+    /// Data folder, made if it is not there [default: a temporary one, deleted at the end]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Partitions of a new data folder; an old one keeps its own [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub partitions: Option<u16>,
+}
+
+/// Runs it and prints what it came to on standard output, with `is_json` as one line of JSON. Fails with
+/// status 1 when a check does.
+///
+/// # Errors
+/// Files that cannot be read, with line and field; an engine that does not open or does not end in order.
+pub async fn run_bank(arguments: BankArguments, is_json: bool) -> Result<ExitCode> {
+    let mut out = std::io::stdout();
+    run_bank_to(arguments, is_json, &mut out).await
+}
+
+/// The same with another place for the output.
+async fn run_bank_to(
+    arguments: BankArguments,
+    is_json: bool,
+    out: &mut impl Write,
+) -> Result<ExitCode> {
+    let temporary;
+    let data = match &arguments.data {
+        Some(data) => data.as_path(),
+        None => {
+            temporary = tempfile::tempdir().context("making a temporary data folder")?;
+            temporary.path()
+        }
+    };
+    let (trans, order) = (&arguments.trans, &arguments.order);
+    let report = run::run(data, arguments.partitions, trans, order).await?;
+    if is_json {
+        writeln!(out, "{}", report.to_json())?;
+    } else {
+        write!(out, "{report}")?;
+    }
+    out.flush()?;
+    Ok(match report.is_good() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::bank::berka::{ORDER_COLUMNS, TRANS_COLUMNS};
+
+    /// A history of one deposit in files of their own.
+    fn arguments(folder: &std::path::Path) -> BankArguments {
+        let (trans, order) = (folder.join("trans.asc"), folder.join("order.csv"));
+        let row = "1;42;930101;PRIJEM;VKLAD;700.00;700.00;;;\n";
+        std::fs::write(&trans, format!("{}\n{row}", TRANS_COLUMNS.join(";"))).unwrap();
+        std::fs::write(&order, format!("{}\n0,42,1,,,\n", ORDER_COLUMNS.join(","))).unwrap();
+        BankArguments {
+            trans,
+            order,
+            data: None,
+            partitions: None,
+        }
+    }
+
+    async fn output(arguments: BankArguments, is_json: bool) -> Result<(String, String)> {
+        let mut out = Vec::new();
+        let status = run_bank_to(arguments, is_json, &mut out).await?;
+        Ok((format!("{status:?}"), String::from_utf8(out)?))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_run_reports_as_text_and_as_one_line_of_json() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = format!("{:?}", ExitCode::SUCCESS);
+        let (status, text) = output(arguments(folder.path()), false).await.unwrap();
+        assert_eq!(status, good);
+        assert!(text.starts_with("1 transactions of 1 accounts"), "{text}");
+        assert!(!text.contains("FAILED"), "{text}");
+        let data = Some(folder.path().join("data"));
+        for repeats in [0, 2] {
+            let asked = BankArguments {
+                data: data.clone(),
+                ..arguments(folder.path())
+            };
+            let (status, text) = output(asked, true).await.unwrap();
+            assert_eq!((status, text.lines().count()), (good.clone(), 1));
+            let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(
+                (&line["ok"], &line["repeats"]),
+                (&true.into(), &repeats.into())
+            );
+            assert_eq!(line["checks"].as_array().unwrap().len(), 8);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bad_field_is_named_and_no_folder_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut asked = arguments(folder.path());
+        let trans = std::fs::read_to_string(&asked.trans).unwrap();
+        std::fs::write(&asked.trans, trans.replace("930101", "931301")).unwrap();
+        let data = folder.path().join("data");
+        asked.data = Some(data.clone());
+        let error = output(asked, false).await.unwrap_err().to_string();
+        assert!(
+            error.ends_with("trans.asc, line 2, date: \"931301\" is not a date"),
+            "{error}"
+        );
+        assert!(!data.exists());
+    }
+}

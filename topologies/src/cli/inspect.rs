@@ -1,0 +1,161 @@
+//! Commands that look into a data folder: events, streams, projections, dead letters, and whether all of it
+//! is whole.
+//!
+//! Invariants: (1) nothing is created or changed, and a folder that is not there stays so; (2) events are
+//! printed as they are read, however many; (3) text from the store never reaches a terminal as control
+//! characters. Each file here is one command or what several share.
+
+mod events;
+mod folder;
+mod letters;
+mod log;
+mod projections;
+mod stats;
+mod stream;
+mod tail;
+mod text;
+mod verify;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Subcommand;
+use millstream_engine::event::StreamId;
+use millstream_engine::state::DeadLetterId;
+
+/// See the module's head.
+#[derive(Debug, Subcommand)]
+pub(super) enum InspectCommand {
+    /// Check every page, checksum and hash of a log, and name the first that is wrong
+    ///
+    /// Reads the whole log: the pages of its file, each frame's checksum and hash, and that each frame
+    /// names the hash of the one before it, so that a change to stored bytes is seen. The first fault ends it
+    /// with status 1, and is named by partition and offset where it lies in a frame.
+    Verify {
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Read the log: its events in order, new ones as they come, or its figures
+    Log {
+        #[command(subcommand)]
+        command: LogCommand,
+    },
+    /// Read one stream: the events of one aggregate instance
+    Stream {
+        #[command(subcommand)]
+        command: StreamCommand,
+    },
+    /// See how far projections have come and what they hold
+    Projection {
+        #[command(subcommand)]
+        command: ProjectionCommand,
+    },
+    /// See the events that a projection failed on
+    DeadLetters {
+        #[command(subcommand)]
+        command: LettersCommand,
+    },
+}
+
+/// Where to look.
+#[derive(Debug, clap::Args)]
+pub(super) struct Data {
+    /// Data folder of an engine, or the folder of its log
+    #[arg(value_name = "DATA")]
+    data: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LogCommand {
+    /// Print events, oldest first, partition after partition
+    ///
+    /// One line per event: position (partition:offset), recorded time, stream, version, type and payload with
+    /// its fields by name; the time at which it happened where that is another. With --json also its
+    /// id, schema version and metadata.
+    #[command(
+        after_help = "Examples:\n  millstream log read data/bank --limit 20\n  millstream log read data/bank --partition 2 --from 5000 --category account --json"
+    )]
+    Read(log::ReadArguments),
+    /// Print new events as they come, until Ctrl-C
+    ///
+    /// Reads beside the engine that writes the folder, a few times a second, without being in its way. Where it
+    /// begins is said on standard error.
+    #[command(
+        after_help = "Examples:\n  millstream log tail data/bank\n  millstream log tail data/bank --partition 0 --json | head -3"
+    )]
+    Tail(tail::TailArguments),
+    /// Print what each partition holds: events, frames, bytes, times, and its stream index
+    ///
+    /// `unflushed` are index entries that are only in the memory of the engine; they are made from
+    /// the log when it opens. Bytes of the file include free pages and what is allocated ahead.
+    Stats {
+        #[command(flatten)]
+        data: Data,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum StreamCommand {
+    /// Print the events of one stream, oldest first unless said otherwise
+    #[command(
+        after_help = "Examples:\n  millstream stream show data/bank account-42\n  millstream stream show data/bank account-42 --backwards --limit 1"
+    )]
+    Show(stream::ShowArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ProjectionCommand {
+    /// Print each projection's version, tables and rows, and its progress against the log
+    ///
+    /// Versions that no running program uses are listed too, until they are dropped. `behind` counts
+    /// events that are in the log and not in the stored rows; a running engine may be further than what it has stored.
+    List {
+        #[command(flatten)]
+        data: Data,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LettersCommand {
+    /// Print one line per parked key, in the order of projection and position
+    List(letters::ListArguments),
+    /// Print everything about one of them, its payload with fields by name where that can be read
+    Show {
+        #[command(flatten)]
+        data: Data,
+        /// Its id as `list` prints it, such as 3-0-1234-9f86d081
+        id: DeadLetterId,
+    },
+}
+
+/// The text of an argument as a stream's id.
+fn stream_id(text: &str) -> Result<StreamId, String> {
+    text.parse()
+        .map_err(|error| format!("{error}; a stream is named like account-42"))
+}
+
+/// Runs one of the commands.
+pub(super) fn run(command: &InspectCommand, is_json: bool, out: &mut impl Write) -> Result<()> {
+    match command {
+        InspectCommand::Verify { data } => verify::verify(&data.data, is_json, out),
+        InspectCommand::Log { command } => match command {
+            LogCommand::Read(arguments) => log::read(arguments, is_json, out),
+            LogCommand::Tail(arguments) => tail::tail(arguments, is_json, out),
+            LogCommand::Stats { data } => stats::stats(&data.data, is_json, out),
+        },
+        InspectCommand::Stream {
+            command: StreamCommand::Show(arguments),
+        } => stream::show(arguments, is_json, out),
+        InspectCommand::Projection {
+            command: ProjectionCommand::List { data },
+        } => projections::list(&data.data, is_json, out),
+        InspectCommand::DeadLetters { command } => match command {
+            LettersCommand::List(arguments) => letters::list(arguments, is_json, out),
+            LettersCommand::Show { data, id } => letters::show(&data.data, *id, is_json, out),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;
