@@ -1,7 +1,7 @@
 //! Ready-made topologies: their domains, importers of real data and what a run is checked against.
 //!
-//! Nothing here knows the engine: a domain is aggregates, pure functions from events to rows, and
-//! readers of files. So each can be driven in memory, which is what its tests do.
+//! A domain is aggregates, pure functions from events to rows, and readers of files: none of them knows
+//! the engine, so each is tested in memory. What runs them, such as [`shop::run`](mod@shop::run), stands apart.
 
 mod bad_line;
 pub mod bank;

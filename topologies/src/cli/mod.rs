@@ -3,12 +3,14 @@
 //! Results go to standard output, errors to standard error. Reading a data folder is possible beside
 //! the process that writes it.
 
+mod run;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::frame::{Frame, Record};
 use millstream_engine::log::{EmbeddedReader, LogReader};
@@ -17,19 +19,27 @@ use serde_json::json;
 /// Stored bytes that one read takes from the log.
 const READ_BYTES: usize = 1 << 20;
 
-/// Looks into the event log of a data folder.
+/// Runs ready-made topologies, and looks into the event log of a data folder. Without a command it runs the
+/// shop.
 #[derive(Debug, Parser)]
-#[command(name = "millstream", version, arg_required_else_help = true)]
+#[command(name = "millstream", version)]
 struct Arguments {
     /// Print JSON, one object per line, instead of text
     #[arg(long, global = true)]
     json: bool,
+    #[command(flatten)]
+    shop: run::ShopArguments,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a ready-made topology on real data, and check what comes out
+    Run {
+        #[command(subcommand)]
+        topology: run::Topology,
+    },
     /// Check every page, checksum and hash of a log, and name the first that is wrong
     Verify {
         /// Folder of the log
@@ -68,6 +78,9 @@ enum LogCommand {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Err(error) = arguments.check() {
+        error.exit(); // Status 2: wrong usage.
+    }
     match run(&arguments, &mut std::io::stdout().lock()) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads our output has seen enough, as `head` does.
@@ -79,6 +92,17 @@ pub fn main() -> ExitCode {
     }
 }
 
+impl Arguments {
+    /// What clap cannot say: options of the shop belong to no other command.
+    fn check(&self) -> Result<(), clap::Error> {
+        if self.command.is_none() || self.shop == run::ShopArguments::default() {
+            return Ok(());
+        }
+        let message = "options of the shop go behind `run shop`, or stand without a command";
+        Err(Self::command().error(clap::error::ErrorKind::ArgumentConflict, message))
+    }
+}
+
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
     io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
@@ -86,7 +110,11 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     let is_json = arguments.json;
-    match &arguments.command {
+    let Some(command) = &arguments.command else {
+        return run::shop(&arguments.shop, is_json, out);
+    };
+    match command {
+        Command::Run { topology } => topology.run(is_json, out),
         Command::Verify { data } => verify(data, is_json, out),
         Command::Log {
             command: LogCommand::Stats { data },
