@@ -14,8 +14,10 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
+use crate::Engine;
 use crate::catalog::shop::rules::{self, Dirt};
 use crate::catalog::shop::run::{Progress, import, open};
 use crate::catalog::shop::{
@@ -102,11 +104,12 @@ async fn run_shop(
     is_json: bool,
     out: &mut impl Write,
 ) -> Result<ShopReport> {
-    let signals = tokio::spawn(stop_at_signal(options.stop.clone()));
+    let (tell, told) = watch::channel(false);
+    // One task for the whole run: a signal between two phases must not be lost.
+    tokio::spawn(stop_at_signal(options.stop.clone(), tell));
     let engine = open(options).await.map_err(said)?;
     let bar = bar(is_json);
     let imported = import(&engine, options, &|progress| show(&bar, progress)).await;
-    signals.abort();
     bar.finish_and_clear();
     let shown = imported.map_err(said).and_then(|report| {
         if is_json {
@@ -117,18 +120,25 @@ async fn run_shop(
         out.flush()?;
         Ok(report)
     });
-    let stays = shown.as_ref().is_ok_and(|report| !report.interrupted);
-    if let (Some(metrics), true) = (metrics, stays) {
-        eprintln!(
-            "metrics at http://{}/metrics, Ctrl-C ends",
-            metrics.address()
-        );
-        engine.run_until_signal().await?;
-    } else {
-        let ended = engine.shutdown().await;
-        return shown.and_then(|report| ended.map(|()| report).map_err(Into::into));
+    if let (Some(metrics), Ok(_)) = (metrics, &shown) {
+        serve(&engine, metrics, told).await;
     }
-    shown
+    let ended = engine.shutdown().await;
+    let report = shown?;
+    ended?;
+    Ok(report)
+}
+
+/// Stays until a signal has come, or until nothing can be written any more.
+async fn serve(engine: &Engine, metrics: &MetricsServer, mut told: watch::Receiver<bool>) {
+    eprintln!(
+        "metrics at http://{}/metrics, Ctrl-C ends",
+        metrics.address()
+    );
+    tokio::select! {
+        _ = told.wait_for(|told| *told) => {}
+        () = engine.failed() => tracing::error!("a partition was given up, shutting down"),
+    }
 }
 
 /// The error's own text, which names its cause: anyhow would repeat it.
@@ -218,11 +228,12 @@ fn show(bar: &ProgressBar, progress: Progress) {
     bar.set_message(format!("{} lines", progress.lines));
 }
 
-/// At the first signal asks the run to stop, at the second ends the process.
-async fn stop_at_signal(stop: StopSignal) {
+/// At the first signal asks the run to stop and says so, at the second ends the process.
+async fn stop_at_signal(stop: StopSignal, tell: watch::Sender<bool>) {
     signal().await;
     stop.stop();
-    eprintln!("stopping: what was read is being made durable (once more to end at once)");
+    let _ = tell.send(true); // Nobody waits for it during the run.
+    eprintln!("stopping in order; once more to stop at once");
     signal().await;
     std::process::exit(1);
 }

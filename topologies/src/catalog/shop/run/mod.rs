@@ -242,7 +242,6 @@ pub async fn import(
     let tables = clock.monotonic().saturating_sub(start);
 
     let mut report = ShopReport::new(&path, engine, read, customers, products);
-    report.interrupted = options.stop.is_stopped();
     report.seconds = Seconds { commands, tables };
     report.read_countries(engine)?;
     if !report.interrupted {

@@ -162,6 +162,8 @@ pub(super) struct Outcome {
     pub(super) last_line: u64,
     /// Lines that could not be read.
     pub(super) unreadable: BTreeSet<u64>,
+    /// Whether the reading ended before the file did, because it was asked to.
+    pub(super) stopped: bool,
     /// Why the reading ended before the file did, if it was not asked to.
     pub(super) broken_off: Option<String>,
 }
@@ -177,6 +179,7 @@ pub(super) fn read(
         findings: Findings::default(),
         last_line: 1,
         unreadable: BTreeSet::new(),
+        stopped: false,
         broken_off: None,
     };
     let mut pending = (Batch::new(input.digest), Batch::new(input.digest));
@@ -191,6 +194,7 @@ pub(super) fn read(
     };
     for line in input.lines {
         if stop.is_stopped() {
+            outcome.stopped = true;
             break;
         }
         match line {
@@ -228,7 +232,7 @@ fn take(
 fn pass(error: TableError, outcome: &mut Outcome) {
     match error {
         TableError::Bad(bad) if outcome.findings.unreadable < UNREADABLE_MAX => {
-            tracing::warn!("{bad}");
+            tracing::debug!("{bad}");
             outcome.last_line = bad.line;
             outcome.unreadable.insert(bad.line);
             outcome.findings.add_unreadable(bad);

@@ -154,7 +154,7 @@ impl ShopReport {
             log_events: log_events.sum(),
             seconds: Seconds::default(),
             countries: Vec::new(),
-            interrupted: false,
+            interrupted: read.stopped,
             broken_off: read.broken_off,
             checks: Vec::new(),
             unreadable_lines: read.unreadable,
