@@ -3,36 +3,44 @@
 //! Results go to standard output, errors to standard error. Reading a data folder is possible beside
 //! the process that writes it.
 
-pub mod bank;
+mod bank;
 mod inspect;
+mod run;
 
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-/// An event-sourcing and stream-processing engine: looks into the data folders that it keeps.
+/// An event-sourcing and stream-processing engine: runs ready-made topologies, and looks into data folders.
 ///
-/// A data folder is what a program gave to its engine: `log/` in it holds the events, `state/` what was made of
-/// them. Every command here only reads, also beside the program that writes the folder.
+/// Without a command it runs the shop on the real sales in the repository. A data folder is what a program gave
+/// to its engine: `log/` in it holds the events, `state/` what was made of them. Commands that look into one only
+/// read, also beside the program that writes it.
 #[derive(Debug, Parser)]
 #[command(
     name = "millstream",
     version,
-    arg_required_else_help = true,
     after_help = "Exit status: 0 done, 1 failed, 2 wrong usage."
 )]
 struct Arguments {
     /// Print JSON, one object per line, instead of text
     #[arg(long, global = true)]
     json: bool,
+    #[command(flatten)]
+    shop: run::ShopArguments,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run a ready-made topology on real data, and check what comes out
+    Run {
+        #[command(subcommand)]
+        topology: run::Topology,
+    },
     #[command(flatten)]
     Inspect(inspect::InspectCommand),
 }
@@ -40,6 +48,9 @@ enum Command {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Err(error) = arguments.check() {
+        error.exit(); // Status 2: wrong usage.
+    }
     let mut out = BufWriter::new(std::io::stdout().lock());
     let outcome = run(&arguments, &mut out).and_then(|()| Ok(out.flush()?));
     match outcome {
@@ -58,6 +69,17 @@ pub fn main() -> ExitCode {
     }
 }
 
+impl Arguments {
+    /// What clap cannot say: options of the shop belong to no other command.
+    fn check(&self) -> Result<(), clap::Error> {
+        if self.command.is_none() || self.shop == run::ShopArguments::default() {
+            return Ok(());
+        }
+        let message = "options of the shop go behind `run shop`, or stand without a command";
+        Err(Self::command().error(clap::error::ErrorKind::ArgumentConflict, message))
+    }
+}
+
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error
         .chain()
@@ -66,8 +88,13 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
-    match &arguments.command {
-        Command::Inspect(command) => inspect::run(command, arguments.json, out),
+    let is_json = arguments.json;
+    let Some(command) = &arguments.command else {
+        return run::shop(&arguments.shop, is_json, out);
+    };
+    match command {
+        Command::Run { topology } => topology.run(is_json, out),
+        Command::Inspect(command) => inspect::run(command, is_json, out),
     }
 }
 

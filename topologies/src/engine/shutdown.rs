@@ -174,7 +174,7 @@ async fn stop_all(stages: &[StageHandle], deadline: Duration) -> Result<(), Shut
 }
 
 /// Resolves at Ctrl-C, or SIGTERM where there is one.
-async fn signal() {
+pub(crate) async fn signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

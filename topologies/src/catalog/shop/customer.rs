@@ -3,9 +3,10 @@
 //! A refund needs units bought before. One that has none is rejected; the caller then sends
 //! [`CustomerCommand::RecordUnmatchedRefund`], because the money did go back: totals stay exact and the
 //! table of refunds without a purchase is made of events. That record changes no units, so it may
-//! arrive after later commands of the same customer and nothing is decided otherwise.
+//! arrive after later commands of the same customer and nothing is decided otherwise. The lines of such
+//! records are remembered: the same refund, asked again when there are units, has been paid already.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ use millstream_operators::aggregate::{Aggregate, Decision, Event};
 pub struct Customer {
     /// Units bought minus units refunded per stock code; never negative, and no zeros are kept.
     held: BTreeMap<CompactString, i64>,
+    /// Lines of the refunds that were recorded without a purchase.
+    unmatched: BTreeSet<u64>,
 }
 
 /// What can be asked of a customer.
@@ -25,11 +28,13 @@ pub struct Customer {
 pub enum CustomerCommand {
     /// Buys.
     Purchase(Trade),
-    /// Gives back; units and price are positive numbers.
+    /// Gives back; units and price are positive numbers. Nothing happens if it is recorded already as one
+    /// without a purchase.
     Refund(Trade),
     /// Is charged or credited without goods.
     Adjust(Adjustment),
-    /// A refund was paid that was rejected as [`CustomerRejection::RefundWithoutPurchase`].
+    /// A refund was paid that was rejected as [`CustomerRejection::RefundWithoutPurchase`]. Nothing happens
+    /// if it is recorded already.
     RecordUnmatchedRefund {
         /// The refund as it was asked.
         refund: Trade,
@@ -128,6 +133,9 @@ impl Aggregate for Customer {
             }
             CustomerCommand::Refund(trade) => {
                 trade.check()?;
+                if self.unmatched.contains(&trade.line) {
+                    return Ok(());
+                }
                 let (bought, asked) = (self.held(&trade.stock_code), trade.units);
                 if bought < asked {
                     let stock_code = trade.stock_code;
@@ -145,6 +153,9 @@ impl Aggregate for Customer {
             }
             CustomerCommand::RecordUnmatchedRefund { refund, bought } => {
                 refund.check()?;
+                if self.unmatched.contains(&refund.line) {
+                    return Ok(());
+                }
                 CustomerEvent::RefundUnmatched { refund, bought }
             }
         });
@@ -155,7 +166,11 @@ impl Aggregate for Customer {
         let (trade, units) = match event {
             CustomerEvent::Purchased(trade) => (trade, trade.units),
             CustomerEvent::Refunded(trade) => (trade, -trade.units),
-            CustomerEvent::RefundUnmatched { .. } | CustomerEvent::Adjusted(_) => return,
+            CustomerEvent::RefundUnmatched { refund, .. } => {
+                self.unmatched.insert(refund.line);
+                return;
+            }
+            CustomerEvent::Adjusted(_) => return,
         };
         let held = self.held(&trade.stock_code) + units;
         if held == 0 {

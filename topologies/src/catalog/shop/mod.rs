@@ -2,7 +2,8 @@
 //!
 //! Way of a line: [`mod@line`] reads it, [`rules`] says what it is and counts its dirt, [`commands`] maps it
 //! to one command for a [`Customer`] and one for a [`Product`], [`rows`] turns their events into read
-//! models, and [`oracle`] adds up the file by code of its own, for comparison.
+//! models, which [`tables`] keeps, and [`oracle`] adds up the file by code of its own, for comparison.
+//! [`run`](mod@run) takes a whole file that way, through an engine.
 
 pub mod commands;
 pub mod customer;
@@ -11,11 +12,15 @@ pub mod oracle;
 pub mod product;
 pub mod rows;
 pub mod rules;
+pub mod run;
+pub mod tables;
 pub mod trade;
 
 pub use customer::{Customer, CustomerCommand, CustomerEvent, CustomerRejection};
 pub use line::{InvoiceLine, InvoiceLines};
 pub use product::{Product, ProductCommand, ProductEvent, ProductRejection};
+pub use run::{ShopError, ShopOptions, ShopReport, StopSignal, run};
+pub use tables::topology;
 pub use trade::Trade;
 
 #[cfg(test)]

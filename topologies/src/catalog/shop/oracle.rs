@@ -5,7 +5,7 @@
 //! not hide in the other. It is made for the published file and refuses any other: a price with more
 //! than 3 decimals or a row that is not as it should be ends the pass.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -21,10 +21,10 @@ pub enum OracleError {
     #[error("cannot read a row: {0}")]
     Csv(#[from] csv::Error),
     /// A field is not as the published file has it.
-    #[error("row {row}, column {column} is not as published")]
+    #[error("line {line}, column {column} is not as published")]
     Field {
-        /// Row, from 1, the header not counted.
-        row: u64,
+        /// Line in the file; the header is line 1.
+        line: u64,
         /// Column, from 0.
         column: usize,
     },
@@ -74,23 +74,39 @@ pub struct Totals {
 /// # Errors
 /// [`OracleError`]; there are no partial totals.
 pub fn totals(path: &Path) -> Result<Totals, OracleError> {
+    totals_without(path, &BTreeSet::new(), u64::MAX)
+}
+
+/// Adds up a part of the file: all up to line `through` (inclusive) but the lines in `skipped`.
+///
+/// # Errors
+/// As [`totals`].
+pub fn totals_without(
+    path: &Path,
+    skipped: &BTreeSet<u64>,
+    through: u64,
+) -> Result<Totals, OracleError> {
     let file = File::open(path)?;
     let input: Box<dyn Read> = if path.extension().is_some_and(|end| end == "zst") {
         Box::new(zstd::Decoder::new(file)?)
     } else {
         Box::new(file)
     };
-    let mut reader = csv::ReaderBuilder::new().from_reader(input);
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
     let mut record = csv::ByteRecord::new();
     let mut totals = Totals::default();
     let mut balance = HashMap::new();
-    while reader.read_byte_record(&mut record)? {
+    // Asked before each read: behind the last line of a damaged file there is only an error.
+    while reader.position().line() <= through && reader.read_byte_record(&mut record)? {
+        let line = record.position().map_or(0, csv::Position::line);
+        if skipped.contains(&line) || line > through {
+            continue;
+        }
         totals.lines += 1;
-        let row = totals.lines;
         totals
-            .add(&record, &mut balance)
+            .add(&record, line, &mut balance)
             .ok_or_else(|| OracleError::Field {
-                row,
+                line,
                 column: (0..8)
                     .find(|&column| text(&record, column).is_none())
                     .unwrap_or(3),
@@ -103,6 +119,7 @@ impl Totals {
     fn add(
         &mut self,
         record: &csv::ByteRecord,
+        line: u64,
         balance: &mut HashMap<(String, String), i64>,
     ) -> Option<()> {
         let units: i64 = text(record, 3)?.parse().ok()?;
@@ -114,7 +131,8 @@ impl Totals {
         let goods = self.by_product.entry(code.to_owned()).or_default();
         goods.lines += 1;
         // Bad debt is money: its quantity of 1 is no unit of anything.
-        goods.units += if invoice.starts_with('A') { 0 } else { units };
+        let money_only = invoice.starts_with('A') || price < 0 || units == 0;
+        goods.units += if money_only { 0 } else { units };
         goods.milli += paid;
         let country = self
             .by_country
@@ -125,7 +143,7 @@ impl Totals {
             .entry(text(record, 4)?.get(..10)?.to_owned())
             .or_default();
         // In the published file such a line always has the price zero and no customer.
-        let written_off = units < 0 && !invoice.starts_with('C') && price == 0;
+        let written_off = !money_only && units < 0 && !invoice.starts_with('C') && price == 0;
         for revenue in [country, day] {
             revenue.lines += u64::from(!written_off);
             revenue.milli += paid;
@@ -134,9 +152,12 @@ impl Totals {
         let held = balance
             .entry((who.to_owned(), code.to_owned()))
             .or_default();
+        if money_only {
+            return Some(());
+        }
         if invoice.starts_with('C') && units < 0 {
             if who.is_empty() || *held + units < 0 {
-                self.unmatched_lines.push(self.lines + 1);
+                self.unmatched_lines.push(line);
                 self.unmatched_milli -= paid;
             } else {
                 *held += units;

@@ -1,7 +1,7 @@
 //! Rows of the shop's read models, and how an event changes them: pure functions.
 //!
-//! Revenue by country and by day is made of customers' events, revenue and units by product of
-//! products' events. Both add up to the same total, the sum over all lines of the file. Every row's
+//! Revenue by country, day and product is made of customers' events, units and the ledger's amount of
+//! products' events. All add up to the same total, the sum over all lines of the file. Every row's
 //! change is a sum, so rows may be fed from many partitions in any order.
 
 use compact_str::CompactString;
@@ -14,7 +14,7 @@ use super::customer::CustomerEvent;
 use super::product::ProductEvent;
 use crate::money::Money;
 
-/// Revenue of one country or one day.
+/// Revenue of one country, day or product.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevenueRow {
     /// Invoice lines; write-offs without a price are in none.
@@ -53,6 +53,17 @@ pub fn day(event: &CustomerEvent) -> Date {
     };
     let moment = Timestamp::from_microsecond(at_us).unwrap_or_else(|_| beyond());
     TimeZone::UTC.to_datetime(moment).date()
+}
+
+/// Key of the table "revenue by product".
+#[must_use]
+pub fn bought_code(event: &CustomerEvent) -> &str {
+    match event {
+        CustomerEvent::Purchased(trade)
+        | CustomerEvent::Refunded(trade)
+        | CustomerEvent::RefundUnmatched { refund: trade, .. } => &trade.stock_code,
+        CustomerEvent::Adjusted(adjustment) => &adjustment.stock_code,
+    }
 }
 
 /// What a customer's event adds to revenue. Pounds.

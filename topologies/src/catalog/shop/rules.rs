@@ -105,6 +105,25 @@ impl Dirt {
         Self::LowerCaseCode,
     ];
 
+    /// Its name in commands and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoCustomer => "no-customer",
+            Self::NoDescription => "no-description",
+            Self::ZeroPrice => "zero-price",
+            Self::NegativePrice => "negative-price",
+            Self::NegativeQuantity => "negative-quantity",
+            Self::ZeroQuantity => "zero-quantity",
+            Self::Cancellation => "cancellation",
+            Self::PositiveCancellation => "positive-cancellation",
+            Self::Duplicate => "duplicate",
+            Self::SecondMinute => "second-minute",
+            Self::ServiceCode => "service-code",
+            Self::LowerCaseCode => "lower-case-code",
+        }
+    }
+
     /// What is done with such a line, as one sentence.
     #[must_use]
     pub fn rule(self) -> &'static str {

@@ -71,6 +71,31 @@ fn unmatched_refund_is_recorded_and_moves_no_units() {
     );
 }
 
+/// Goal: a refund that was paid is not paid again, though units are there by now.
+#[test]
+fn recorded_refund_is_not_paid_again() {
+    let refund = trade(3);
+    let purchase = Trade {
+        line: 3,
+        ..trade(9)
+    };
+    let recorded = CustomerEvent::RefundUnmatched {
+        refund: refund.clone(),
+        bought: 0,
+    };
+    let history = [recorded, CustomerEvent::Purchased(purchase)];
+    let again = given::<Customer>(&history).when(CustomerCommand::Refund(refund.clone()));
+    assert_eq!(again, Ok(Vec::new()));
+    let record = CustomerCommand::RecordUnmatchedRefund { refund, bought: 0 };
+    assert_eq!(given::<Customer>(&history).when(record), Ok(Vec::new()));
+    let other = Trade {
+        line: 4,
+        ..trade(3)
+    };
+    let other = given::<Customer>(&history).when(CustomerCommand::Refund(other));
+    assert!(matches!(other.unwrap()[..], [CustomerEvent::Refunded(_)]));
+}
+
 #[test]
 fn numbers_outside_of_the_limits_are_rejected() {
     for units in [0, -1, UNITS_MAX + 1, i64::MIN, i64::MAX] {

@@ -1,0 +1,309 @@
+//! Runs a file of invoice lines through an engine: lines become commands, decisions, durable events and
+//! live tables, and at the end every table is compared with a direct pass over the file.
+//!
+//! Place: `reader` -> two bounded channels -> `sender` -> aggregates; then `checks`. Invariants: (1) commands
+//! to one customer, and to one product, are sent in the file's order; (2) each command's id is made of
+//! the file's digest, the line and the category, and the data folder remembers the file, so a run that
+//! is interrupted and started again, or repeated, has no second effect; (3) a customer buys a code only once
+//! the fate of that customer's refunds of it is durable, so a refund that is decided anew after a crash is
+//! decided alike.
+//! Threads: one blocking thread reads; both senders run in the caller's task. Failure: a line that cannot be
+//! read is counted, named and passed; an engine that takes nothing any more ends the run with the line.
+
+mod checks;
+mod reader;
+mod report;
+mod sender;
+#[cfg(test)]
+mod tests;
+
+pub use report::{Check, Counts, Progress, RejectedLine, Seconds, ShopReport};
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use millstream_engine::event::{EventId, StreamId, StreamIdError};
+use millstream_engine::log::{Direction, LogError};
+use millstream_engine::partition::{AppendError, DedupLimits, Expected, NewEvent};
+use millstream_engine::time::{Clock, SystemClock};
+use millstream_operators::aggregate::CommandError;
+use millstream_operators::projection::QueryError;
+use tokio::sync::mpsc;
+
+use self::reader::Input;
+use super::{Customer, CustomerRejection, InvoiceLines, Product, ProductRejection};
+use crate::catalog::table::TableError;
+use crate::{Engine, EngineConfig, InvalidTopology, OpenError, ShutdownError};
+
+/// The published file, as a path from the repository's root.
+pub const DEFAULT_INPUT: &str = "examples/data/online_retail.csv.zst";
+
+/// Batches of lines that wait between the reader and each sender.
+const WAITING_BATCHES: usize = 4;
+/// Ids of commands that each partition remembers: all of a file of a million lines, so that it can be
+/// repeated. Memory: 80 bytes each.
+const REMEMBERED_EVENTS: u64 = 2_500_000;
+/// Time without any progress after which waiting for the tables is given up.
+const TABLES_STALL: Duration = Duration::from_secs(30);
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct ShopOptions {
+    /// The file, `.csv` or `.csv.zst`; the published one unless said otherwise.
+    pub input: Option<PathBuf>,
+    /// The data folder; made if it is not there.
+    pub data: PathBuf,
+    /// Partitions of a new store; the engine's default unless said otherwise.
+    pub partitions: Option<u16>,
+    /// Ends the run early.
+    pub stop: StopSignal,
+}
+
+impl ShopOptions {
+    /// The published file into the data folder `data`.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            input: None,
+            data: data.into(),
+            partitions: None,
+            stop: StopSignal::default(),
+        }
+    }
+
+    /// The file that is read.
+    ///
+    /// # Errors
+    /// [`ShopError::NoInput`].
+    pub fn input_path(&self) -> Result<PathBuf, ShopError> {
+        let asked = self.input.clone();
+        asked.or_else(default_input).ok_or(ShopError::NoInput)
+    }
+}
+
+/// Asks a run to stop reading. Clones mean the same run.
+#[derive(Clone, Debug, Default)]
+pub struct StopSignal(Arc<AtomicBool>);
+
+impl StopSignal {
+    /// Asks. What was read becomes durable; nothing more is read.
+    pub fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why a run came to no report. What was acknowledged before is durable, and a repeated run goes on from
+/// there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShopError {
+    /// The published file lies nowhere above the current folder or the program.
+    #[error("{DEFAULT_INPUT} is not in this folder or one above it: name a file with --input")]
+    NoInput,
+    /// The file cannot be opened, or is none of invoice lines. Nothing was sent.
+    #[error(transparent)]
+    Input(#[from] TableError),
+    /// The data folder holds the lines of another file: choose another folder, or the file it was made from.
+    #[error("{} holds the lines of another file, {other}", folder.display())]
+    OtherInput {
+        /// The data folder.
+        folder: PathBuf,
+        /// What the folder says of its file.
+        other: String,
+    },
+    /// The topology.
+    #[error(transparent)]
+    Topology(#[from] InvalidTopology),
+    /// The engine did not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The file's name could not be noted in the log.
+    #[error("the input cannot be noted in the log: {0}")]
+    Note(#[from] AppendError),
+    /// The log could not be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A customer's command had no answer that a command can have.
+    #[error("line {line}: the customer's command failed: {cause}")]
+    Customer {
+        /// Line in the file.
+        line: u64,
+        /// Why.
+        cause: Box<CommandError<CustomerRejection>>,
+    },
+    /// A product's command had no answer that a command can have.
+    #[error("line {line}: the product's command failed: {cause}")]
+    Product {
+        /// Line in the file.
+        line: u64,
+        /// Why.
+        cause: Box<CommandError<ProductRejection>>,
+    },
+    /// The tables did not come to what is durable, or cannot be read.
+    #[error("the tables: {0}")]
+    Tables(#[from] QueryError),
+    /// The engine did not end in order.
+    #[error(transparent)]
+    Shutdown(#[from] ShutdownError),
+}
+
+impl From<StreamIdError> for ShopError {
+    fn from(cause: StreamIdError) -> Self {
+        Self::Note(cause.into())
+    }
+}
+
+/// Opens an engine, [imports](import) the file and shuts down.
+///
+/// ```no_run
+/// # async fn shop() -> Result<(), millstream::catalog::shop::ShopError> {
+/// use millstream::catalog::shop::{ShopOptions, run};
+/// let report = run(&ShopOptions::new("data/shop"), &|_| {}).await?;
+/// assert!(report.is_ok());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`ShopError`].
+pub async fn run(
+    options: &ShopOptions,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<ShopReport, ShopError> {
+    let engine = open(options).await?;
+    let report = import(&engine, options, progress).await;
+    let ended = engine.shutdown().await;
+    let report = report?;
+    ended?;
+    Ok(report)
+}
+
+/// Opens an engine with the shop's topology, which remembers the commands of a whole file.
+///
+/// # Errors
+/// [`ShopError::NoInput`] and [`ShopError::Input`], nothing was made then; [`ShopError::Open`].
+pub async fn open(options: &ShopOptions) -> Result<Engine, ShopError> {
+    // First, so that a wrong file leaves no data folder behind.
+    drop(InvoiceLines::open(&options.input_path()?)?);
+    let mut config = EngineConfig {
+        partitions: options.partitions,
+        ..EngineConfig::default()
+    };
+    config.partition.dedup = DedupLimits {
+        events_max: REMEMBERED_EVENTS,
+        // A file may be imported again whenever, not only within the hour.
+        age_max: Duration::MAX,
+    };
+    let builder = Engine::open(&options.data).config(config);
+    Ok(builder.run(super::topology()?).await?)
+}
+
+/// Sends the file's lines through a running engine, waits until the tables show all of it, and compares
+/// them with a direct pass over the file. `progress` is called about every four thousand lines.
+///
+/// # Errors
+/// [`ShopError`]. A check that does not hold is no error, see [`ShopReport::is_ok`].
+pub async fn import(
+    engine: &Engine,
+    options: &ShopOptions,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Result<ShopReport, ShopError> {
+    let path = options.input_path()?;
+    let clock = SystemClock::new();
+    let input = Input::open(&path)?;
+    note(engine, &input).await?;
+    let digest = input.digest;
+
+    let start = clock.monotonic();
+    let (customers, customer_batches) = mpsc::channel(WAITING_BATCHES);
+    let (products, product_batches) = mpsc::channel(WAITING_BATCHES);
+    let stop = options.stop.clone();
+    let reading =
+        tokio::task::spawn_blocking(move || reader::read(input, &stop, &customers, &products));
+    let sent = tokio::try_join!(
+        sender::customers(engine.aggregate::<Customer>(), customer_batches, progress),
+        sender::products(engine.aggregate::<Product>(), product_batches),
+    );
+    // Whether or not the senders failed the reader ends: their channels are gone.
+    let read = reading
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    let (customers, products) = sent?;
+    let commands = clock.monotonic().saturating_sub(start);
+    projected(engine).await?;
+    let tables = clock.monotonic().saturating_sub(start);
+
+    let mut report = ShopReport::new(&path, engine, read, customers, products);
+    report.seconds = Seconds { commands, tables };
+    report.read_countries(engine)?;
+    if !report.interrupted {
+        report.checks = checks::compare(engine, &path, &digest, &report).await?;
+    }
+    Ok(report)
+}
+
+/// The published file, in the current folder or one above it, or one above the program.
+fn default_input() -> Option<PathBuf> {
+    let above = |start: &Path| {
+        let found = start.ancestors().map(|folder| folder.join(DEFAULT_INPUT));
+        found.into_iter().find(|path| path.is_file())
+    };
+    let here = std::env::current_dir().ok().and_then(|here| above(&here));
+    here.or_else(|| above(&std::env::current_exe().ok()?))
+}
+
+/// Notes in the log which file the data folder is made from. The event's identity is the file's digest: for
+/// the same file that is a repeat, for another one a conflict.
+async fn note(engine: &Engine, input: &Input) -> Result<(), ShopError> {
+    let stream = StreamId::new("import", "shop")?;
+    let text = serde_json::json!({ "file": input.name(), "blake3": input.hex() });
+    let event = NewEvent::json("ImportBegun", text.to_string()).with_id(EventId(reader::id(
+        &input.digest,
+        reader::Category::File,
+        0,
+    )));
+    let appended = engine.appender();
+    match appended
+        .append(stream.clone(), Expected::NoStream, vec![event])
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(AppendError::Conflict(_)) => {
+            let first = engine.read_stream(&stream, 0, 1, Direction::Forwards)?;
+            let text = first.first().map(|event| event.payload.as_slice());
+            Err(ShopError::OtherInput {
+                folder: engine.folder().to_path_buf(),
+                other: String::from_utf8_lossy(text.unwrap_or_default()).into_owned(),
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits until the tables show all that is durable, for as long as they come nearer.
+async fn projected(engine: &Engine) -> Result<(), ShopError> {
+    let token = engine.durable();
+    let mut last = None;
+    loop {
+        match engine.projected(&token, TABLES_STALL).await {
+            Ok(()) => return Ok(()),
+            Err(QueryError::Behind {
+                projection,
+                partition,
+                behind,
+                ..
+            }) if last != Some((projection, partition, behind)) => {
+                last = Some((projection, partition, behind));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

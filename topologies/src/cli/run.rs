@@ -1,0 +1,324 @@
+//! `millstream run`: a ready-made topology on real data, with progress, a summary and checks.
+//!
+//! Another topology is one more variant of [`Topology`] with a function beside [`shop`]. Ctrl-C and
+//! SIGTERM stop the reading and let the engine end in order; a second one ends the process at once.
+
+mod shop_summary;
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use super::bank::{BankArguments, run_bank};
+use crate::Engine;
+use crate::catalog::shop::rules::{self, Dirt};
+use crate::catalog::shop::run::{Progress, import, open};
+use crate::catalog::shop::{
+    InvoiceLine, InvoiceLines, ShopError, ShopOptions, ShopReport, StopSignal,
+};
+use crate::catalog::table::TableError;
+use crate::engine::signal;
+use crate::server::{MetricsServer, serve_metrics};
+
+/// The topologies that can be run.
+#[derive(Debug, Subcommand)]
+pub(super) enum Topology {
+    /// Half a million invoice lines of a web shop, in the repository: revenue, products, refunds
+    Shop(ShopArguments),
+    /// The real history of a bank, from files that may not be shipped with this program
+    Bank(BankArguments),
+}
+
+impl Topology {
+    pub(super) fn run(&self, is_json: bool, out: &mut impl Write) -> Result<()> {
+        match self {
+            Self::Shop(arguments) => shop(arguments, is_json, out),
+            Self::Bank(arguments) => bank(arguments, is_json, out),
+        }
+    }
+}
+
+/// Options that every topology has.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct RunArguments {
+    /// Data folder; a temporary one, deleted at the end, if it is not given
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Partitions of a new data folder
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    partitions: Option<u16>,
+    /// Stay up after the run until Ctrl-C, with Prometheus metrics at this address
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = DEFAULT_ADDRESS_TEXT)]
+    serve: Option<SocketAddr>,
+}
+
+/// [`DEFAULT_METRICS_ADDRESS`](crate::server::DEFAULT_METRICS_ADDRESS), which a test compares with it.
+const DEFAULT_ADDRESS_TEXT: &str = "127.0.0.1:9464";
+
+/// Options of the shop.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ShopArguments {
+    /// Invoice lines, .csv or .csv.zst; the published file of the repository if it is not given
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunArguments,
+    /// Run nothing: print every line of the file with one kind of dirt
+    #[arg(long, value_name = "KIND", value_parser = kinds())]
+    list: Option<String>,
+}
+
+/// Lists the lines that cannot be read, beside the kinds of [`Dirt`].
+const UNREADABLE: &str = "unreadable";
+
+fn kinds() -> PossibleValuesParser {
+    PossibleValuesParser::new(Dirt::ALL.into_iter().map(Dirt::name).chain([UNREADABLE]))
+}
+
+/// Runs the shop.
+pub(super) fn shop(arguments: &ShopArguments, is_json: bool, out: &mut impl Write) -> Result<()> {
+    log_to_stderr();
+    if let Some(kind) = &arguments.list {
+        return list(arguments, kind, is_json, out);
+    }
+    // Before the engine opens: what it measures earlier would not be recorded.
+    let metrics = arguments.run.serve.map(serve_metrics).transpose()?;
+    let folder = DataFolder::new(arguments.run.data.as_deref())?;
+    let options = ShopOptions {
+        input: arguments.input.clone(),
+        partitions: arguments.run.partitions,
+        ..ShopOptions::new(folder.path())
+    };
+    let report = runtime()?.block_on(run_shop(&options, metrics.as_ref(), is_json, out))?;
+    folder.close()?;
+    verdict(&report)
+}
+
+/// Runs the bank.
+fn bank(arguments: &BankArguments, is_json: bool, out: &mut impl Write) -> Result<()> {
+    log_to_stderr();
+    if runtime()?.block_on(run_bank(arguments, is_json, out))? {
+        return Ok(());
+    }
+    bail!("not all checks hold")
+}
+
+async fn run_shop(
+    options: &ShopOptions,
+    metrics: Option<&MetricsServer>,
+    is_json: bool,
+    out: &mut impl Write,
+) -> Result<ShopReport> {
+    let (tell, told) = watch::channel(false);
+    // One task for the whole run: a signal between two phases must not be lost.
+    tokio::spawn(stop_at_signal(options.stop.clone(), tell));
+    let engine = open(options).await.map_err(said)?;
+    let bar = bar(is_json);
+    let imported = import(&engine, options, &|progress| show(&bar, progress)).await;
+    bar.finish_and_clear();
+    let shown = imported.map_err(said).and_then(|report| {
+        if is_json {
+            writeln!(out, "{}", report.to_json())?;
+        } else {
+            shop_summary::print(&report, out)?;
+        }
+        out.flush()?;
+        Ok(report)
+    });
+    if let (Some(metrics), Ok(_)) = (metrics, &shown) {
+        serve(&engine, metrics, told).await;
+    }
+    let ended = engine.shutdown().await;
+    let report = shown?;
+    ended?;
+    Ok(report)
+}
+
+/// Stays until a signal has come, or until nothing can be written any more.
+async fn serve(engine: &Engine, metrics: &MetricsServer, mut told: watch::Receiver<bool>) {
+    eprintln!(
+        "metrics at http://{}/metrics, Ctrl-C ends",
+        metrics.address()
+    );
+    tokio::select! {
+        _ = told.wait_for(|told| *told) => {}
+        cause = engine.failed() => tracing::error!(cause, "shutting down"),
+    }
+}
+
+/// The error's own text, which names its cause: anyhow would repeat it.
+fn said(error: ShopError) -> anyhow::Error {
+    anyhow::Error::msg(error.to_string())
+}
+
+/// Status 1 for a run that did not come to its end with all checks holding.
+fn verdict(report: &ShopReport) -> Result<()> {
+    let file = report.input.display();
+    if report.interrupted {
+        bail!(
+            "stopped after line {} of {file}; what was read is durable, and a run with the same --data goes on",
+            report.last_line
+        );
+    }
+    if let Some(cause) = &report.broken_off {
+        bail!("{file} broke off after line {}: {cause}", report.last_line);
+    }
+    let failed = report.checks.iter().filter(|check| !check.ok).count();
+    if failed > 0 || !report.is_ok() {
+        bail!("{failed} of {} checks do not hold", report.checks.len());
+    }
+    Ok(())
+}
+
+/// The data folder asked for, or a temporary one.
+enum DataFolder {
+    Kept(PathBuf),
+    Temporary(tempfile::TempDir),
+}
+
+impl DataFolder {
+    fn new(asked: Option<&Path>) -> Result<Self> {
+        Ok(match asked {
+            Some(path) => Self::Kept(path.to_path_buf()),
+            None => Self::Temporary(tempfile::tempdir().context("making a temporary data folder")?),
+        })
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Temporary(folder) => folder.path(),
+        }
+    }
+
+    fn close(self) -> Result<()> {
+        match self {
+            Self::Kept(_) => Ok(()),
+            Self::Temporary(folder) => folder.close().context("deleting the temporary data folder"),
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    // A second run in one process, as tests make, keeps the first one's log.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .try_init();
+}
+
+fn bar(is_json: bool) -> ProgressBar {
+    if is_json || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    let style = "{bar:40} {percent:>3} %  {msg}  {elapsed}";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn show(bar: &ProgressBar, progress: Progress) {
+    bar.set_length(progress.bytes_total);
+    bar.set_position(progress.bytes);
+    bar.set_message(format!("{} lines", progress.lines));
+}
+
+/// At the first signal asks the run to stop and says so, at the second ends the process.
+async fn stop_at_signal(stop: StopSignal, tell: watch::Sender<bool>) {
+    signal().await;
+    stop.stop();
+    let _ = tell.send(true); // Nobody waits for it during the run.
+    eprintln!("stopping in order; once more to stop at once");
+    signal().await;
+    std::process::exit(1);
+}
+
+/// Prints the lines with one kind of dirt.
+fn list(arguments: &ShopArguments, kind: &str, is_json: bool, out: &mut impl Write) -> Result<()> {
+    let options = ShopOptions {
+        input: arguments.input.clone(),
+        ..ShopOptions::new("")
+    };
+    let path = options.input_path().map_err(said)?;
+    let lines = InvoiceLines::open(&path).map_err(|error| said(error.into()))?;
+    let dirt = Dirt::ALL.into_iter().find(|dirt| dirt.name() == kind);
+    let Some(dirt) = dirt else {
+        for line in lines {
+            match line {
+                Ok(_) => {}
+                Err(TableError::Bad(bad)) if is_json => {
+                    let line = json!({ "line": bad.line, "field": bad.field, "reason": bad.reason.to_string() });
+                    writeln!(out, "{line}")?;
+                }
+                Err(TableError::Bad(bad)) => writeln!(out, "{bad}")?,
+                Err(error) => return Err(said(error.into())),
+            }
+        }
+        return Ok(());
+    };
+    for line in rules::lines_with(dirt, lines) {
+        match line {
+            Ok(line) => print_line(&line, is_json, out)?,
+            Err(TableError::Bad(_)) => {}
+            Err(error) => return Err(said(error.into())),
+        }
+    }
+    Ok(())
+}
+
+fn print_line(line: &InvoiceLine, is_json: bool, out: &mut impl Write) -> Result<()> {
+    let time = millstream_engine::time::Timestamp::from_micros(line.at_us);
+    if is_json {
+        let line = json!({
+            "line": line.number, "invoice": line.invoice, "stock_code": line.stock_code,
+            "description": line.description, "quantity": line.quantity, "time": time.to_string(),
+            "unit_price": line.unit_price, "customer": line.customer, "country": line.country,
+        });
+        writeln!(out, "{line}")?;
+        return Ok(());
+    }
+    let (customer, description) = (line.customer.as_deref(), line.description.as_deref());
+    writeln!(
+        out,
+        "line {}: {} {} {} x {} at {}, customer {}, {}, {}",
+        line.number,
+        line.invoice,
+        line.stock_code,
+        line.quantity,
+        line.unit_price,
+        time,
+        customer.unwrap_or("unknown"),
+        line.country,
+        description.unwrap_or("no description"),
+    )?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::DEFAULT_METRICS_ADDRESS;
+
+    #[test]
+    fn the_address_in_the_help_is_the_default() {
+        assert_eq!(DEFAULT_ADDRESS_TEXT, DEFAULT_METRICS_ADDRESS.to_string());
+    }
+}

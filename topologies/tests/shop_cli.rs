@@ -1,0 +1,188 @@
+//! The binary itself: what it prints, its exit status, and how it ends on a signal.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn millstream(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+    command.args(words).env_remove("RUST_LOG");
+    command
+}
+
+fn output(words: &[&str]) -> Output {
+    millstream(words).output().unwrap()
+}
+
+fn dirt_file() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/shop_dirt.csv")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Goal: scripts find one JSON object in the last line, with counts, rates and all checks true.
+#[test]
+fn json_is_the_last_line_and_all_checks_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let (file, data) = (dirt_file(), text(&data));
+    let words = [
+        "run",
+        "shop",
+        "--json",
+        "--input",
+        text(&file),
+        "--data",
+        data,
+    ];
+    for (accepted, repeats) in [(29, 0), (0, 29)] {
+        let output = output(&[&words[..], &["--partitions", "3"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+        assert_eq!(
+            (&report["topology"], &report["ok"]),
+            (&"shop".into(), &true.into())
+        );
+        assert_eq!(
+            (&report["lines"], &report["unreadable"]),
+            (&15.into(), &2.into())
+        );
+        assert_eq!(report["partitions"], 3);
+        assert_eq!(
+            (&report["accepted"], &report["repeats"]),
+            (&accepted.into(), &repeats.into())
+        );
+        for figure in ["seconds", "commands_per_second", "events_per_second"] {
+            assert!(report[figure].is_number(), "{figure}");
+        }
+        let checks = report["checks"].as_array().unwrap();
+        assert_eq!(checks.len(), 8);
+        assert!(checks.iter().all(|check| check["ok"] == true), "{checks:?}");
+    }
+}
+
+#[test]
+fn summary_says_what_people_want_to_know() {
+    let file = dirt_file();
+    // Without a command it is the shop that runs.
+    for words in [&["--input"][..], &["run", "shop", "--input"]] {
+        let output = output(&[words, &[text(&file)]].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        for part in [
+            "8 of 8 checks hold",
+            "line 16, Quantity",
+            "France",
+            "lower-case-code",
+        ] {
+            assert!(stdout.contains(part), "{part}: {stdout}");
+        }
+    }
+}
+
+#[test]
+fn exit_status_tells_failure_from_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.csv");
+    let wrong: [&[&str]; 5] = [
+        &["run"],
+        &["run", "nothing"],
+        &["run", "shop", "--partitions", "0"],
+        &["run", "shop", "--list", "no-such-kind"],
+        &["--partitions", "2", "verify", "data"],
+    ];
+    for words in wrong {
+        assert_eq!(output(words).status.code(), Some(2), "{words:?}");
+    }
+    let failed = output(&["run", "shop", "--input", text(&missing)]);
+    assert_eq!(failed.status.code(), Some(1));
+    let stderr = String::from_utf8(failed.stderr).unwrap();
+    assert!(stderr.contains("missing.csv"), "{stderr}");
+
+    // A price that the direct pass refuses: the run is done, but its check fails.
+    let odd = folder.path().join("odd.csv");
+    let dirt = std::fs::read_to_string(dirt_file()).unwrap();
+    std::fs::write(&odd, dirt.replace("1.255", "1.2555")).unwrap();
+    let failed = output(&["run", "shop", "--input", text(&odd)]);
+    assert_eq!(failed.status.code(), Some(1));
+    let stderr = String::from_utf8(failed.stderr).unwrap();
+    assert!(stderr.contains("1 of 1 checks do not hold"), "{stderr}");
+}
+
+#[test]
+fn lines_of_a_kind_are_listed() {
+    let file = dirt_file();
+    let list = |kind: &str, more: &[&str]| {
+        let words = ["run", "shop", "--input", text(&file), "--list", kind];
+        let output = output(&[&words[..], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let lines = list("zero-price", &[]);
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    assert!(
+        lines.starts_with("line 10: 1007 22086 -7 x 0 at "),
+        "{lines}"
+    );
+    let lines = list("unreadable", &["--json"]);
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&first["line"], &first["field"]),
+        (&16.into(), &"Quantity".into())
+    );
+}
+
+/// Goal: a served run answers its metrics and ends in order, with status 0, when asked to. Method: the address
+/// stands on standard error once the run is done; nothing here depends on time.
+#[cfg(unix)]
+#[test]
+fn served_run_shows_metrics_until_a_signal() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::process::Stdio;
+
+    let file = dirt_file();
+    let words = [
+        "run",
+        "shop",
+        "--input",
+        text(&file),
+        "--json",
+        "--serve",
+        "127.0.0.1:0",
+    ];
+    let mut command = millstream(&words);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    stderr.read_line(&mut said).unwrap();
+    let address = said.strip_prefix("metrics at http://").unwrap();
+    let address = address.split('/').next().unwrap();
+
+    let mut connection = std::net::TcpStream::connect(address).unwrap();
+    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    let decided = "millstream_aggregate_commands_total";
+    assert!(answer.contains(decided), "{answer}");
+
+    let id = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["ok"], true);
+}
