@@ -73,9 +73,9 @@ impl From<Position> for Token {
 }
 
 impl Offset {
-    /// The offset `events` later.
+    /// The offset `events` later, at most the largest there is: tokens come from outside.
     pub fn plus(self, events: u64) -> Self {
-        Self(self.0 + events)
+        Self(self.0.saturating_add(events))
     }
 }
 

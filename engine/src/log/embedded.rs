@@ -46,6 +46,8 @@ pub struct EmbeddedStore {
     indexes: Arc<Vec<StreamIndex>>,
     /// Partition whose index is looked after next.
     upkeep: usize,
+    /// Partitions whose index failed: told once, left alone until the log is opened again.
+    failed: Vec<bool>,
     _lock: FolderLock,
 }
 
@@ -131,6 +133,7 @@ impl EmbeddedLog {
                 index_table,
                 indexes: Arc::clone(&reader.indexes),
                 upkeep: 0,
+                failed: vec![false; usize::from(partitions)],
                 _lock: lock,
             },
             reader,
@@ -182,6 +185,7 @@ impl LogStore for EmbeddedStore {
         let upkept = upkeep(
             &self.indexes,
             &mut self.upkeep,
+            &mut self.failed,
             UPKEEP_BYTES_MIN + bytes / 2,
             |partition, writes| index_chunks::store(&mut txn, self.index_table, partition, writes),
         )?;
@@ -204,11 +208,15 @@ impl LogStore for EmbeddedStore {
 fn upkeep(
     indexes: &[StreamIndex],
     next: &mut usize,
+    failed: &mut [bool],
     budget_bytes: usize,
     store: impl FnOnce(PartitionId, Vec<crate::index::IndexWrite>) -> Result<(), StoreError>,
 ) -> Result<Option<usize>, LogError> {
     for step in 0..indexes.len() {
         let at = (*next + step) % indexes.len();
+        if failed[at] {
+            continue;
+        }
         match indexes[at].maintain(budget_bytes) {
             Ok(None) => {}
             Ok(Some(writes)) => {
@@ -219,7 +227,13 @@ fn upkeep(
                 store(partition, writes)?;
                 return Ok(Some(at));
             }
-            Err(cause) => tracing::error!(partition = at, %cause, "stream index upkeep failed"),
+            Err(cause) => {
+                failed[at] = true;
+                tracing::error!(
+                    partition = at, %cause,
+                    "stream index upkeep failed: it stays in memory until the log is opened again"
+                );
+            }
         }
     }
     Ok(None)

@@ -74,7 +74,8 @@ impl Subscription {
     /// is durable was handed out.
     pub async fn next(&mut self) -> Result<Option<FrameSlice>, LogError> {
         loop {
-            let closed = self.feed.is_closed();
+            // Looked at first: what was published before it is handed out before its end is told.
+            let (closed, stopped) = (self.feed.is_closed(), self.feed.stopped());
             let _ = self.mailbox.begin_turn();
             if let Some(slice) = self.try_next()? {
                 return Ok(Some(slice));
@@ -82,7 +83,7 @@ impl Subscription {
             if closed {
                 return Ok(None);
             }
-            if let Some(cause) = self.feed.stopped() {
+            if let Some(cause) = stopped {
                 return Err(cause);
             }
             self.notify.notified().await;

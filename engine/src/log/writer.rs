@@ -8,6 +8,7 @@
 //! frames in flight, so it has a place for each of them.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -67,7 +68,9 @@ impl<S: LogStore> GroupWriter<S> {
             frames.extend(frame);
         }
         if self.stopped.is_none() && !frames.is_empty() {
-            match self.store.append(&frames) {
+            // A panic must not leave those who wait without an answer: it is a failure like any other.
+            let stored = catch_unwind(AssertUnwindSafe(|| self.store.append(&frames)));
+            match stored.unwrap_or(Err(LogError::Panicked)) {
                 Ok(()) => frames
                     .iter()
                     .for_each(|frame| self.feed.publish(&frame.frame)),
@@ -85,9 +88,13 @@ impl<S: LogStore> GroupWriter<S> {
             cause: Arc::clone(cause),
         });
         for (done, frame) in answers {
-            match &stopped {
-                None => done(&Ok(frame)),
-                Some(cause) => done(&Err(cause.clone())),
+            let committed = match &stopped {
+                None => Ok(frame),
+                Some(cause) => Err(cause.clone()),
+            };
+            // One answer that panics must not take the others with it.
+            if catch_unwind(AssertUnwindSafe(|| done(&committed))).is_err() {
+                tracing::error!("answering a turn panicked");
             }
         }
         stopped.map_or(Ok(()), Err)

@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 use crate::batch::{BatchLimits, InvalidBatchLimits};
 use crate::mailbox::MailboxLimits;
 
-/// How long a command's id is remembered: the smaller of the two bounds.
+/// How long a command's id is remembered: until the first of these bounds is passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DedupLimits {
-    /// Events of the partition after which an id is forgotten. Default 131,072. More: 80 bytes of memory
-    /// per command with an id, and a longer start (about 15 ms per 100,000 events).
+    /// Ids remembered by a partition. Default 262,144. More: 80 bytes of memory for each.
+    pub ids_max: usize,
+    /// Events of the partition, with and without ids, after which an id is forgotten. Default 2,097,152.
+    /// More: a longer start, which reads them again.
     pub events_max: u64,
     /// Time after which an id is forgotten. Default one hour.
     pub age_max: Duration,
@@ -21,7 +23,8 @@ pub struct DedupLimits {
 impl Default for DedupLimits {
     fn default() -> Self {
         Self {
-            events_max: 131_072,
+            ids_max: 262_144,
+            events_max: 2_097_152,
             age_max: Duration::from_secs(3_600),
         }
     }

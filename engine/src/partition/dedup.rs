@@ -126,7 +126,8 @@ impl DedupWindow {
     pub fn forget(&mut self, next: Offset, now: Timestamp) {
         while let Some(&(first, at, id)) = self.order.front() {
             let is_recent = first.0.saturating_add(self.limits.events_max) >= next.0
-                && now.since(at) <= self.limits.age_max;
+                && now.since(at) <= self.limits.age_max
+                && self.order.len() <= self.limits.ids_max;
             if is_recent {
                 return;
             }

@@ -103,7 +103,7 @@ impl Turn<'_> {
     /// Whether the frame holds as much as it should.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.shop.builder.record_bytes() >= self.frame_bytes_max
+        self.shop.builder.record_bytes() + self.shop.commands.len() >= self.frame_bytes_max
     }
 
     /// Offset that the next event gets.

@@ -15,7 +15,25 @@ use crate::time::Clock;
 
 /// Makes a core, at the start and after each failure: restores state, clones lane receivers. Runs on a
 /// thread of the runtime, so long loading belongs into steps.
-pub type CoreFactory = Box<dyn Fn() -> Result<Box<dyn StageCore>, String> + Send>;
+pub type CoreFactory = Box<dyn Fn() -> Result<Box<dyn StageCore>, NoCore> + Send>;
+
+/// Why a factory made no core.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoCore {
+    /// Something of the core before is still under way, such as writes: asked again in a moment. Not counted
+    /// as a failure.
+    #[error("not yet: {0}")]
+    NotYet(String),
+    /// It could not be made.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<String> for NoCore {
+    fn from(cause: String) -> Self {
+        Self::Failed(cause)
+    }
+}
 
 /// Told once, with the stage's name and the first cause, when a stage is given up.
 pub type GiveUp = Box<dyn Fn(&str, &str) + Send>;

@@ -21,6 +21,6 @@ mod tests;
 pub(crate) use actor::panic_message;
 pub use actor::{Blocked, StageCore, Step};
 pub use handle::{
-    CoreFactory, GiveUp, SpawnStageError, StageHandle, StageSpec, StageStatus, spawn_stage,
+    CoreFactory, GiveUp, NoCore, SpawnStageError, StageHandle, StageSpec, StageStatus, spawn_stage,
 };
 pub use supervision::{Directive, RestartPolicy, Supervision};

@@ -4,13 +4,17 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
 use super::actor::{StageActor, StageArguments, StageMessage, panic_message};
-use super::handle::{StageSpec, StageStatus};
+use super::handle::{NoCore, StageSpec, StageStatus};
 use super::supervision::{Directive, Supervision};
+
+/// Wait before a factory that could not yet make a core is asked again.
+const NOT_YET: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(super) enum SupervisorMessage {
@@ -39,11 +43,16 @@ impl SupervisorState {
     async fn start_stage(&mut self, me: &ActorRef<SupervisorMessage>) {
         let made =
             catch_unwind(AssertUnwindSafe(|| (self.spec.factory)())).unwrap_or_else(|panic| {
-                Err(format!("the factory panicked: {}", panic_message(&*panic)))
+                let cause = format!("the factory panicked: {}", panic_message(&*panic));
+                Err(NoCore::Failed(cause))
             });
         let core = match made {
             Ok(core) => core,
-            Err(cause) => return self.failed(me, cause),
+            Err(NoCore::Failed(cause)) => return self.failed(me, cause),
+            Err(NoCore::NotYet(_)) => {
+                me.send_after(NOT_YET, || SupervisorMessage::Restart);
+                return;
+            }
         };
         let arguments = StageArguments {
             core,

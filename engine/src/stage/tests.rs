@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::NoCore;
 use super::*;
 use crate::mailbox::{Closed, LaneReceiver, LaneSender, Mailbox, MailboxLimits};
 use crate::time::{Clock, ManualClock, SystemClock, Timestamp};
@@ -140,7 +141,7 @@ async fn the_first_cause_is_told_after_bounded_tries() {
         }
     }
     fixture.spec.factory = Box::new(move || match counted.fetch_add(1, Ordering::SeqCst) {
-        2 => Err("the factory failed".into()),
+        2 => Err(NoCore::Failed("the factory failed".into())),
         3 => panic!("the factory panics"),
         number => Ok(Box::new(Failing(number))),
     });

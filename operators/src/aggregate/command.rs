@@ -99,7 +99,9 @@ pub enum CommandError<R> {
     /// The engine is shutting down, or the partition was given up.
     #[error("the partition takes nothing any more")]
     Closed,
-    /// No answer: the events may be stored. A retry under the same command id cannot store them twice.
+    /// No answer: the events may be stored. A retry under the same command id does not store them twice while
+    /// the partition's window remembers it, see
+    /// [`DedupLimits`](millstream_engine::partition::DedupLimits).
     #[error("no answer from the partition, outcome unknown: {cause}")]
     OutcomeUnknown {
         /// What is known of why.

@@ -71,7 +71,7 @@ impl ProgressBoard {
         token.positions().iter().find_map(|position| {
             let visible = self.visible(position.partition);
             (visible <= position.offset)
-                .then(|| (position.partition, position.offset.0 + 1 - visible.0))
+                .then(|| (position.partition, position.offset.plus(1).0 - visible.0))
         })
     }
 

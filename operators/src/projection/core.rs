@@ -101,6 +101,8 @@ pub struct ProjectionCore<P: Projection> {
     clock: Arc<dyn Clock>,
     mailbox: Arc<Mailbox>,
     storing: Arc<AtomicBool>,
+    /// A store of this core failed.
+    lost: Arc<AtomicBool>,
     /// What the state's writer had no room for: to be handed over before anything else.
     refused: Option<StateBatch>,
     published_at: Duration,
@@ -180,6 +182,7 @@ impl<P: Projection> ProjectionCore<P> {
             clock: parts.clock,
             mailbox: parts.mailbox,
             storing: parts.storing,
+            lost: Arc::new(AtomicBool::new(false)),
             refused: None,
             published_at: now,
             stored_at: now,
@@ -423,14 +426,17 @@ impl<P: Projection> ProjectionCore<P> {
             });
         }
         let (storing, mailbox) = (Arc::clone(&self.storing), Arc::clone(&self.mailbox));
+        let lost = Arc::clone(&self.lost);
         let metrics = self.sources.first().map(|source| source.metrics.clone());
         let clock = Arc::clone(&self.clock);
         let batch = StateBatch::new(writes).on_done(move |outcome| {
-            if let (Ok(()), Some(metrics)) = (outcome, metrics) {
+            if outcome.is_err() {
+                // Nothing is stored any more by this process: the stage must not go on as if it were.
+                lost.store(true, Ordering::Release);
+            } else if let Some(metrics) = metrics {
                 let elapsed = clock.monotonic().saturating_sub(now);
                 metrics.observe_flush(unstored as u64, elapsed);
             }
-            // After a failed commit the writer refuses all that follows, which ends this stage.
             storing.store(false, Ordering::Release);
             mailbox.wake();
         });
@@ -483,9 +489,13 @@ impl<P: Projection> ProjectionCore<P> {
 impl<P: Projection> StageCore for ProjectionCore<P> {
     fn step(&mut self) -> Step {
         let start = self.clock.monotonic();
+        if self.lost.load(Ordering::Acquire) {
+            return Step::Failed("rows could not be stored".to_owned());
+        }
         // Over the memory bound: go on once all rows are stored, so that they can be let go.
         let full = P::Tables::rows(&self.applier.writers) > self.config.hot_rows_max;
         if full && self.is_all_stored() {
+            self.publish(start);
             P::Tables::shrink(&mut self.applier.writers);
         } else if full {
             self.publish(start);
@@ -543,7 +553,9 @@ impl<P: Projection> ProjectionCore<P> {
     /// Time until something is due although no event comes.
     fn next_look(&self, now: Duration) -> Duration {
         let retry = self.parked.next_due().map(|due| due.saturating_sub(now));
-        let store = (!self.is_all_stored()).then(|| {
+        // A store on its way wakes the stage when it is done.
+        let waits = self.storing.load(Ordering::Acquire) && self.refused.is_none();
+        let store = (!waits && !self.is_all_stored()).then(|| {
             let every = Duration::from_millis(self.config.store_every_ms);
             (self.stored_at + every).saturating_sub(now)
         });

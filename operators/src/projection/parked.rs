@@ -28,6 +28,8 @@ pub(super) struct ParkedKey {
     pub(super) version: u64,
     /// Monotonic time of the next try; `None` for a dead letter.
     pub(super) due: Option<Duration>,
+    /// Whether followers came since it was stored.
+    followed: bool,
 }
 
 /// What all letters of a projection share.
@@ -54,6 +56,8 @@ pub(super) struct Parked {
     keys: HashMap<CompactString, ParkedKey, foldhash::fast::RandomState>,
     /// Letters to be stored, by key, and removed, with the rows of the same position.
     changed: Vec<CompactString>,
+    /// Letters of which only the followers changed: stored when rows are, never sooner.
+    followed: Vec<CompactString>,
     removed: Vec<DeadLetterId>,
 }
 
@@ -64,6 +68,7 @@ impl Parked {
             policy,
             keys: HashMap::default(),
             changed: Vec::new(),
+            followed: Vec::new(),
             removed: Vec::new(),
         }
     }
@@ -82,6 +87,7 @@ impl Parked {
                 first: version,
                 version,
                 due,
+                followed: false,
             },
         );
     }
@@ -108,7 +114,9 @@ impl Parked {
         if parked.letter.follower_offsets.len() < FOLLOWERS_MAX {
             parked.letter.follower_offsets.push(offset);
         }
-        self.changed.push(id.into());
+        if !std::mem::replace(&mut parked.followed, true) {
+            self.followed.push(id.into());
+        }
         true
     }
 
@@ -155,6 +163,7 @@ impl Parked {
             first: record.version,
             version: record.version,
             due: None,
+            followed: false,
         };
         schedule(&mut parked, self.policy, now);
         self.keys.insert(id.clone(), parked);
@@ -270,6 +279,12 @@ impl Parked {
         for id in self.removed.drain(..) {
             writes.push(StateWrite::DeleteDeadLetter(id));
         }
+        for id in &self.followed {
+            if let Some(parked) = self.keys.get_mut(id) {
+                parked.followed = false;
+            }
+        }
+        self.changed.append(&mut self.followed);
         self.changed.sort_unstable();
         self.changed.dedup();
         for id in self.changed.drain(..) {

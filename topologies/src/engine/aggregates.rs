@@ -23,15 +23,18 @@ pub(crate) trait AnyAggregate: Send + Sync {
 
 /// The lanes of an aggregate type, one per partition.
 pub(crate) trait AnyLanes: Send + Sync {
-    /// The host of one partition: made anew whenever its partition is.
-    fn input(
-        &self,
-        partition: PartitionId,
-        snapshots: Option<SnapshotStore>,
-    ) -> Box<dyn PartitionInput>;
+    /// The receiving end of one partition's lane. Whoever holds the last one of a lane answers for it: when it
+    /// is gone, so is the lane, and those who wait in it are told.
+    fn lane(&self, partition: PartitionId) -> Arc<dyn AnyLane>;
 
     /// The aggregate's type and its [`AggregateHandle`].
     fn handle(&self, streams: Arc<dyn StreamReader>) -> (TypeId, Arc<dyn Any + Send + Sync>);
+}
+
+/// The receiving end of one partition's lane.
+pub(crate) trait AnyLane: Send + Sync {
+    /// The partition's host: made anew whenever its partition is.
+    fn input(&self, snapshots: Option<SnapshotStore>) -> Box<dyn PartitionInput>;
 }
 
 /// Registration of `A`.
@@ -50,11 +53,12 @@ impl<A: Aggregate> Registered<A> {
 }
 
 struct Lanes<A: Aggregate> {
-    config: AggregateConfig,
-    partitions: Vec<Lane<A>>,
+    partitions: Vec<Arc<Lane<A>>>,
 }
 
 struct Lane<A: Aggregate> {
+    partition: PartitionId,
+    config: AggregateConfig,
     sender: millstream_engine::mailbox::LaneSender<CommandItem<A>>,
     receiver: LaneReceiver<CommandItem<A>>,
     extra: Arc<AtomicUsize>,
@@ -70,38 +74,39 @@ impl<A: Aggregate> AnyAggregate for Registered<A> {
     }
 
     fn lanes(&self, mailboxes: &[Arc<Mailbox>]) -> Arc<dyn AnyLanes> {
-        let partitions = mailboxes
-            .iter()
-            .map(|mailbox| {
-                let (sender, receiver) = mailbox.lane::<CommandItem<A>>();
-                Lane {
-                    sender,
-                    receiver,
-                    extra: Arc::new(AtomicUsize::new(0)),
-                }
+        let partitions = (0..).map(PartitionId).zip(mailboxes);
+        let partitions = partitions.map(|(partition, mailbox)| {
+            let (sender, receiver) = mailbox.lane::<CommandItem<A>>();
+            Arc::new(Lane {
+                partition,
+                config: self.config.clone(),
+                sender,
+                receiver,
+                extra: Arc::new(AtomicUsize::new(0)),
             })
-            .collect();
+        });
         Arc::new(Lanes {
-            config: self.config.clone(),
-            partitions,
+            partitions: partitions.collect(),
         })
     }
 }
 
-impl<A: Aggregate> AnyLanes for Lanes<A> {
-    fn input(
-        &self,
-        partition: PartitionId,
-        snapshots: Option<SnapshotStore>,
-    ) -> Box<dyn PartitionInput> {
-        let lane = &self.partitions[usize::from(partition.0)];
+impl<A: Aggregate> AnyLane for Lane<A> {
+    fn input(&self, snapshots: Option<SnapshotStore>) -> Box<dyn PartitionInput> {
         Box::new(Host::<A>::new(
-            partition,
+            self.partition,
             self.config.clone(),
-            lane.receiver.clone(),
-            Arc::clone(&lane.extra),
+            self.receiver.clone(),
+            Arc::clone(&self.extra),
             snapshots,
         ))
+    }
+}
+
+impl<A: Aggregate> AnyLanes for Lanes<A> {
+    fn lane(&self, partition: PartitionId) -> Arc<dyn AnyLane> {
+        let lane: Arc<Lane<A>> = Arc::clone(&self.partitions[usize::from(partition.0)]);
+        lane
     }
 
     fn handle(&self, streams: Arc<dyn StreamReader>) -> (TypeId, Arc<dyn Any + Send + Sync>) {

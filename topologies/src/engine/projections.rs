@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use millstream_engine::event::PartitionId;
 use millstream_engine::log::{Feed, StreamReader};
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
-use millstream_engine::stage::{RestartPolicy, StageCore, StageSpec};
+use millstream_engine::stage::{NoCore, RestartPolicy, StageCore, StageSpec};
 use millstream_engine::state::{
     ProgressStanding, RegisteredProjection, StateStore, StateWriterHandle,
 };
@@ -118,7 +118,10 @@ impl<P: Projection> Declared<P> {
                 });
                 match core {
                     Ok(core) => Ok(Box::new(core) as Box<dyn StageCore>),
-                    Err(error) => Err(error.to_string()),
+                    Err(error @ OpenProjectionError::InFlight) => {
+                        Err(NoCore::NotYet(error.to_string()))
+                    }
+                    Err(error) => Err(NoCore::Failed(error.to_string())),
                 }
             }
         };

@@ -12,10 +12,10 @@ use millstream_engine::log::{
 };
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::partition::{
-    AppendRequest, Appender, Appends, PartitionCore, PartitionInput, PartitionParts,
-    PartitionShared, random_ids,
+    AppendRequest, Appender, Appends, OpenPartitionError, PartitionCore, PartitionInput,
+    PartitionParts, PartitionShared, random_ids,
 };
-use millstream_engine::stage::{StageCore, StageHandle, StageSpec, spawn_stage};
+use millstream_engine::stage::{NoCore, StageCore, StageHandle, StageSpec, spawn_stage};
 use millstream_engine::state::{StateStore, StateWriterHandle, StateWriterThread};
 use millstream_engine::store::EnvironmentOptions;
 use millstream_engine::time::Clock;
@@ -130,12 +130,13 @@ async fn start_partitions(
     for (partition, mailbox) in (0..partitions).map(PartitionId).zip(&mailboxes) {
         let (sender, receiver) = mailbox.lane::<AppendRequest>();
         append_lanes.push(sender);
-        let (lanes, owned) = (lanes.clone(), Arc::clone(&owned));
+        let own_lanes: Vec<_> = lanes.iter().map(|lanes| lanes.lane(partition)).collect();
+        let owned = Arc::clone(&owned);
         let inputs = move |snapshots: SnapshotStore| {
             let appends = Appends::new(receiver.clone(), Arc::clone(&owned));
             let mut inputs: Vec<Box<dyn PartitionInput>> = vec![Box::new(appends)];
-            for lanes in &lanes {
-                inputs.push(lanes.input(partition, Some(snapshots.clone())));
+            for lane in &own_lanes {
+                inputs.push(lane.input(Some(snapshots.clone())));
             }
             inputs
         };
@@ -257,7 +258,10 @@ fn partition_stage(
         });
         match core {
             Ok(core) => Ok(Box::new(core) as Box<dyn StageCore>),
-            Err(error) => Err(error.to_string()),
+            Err(error @ OpenPartitionError::InFlight { .. }) => {
+                Err(NoCore::NotYet(error.to_string()))
+            }
+            Err(error) => Err(NoCore::Failed(error.to_string())),
         }
     };
     StageSpec {

@@ -16,6 +16,8 @@ use crate::time::Timestamp;
 
 /// Below this a body is stored as it is: there is nothing to gain.
 const COMPRESS_BYTES_MIN: usize = 128;
+/// Most that events may take of a body: the rest is for attachments, so that what was taken can be sealed.
+const RECORDS_BYTES_MAX: usize = BODY_BYTES_MAX - (8 << 20);
 
 /// An event on its way into a frame.
 #[derive(Clone, Debug)]
@@ -42,7 +44,7 @@ pub struct Draft<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DraftError {
-    /// The body would pass [`BODY_BYTES_MAX`]: seal this frame, start another; split the event if it is alone.
+    /// The body would pass [`BODY_BYTES_MAX`], of which 8 MiB are kept for attachments: seal this frame, start another; split the event if it is alone.
     #[error("frame would have {bytes} bytes, more than {BODY_BYTES_MAX}")]
     TooLarge {
         /// Length that the body would have.
@@ -79,6 +81,8 @@ pub struct SealedFrame {
 #[derive(Debug, Default)]
 pub struct FrameBuilder {
     kinds: Vec<Kind>,
+    /// Bound of what the kinds take in the body.
+    kinds_bytes: usize,
     records: Vec<u8>,
     /// Hash of the stream and version, per event.
     streams: Vec<(u64, u64)>,
@@ -95,6 +99,11 @@ pub struct FrameMark {
     count: u32,
     first_at: Timestamp,
     last_at: Timestamp,
+}
+
+/// More than a kind takes in a body.
+fn kind_bytes(kind: &Kind) -> usize {
+    kind.category.len() + kind.event_type.len() + 32
 }
 
 impl FrameBuilder {
@@ -136,7 +145,8 @@ impl FrameBuilder {
 
     /// Takes back every event pushed since `mark`: all of a command's events are stored, or none.
     pub fn rewind(&mut self, mark: FrameMark) {
-        self.kinds.truncate(mark.kinds);
+        let undone = self.kinds.drain(mark.kinds..);
+        self.kinds_bytes -= undone.map(|kind| kind_bytes(&kind)).sum::<usize>();
         self.records.truncate(mark.records);
         self.streams.truncate(mark.count as usize);
         (self.count, self.first_at, self.last_at) = (mark.count, mark.first_at, mark.last_at);
@@ -154,6 +164,7 @@ impl FrameBuilder {
             .rposition(|known| known == kind)
             .unwrap_or_else(|| {
                 self.kinds.push(kind.clone());
+                self.kinds_bytes += kind_bytes(kind);
                 self.kinds.len() - 1
             });
         u32::try_from(at).expect("fewer than 2^32 kinds fit into memory")
@@ -171,12 +182,12 @@ impl FrameBuilder {
         // 128 covers the varints, ids and flags of any record; text and payload are counted exactly.
         let user = draft.metadata.user.as_ref().map_or(0, |user| user.len());
         let bytes = self.records.len()
-            + self.kinds_bytes()
+            + self.kinds_bytes
             + draft.stream.len()
             + draft.payload.len()
             + user
             + 128;
-        if bytes > BODY_BYTES_MAX {
+        if bytes > RECORDS_BYTES_MAX {
             return Err(DraftError::TooLarge { bytes });
         }
         let first_at = if self.count == 0 { now } else { self.first_at };
@@ -282,20 +293,14 @@ impl FrameBuilder {
     /// Drops what was pushed.
     pub fn clear(&mut self) {
         self.kinds.clear();
+        self.kinds_bytes = 0;
         self.records.clear();
         self.streams.clear();
         self.count = 0;
     }
 
-    fn kinds_bytes(&self) -> usize {
-        self.kinds
-            .iter()
-            .map(|kind| kind.category.len() + kind.event_type.len() + 32)
-            .sum()
-    }
-
     fn body(&self, attachments: &[(u8, &[u8])]) -> Vec<u8> {
-        let mut body = Vec::with_capacity(self.records.len() + self.kinds_bytes() + 16);
+        let mut body = Vec::with_capacity(self.records.len() + self.kinds_bytes + 16);
         put_varint(&mut body, self.kinds.len() as u64);
         for kind in &self.kinds {
             put_bytes(&mut body, kind.category.as_bytes());
