@@ -317,6 +317,16 @@ impl PartitionCore {
         more
     }
 
+    /// Nothing to do now. A stage that stops would end at [`Step::Idle`] with an empty mailbox, but frames in
+    /// flight may still have callers to answer and items that were put back behind them.
+    fn idle(&self) -> Step {
+        if self.stopping {
+            Step::IdleUntil(TIDY_EVERY)
+        } else {
+            Step::Idle
+        }
+    }
+
     fn queued(&self) -> usize {
         self.inputs.iter().map(|input| input.queued()).sum()
     }
@@ -354,7 +364,7 @@ impl StageCore for PartitionCore {
             return Step::Idle;
         }
         if self.in_flight() >= u64::from(self.config.frames_in_flight_max) {
-            return Step::Idle; // The next settled frame wakes this stage.
+            return self.idle(); // The next settled frame wakes this stage.
         }
         let queued = self.queued();
         if queued == 0 {
@@ -363,7 +373,7 @@ impl StageCore for PartitionCore {
                     Step::Done
                 }
                 true => Step::IdleUntil(TIDY_EVERY),
-                false => Step::Idle,
+                false => self.idle(),
             };
         }
         let start = self.clock.monotonic();
@@ -371,6 +381,8 @@ impl StageCore for PartitionCore {
         if let Err(cause) = self.submit() {
             return Step::Failed(cause);
         }
+        // Also under load: what is over a budget must not wait for a quiet moment.
+        self.tidy();
         let end = self.clock.monotonic();
         self.controller.observe(taken, end.saturating_sub(start));
         self.meter
@@ -379,7 +391,7 @@ impl StageCore for PartitionCore {
             Step::Again
         } else {
             // What is left waits for a frame in flight, which wakes this stage when it is settled.
-            Step::Idle
+            self.idle()
         }
     }
 

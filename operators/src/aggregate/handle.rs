@@ -183,10 +183,13 @@ impl<A: Aggregate> AggregateHandle<A> {
         let (reply, answer) = oneshot::channel();
         let (count, bytes) = (envelopes.len(), envelopes.len() * size::<A>());
         // Counted before the host can take them, so that its count never falls below zero.
-        lane.extra.fetch_add(count - 1, Ordering::Relaxed);
+        let counted = Counted::add(&lane.extra, count - 1);
         let item = CommandItem(Item::Bulk(envelopes, reply));
         match lane.sender.send(item, bytes).await {
-            Ok(()) => Some(answer),
+            Ok(()) => {
+                std::mem::forget(counted); // The host takes them off.
+                Some(answer)
+            }
             Err(_closed) => None,
         }
     }
@@ -216,6 +219,26 @@ impl<A: Aggregate> AggregateHandle<A> {
             options,
         };
         Ok((usize::from(partition.0), envelope))
+    }
+}
+
+/// Commands counted as waiting; taken off again when dropped, as by a caller that gives up before the lane
+/// took them.
+struct Counted<'a> {
+    extra: &'a AtomicUsize,
+    count: usize,
+}
+
+impl<'a> Counted<'a> {
+    fn add(extra: &'a AtomicUsize, count: usize) -> Self {
+        extra.fetch_add(count, Ordering::Relaxed);
+        Self { extra, count }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.extra.fetch_sub(self.count, Ordering::Relaxed);
     }
 }
 

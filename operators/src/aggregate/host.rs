@@ -42,8 +42,10 @@ pub struct SnapshotStore {
     pub writer: StateWriterHandle,
 }
 
-/// Places looked at per sweep.
+/// Places looked at per sweep, at least.
 const SWEEP_STEPS: usize = 256;
+/// Places looked at per instance that came since the sweep before, so that a flood of new ones is kept up with.
+const SWEEP_PER_ACTIVATION: usize = 4;
 /// Time between two sweeps for idle instances.
 const SWEEP_EVERY: Duration = Duration::from_millis(20);
 
@@ -71,6 +73,8 @@ pub struct Host<A: Aggregate> {
     metrics: AggregateMetrics,
     settled: u64,
     swept_at: Duration,
+    /// Instances that came since the last sweep.
+    activated: usize,
 }
 
 impl<A: Aggregate> std::fmt::Debug for Host<A> {
@@ -132,6 +136,7 @@ impl<A: Aggregate> Host<A> {
             metrics: AggregateMetrics::new(A::CATEGORY, partition),
             settled: 0,
             swept_at: Duration::ZERO,
+            activated: 0,
         }
     }
 
@@ -297,6 +302,7 @@ impl<A: Aggregate> Host<A> {
             hash: envelope.hash,
         };
         let found = self.activator.activate(stream, turn.streams)?;
+        self.activated += 1;
         if found.events > 0 {
             let elapsed = turn.clock.monotonic().saturating_sub(start);
             self.policy.observe_reload(found.replayed, elapsed);
@@ -429,7 +435,7 @@ impl<A: Aggregate> Host<A> {
         instance.unsaved = instance.unsaved.saturating_add(emitted as u32);
         self.tally.events += emitted;
         self.policy.count_events(emitted);
-        self.weigh(slot, payload_bytes);
+        self.weigh(slot, emitted, payload_bytes);
         if self.snapshots.is_some()
             && self.instances.get_mut(slot).unsaved >= self.policy.interval()
         {
@@ -440,11 +446,12 @@ impl<A: Aggregate> Host<A> {
 
     /// Keeps the estimate of an instance's memory: payload bytes at first, then its encoded size, measured
     /// each time that its events have doubled.
-    fn weigh(&mut self, slot: u32, payload_bytes: usize) {
+    fn weigh(&mut self, slot: u32, emitted: u64, payload_bytes: usize) {
         let instance = self.instances.get_mut(slot);
+        let before = instance.events - emitted;
         let bytes = if instance.events < 8 {
             instance.heap_bytes as usize + payload_bytes
-        } else if instance.events.is_power_of_two() {
+        } else if before.checked_ilog2() != instance.events.checked_ilog2() {
             self.taker.encoded_bytes(&instance.state)
         } else {
             return;
@@ -475,21 +482,22 @@ impl<A: Aggregate> Host<A> {
     /// Passivates what is idle, and what is over the budget.
     fn passivate(&mut self, now: Duration) {
         let (tick, settled) = (seconds(now), self.settled);
+        let steps = SWEEP_STEPS.max(std::mem::take(&mut self.activated) * SWEEP_PER_ACTIVATION);
         let idle_after = self.config.idle_seconds_max;
         let free = |instance: &Instance<A>| instance.frame <= settled;
         let is_idle = |instance: &Instance<A>| tick.saturating_sub(instance.used) >= idle_after;
         self.tally.passivations += self
             .instances
-            .sweep(SWEEP_STEPS, |instance| free(instance) && is_idle(instance));
+            .sweep(steps, |instance| free(instance) && is_idle(instance));
         if self.instances.bytes() <= self.config.resident_bytes_max {
             return;
         }
         // Over the budget: first who was not used in this second, then anyone who is free.
-        self.tally.passivations += self.instances.sweep(SWEEP_STEPS, |instance| {
-            free(instance) && instance.used != tick
-        });
+        self.tally.passivations += self
+            .instances
+            .sweep(steps, |instance| free(instance) && instance.used != tick);
         let mut over = self.instances.bytes() as i64 - self.config.resident_bytes_max as i64;
-        self.tally.passivations += self.instances.sweep(SWEEP_STEPS, |instance| {
+        self.tally.passivations += self.instances.sweep(steps, |instance| {
             let goes = over > 0 && free(instance);
             if goes {
                 over -= i64::from(instance.heap_bytes) + size_of::<Instance<A>>() as i64;
