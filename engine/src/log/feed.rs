@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -115,6 +115,8 @@ impl Feed {
         let header = frame.header();
         let partition = &self.partitions[usize::from(header.partition.0)];
         partition.durable.store(header.end().0, Ordering::Release);
+        // With the fence in `subscribe`: we see the new subscriber, or it sees this frame in `durable`.
+        fence(Ordering::SeqCst);
         let mut gone = false;
         for subscriber in partition.subscribers.load().iter() {
             match subscriber.try_send(Arc::clone(frame), frame.memory_bytes()) {
@@ -176,6 +178,7 @@ impl Feed {
         list.retain(|subscriber| !subscriber.is_closed());
         list.push(sender);
         place.subscribers.store(Arc::new(list));
+        fence(Ordering::SeqCst); // See `publish`.
         Ok(LogCursor {
             partition,
             next: from,

@@ -331,13 +331,19 @@ impl PartitionCore {
         self.holds = holds;
     }
 
-    /// What to do until something happens. Items may be left that wait for a frame in flight; a stage that
-    /// stops must not take them for nothing.
+    /// What to do until something happens. A stage that stops would end at [`Step::Idle`] with an empty
+    /// mailbox, but frames in flight may still have callers to answer and items that were put back behind
+    /// them.
     fn rest(&self, left: usize) -> Step {
         if left > 0 {
             Step::IdleUntil(LOOK_AGAIN)
         } else if self.stopping {
-            Step::Idle
+            let is_done = self.in_flight() == 0 && self.mailbox.is_drained();
+            if is_done {
+                Step::Done
+            } else {
+                Step::IdleUntil(LOOK_AGAIN)
+            }
         } else if self.holds {
             Step::IdleUntil(TIDY_EVERY)
         } else {
@@ -396,6 +402,7 @@ impl StageCore for PartitionCore {
         if let Err(cause) = self.submit() {
             return Step::Failed(cause);
         }
+        // Also under load: what is over a budget must not wait for a quiet moment.
         self.tidy();
         let end = self.clock.monotonic();
         self.controller.observe(taken, end.saturating_sub(start));

@@ -1,6 +1,7 @@
 //! A command on its way to an aggregate, and what comes back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use compact_str::CompactString;
 use millstream_engine::codec::DecodeError;
@@ -154,6 +155,30 @@ pub(super) struct Envelope<A: Aggregate> {
 pub(super) type BulkReply<A> =
     Reply<Vec<CommandResult<A>>, CommandError<<A as Aggregate>::Rejection>>;
 
+/// Commands of a bulk that wait in a lane beyond the one that its item counts for; taken off again when
+/// dropped, wherever that happens.
+#[derive(Debug)]
+pub(super) struct Counted {
+    extra: Arc<AtomicUsize>,
+    count: usize,
+}
+
+impl Counted {
+    pub(super) fn add(extra: &Arc<AtomicUsize>, count: usize) -> Self {
+        extra.fetch_add(count, Ordering::Relaxed);
+        Self {
+            extra: Arc::clone(extra),
+            count,
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.extra.fetch_sub(self.count, Ordering::Relaxed);
+    }
+}
+
 /// What lies in a lane: one command, or several that travel together and are answered together.
 pub struct CommandItem<A: Aggregate>(pub(super) Item<A>);
 
@@ -162,14 +187,14 @@ pub(super) enum Item<A: Aggregate> {
         Envelope<A>,
         Reply<Ack, CommandError<<A as Aggregate>::Rejection>>,
     ),
-    Bulk(Vec<Envelope<A>>, BulkReply<A>),
+    Bulk(Vec<Envelope<A>>, BulkReply<A>, Counted),
 }
 
 impl<A: Aggregate> std::fmt::Debug for CommandItem<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
             Item::One(envelope, _) => write!(f, "command to {}-{}", A::CATEGORY, envelope.id),
-            Item::Bulk(envelopes, _) => {
+            Item::Bulk(envelopes, ..) => {
                 write!(f, "{} commands to {}", envelopes.len(), A::CATEGORY)
             }
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 
 use compact_str::{CompactString, format_compact};
 use millstream_engine::event::{StreamId, partition_of, stream_hash};
@@ -10,8 +10,11 @@ use millstream_engine::log::StreamReader;
 use millstream_engine::mailbox::{LaneSender, Overloaded};
 use tokio::sync::oneshot;
 
-use super::command::{CommandItem, CommandResult, Envelope, Item};
+use super::command::{CommandItem, CommandResult, Counted, Envelope, Item};
 use super::{Aggregate, CommandError, CommandOptions};
+
+/// Commands of a bulk that go to one partition as one item.
+const PART_COMMANDS_MAX: usize = 4_096;
 
 /// The lane of one partition.
 #[derive(Debug)]
@@ -145,9 +148,14 @@ impl<A: Aggregate> AggregateHandle<A> {
         }
         // All parts are on their way before the first answer is waited for.
         let mut waiting = Vec::with_capacity(parts.len());
-        for (partition, (places, envelopes)) in parts.into_iter().enumerate() {
-            if !envelopes.is_empty() {
-                waiting.push((places, self.send_part(partition, envelopes).await));
+        for (partition, (mut places, mut envelopes)) in parts.into_iter().enumerate() {
+            while !envelopes.is_empty() {
+                // Cut, so that one caller's bulk does not hold up everybody else's turn.
+                let rest = envelopes.split_off(envelopes.len().min(PART_COMMANDS_MAX));
+                let part = std::mem::replace(&mut envelopes, rest);
+                let later = places.split_off(part.len());
+                let now = std::mem::replace(&mut places, later);
+                waiting.push((now, self.send_part(partition, part).await));
             }
         }
         for (places, answer) in waiting {
@@ -183,8 +191,8 @@ impl<A: Aggregate> AggregateHandle<A> {
         let (reply, answer) = oneshot::channel();
         let (count, bytes) = (envelopes.len(), envelopes.len() * size::<A>());
         // Counted before the host can take them, so that its count never falls below zero.
-        lane.extra.fetch_add(count - 1, Ordering::Relaxed);
-        let item = CommandItem(Item::Bulk(envelopes, reply));
+        let counted = Counted::add(&lane.extra, count - 1);
+        let item = CommandItem(Item::Bulk(envelopes, reply, counted));
         match lane.sender.send(item, bytes).await {
             Ok(()) => Some(answer),
             Err(_closed) => None,

@@ -42,8 +42,10 @@ pub struct SnapshotStore {
     pub writer: StateWriterHandle,
 }
 
-/// Places looked at per sweep.
+/// Places looked at per sweep, at least.
 const SWEEP_STEPS: usize = 256;
+/// Places looked at per instance that came since the sweep before, so that a flood of new ones is kept up with.
+const SWEEP_PER_ACTIVATION: usize = 4;
 /// Time between two sweeps for idle instances.
 const SWEEP_EVERY: Duration = Duration::from_millis(20);
 
@@ -71,6 +73,8 @@ pub struct Host<A: Aggregate> {
     metrics: AggregateMetrics,
     settled: u64,
     swept_at: Duration,
+    /// Instances that came since the last sweep.
+    activated: usize,
 }
 
 impl<A: Aggregate> std::fmt::Debug for Host<A> {
@@ -132,6 +136,7 @@ impl<A: Aggregate> Host<A> {
             metrics: AggregateMetrics::new(A::CATEGORY, partition),
             settled: 0,
             swept_at: Duration::ZERO,
+            activated: 0,
         }
     }
 
@@ -139,8 +144,24 @@ impl<A: Aggregate> Host<A> {
     fn handle(&mut self, item: CommandItem<A>, turn: &mut Turn<'_>) -> usize {
         match item.0 {
             Item::One(envelope, reply) => self.handle_one(envelope, reply, turn),
-            Item::Bulk(envelopes, reply) => self.handle_bulk(envelopes, reply, turn),
+            Item::Bulk(envelopes, reply, counted) => {
+                drop(counted); // No longer in the lane.
+                self.handle_bulk(envelopes, reply, turn)
+            }
         }
+    }
+
+    /// Keeps an item for the next turn, before all that is still in the lane.
+    fn put_back(&mut self, item: CommandItem<A>) {
+        self.waiting.push_back(match item.0 {
+            Item::One(envelope, reply) => Waiting::One(envelope, reply),
+            Item::Bulk(envelopes, reply, _) => Waiting::Bulk {
+                answers: envelopes.iter().map(|_| None).collect(),
+                accepted: is_accepted(&envelopes),
+                rest: envelopes.into_iter().enumerate().collect(),
+                reply,
+            },
+        });
     }
 
     /// Handles what was put back in an earlier turn, which may have to wait once more.
@@ -156,6 +177,10 @@ impl<A: Aggregate> Host<A> {
                 let mut still = Vec::new();
                 let count = rest.len();
                 for (place, envelope) in rest {
+                    if turn.is_full() {
+                        still.push((place, envelope));
+                        continue;
+                    }
                     match self.decide(envelope, turn) {
                         Outcome::Done(answer) => answers[place] = Some(answer),
                         Outcome::Wait(envelope) => still.push((place, envelope)),
@@ -205,17 +230,20 @@ impl<A: Aggregate> Host<A> {
         turn: &mut Turn<'_>,
     ) -> usize {
         let count = envelopes.len();
-        let accepted = envelopes
-            .iter()
-            .all(|envelope| envelope.options.acknowledge == Acknowledge::Accepted);
+        let accepted = is_accepted(&envelopes);
         let mut answers = Vec::with_capacity(count);
         let mut envelopes = envelopes.into_iter();
         while let Some(envelope) = envelopes.next() {
-            match self.decide(envelope, turn) {
+            let outcome = if turn.is_full() {
+                Outcome::Wait(envelope)
+            } else {
+                self.decide(envelope, turn)
+            };
+            match outcome {
                 Outcome::Done(answer) => answers.push(answer),
                 Outcome::Wait(envelope) => {
-                    // Rare: an instance broke within this bulk. The rest is decided in order once that is
-                    // settled; none of it overtakes.
+                    // The frame is full, or, rarely, an instance broke within this bulk. The rest is decided in
+                    // order in a later turn; none of it overtakes.
                     let first = answers.len();
                     let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
                     answers.resize_with(count, || None);
@@ -298,6 +326,7 @@ impl<A: Aggregate> Host<A> {
             hash: envelope.hash,
         };
         let found = self.activator.activate(stream, turn.streams)?;
+        self.activated += 1;
         if found.events > 0 {
             let elapsed = turn.clock.monotonic().saturating_sub(start);
             self.policy.observe_reload(found.replayed, elapsed);
@@ -430,7 +459,7 @@ impl<A: Aggregate> Host<A> {
         instance.unsaved = instance.unsaved.saturating_add(emitted as u32);
         self.tally.events += emitted;
         self.policy.count_events(emitted);
-        self.weigh(slot, payload_bytes);
+        self.weigh(slot, emitted, payload_bytes);
         if self.snapshots.is_some()
             && self.instances.get_mut(slot).unsaved >= self.policy.interval()
         {
@@ -441,11 +470,12 @@ impl<A: Aggregate> Host<A> {
 
     /// Keeps the estimate of an instance's memory: payload bytes at first, then its encoded size, measured
     /// each time that its events have doubled.
-    fn weigh(&mut self, slot: u32, payload_bytes: usize) {
+    fn weigh(&mut self, slot: u32, emitted: u64, payload_bytes: usize) {
         let instance = self.instances.get_mut(slot);
+        let before = instance.events - emitted;
         let bytes = if instance.events < 8 {
             instance.heap_bytes as usize + payload_bytes
-        } else if instance.events.is_power_of_two() {
+        } else if before.checked_ilog2() != instance.events.checked_ilog2() {
             self.taker.encoded_bytes(&instance.state)
         } else {
             return;
@@ -476,8 +506,9 @@ impl<A: Aggregate> Host<A> {
     /// Passivates what is idle.
     fn passivate_idle(&mut self, now: Duration) {
         let (tick, settled) = (seconds(now), self.settled);
+        let steps = SWEEP_STEPS.max(std::mem::take(&mut self.activated) * SWEEP_PER_ACTIVATION);
         let idle_after = self.config.idle_seconds_max;
-        self.tally.passivations += self.instances.sweep(SWEEP_STEPS, |instance| {
+        self.tally.passivations += self.instances.sweep(steps, |instance| {
             let is_idle = tick.saturating_sub(instance.used) >= idle_after;
             Verdict::remove_if(instance.frame <= settled && is_idle)
         });
@@ -503,6 +534,14 @@ impl<A: Aggregate> Host<A> {
     }
 }
 
+/// Whether a bulk is answered once it is decided.
+fn is_accepted<A: Aggregate>(envelopes: &[Envelope<A>]) -> bool {
+    let mut levels = envelopes
+        .iter()
+        .map(|envelope| envelope.options.acknowledge);
+    levels.all(|level| level == Acknowledge::Accepted)
+}
+
 fn seconds(monotonic: Duration) -> u32 {
     u32::try_from(monotonic.as_secs()).unwrap_or(u32::MAX)
 }
@@ -523,6 +562,9 @@ impl<A: Aggregate> PartitionInput for Host<A> {
     fn take(&mut self, items_max: usize, turn: &mut Turn<'_>) -> usize {
         let mut taken = 0;
         for _ in 0..self.waiting.len() {
+            if turn.is_full() {
+                break;
+            }
             if let Some(item) = self.waiting.pop_front() {
                 taken += self.handle_waiting(item, turn);
             }
@@ -534,11 +576,11 @@ impl<A: Aggregate> PartitionInput for Host<A> {
             let mut drained = std::mem::take(&mut self.drained);
             let summary = self.lane.drain_within(wanted, bytes, &mut drained);
             for item in drained.drain(..) {
-                if let Item::Bulk(envelopes, _) = &item.0 {
-                    self.extra
-                        .fetch_sub(envelopes.len().saturating_sub(1), Ordering::Relaxed);
+                if turn.is_full() {
+                    self.put_back(item);
+                } else {
+                    taken += self.handle(item, turn);
                 }
-                taken += self.handle(item, turn);
             }
             self.drained = drained;
             if summary.items == 0 || summary.emptied {
@@ -602,13 +644,12 @@ impl<A: Aggregate> PartitionInput for Host<A> {
         }
         let mut queued = Vec::new();
         self.lane.drain(usize::MAX, &mut queued);
-        self.extra.store(0, Ordering::Relaxed);
         for item in queued {
             match item.0 {
                 Item::One(_, reply) => {
                     let _ = reply.send(Err(CommandError::unknown(cause)));
                 }
-                Item::Bulk(_, reply) => {
+                Item::Bulk(_, reply, _) => {
                     let _ = reply.send(Err(CommandError::unknown(cause)));
                 }
             }

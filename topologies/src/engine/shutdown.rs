@@ -1,14 +1,14 @@
 //! Ending an engine so that everyone is answered and nothing acknowledged is missing.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use millstream_engine::log::LogWriterThread;
+use millstream_engine::log::{Feed, LogWriterThread};
 use millstream_engine::stage::{StageHandle, StageStatus};
 use millstream_engine::state::{StateWriterHandle, StateWriterThread};
 
-use super::{Engine, ShutdownError};
+use super::{Engine, Inner, ShutdownError};
 
 /// Everything of an engine that must be ended.
 pub(super) struct Stages {
@@ -35,20 +35,11 @@ impl Running {
         }
     }
 
-    fn take(&self) -> Option<Stages> {
+    pub(super) fn take(&self) -> Option<Stages> {
         self.stages
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
-    }
-}
-
-/// An engine that is dropped without a shutdown ends as well, only that nobody waits for it.
-impl Drop for Running {
-    fn drop(&mut self) {
-        for stage in self.partitions.iter().chain(&self.projections) {
-            stage.begin_stop();
-        }
     }
 }
 
@@ -66,7 +57,11 @@ impl Engine {
     }
 
     /// Stops taking commands, handles and answers all that is queued, lets the projections apply and
-    /// store all of it, and closes the data folder. Later calls, and calls on clones, do nothing.
+    /// store all of it. Later calls, and calls on clones, do nothing. The data folder is free for another
+    /// process then, and for this one once every handle, reader and subscription of this engine is dropped.
+    ///
+    /// An engine that is dropped without it ends in the same order, in the background, if a runtime is left
+    /// to do so; what was acknowledged is durable in any case.
     ///
     /// # Errors
     /// [`ShutdownError`] names the first part that did not end in order; the others are ended all the same.
@@ -75,32 +70,7 @@ impl Engine {
             return Ok(());
         };
         let deadline = self.inner.config.shutdown_deadline;
-        let mut outcome = stop_all(&stages.partitions, deadline).await;
-        let writer = stages.writer;
-        let joined = tokio::task::spawn_blocking(move || writer.join());
-        if tokio::time::timeout(deadline, joined).await.is_err() {
-            outcome = outcome.and(Err(ShutdownError::Stage {
-                stage: "log writer".to_owned(),
-                cause: format!("it did not end within {deadline:?}"),
-            }));
-        }
-        // A writer that hangs has not closed the feed; projections must not wait for it.
-        self.inner.feed.close();
-        outcome = outcome.and(stop_all(&stages.projections, deadline).await);
-        let (state, thread) = (stages.state, stages.state_thread);
-        let closed = tokio::task::spawn_blocking(move || {
-            let synced = state.sync();
-            let closed = thread.close();
-            synced.and(closed)
-        });
-        match closed.await {
-            Ok(Ok(())) => outcome,
-            Ok(Err(cause)) => outcome.and(Err(ShutdownError::State(cause))),
-            Err(panic) => outcome.and(Err(ShutdownError::Stage {
-                stage: "state writer".to_owned(),
-                cause: panic.to_string(),
-            })),
-        }
+        end(stages, &self.inner.feed, deadline).await
     }
 
     /// Waits for Ctrl-C or SIGTERM, then [shuts down](Self::shutdown). Also ends when a partition is given
@@ -142,6 +112,57 @@ async fn given_up(stage: &StageHandle) -> String {
             format!("{} was given up: {first_cause}", stage.name())
         }
         _ => std::future::pending().await,
+    }
+}
+
+/// Ends everything, in the order in which work flows.
+async fn end(stages: Stages, feed: &Feed, deadline: Duration) -> Result<(), ShutdownError> {
+    let mut outcome = stop_all(&stages.partitions, deadline).await;
+    let writer = stages.writer;
+    let joined = tokio::task::spawn_blocking(move || writer.join());
+    if tokio::time::timeout(deadline, joined).await.is_err() {
+        outcome = outcome.and(Err(ShutdownError::Stage {
+            stage: "log writer".to_owned(),
+            cause: format!("it did not end within {deadline:?}"),
+        }));
+    }
+    // A writer that hangs has not closed the feed; projections must not wait for it.
+    feed.close();
+    outcome = outcome.and(stop_all(&stages.projections, deadline).await);
+    let (state, thread) = (stages.state, stages.state_thread);
+    let closed = tokio::task::spawn_blocking(move || {
+        let synced = state.sync();
+        let closed = thread.close();
+        synced.and(closed)
+    });
+    outcome = outcome.and(match closed.await {
+        Ok(closed) => closed.map_err(ShutdownError::State),
+        Err(panic) => Err(ShutdownError::Stage {
+            stage: "state writer".to_owned(),
+            cause: panic.to_string(),
+        }),
+    });
+    // Told first of all: a process that ends for this must not seem to end well.
+    match feed.stopped() {
+        Some(cause) => Err(ShutdownError::Log(cause)),
+        None => outcome,
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Stages do not end by themselves: they would hold the data folder for as long as the runtime lives.
+        let (Some(stages), Ok(runtime)) =
+            (self.running.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        let (feed, deadline) = (Arc::clone(&self.feed), self.config.shutdown_deadline);
+        runtime.spawn(async move {
+            if let Err(cause) = end(stages, &feed, deadline).await {
+                tracing::warn!(%cause, "an engine that was dropped did not end in order");
+            }
+        });
     }
 }
 

@@ -14,11 +14,15 @@ mod support;
 
 mod activation;
 mod appends;
+mod clocks;
 mod commands;
 mod conflicts;
 mod crowd;
+mod damage;
 mod failing_events;
+mod kills;
 mod panics;
 mod projections;
 mod repeats;
+mod shutdown;
 mod subscriptions;

@@ -139,7 +139,8 @@ pub(crate) enum Refused {
 pub(crate) struct Tally {
     pub(crate) sum: i64,
     pub(crate) events: u64,
-    pub(crate) notes: Vec<String>,
+    /// Bytes of all notes.
+    pub(crate) notes: u64,
 }
 
 impl Aggregate for Tally {
@@ -187,7 +188,7 @@ impl Aggregate for Tally {
     fn evolve(&mut self, event: &Happened) {
         match event {
             Happened::Added { by } => self.sum += by,
-            Happened::Noted { text } => self.notes.push(text.clone()),
+            Happened::Noted { text } => self.notes += text.len() as u64,
             Happened::Odd { .. } => {}
             Happened::Poison => panics("evolving panics"),
         }

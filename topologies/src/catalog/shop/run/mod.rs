@@ -198,6 +198,7 @@ pub async fn open(options: &ShopOptions) -> Result<Engine, ShopError> {
         ..EngineConfig::default()
     };
     config.partition.dedup = DedupLimits {
+        ids_max: usize::MAX,
         events_max: REMEMBERED_EVENTS,
         // A file may be imported again whenever, not only within the hour.
         age_max: Duration::MAX,
