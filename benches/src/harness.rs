@@ -80,10 +80,11 @@ impl Harness {
     /// Whether a case was asked for.
     #[must_use]
     pub fn wants(&self, case: &str) -> bool {
-        self.options
-            .case
-            .as_deref()
-            .is_none_or(|part| case.contains(part))
+        let asked = self.options.case.as_deref();
+        asked.is_none_or(|part| match part.strip_prefix('=') {
+            Some(whole) => case == whole,
+            None => case.contains(part),
+        })
     }
 
     /// Where the data is.
@@ -133,5 +134,27 @@ impl Harness {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Case>> {
         self.cases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Suite;
+
+    #[test]
+    fn cases_are_asked_for_by_a_part_or_the_whole_of_their_name() {
+        let wants = |asked: Option<&str>, case| {
+            let case_asked = asked.map(str::to_owned);
+            let options = Options {
+                case: case_asked,
+                ..Options::of(Suite::Commands)
+            };
+            Harness::tiny(options).wants(case)
+        };
+        assert!(wants(None, "callers"));
+        assert!(wants(Some("callers"), "callers+balances"));
+        assert!(wants(Some("=callers"), "callers"));
+        assert!(!wants(Some("=callers"), "callers+balances"));
     }
 }

@@ -42,6 +42,8 @@ pub struct Loaded {
     pub items_all: u64,
     /// How long the calls that count took together.
     pub elapsed: Duration,
+    /// From the first call to the last answer.
+    pub all_answered: Duration,
     /// Time of all cores that the process used for all calls.
     pub cpu: Duration,
 }
@@ -82,8 +84,8 @@ pub async fn closed_loop<C: Caller>(
     callers: Vec<C>,
     seconds: Duration,
 ) -> Result<(Loaded, Vec<C>)> {
-    let cpu = crate::cpu_time();
-    let start = clock.monotonic() + seconds.mul_f64(WARM_UP);
+    let (begin, cpu) = (clock.monotonic(), crate::cpu_time());
+    let start = begin + seconds.mul_f64(WARM_UP);
     let end = start + seconds;
     let tasks: Vec<_> = callers
         .into_iter()
@@ -94,6 +96,7 @@ pub async fn closed_loop<C: Caller>(
         items: 0,
         items_all: 0,
         elapsed: seconds,
+        all_answered: Duration::ZERO,
         cpu: Duration::ZERO,
     };
     let mut callers = Vec::with_capacity(tasks.len());
@@ -107,6 +110,7 @@ pub async fn closed_loop<C: Caller>(
         callers.push(caller);
     }
     loaded.cpu = crate::cpu_time() - cpu;
+    loaded.all_answered = clock.monotonic() - begin;
     ensure!(loaded.items > 0, "no call ended within {seconds:?}");
     Ok((loaded, callers))
 }
@@ -203,6 +207,7 @@ impl OpenLoop {
             );
             tokio::time::sleep(LAST_ANSWERS).await;
         }
+        let all_answered = clock.monotonic() - start;
         let elapsed = generator.join().ok().context("the generator panicked")?;
         let failed = notes.failed.load(Ordering::Acquire);
         ensure!(failed == 0, "{failed} of {count} calls failed");
@@ -215,6 +220,7 @@ impl OpenLoop {
             items: count,
             items_all: count,
             elapsed,
+            all_answered,
             cpu: crate::cpu_time() - cpu,
         })
     }

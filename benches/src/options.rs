@@ -51,7 +51,7 @@ pub struct Options {
     /// Accounts.
     #[arg(long)]
     pub keys: Option<u64>,
-    /// Only cases whose name contains this.
+    /// Only cases whose name contains this; after `=`, only the case of that name.
     #[arg(long)]
     pub case: Option<String>,
     /// Leaves the log that `replay` builds in the data folder, and uses one found there.

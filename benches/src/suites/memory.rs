@@ -76,13 +76,14 @@ pub async fn run(harness: &Harness, sizes: Sizes) -> Result<()> {
     rest.open_accounts().await?;
     tokio::time::sleep(rest_time).await;
     let (after, index_after) = (resident_bytes().context(unknown)?, index_bytes(&bank));
-    let items = rest.ids().len() as f64;
+    let accounts = rest.ids().len();
+    let items = accounts as f64;
     let grown = after as f64 - before as f64;
     let index = index_after as f64 - index_before as f64;
     let per_item = (grown - index) / items;
     let state = size_of::<Account>() as f64;
     let mut case = Case::new(SUITE, "idle-accounts", machine)
-        .with("keys", items)
+        .with("keys", accounts)
         .with("partitions", bank.engine().partitions())
         .figure("bytes_per_item", per_item)
         .figure("state_bytes", state)

@@ -100,7 +100,7 @@ fn bare(harness: &Harness, history: &History) -> Result<()> {
     ensure!(events == contents.events, "{events} events were read");
     ensure!(sum == contents.sum, "they add up to {sum}");
     let case = case("bare", history, machine, reader.partitions())
-        .with("events_per_frame", events as f64 / f64::from(frames))
+        .with("events_per_frame", events.checked_div(frames))
         .figure("events_per_second", events as f64 / seconds)
         .figure("events_per_core_second", events as f64 / cpu)
         .figure("seconds", seconds);

@@ -38,6 +38,8 @@ pub struct Sizes {
     pub writers: usize,
     /// Accounts of the queueing cases.
     pub keys: u64,
+    /// Commands that come all at once, each with a task of its own.
+    pub crowd: u64,
     /// Accounts that are reloaded, per length.
     pub reloaded: u64,
     /// What their lengths are divided by.
@@ -55,6 +57,7 @@ pub const FULL: Sizes = Sizes {
     flushes: 200,
     writers: 64,
     keys: 100_000,
+    crowd: 300_000,
     reloaded: 16,
     shorter: 1,
 };
@@ -70,6 +73,7 @@ pub const TINY: Sizes = Sizes {
     flushes: 20,
     writers: 4,
     keys: 100,
+    crowd: 2_000,
     reloaded: 2,
     shorter: 20,
 };
