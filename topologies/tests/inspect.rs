@@ -228,8 +228,7 @@ fn the_status_says_whether_it_failed_or_was_used_wrongly() {
         );
         assert!(output.stdout.is_empty() && !data.exists());
     }
-    let wrong: [&[&str]; 7] = [
-        &[],
+    let wrong: [&[&str]; 6] = [
         &["verify"],
         &["log"],
         &["log", "read", "DATA", "--from", "x"],
