@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
+use millstream_engine::event::PartitionId;
+use millstream_engine::log::{EmbeddedReader, LogReader};
 use serde_json::Value;
 
 fn millstream(words: &[&str]) -> Command {
@@ -144,7 +146,6 @@ fn lines_of_a_kind_are_listed() {
 #[test]
 fn served_run_shows_metrics_until_a_signal() {
     use std::io::{BufRead, BufReader, Read, Write};
-    use std::process::Stdio;
 
     let file = dirt_file();
     let words = [
@@ -185,4 +186,59 @@ fn served_run_shows_metrics_until_a_signal() {
     assert_eq!(output.status.code(), Some(0));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["ok"], true);
+}
+
+/// The first lines of the published file.
+fn first_lines(count: usize) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/data/online_retail.csv.zst");
+    let text = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
+    let lines = text.split_inclusive(|&byte| byte == b'\n').take(count);
+    lines.flatten().copied().collect()
+}
+
+/// Events in a log beside the process that writes it; none while it is being made.
+fn events(data: &Path) -> u64 {
+    let Ok(reader) = EmbeddedReader::open_beside(&data.join("log")) else {
+        return 0;
+    };
+    let partitions = (0..reader.partitions()).map(PartitionId);
+    let heads = partitions.map(|partition| reader.head(partition).map_or(0, |head| head.next.0));
+    heads.sum()
+}
+
+/// Goal: a run that is killed several times comes to the same tables as one that was not, event for event.
+/// Method: each kill comes once the log has grown, in the middle of whatever is in flight.
+#[test]
+fn killed_runs_go_on_without_a_second_effect() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, data) = (folder.path().join("part.csv"), folder.path().join("data"));
+    std::fs::write(&file, first_lines(60_001)).unwrap();
+    let words = [
+        "run",
+        "shop",
+        "--json",
+        "--input",
+        text(&file),
+        "--data",
+        text(&data),
+    ];
+    for target in [5_000, 30_000, 70_000] {
+        let mut command = millstream(&words);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        while events(&data) < target && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let stored = events(&data);
+    let output = output(&words);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let count = |name: &str| report[name].as_u64().unwrap();
+    assert_eq!(report["checks_hold"], 8, "{report}");
+    assert_eq!(count("events") + stored, count("log_events"));
+    // The note of the file is an event that no command gave.
+    assert_eq!(count("repeats") + 1, stored);
 }
