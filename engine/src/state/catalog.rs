@@ -8,13 +8,13 @@ use std::fmt;
 use compact_str::CompactString;
 
 use super::StateError;
-use super::wire::{FORMAT_VERSION, Input, put_sized};
+use super::wire::{FORMAT_VERSION, Input, put_sized, sealed};
 
 /// Longest name of a projection or table in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// Version of the layout of the whole environment, the bare rows included.
-pub(super) const LAYOUT_VERSION: u8 = 1;
+/// Version of the layout of the whole environment, the rows included: since 2 each has a checksum.
+pub(super) const LAYOUT_VERSION: u8 = 2;
 pub(super) const LAYOUT_KEY: &[u8] = b"l";
 pub(super) const NEXT_KEY: &[u8] = b"n";
 pub(super) const PROJECTION_KEYS: u8 = b'p';
@@ -92,14 +92,14 @@ impl RegisteredProjection {
             out.extend_from_slice(&table.0.to_be_bytes());
             put_sized(&mut out, name.as_bytes());
         }
-        out
+        sealed(out)
     }
 
     pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<Self, StateError> {
         let parsed = || {
             let (name, version) = key.get(1..)?.split_last_chunk::<4>()?;
             let name = std::str::from_utf8(name.strip_suffix(&[0])?).ok()?;
-            let mut input = Input::versioned(value)?;
+            let mut input = Input::unsealed(value)?;
             let id = ProjectionId(input.u32()?);
             let (mut tables, mut table_names) = (Vec::new(), Vec::new());
             while !input.clone().rest().is_empty() {
@@ -133,7 +133,7 @@ impl NextIds {
         let mut out = vec![FORMAT_VERSION];
         out.extend_from_slice(&self.projection.to_be_bytes());
         out.extend_from_slice(&self.table.to_be_bytes());
-        out
+        sealed(out)
     }
 
     /// Ids begin at 1, so that a zero in a damaged key names nothing.
@@ -145,7 +145,7 @@ impl NextIds {
             });
         };
         let parsed = || {
-            let mut input = Input::versioned(value)?;
+            let mut input = Input::unsealed(value)?;
             let (projection, table) = (input.u32()?, input.u32()?);
             input.finish(Self { projection, table })
         };

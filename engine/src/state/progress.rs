@@ -5,7 +5,7 @@ use crate::log::frame::FrameHash;
 use crate::log::{LogError, LogReader};
 
 use super::ProjectionId;
-use super::wire::{FORMAT_VERSION, Input};
+use super::wire::{FORMAT_VERSION, Input, sealed};
 
 /// How far a projection has come in one partition. Committed with the rows that it explains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,11 +56,11 @@ impl Progress {
             out.extend_from_slice(&first.0.to_be_bytes());
             out.extend_from_slice(&hash.0);
         }
-        out
+        sealed(out)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut input = Input::versioned(bytes)?;
+        let mut input = Input::unsealed(bytes)?;
         let next = Offset(input.u64()?);
         if input.clone().rest().is_empty() {
             return Some(Self { next, frame: None });

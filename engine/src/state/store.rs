@@ -11,6 +11,7 @@ use super::{
 use crate::event::{PartitionId, StreamId};
 use crate::store::{
     Durability, Environment, EnvironmentOptions, FolderLock, StoreError, Table, open_or_reset,
+    reset,
 };
 
 const NAMES: [&str; 5] = ["catalog", "dead_letters", "progress", "rows", "snapshots"];
@@ -73,12 +74,20 @@ impl StateStore {
         options: StateOptions,
     ) -> Result<(StateStore, StateWriter), StateError> {
         let mut lock = FolderLock::acquire(folder)?;
-        let opened = open_or_reset(folder, environment_options(&options))?;
+        let mut opened = open_or_reset(folder, environment_options(&options))?;
+        let mut store = Self::of(opened.environment)?;
+        let content = store.check(options.check_bytes_max);
+        if let Err(damage @ StateError::Format { .. }) = content {
+            drop(store); // One environment per folder.
+            opened = reset(folder, environment_options(&options), &damage)?;
+            store = Self::of(opened.environment)?;
+        } else {
+            content?;
+        }
         if opened.set_aside.is_some() {
             // The lock went away with the folder that was set aside.
             lock = FolderLock::acquire(folder)?;
         }
-        let store = Self::of(opened.environment)?;
         let mut writer = store.environment.writer()?;
         if store.layout()?.is_none() {
             let mut txn = writer.begin()?;
@@ -115,6 +124,14 @@ impl StateStore {
             environment,
             databases,
         })
+    }
+
+    /// Looks for entries that no writer of ours made; those of another layout are not looked at.
+    fn check(&self, bytes_max: u64) -> Result<(), StateError> {
+        match self.layout()? {
+            Some(_) => self.view(|view| view.check(bytes_max)),
+            None => Ok(()),
+        }
     }
 
     /// The stored layout's version, which must be ours where there is one.

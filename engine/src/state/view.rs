@@ -15,6 +15,11 @@ use super::{
 use crate::event::{PartitionId, StreamId};
 use crate::store::{Reader, Table};
 
+const PROGRESS: StateError = StateError::Format {
+    database: "progress",
+    what: "a progress: next offset, frame and its hash",
+};
+
 /// Key and value of a row.
 pub type Row = (Vec<u8>, Vec<u8>);
 
@@ -33,7 +38,7 @@ impl StateView<'_> {
     /// The row under `key`, lent by the view; `None` when there is none.
     ///
     /// # Errors
-    /// [`StateError::RowKey`], [`StateError::Store`].
+    /// [`StateError::RowKey`], [`StateError::Store`]; [`StateError::Format`] when its bytes were damaged.
     pub fn get(&self, table: TableId, key: &[u8]) -> Result<Option<&[u8]>, StateError> {
         if key.len() > ROW_KEY_BYTES_MAX {
             return Err(StateError::RowKey {
@@ -41,14 +46,16 @@ impl StateView<'_> {
                 max: ROW_KEY_BYTES_MAX,
             });
         }
-        Ok(self.reader.get(self.databases.rows, &row_key(table, key))?)
+        let whole = row_key(table, key);
+        let stored = self.reader.get(self.databases.rows, &whole)?;
+        stored.map(|stored| row_value(&whole, stored)).transpose()
     }
 
     /// Rows between the bounds in the order of their keys, at most `limit` and about 16 MiB of them, at least one
     /// if there is one. Empty means that no row is left in the range.
     ///
     /// # Errors
-    /// [`StateError::Store`].
+    /// [`StateError::Format`] when a row was damaged; [`StateError::Store`].
     pub fn scan(
         &self,
         table: TableId,
@@ -67,6 +74,7 @@ impl StateView<'_> {
             .range(self.databases.rows, as_ref(&from), as_ref(&to))?;
         for row in rows {
             let (key, value) = row?;
+            let value = row_value(key, value)?;
             bytes += key.len() + value.len();
             page.push((key[4..].to_vec(), value.to_vec()));
             if page.len() >= limit || bytes >= PAGE_BYTES_MAX {
@@ -109,12 +117,7 @@ impl StateView<'_> {
     ) -> Result<Option<Progress>, StateError> {
         let key = progress_key(projection, partition);
         let stored = self.reader.get(self.databases.progress, &key)?;
-        let decoded = stored.map(|bytes| {
-            Progress::decode(bytes).ok_or(StateError::Format {
-                database: "progress",
-                what: "a progress: next offset, frame and its hash",
-            })
-        });
+        let decoded = stored.map(|bytes| Progress::decode(bytes).ok_or(PROGRESS));
         decoded.transpose()
     }
 
@@ -236,6 +239,35 @@ impl StateView<'_> {
         Ok(count)
     }
 
+    /// Reads entries of all databases but the snapshots, which are checked when they are used, up to about
+    /// `bytes_max` of rows.
+    pub(super) fn check(&self, bytes_max: u64) -> Result<(), StateError> {
+        for projection in self.projections()? {
+            let (from, to) = prefix_bounds(projection.id.0);
+            let progress = self.databases.progress;
+            for entry in self.reader.range(progress, as_ref(&from), as_ref(&to))? {
+                let (_, value) = entry?;
+                Progress::decode(value).ok_or(PROGRESS)?;
+            }
+        }
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let letters = self.databases.dead_letters;
+        for entry in self.reader.range(letters, all.0, all.1)? {
+            let (key, value) = entry?;
+            decode_letter(key, value)?;
+        }
+        let mut bytes = 0;
+        for entry in self.reader.range(self.databases.rows, all.0, all.1)? {
+            let (key, value) = entry?;
+            row_value(key, value)?;
+            bytes += (key.len() + value.len()) as u64;
+            if bytes > bytes_max {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Names of all databases with their number of entries: for a person who asks what is there.
     ///
     /// # Errors
@@ -264,6 +296,33 @@ pub(super) fn row_key(table: TableId, key: &[u8]) -> SmallVec<[u8; 64]> {
     whole.extend_from_slice(&table.0.to_be_bytes());
     whole.extend_from_slice(key);
     whole
+}
+
+/// Bytes of the checksum behind each row: LMDB has none, and a row with a wrong bit would be a wrong answer.
+const ROW_CRC_BYTES: usize = 4;
+
+/// What is stored of a row: its value, then the CRC32C of its whole key and value.
+pub(super) fn stored_row(whole_key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut stored = Vec::with_capacity(value.len() + ROW_CRC_BYTES);
+    stored.extend_from_slice(value);
+    stored.extend_from_slice(&row_crc(whole_key, value).to_be_bytes());
+    stored
+}
+
+fn row_crc(whole_key: &[u8], value: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(whole_key), value)
+}
+
+/// The value of a stored row, checked.
+fn row_value<'s>(whole_key: &[u8], stored: &'s [u8]) -> Result<&'s [u8], StateError> {
+    stored
+        .split_last_chunk::<ROW_CRC_BYTES>()
+        .filter(|(value, crc)| row_crc(whole_key, value).to_be_bytes() == **crc)
+        .map(|(value, _)| value)
+        .ok_or(StateError::Format {
+            database: "rows",
+            what: "a row with its checksum",
+        })
 }
 
 type KeyBound = Bound<Vec<u8>>;

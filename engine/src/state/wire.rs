@@ -11,6 +11,14 @@ pub(super) fn put_sized(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Ends a value that was begun with the version byte: LMDB has no checksums, so what must not be read wrong
+/// carries its own.
+pub(super) fn sealed(mut out: Vec<u8>) -> Vec<u8> {
+    let crc = crc32c::crc32c(&out);
+    out.extend_from_slice(&crc.to_be_bytes());
+    out
+}
+
 /// Walks over a stored value.
 #[derive(Clone, Debug)]
 pub(super) struct Input<'a> {
@@ -24,6 +32,12 @@ impl<'a> Input<'a> {
             Some((&FORMAT_VERSION, rest)) => Some(Self { rest }),
             _ => None,
         }
+    }
+
+    /// As [`versioned`](Self::versioned), for what was [`sealed`].
+    pub(super) fn unsealed(bytes: &'a [u8]) -> Option<Self> {
+        let (body, crc) = bytes.split_last_chunk::<4>()?;
+        (crc32c::crc32c(body) == u32::from_be_bytes(*crc)).then(|| Self::versioned(body))?
     }
 
     pub(super) fn bare(bytes: &'a [u8]) -> Self {

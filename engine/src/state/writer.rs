@@ -12,7 +12,7 @@ use super::batch::Pending;
 use super::drops::{self, Dropped};
 use super::progress::progress_key;
 use super::store::{Databases, SetAside};
-use super::view::row_key;
+use super::view::{row_key, stored_row};
 use super::{Snapshot, StateBatch, StateError, StateOptions, StateStore, StateWrite, chain};
 use crate::event::StreamId;
 use crate::store::{FolderLock, WriteTxn, Writer};
@@ -218,7 +218,10 @@ impl Apply<'_, '_> {
             }
             let key = row_key(*table, key);
             match value {
-                Some(value) => self.txn.put(self.databases.rows, &key, value)?,
+                Some(value) => {
+                    let stored = stored_row(&key, value);
+                    self.txn.put(self.databases.rows, &key, &stored)?;
+                }
                 None => {
                     self.txn.delete(self.databases.rows, &key)?;
                 }

@@ -30,7 +30,7 @@ pub use error::StoreError;
 pub use folder_lock::FolderLock;
 pub use options::{Durability, EnvironmentOptions};
 pub use reader::{Entries, Entry, Reader};
-pub use reset::{OpenedState, open_or_reset};
+pub use reset::{OpenedState, open_or_reset, reset};
 pub use writer::{WriteTxn, Writer};
 
 /// Longest key that LMDB takes, in bytes. Hash longer ones or refuse them.

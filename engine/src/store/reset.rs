@@ -23,16 +23,25 @@ pub fn open_or_reset(
     folder: &Path,
     options: EnvironmentOptions,
 ) -> Result<OpenedState, StoreError> {
-    let damage = match Environment::open(folder, options.clone()) {
-        Ok(environment) => {
-            return Ok(OpenedState {
-                environment,
-                set_aside: None,
-            });
-        }
-        Err(error) if error.is_damage() && !options.read_only => error,
-        Err(error) => return Err(error),
-    };
+    match Environment::open(folder, options.clone()) {
+        Ok(environment) => Ok(OpenedState {
+            environment,
+            set_aside: None,
+        }),
+        Err(error) if error.is_damage() && !options.read_only => reset(folder, options, &error),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets a damaged environment aside, which must not be open, and makes a fresh one.
+///
+/// # Errors
+/// As [`open_or_reset`].
+pub fn reset(
+    folder: &Path,
+    options: EnvironmentOptions,
+    damage: &dyn std::error::Error,
+) -> Result<OpenedState, StoreError> {
     let aside = free_name(folder);
     std::fs::rename(folder, &aside).map_err(|e| StoreError::io(folder, "renaming", e))?;
     tracing::warn!(

@@ -65,8 +65,10 @@ impl<P: Projection> Declared<P> {
         let registered = around
             .writer
             .register_projection(P::NAME, P::VERSION, &names)?;
+        let mut begun = 0;
         for partition in (0..around.feed.partitions()).map(PartitionId) {
             let progress = around.store.progress(registered.id, partition)?;
+            begun += u16::from(progress.is_some());
             let standing = progress
                 .unwrap_or_default()
                 .check(&*around.streams, partition)?;
@@ -77,6 +79,10 @@ impl<P: Projection> Declared<P> {
                 );
                 return Ok(around.writer.reset_projection(P::NAME, P::VERSION)?);
             }
+        }
+        // One actor stores all of its positions together: some of them alone are damage.
+        if P::ROWS == Rows::Global && begun != 0 && begun != around.feed.partitions() {
+            return Ok(around.writer.reset_projection(P::NAME, P::VERSION)?);
         }
         Ok(registered)
     }

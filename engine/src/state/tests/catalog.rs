@@ -124,7 +124,7 @@ fn a_state_of_another_layout_is_refused_and_an_empty_folder_is_no_state() {
     ] {
         assert!(matches!(
             error,
-            Err(StateError::Layout { found: 9, known: 1 })
+            Err(StateError::Layout { found: 9, known: 2 })
         ));
     }
 }
