@@ -59,7 +59,16 @@ async fn append() {
         .await
         .expect("the suite runs");
     let cases = harness.cases();
-    assert_eq!(names(&cases), ["appender", "frames", "frame-groups"]);
+    assert_eq!(
+        names(&cases),
+        [
+            "appender",
+            "store",
+            "store-groups",
+            "frames",
+            "frame-groups"
+        ]
+    );
     for case in &cases {
         positive(case, &["events_per_second", "mb_per_second", "of_disk"]);
     }

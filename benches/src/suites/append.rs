@@ -36,6 +36,8 @@ pub struct Sizes {
     pub in_flight: usize,
     /// Frames of one commit, where there are several.
     pub group: usize,
+    /// Frames that are sealed before the clock starts, where the store is measured alone.
+    pub sealed: usize,
 }
 
 /// What is published.
@@ -44,6 +46,7 @@ pub const FULL: Sizes = Sizes {
     batch: 4_096,
     in_flight: 16,
     group: 8,
+    sealed: 512,
 };
 
 /// What tests run.
@@ -52,6 +55,7 @@ pub const TINY: Sizes = Sizes {
     batch: 64,
     in_flight: 3,
     group: 2,
+    sealed: 8,
 };
 
 /// Runs all cases that are wanted.
@@ -61,6 +65,11 @@ pub const TINY: Sizes = Sizes {
 pub async fn run(harness: &Harness, sizes: Sizes) -> Result<()> {
     if harness.wants("appender") {
         appender(harness, sizes).await?;
+    }
+    for (name, group) in [("store", 1), ("store-groups", sizes.group)] {
+        if harness.wants(name) {
+            store(harness, sizes, name, group)?;
+        }
     }
     for (name, group) in [("frames", 1), ("frame-groups", sizes.group)] {
         if harness.wants(name) {
@@ -191,6 +200,30 @@ impl Sealer {
         self.hash = frame.hash;
         Ok(frame)
     }
+}
+
+/// Frames that are sealed already, into the store: what is left is the store's own work and the disk's.
+fn store(harness: &Harness, sizes: Sizes, name: &str, group: usize) -> Result<()> {
+    let folder = harness.folder()?;
+    let mut sealer = Sealer::new(sizes);
+    let frames = (0..sizes.sealed)
+        .map(|_| sealer.seal())
+        .collect::<Result<Vec<_>>>()?;
+    let machine = harness.machine(&folder)?;
+    let EmbeddedLog { mut store, reader } =
+        EmbeddedLog::open(folder.path(), 1, EnvironmentOptions::default())?;
+    let start = harness.now();
+    for frames in frames.chunks(group) {
+        store.append(frames)?;
+    }
+    let elapsed = (harness.now() - start).as_secs_f64();
+    let head = reader.head(PartitionId(0))?.next;
+    ensure!(head == sealer.next, "{head} events in the log");
+    let case = Case::new(SUITE, name, machine)
+        .with("group", group)
+        .with("frames", sizes.sealed)
+        .with("partitions", 1);
+    harness.report(figures(case, sizes, head.0 as f64 / elapsed, machine))
 }
 
 /// One thread seals, this one stores: as partitions and the log's writer do.
