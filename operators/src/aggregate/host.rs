@@ -56,7 +56,7 @@ pub struct Host<A: Aggregate> {
     lane: LaneReceiver<CommandItem<A>>,
     /// Commands in bulks that wait in the lane, beyond one per item.
     extra: Arc<AtomicUsize>,
-    /// Commands put back because their instance must first be durable; first in the next turn.
+    /// Commands that were put back; first in the next turn.
     waiting: VecDeque<Waiting<A>>,
     instances: Instances<A>,
     activator: Activator<A>,
@@ -87,7 +87,7 @@ impl<A: Aggregate> std::fmt::Debug for Host<A> {
     }
 }
 
-/// What was put back because an instance must first be durable.
+/// What was put back because an instance must first be durable, or because the frame was full.
 enum Waiting<A: Aggregate> {
     One(Envelope<A>, Reply<Ack, CommandError<A::Rejection>>),
     /// A bulk of which some commands wait, each with its place among the answers.
@@ -161,6 +161,10 @@ impl<A: Aggregate> Host<A> {
                 let mut still = Vec::new();
                 let count = rest.len();
                 for (place, envelope) in rest {
+                    if turn.is_full() {
+                        still.push((place, envelope));
+                        continue;
+                    }
                     match self.decide(envelope, turn) {
                         Outcome::Done(answer) => answers[place] = Some(answer),
                         Outcome::Wait(envelope) => still.push((place, envelope)),
@@ -216,11 +220,16 @@ impl<A: Aggregate> Host<A> {
         let mut answers = Vec::with_capacity(count);
         let mut envelopes = envelopes.into_iter();
         while let Some(envelope) = envelopes.next() {
-            match self.decide(envelope, turn) {
+            let outcome = if turn.is_full() {
+                Outcome::Wait(envelope)
+            } else {
+                self.decide(envelope, turn)
+            };
+            match outcome {
                 Outcome::Done(answer) => answers.push(answer),
                 Outcome::Wait(envelope) => {
-                    // Rare: an instance broke within this bulk. The rest is decided in order once that is
-                    // settled; none of it overtakes.
+                    // Rare: the frame is full, or an instance broke within this bulk. The rest is decided in
+                    // order in a later turn; none of it overtakes.
                     let first = answers.len();
                     let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
                     answers.resize_with(count, || None);
@@ -237,6 +246,21 @@ impl<A: Aggregate> Host<A> {
         }
         self.answer_bulk(answers, accepted, reply);
         count
+    }
+
+    /// Leaves an item for the next turn, behind what waits already.
+    fn put_back(&mut self, item: CommandItem<A>) {
+        self.waiting.push_back(match item.0 {
+            Item::One(envelope, reply) => Waiting::One(envelope, reply),
+            Item::Bulk(envelopes, reply) => Waiting::Bulk {
+                answers: envelopes.iter().map(|_| None).collect(),
+                accepted: envelopes
+                    .iter()
+                    .all(|envelope| envelope.options.acknowledge == Acknowledge::Accepted),
+                rest: envelopes.into_iter().enumerate().collect(),
+                reply,
+            },
+        });
     }
 
     fn answer_bulk(&mut self, answers: Vec<CommandResult<A>>, accepted: bool, reply: BulkReply<A>) {
@@ -526,11 +550,14 @@ impl<A: Aggregate> PartitionInput for Host<A> {
 
     fn take(&mut self, items_max: usize, turn: &mut Turn<'_>) -> usize {
         let mut taken = 0;
-        for _ in 0..self.waiting.len() {
-            if let Some(item) = self.waiting.pop_front() {
-                taken += self.handle_waiting(item, turn);
-            }
+        // What must wait once more comes before what was not looked at: the order is kept.
+        let mut before = std::mem::take(&mut self.waiting);
+        while !turn.is_full()
+            && let Some(item) = before.pop_front()
+        {
+            taken += self.handle_waiting(item, turn);
         }
+        self.waiting.append(&mut before);
         while taken < items_max && !turn.is_full() {
             // A bulk counts for its commands: by bytes, the lane gives about as many as are wanted.
             let wanted = items_max - taken;
@@ -542,7 +569,12 @@ impl<A: Aggregate> PartitionInput for Host<A> {
                     self.extra
                         .fetch_sub(envelopes.len().saturating_sub(1), Ordering::Relaxed);
                 }
-                taken += self.handle(item, turn);
+                if turn.is_full() {
+                    // Small commands may give large events: these are for the next frame.
+                    self.put_back(item);
+                } else {
+                    taken += self.handle(item, turn);
+                }
             }
             self.drained = drained;
             if summary.items == 0 || summary.emptied {
