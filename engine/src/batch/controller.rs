@@ -137,6 +137,18 @@ impl BatchController {
         backlog.min(wanted.max(1))
     }
 
+    /// How many of `backlog` waiting items to take when what comes of the batch must wait anyway, as for a
+    /// disk that is busy with the one before: as many as the limits allow, since smaller batches would only
+    /// cost more.
+    pub fn batch_items_most(&self, backlog: usize) -> usize {
+        let most = if self.model.is_fitted() {
+            self.bounded(usize::MAX)
+        } else {
+            self.batch_items(backlog)
+        };
+        backlog.min(most)
+    }
+
     /// Takes in that a batch of `items` took `elapsed`. An empty batch teaches nothing.
     pub fn observe(&mut self, items: usize, elapsed: Duration) {
         if items == 0 {

@@ -397,7 +397,13 @@ impl StageCore for PartitionCore {
         }
         let start = self.clock.monotonic();
         self.shared.watch.begin_turn(start);
-        let taken = self.turn(self.controller.batch_items(queued));
+        // With a frame in flight the next one waits for its commit in any case.
+        let items = if self.in_flight() > 0 {
+            self.controller.batch_items_most(queued)
+        } else {
+            self.controller.batch_items(queued)
+        };
+        let taken = self.turn(items);
         self.shared.watch.end_turn();
         if let Err(cause) = self.submit() {
             return Step::Failed(cause);

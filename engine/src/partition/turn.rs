@@ -7,8 +7,13 @@ use super::{Seen, Watch};
 use crate::codec::{EncodeError, Event, EventEncoder};
 use crate::event::{EventId, Metadata, Offset, PartitionId};
 use crate::log::StreamReader;
-use crate::log::frame::{Draft, DraftError, Encoding, FrameBuilder, FrameMark, Kind};
+use crate::log::frame::{
+    BODY_BYTES_MAX, Draft, DraftError, Encoding, FrameBuilder, FrameMark, Kind,
+};
 use crate::time::{Clock, Timestamp};
+
+/// Bytes of a frame that events leave to its shapes and its list of command ids.
+const ATTACHMENT_BYTES: usize = 4 << 20;
 
 /// Why an event did not go into the frame. [`Turn::rewind`] takes back what went before it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,7 +145,11 @@ impl Turn<'_> {
     ) -> Result<usize, TurnError> {
         let mut payload = std::mem::take(&mut self.shop.scratch);
         payload.clear();
-        let outcome = match self.shop.encoder.encode(event, &mut payload) {
+        let encoded = self.shop.encoder.encode(event, &mut payload);
+        let outcome = match encoded.map_err(TurnError::from).and_then(|event_type| {
+            self.check_room(payload.len())?;
+            Ok(event_type)
+        }) {
             Ok(event_type) => {
                 let kind = self.kind(target.category, event_type, E::VERSION, E::ENCODING);
                 let draft = Draft {
@@ -156,10 +165,20 @@ impl Turn<'_> {
                 let pushed = self.shop.builder.push(self.now, &draft);
                 pushed.map(|()| payload.len()).map_err(TurnError::from)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         self.shop.scratch = payload;
         outcome
+    }
+
+    /// Whether an event of this size leaves room for what is put beside the events when the frame is sealed:
+    /// then it is too late to refuse it.
+    fn check_room(&self, payload_bytes: usize) -> Result<(), DraftError> {
+        let bytes = self.shop.builder.record_bytes() + payload_bytes;
+        if bytes > BODY_BYTES_MAX - ATTACHMENT_BYTES {
+            return Err(DraftError::TooLarge { bytes });
+        }
+        Ok(())
     }
 
     /// Appends an event whose payload `fill` writes: for raw appends, whose names are not the program's.
@@ -172,6 +191,7 @@ impl Turn<'_> {
         draft: &RawDraft<'_>,
         payload: &[u8],
     ) -> Result<(), TurnError> {
+        self.check_room(payload.len())?;
         let draft = Draft {
             kind: self.shop.builder.kind(kind),
             stream: draft.stream,

@@ -56,7 +56,7 @@ pub struct Host<A: Aggregate> {
     lane: LaneReceiver<CommandItem<A>>,
     /// Commands in bulks that wait in the lane, beyond one per item.
     extra: Arc<AtomicUsize>,
-    /// Commands put back because their instance must first be durable; first in the next turn.
+    /// Commands that were put back; first in the next turn.
     waiting: VecDeque<Waiting<A>>,
     instances: Instances<A>,
     activator: Activator<A>,
@@ -87,7 +87,7 @@ impl<A: Aggregate> std::fmt::Debug for Host<A> {
     }
 }
 
-/// What was put back because an instance must first be durable.
+/// What was put back because an instance must first be durable, or because the frame was full.
 enum Waiting<A: Aggregate> {
     One(Envelope<A>, Reply<Ack, CommandError<A::Rejection>>),
     /// A bulk of which some commands wait, each with its place among the answers.
@@ -561,14 +561,14 @@ impl<A: Aggregate> PartitionInput for Host<A> {
 
     fn take(&mut self, items_max: usize, turn: &mut Turn<'_>) -> usize {
         let mut taken = 0;
-        for _ in 0..self.waiting.len() {
-            if turn.is_full() {
-                break;
-            }
-            if let Some(item) = self.waiting.pop_front() {
-                taken += self.handle_waiting(item, turn);
-            }
+        // What must wait once more comes before what was not looked at: the order is kept.
+        let mut before = std::mem::take(&mut self.waiting);
+        while !turn.is_full()
+            && let Some(item) = before.pop_front()
+        {
+            taken += self.handle_waiting(item, turn);
         }
+        self.waiting.append(&mut before);
         while taken < items_max && !turn.is_full() {
             // A bulk counts for its commands: by bytes, the lane gives about as many as are wanted.
             let wanted = items_max - taken;

@@ -208,3 +208,101 @@ async fn accepted_is_decided() {
     check(&engine).await;
     close(engine).await;
 }
+
+/// Story: commands are small and their events may be large, but a batch was drained by the size of the commands: its
+/// later events found the frame full, and good commands were refused. Method: a gate holds the partition while
+/// commands and a bulk queue up whose events are twice what a frame can hold.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_large_events_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path()).await;
+    let (gate, keeper) = gate();
+    let holder = tokio::spawn({
+        let (engine, id) = (engine.clone(), id_in(0, 0));
+        async move { engine.send::<Tally>(&id, Ask::Wait(gate)).await }
+    });
+    let keeper = tokio::task::spawn_blocking(|| {
+        keeper.wait();
+        keeper
+    });
+    let keeper = keeper.await.unwrap();
+    let note = || Ask::Note("large ".repeat(200_000));
+    let bulk = (0..80).map(|_| millstream_operators::aggregate::BulkCommand {
+        id: id_in(0, 1).into(),
+        command: note(),
+        options: CommandOptions::default(),
+    });
+    let bulk: Vec<_> = bulk.collect();
+    let handle = engine.aggregate::<Tally>();
+    let bulk = tokio::spawn(async move { handle.send_bulk(bulk).await });
+    let singles: Vec<_> = (0..60)
+        .map(|n| {
+            let (engine, id) = (engine.clone(), id_in(0, 2 + n % 2));
+            tokio::spawn(async move { engine.send::<Tally>(&id, note()).await })
+        })
+        .collect();
+    keeper.open();
+    for (n, answer) in (0u64..).zip(within(bulk).await.unwrap()) {
+        assert_eq!(answer.unwrap().version, Some(n));
+    }
+    for single in singles {
+        within(single).await.unwrap().unwrap();
+    }
+    within(holder).await.unwrap().unwrap();
+    assert_eq!(
+        check(&engine).await.values().map(Vec::len).sum::<usize>(),
+        141
+    );
+    close(engine).await;
+}
+
+/// Story: an event that just fits left no room for the ids of its neighbours' commands; sealing the frame failed, which
+/// restarted the partition, and after some of them ended it. Method: a gate holds the partition while small commands
+/// with ids queue up before a large one, more often than restarts are allowed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_too_large_for_a_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path()).await;
+    let (first, second) = (id_in(0, 0), id_in(0, 1));
+    for round in 0..8u128 {
+        let (gate, keeper) = gate();
+        let holder = tokio::spawn({
+            let (engine, id) = (engine.clone(), first.clone());
+            async move { engine.send::<Tally>(&id, Ask::Wait(gate)).await }
+        });
+        let keeper = tokio::task::spawn_blocking(|| {
+            keeper.wait();
+            keeper
+        });
+        let keeper = keeper.await.unwrap();
+        let bytes = millstream_engine::log::frame::BODY_BYTES_MAX - 1_500;
+        let large = Ask::Note("x".repeat(bytes));
+        let asks = (0..40).map(|_| Ask::Add(1)).chain([large]);
+        let bulk: Vec<_> = (1_000 * round..)
+            .zip(asks)
+            .map(
+                |(name, command)| millstream_operators::aggregate::BulkCommand {
+                    id: second.as_str().into(),
+                    command,
+                    options: named(name),
+                },
+            )
+            .collect();
+        let handle = engine.aggregate::<Tally>();
+        let bulk = tokio::spawn(async move { handle.send_bulk(bulk).await });
+        keeper.open();
+        let mut answers = within(bulk).await.unwrap();
+        let refused = answers.pop().unwrap();
+        assert!(
+            matches!(refused, Err(CommandError::Event(_))),
+            "{refused:?}"
+        );
+        for answer in answers {
+            answer.unwrap();
+        }
+        within(holder).await.unwrap().unwrap();
+    }
+    assert_eq!(sum(&engine, &second).await, 320);
+    check(&engine).await;
+    close(engine).await;
+}
