@@ -1,12 +1,14 @@
 //! The instances of one aggregate type that are resident in one partition.
 //!
-//! A slab with a table of numbers beside it: an instance costs its state, its id and about fifty bytes,
-//! and growing moves no instance but by the slab's own reallocation. Who is passivated is decided by a hand
+//! A slab with a table of numbers beside it: an instance costs its state, its id and about sixty bytes,
+//! and growing moves no instance. Who is passivated is decided by a hand
 //! that goes round (the CLOCK algorithm, Corbató 1968), so that touching an instance is one store, not
 //! two list operations.
 
 use compact_str::CompactString;
 use hashbrown::HashTable;
+
+use super::slab::Slab;
 
 /// One resident instance.
 #[derive(Debug)]
@@ -34,7 +36,7 @@ pub(super) struct Instance<A> {
 #[derive(Debug)]
 pub(super) struct Instances<A> {
     table: HashTable<u32>,
-    slots: Vec<Instance<A>>,
+    slots: Slab<Instance<A>>,
     vacant: Vec<u32>,
     heap_bytes: u64,
     hand: usize,
@@ -44,7 +46,7 @@ impl<A: Default> Instances<A> {
     pub(super) fn new() -> Self {
         Self {
             table: HashTable::new(),
-            slots: Vec::new(),
+            slots: Slab::new(),
             vacant: Vec::new(),
             heap_bytes: 0,
             hand: 0,

@@ -14,6 +14,7 @@ mod handle;
 mod host;
 mod instances;
 mod kit;
+mod slab;
 mod snapshots;
 mod taking;
 
