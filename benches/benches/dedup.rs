@@ -35,7 +35,7 @@ fn window(criterion: &mut Criterion) {
     let limits = DedupLimits::default();
     let (mut window, mut next) = (DedupWindow::new(limits), 0);
     let mut random = SmallRng::seed_from_u64(millstream_benches::SEED);
-    while next <= limits.events_max {
+    while next <= limits.ids_max as u64 {
         remember(&mut window, &mut random, &mut next);
     }
     let mut group = criterion.benchmark_group("dedup");
@@ -52,7 +52,7 @@ fn window(criterion: &mut Criterion) {
                 .count()
         });
     });
-    assert!(black_box(window.len()) as u64 >= limits.events_max);
+    assert_eq!(black_box(window.len()), limits.ids_max);
     group.finish();
 }
 

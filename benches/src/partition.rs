@@ -96,8 +96,8 @@ impl SoloPartition {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let streams: Arc<dyn StreamReader> = Arc::new(NoLog);
         let feed = Arc::new(Feed::new(&NoLog)?);
-        let group = GroupWriter::new(NoStore, feed);
-        let (writer, _thread) = LogWriter::start(group, SUBMISSIONS, Arc::clone(&clock));
+        let group = GroupWriter::new(NoStore, feed, Arc::clone(&clock));
+        let (writer, _thread) = LogWriter::start(group, SUBMISSIONS);
         let config = PartitionConfig {
             batch: BatchLimits {
                 items_min: BatchLimits::default().items_max,

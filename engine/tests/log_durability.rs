@@ -14,7 +14,7 @@ use millstream_engine::log::{
     Submission,
 };
 use millstream_engine::store::{EnvironmentOptions, StoreError};
-use millstream_engine::time::Timestamp;
+use millstream_engine::time::{SystemClock, Timestamp};
 use proptest::prelude::*;
 
 const PARTITIONS: u16 = 3;
@@ -238,7 +238,11 @@ fn a_full_map_stops_the_writer_and_loses_nothing_acknowledged() {
     };
     let EmbeddedLog { store, reader } =
         EmbeddedLog::open(folder.path(), PARTITIONS, small).unwrap();
-    let mut writer = GroupWriter::new(store, Arc::new(Feed::new(&reader).unwrap()));
+    let mut writer = GroupWriter::new(
+        store,
+        Arc::new(Feed::new(&reader).unwrap()),
+        Arc::new(SystemClock::new()),
+    );
     let mut head = Head::default();
     let failed = loop {
         let sealed = frame(0, head, 3_000);

@@ -10,6 +10,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
@@ -45,15 +46,20 @@ pub struct GroupWriter<S> {
     store: S,
     feed: Arc<Feed>,
     stopped: Option<Arc<LogError>>,
+    clock: Arc<dyn Clock>,
+    /// How long the last append took.
+    append_time: Duration,
 }
 
 impl<S: LogStore> GroupWriter<S> {
-    /// A writer that has not failed and publishes to `feed`.
-    pub fn new(store: S, feed: Arc<Feed>) -> Self {
+    /// A writer that has not failed and publishes to `feed`; `clock` only measures.
+    pub fn new(store: S, feed: Arc<Feed>, clock: Arc<dyn Clock>) -> Self {
         Self {
             store,
             feed,
             stopped: None,
+            clock,
+            append_time: Duration::ZERO,
         }
     }
 
@@ -69,7 +75,9 @@ impl<S: LogStore> GroupWriter<S> {
         }
         if self.stopped.is_none() && !frames.is_empty() {
             // A panic must not leave those who wait without an answer: it is a failure like any other.
+            let start = self.clock.monotonic();
             let stored = catch_unwind(AssertUnwindSafe(|| self.store.append(&frames)));
+            self.append_time = self.clock.monotonic().saturating_sub(start);
             match stored.unwrap_or(Err(LogError::Panicked)) {
                 Ok(()) => frames
                     .iter()
@@ -121,11 +129,10 @@ impl LogWriter {
     pub fn start<S: LogStore + 'static>(
         writer: GroupWriter<S>,
         submissions_max: usize,
-        clock: Arc<dyn Clock>,
     ) -> (Self, LogWriterThread) {
         let (sender, receiver) = bounded(submissions_max);
         let thread = crate::threads::spawn("log-writer", move || {
-            run(writer, &receiver, &*clock);
+            run(writer, &receiver);
         });
         (Self { sender }, LogWriterThread { thread })
     }
@@ -163,11 +170,7 @@ impl Drop for AnswerRest<'_> {
     }
 }
 
-fn run<S: LogStore>(
-    mut writer: GroupWriter<S>,
-    submissions: &Receiver<Submission>,
-    clock: &dyn Clock,
-) {
+fn run<S: LogStore>(mut writer: GroupWriter<S>, submissions: &Receiver<Submission>) {
     let metrics = WriterMetrics::new();
     let _rest = AnswerRest(submissions);
     while let Ok(first) = submissions.recv() {
@@ -191,9 +194,8 @@ fn run<S: LogStore>(
                 Err(_) => break,
             }
         }
-        let start = clock.monotonic();
         let outcome = writer.step(group);
-        sample.elapsed = clock.monotonic().saturating_sub(start);
+        sample.elapsed = writer.append_time;
         metrics.observe_queue(submissions.len());
         match outcome {
             Ok(()) if sample.frames > 0 => metrics.observe_commit(&sample),

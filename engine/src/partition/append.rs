@@ -15,6 +15,9 @@ use crate::log::{Direction, LogError, StreamRef, for_each_event};
 use crate::mailbox::LaneReceiver;
 use crate::stage::panic_message;
 
+/// Appends that may wait for events of their stream to become durable.
+const WAITING_MAX: usize = 1_024;
+
 /// Where appended events lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
@@ -72,6 +75,11 @@ impl Appends {
     fn handle(&mut self, request: AppendRequest, turn: &mut Turn<'_>) {
         match self.decide(&request, turn) {
             Ok(Some(appended)) => self.replies.push(request.reply, Ok(appended)),
+            // They hold no credits of the mailbox any more, so they have a bound of their own.
+            Ok(None) if self.waiting.len() >= WAITING_MAX => {
+                self.replies
+                    .push(request.reply, Err(AppendError::Overloaded));
+            }
             Ok(None) => self.waiting.push_back(request),
             Err(error) => self.replies.push(request.reply, Err(error)),
         }

@@ -123,7 +123,7 @@ pub struct PartitionCore {
     /// Input that is asked first in the next turn.
     first: usize,
     stopping: bool,
-    /// Whether an input holds something that housekeeping may let go later.
+    /// Whether an input holds something that housekeeping may let go later, or figures are not at rest.
     holds: bool,
     meter: Meter,
 }
@@ -160,6 +160,8 @@ impl PartitionCore {
             let frames = submitted - settled;
             return Err(OpenPartitionError::InFlight { frames });
         }
+        // A core that panicked has not ended its turn.
+        shared.watch.end_turn();
         let head = streams.head(partition)?;
         let recorded_last = last_recorded(&*streams, partition, head)?;
         let window = DedupWindow::load(config.dedup, &*streams, partition)?;
@@ -331,6 +333,11 @@ impl PartitionCore {
         self.holds = holds;
     }
 
+    fn show(&mut self, now: Duration) {
+        let moving = self.meter.show(now, &self.controller, &self.mailbox);
+        self.holds |= moving;
+    }
+
     /// What to do until something happens. A stage that stops would end at [`Step::Idle`] with an empty
     /// mailbox, but frames in flight may still have callers to answer and items that were put back behind
     /// them.
@@ -393,6 +400,7 @@ impl StageCore for PartitionCore {
         }
         if queued == 0 {
             self.tidy();
+            self.show(self.clock.monotonic());
             return self.rest(0);
         }
         let start = self.clock.monotonic();
@@ -412,9 +420,9 @@ impl StageCore for PartitionCore {
         self.tidy();
         let end = self.clock.monotonic();
         self.controller.observe(taken, end.saturating_sub(start));
-        self.meter
-            .turn(taken, start, end, &self.controller, &self.mailbox);
         let left = self.queued();
+        self.meter.turn(taken, left, start, end);
+        self.show(end);
         if taken > 0 && left > 0 {
             Step::Again
         } else {

@@ -103,8 +103,9 @@ impl<A: Aggregate> AggregateHandle<A> {
     ) -> CommandResult<A> {
         let (partition, envelope) = self.envelope(id, command, options)?;
         let (reply, answer) = oneshot::channel();
+        let bytes = size(&envelope);
         let item = CommandItem(Item::One(envelope, reply));
-        let sent = self.lanes[partition].sender.send(item, size::<A>()).await;
+        let sent = self.lanes[partition].sender.send(item, bytes).await;
         sent.map_err(|_| CommandError::Closed)?;
         finish(answer).await
     }
@@ -122,8 +123,9 @@ impl<A: Aggregate> AggregateHandle<A> {
     ) -> CommandResult<A> {
         let (partition, envelope) = self.envelope(id, command, options)?;
         let (reply, answer) = oneshot::channel();
+        let bytes = size(&envelope);
         let item = CommandItem(Item::One(envelope, reply));
-        match self.lanes[partition].sender.try_send(item, size::<A>()) {
+        match self.lanes[partition].sender.try_send(item, bytes) {
             Ok(()) => finish(answer).await,
             Err(Overloaded::Closed(_)) => Err(CommandError::Closed),
             Err(_full) => Err(CommandError::Overloaded),
@@ -189,7 +191,7 @@ impl<A: Aggregate> AggregateHandle<A> {
     ) -> Option<oneshot::Receiver<Result<Vec<CommandResult<A>>, CommandError<A::Rejection>>>> {
         let lane = &self.lanes[partition];
         let (reply, answer) = oneshot::channel();
-        let (count, bytes) = (envelopes.len(), envelopes.len() * size::<A>());
+        let (count, bytes) = (envelopes.len(), envelopes.iter().map(size).sum());
         // Counted before the host can take them, so that its count never falls below zero.
         let counted = Counted::add(&lane.extra, count - 1);
         let item = CommandItem(Item::Bulk(envelopes, reply, counted));
@@ -235,8 +237,8 @@ fn is_plain(id: &str) -> bool {
 }
 
 /// What one command counts for in the mailbox's bound.
-fn size<A: Aggregate>() -> usize {
-    size_of::<Envelope<A>>()
+fn size<A: Aggregate>(envelope: &Envelope<A>) -> usize {
+    size_of::<Envelope<A>>() - size_of::<A::Command>() + A::command_bytes(&envelope.command)
 }
 
 fn restarted<R>() -> CommandError<R> {

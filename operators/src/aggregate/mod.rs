@@ -55,6 +55,12 @@ pub trait Aggregate: Clone + Default + Serialize + DeserializeOwned + Send + 'st
         out: &mut Decision<'_, Self>,
     ) -> Result<(), Self::Rejection>;
 
+    /// About the memory that a command takes while it waits, in bytes, for the mailbox's bound. Say more than
+    /// the default where commands hold large texts or lists.
+    fn command_bytes(command: &Self::Command) -> usize {
+        size_of_val(command)
+    }
+
     /// Applies an event. It has happened: there is nothing to refuse here.
     fn evolve(&mut self, event: &Self::Event);
 }

@@ -70,7 +70,12 @@ impl Engine {
             return Ok(());
         };
         let deadline = self.inner.config.shutdown_deadline;
-        end(stages, &self.inner.feed, deadline).await
+        let outcome = end(stages, &self.inner.feed, deadline).await;
+        // Nobody need wait longer for what will not come.
+        for board in &self.inner.boards {
+            board.stop("the engine was shut down");
+        }
+        outcome
     }
 
     /// Waits for Ctrl-C or SIGTERM, then [shuts down](Self::shutdown). Also ends when a partition is given

@@ -186,10 +186,10 @@ fn open(folder: &Path, config: &EngineConfig, clock: &Arc<dyn Clock>) -> Result<
     let EmbeddedLog { store, reader } =
         EmbeddedLog::open(&log_folder, partitions, options).map_err(log)?;
     let feed = Arc::new(Feed::new(&reader).map_err(log)?);
-    let group_writer = GroupWriter::new(store, Arc::clone(&feed));
+    let group_writer = GroupWriter::new(store, Arc::clone(&feed), Arc::clone(clock));
     let per_partition = config.partition.frames_in_flight_max as usize + 1;
     let places = per_partition * usize::from(partitions);
-    let (writer, writer_thread) = LogWriter::start(group_writer, places, Arc::clone(clock));
+    let (writer, writer_thread) = LogWriter::start(group_writer, places);
     let (store, state_writer) =
         StateStore::open(&folder.join("state"), config.state.clone()).map_err(state)?;
     let (handle, state_thread) = millstream_engine::state::start(state_writer).map_err(state)?;
