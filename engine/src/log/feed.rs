@@ -208,7 +208,7 @@ impl FrameSlice {
     /// The new events.
     pub fn records(&self) -> impl Iterator<Item = super::frame::Record<'_>> {
         let known = self.from.0 - self.frame.header().first.0;
-        self.frame.records().skip(known as usize)
+        self.frame.records_from(known as u32)
     }
 
     /// How many events are new.

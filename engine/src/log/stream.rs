@@ -91,7 +91,7 @@ pub fn for_each_event<R: StreamReader + ?Sized, E: From<LogError>>(
         for entry in &entries {
             let frame = frame_with(reader, stream.partition, Offset(entry.offset), &mut held)?;
             let slot = entry.offset - frame.header().first.0;
-            let record = frame.records().nth(slot as usize);
+            let record = frame.records_from(slot as u32).next();
             let Some(record) = record.filter(|record| stream.owns(record)) else {
                 continue;
             };

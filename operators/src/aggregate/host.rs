@@ -28,7 +28,7 @@ use super::activation::Activator;
 use super::command::{Ack, Acknowledge, BulkReply, CommandError, CommandItem, CommandResult};
 use super::command::{Envelope, Item};
 use super::config::AggregateConfig;
-use super::instances::{Instance, Instances, Verdict};
+use super::instances::{Instance, Instances, Verdict, fold};
 use super::snapshots::SnapshotPolicy;
 use super::taking::{Taken, Taker};
 use super::{Aggregate, Decision};
@@ -332,10 +332,10 @@ impl<A: Aggregate> Host<A> {
             self.policy.observe_reload(found.replayed, elapsed);
             self.metrics.observe_activation(elapsed);
         }
-        let unsaved = u32::try_from(found.replayed).unwrap_or(u32::MAX);
+        let unsaved = u16::try_from(found.replayed).unwrap_or(u16::MAX);
         Ok(Some(self.instances.insert(Instance {
             id: envelope.id.clone(),
-            hash: envelope.hash,
+            fold: fold(envelope.hash),
             state: found.state,
             events: found.events,
             frame: 0,
@@ -353,7 +353,10 @@ impl<A: Aggregate> Host<A> {
         turn: &mut Turn<'_>,
     ) -> CommandResult<A> {
         let Envelope {
-            command, options, ..
+            command,
+            options,
+            hash,
+            ..
         } = envelope;
         let instance = self.instances.get_mut(slot);
         instance.used = seconds(turn.monotonic);
@@ -372,7 +375,7 @@ impl<A: Aggregate> Host<A> {
         }
         let mark = turn.mark();
         // Writing an event runs its `Serialize`, which is user code as well.
-        let appended = catch_unwind(AssertUnwindSafe(|| self.append(slot, &options, turn)));
+        let appended = catch_unwind(AssertUnwindSafe(|| self.append(slot, hash, &options, turn)));
         let evolved = match appended {
             Ok(appended) => appended.and_then(|bytes| self.evolve(slot, bytes, turn)),
             Err(panic) => Err(self.panicked(&*panic)),
@@ -412,6 +415,7 @@ impl<A: Aggregate> Host<A> {
     fn append(
         &mut self,
         slot: u32,
+        hash: u64,
         options: &super::CommandOptions,
         turn: &mut Turn<'_>,
     ) -> Result<usize, CommandError<A::Rejection>> {
@@ -419,7 +423,7 @@ impl<A: Aggregate> Host<A> {
         let target = Target {
             category: A::CATEGORY,
             id: &instance.id,
-            hash: instance.hash,
+            hash,
         };
         let mut bytes = 0;
         for (version, event) in (instance.events..).zip(&self.events) {
@@ -456,7 +460,8 @@ impl<A: Aggregate> Host<A> {
         }
         instance.events += emitted;
         instance.frame = turn.frame;
-        instance.unsaved = instance.unsaved.saturating_add(emitted as u32);
+        let emitted_capped = u16::try_from(emitted).unwrap_or(u16::MAX);
+        instance.unsaved = instance.unsaved.saturating_add(emitted_capped);
         self.tally.events += emitted;
         self.policy.count_events(emitted);
         self.weigh(slot, emitted, payload_bytes);

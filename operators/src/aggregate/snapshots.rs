@@ -39,12 +39,13 @@ impl SnapshotPolicy {
     }
 
     /// Events after which an instance is worth a snapshot.
-    pub(super) fn interval(&self) -> u32 {
-        let bound = (self.reload_target / self.replay).max(EVENTS_MIN);
+    pub(super) fn interval(&self) -> u16 {
+        // An instance counts no further than 16 bits.
+        let bound = (self.reload_target / self.replay).clamp(EVENTS_MIN, f64::from(u16::MAX));
         let rate = self.reloads as f64 / self.events.max(1) as f64;
         // With no reloads at all the root is infinite and the bound decides.
         let best = (2.0 * self.snapshot / (rate * self.replay)).sqrt();
-        best.clamp(EVENTS_MIN, bound) as u32
+        best.clamp(EVENTS_MIN, bound) as u16
     }
 
     pub(super) fn count_events(&mut self, events: u64) {

@@ -216,10 +216,10 @@ impl<P: Projection> ProjectionCore<P> {
                 }
                 let offset = letter.position.offset;
                 let frame = self.streams.frame_at(partition, offset)?;
-                let slot = |frame: &Frame| (offset.0 - frame.header().first.0) as usize;
+                let slot = |frame: &Frame| (offset.0 - frame.header().first.0) as u32;
                 let record = frame
                     .as_ref()
-                    .and_then(|frame| frame.records().nth(slot(frame)));
+                    .and_then(|frame| frame.records_from(slot(frame)).next());
                 if let Some(record) = record {
                     self.parked.restore(letter, record.version, now);
                 }

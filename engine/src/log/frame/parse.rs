@@ -82,7 +82,12 @@ pub struct Frame {
     attachments: Vec<(u8, Range<usize>)>,
     body: Vec<u8>,
     records_at: usize,
+    /// Where every [`STRIDE`]th record begins in the body.
+    marks: Vec<u32>,
 }
+
+/// Records between two marks: finding one of a frame's thousands passes over a few, not over all before it.
+const STRIDE: usize = 16;
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N]
@@ -174,19 +179,22 @@ impl Frame {
             attachments: Vec::new(),
             body,
             records_at: 0,
+            marks: Vec::new(),
         };
         frame.read_tables()?;
-        frame.check_records()?;
+        frame.marks = frame.check_records()?;
         Ok(frame)
     }
 
-    /// The frame that a builder has just written as `body`, whose last `records` bytes are the events.
+    /// The frame that a builder has just written as `body`, whose last `records` bytes are the events, each
+    /// beginning at one of `starts` in them.
     pub(super) fn sealed(
         header: FrameHeader,
         kinds: &[Kind],
         attachments: &[(u8, &[u8])],
         body: Vec<u8>,
         records: usize,
+        starts: &[u32],
     ) -> Self {
         let records_at = body.len() - records;
         // Attachments stand right before the records, each behind its tag and length: found from the end.
@@ -202,6 +210,11 @@ impl Frame {
             header,
             kinds: kinds.to_vec(),
             attachments: ranges,
+            marks: starts
+                .iter()
+                .step_by(STRIDE)
+                .map(|&start| start + records_at as u32)
+                .collect(),
             body,
             records_at,
         }
@@ -227,7 +240,10 @@ impl Frame {
 
     /// About the memory that the frame takes, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        size_of::<Self>() + self.body.capacity() + self.kinds.len() * size_of::<Kind>()
+        size_of::<Self>()
+            + self.body.capacity()
+            + self.marks.capacity() * 4
+            + self.kinds.len() * size_of::<Kind>()
     }
 
     /// Kinds of the frame's events.
@@ -248,8 +264,20 @@ impl Frame {
     /// # Panics
     /// Never on a frame that `parse` gave: it has read every record once.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        let mut cursor = Cursor::new(&self.body, self.records_at);
-        (0..self.header.count).map(move |slot| {
+        self.records_from(0)
+    }
+
+    /// The events from number `slot` of the frame on, in order; none behind its end. Cost: a few records are
+    /// passed over, however large the frame is.
+    ///
+    /// # Panics
+    /// As [`records`](Self::records).
+    pub fn records_from(&self, slot: u32) -> impl Iterator<Item = Record<'_>> {
+        let mark = self.marks.get(slot as usize / STRIDE);
+        let start = mark.map_or(self.body.len(), |&mark| mark as usize);
+        let begin = (slot - slot % STRIDE as u32).min(self.header.count);
+        let mut cursor = Cursor::new(&self.body, start);
+        let records = (begin..self.header.count).map(move |slot| {
             let stored =
                 Stored::read(&mut cursor).expect("every record was read when the frame was parsed");
             let recorded_at = Timestamp(
@@ -273,7 +301,8 @@ impl Frame {
                 metadata: stored.metadata,
                 payload: stored.payload,
             }
-        })
+        });
+        records.skip(slot as usize % STRIDE)
     }
 
     fn read_tables(&mut self) -> Result<(), FrameError> {
@@ -303,10 +332,15 @@ impl Frame {
         Ok(())
     }
 
-    fn check_records(&self) -> Result<(), FrameError> {
+    /// Reads every record once; gives where every [`STRIDE`]th begins.
+    fn check_records(&self) -> Result<Vec<u32>, FrameError> {
+        let mut marks = Vec::new();
         let mut cursor = Cursor::new(&self.body, self.records_at);
-        for _ in 0..self.header.count {
+        for slot in 0..self.header.count {
             let at = cursor.at;
+            if (slot as usize).is_multiple_of(STRIDE) {
+                marks.push(at as u32); // A body has at most 64 MiB.
+            }
             let fault = |what| FrameError::Malformed { at, what };
             let stored = Stored::read(&mut cursor).ok_or(fault("a record"))?;
             if stored.kind as usize >= self.kinds.len() {
@@ -318,7 +352,7 @@ impl Frame {
         }
         let at = cursor.at;
         if cursor.is_at_end() {
-            Ok(())
+            Ok(marks)
         } else {
             Err(FrameError::Malformed {
                 at,

@@ -86,6 +86,8 @@ pub struct FrameBuilder {
     records: Vec<u8>,
     /// Hash of the stream and version, per event.
     streams: Vec<(u64, u64)>,
+    /// Where each event begins in `records`.
+    starts: Vec<u32>,
     count: u32,
     first_at: Timestamp,
     last_at: Timestamp,
@@ -149,6 +151,7 @@ impl FrameBuilder {
         self.kinds_bytes -= undone.map(|kind| kind_bytes(&kind)).sum::<usize>();
         self.records.truncate(mark.records);
         self.streams.truncate(mark.count as usize);
+        self.starts.truncate(mark.count as usize);
         (self.count, self.first_at, self.last_at) = (mark.count, mark.first_at, mark.last_at);
     }
 
@@ -206,6 +209,7 @@ impl FrameBuilder {
             metadata: draft.metadata.clone(),
             payload: draft.payload,
         };
+        self.starts.push(self.records.len() as u32); // At most 64 MiB.
         stored.write(&mut self.records);
         self.streams.push((draft.hash, draft.version));
         (self.first_at, self.last_at) = (first_at, now);
@@ -265,7 +269,15 @@ impl FrameBuilder {
         bytes.extend_from_slice(stored);
 
         let header = FrameHeader::parse(&bytes).expect("a header that was just written");
-        let frame = Frame::sealed(header, &self.kinds, attachments, body, self.records.len());
+        let records = self.records.len();
+        let frame = Frame::sealed(
+            header,
+            &self.kinds,
+            attachments,
+            body,
+            records,
+            &self.starts,
+        );
         let sealed = SealedFrame {
             partition,
             first,
@@ -296,6 +308,7 @@ impl FrameBuilder {
         self.kinds_bytes = 0;
         self.records.clear();
         self.streams.clear();
+        self.starts.clear();
         self.count = 0;
     }
 

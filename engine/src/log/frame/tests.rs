@@ -103,7 +103,7 @@ fn finish(builder: &mut FrameBuilder) -> SealedFrame {
 
 proptest! {
     #[test]
-    fn what_is_sealed_is_read_back(events in prop::collection::vec(planned(), 1..40)) {
+    fn what_is_sealed_is_read_back(events in prop::collection::vec(planned(), 1..70)) {
         let sealed = seal(&events);
         let frame = Frame::parse_verified(&sealed.bytes).unwrap();
         prop_assert_eq!(frame.header().hash, sealed.hash);
@@ -130,6 +130,10 @@ proptest! {
         prop_assert_eq!(frame.records().count(), events.len());
         // What live subscribers get without unpacking is the same frame.
         prop_assert!(sealed.frame.records().eq(frame.records()));
+        for slot in 0..=events.len() as u32 + 20 {
+            prop_assert!(frame.records_from(slot).eq(frame.records().skip(slot as usize)));
+            prop_assert!(sealed.frame.records_from(slot).eq(frame.records_from(slot)));
+        }
         prop_assert_eq!(sealed.frame.attachment(9), Some(&b"extra"[..]));
         prop_assert_eq!(sealed.frame.header(), frame.header());
         let entries: Vec<_> = sealed.entries.iter().map(|e| (e.version, e.offset)).collect();
