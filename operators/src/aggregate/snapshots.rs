@@ -24,22 +24,37 @@ pub(super) struct SnapshotPolicy {
     snapshot: f64,
     events: u64,
     reloads: u64,
+    /// The answer, as of the last new figure.
+    interval: u16,
+    /// Events at which it is worked out again.
+    next_look: u64,
 }
+
+/// Events between two looks at the interval: it is asked for after every command.
+const LOOK_EVERY: u64 = 1_024;
 
 impl SnapshotPolicy {
     /// A policy that keeps reloads within about `reload_target`.
     pub(super) fn new(reload_target: Duration) -> Self {
-        Self {
+        let mut policy = Self {
             reload_target: reload_target.as_secs_f64(),
             replay: 2e-6,
             snapshot: 10e-6,
             events: 0,
             reloads: 0,
-        }
+            interval: 0,
+            next_look: LOOK_EVERY,
+        };
+        policy.interval = policy.work_out();
+        policy
     }
 
     /// Events after which an instance is worth a snapshot.
     pub(super) fn interval(&self) -> u16 {
+        self.interval
+    }
+
+    fn work_out(&self) -> u16 {
         // An instance counts no further than 16 bits.
         let bound = (self.reload_target / self.replay).clamp(EVENTS_MIN, f64::from(u16::MAX));
         let rate = self.reloads as f64 / self.events.max(1) as f64;
@@ -50,6 +65,10 @@ impl SnapshotPolicy {
 
     pub(super) fn count_events(&mut self, events: u64) {
         self.events += events;
+        if self.events >= self.next_look {
+            self.next_look = self.events + LOOK_EVERY;
+            self.interval = self.work_out();
+        }
     }
 
     /// Takes in that an instance was activated by replaying `events`.
@@ -59,12 +78,14 @@ impl SnapshotPolicy {
             let each = elapsed.as_secs_f64() / events as f64;
             self.replay += STEP * (each.max(1e-9) - self.replay);
         }
+        self.interval = self.work_out();
     }
 
     /// Takes in that encoding a state took `elapsed`; storing it costs about as much again.
     pub(super) fn observe_snapshot(&mut self, elapsed: Duration) {
         let cost = 2.0 * elapsed.as_secs_f64();
         self.snapshot += STEP * (cost - self.snapshot);
+        self.interval = self.work_out();
     }
 }
 
