@@ -18,7 +18,3 @@ pub mod store;
 mod threads;
 pub mod time;
 
-/// The README's program, compiled and run with the tests.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;

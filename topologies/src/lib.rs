@@ -29,3 +29,8 @@ pub mod prelude {
         ProjectedEvent, Projection, ProjectionConfig, Rows, Table, TableMut,
     };
 }
+
+/// The README's program, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
