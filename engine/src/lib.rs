@@ -17,4 +17,3 @@ pub mod state;
 pub mod store;
 mod threads;
 pub mod time;
-
