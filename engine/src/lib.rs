@@ -15,5 +15,5 @@ pub mod partition;
 pub mod stage;
 pub mod state;
 pub mod store;
-mod threads;
+pub mod threads;
 pub mod time;

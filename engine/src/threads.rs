@@ -6,7 +6,10 @@ use std::io;
 use std::thread::{Builder, JoinHandle};
 
 /// Starts a thread named `millstream-<name>`.
-pub(crate) fn try_spawn<T: Send + 'static>(
+///
+/// # Errors
+/// The operating system has no thread left.
+pub fn try_spawn<T: Send + 'static>(
     name: &str,
     run: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
@@ -17,6 +20,6 @@ pub(crate) fn try_spawn<T: Send + 'static>(
 ///
 /// # Panics
 /// When the operating system has no thread left: nothing could run then.
-pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     try_spawn(name, run).expect("the operating system gives a thread at start")
 }

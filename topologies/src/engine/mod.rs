@@ -63,6 +63,8 @@ struct Inner {
     tables: HashMap<&'static str, Arc<dyn Any + Send + Sync>>,
     boards: Vec<Arc<ProgressBoard>>,
     running: shutdown::Running,
+    /// The runtime that its stages run on: it may be dropped on any thread.
+    runtime: tokio::runtime::Handle,
 }
 
 /// How an engine is to be opened.

@@ -1,4 +1,7 @@
 //! Figures that nobody has at hand while working, and partitions that are stuck: looked at once a second.
+//!
+//! On a thread of its own: an aggregate that does not return holds a worker of the runtime, which may be the
+//! one that tells the others of time.
 
 use std::sync::Weak;
 use std::time::Duration;
@@ -15,7 +18,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const STALLED: Duration = Duration::from_secs(1);
 
 /// Shows index figures and the skew between partitions until the engine is gone.
-pub(super) async fn watch(engine: Weak<Inner>) {
+pub(super) fn watch(engine: &Weak<Inner>) {
     let Some(partitions) = engine.upgrade().map(|inner| inner.feed.partitions()) else {
         return;
     };
@@ -23,10 +26,9 @@ pub(super) async fn watch(engine: Weak<Inner>) {
     let indexes: Vec<_> = ids().map(IndexMetrics::new).collect();
     let loads: Vec<_> = ids().map(PartitionMetrics::new).collect();
     let mut before: Option<Vec<u64>> = None;
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        // Nobody unparks it; waking early does no harm.
+        std::thread::park_timeout(EVERY);
         let Some(inner) = engine.upgrade() else {
             return;
         };

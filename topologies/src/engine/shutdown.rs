@@ -157,13 +157,11 @@ async fn end(stages: Stages, feed: &Feed, deadline: Duration) -> Result<(), Shut
 impl Drop for Inner {
     fn drop(&mut self) {
         // Stages do not end by themselves: they would hold the data folder for as long as the runtime lives.
-        let (Some(stages), Ok(runtime)) =
-            (self.running.take(), tokio::runtime::Handle::try_current())
-        else {
+        let Some(stages) = self.running.take() else {
             return;
         };
         let (feed, deadline) = (Arc::clone(&self.feed), self.config.shutdown_deadline);
-        runtime.spawn(async move {
+        self.runtime.spawn(async move {
             if let Err(cause) = end(stages, &feed, deadline).await {
                 tracing::warn!(%cause, "an engine that was dropped did not end in order");
             }

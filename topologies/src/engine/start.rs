@@ -18,6 +18,7 @@ use millstream_engine::partition::{
 use millstream_engine::stage::{NoCore, StageCore, StageHandle, StageSpec, spawn_stage};
 use millstream_engine::state::{StateStore, StateWriterHandle, StateWriterThread};
 use millstream_engine::store::EnvironmentOptions;
+use millstream_engine::threads;
 use millstream_engine::time::Clock;
 use millstream_operators::aggregate::SnapshotStore;
 
@@ -86,6 +87,7 @@ pub(super) async fn start(
         handles: write_side.handles,
         tables,
         boards,
+        runtime: tokio::runtime::Handle::current(),
         running: Running::new(Stages {
             partitions: write_side.stages,
             projections,
@@ -94,7 +96,11 @@ pub(super) async fn start(
             state_thread: opened.state_thread,
         }),
     });
-    tokio::spawn(super::monitor::watch(Arc::downgrade(&inner)));
+    let watched = Arc::downgrade(&inner);
+    // Without it only figures are missing.
+    if let Err(cause) = threads::try_spawn("monitor", move || super::monitor::watch(&watched)) {
+        tracing::warn!(%cause, "the monitor could not be started");
+    }
     Ok(Engine { inner })
 }
 

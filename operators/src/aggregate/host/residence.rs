@@ -1,0 +1,63 @@
+//! How long instances stay: their weight, their snapshots, and who goes.
+
+use super::*;
+
+impl<A: Aggregate> Host<A> {
+    /// Keeps the estimate of an instance's memory: payload bytes at first, then its encoded size, measured
+    /// each time that its events have doubled.
+    pub(super) fn weigh(&mut self, slot: u32, emitted: u64, payload_bytes: usize) {
+        let instance = self.instances.get_mut(slot);
+        let before = instance.events - emitted;
+        let bytes = if instance.events < 8 {
+            instance.heap_bytes as usize + payload_bytes
+        } else if before.checked_ilog2() != instance.events.checked_ilog2() {
+            self.taker.encoded_bytes(&instance.state)
+        } else {
+            return;
+        };
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.instances.set_heap_bytes(slot, bytes);
+    }
+
+    pub(super) fn snapshot(&mut self, slot: u32, turn: &Turn<'_>) {
+        let instance = self.instances.get_mut(slot);
+        instance.unsaved = 0;
+        let start = turn.clock.monotonic();
+        if let Some(taken) = self.taker.take(instance, turn.next_offset()) {
+            let elapsed = turn.clock.monotonic().saturating_sub(start);
+            self.policy.observe_snapshot(elapsed);
+            self.tally.snapshots += 1;
+            self.taken.push(taken);
+        }
+    }
+
+    /// Passivates what is idle.
+    pub(super) fn passivate_idle(&mut self, now: Duration) {
+        let (tick, settled) = (seconds(now), self.settled);
+        let steps = SWEEP_STEPS.max(std::mem::take(&mut self.activated) * SWEEP_PER_ACTIVATION);
+        let idle_after = self.config.idle_seconds_max;
+        self.tally.passivations += self.instances.sweep(steps, |instance| {
+            let is_idle = tick.saturating_sub(instance.used) >= idle_after;
+            Verdict::remove_if(instance.frame <= settled && is_idle)
+        });
+    }
+
+    /// Passivates until the budget is kept: first who was not used in this second, among some; then anyone
+    /// without a frame in flight.
+    pub(super) fn passivate_excess(&mut self, now: Duration) {
+        let (tick, settled) = (seconds(now), self.settled);
+        for (steps, spare) in [(SWEEP_STEPS, true), (usize::MAX, false)] {
+            let mut excess = self.instances.bytes() as i64 - self.config.resident_bytes_max as i64;
+            self.tally.passivations += self.instances.sweep(steps, |instance| {
+                if excess <= 0 {
+                    return Verdict::Stop;
+                }
+                let goes = instance.frame <= settled && !(spare && instance.used == tick);
+                if goes {
+                    excess -= i64::from(instance.heap_bytes) + size_of::<Instance<A>>() as i64 + 8;
+                }
+                Verdict::remove_if(goes)
+            });
+        }
+    }
+}

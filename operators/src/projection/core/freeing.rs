@@ -1,0 +1,108 @@
+//! Trying parked keys again, and freeing them with all that waits behind.
+
+use super::*;
+
+impl<P: Projection> ProjectionCore<P> {
+    /// Tries parked keys that are due, and what waits behind them.
+    pub(super) fn retry_parked(&mut self) -> Result<(), LogError> {
+        let now = self.moment();
+        for (id, partition, poison, version) in self.parked.due(now.monotonic) {
+            self.dead_letters.count_retries(1);
+            self.retry_key(&id, partition, poison, version, now)?;
+        }
+        Ok(())
+    }
+
+    fn retry_key(
+        &mut self,
+        id: &str,
+        partition: PartitionId,
+        poison: Offset,
+        version: u64,
+        now: Moment,
+    ) -> Result<(), LogError> {
+        let position = self
+            .sources
+            .iter()
+            .find(|source| source.cursor.partition() == partition)
+            .map_or(Offset(0), |source| source.cursor.next_offset());
+        let name = format!("{}-{id}", P::CATEGORY);
+        let stream = StreamRef {
+            partition,
+            category: P::CATEGORY,
+            id,
+            hash: millstream_engine::event::stream_hash(&name),
+        };
+        let (applier, parked) = (&mut self.applier, &mut self.parked);
+        let mut freed = 0;
+        let outcome = for_each_event(
+            &*self.streams,
+            stream,
+            version,
+            usize::MAX,
+            Direction::Forwards,
+            |frame, record| {
+                if record.offset >= position {
+                    return Err(Pause::CaughtUp);
+                }
+                if freed == FREED_EVENTS {
+                    parked.move_on(frame, record, now);
+                    return Err(Pause::TurnOver);
+                }
+                freed += 1;
+                let applied = match applier.begin(frame) {
+                    Ok(()) => applier.apply(partition, record),
+                    Err(failure) => Err(failure),
+                };
+                match applied {
+                    Ok(()) => parked.advanced(id, record.version),
+                    Err(failure) => {
+                        fail_again(parked, partition, poison, frame, record, failure, now);
+                        return Err(Pause::Failed);
+                    }
+                }
+                Ok(())
+            },
+        );
+        match outcome {
+            Err(Pause::TurnOver | Pause::Failed) => {}
+            Ok(_) | Err(Pause::CaughtUp) => {
+                self.parked.free(id);
+                self.dead_letters.count_redriven(1);
+            }
+            Err(Pause::Log(error)) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Why a freed key is not freed further in this turn.
+enum Pause {
+    CaughtUp,
+    /// The key stays parked and due.
+    TurnOver,
+    Failed,
+    Log(LogError),
+}
+
+impl From<LogError> for Pause {
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
+    }
+}
+
+fn fail_again(
+    parked: &mut Parked,
+    partition: PartitionId,
+    poison: Offset,
+    frame: &Frame,
+    record: &Record<'_>,
+    failure: Failure,
+    now: Moment,
+) {
+    if record.offset == poison {
+        parked.failed_again(record.stream, failure, now);
+    } else {
+        parked.succeed(partition, frame, record, failure, now);
+    }
+}

@@ -1,0 +1,150 @@
+//! Showing rows to readers, handing them to the state's writer, and telling how far the projection is.
+
+use super::*;
+
+impl<P: Projection> ProjectionCore<P> {
+    /// Shows rows and positions to readers.
+    pub(super) fn publish(&mut self, now: Duration) {
+        P::Tables::publish(&mut self.applier.writers);
+        let mut moved = false;
+        let wall = self.clock.now();
+        for source in &mut self.sources {
+            if !source.moved {
+                continue;
+            }
+            source.moved = false;
+            moved = true;
+            let partition = source.cursor.partition();
+            self.board.show(partition, source.cursor.next_offset());
+            if source.cursor.lag() == 0 {
+                source.metrics.observe_visible(wall.since(source.recorded));
+            }
+        }
+        if moved {
+            self.board.announce();
+        }
+        self.published_at = now;
+    }
+
+    /// Hands changed rows and positions to the state's writer, if it is time and nothing is on its way.
+    pub(super) fn store(&mut self, now: Duration, behind: bool, must: bool) -> Result<(), String> {
+        if let Some(batch) = self.refused.take() {
+            return self.submit(batch);
+        }
+        let unstored = P::Tables::unstored(&self.applier.writers);
+        let since = now.saturating_sub(self.stored_at);
+        let every = if behind {
+            self.config.store_every_behind_ms
+        } else {
+            self.config.store_every_ms
+        };
+        let due = since >= Duration::from_millis(every)
+            || unstored >= self.config.unstored_rows_max
+            || self.parked.is_changed();
+        let changed = self
+            .sources
+            .iter()
+            .any(|source| source.stored != source.cursor.next_offset());
+        let nothing = unstored == 0 && !changed && !self.parked.is_changed();
+        if nothing || !(due || must) || self.storing.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut writes = Vec::new();
+        P::Tables::store(&mut self.applier.writers, &mut writes)
+            .map_err(|error| format!("a row cannot be stored: {error}"))?;
+        self.parked.store(&mut writes);
+        for source in &self.sources {
+            writes.push(StateWrite::Progress {
+                projection: self.registered.id,
+                partition: source.cursor.partition(),
+                progress: Progress {
+                    next: source.cursor.next_offset(),
+                    frame: source.frame,
+                },
+            });
+        }
+        let (storing, mailbox) = (Arc::clone(&self.storing), Arc::clone(&self.mailbox));
+        let lost = Arc::clone(&self.lost);
+        let metrics = self.sources.first().map(|source| source.metrics.clone());
+        let clock = Arc::clone(&self.clock);
+        let batch = StateBatch::new(writes).on_done(move |outcome| {
+            if outcome.is_err() {
+                // Nothing is stored any more by this process: the stage must not go on as if it were.
+                lost.store(true, Ordering::Release);
+            } else if let Some(metrics) = metrics {
+                let elapsed = clock.monotonic().saturating_sub(now);
+                metrics.observe_flush(unstored as u64, elapsed);
+            }
+            storing.store(false, Ordering::Release);
+            mailbox.wake();
+        });
+        self.stored_at = now;
+        for source in &mut self.sources {
+            source.stored = source.cursor.next_offset();
+        }
+        self.submit(batch)
+    }
+
+    /// Hands a batch over; keeps it for a later turn when the writer is busy.
+    pub(super) fn submit(&mut self, batch: StateBatch) -> Result<(), String> {
+        self.storing.store(true, Ordering::Release);
+        let Err(refused) = self.writer.try_submit(batch) else {
+            return Ok(());
+        };
+        // Nobody is told of a batch that was not taken.
+        self.storing.store(false, Ordering::Release);
+        if !matches!(refused.reason, StateError::Full { .. }) {
+            return Err(format!("the state's writer refused rows: {refused}"));
+        }
+        self.refused = Some(*refused.batch);
+        Ok(())
+    }
+
+    pub(super) fn show(&mut self, now: Duration) {
+        if now.saturating_sub(self.shown_at) < SHOW_EVERY {
+            return;
+        }
+        self.shown_at = now;
+        let wall = self.clock.now();
+        for source in &self.sources {
+            let lag = source.cursor.lag();
+            let age = if lag == 0 {
+                Duration::ZERO
+            } else {
+                wall.since(source.recorded)
+            };
+            source.metrics.observe_lag(lag, age);
+            source.metrics.observe_parked(self.parked.len());
+        }
+        self.dead_letters.observe(ParkedNow {
+            dead_letters: self.parked.dead() as u64,
+            keys: self.parked.len() as u64,
+            events: self.parked.events(),
+        });
+    }
+
+    pub(super) fn is_all_stored(&self) -> bool {
+        !self.storing.load(Ordering::Acquire)
+            && self.refused.is_none()
+            && P::Tables::unstored(&self.applier.writers) == 0
+            && !self.parked.is_changed()
+            && self
+                .sources
+                .iter()
+                .all(|source| source.stored == source.cursor.next_offset())
+    }
+
+    /// Time until something is due although no event comes.
+    pub(super) fn next_look(&self, now: Duration) -> Duration {
+        let retry = self.parked.next_due().map(|due| due.saturating_sub(now));
+        // A store on its way wakes the stage when it is done.
+        let waits = self.storing.load(Ordering::Acquire) && self.refused.is_none();
+        let store = (!waits && !self.is_all_stored()).then(|| {
+            let every = Duration::from_millis(self.config.store_every_ms);
+            (self.stored_at + every).saturating_sub(now)
+        });
+        let refused = self.refused.is_some().then_some(REFUSED_EVERY);
+        let earliest = [retry, store, refused].into_iter().flatten().min();
+        earliest.unwrap_or(SHOW_EVERY).max(Duration::from_millis(1))
+    }
+}
