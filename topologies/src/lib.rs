@@ -11,7 +11,7 @@ mod topology;
 
 pub use engine::{
     Engine, EngineBuilder, EngineConfig, LogConfig, OpenError, ProjectedError, ReadEventsError,
-    ShutdownError, StoredEvent, read_all, read_partition, read_stream,
+    ShutdownError, StoredEvent, StuckPartition, read_all, read_partition, read_stream,
 };
 pub use topology::{InvalidTopology, Topology, TopologyBuilder, TopologyFault};
 

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -170,6 +171,22 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("no message")
 }
 
+/// Lets others of this worker run, and lets other workers take this task meanwhile.
+///
+/// Not `tokio::task::yield_now`: that keeps the task's wake-up with its worker until the worker is idle, so a
+/// stage would wait for as long as another one's user code holds that worker, be it for ever.
+async fn yield_to_others() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 pub(super) struct StageActor;
 
 impl Actor for StageActor {
@@ -241,7 +258,7 @@ impl Actor for StageActor {
             Step::Failed(cause) => return Err(StageFailure(cause).into()),
         }
         // ractor goes straight on to the next message otherwise.
-        tokio::task::yield_now().await;
+        yield_to_others().await;
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ mod start;
 pub use config::{EngineConfig, LogConfig};
 pub use error::{OpenError, ShutdownError};
 pub use read::{ReadEventsError, StoredEvent, read_all, read_partition, read_stream};
+pub use shutdown::StuckPartition;
 pub(crate) use shutdown::signal;
 
 use std::any::{Any, TypeId};

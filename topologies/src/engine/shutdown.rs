@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use millstream_engine::event::PartitionId;
 use millstream_engine::log::{Feed, LogWriterThread};
 use millstream_engine::stage::{StageHandle, StageStatus};
 use millstream_engine::state::{StateWriterHandle, StateWriterThread};
@@ -43,6 +44,17 @@ impl Running {
     }
 }
 
+/// A partition that waits for an aggregate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StuckPartition {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Id of the aggregate, without its category; its first 32 bytes.
+    pub aggregate: String,
+    /// How long its turn has gone on.
+    pub busy: Duration,
+}
+
 impl Engine {
     /// Where each stage stands: partitions first, then projections.
     #[must_use]
@@ -54,6 +66,23 @@ impl Engine {
             .chain(&running.projections)
             .map(|stage| (stage.name().to_owned(), stage.status()))
             .collect()
+    }
+
+    /// Partitions whose present turn has gone on for longer than this: an aggregate in them does not return.
+    /// User code cannot be taken off its thread, so only a restart frees such a partition; others go on.
+    #[must_use]
+    pub fn stuck(&self, longer_than: Duration) -> Vec<StuckPartition> {
+        let now = self.inner.clock.monotonic();
+        let partitions = (0..).map(PartitionId).zip(&self.inner.partitions);
+        let stuck = partitions.filter_map(|(partition, shared)| {
+            let busy = shared.watch().busy(now);
+            (busy > longer_than).then(|| StuckPartition {
+                partition,
+                aggregate: shared.watch().id(),
+                busy,
+            })
+        });
+        stuck.collect()
     }
 
     /// Stops taking commands, handles and answers all that is queued, lets the projections apply and

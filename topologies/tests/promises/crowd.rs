@@ -120,3 +120,34 @@ async fn callers_that_give_up() {
     assert_eq!(streams.values().map(Vec::len).sum::<usize>() as i64, total);
     close(engine).await;
 }
+
+/// Goal: an aggregate that does not return holds its own partition alone, and is named. Method: its decision waits
+/// until it is let go; meanwhile commands to another partition are answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_aggregate_that_does_not_return_is_named_and_holds_one_partition() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path()).await;
+    let stuck = id_in(0, 0);
+    let (gate, keeper) = gate();
+    let held = tokio::spawn({
+        let (engine, stuck) = (engine.clone(), stuck.clone());
+        async move { engine.send::<Tally>(&stuck, Ask::Wait(gate)).await }
+    });
+    let keeper = tokio::task::spawn_blocking(move || {
+        keeper.wait();
+        keeper
+    });
+    let keeper = within(keeper).await.unwrap();
+    for n in 0..100 {
+        within(engine.send::<Tally>(&id_in(1, n), Ask::Add(1)))
+            .await
+            .unwrap();
+    }
+    let named = engine.stuck(std::time::Duration::ZERO);
+    let found = named.iter().find(|one| one.partition.0 == 0).unwrap();
+    assert_eq!(found.aggregate, stuck);
+    keeper.open();
+    within(held).await.unwrap().unwrap();
+    assert!(engine.stuck(std::time::Duration::from_secs(60)).is_empty());
+    close(engine).await;
+}
