@@ -26,3 +26,4 @@ mod projections;
 mod repeats;
 mod shutdown;
 mod subscriptions;
+mod unreadable_events;
