@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod codec;
 pub mod event;
+pub mod flow;
 pub mod index;
 pub mod log;
 pub mod mailbox;

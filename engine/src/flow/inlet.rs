@@ -1,0 +1,331 @@
+//! The beginning of a stage that follows others: drains lanes, merges their watermarks, drives the operator.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::edge::{BatchSize, Edge};
+use super::head::{Head, Pull};
+use super::lanes::Lanes;
+use super::merge::{Merged, WatermarkMerger};
+use super::message::Message;
+use super::operator::{Discard, Fault, Operator, Turn};
+use crate::batch::{Batch, BatchController};
+use crate::time::{Clock, Timestamp};
+
+/// Work after which the others of the thread have their turn.
+const TURN: Duration = Duration::from_millis(1);
+
+/// Time, end and batch size of a stage's input, whatever its types.
+struct Intake {
+    merger: WatermarkMerger,
+    /// `None` when the size is fixed.
+    controller: Option<BatchController>,
+    told: usize,
+    items: u64,
+    ended: bool,
+}
+
+impl Intake {
+    fn new(lanes: usize, size: &BatchSize) -> Self {
+        let controller = match size {
+            BatchSize::Dynamic(limits) => Some(BatchController::new(limits.clone())),
+            BatchSize::Fixed(_) => None,
+        };
+        Self {
+            merger: WatermarkMerger::new(lanes),
+            controller,
+            told: 0,
+            items: 0,
+            ended: false,
+        }
+    }
+
+    /// Drives the operator with one message, whose items `drive` gives it.
+    fn take<T, In, O: Operator<In, Out = Infallible>>(
+        &mut self,
+        lane: usize,
+        message: Message<T>,
+        operator: &mut O,
+        drive: impl FnOnce(&mut O, &mut Batch<T>),
+    ) -> Option<Batch<T>> {
+        let (limit, mut batch) = match message {
+            Message::Batch(batch) => (Timestamp::MIN, batch),
+            Message::Late { limit, batch } => (limit, batch),
+            Message::Watermark(watermark) => {
+                let merged = self.merger.advance(lane, watermark);
+                self.tell::<In, O>(merged, operator);
+                return None;
+            }
+            Message::Idle => {
+                let merged = self.merger.set_idle(lane);
+                self.tell::<In, O>(merged, operator);
+                return None;
+            }
+            Message::End => {
+                let merged = self.merger.end(lane);
+                self.tell::<In, O>(merged, operator);
+                return None;
+            }
+        };
+        self.merger.active(lane);
+        self.items += batch.len() as u64;
+        operator.late_before(limit.max(self.merger.watermark()));
+        drive(operator, &mut batch);
+        Some(batch)
+    }
+
+    fn tell<In, O: Operator<In, Out = Infallible>>(&mut self, merged: Merged, operator: &mut O) {
+        match merged {
+            Merged::Same => {}
+            Merged::Watermark(watermark) => operator.watermark(watermark, &mut Discard),
+            Merged::Idle => operator.idle(),
+            Merged::Ended => {
+                operator.end(&mut Discard);
+                self.ended = true;
+                return;
+            }
+        }
+        if self.merger.became_idle() {
+            operator.idle();
+        }
+    }
+
+    /// Learns what `items` cost and says what is wanted now, if that changed.
+    fn learn(&mut self, items: usize, elapsed: Duration) -> Option<usize> {
+        let controller = self.controller.as_mut()?;
+        controller.observe(items, elapsed);
+        let wanted = controller.batch_items(usize::MAX);
+        (self.told != wanted).then(|| {
+            self.told = wanted;
+            wanted
+        })
+    }
+
+    /// Whether this turn has done enough.
+    fn is_enough(start: Duration, clock: &dyn Clock) -> (bool, Duration) {
+        let now = clock.monotonic();
+        (now.saturating_sub(start) >= TURN, now)
+    }
+}
+
+/// Input of one item type, over any number of edges.
+pub struct Inlet<T> {
+    lanes: Lanes<T>,
+    intake: Intake,
+}
+
+impl<T: Send + 'static> Inlet<T> {
+    /// Takes the lanes of `edges` into `partition`.
+    ///
+    /// # Errors
+    /// [`Fault`]: an edge was never connected.
+    pub fn open(edges: &[Arc<Edge<T>>], partition: usize) -> Result<Self, Fault> {
+        let lanes = Lanes::take(edges, partition);
+        let Some(first) = edges.first().filter(|_| lanes.len() > 0) else {
+            return Err(Fault("its lanes were taken or never connected".to_owned()));
+        };
+        let intake = Intake::new(lanes.len(), &first.options().batch);
+        Ok(Self { lanes, intake })
+    }
+}
+
+impl<T: Send + 'static, O: Operator<T, Out = Infallible>> Head<O> for Inlet<T> {
+    type Item = T;
+
+    fn pull(&mut self, operator: &mut O, turn: &Turn, clock: &dyn Clock) -> Result<Pull, Fault> {
+        let mut last = turn.monotonic;
+        while let Some((lane, message)) = self.lanes.next() {
+            let before = self.intake.items;
+            let emptied =
+                self.intake
+                    .take::<T, T, O>(lane, message, operator, |operator, batch| {
+                        operator.batch(batch, &mut Discard);
+                    });
+            if let Some(batch) = emptied {
+                self.lanes.recycle(lane, batch);
+            }
+            if self.intake.ended {
+                return Ok(Pull::Ended);
+            }
+            let items = (self.intake.items - before) as usize;
+            if items > 0 {
+                let (enough, now) = Intake::is_enough(turn.monotonic, clock);
+                if let Some(wanted) = self.intake.learn(items, now.saturating_sub(last)) {
+                    self.lanes.want(wanted);
+                }
+                last = now;
+                if enough {
+                    break;
+                }
+            }
+            if operator.is_blocked() {
+                break;
+            }
+        }
+        Ok(if self.lanes.waiting() > 0 {
+            Pull::More
+        } else {
+            Pull::Idle
+        })
+    }
+
+    fn items_total(&self) -> u64 {
+        self.intake.items
+    }
+}
+
+/// An item of one of two inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side<L, R> {
+    /// Of the first.
+    Left(L),
+    /// Of the second.
+    Right(R),
+}
+
+/// Input of two item types: for joins.
+pub struct TwoInlets<L, R> {
+    left: Lanes<L>,
+    right: Lanes<R>,
+    intake: Intake,
+    right_next: bool,
+}
+
+impl<L: Send + 'static, R: Send + 'static> TwoInlets<L, R> {
+    /// Takes the lanes of both sides into `partition`.
+    ///
+    /// # Errors
+    /// [`Fault`]: an edge was never connected.
+    pub fn open(
+        left: &[Arc<Edge<L>>],
+        right: &[Arc<Edge<R>>],
+        partition: usize,
+    ) -> Result<Self, Fault> {
+        let options = left.first().map(|edge| edge.options().clone());
+        let (left, right) = (Lanes::take(left, partition), Lanes::take(right, partition));
+        let Some(options) = options.filter(|_| left.len() > 0 && right.len() > 0) else {
+            return Err(Fault("its lanes were taken or never connected".to_owned()));
+        };
+        let intake = Intake::new(left.len() + right.len(), &options.batch);
+        Ok(Self {
+            left,
+            right,
+            intake,
+            right_next: false,
+        })
+    }
+
+    /// One message of either side, the sides in turn; gives whether there was one.
+    fn take_one<O>(&mut self, operator: &mut O) -> bool
+    where
+        O: Operator<Side<L, R>, Out = Infallible>,
+    {
+        for _ in 0..2 {
+            self.right_next = !self.right_next;
+            if self.right_next {
+                if let Some((lane, message)) = self.left.next() {
+                    let emptied = self.intake.take::<L, Side<L, R>, O>(
+                        lane,
+                        message,
+                        operator,
+                        |operator, batch| drive(operator, batch, Side::Left),
+                    );
+                    if let Some(batch) = emptied {
+                        self.left.recycle(lane, batch);
+                    }
+                    return true;
+                }
+            } else if let Some((lane, message)) = self.right.next() {
+                let number = self.left.len() + lane;
+                let emptied = self.intake.take::<R, Side<L, R>, O>(
+                    number,
+                    message,
+                    operator,
+                    |operator, batch| drive(operator, batch, Side::Right),
+                );
+                if let Some(batch) = emptied {
+                    self.right.recycle(lane, batch);
+                }
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// Gives a batch of one side to an operator that takes both.
+#[inline]
+fn drive<T, In, O: Operator<In, Out = Infallible>>(
+    operator: &mut O,
+    batch: &mut Batch<T>,
+    side: impl Fn(T) -> In,
+) {
+    for (&time, item) in batch.times.iter().zip(batch.items.drain(..)) {
+        operator.item(time, side(item), &mut Discard);
+    }
+    batch.times.clear();
+}
+
+impl<L, R, O> Head<O> for TwoInlets<L, R>
+where
+    L: Send + 'static,
+    R: Send + 'static,
+    O: Operator<Side<L, R>, Out = Infallible>,
+{
+    type Item = Side<L, R>;
+
+    fn pull(&mut self, operator: &mut O, turn: &Turn, clock: &dyn Clock) -> Result<Pull, Fault> {
+        let mut last = turn.monotonic;
+        loop {
+            let before = self.intake.items;
+            if !self.take_one(operator) {
+                return Ok(Pull::Idle);
+            }
+            if self.intake.ended {
+                return Ok(Pull::Ended);
+            }
+            let items = (self.intake.items - before) as usize;
+            if items > 0 {
+                let (enough, now) = Intake::is_enough(turn.monotonic, clock);
+                if let Some(wanted) = self.intake.learn(items, now.saturating_sub(last)) {
+                    self.left.want(wanted);
+                    self.right.want(wanted);
+                }
+                last = now;
+                if enough {
+                    break;
+                }
+            }
+            if operator.is_blocked() {
+                break;
+            }
+        }
+        Ok(if self.left.waiting() + self.right.waiting() > 0 {
+            Pull::More
+        } else {
+            Pull::Idle
+        })
+    }
+
+    fn items_total(&self) -> u64 {
+        self.intake.items
+    }
+}
+
+impl<T> fmt::Debug for Inlet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inlet")
+            .field("items", &self.intake.items)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<L, R> fmt::Debug for TwoInlets<L, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TwoInlets")
+            .field("items", &self.intake.items)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,347 @@
+//! The beginning of a stage that reads sources: pulls its splits in turn, follows their watermarks.
+//!
+//! Invariant: an item that is behind its own split's watermark is marked late with exactly that watermark, so
+//! that whether a window still takes it depends neither on batch sizes nor on the other splits.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::alignment::Alignment;
+use super::edge::BatchSize;
+use super::head::{Head, Pull};
+use super::merge::{Merged, WatermarkMerger};
+use super::operator::{Discard, Emit, Fault, Operator, Turn};
+use super::source::{Pulled, Source};
+use super::watermarks::WatermarkPolicy;
+use crate::batch::{BatchController, BatchLimits};
+use crate::mailbox::Mailbox;
+use crate::time::{Clock, Timestamp};
+
+/// Work after which the others of the thread have their turn.
+const TURN: Duration = Duration::from_millis(1);
+/// How often a split looks again that waits for others to catch up.
+const ALIGNMENT_WAIT: Duration = Duration::from_millis(1);
+
+/// One source with its watermark.
+#[derive(Debug)]
+pub struct Split<S, W> {
+    /// The source.
+    pub source: S,
+    /// Its watermark.
+    pub policy: W,
+    /// Its number among all splits of the source, over all partitions.
+    pub number: usize,
+}
+
+/// How sources are read.
+#[derive(Clone, Debug, Default)]
+pub struct SourceOptions {
+    /// Items per pull. Default: dynamic.
+    pub batch: BatchSize,
+    /// Time without an item after which a split no longer holds watermarks back. Default: never.
+    pub idle_after: Option<Duration>,
+    /// Keeps splits together in event time. Default: not.
+    pub alignment: Option<Arc<Alignment>>,
+}
+
+struct Reading<S, W> {
+    split: Split<S, W>,
+    ended: bool,
+    idle: bool,
+    /// When its last item came.
+    active_at: Duration,
+    items: u64,
+}
+
+/// Input from sources.
+pub struct SourceHead<S, W> {
+    splits: Vec<Reading<S, W>>,
+    next: usize,
+    options: SourceOptions,
+    merger: WatermarkMerger,
+    controller: Option<BatchController>,
+    fixed: usize,
+    items: u64,
+    started: bool,
+    stopping: bool,
+}
+
+/// Passes items on and marks late ones.
+struct Tracked<'a, W, O> {
+    policy: &'a mut W,
+    operator: &'a mut O,
+    items: usize,
+}
+
+impl<T, W, O> Emit<T> for Tracked<'_, W, O>
+where
+    W: WatermarkPolicy<T>,
+    O: Operator<T, Out = Infallible>,
+{
+    #[inline(always)]
+    fn emit(&mut self, time: Timestamp, item: T) {
+        let watermark = self.policy.watermark();
+        if time < watermark {
+            self.operator.late_before(watermark);
+        }
+        self.policy.observe(time, &item);
+        self.items += 1;
+        self.operator.item(time, item, &mut Discard);
+    }
+}
+
+impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
+    /// Opens `splits`; a partition may have none, and ends at once then.
+    ///
+    /// # Errors
+    /// [`Fault`]: a source cannot be read.
+    pub fn open(
+        splits: Vec<Split<S, W>>,
+        options: SourceOptions,
+        mailbox: &Arc<Mailbox>,
+    ) -> Result<Self, Fault> {
+        let mut opened = Vec::with_capacity(splits.len());
+        for mut split in splits {
+            split.source.open(mailbox)?;
+            opened.push(Reading {
+                split,
+                ended: false,
+                idle: false,
+                active_at: Duration::ZERO,
+                items: 0,
+            });
+        }
+        let (controller, fixed) = match &options.batch {
+            BatchSize::Dynamic(limits) => (Some(source_controller(limits)), 0),
+            BatchSize::Fixed(items) => (None, items.get()),
+        };
+        Ok(Self {
+            merger: WatermarkMerger::new(opened.len()),
+            splits: opened,
+            next: 0,
+            options,
+            controller,
+            fixed,
+            items: 0,
+            started: false,
+            stopping: false,
+        })
+    }
+
+    fn items_wanted(&self) -> usize {
+        match &self.controller {
+            Some(controller) => controller.batch_items(usize::MAX),
+            None => self.fixed,
+        }
+    }
+
+    /// Pulls one split and tells the operator what came of it.
+    fn pull_split<O>(
+        &mut self,
+        at: usize,
+        items_max: usize,
+        operator: &mut O,
+    ) -> Result<(Pulled, usize), Fault>
+    where
+        O: Operator<S::Item, Out = Infallible>,
+    {
+        let reading = &mut self.splits[at];
+        operator.late_before(reading.split.policy.watermark());
+        let mut tracked = Tracked {
+            policy: &mut reading.split.policy,
+            operator,
+            items: 0,
+        };
+        let pulled = reading.split.source.pull(items_max, &mut tracked)?;
+        let items = tracked.items;
+        reading.items += items as u64;
+        self.items += items as u64;
+        let watermark = reading.split.policy.watermark();
+        if items > 0 {
+            reading.idle = false;
+            self.merger.active(at);
+        }
+        let number = reading.split.number;
+        if pulled == Pulled::End {
+            reading.ended = true;
+            if let Some(alignment) = &self.options.alignment {
+                alignment.release(number);
+            }
+            self.tell_watermark(at, Timestamp::MAX, operator);
+            self.merger.end(at);
+        } else if items > 0 {
+            if let Some(alignment) = &self.options.alignment {
+                alignment.advance(number, watermark);
+            }
+            self.tell_watermark(at, watermark, operator);
+        }
+        Ok((pulled, items))
+    }
+
+    fn tell_watermark<O>(&mut self, at: usize, watermark: Timestamp, operator: &mut O)
+    where
+        O: Operator<S::Item, Out = Infallible>,
+    {
+        if let Merged::Watermark(merged) = self.merger.advance(at, watermark) {
+            operator.watermark(merged, &mut Discard);
+        }
+    }
+
+    /// Takes splits that have been silent for long enough as idle; gives when the next one will be.
+    fn look_for_idle<O>(&mut self, now: Duration, operator: &mut O) -> Option<Duration>
+    where
+        O: Operator<S::Item, Out = Infallible>,
+    {
+        let after = self.options.idle_after?;
+        let mut next = None;
+        for at in 0..self.splits.len() {
+            let reading = &mut self.splits[at];
+            if reading.ended || reading.idle {
+                continue;
+            }
+            let silent = now.saturating_sub(reading.active_at);
+            if silent < after {
+                let left = after - silent;
+                next = Some(next.map_or(left, |next: Duration| next.min(left)));
+                continue;
+            }
+            reading.idle = true;
+            if let Some(alignment) = &self.options.alignment {
+                alignment.release(reading.split.number);
+            }
+            match self.merger.set_idle(at) {
+                Merged::Watermark(watermark) => operator.watermark(watermark, &mut Discard),
+                Merged::Idle => operator.idle(),
+                Merged::Same | Merged::Ended => {}
+            }
+            if self.merger.became_idle() {
+                operator.idle();
+            }
+        }
+        next
+    }
+
+    /// Whether the split must wait for others in event time.
+    fn is_ahead(&self, at: usize) -> bool {
+        let alignment = self.options.alignment.as_ref();
+        alignment.is_some_and(|alignment| alignment.is_ahead(self.splits[at].split.number))
+    }
+
+    /// Pulls splits in turn until the turn is over, the operator is blocked or nothing is left. Gives what to
+    /// wait for in the last case.
+    fn pull_splits<O>(
+        &mut self,
+        operator: &mut O,
+        turn: &Turn,
+        clock: &dyn Clock,
+    ) -> Result<Option<Option<Duration>>, Fault>
+    where
+        O: Operator<S::Item, Out = Infallible>,
+    {
+        let (mut last, mut quiet, mut wait) = (turn.monotonic, 0, None);
+        while quiet < self.splits.len() {
+            let at = self.next;
+            self.next = if at + 1 == self.splits.len() {
+                0
+            } else {
+                at + 1
+            };
+            if self.splits[at].ended {
+                quiet += 1;
+                continue;
+            }
+            if self.is_ahead(at) {
+                quiet += 1;
+                wait = Some(wait.map_or(ALIGNMENT_WAIT, |wait: Duration| wait.min(ALIGNMENT_WAIT)));
+                continue;
+            }
+            let (pulled, items) = self.pull_split(at, self.items_wanted(), operator)?;
+            let now = clock.monotonic();
+            if items > 0 {
+                self.splits[at].active_at = now;
+                if let Some(controller) = &mut self.controller {
+                    controller.observe(items, now.saturating_sub(last));
+                }
+            }
+            last = now;
+            match pulled {
+                Pulled::More => quiet = 0,
+                Pulled::Pending | Pulled::End => quiet += 1,
+                Pulled::PendingFor(delay) => {
+                    quiet += 1;
+                    wait = Some(wait.map_or(delay, |wait: Duration| wait.min(delay)));
+                }
+            }
+            if operator.is_blocked() || now.saturating_sub(turn.monotonic) >= TURN {
+                return Ok(None);
+            }
+        }
+        Ok(Some(wait))
+    }
+}
+
+/// A source is pulled in larger pieces from the start: there is no backlog to learn from.
+fn source_controller(limits: &BatchLimits) -> BatchController {
+    BatchController::new(BatchLimits {
+        items_min: limits.items_min.max(256).min(limits.items_max),
+        ..limits.clone()
+    })
+}
+
+impl<S, W, O> Head<O> for SourceHead<S, W>
+where
+    S: Source,
+    W: WatermarkPolicy<S::Item>,
+    O: Operator<S::Item, Out = Infallible>,
+{
+    type Item = S::Item;
+
+    fn pull(&mut self, operator: &mut O, turn: &Turn, clock: &dyn Clock) -> Result<Pull, Fault> {
+        if !self.started {
+            self.started = true;
+            for reading in &mut self.splits {
+                reading.active_at = turn.monotonic;
+            }
+        }
+        if self.splits.is_empty() {
+            // Nothing will come from here, and nobody need wait for it.
+            operator.watermark(Timestamp::MAX, &mut Discard);
+        }
+        if self.stopping || self.splits.is_empty() {
+            operator.end(&mut Discard);
+            return Ok(Pull::Ended);
+        }
+        let Some(wait) = self.pull_splits(operator, turn, clock)? else {
+            return Ok(Pull::More);
+        };
+        if self.splits.iter().all(|reading| reading.ended) {
+            operator.end(&mut Discard);
+            return Ok(Pull::Ended);
+        }
+        let idle = self.look_for_idle(clock.monotonic(), operator);
+        Ok(match (wait, idle) {
+            (None, None) => Pull::Idle,
+            (Some(wait), Some(idle)) => Pull::IdleFor(wait.min(idle)),
+            (Some(one), None) | (None, Some(one)) => Pull::IdleFor(one),
+        })
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    fn items_total(&self) -> u64 {
+        self.items
+    }
+}
+
+impl<S, W> fmt::Debug for SourceHead<S, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceHead")
+            .field("splits", &self.splits.len())
+            .field("items", &self.items)
+            .finish_non_exhaustive()
+    }
+}
