@@ -3,4 +3,5 @@
 //! Place: the middle layer, `topologies -> operators -> engine`.
 
 pub mod aggregate;
+pub mod function;
 pub mod projection;
