@@ -5,3 +5,5 @@
 pub mod aggregate;
 pub mod function;
 pub mod projection;
+pub mod stateless;
+pub mod window;

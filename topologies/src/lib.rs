@@ -4,6 +4,7 @@
 
 pub mod catalog;
 pub mod cli;
+pub mod dataflow;
 mod engine;
 pub mod money;
 pub mod server;

@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize};
 
 use super::message::Message;
+use super::resources::Resources;
 use crate::batch::{Batch, BatchLimits};
 use crate::event::PartitionId;
 use crate::mailbox::{LaneReceiver, LaneSender, Mailbox};
@@ -79,6 +80,8 @@ pub struct Wiring {
     pub partitions: usize,
     /// The engine's clock.
     pub clock: Arc<dyn Clock>,
+    /// What sources and sinks need of the engine.
+    pub resources: Arc<Resources>,
 }
 
 impl Wiring {

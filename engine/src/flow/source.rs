@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::operator::{Emit, Fault};
 use crate::mailbox::Mailbox;
+use crate::time::Timestamp;
 
 /// What came of one pull of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,11 @@ pub trait Source: Send + 'static {
     fn open(&mut self, mailbox: &Arc<Mailbox>) -> Result<(), Fault> {
         let _ = mailbox;
         Ok(())
+    }
+
+    /// The watermark, where the source itself knows it; asked before and after each pull. Never decreases.
+    fn watermark(&self) -> Option<Timestamp> {
+        None
     }
 
     /// Emits up to `items_max` items (a few more where they come in pieces), each with the time that the medium

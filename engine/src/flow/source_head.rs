@@ -46,6 +46,14 @@ pub struct SourceOptions {
     pub alignment: Option<Arc<Alignment>>,
 }
 
+impl<S: Source, W: WatermarkPolicy<S::Item>> Split<S, W> {
+    /// What the policy says, or the source itself where that is later.
+    fn watermark(&self) -> Timestamp {
+        let own = self.source.watermark().unwrap_or(Timestamp::MIN);
+        self.policy.watermark().max(own)
+    }
+}
+
 struct Reading<S, W> {
     split: Split<S, W>,
     ended: bool,
@@ -148,7 +156,7 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
         O: Operator<S::Item, Out = Infallible>,
     {
         let reading = &mut self.splits[at];
-        operator.late_before(reading.split.policy.watermark());
+        operator.late_before(reading.split.watermark());
         let mut tracked = Tracked {
             policy: &mut reading.split.policy,
             operator,
@@ -158,7 +166,7 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
         let items = tracked.items;
         reading.items += items as u64;
         self.items += items as u64;
-        let watermark = reading.split.policy.watermark();
+        let watermark = reading.split.watermark();
         if items > 0 {
             reading.idle = false;
             self.merger.active(at);
@@ -171,7 +179,7 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
             }
             self.tell_watermark(at, Timestamp::MAX, operator);
             self.merger.end(at);
-        } else if items > 0 {
+        } else if items > 0 || watermark > self.merger.lane_watermark(at) {
             if let Some(alignment) = &self.options.alignment {
                 alignment.advance(number, watermark);
             }

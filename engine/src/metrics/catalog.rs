@@ -186,6 +186,21 @@ catalog! {
     DEAD_LETTERS_PARKED_EVENTS = "millstream_dead_letters_parked_events", Gauge, Count,
         "Events that queue behind a failing one of their key";
 
+    // Labels: `stage`, `partition`.
+    STAGE_ITEMS_TOTAL = "millstream_stage_items_total", Counter, Count,
+        "Items that the stage of a dataflow has taken in";
+    STAGE_BUSY_MICROSECONDS_TOTAL = "millstream_stage_busy_microseconds_total", Counter, Microseconds,
+        "Time that the stage was at work";
+    STAGE_IDLE_MICROSECONDS_TOTAL = "millstream_stage_idle_microseconds_total", Counter, Microseconds,
+        "Time that the stage had no input";
+    STAGE_BLOCKED_MICROSECONDS_TOTAL =
+        "millstream_stage_blocked_microseconds_total", Counter, Microseconds,
+        "Time that the stage's output had no room: what follows it is slower";
+    STAGE_STATE_ITEMS = "millstream_stage_state_items", Gauge, Count,
+        "Entries of keyed state that the stage holds";
+    LATE_ITEMS_TOTAL = "millstream_late_items_total", Counter, Count,
+        "Items that came too late for their window and had nowhere else to go";
+
     // Labels: `partition`.
     INDEX_RUNS = "millstream_index_runs", Gauge, Count,
         "Live sorted runs of the stream index";

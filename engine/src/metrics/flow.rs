@@ -8,6 +8,7 @@ use super::labels::Labels;
 use super::{LoadMeter, catalog, skew};
 use crate::batch::BatchController;
 use crate::event::PartitionId;
+use crate::flow::StageLoad;
 use crate::mailbox::MailboxStatistics;
 
 /// Load of one partition. Label: `partition`.
@@ -150,5 +151,60 @@ impl BatchMetrics {
         self.fixed_seconds.set(controller.fixed_seconds());
         self.item_seconds.set(controller.item_seconds());
         self.target_items.set(controller.target_items() as f64);
+    }
+}
+
+/// One partition of a stage of a dataflow. Labels: `stage`, `partition`.
+#[derive(Clone, Debug)]
+pub struct StageMetrics {
+    items: Counter,
+    busy: Counter,
+    idle: Counter,
+    blocked: Counter,
+    state_items: Gauge,
+}
+
+impl StageMetrics {
+    /// Takes the handles of `stage` in `partition`.
+    pub fn new(stage: &str, partition: PartitionId) -> Self {
+        let labels = Labels::named("stage", stage, partition);
+        Self {
+            items: labels.counter(catalog::STAGE_ITEMS_TOTAL),
+            busy: labels.counter(catalog::STAGE_BUSY_MICROSECONDS_TOTAL),
+            idle: labels.counter(catalog::STAGE_IDLE_MICROSECONDS_TOTAL),
+            blocked: labels.counter(catalog::STAGE_BLOCKED_MICROSECONDS_TOTAL),
+            state_items: labels.gauge(catalog::STAGE_STATE_ITEMS),
+        }
+    }
+
+    /// Shows the totals as they are; calling twice counts nothing twice.
+    pub fn observe(&self, load: &StageLoad) {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.items.absolute(load.items_total);
+        self.busy.absolute(micros(load.busy));
+        self.idle.absolute(micros(load.idle));
+        self.blocked.absolute(micros(load.blocked));
+        self.state_items.set(load.state_items as f64);
+    }
+}
+
+/// Late items of one stage that are only counted. Labels: `stage`, `partition`.
+#[derive(Clone, Debug)]
+pub struct LateMetrics {
+    items: Counter,
+}
+
+impl LateMetrics {
+    /// Takes the handle of `stage` in `partition`.
+    pub fn new(stage: &str, partition: PartitionId) -> Self {
+        let labels = Labels::named("stage", stage, partition);
+        Self {
+            items: labels.counter(catalog::LATE_ITEMS_TOTAL),
+        }
+    }
+
+    /// Counts late items.
+    pub fn count(&self, items: u64) {
+        self.items.increment(items);
     }
 }

@@ -21,7 +21,9 @@ mod tests;
 mod write_side;
 
 pub use catalog::*;
-pub use flow::{BatchMetrics, MailboxMetrics, PartitionMetrics, observe_skew};
+pub use flow::{
+    BatchMetrics, LateMetrics, MailboxMetrics, PartitionMetrics, StageMetrics, observe_skew,
+};
 pub use load::{LoadMeter, skew};
 pub use read_side::{DeadLetterMetrics, ParkedNow, ProjectionMetrics, StateWriterMetrics};
 pub use write_side::{AggregateMetrics, AggregateTally, CommitSample, IndexMetrics, WriterMetrics};

@@ -1,0 +1,16 @@
+//! Operators that keep no state: what each item becomes depends on the item alone.
+//!
+//! Place: fused into the stage they are declared in. Cost: what the closure costs. Failure: a closure that
+//! panics ends the stage.
+
+mod filter;
+mod filter_map;
+mod flat_map;
+mod inspect;
+mod map;
+
+pub use filter::Filter;
+pub use filter_map::FilterMap;
+pub use flat_map::FlatMap;
+pub use inspect::Inspect;
+pub use map::{Map, MapTimed};

@@ -1,0 +1,154 @@
+//! Windows whose boundaries are the same for all keys.
+
+use std::time::Duration;
+
+use millstream_engine::time::Timestamp;
+
+use super::Window;
+
+/// Which time windows go by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeDomain {
+    /// The items' own times and the watermark.
+    #[default]
+    Event,
+    /// The engine's clock.
+    Processing,
+}
+
+/// Windows of one size that follow each other without overlap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tumbling {
+    pub(super) span: Span,
+}
+
+/// Windows of one size that begin every `slide`, so that each time lies in several (or, if `slide` is larger than
+/// the size, in one or none).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sliding {
+    pub(super) span: Span,
+}
+
+/// Sizes in microseconds; all windows start at `offset + n * slide`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) size: i64,
+    pub(crate) slide: i64,
+    pub(crate) offset: i64,
+    pub(crate) lateness: i64,
+    pub(crate) domain: TimeDomain,
+}
+
+/// Whole microseconds, at least one.
+pub(crate) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros())
+        .unwrap_or(i64::MAX)
+        .max(1)
+}
+
+impl Span {
+    /// Length of a slice: all window boundaries are slice boundaries.
+    pub(crate) fn slice(&self) -> i64 {
+        gcd(self.size, self.slide)
+    }
+
+    /// The slice that `time` is in.
+    #[inline]
+    pub(crate) fn slice_of(&self, slice: i64, time: Timestamp) -> i64 {
+        (time.0.saturating_sub(self.offset)).div_euclid(slice)
+    }
+
+    /// End of the last window that has `time` in it, if one has.
+    pub(crate) fn last_end(&self, time: Timestamp) -> Option<i64> {
+        let start = (time.0.saturating_sub(self.offset))
+            .div_euclid(self.slide)
+            .saturating_mul(self.slide)
+            .saturating_add(self.offset);
+        let end = start.saturating_add(self.size);
+        (time.0 < end).then_some(end)
+    }
+
+    /// The first end of a window that is later than `time`.
+    pub(crate) fn next_end(&self, time: i64) -> i64 {
+        let after = time.saturating_sub(self.offset).saturating_sub(self.size);
+        (after.div_euclid(self.slide) + 1)
+            .saturating_mul(self.slide)
+            .saturating_add(self.offset)
+            .saturating_add(self.size)
+    }
+
+    pub(crate) fn window_ending(&self, end: i64) -> Window {
+        Window {
+            start: Timestamp(end.saturating_sub(self.size)),
+            end: Timestamp(end),
+        }
+    }
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+macro_rules! options {
+    ($window:ident) => {
+        impl $window {
+            /// Shifts all windows: they start at `offset` after the epoch's multiples. For days of another time
+            /// zone, for example. Default: none.
+            #[must_use]
+            pub fn offset(mut self, offset: Duration) -> Self {
+                self.span.offset = i64::try_from(offset.as_micros()).unwrap_or(0);
+                self
+            }
+
+            /// Keeps a window's state for this long (in event time) after its end, and gives the result out anew
+            /// for each item that comes meanwhile. Default: none; such items are late.
+            #[must_use]
+            pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
+                self.span.lateness = i64::try_from(lateness.as_micros()).unwrap_or(i64::MAX);
+                self
+            }
+
+            /// Goes by the engine's clock instead of the items' times.
+            #[must_use]
+            pub fn in_processing_time(mut self) -> Self {
+                self.span.domain = TimeDomain::Processing;
+                self
+            }
+        }
+    };
+}
+
+options!(Tumbling);
+options!(Sliding);
+
+impl Tumbling {
+    /// Windows of `size` (whole microseconds, at least one).
+    pub fn of(size: Duration) -> Self {
+        let size = micros(size);
+        Self {
+            span: Span {
+                size,
+                slide: size,
+                offset: 0,
+                lateness: 0,
+                domain: TimeDomain::Event,
+            },
+        }
+    }
+}
+
+impl Sliding {
+    /// Windows of `size`, one after the other until [`every`](Self::every) says how often one begins.
+    pub fn of(size: Duration) -> Self {
+        Self {
+            span: Tumbling::of(size).span,
+        }
+    }
+
+    /// One begins every `slide` (whole microseconds, at least one).
+    #[must_use]
+    pub fn every(mut self, slide: Duration) -> Self {
+        self.span.slide = micros(slide);
+        self
+    }
+}

@@ -1,0 +1,166 @@
+//! The slices of one key in the window that slides over them, and their aggregate.
+//!
+//! A function that inverts keeps one running aggregate: a slice is merged when it enters and subtracted when it
+//! leaves. One that only merges keeps two stacks (the queue made of two stacks of Okasaki, as used for sliding
+//! windows by Tangwongsan et al., "Low-latency sliding-window aggregation in worst-case constant time", 2017): suffix
+//! aggregates of the older slices, and one aggregate of the newer. Either way a slice costs a constant number of
+//! merges in the mean, however many slices a window has.
+
+use std::collections::VecDeque;
+
+use crate::function::AggregateFunction;
+
+/// Slices of one key, oldest first.
+#[derive(Clone)]
+pub(super) struct Fifo<A> {
+    /// Numbers ascend. The first `dead` ones have left the window and wait for late items.
+    parts: VecDeque<(i64, A)>,
+    dead: usize,
+    /// `front[i]` aggregates the live parts that the stack covers from the (i+1)-last on; the last one all of them.
+    front: Vec<A>,
+    /// Aggregates the live parts behind those.
+    back: Option<A>,
+}
+
+impl<A> Default for Fifo<A> {
+    fn default() -> Self {
+        Self {
+            parts: VecDeque::new(),
+            dead: 0,
+            front: Vec::new(),
+            back: None,
+        }
+    }
+}
+
+impl<A: Clone> Fifo<A> {
+    /// A newer slice enters.
+    pub(super) fn push<T, F>(&mut self, function: &F, number: i64, part: A)
+    where
+        F: AggregateFunction<T, Accumulator = A>,
+    {
+        match &mut self.back {
+            Some(back) => function.merge(back, &part),
+            None => self.back = Some(part.clone()),
+        }
+        self.parts.push_back((number, part));
+    }
+
+    /// Slices before `first` leave; those before `keep` are forgotten.
+    pub(super) fn expire<T, F>(&mut self, function: &F, first: i64, keep: i64)
+    where
+        F: AggregateFunction<T, Accumulator = A>,
+    {
+        while let Some((number, part)) = self.parts.get(self.dead) {
+            if *number >= first {
+                break;
+            }
+            if F::INVERTS {
+                if let Some(back) = &mut self.back {
+                    function.subtract(back, part);
+                }
+            } else {
+                if self.front.is_empty() {
+                    self.flip(function);
+                }
+                self.front.pop();
+            }
+            self.dead += 1;
+        }
+        if self.is_empty() {
+            self.back = None;
+        }
+        while self.dead > 0 && self.parts.front().is_some_and(|(number, _)| *number < keep) {
+            self.parts.pop_front();
+            self.dead -= 1;
+        }
+    }
+
+    /// Turns the newer stack into the older one.
+    fn flip<T, F>(&mut self, function: &F)
+    where
+        F: AggregateFunction<T, Accumulator = A>,
+    {
+        let mut sum: Option<A> = None;
+        for (_, part) in self.parts.iter().skip(self.dead).rev() {
+            let mut next = part.clone();
+            if let Some(sum) = &sum {
+                function.merge(&mut next, sum);
+            }
+            self.front.push(next.clone());
+            sum = Some(next);
+        }
+        self.back = None;
+    }
+
+    /// Whether the window has nothing of this key.
+    pub(super) fn is_empty(&self) -> bool {
+        self.dead == self.parts.len()
+    }
+
+    /// Whether nothing is kept at all.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Slices kept.
+    pub(super) fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// The aggregate of the window, if it has anything.
+    pub(super) fn value<T, F>(&self, function: &F) -> Option<A>
+    where
+        F: AggregateFunction<T, Accumulator = A>,
+    {
+        match (self.front.last(), &self.back) {
+            (None, None) => None,
+            (Some(one), None) | (None, Some(one)) => Some(one.clone()),
+            (Some(front), Some(back)) => {
+                let mut sum = front.clone();
+                function.merge(&mut sum, back);
+                Some(sum)
+            }
+        }
+    }
+
+    /// The aggregate of the slices `first..=last`, wherever they are. Cost: one merge for each.
+    pub(super) fn value_of<T, F>(&self, function: &F, first: i64, last: i64) -> Option<A>
+    where
+        F: AggregateFunction<T, Accumulator = A>,
+    {
+        let from = self.parts.partition_point(|(number, _)| *number < first);
+        let mut sum: Option<A> = None;
+        for (number, part) in self.parts.range(from..) {
+            if *number > last {
+                break;
+            }
+            match &mut sum {
+                Some(sum) => function.merge(sum, part),
+                None => sum = Some(part.clone()),
+            }
+        }
+        sum
+    }
+
+    /// Changes the slice `number`, which may be new; slices before `first` are not in the window. Cost: one merge for
+    /// each slice.
+    pub(super) fn amend<T, F>(
+        &mut self,
+        function: &F,
+        number: i64,
+        first: i64,
+        change: impl FnOnce(&mut A),
+    ) where
+        F: AggregateFunction<T, Accumulator = A>,
+    {
+        let at = self.parts.partition_point(|(part, _)| *part < number);
+        if self.parts.get(at).is_none_or(|(part, _)| *part != number) {
+            self.parts.insert(at, (number, function.create()));
+        }
+        change(&mut self.parts[at].1);
+        self.dead = self.parts.partition_point(|(part, _)| *part < first);
+        self.front.clear();
+        self.back = self.value_of(function, first, i64::MAX);
+    }
+}

@@ -1,0 +1,116 @@
+//! Open slices: one table of accumulators per slice of time.
+//!
+//! Items mostly come for the slice that the item before came for, so its bounds are compared first; the others are
+//! searched. Emptied tables keep their memory and are used again.
+
+use std::collections::VecDeque;
+use std::hash::Hash;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use millstream_engine::time::Timestamp;
+
+/// Accumulators by key.
+pub(super) type Table<K, A> = HashMap<K, A, FixedState>;
+
+/// Emptied tables kept for the slices to come.
+const SPARES: usize = 4;
+
+#[derive(Clone)]
+pub(super) struct Slice<K, A> {
+    /// Number of the slice; it ends at `(number + 1) * length + offset`.
+    pub(super) number: i64,
+    pub(super) table: Table<K, A>,
+}
+
+/// Slices that still take items, earliest first.
+#[derive(Clone)]
+pub(super) struct Slices<K, A> {
+    length: i64,
+    offset: i64,
+    slices: VecDeque<Slice<K, A>>,
+    spares: Vec<Table<K, A>>,
+    /// Index of the slice that the last item was in, and its bounds; an empty range if there is none.
+    current: usize,
+    start: i64,
+    end: i64,
+}
+
+impl<K: Hash + Eq, A> Slices<K, A> {
+    pub(super) fn new(length: i64, offset: i64) -> Self {
+        Self {
+            length,
+            offset,
+            slices: VecDeque::new(),
+            spares: Vec::new(),
+            current: 0,
+            start: 0,
+            end: 0,
+        }
+    }
+
+    /// Whether `time` lies in the slice of the item before.
+    #[inline(always)]
+    pub(super) fn is_current(&self, time: Timestamp) -> bool {
+        self.start <= time.0 && time.0 < self.end
+    }
+
+    /// The table of the current slice; only after [`is_current`](Self::is_current) or [`select`](Self::select).
+    #[inline(always)]
+    pub(super) fn current(&mut self) -> &mut Table<K, A> {
+        &mut self.slices[self.current].table
+    }
+
+    /// Makes the slice of `time` the current one.
+    #[cold]
+    pub(super) fn select(&mut self, time: Timestamp) {
+        let number = (time.0.saturating_sub(self.offset)).div_euclid(self.length);
+        let at = self.slices.partition_point(|slice| slice.number < number);
+        if self
+            .slices
+            .get(at)
+            .is_none_or(|slice| slice.number != number)
+        {
+            let table = self.spares.pop().unwrap_or_default();
+            self.slices.insert(at, Slice { number, table });
+        }
+        self.current = at;
+        self.start = self.start_of(number);
+        self.end = self.end_of(number);
+    }
+
+    pub(super) fn end_of(&self, number: i64) -> i64 {
+        self.start_of(number).saturating_add(self.length)
+    }
+
+    fn start_of(&self, number: i64) -> i64 {
+        number
+            .saturating_mul(self.length)
+            .saturating_add(self.offset)
+    }
+
+    /// End of the earliest slice.
+    pub(super) fn first_end(&self) -> Option<i64> {
+        self.slices.front().map(|slice| self.end_of(slice.number))
+    }
+
+    /// Takes the earliest slice out.
+    pub(super) fn pop(&mut self) -> Option<Slice<K, A>> {
+        // The indices move: the next item looks its slice up.
+        (self.start, self.end) = (0, 0);
+        self.slices.pop_front()
+    }
+
+    /// Gives an emptied table back.
+    pub(super) fn recycle(&mut self, table: Table<K, A>) {
+        debug_assert!(table.is_empty(), "only emptied tables are reused");
+        if self.spares.len() < SPARES {
+            self.spares.push(table);
+        }
+    }
+
+    /// Accumulators in all slices.
+    pub(super) fn len(&self) -> usize {
+        self.slices.iter().map(|slice| slice.table.len()).sum()
+    }
+}

@@ -1,0 +1,400 @@
+//! Sliding windows: items are collected in slices, and windows share them.
+//!
+//! The slice length is the greatest common divisor of size and slide, so that each window is a whole number of
+//! slices. Cost: per item one lookup, whatever size / slide is; per slice and key a constant number of merges in the
+//! mean ([`fifo`](super::fifo)); per window one visit of each key that it has. A function that does not merge cannot
+//! share slices: an item costs one lookup per window then.
+//! State: one accumulator per key and slice (two for functions that only merge), for size + allowed lateness.
+//! An item that is late for some of its windows and not for others counts for those others alone: it is kept per
+//! window, outside the slices.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
+use millstream_engine::stage::Blocked;
+use millstream_engine::time::Timestamp;
+
+use super::aligned::Span;
+use super::fifo::Fifo;
+use super::slices::{Slices, Table};
+use super::{Revision, Sliding, TimeDomain, Windowed};
+use crate::function::AggregateFunction;
+
+/// Aggregates each key's items of each window.
+pub struct SlidingWindows<T, K, F, A: AggregateFunction<T>, L> {
+    span: Span,
+    slice: i64,
+    key: F,
+    function: A,
+    late: L,
+    open: Slices<K, A::Accumulator>,
+    keys: HashMap<K, Fifo<A::Accumulator>, FixedState>,
+    /// Accumulators that belong to one window alone, by the window's end.
+    alone: BTreeMap<i64, Table<K, A::Accumulator>>,
+    /// End of the window that was given out last.
+    given: i64,
+    watermark: i64,
+    late_before: i64,
+    now: Timestamp,
+    item: PhantomData<fn(T)>,
+}
+
+impl<T, K, F, A, L> SlidingWindows<T, K, F, A, L>
+where
+    K: Hash + Eq + Clone,
+    A: AggregateFunction<T>,
+{
+    /// Windows as `window` says, of the keys that `key` gives; late items go to `late`.
+    pub fn new(window: Sliding, key: F, function: A, late: L) -> Self {
+        let span = window.span;
+        Self {
+            span,
+            slice: span.slice(),
+            key,
+            function,
+            late,
+            open: Slices::new(span.slice(), span.offset),
+            keys: HashMap::default(),
+            alone: BTreeMap::new(),
+            given: i64::MIN,
+            watermark: i64::MIN,
+            late_before: i64::MIN,
+            now: Timestamp::MIN,
+            item: PhantomData,
+        }
+    }
+
+    /// Number of the first and the last slice of the window that ends at `end`.
+    fn slices_of(&self, end: i64) -> (i64, i64) {
+        let start = Timestamp(end.saturating_sub(self.span.size));
+        let first = self.span.slice_of(self.slice, start);
+        (first, first + self.span.size / self.slice - 1)
+    }
+
+    /// Number of the first slice that a window may still need whose lateness is not over at `until`.
+    fn kept_from(&self, until: i64) -> i64 {
+        let end = self.span.next_end(until.saturating_sub(self.span.lateness));
+        self.slices_of(end).0
+    }
+
+    /// End of the next window that has anything in it.
+    fn next_end(&self) -> Option<i64> {
+        let sliding = (!self.keys.is_empty()).then(|| self.span.next_end(self.given));
+        let open = self.open.first_end();
+        let open = open.map(|end| self.span.next_end(end.saturating_sub(1)));
+        let alone = self.alone.range(self.given.saturating_add(1)..).next();
+        let alone = alone.map(|(&end, _)| end);
+        [sliding, open, alone].into_iter().flatten().min()
+    }
+
+    /// Gives out windows that end by `until` and drops what is no longer needed.
+    fn fire<E: Emit<Windowed<K, A::Output>>>(&mut self, until: i64, out: &mut E) {
+        while let Some(end) = self.next_end().filter(|&end| end <= until) {
+            self.close_slices(end);
+            self.give(end, until, out);
+            self.given = end;
+        }
+        let lateness = self.span.lateness;
+        while let Some(entry) = self.alone.first_entry() {
+            if entry.key().saturating_add(lateness) > until {
+                break;
+            }
+            entry.remove();
+        }
+    }
+
+    /// Moves slices that end by `end` to their keys.
+    fn close_slices(&mut self, end: i64) {
+        while self.open.first_end().is_some_and(|first| first <= end) {
+            let Some(mut slice) = self.open.pop() else {
+                break;
+            };
+            for (key, part) in slice.table.drain() {
+                let fifo = self.keys.entry(key).or_default();
+                fifo.push(&self.function, slice.number, part);
+            }
+            self.open.recycle(slice.table);
+        }
+    }
+
+    /// Gives out the window that ends at `end`.
+    fn give<E: Emit<Windowed<K, A::Output>>>(&mut self, end: i64, until: i64, out: &mut E) {
+        let window = self.span.window_ending(end);
+        let first = self.slices_of(end).0;
+        let keep = first.min(self.kept_from(until));
+        let function = &self.function;
+        let alone = self.alone.get(&end);
+        self.keys.retain(|key, fifo| {
+            fifo.expire(function, first, keep);
+            if let Some(mut sum) = fifo.value(function) {
+                if let Some(extra) = alone.and_then(|alone| alone.get(key)) {
+                    function.merge(&mut sum, extra);
+                }
+                let (key, value) = (key.clone(), function.finish(&sum));
+                let revision = Revision::OnTime;
+                out.emit(
+                    window.last(),
+                    Windowed {
+                        key,
+                        window,
+                        value,
+                        revision,
+                    },
+                );
+            }
+            !fifo.is_forgotten()
+        });
+        for (key, sum) in alone.into_iter().flatten() {
+            if self.keys.get(key).is_none_or(Fifo::is_empty) {
+                let (key, value) = (key.clone(), function.finish(sum));
+                let revision = Revision::OnTime;
+                out.emit(
+                    window.last(),
+                    Windowed {
+                        key,
+                        window,
+                        value,
+                        revision,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Gives out anew, for one key, the window that ends at `end`.
+    fn give_again<E: Emit<Windowed<K, A::Output>>>(&self, key: &K, end: i64, out: &mut E) {
+        let (first, last) = self.slices_of(end);
+        let fifo = self.keys.get(key);
+        let mut sum = fifo.and_then(|fifo| fifo.value_of(&self.function, first, last));
+        if let Some(extra) = self.alone.get(&end).and_then(|alone| alone.get(key)) {
+            match &mut sum {
+                Some(sum) => self.function.merge(sum, extra),
+                None => sum = Some(extra.clone()),
+            }
+        }
+        let window = self.span.window_ending(end);
+        if let Some(sum) = sum {
+            let (key, value) = (key.clone(), self.function.finish(&sum));
+            let revision = Revision::Late;
+            out.emit(
+                window.last(),
+                Windowed {
+                    key,
+                    window,
+                    value,
+                    revision,
+                },
+            );
+        }
+    }
+}
+
+impl<T, K, F, A, L> SlidingWindows<T, K, F, A, L>
+where
+    T: Send + 'static,
+    K: Hash + Eq + Clone,
+    F: Fn(&T) -> K,
+    A: AggregateFunction<T>,
+    L: Operator<T, Out = Infallible>,
+{
+    #[inline(always)]
+    fn add_current(&mut self, time: Timestamp, item: &T) {
+        let key = (self.key)(item);
+        let function = &self.function;
+        let table = self.open.current();
+        let accumulator = table.entry(key).or_insert_with(|| function.create());
+        function.add(accumulator, time, item);
+    }
+
+    /// Takes an item that is not of the current slice, or that is behind its source's watermark.
+    #[cold]
+    fn item_aside<E: Emit<Windowed<K, A::Output>>>(
+        &mut self,
+        time: Timestamp,
+        item: T,
+        out: &mut E,
+    ) {
+        let Some(last_end) = self.span.last_end(time) else {
+            return; // Between two windows.
+        };
+        let limit = self.late_before.max(self.watermark);
+        let over = limit.saturating_sub(self.span.lateness);
+        if last_end <= over {
+            self.late.item(time, item, &mut Discard);
+            return;
+        }
+        let first_end = self.span.next_end(time.0);
+        if A::MERGES && first_end > over {
+            self.add_to_slice(time, &item);
+        } else {
+            self.add_alone(
+                time,
+                &item,
+                first_end.max(self.span.next_end(over)),
+                last_end,
+            );
+        }
+        // Windows that were given out already, and whose lateness is not over.
+        let mut end = first_end.max(self.span.next_end(over));
+        while end <= self.given.min(last_end) {
+            let key = (self.key)(&item);
+            self.give_again(&key, end, out);
+            end = end.saturating_add(self.span.slide);
+        }
+    }
+
+    /// Counts an item for all its windows.
+    fn add_to_slice(&mut self, time: Timestamp, item: &T) {
+        let number = self.span.slice_of(self.slice, time);
+        if self.open.end_of(number) > self.given {
+            self.open.select(time);
+            self.add_current(time, item);
+            return;
+        }
+        let first = self.slices_of(self.given).0;
+        let function = &self.function;
+        let fifo = self.keys.entry((self.key)(item)).or_default();
+        fifo.amend(function, number, first, |sum| function.add(sum, time, item));
+    }
+
+    /// Counts an item for the windows that end at `first_end`, ..., `last_end`.
+    fn add_alone(&mut self, time: Timestamp, item: &T, first_end: i64, last_end: i64) {
+        let mut end = first_end;
+        while end <= last_end {
+            let function = &self.function;
+            let table = self.alone.entry(end).or_default();
+            let sum = table
+                .entry((self.key)(item))
+                .or_insert_with(|| function.create());
+            function.add(sum, time, item);
+            end = end.saturating_add(self.span.slide);
+        }
+    }
+}
+
+impl<T, K, F, A, L> Operator<T> for SlidingWindows<T, K, F, A, L>
+where
+    T: Send + 'static,
+    K: Hash + Eq + Clone + Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    A: AggregateFunction<T>,
+    L: Operator<T, Out = Infallible>,
+{
+    type Out = Windowed<K, A::Output>;
+
+    #[inline(always)]
+    fn item<E: Emit<Self::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
+        let time = match self.span.domain {
+            TimeDomain::Event => time,
+            TimeDomain::Processing => self.now,
+        };
+        if !A::MERGES || !self.open.is_current(time) || time.0 < self.late_before {
+            self.item_aside(time, item, out);
+            return;
+        }
+        self.add_current(time, &item);
+    }
+
+    fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
+        self.late.watermark(watermark, &mut Discard);
+        // In processing time only the end of the input closes what is open.
+        if self.span.domain == TimeDomain::Event || watermark == Timestamp::MAX {
+            self.watermark = watermark.0;
+            self.fire(watermark.0, out);
+        }
+    }
+
+    fn late_before(&mut self, limit: Timestamp) {
+        if self.span.domain == TimeDomain::Event {
+            self.late_before = limit.0;
+        }
+        self.late.late_before(limit);
+    }
+
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.late.open(wiring)
+    }
+
+    fn begin(&mut self, turn: &Turn) {
+        // A clock that goes back must not open a window anew.
+        self.now = self.now.max(turn.now);
+        self.late.begin(turn);
+    }
+
+    fn processing_time<E: Emit<Self::Out>>(&mut self, now: Timestamp, out: &mut E) {
+        if self.span.domain == TimeDomain::Processing {
+            self.watermark = self.watermark.max(now.0);
+            self.fire(self.watermark, out);
+        }
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        match self.span.domain {
+            TimeDomain::Event => None,
+            TimeDomain::Processing => self.next_end().map(Timestamp),
+        }
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.late.flush(idle)
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.late.is_blocked()
+    }
+
+    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
+        self.late.blocked(waits);
+    }
+
+    fn idle(&mut self) {
+        self.late.idle();
+    }
+
+    fn end<E: Emit<Self::Out>>(&mut self, _out: &mut E) {
+        self.late.end(&mut Discard);
+    }
+
+    fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
+        let closed: usize = self.keys.values().map(Fifo::len).sum();
+        let alone: usize = self.alone.values().map(HashMap::len).sum();
+        into.push(("window accumulators", self.open.len() + closed + alone));
+    }
+}
+
+impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
+    for SlidingWindows<T, K, F, A, L>
+{
+    fn clone(&self) -> Self {
+        Self {
+            span: self.span,
+            slice: self.slice,
+            key: self.key.clone(),
+            function: self.function.clone(),
+            late: self.late.clone(),
+            open: self.open.clone(),
+            keys: self.keys.clone(),
+            alone: self.alone.clone(),
+            given: self.given,
+            watermark: self.watermark,
+            late_before: self.late_before,
+            now: self.now,
+            item: PhantomData,
+        }
+    }
+}
+
+impl<T, K, F, A: AggregateFunction<T>, L> fmt::Debug for SlidingWindows<T, K, F, A, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SlidingWindows")
+            .field("span", &self.span)
+            .field("watermark", &self.watermark)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,289 @@
+//! Tumbling windows: a slice is a window.
+//!
+//! Cost: per item one lookup; per result the walk over its table. State: one accumulator per key and open window, and
+//! for the allowed lateness those of windows that were given out.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+use millstream_engine::batch::Batch;
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
+use millstream_engine::stage::Blocked;
+use millstream_engine::time::Timestamp;
+
+use super::aligned::Span;
+use super::slices::{Slice, Slices};
+use super::{Revision, TimeDomain, Tumbling, Windowed};
+use crate::function::AggregateFunction;
+
+/// Aggregates each key's items of each window.
+pub struct TumblingWindows<T, K, F, A: AggregateFunction<T>, L> {
+    span: Span,
+    key: F,
+    function: A,
+    late: L,
+    open: Slices<K, A::Accumulator>,
+    /// Windows that were given out and may still change, earliest first.
+    given: VecDeque<Slice<K, A::Accumulator>>,
+    watermark: i64,
+    late_before: i64,
+    now: Timestamp,
+    item: PhantomData<fn(T)>,
+}
+
+impl<T, K, F, A, L> TumblingWindows<T, K, F, A, L>
+where
+    K: Hash + Eq,
+    A: AggregateFunction<T>,
+{
+    /// Windows as `window` says, of the keys that `key` gives; late items go to `late`.
+    pub fn new(window: Tumbling, key: F, function: A, late: L) -> Self {
+        let span = window.span;
+        Self {
+            span,
+            key,
+            function,
+            late,
+            open: Slices::new(span.size, span.offset),
+            given: VecDeque::new(),
+            watermark: i64::MIN,
+            late_before: i64::MIN,
+            now: Timestamp::MIN,
+            item: PhantomData,
+        }
+    }
+
+    /// Gives out windows that end by `until` and drops those whose lateness is over.
+    fn fire<E: Emit<Windowed<K, A::Output>>>(&mut self, until: i64, out: &mut E)
+    where
+        K: Clone,
+    {
+        while self.open.first_end().is_some_and(|end| end <= until) {
+            let Some(mut slice) = self.open.pop() else {
+                break;
+            };
+            let window = self.span.window_ending(self.open.end_of(slice.number));
+            let windowed = |key, value| Windowed {
+                key,
+                window,
+                value,
+                revision: Revision::OnTime,
+            };
+            if self.span.lateness == 0 {
+                for (key, accumulator) in slice.table.drain() {
+                    let value = self.function.finish(&accumulator);
+                    out.emit(window.last(), windowed(key, value));
+                }
+                self.open.recycle(slice.table);
+                continue;
+            }
+            for (key, accumulator) in &slice.table {
+                let value = self.function.finish(accumulator);
+                out.emit(window.last(), windowed(key.clone(), value));
+            }
+            self.given.push_back(slice);
+        }
+        while let Some(slice) = self.given.front() {
+            let end = self.open.end_of(slice.number);
+            if end.saturating_add(self.span.lateness) > until {
+                break;
+            }
+            if let Some(mut slice) = self.given.pop_front() {
+                slice.table.clear();
+                self.open.recycle(slice.table);
+            }
+        }
+    }
+
+    /// Takes an item of a window that was given out already, or one that is late.
+    #[cold]
+    fn item_behind<E: Emit<Windowed<K, A::Output>>>(
+        &mut self,
+        time: Timestamp,
+        item: T,
+        out: &mut E,
+    ) where
+        K: Clone,
+        F: Fn(&T) -> K,
+        L: Operator<T, Out = Infallible>,
+    {
+        let number = self.span.slice_of(self.span.size, time);
+        let end = self.open.end_of(number);
+        if end.saturating_add(self.span.lateness) <= self.late_before.max(self.watermark) {
+            self.late.item(time, item, &mut Discard);
+            return;
+        }
+        if end > self.watermark {
+            self.open.select(time);
+            self.add_current(time, &item);
+            return;
+        }
+        let at = self.given.partition_point(|slice| slice.number < number);
+        if self
+            .given
+            .get(at)
+            .is_none_or(|slice| slice.number != number)
+        {
+            let table = hashbrown::HashMap::default();
+            self.given.insert(at, Slice { number, table });
+        }
+        let key = (self.key)(&item);
+        let table = &mut self.given[at].table;
+        let accumulator = table
+            .entry(key.clone())
+            .or_insert_with(|| self.function.create());
+        self.function.add(accumulator, time, &item);
+        let window = self.span.window_ending(end);
+        let value = self.function.finish(accumulator);
+        let revision = Revision::Late;
+        let result = Windowed {
+            key,
+            window,
+            value,
+            revision,
+        };
+        out.emit(window.last(), result);
+    }
+
+    #[inline(always)]
+    fn add_current(&mut self, time: Timestamp, item: &T)
+    where
+        F: Fn(&T) -> K,
+    {
+        let key = (self.key)(item);
+        let function = &self.function;
+        let accumulator = self
+            .open
+            .current()
+            .entry(key)
+            .or_insert_with(|| function.create());
+        function.add(accumulator, time, item);
+    }
+}
+
+impl<T, K, F, A, L> Operator<T> for TumblingWindows<T, K, F, A, L>
+where
+    T: Send + 'static,
+    K: Hash + Eq + Clone + Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    A: AggregateFunction<T>,
+    L: Operator<T, Out = Infallible>,
+{
+    type Out = Windowed<K, A::Output>;
+
+    #[inline(always)]
+    fn item<E: Emit<Self::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
+        let time = match self.span.domain {
+            TimeDomain::Event => time,
+            TimeDomain::Processing => self.now,
+        };
+        if !self.open.is_current(time) || time.0 < self.late_before {
+            self.item_behind(time, item, out);
+            return;
+        }
+        self.add_current(time, &item);
+    }
+
+    fn batch<E: Emit<Self::Out>>(&mut self, batch: &mut Batch<T>, out: &mut E) {
+        for (&time, item) in batch.times.iter().zip(batch.items.drain(..)) {
+            self.item(time, item, out);
+        }
+        batch.times.clear();
+    }
+
+    fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
+        self.late.watermark(watermark, &mut Discard);
+        // In processing time only the end of the input closes what is open.
+        if self.span.domain == TimeDomain::Event || watermark == Timestamp::MAX {
+            self.watermark = watermark.0;
+            self.fire(watermark.0, out);
+        }
+    }
+
+    fn late_before(&mut self, limit: Timestamp) {
+        if self.span.domain == TimeDomain::Event {
+            self.late_before = limit.0;
+        }
+        self.late.late_before(limit);
+    }
+
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.late.open(wiring)
+    }
+
+    fn begin(&mut self, turn: &Turn) {
+        // A clock that goes back must not open a window anew.
+        self.now = self.now.max(turn.now);
+        self.late.begin(turn);
+    }
+
+    fn processing_time<E: Emit<Self::Out>>(&mut self, now: Timestamp, out: &mut E) {
+        if self.span.domain == TimeDomain::Processing {
+            self.watermark = self.watermark.max(now.0);
+            self.fire(self.watermark, out);
+        }
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        match self.span.domain {
+            TimeDomain::Event => None,
+            TimeDomain::Processing => self.open.first_end().map(Timestamp),
+        }
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.late.flush(idle)
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.late.is_blocked()
+    }
+
+    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
+        self.late.blocked(waits);
+    }
+
+    fn idle(&mut self) {
+        self.late.idle();
+    }
+
+    fn end<E: Emit<Self::Out>>(&mut self, _out: &mut E) {
+        self.late.end(&mut Discard);
+    }
+
+    fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
+        let given: usize = self.given.iter().map(|slice| slice.table.len()).sum();
+        into.push(("window accumulators", self.open.len() + given));
+    }
+}
+
+impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
+    for TumblingWindows<T, K, F, A, L>
+{
+    fn clone(&self) -> Self {
+        Self {
+            span: self.span,
+            key: self.key.clone(),
+            function: self.function.clone(),
+            late: self.late.clone(),
+            open: self.open.clone(),
+            given: self.given.clone(),
+            watermark: self.watermark,
+            late_before: self.late_before,
+            now: self.now,
+            item: PhantomData,
+        }
+    }
+}
+
+impl<T, K, F, A: AggregateFunction<T>, L> fmt::Debug for TumblingWindows<T, K, F, A, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TumblingWindows")
+            .field("span", &self.span)
+            .field("watermark", &self.watermark)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,226 @@
+//! What can be wrong with a dataflow, found before anything runs.
+
+use super::flow::Draft;
+
+/// One thing that is wrong with a dataflow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataflowFault {
+    /// The dataflow needs a name: its state is kept under it.
+    #[error("the dataflow has no name")]
+    NoName,
+    /// It has no stage: no stream reached a sink.
+    #[error("nothing happens: no stream ends in a sink")]
+    Empty,
+    /// A stage with no partition does nothing.
+    #[error("stage {stage:?}: partitions must be at least 1")]
+    NoPartitions {
+        /// The stage.
+        stage: String,
+    },
+    /// Two stages of one name could not be told apart.
+    #[error("two stages named {stage:?}")]
+    SameStage {
+        /// The name.
+        stage: String,
+    },
+    /// State without a name could not be found again after a change of the dataflow.
+    #[error(
+        "{kind} in stage {stage:?} has state and no name: with more than one such operator in a dataflow, give each \
+         one with .named(\"…\")"
+    )]
+    UnnamedState {
+        /// What keeps it.
+        kind: &'static str,
+        /// Its stage.
+        stage: String,
+    },
+    /// State of one name twice would be mixed up.
+    #[error("two operators keep state named {name:?}")]
+    SameState {
+        /// The name.
+        name: String,
+    },
+    /// What is sent there goes nowhere.
+    #[error("what {label:?} gives out is not read: end it in a sink, or do not declare it")]
+    NotRead {
+        /// The side output or stream.
+        label: String,
+    },
+    /// What is read from there never comes.
+    #[error("nothing is sent to {label:?}: give it to an operator, or do not read it")]
+    NotSent {
+        /// The side output.
+        label: String,
+    },
+    /// Partition n of one stage reads partition n of the other, and they have different numbers of them.
+    #[error(
+        "{label:?} joins a stage of {from} partitions and one of {to}: give both as many, or put an exchange between"
+    )]
+    Partitions {
+        /// The edge.
+        label: String,
+        /// Partitions of the sending stage.
+        from: usize,
+        /// Partitions of the receiving stage.
+        to: usize,
+    },
+    /// Both inputs of a join must be split alike, so that equal keys meet.
+    #[error(
+        "join {stage:?}: the left stream has {left} partitions and the right one {right}, so that equal keys do not \
+         meet: give both as many"
+    )]
+    JoinPartitions {
+        /// The stage of the join.
+        stage: String,
+        /// Partitions of the left input.
+        left: usize,
+        /// Partitions of the right input.
+        right: usize,
+    },
+    /// A cycle of bounded mailboxes can stand still for ever.
+    #[error(
+        "stages {stages} form a cycle: let it pass through the log (a log sink, and a source that reads it), which is \
+         the buffer that breaks it"
+    )]
+    Cycle {
+        /// The stages, in order.
+        stages: String,
+    },
+    /// An operator cannot do what is asked of it.
+    #[error("{place}: {reason}")]
+    Impossible {
+        /// Stage or operator.
+        place: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+/// Everything that is wrong with a dataflow, at once.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("dataflow {name:?} cannot run: {}", list(.faults))]
+pub struct InvalidDataflow {
+    /// Its name.
+    pub name: String,
+    /// What is wrong.
+    pub faults: Vec<DataflowFault>,
+}
+
+fn list(faults: &[DataflowFault]) -> String {
+    let texts: Vec<_> = faults.iter().map(ToString::to_string).collect();
+    texts.join("; ")
+}
+
+/// All faults of a declaration.
+pub(super) fn check(draft: &Draft) -> Vec<DataflowFault> {
+    let mut faults = Vec::new();
+    if draft.name.is_empty() {
+        faults.push(DataflowFault::NoName);
+    }
+    if draft.stages.is_empty() {
+        faults.push(DataflowFault::Empty);
+    }
+    check_stages(draft, &mut faults);
+    check_states(draft, &mut faults);
+    check_edges(draft, &mut faults);
+    check_cycles(draft, &mut faults);
+    faults
+}
+
+fn check_stages(draft: &Draft, faults: &mut Vec<DataflowFault>) {
+    for (at, stage) in draft.stages.iter().enumerate() {
+        let name = &stage.name;
+        if stage.site.partitions == 0 {
+            let stage = name.clone();
+            faults.push(DataflowFault::NoPartitions { stage });
+        }
+        if draft.stages[..at].iter().any(|other| other.name == *name) {
+            let stage = name.clone();
+            faults.push(DataflowFault::SameStage { stage });
+        }
+    }
+}
+
+/// One stateful operator is known by its dataflow; several need names.
+fn check_states(draft: &Draft, faults: &mut Vec<DataflowFault>) {
+    let states = || {
+        draft
+            .stages
+            .iter()
+            .flat_map(|stage| stage.site.states.iter().map(move |state| (stage, state)))
+    };
+    let several = states().count() > 1;
+    let mut names = Vec::new();
+    for (stage, state) in states() {
+        match &state.name {
+            None if several => faults.push(DataflowFault::UnnamedState {
+                kind: state.kind,
+                stage: stage.name.clone(),
+            }),
+            None => {}
+            Some(name) if names.contains(&name) => {
+                let name = name.clone();
+                faults.push(DataflowFault::SameState { name });
+            }
+            Some(name) => names.push(name),
+        }
+    }
+}
+
+fn check_edges(draft: &Draft, faults: &mut Vec<DataflowFault>) {
+    for edge in &draft.edges {
+        let label = edge.label.clone();
+        match (edge.from, edge.to) {
+            (None, None) => {}
+            (Some(_), None) => faults.push(DataflowFault::NotRead { label }),
+            (None, Some(_)) => faults.push(DataflowFault::NotSent { label }),
+            (Some(from), Some(to)) => {
+                let partitions = |stage: usize| draft.stages[stage].site.partitions;
+                let (from, to) = (partitions(from), partitions(to));
+                if edge.one_to_one && from != to {
+                    faults.push(DataflowFault::Partitions { label, from, to });
+                }
+            }
+        }
+    }
+}
+
+/// Depth-first search; each cycle is told once, from the stage where it was met again.
+fn check_cycles(draft: &Draft, faults: &mut Vec<DataflowFault>) {
+    let mut done = vec![false; draft.stages.len()];
+    for start in 0..draft.stages.len() {
+        let mut path = Vec::new();
+        visit(draft, start, &mut path, &mut done, faults);
+    }
+}
+
+fn visit(
+    draft: &Draft,
+    stage: usize,
+    path: &mut Vec<usize>,
+    done: &mut [bool],
+    faults: &mut Vec<DataflowFault>,
+) {
+    if let Some(at) = path.iter().position(|&other| other == stage) {
+        let mut names: Vec<_> = path[at..]
+            .iter()
+            .map(|&stage| draft.stages[stage].name.as_str())
+            .collect();
+        names.push(&draft.stages[stage].name);
+        let stages = names.join(" -> ");
+        faults.push(DataflowFault::Cycle { stages });
+        return;
+    }
+    if done[stage] {
+        return;
+    }
+    path.push(stage);
+    for edge in draft.edges.iter().filter(|edge| edge.from == Some(stage)) {
+        if let Some(to) = edge.to {
+            visit(draft, to, path, done, faults);
+        }
+    }
+    path.pop();
+    done[stage] = true;
+}

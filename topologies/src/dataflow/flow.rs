@@ -1,0 +1,329 @@
+//! What is declared: stages and the edges between them, before anything runs.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+use millstream_engine::flow::{Edge, EdgeOptions, Fault, StageMeter, Wiring};
+use millstream_engine::mailbox::{Mailbox, MailboxLimits};
+use millstream_engine::stage::StageCore;
+
+use super::check::{self, DataflowFault, InvalidDataflow};
+use super::origin::{InletOrigin, Origin};
+use super::stream::Stream;
+use millstream_engine::flow::{Identity, Operator, Then};
+
+/// How a dataflow runs unless a part of it says otherwise.
+#[derive(Clone, Debug)]
+pub struct FlowOptions {
+    /// Partitions of each stage. Default: one per processor, at most 16.
+    pub partitions: usize,
+    /// Batches between stages.
+    pub edges: EdgeOptions,
+    /// Batches (not items) that wait before each partition of a stage, and their bytes. Default: 64 and 8 MiB. More:
+    /// longer bursts; less: fresher caches.
+    pub mailbox: MailboxLimits,
+}
+
+impl Default for FlowOptions {
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, |number| number.get());
+        Self {
+            partitions: processors.min(16),
+            edges: EdgeOptions::default(),
+            mailbox: MailboxLimits {
+                items_max: const { std::num::NonZeroU32::new(64).unwrap() },
+                bytes_max: const { std::num::NonZeroU64::new(8 << 20).unwrap() },
+            },
+        }
+    }
+}
+
+pub(super) type EdgeId = usize;
+pub(super) type StageId = usize;
+
+/// Makes one partition of a stage.
+pub(super) type MakeStage =
+    Box<dyn Fn(&Wiring, &Arc<Mailbox>, StageMeter) -> Result<Box<dyn StageCore>, Fault> + Send>;
+/// Makes the lanes of an edge.
+pub(super) type Connect = Box<dyn Fn(usize, &[Arc<Mailbox>]) + Send>;
+
+/// Keyed state of an operator.
+#[derive(Clone, Debug)]
+pub(super) struct StateNote {
+    /// What keeps it, for messages: `window`, `join`.
+    pub(super) kind: &'static str,
+    pub(super) name: Option<String>,
+}
+
+/// What is known of a stage besides its types.
+#[derive(Clone, Debug)]
+pub(super) struct Site {
+    /// What it begins with, for its name unless one is given.
+    pub(super) kind: String,
+    pub(super) name: Option<String>,
+    pub(super) partitions: usize,
+    pub(super) inputs: Vec<EdgeId>,
+    pub(super) outputs: Vec<EdgeId>,
+    pub(super) states: Vec<StateNote>,
+}
+
+pub(super) struct StagePlan {
+    pub(super) site: Site,
+    /// Unique; from the site.
+    pub(super) name: String,
+    pub(super) make: MakeStage,
+}
+
+pub(super) struct EdgePlan {
+    pub(super) label: String,
+    pub(super) one_to_one: bool,
+    pub(super) from: Option<StageId>,
+    pub(super) to: Option<StageId>,
+    pub(super) connect: Connect,
+}
+
+/// A dataflow while it is declared.
+pub(super) struct Draft {
+    pub(super) name: String,
+    pub(super) options: FlowOptions,
+    pub(super) stages: Vec<StagePlan>,
+    pub(super) edges: Vec<EdgePlan>,
+    pub(super) faults: Vec<DataflowFault>,
+}
+
+/// Where a dataflow is declared. Clones mean the same dataflow.
+#[derive(Clone)]
+pub struct Flow {
+    pub(super) draft: Rc<RefCell<Draft>>,
+}
+
+/// A place in a dataflow where items leave beside the main output; read with [`Flow::side`].
+pub struct SideOutput<T> {
+    pub(super) id: EdgeId,
+    pub(super) edge: Arc<Edge<T>>,
+    pub(super) partitions: Rc<RefCell<Option<usize>>>,
+}
+
+impl<T> Clone for SideOutput<T> {
+    fn clone(&self) -> Self {
+        Self {
+            id: self.id,
+            edge: Arc::clone(&self.edge),
+            partitions: Rc::clone(&self.partitions),
+        }
+    }
+}
+
+impl Flow {
+    pub(super) fn new(name: &str, options: FlowOptions) -> Self {
+        Self {
+            draft: Rc::new(RefCell::new(Draft {
+                name: name.to_owned(),
+                options,
+                stages: Vec::new(),
+                edges: Vec::new(),
+                faults: Vec::new(),
+            })),
+        }
+    }
+
+    pub(super) fn partitions(&self) -> usize {
+        self.draft.borrow().options.partitions
+    }
+
+    #[expect(dead_code, reason = "the operators that can be asked for the impossible come next")]
+    pub(super) fn fault(&self, fault: DataflowFault) {
+        self.draft.borrow_mut().faults.push(fault);
+    }
+
+    /// A new edge; whoever sends and whoever receives are noted when their stages are closed.
+    pub(super) fn edge<T: Send + 'static>(
+        &self,
+        label: &str,
+        one_to_one: bool,
+    ) -> (EdgeId, Arc<Edge<T>>) {
+        let mut draft = self.draft.borrow_mut();
+        let edge = Edge::<T>::new(draft.options.edges.clone());
+        let connected = Arc::clone(&edge);
+        draft.edges.push(EdgePlan {
+            label: label.to_owned(),
+            one_to_one,
+            from: None,
+            to: None,
+            connect: Box::new(move |senders, mailboxes| {
+                connected.connect(senders, mailboxes, one_to_one);
+            }),
+        });
+        (draft.edges.len() - 1, edge)
+    }
+
+    /// Takes a stage whose operators are complete.
+    pub(super) fn close<P, O>(&self, origin: P, operator: O, site: Site)
+    where
+        P: Origin,
+        O: Operator<P::Item, Out = std::convert::Infallible> + Clone,
+    {
+        let mut draft = self.draft.borrow_mut();
+        let id = draft.stages.len();
+        for &input in &site.inputs {
+            draft.edges[input].to = Some(id);
+        }
+        for &output in &site.outputs {
+            draft.edges[output].from = Some(id);
+        }
+        let make: MakeStage = Box::new(move |wiring, mailbox, meter| {
+            origin.stage(operator.clone(), wiring, mailbox, meter)
+        });
+        let name = match &site.name {
+            Some(name) => name.clone(),
+            None => draft.free_name(&site.kind),
+        };
+        draft.stages.push(StagePlan { site, name, make });
+    }
+
+    /// A side output named `label` in messages. Give it to the operator that should send to it, such as a window's
+    /// [`late_to`](super::WindowedStream::late_to), and read it with [`side`](Self::side).
+    #[must_use]
+    pub fn side_output<T: Send + 'static>(&self, label: &str) -> SideOutput<T> {
+        let (id, edge) = self.edge(label, true);
+        SideOutput {
+            id,
+            edge,
+            partitions: Rc::default(),
+        }
+    }
+
+    /// What comes out of a side output, with as many partitions as the stage that sends.
+    pub fn side<T: Send + 'static>(
+        &self,
+        side: &SideOutput<T>,
+    ) -> Stream<InletOrigin<T>, Identity> {
+        let partitions = side
+            .partitions
+            .borrow()
+            .unwrap_or_else(|| self.partitions());
+        let site = Site {
+            kind: self.draft.borrow().edges[side.id].label.clone(),
+            name: None,
+            partitions,
+            inputs: vec![side.id],
+            outputs: Vec::new(),
+            states: Vec::new(),
+        };
+        let origin = InletOrigin::new(vec![Arc::clone(&side.edge)]);
+        Stream::new(self.clone(), origin, Identity, site)
+    }
+}
+
+impl Draft {
+    /// `kind`, or `kind-2` and so on if that is taken.
+    fn free_name(&self, kind: &str) -> String {
+        let is_taken = |name: &str| self.stages.iter().any(|stage| stage.name == name);
+        if !is_taken(kind) {
+            return kind.to_owned();
+        }
+        (2..)
+            .map(|number| format!("{kind}-{number}"))
+            .find(|name| !is_taken(name))
+            .unwrap_or_default()
+    }
+}
+
+/// A dataflow that was declared: stages, joined by edges.
+pub struct Dataflow {
+    pub(super) name: String,
+    pub(super) options: FlowOptions,
+    /// What is declared is not shared between threads, only handed over.
+    pub(super) draft: Mutex<Draft>,
+}
+
+impl Dataflow {
+    /// Declares a dataflow named `name` and checks it.
+    ///
+    /// ```
+    /// use millstream::dataflow::{Dataflow, Generate};
+    ///
+    /// let mut results = None;
+    /// let flow = Dataflow::build("squares", |flow| {
+    ///     let squares = flow
+    ///         .source("numbers", Generate::each(|_, _| 0..100u64))
+    ///         .stream()
+    ///         .filter(|number| number % 2 == 0)
+    ///         .map(|number| number * number);
+    ///     results = Some(squares.collect());
+    /// })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`InvalidDataflow`] names everything that is wrong with it.
+    pub fn build(name: &str, declare: impl FnOnce(&Flow)) -> Result<Self, InvalidDataflow> {
+        Self::build_with(name, FlowOptions::default(), declare)
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_with(
+        name: &str,
+        options: FlowOptions,
+        declare: impl FnOnce(&Flow),
+    ) -> Result<Self, InvalidDataflow> {
+        let flow = Flow::new(name, options.clone());
+        declare(&flow);
+        let mut faults = std::mem::take(&mut flow.draft.borrow_mut().faults);
+        faults.extend(check::check(&flow.draft.borrow()));
+        if !faults.is_empty() {
+            return Err(InvalidDataflow {
+                name: name.to_owned(),
+                faults,
+            });
+        }
+        // Streams that were let go of hold the draft no longer.
+        let empty = Flow::new(name, options.clone());
+        let draft = flow.draft.replace(
+            Rc::try_unwrap(empty.draft)
+                .map_or_else(|_| unreachable!("nobody else has it"), RefCell::into_inner),
+        );
+        Ok(Self {
+            name: name.to_owned(),
+            options,
+            draft: Mutex::new(draft),
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Composes two operators.
+pub(super) fn then<A, B>(first: A, second: B) -> Then<A, B> {
+    Then { first, second }
+}
+
+impl fmt::Debug for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flow").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for SideOutput<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let _ = PhantomData::<T>;
+        f.debug_struct("SideOutput").field("id", &self.id).finish()
+    }
+}
+
+impl fmt::Debug for Dataflow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dataflow")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,36 @@
+//! Dataflows: declared as typed streams, checked as a whole, run as stages of actors.
+//!
+//! Place: above `operators`, whose operators the methods of [`Stream`] and [`KeyedStream`] put together. A
+//! [`Flow`] collects what is declared; `build` (of a topology, or [`Dataflow::build`] for one alone) checks it and
+//! names everything that is wrong; [`Dataflow::start`] runs it on the current tokio runtime, and
+//! [`Driver`] steps the same stages on one thread with a clock of the test's.
+//! Not here: what operators do.
+
+mod check;
+mod deploy;
+mod driver;
+mod flow;
+mod handle;
+mod keyed;
+mod origin;
+mod sink;
+mod source;
+mod stream;
+mod windowed;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::{DataflowFault, InvalidDataflow};
+pub use deploy::{RunDataflowError, StartDataflowError};
+pub use driver::{Driver, Feed, FeedSource};
+pub use flow::{Dataflow, Flow, FlowOptions, SideOutput};
+pub use handle::{DataflowHandle, DataflowStatus, Failure};
+pub use keyed::KeyedStream;
+pub use origin::{InletOrigin, Origin, PairOrigin};
+pub use sink::Collected;
+pub use source::{
+    Generate, IteratorSource, SourceBuilder, SourceOrigin, SourcePlan, Timestamped, WithoutTime,
+};
+pub use stream::Stream;
+pub use windowed::{AlignedWindow, WindowedStream};

@@ -1,0 +1,108 @@
+//! What a stage begins with, as it is declared: makes the head of each partition.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+
+use millstream_engine::flow::{
+    Edge, Fault, FlowStage, FlowStageParts, Inlet, Operator, Side, StageMeter, TwoInlets, Wiring,
+};
+use millstream_engine::mailbox::Mailbox;
+use millstream_engine::stage::StageCore;
+
+/// The beginning of a stage.
+pub trait Origin: Send + 'static {
+    /// What comes in.
+    type Item: Send + 'static;
+
+    /// Makes one partition of a stage that begins here.
+    ///
+    /// # Errors
+    /// [`Fault`]: it cannot start.
+    fn stage<O: Operator<Self::Item, Out = Infallible>>(
+        &self,
+        operator: O,
+        wiring: &Wiring,
+        mailbox: &Arc<Mailbox>,
+        meter: StageMeter,
+    ) -> Result<Box<dyn StageCore>, Fault>;
+}
+
+/// What other stages send.
+pub struct InletOrigin<T> {
+    edges: Vec<Arc<Edge<T>>>,
+}
+
+impl<T> InletOrigin<T> {
+    pub(super) const fn new(edges: Vec<Arc<Edge<T>>>) -> Self {
+        Self { edges }
+    }
+}
+
+impl<T: Send + 'static> Origin for InletOrigin<T> {
+    type Item = T;
+
+    fn stage<O: Operator<T, Out = Infallible>>(
+        &self,
+        operator: O,
+        wiring: &Wiring,
+        _mailbox: &Arc<Mailbox>,
+        meter: StageMeter,
+    ) -> Result<Box<dyn StageCore>, Fault> {
+        let head = Inlet::open(&self.edges, wiring.partition)?;
+        let wiring = wiring.clone();
+        let parts = FlowStageParts {
+            head,
+            operator,
+            wiring,
+            meter,
+        };
+        Ok(Box::new(FlowStage::open(parts)?))
+    }
+}
+
+/// What two kinds of stages send: the input of a join.
+pub struct PairOrigin<L, R> {
+    left: Vec<Arc<Edge<L>>>,
+    right: Vec<Arc<Edge<R>>>,
+}
+
+impl<L, R> PairOrigin<L, R> {
+    pub(super) const fn new(left: Vec<Arc<Edge<L>>>, right: Vec<Arc<Edge<R>>>) -> Self {
+        Self { left, right }
+    }
+}
+
+impl<L: Send + 'static, R: Send + 'static> Origin for PairOrigin<L, R> {
+    type Item = Side<L, R>;
+
+    fn stage<O: Operator<Side<L, R>, Out = Infallible>>(
+        &self,
+        operator: O,
+        wiring: &Wiring,
+        _mailbox: &Arc<Mailbox>,
+        meter: StageMeter,
+    ) -> Result<Box<dyn StageCore>, Fault> {
+        let head = TwoInlets::open(&self.left, &self.right, wiring.partition)?;
+        let wiring = wiring.clone();
+        let parts = FlowStageParts {
+            head,
+            operator,
+            wiring,
+            meter,
+        };
+        Ok(Box::new(FlowStage::open(parts)?))
+    }
+}
+
+impl<T> fmt::Debug for InletOrigin<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InletOrigin").finish_non_exhaustive()
+    }
+}
+
+impl<L, R> fmt::Debug for PairOrigin<L, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PairOrigin").finish_non_exhaustive()
+    }
+}

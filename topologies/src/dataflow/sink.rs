@@ -1,0 +1,130 @@
+//! Where streams end: closures and collections in memory.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use millstream_engine::flow::{Emit, Fault, Operator};
+use millstream_engine::time::Timestamp;
+
+use super::origin::Origin;
+use super::stream::Stream;
+
+/// What a stream gave out, for tests and small results. Order is that of arrival, partitions mixed.
+pub struct Collected<T> {
+    items: Arc<Mutex<Vec<(Timestamp, T)>>>,
+}
+
+impl<T> Collected<T> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Timestamp, T)>> {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All that came so far, with event times; empties the collection.
+    pub fn take(&self) -> Vec<(Timestamp, T)> {
+        std::mem::take(&mut self.lock())
+    }
+
+    /// All items that came so far, without times; empties the collection.
+    pub fn take_items(&self) -> Vec<T> {
+        self.take().into_iter().map(|(_, item)| item).collect()
+    }
+
+    /// How many came since the last taking.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether none came since the last taking.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+}
+
+impl<T> Clone for Collected<T> {
+    fn clone(&self) -> Self {
+        Self {
+            items: Arc::clone(&self.items),
+        }
+    }
+}
+
+/// Collects a partition's items and adds them at the end of each turn.
+struct CollectSink<T> {
+    collected: Collected<T>,
+    items: Vec<(Timestamp, T)>,
+}
+
+impl<T> Clone for CollectSink<T> {
+    fn clone(&self) -> Self {
+        Self {
+            collected: self.collected.clone(),
+            items: Vec::new(),
+        }
+    }
+}
+
+impl<T: Send + 'static> Operator<T> for CollectSink<T> {
+    type Out = Infallible;
+
+    #[inline]
+    fn item<E: Emit<Infallible>>(&mut self, time: Timestamp, item: T, _out: &mut E) {
+        self.items.push((time, item));
+    }
+
+    fn flush(&mut self, _idle: bool) -> Result<(), Fault> {
+        if !self.items.is_empty() {
+            self.collected.lock().append(&mut self.items);
+        }
+        Ok(())
+    }
+}
+
+/// Calls a closure for each item.
+#[derive(Clone)]
+struct ForEach<F> {
+    function: F,
+}
+
+impl<T, F: FnMut(Timestamp, T) + Send + 'static> Operator<T> for ForEach<F> {
+    type Out = Infallible;
+
+    #[inline(always)]
+    fn item<E: Emit<Infallible>>(&mut self, time: Timestamp, item: T, _out: &mut E) {
+        (self.function)(time, item);
+    }
+}
+
+impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
+    /// Ends the stream in memory.
+    pub fn collect(self) -> Collected<O::Out>
+    where
+        O::Out: Send + 'static,
+    {
+        let collected = Collected {
+            items: Arc::default(),
+        };
+        self.end(CollectSink {
+            collected: collected.clone(),
+            items: Vec::new(),
+        });
+        collected
+    }
+
+    /// Ends the stream in a closure; each partition has a clone of it. It runs on the engine's threads and must not
+    /// block. A restart calls it again for what came since the last checkpoint: at least once.
+    pub fn for_each<F>(self, function: F)
+    where
+        F: FnMut(Timestamp, O::Out) + Clone + Send + 'static,
+    {
+        self.end(ForEach { function });
+    }
+}
+
+impl<T> fmt::Debug for Collected<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collected")
+            .field("items", &self.len())
+            .finish()
+    }
+}

@@ -1,0 +1,367 @@
+//! Sources as they are declared: what is read, which times its items have, what the watermark is.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use millstream_engine::flow::{
+    Alignment, Emit, Fault, FlowStage, FlowStageParts, Identity, NoWatermarks, Operator, Pulled,
+    Source, SourceHead, SourceOptions, Split, StageMeter, WatermarkPolicy, Wiring,
+};
+use millstream_engine::mailbox::Mailbox;
+use millstream_engine::stage::StageCore;
+use millstream_engine::time::Timestamp;
+
+use super::flow::{Flow, Site};
+use super::origin::Origin;
+use super::stream::Stream;
+
+/// An input as it is declared: makes the sources that each partition reads.
+pub trait SourcePlan: Send + 'static {
+    /// One ordered input.
+    type Source: Source;
+
+    /// How many there are over all partitions; each has a watermark of its own.
+    ///
+    /// # Errors
+    /// [`Fault`]: it cannot be known, such as a log that the engine does not have.
+    fn split_count(&self, wiring: &Wiring) -> Result<usize, Fault>;
+
+    /// Makes number `split`, out of `0..split_count`.
+    ///
+    /// # Errors
+    /// [`Fault`]: it cannot be read.
+    fn split(&self, split: usize, wiring: &Wiring) -> Result<Self::Source, Fault>;
+}
+
+/// A source that is being declared.
+#[must_use = "a source does nothing until .stream() and a sink"]
+pub struct SourceBuilder<S, W = NoWatermarks> {
+    flow: Flow,
+    name: String,
+    plan: S,
+    policy: W,
+    partitions: usize,
+    idle_after: Option<Duration>,
+    drift: Option<Duration>,
+}
+
+impl Flow {
+    /// Reads `plan`, as a stage named `name`.
+    pub fn source<S: SourcePlan>(&self, name: &str, plan: S) -> SourceBuilder<S> {
+        SourceBuilder {
+            flow: self.clone(),
+            name: name.to_owned(),
+            plan,
+            policy: NoWatermarks,
+            partitions: self.partitions(),
+            idle_after: None,
+            drift: None,
+        }
+    }
+}
+
+impl<S: SourcePlan, W: WatermarkPolicy<<S::Source as Source>::Item>> SourceBuilder<S, W> {
+    /// Takes each item's event time from the item. Default: the time that the medium has for it.
+    pub fn timestamps<F>(self, time: F) -> SourceBuilder<Timestamped<S, F>, W>
+    where
+        F: Fn(&<S::Source as Source>::Item) -> Timestamp + Clone + Send + 'static,
+    {
+        SourceBuilder {
+            flow: self.flow,
+            name: self.name,
+            plan: Timestamped {
+                inner: self.plan,
+                time,
+            },
+            policy: self.policy,
+            partitions: self.partitions,
+            idle_after: self.idle_after,
+            drift: self.drift,
+        }
+    }
+
+    /// How the watermark follows from the items. Default: not at all, unless the source knows it itself.
+    pub fn watermarks<W2>(self, policy: W2) -> SourceBuilder<S, W2>
+    where
+        W2: WatermarkPolicy<<S::Source as Source>::Item>,
+    {
+        SourceBuilder {
+            flow: self.flow,
+            name: self.name,
+            plan: self.plan,
+            policy,
+            partitions: self.partitions,
+            idle_after: self.idle_after,
+            drift: self.drift,
+        }
+    }
+
+    /// Time without an item after which a split of the source no longer holds windows back. Default: never, so
+    /// that a split without items stops all windows.
+    pub const fn idle_after(mut self, silence: Duration) -> Self {
+        self.idle_after = Some(silence);
+        self
+    }
+
+    /// Reads no split further than `drift` of event time ahead of the slowest, so that one that is read fast does
+    /// not fill windows with what waits for the others. Default: no bound.
+    pub const fn aligned(mut self, drift: Duration) -> Self {
+        self.drift = Some(drift);
+        self
+    }
+
+    /// Partitions that read. Default: the dataflow's. One that gets no split ends at once.
+    pub const fn partitions(mut self, partitions: usize) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// The stream of its items.
+    pub fn stream(self) -> Stream<SourceOrigin<S, W>, Identity>
+    where
+        <S::Source as Source>::Item: Send + 'static,
+    {
+        let site = Site {
+            kind: self.name.clone(),
+            name: Some(self.name),
+            partitions: self.partitions,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            states: Vec::new(),
+        };
+        let batch = self.flow.draft.borrow().options.edges.batch.clone();
+        let origin = SourceOrigin {
+            plan: self.plan,
+            policy: self.policy,
+            options: SourceOptions {
+                batch,
+                idle_after: self.idle_after,
+                alignment: None,
+            },
+            drift: self.drift,
+            alignment: OnceLock::new(),
+        };
+        Stream::new(self.flow, origin, Identity, site)
+    }
+}
+
+/// The beginning of a stage that reads a source.
+pub struct SourceOrigin<S, W> {
+    plan: S,
+    policy: W,
+    options: SourceOptions,
+    drift: Option<Duration>,
+    /// Shared by the partitions; made with the first of them.
+    alignment: OnceLock<Arc<Alignment>>,
+}
+
+impl<S, W> Origin for SourceOrigin<S, W>
+where
+    S: SourcePlan,
+    W: WatermarkPolicy<<S::Source as Source>::Item>,
+    <S::Source as Source>::Item: Send + 'static,
+{
+    type Item = <S::Source as Source>::Item;
+
+    fn stage<O: Operator<Self::Item, Out = Infallible>>(
+        &self,
+        operator: O,
+        wiring: &Wiring,
+        mailbox: &Arc<Mailbox>,
+        meter: StageMeter,
+    ) -> Result<Box<dyn StageCore>, Fault> {
+        let count = self.plan.split_count(wiring)?;
+        let mut splits = Vec::new();
+        for number in (wiring.partition..count).step_by(wiring.partitions) {
+            splits.push(Split {
+                source: self.plan.split(number, wiring)?,
+                policy: self.policy.clone(),
+                number,
+            });
+        }
+        let mut options = self.options.clone();
+        options.alignment = self.drift.map(|drift| {
+            let make = || Arc::new(Alignment::new(count, drift));
+            Arc::clone(self.alignment.get_or_init(make))
+        });
+        let head = SourceHead::open(splits, options, mailbox)?;
+        let wiring = wiring.clone();
+        let parts = FlowStageParts {
+            head,
+            operator,
+            wiring,
+            meter,
+        };
+        Ok(Box::new(FlowStage::open(parts)?))
+    }
+}
+
+/// A source whose items say their own time.
+#[derive(Debug, Clone)]
+pub struct Timestamped<S, F> {
+    inner: S,
+    time: F,
+}
+
+struct Stamp<'a, F, E> {
+    time: &'a F,
+    out: &'a mut E,
+}
+
+impl<T, F: Fn(&T) -> Timestamp, E: Emit<T>> Emit<T> for Stamp<'_, F, E> {
+    #[inline(always)]
+    fn emit(&mut self, _time: Timestamp, item: T) {
+        self.out.emit((self.time)(&item), item);
+    }
+}
+
+impl<S: Source, F: Fn(&S::Item) -> Timestamp + Send + 'static> Source for Timestamped<S, F> {
+    type Item = S::Item;
+
+    fn open(&mut self, mailbox: &Arc<Mailbox>) -> Result<(), Fault> {
+        self.inner.open(mailbox)
+    }
+
+    fn watermark(&self) -> Option<Timestamp> {
+        self.inner.watermark()
+    }
+
+    #[inline]
+    fn pull<E: Emit<S::Item>>(&mut self, items_max: usize, out: &mut E) -> Result<Pulled, Fault> {
+        let time = &self.time;
+        self.inner.pull(items_max, &mut Stamp { time, out })
+    }
+}
+
+impl<S, F> SourcePlan for Timestamped<S, F>
+where
+    S: SourcePlan,
+    F: Fn(&<S::Source as Source>::Item) -> Timestamp + Clone + Send + 'static,
+{
+    type Source = Timestamped<S::Source, F>;
+
+    fn split_count(&self, wiring: &Wiring) -> Result<usize, Fault> {
+        self.inner.split_count(wiring)
+    }
+
+    fn split(&self, split: usize, wiring: &Wiring) -> Result<Self::Source, Fault> {
+        Ok(Timestamped {
+            inner: self.inner.split(split, wiring)?,
+            time: self.time.clone(),
+        })
+    }
+}
+
+/// Items that a program makes: one iterator per split. Not replayable unless the iterators give the same again.
+#[derive(Debug, Clone)]
+pub struct Generate<F> {
+    splits: Option<usize>,
+    make: F,
+}
+
+impl<F, I> Generate<F>
+where
+    F: Fn(usize, usize) -> I + Clone + Send + 'static,
+    I: Iterator,
+{
+    /// One split per partition; `make(split, splits)` gives its items with their times.
+    pub const fn timed(make: F) -> Self {
+        Self { splits: None, make }
+    }
+
+    /// A fixed number of splits, whatever the number of partitions.
+    #[must_use]
+    pub const fn splits(mut self, splits: usize) -> Self {
+        self.splits = Some(splits);
+        self
+    }
+}
+
+impl Generate<()> {
+    /// One split per partition; `make(split, splits)` gives its items, all with the epoch as their time.
+    #[expect(clippy::new_ret_no_self, reason = "the closure's type cannot be named")]
+    pub fn each<T, I, F>(
+        make: F,
+    ) -> Generate<impl Fn(usize, usize) -> WithoutTime<I::IntoIter> + Clone + Send + 'static>
+    where
+        I: IntoIterator<Item = T>,
+        F: Fn(usize, usize) -> I + Clone + Send + 'static,
+    {
+        Generate {
+            splits: None,
+            make: move |split, splits| WithoutTime(make(split, splits).into_iter()),
+        }
+    }
+}
+
+/// Gives each item the epoch as its time.
+#[derive(Debug, Clone)]
+pub struct WithoutTime<I>(I);
+
+impl<I: Iterator> Iterator for WithoutTime<I> {
+    type Item = (Timestamp, I::Item);
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|item| (Timestamp::EPOCH, item))
+    }
+}
+
+/// An iterator as a source.
+#[derive(Debug, Clone)]
+pub struct IteratorSource<I> {
+    items: I,
+}
+
+impl<T: 'static, I: Iterator<Item = (Timestamp, T)> + Send + 'static> Source for IteratorSource<I> {
+    type Item = T;
+
+    #[inline]
+    fn pull<E: Emit<T>>(&mut self, items_max: usize, out: &mut E) -> Result<Pulled, Fault> {
+        for _ in 0..items_max {
+            let Some((time, item)) = self.items.next() else {
+                return Ok(Pulled::End);
+            };
+            out.emit(time, item);
+        }
+        Ok(Pulled::More)
+    }
+}
+
+impl<T, I, F> SourcePlan for Generate<F>
+where
+    T: 'static,
+    I: Iterator<Item = (Timestamp, T)> + Send + 'static,
+    F: Fn(usize, usize) -> I + Clone + Send + 'static,
+{
+    type Source = IteratorSource<I>;
+
+    fn split_count(&self, wiring: &Wiring) -> Result<usize, Fault> {
+        Ok(self.splits.unwrap_or(wiring.partitions))
+    }
+
+    fn split(&self, split: usize, wiring: &Wiring) -> Result<Self::Source, Fault> {
+        let splits = self.split_count(wiring)?;
+        Ok(IteratorSource {
+            items: (self.make)(split, splits),
+        })
+    }
+}
+
+impl<S, W> fmt::Debug for SourceBuilder<S, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceBuilder")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, W> fmt::Debug for SourceOrigin<S, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SourceOrigin")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

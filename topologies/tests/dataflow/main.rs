@@ -1,0 +1,7 @@
+//! Dataflows against naive models of the whole input: results must not depend on batch size, partition count or the
+//! order in which stages are stepped.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod aligned_windows;
+mod support;
