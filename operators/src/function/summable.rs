@@ -4,6 +4,7 @@
 //! bits, so that no stream reaches their end. They add modulo 2^n, so neither the order of adding nor a passing
 //! overflow changes a result that fits.
 
+use rust_decimal::Decimal;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -121,3 +122,33 @@ macro_rules! floats {
 }
 
 floats!(f32, f64);
+
+/// Exact up to 28 digits; beyond them sums are rounded, so nothing is ever subtracted. A total past 7.9 · 10^28 panics.
+impl Summable for Decimal {
+    type Total = Decimal;
+    const EXACT: bool = false;
+
+    fn zero() -> Decimal {
+        Decimal::ZERO
+    }
+
+    fn add_to(self, total: &mut Decimal) {
+        *total += self;
+    }
+
+    fn merge(total: &mut Decimal, other: &Decimal) {
+        *total += *other;
+    }
+
+    fn subtract(total: &mut Decimal, other: &Decimal) {
+        *total -= *other;
+    }
+}
+
+impl Averaged for Decimal {
+    type Mean = Decimal;
+
+    fn divide(total: &Decimal, count: u64) -> Decimal {
+        *total / Decimal::from(count)
+    }
+}
