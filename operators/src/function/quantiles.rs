@@ -25,7 +25,7 @@ pub struct Quantiles<F> {
 }
 
 /// How values map to buckets. Bucket 0 is zero; bucket b > 0 holds (γ^(b-1), γ^b] · 1e-9, about; -b is its mirror.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Scale {
     /// ln γ.
     step: f64,
@@ -68,7 +68,7 @@ impl Scale {
 pub struct Buckets(Vec<(i32, u64)>);
 
 /// The result of [`quantiles`]: a distribution to ask.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Distribution {
     scale: Scale,
     buckets: Buckets,

@@ -169,3 +169,40 @@ fn tau(share: f64) -> f64 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::function::StableHash;
+
+    /// The state never takes more memory than one byte per register.
+    #[test]
+    fn neither_form_is_larger_than_the_array() {
+        for precision in [4, 6, 10] {
+            let mut registers = Registers::new(precision);
+            for value in 0_u32..5_000 {
+                registers.add(value.stable_hash());
+                let bytes = match &registers.form {
+                    Form::List(entries) => entries.len() * size_of::<u32>(),
+                    Form::Array(values) => values.len(),
+                };
+                assert!(bytes <= 1 << precision, "{bytes} bytes at {value}");
+            }
+        }
+    }
+
+    /// Hashes of nothing but zeros and of nothing but ones reach both ends of index and value.
+    #[test]
+    fn the_ends_of_the_range_have_their_registers() {
+        for precision in [4_u8, 18] {
+            let mut registers = Registers::new(precision);
+            registers.add(0);
+            registers.add(u64::MAX);
+            let last = (1_u32 << precision) - 1;
+            let longest = 65 - u32::from(precision);
+            let expected = vec![longest, last << VALUE_BITS | 1];
+            assert_eq!(registers.form, Form::List(expected));
+            assert!((registers.estimate() - 2.0).abs() < 0.2);
+        }
+    }
+}

@@ -18,7 +18,7 @@ fn at_once<T>(items: impl IntoIterator<Item = T>) -> Items<T> {
 }
 
 proptest! {
-    /// Below a quarter of the registers in use as above: adding, merging and storing give the same answer.
+    /// In either form: adding, merging and storing give the same answer and the same registers.
     #[test]
     fn distinct_counts_do_not_depend_on_order(items in items(any::<u16>()), precision in 4_u8..10, seed: u64) {
         let function = distinct_approximate(precision, |item: &u16| *item);
@@ -186,4 +186,38 @@ fn what_is_no_number_is_passed_over_and_the_infinite_counts_as_far() {
 #[should_panic(expected = "the precision of a distinct count is 4 to 18, not 3")]
 fn a_precision_out_of_range_is_refused() {
     let _ = distinct_approximate(3, |item: &u8| *item);
+}
+
+/// A list of two places behind a wide table: a key is listed as soon as it came more often than a listed one.
+#[test]
+fn a_key_that_becomes_frequent_late_is_found() {
+    let function = heavy_hitters(1, 0.0001, |key: &char| *key);
+    let accumulator = added(&function, &at_once("abcdeff".chars()));
+    assert_eq!(function.finish(&accumulator), [('f', 2)]);
+}
+
+/// Sketches of streams that have no key in common: the frequent keys of either side are found, whichever is merged
+/// into the other.
+#[test]
+fn merging_finds_the_frequent_keys_of_both_sides() {
+    let function = heavy_hitters(4, 0.0001, |key: &u32| *key);
+    let stream = |start: u32| {
+        at_once(
+            (start..start + 200)
+                .chain([start + 9; 50])
+                .chain([start + 7; 30]),
+        )
+    };
+    let (one, other) = (
+        added(&function, &stream(0)),
+        added(&function, &stream(1_000)),
+    );
+    for (into, from) in [(&one, &other), (&other, &one)] {
+        let mut merged = into.clone();
+        function.merge(&mut merged, from);
+        assert_eq!(
+            function.finish(&merged),
+            [(9, 51), (1_009, 51), (7, 31), (1_007, 31)]
+        );
+    }
 }
