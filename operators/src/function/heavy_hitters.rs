@@ -2,7 +2,7 @@
 //!
 //! A count-min sketch says how often a key came; a short list holds the keys worth asking it about. Few keys are counted
 //! exactly, without a sketch. Invariants: (1) counts are never too low; (2) a key whose share of all items is above
-//! 1 / (2 · limit) + error is on the list: when it last came its estimate was at least its count, and that so many other
+//! 1 / (2 · limit) + error is on the list, as surely as the sketch keeps its bound: when it last came its estimate was at least its count, and that so many other
 //! keys had estimates as high would need more items than there were. Merging keeps (2), as such a key is above that share
 //! on one of the two sides. Keys below it may be listed or not, depending on arrival.
 //! Cost: up to 4 · limit keys counted exactly, then 2 · limit keys and 5 · e / error counters of 8 bytes (rounded up to
