@@ -99,3 +99,8 @@ pub trait AggregateFunction<T>: Clone + Send + 'static {
     /// The result of what was taken in so far. The accumulator stays usable: early results ask more than once.
     fn finish(&self, accumulator: &Self::Accumulator) -> Self::Output;
 }
+
+/// What can be kept in an accumulator. Every type with these bounds is.
+pub trait Stored: Clone + Send + Serialize + DeserializeOwned + 'static {}
+
+impl<T: Clone + Send + Serialize + DeserializeOwned + 'static> Stored for T {}

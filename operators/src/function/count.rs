@@ -2,7 +2,7 @@
 
 use millstream_engine::time::Timestamp;
 
-use super::AggregateFunction;
+use super::{Adapt, AggregateFunction};
 
 /// Counts items; see [`count`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -14,6 +14,8 @@ pub struct Count;
 pub fn count() -> Count {
     Count
 }
+
+impl Adapt for Count {}
 
 impl<T> AggregateFunction<T> for Count {
     type Accumulator = u64;

@@ -1,0 +1,56 @@
+//! Items combined into one.
+
+use millstream_engine::time::Timestamp;
+
+use super::{Adapt, AggregateFunction, Stored};
+
+/// Combines items; see [`reduce`].
+#[derive(Debug, Clone, Copy)]
+pub struct Reduce<F> {
+    combine: F,
+}
+
+/// All items combined two by two, `None` of no items. Merges.
+///
+/// `combine` must be associative and commutative: which two are combined when depends on arrival, partitions and
+/// slices. Where it is not, results differ from run to run; use [`fold`](super::fold), which does not merge. A panic in
+/// `combine` leaves what was kept as it was.
+pub fn reduce<T, F>(combine: F) -> Reduce<F>
+where
+    F: Fn(&T, &T) -> T + Clone + Send + 'static,
+{
+    Reduce { combine }
+}
+
+impl<F> Adapt for Reduce<F> {}
+
+impl<T, F> AggregateFunction<T> for Reduce<F>
+where
+    T: Stored,
+    F: Fn(&T, &T) -> T + Clone + Send + 'static,
+{
+    type Accumulator = Option<T>;
+    type Output = Option<T>;
+    const MERGES: bool = true;
+
+    fn create(&self) -> Option<T> {
+        None
+    }
+
+    fn add(&self, accumulator: &mut Option<T>, _time: Timestamp, item: &T) {
+        *accumulator = Some(match accumulator {
+            Some(kept) => (self.combine)(kept, item),
+            None => item.clone(),
+        });
+    }
+
+    fn merge(&self, accumulator: &mut Option<T>, other: &Option<T>) {
+        if let Some(item) = other {
+            self.add(accumulator, Timestamp::MIN, item);
+        }
+    }
+
+    fn finish(&self, accumulator: &Option<T>) -> Option<T> {
+        accumulator.clone()
+    }
+}
