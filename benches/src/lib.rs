@@ -15,6 +15,7 @@ pub mod figures;
 mod folder;
 mod harness;
 pub mod history;
+pub mod keyed;
 pub mod load;
 mod machine;
 mod options;

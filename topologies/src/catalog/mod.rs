@@ -6,6 +6,7 @@
 
 mod bad_line;
 pub mod bank;
+pub mod nexmark;
 pub mod shop;
 pub mod table;
 

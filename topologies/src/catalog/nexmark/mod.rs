@@ -1,0 +1,25 @@
+//! Nexmark: the auction site that stream processors are compared by.
+//!
+//! [`generator`] gives the events of the reference generator, bit for bit, so that counts can be compared
+//! with those of any other implementation. [`direct`] computes the queries over a whole list of events in
+//! the plainest code: it is what a dataflow's answers are checked against, by [`rows`] and [`checksum`].
+//!
+//! Not here: the queries as dataflows.
+
+pub mod checksum;
+pub mod config;
+pub mod direct;
+pub mod event;
+pub mod generator;
+mod price;
+pub mod random;
+pub mod rows;
+mod text;
+
+pub use checksum::{Canonical, Checksum};
+pub use config::{NexmarkConfig, NexmarkConfigError};
+pub use event::{Auction, Bid, NexmarkEvent, Person};
+pub use generator::{Generated, NexmarkSource};
+
+#[cfg(test)]
+mod tests;
