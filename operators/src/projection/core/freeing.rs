@@ -3,12 +3,15 @@
 use super::*;
 
 impl<P: Projection> ProjectionCore<P> {
-    /// Tries parked keys that are due, and what waits behind them.
-    pub(super) fn retry_parked(&mut self) -> Result<(), LogError> {
+    /// Tries parked keys that are due, and what waits behind them, until the turn that began at `start` is over.
+    pub(super) fn retry_parked(&mut self, start: Duration) -> Result<(), LogError> {
         let now = self.moment();
-        for (id, partition, poison, version) in self.parked.due(now.monotonic) {
+        while let Some((id, partition, poison, version)) = self.parked.due(now.monotonic) {
             self.dead_letters.count_retries(1);
             self.retry_key(&id, partition, poison, version, now)?;
+            if self.clock.monotonic().saturating_sub(start) >= TURN {
+                break;
+            }
         }
         Ok(())
     }
