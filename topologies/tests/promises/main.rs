@@ -24,6 +24,7 @@ mod kills;
 mod panics;
 mod parked_keys;
 mod projections;
+mod reading;
 mod repeats;
 mod shutdown;
 mod subscriptions;
