@@ -10,6 +10,8 @@
     reason = "a scenario is read from top to bottom"
 )]
 
+#[path = "../../../engine/tests/support/mod.rs"]
+mod processes;
 mod support;
 
 mod activation;
