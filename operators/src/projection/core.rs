@@ -157,14 +157,9 @@ impl<P: Projection> ProjectionCore<P> {
                 recorded: Timestamp::MIN,
             });
         }
-        let tables = parts.projection.tables();
+        let (tables, store) = (parts.projection.tables(), Some(&parts.store));
         let writers = tables
-            .writers(
-                &parts.registered.tables,
-                Some(&parts.store),
-                &parts.hot,
-                complete,
-            )
+            .writers(&parts.registered.tables, store, &parts.hot, complete)
             .ok_or(OpenProjectionError::Tables)?;
         let now = parts.clock.monotonic();
         let first = parts.partitions.first().copied().unwrap_or_default();
@@ -201,47 +196,6 @@ impl<P: Projection> ProjectionCore<P> {
         core.restore_parked(&parts.store)?;
         core.board.announce();
         Ok(core)
-    }
-
-    /// Takes in the stored dead letters of the partitions that this actor reads. They come in the order of
-    /// their positions, so a frame is read once for all of its letters.
-    fn restore_parked(&mut self, store: &StateStore) -> Result<(), OpenProjectionError> {
-        let now = self.moment();
-        let mut after = None;
-        let mut frame: Option<(PartitionId, Arc<Frame>)> = None;
-        loop {
-            let page = store.dead_letters(Some(self.registered.id), after, LETTERS)?;
-            let Some(last) = page.last() else {
-                return Ok(());
-            };
-            after = Some(last.id());
-            for letter in page {
-                let partition = letter.position.partition;
-                let is_ours = self
-                    .sources
-                    .iter()
-                    .any(|source| source.cursor.partition() == partition);
-                if !is_ours {
-                    continue;
-                }
-                let offset = letter.position.offset;
-                let is_same = frame.as_ref().is_some_and(|(of, frame)| {
-                    *of == partition
-                        && (frame.header().first..frame.header().end()).contains(&offset)
-                });
-                if !is_same {
-                    let found = self.streams.frame_at(partition, offset)?;
-                    frame = found.map(|frame| (partition, frame));
-                }
-                let slot = |frame: &Frame| (offset.0 - frame.header().first.0) as u32;
-                let record = frame
-                    .as_ref()
-                    .and_then(|(_, frame)| frame.records_from(slot(frame)).next());
-                if let Some(record) = record {
-                    self.parked.restore(letter, record.version, now);
-                }
-            }
-        }
     }
 
     fn moment(&self) -> Moment {
