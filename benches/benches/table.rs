@@ -25,7 +25,7 @@ fn table(criterion: &mut Criterion) {
         .expect("a new projection");
     let hot = tables.hot();
     let mut writers = tables
-        .writers(&registered.tables, &store, &hot, true)
+        .writers(&registered.tables, Some(&store), &hot, true)
         .expect("a writer per table");
     let mut group = criterion.benchmark_group("table");
     group.throughput(Throughput::Elements(BATCH as u64));

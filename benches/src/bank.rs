@@ -58,14 +58,9 @@ impl Projection for GlobalBalances {
     fn project(
         &self,
         event: &ProjectedEvent<'_, AccountEvent>,
-        (balances,): &mut (TableMut<CompactString, Cents>,),
+        tables: &mut (TableMut<CompactString, Cents>,),
     ) -> Result<(), Infallible> {
-        balances.update(&event.id.into(), |balance| {
-            *balance = balance
-                .checked_add(event.payload.change())
-                .expect("the account decided that its balance fits");
-        });
-        Ok(())
+        Balances.project(event, tables)
     }
 }
 

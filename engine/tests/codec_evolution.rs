@@ -16,6 +16,7 @@ mod evolution {
     pub(super) mod golden;
     pub(super) mod standalone;
     pub(super) mod values;
+    pub(super) mod wide_numbers;
 }
 
 /// The kind of a record.

@@ -2,9 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use millstream_engine::event::{Metadata, Offset, PartitionId};
@@ -16,6 +14,9 @@ use millstream_engine::log::{
 use millstream_engine::store::{EnvironmentOptions, StoreError};
 use millstream_engine::time::{SystemClock, Timestamp};
 use proptest::prelude::*;
+use support::Victim;
+
+mod support;
 
 const PARTITIONS: u16 = 3;
 
@@ -297,15 +298,13 @@ fn victim() {
     let mut heads: Vec<_> = (0..PARTITIONS)
         .map(|p| log.reader.head(PartitionId(p)).unwrap())
         .collect();
-    let mut out = std::io::stdout();
     for round in 0u64.. {
         let group: Vec<_> = (0..PARTITIONS)
             .map(|p| frame(p, heads[usize::from(p)], 1 + round % 50))
             .collect();
         log.store.append(&group).unwrap();
         heads = group.iter().map(after).collect();
-        writeln!(out, "\nacknowledged {}", heads[0].next.0).unwrap();
-        out.flush().unwrap();
+        support::acknowledge(heads[0].next.0);
     }
 }
 
@@ -313,28 +312,11 @@ fn victim() {
 /// after a varying number of acknowledgements, over and over on the same folder.
 #[test]
 fn kill_loses_nothing_acknowledged() {
-    let rounds = std::env::var("KILLS").map_or(20, |text| text.parse().expect("KILLS is a number"));
     let folder = tempfile::tempdir().unwrap();
-    for round in 0..rounds {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "victim", "--nocapture"])
-            .env(VICTIM, folder.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap())
-            .lines()
-            .map_while(Result::ok);
-        let mut lines =
-            lines.filter_map(|line| line.strip_prefix("acknowledged ")?.parse::<u64>().ok());
-        let mut acknowledged = lines
-            .by_ref()
-            .take(1 + round * 7 % 23)
-            .last()
-            .expect("the victim started");
-        child.kill().unwrap();
-        acknowledged = lines.last().unwrap_or(acknowledged);
-        child.wait().unwrap();
+    for round in 0..support::kills() {
+        let victim = Victim::start("victim", VICTIM, folder.path());
+        let answers = victim.killed_after::<u64>(support::patience(round));
+        let acknowledged = answers[answers.len() - 1];
         let log = open(folder.path()).unwrap();
         let head = log.reader.head(PartitionId(0)).unwrap();
         assert!(

@@ -3,9 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use millstream_engine::event::{Offset, PartitionId, Position, StreamId};
 use millstream_engine::log::frame::FrameHash;
@@ -14,6 +12,9 @@ use millstream_engine::state::{
     StateWrite, StateWriter, TableId, start,
 };
 use millstream_engine::store::StoreError;
+use support::{SmallDisk, Victim};
+
+mod support;
 
 /// Rows that each batch rewrites, spread over many pages.
 const ROWS: u64 = 40;
@@ -121,9 +122,7 @@ fn state_victim() {
     for round in first.. {
         let batch = batch(&projection, round).on_done(move |outcome| {
             outcome.unwrap();
-            let mut out = std::io::stdout();
-            writeln!(out, "\nacknowledged {round}").unwrap();
-            out.flush().unwrap();
+            support::acknowledge(round);
         });
         handle.submit_blocking(batch).unwrap();
     }
@@ -133,28 +132,11 @@ fn state_victim() {
 /// Method: a real process is killed at random moments, over and over on the same folder.
 #[test]
 fn kill_leaves_state_of_one_batch() {
-    let rounds = std::env::var("KILLS").map_or(20, |text| text.parse().expect("KILLS is a number"));
     let folder = tempfile::tempdir().unwrap();
-    for round in 0..rounds {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "state_victim", "--nocapture"])
-            .env(VICTIM, folder.path())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap())
-            .lines()
-            .map_while(Result::ok);
-        let mut lines =
-            lines.filter_map(|line| line.strip_prefix("acknowledged ")?.parse::<u64>().ok());
-        let mut acknowledged = lines
-            .by_ref()
-            .take(1 + round * 7 % 23)
-            .last()
-            .expect("the victim started");
-        child.kill().unwrap();
-        acknowledged = lines.last().unwrap_or(acknowledged);
-        child.wait().unwrap();
+    for round in 0..support::kills() {
+        let victim = Victim::start("state_victim", VICTIM, folder.path());
+        let answers = victim.killed_after::<u64>(support::patience(round));
+        let acknowledged = answers[answers.len() - 1];
         let (store, _writer, projection) = open(folder.path());
         let found = agreed(&store, &projection);
         assert!(
@@ -168,17 +150,8 @@ fn kill_leaves_state_of_one_batch() {
 #[test]
 fn state_is_read_beside_a_running_process() {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "state_victim", "--nocapture"])
-        .env(VICTIM, folder.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut lines = lines
-        .map_while(Result::ok)
-        .filter(|line| line.starts_with("acknowledged"));
-    lines.next().expect("the victim started");
+    let mut victim = Victim::start("state_victim", VICTIM, folder.path());
+    victim.next::<u64>().expect("the victim started");
     let beside = StateStore::open_beside(folder.path()).unwrap();
     let projection = beside.projection("p", 1).unwrap().unwrap();
     // A view is one commit, also while another process writes.
@@ -198,35 +171,7 @@ fn state_is_read_beside_a_running_process() {
                 Ok(())
             })
             .unwrap();
-        lines.next();
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
-/// A file system of its own that is soon full, unmounted when dropped.
-struct SmallDisk {
-    folder: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    /// `None` where this process may not mount, such as in a container without the right to.
-    fn mount(bytes: u64) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
-            .arg(folder.path())
-            .stderr(Stdio::null())
-            .status();
-        mounted
-            .is_ok_and(|status| status.success())
-            .then_some(Self { folder })
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.folder.path()).status();
+        victim.next::<u64>();
     }
 }
 
@@ -236,10 +181,9 @@ impl Drop for SmallDisk {
 fn a_full_disk_stops_the_state_and_loses_nothing() {
     for preallocate_step_bytes in [1 << 20, 0] {
         let Some(disk) = SmallDisk::mount(24 << 20) else {
-            eprintln!("not run: this process may not mount a file system");
             return;
         };
-        let folder = disk.folder.path().join("state");
+        let folder = disk.path().join("state");
         let options = StateOptions {
             preallocate_step_bytes,
             ..options()
@@ -329,14 +273,11 @@ fn nested_reads(store: &StateStore, depth: usize) {
 #[test]
 fn readers_go_on_while_the_disk_is_full() {
     let Some(disk) = SmallDisk::mount(24 << 20) else {
-        eprintln!("not run: this process may not mount a file system");
         return;
     };
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "readers_victim", "--nocapture"])
-        .env(READERS_VICTIM, disk.folder.path())
+    let output = support::alone("readers_victim")
+        .env(READERS_VICTIM, disk.path())
         .output()
         .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {errors}", output.status);
+    support::assert_success(&output);
 }

@@ -8,10 +8,13 @@
 
 use std::ops::Bound;
 use std::path::Path;
-use std::process::Command;
 
 use millstream_engine::store::structure::Scope;
 use millstream_engine::store::{Environment, EnvironmentOptions, StoreError, open_or_reset};
+
+use support::random;
+
+mod support;
 
 const TABLES: [&str; 3] = ["wide", "deep", "gone"];
 
@@ -21,15 +24,6 @@ fn options() -> EnvironmentOptions {
         preallocate_step_bytes: 0,
         ..EnvironmentOptions::with_databases(&TABLES)
     }
-}
-
-/// Splitmix64: the cases are the same each time.
-fn random(seed: &mut u64) -> u64 {
-    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *seed;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 /// A file with every kind of page: branches, leaves, overflow runs, and lists of free pages.
@@ -96,69 +90,41 @@ fn damage(bytes: &mut Vec<u8>, n: u64) {
         return;
     }
     // Half of the flips hit the first 64 bytes of a page: headers and pointers, where damage matters most.
-    let at = random(&mut seed) as usize % bytes.len();
-    let at = if n.is_multiple_of(2) {
-        at & !0xfff | at & 0x3f
-    } else {
-        at
-    };
-    bytes[at] ^= 1 << (random(&mut seed) % 8);
+    support::flip(bytes, &mut seed, |at| {
+        if n.is_multiple_of(2) {
+            at & !0xfff | at & 0x3f
+        } else {
+            at
+        }
+    });
 }
 
-const CASES: &str = "MILLSTREAM_DAMAGE_CASES";
-
-/// Runs the cases `from..to` that the environment names. Does nothing by itself.
+/// Tries the cases that it is told. Does nothing by itself.
 #[test]
 fn damage_victim() {
-    let Ok(cases) = std::env::var(CASES) else {
-        return;
-    };
-    let (from, to) = cases.split_once("..").unwrap();
-    let whole = tempfile::tempdir().unwrap();
-    let whole = whole_file(whole.path());
-    for n in from.parse::<u64>().unwrap()..to.parse().unwrap() {
-        eprintln!("case {n}");
+    let whole = std::cell::LazyCell::new(|| whole_file(tempfile::tempdir().unwrap().path()));
+    support::tried_cases(|n| {
         let folder = tempfile::tempdir().unwrap();
         let mut bytes = whole.clone();
         damage(&mut bytes, n);
         std::fs::write(folder.path().join("data.mdb"), bytes).unwrap();
         match use_everything(folder.path()) {
-            Ok(_) => println!("\noutcome read"),
-            Err(error) if error.is_damage() => println!("\noutcome damage"),
-            Err(error) => println!("\noutcome other: {error}"),
+            Ok(_) => "read".to_owned(),
+            Err(error) if error.is_damage() => "damage".to_owned(),
+            Err(error) => format!("other: {error}"),
         }
-    }
+    });
 }
 
 #[test]
 fn flipped_bits_never_end_in_a_signal_or_a_panic() {
-    let cases: u64 =
-        std::env::var("CASES").map_or(300, |text| text.parse().expect("CASES is a number"));
-    let (mut read, mut damage, mut other) = (0, 0, Vec::new());
-    for from in (0..cases).step_by(50) {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "damage_victim", "--nocapture"])
-            .env(CASES, format!("{from}..{}", (from + 50).min(cases)))
-            .output()
-            .unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {errors}", output.status);
-        for line in String::from_utf8_lossy(&output.stdout).lines() {
-            match line.strip_prefix("outcome ") {
-                Some("read") => read += 1,
-                Some("damage") => damage += 1,
-                Some(text) => other.push(text.to_owned()),
-                None => {}
-            }
-        }
-    }
-    assert_eq!(read + damage + other.len() as u64, cases);
+    let outcomes = support::try_damage("damage_victim", 300);
+    let damage = outcomes
+        .iter()
+        .filter(|outcome| *outcome == "damage")
+        .count();
     // Flips in values and in pages that nothing refers to are read as they are; the others are named.
-    assert!(
-        damage > cases / 5,
-        "{read} read, {damage} damage, {other:?}"
-    );
-    println!("{read} read, {damage} damage, {other:?}");
+    assert!(damage > outcomes.len() / 5, "{outcomes:?}");
 }
 
 /// State can be rebuilt, so a damaged one is put aside, kept for inspection, and a fresh one made.

@@ -27,7 +27,7 @@ pub mod prelude {
         Ack, Aggregate, AggregateConfig, CommandError, CommandOptions, Decision, given,
     };
     pub use millstream_operators::projection::{
-        ProjectedEvent, Projection, ProjectionConfig, Rows, Table, TableMut,
+        ProjectedEvent, Projection, ProjectionConfig, Rows, Table, TableMut, project,
     };
 }
 

@@ -83,6 +83,18 @@ impl StandaloneWriter {
         out.extend_from_slice(&self.value);
         Ok(())
     }
+
+    /// Whether `value` can be encoded. Cost: a part of encoding it: no dictionary, no copy.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    #[inline]
+    pub fn check<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        self.shapes.clear();
+        self.value.clear();
+        self.shapes.encode(value, &mut self.value)?;
+        Ok(())
+    }
 }
 
 /// Decodes values that each have their dictionary.

@@ -13,8 +13,8 @@ use hashbrown::HashMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::error::{DecodeError, EncodeError, UpcastError};
-use super::value::{Value, content_from_json, typed_from_json};
+use super::error::{DecodeError, UpcastError};
+use super::value::{Value, content_as_json, typed_from_json};
 use crate::log::frame::{Encoding, Kind};
 
 type Step = Box<dyn Fn(Value, Encoding) -> Result<Value, UpcastError> + Send + Sync>;
@@ -118,16 +118,11 @@ impl Upcasters {
                 }
                 .map_err(UpcastError::Old)?;
                 let new = step(old)?;
-                let content =
-                    match encoding {
-                        Encoding::Json => serde_json::to_value(&new)
-                            .map(content_from_json)
-                            .map_err(|error| EncodeError::Json {
-                                message: error.to_string(),
-                            }),
-                        Encoding::Binary | Encoding::Opaque => Value::of(&new),
-                    }
-                    .map_err(UpcastError::New)?;
+                let content = match encoding {
+                    Encoding::Json => content_as_json(&new),
+                    Encoding::Binary | Encoding::Opaque => Value::of(&new),
+                }
+                .map_err(UpcastError::New)?;
                 Ok(Value::from_content(name, content))
             }),
         )

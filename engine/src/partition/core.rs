@@ -1,8 +1,11 @@
 //! The partition as a step core: turns, frames in flight, and what happens when the log stops.
 
+mod parts;
+mod sealing;
+
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -10,7 +13,7 @@ use uuid::Uuid;
 use super::dedup::DedupWindow;
 use super::meter::Meter;
 use super::turn::Workshop;
-use super::{Completion, PartitionConfig, PartitionInput, Turn, Watch};
+use super::{Completion, PartitionConfig, PartitionInput, Turn};
 use crate::batch::BatchController;
 use crate::event::{Offset, PartitionId};
 use crate::log::frame::{COMMANDS, SHAPES, SealedFrame};
@@ -19,88 +22,12 @@ use crate::mailbox::Mailbox;
 use crate::stage::{StageCore, Step};
 use crate::time::{Clock, Timestamp};
 
+pub use parts::{OpenPartitionError, PartitionParts, PartitionShared};
+
 /// Longest wait for a frame in flight before a look; its wake-up mostly comes first.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// How often an idle partition is stepped for housekeeping.
 const TIDY_EVERY: Duration = Duration::from_secs(1);
-
-/// What outlives a core: its successor must know what is still on its way to the disk.
-#[derive(Debug, Default)]
-pub struct PartitionShared {
-    submitted: AtomicU64,
-    settled: AtomicU64,
-    stopped: OnceLock<LogError>,
-    watch: Watch,
-}
-
-impl PartitionShared {
-    /// Why nothing is decided any more, if so.
-    #[must_use]
-    pub fn stopped(&self) -> Option<&LogError> {
-        self.stopped.get()
-    }
-
-    /// What the partition is busy with.
-    #[must_use]
-    pub fn watch(&self) -> &Watch {
-        &self.watch
-    }
-
-    fn settle(&self, number: u64, committed: &Committed) {
-        match committed {
-            Ok(_) => self.settled.store(number, Ordering::Release),
-            Err(cause) => {
-                // The first cause stays.
-                let _ = self.stopped.set(cause.clone());
-            }
-        }
-    }
-}
-
-/// What a core is made from.
-pub struct PartitionParts {
-    /// Its partition.
-    pub partition: PartitionId,
-    /// Its limits, validated.
-    pub config: PartitionConfig,
-    /// Where its inputs' lanes belong.
-    pub mailbox: Arc<Mailbox>,
-    /// What feeds it.
-    pub inputs: Vec<Box<dyn PartitionInput>>,
-    /// Where its frames go.
-    pub writer: LogWriter,
-    /// Durable events.
-    pub streams: Arc<dyn StreamReader>,
-    /// Its clock.
-    pub clock: Arc<dyn Clock>,
-    /// Draws the base of a frame's event ids; [`random_ids`] but in simulations.
-    pub ids: fn(Timestamp) -> Uuid,
-    /// The same for every incarnation.
-    pub shared: Arc<PartitionShared>,
-}
-
-impl fmt::Debug for PartitionParts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PartitionParts")
-            .field("partition", &self.partition)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why a partition could not be opened.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenPartitionError {
-    /// Frames of the core before are still on their way to the disk: try again in a moment.
-    #[error("{frames} frames are still being written")]
-    InFlight {
-        /// How many.
-        frames: u64,
-    },
-    /// The log could not be read.
-    #[error(transparent)]
-    Log(#[from] LogError),
-}
 
 /// The single writer of a partition.
 pub struct PartitionCore {
@@ -216,86 +143,6 @@ impl PartitionCore {
         self.first = (self.first + 1) % count.max(1);
         self.recorded_last = now;
         taken
-    }
-
-    /// Seals the frame of this turn and hands it over with the turn's answers.
-    fn submit(&mut self) -> Result<(), String> {
-        let completions: Vec<_> = self
-            .inputs
-            .iter_mut()
-            .filter_map(|input| input.completion())
-            .collect();
-        let frame = self.seal().map_err(|error| error.to_string())?;
-        if frame.is_none() && completions.is_empty() {
-            return Ok(());
-        }
-        if frame.is_none() && self.in_flight() == 0 {
-            // Decided on durable state alone.
-            completions.into_iter().for_each(|answer| answer(&Ok(None)));
-            return Ok(());
-        }
-        self.submitted += 1;
-        let number = self.submitted;
-        self.shared.submitted.store(number, Ordering::Release);
-        let submission = Submission {
-            frame,
-            done: self.done(number, completions),
-        };
-        self.writer.submit(submission).map_err(|refused| {
-            (refused.done)(&Err(LogError::Closed));
-            "the log's writer takes nothing any more".to_owned()
-        })
-    }
-
-    fn done(
-        &self,
-        number: u64,
-        completions: Vec<Completion>,
-    ) -> Box<dyn FnOnce(&Committed) + Send> {
-        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
-        Box::new(move |committed| {
-            for answer in completions {
-                answer(committed);
-            }
-            shared.settle(number, committed);
-            mailbox.wake();
-        })
-    }
-
-    fn seal(&mut self) -> Result<Option<SealedFrame>, crate::log::frame::DraftError> {
-        let shop = &mut self.shop;
-        shop.kinds.clear();
-        if shop.builder.is_empty() {
-            // Everything was taken back: shapes may have been named, and no event refers to them.
-            shop.encoder.clear();
-            shop.commands.clear();
-            return Ok(None);
-        }
-        let mut dictionary = Vec::new();
-        let mut attachments: Vec<(u8, &[u8])> = Vec::with_capacity(2);
-        if shop.encoder.has_shapes() {
-            shop.encoder.dictionary(&mut dictionary);
-            attachments.push((SHAPES, &dictionary));
-        }
-        if !shop.commands.is_empty() {
-            attachments.push((COMMANDS, &shop.commands));
-        }
-        let ids = (self.ids)(self.recorded_last);
-        let frame = shop.builder.seal(
-            self.partition,
-            self.head.next,
-            ids,
-            self.head.hash,
-            &attachments,
-        )?;
-        shop.encoder.clear();
-        shop.commands.clear();
-        self.head = Head {
-            next: frame.first.plus(u64::from(frame.count)),
-            hash: frame.hash,
-        };
-        shop.dedup.forget(self.head.next, self.recorded_last);
-        Ok(Some(frame))
     }
 
     fn in_flight(&self) -> u64 {

@@ -63,7 +63,8 @@ impl<P: Projection> Applier<P> {
     ) -> Result<(), Failure> {
         let (projection, writers) = (&*self.projection, &mut self.writers);
         let events = &mut self.events;
-        // Reading an event runs its `Deserialize` and upcasters, which are user code as well.
+        // Reading an event runs its `Deserialize` and upcasters, keeping its rows their `Serialize`: user
+        // code as well.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let payload = events
                 .decode(record.kind, record.payload)
@@ -82,13 +83,11 @@ impl<P: Projection> Applier<P> {
             };
             projection
                 .project(&event, writers)
-                .map_err(|error| Failure::of(&error))
+                .map_err(|error| Failure::of(&error))?;
+            P::Tables::keep(writers).map_err(|error| Failure::of(&error))
         }));
         let failure = match outcome {
-            Ok(Ok(())) => match P::Tables::keep(&mut self.writers) {
-                Ok(()) => return Ok(()),
-                Err(error) => Failure::of(&error),
-            },
+            Ok(Ok(())) => return Ok(()),
             Ok(Err(failure)) => failure,
             Err(panic) => Failure {
                 causes: vec![format!("panicked: {}", panic_message(&*panic))],

@@ -61,6 +61,12 @@ pub struct ProjectionConfig {
     /// Rows in memory, over all tables of one actor, before they are stored and let go. Default
     /// 4,000,000. More: fewer reads of the store.
     pub hot_rows_max: usize,
+    /// Keys that one actor may have parked at once, dead letters included. Default 100,000. Each takes about
+    /// a kilobyte and the bytes of its failed event. One more key that fails halts the projection with an
+    /// error that names this bound: what fails on so many is not the events' fault. After its restarts are
+    /// used up, queries answer [`QueryError::Stopped`](super::QueryError::Stopped). 0: the first event that
+    /// fails halts it. More: memory; less: an earlier halt.
+    pub parked_keys_max: usize,
 }
 
 impl Default for ProjectionConfig {
@@ -72,6 +78,7 @@ impl Default for ProjectionConfig {
             store_every_behind_ms: 5_000,
             publish_every_ms: 250,
             hot_rows_max: 4_000_000,
+            parked_keys_max: 100_000,
         }
     }
 }

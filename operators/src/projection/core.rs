@@ -157,9 +157,9 @@ impl<P: Projection> ProjectionCore<P> {
                 recorded: Timestamp::MIN,
             });
         }
-        let tables = parts.projection.tables();
+        let (tables, store) = (parts.projection.tables(), Some(&parts.store));
         let writers = tables
-            .writers(&parts.registered.tables, &parts.store, &parts.hot, complete)
+            .writers(&parts.registered.tables, store, &parts.hot, complete)
             .ok_or(OpenProjectionError::Tables)?;
         let now = parts.clock.monotonic();
         let first = parts.partitions.first().copied().unwrap_or_default();
@@ -198,38 +198,6 @@ impl<P: Projection> ProjectionCore<P> {
         Ok(core)
     }
 
-    /// Takes in the stored dead letters of the partitions that this actor reads.
-    fn restore_parked(&mut self, store: &StateStore) -> Result<(), OpenProjectionError> {
-        let now = self.moment();
-        let mut after = None;
-        loop {
-            let page = store.dead_letters(Some(self.registered.id), after, LETTERS)?;
-            let Some(last) = page.last() else {
-                return Ok(());
-            };
-            after = Some(last.id());
-            for letter in page {
-                let partition = letter.position.partition;
-                let is_ours = self
-                    .sources
-                    .iter()
-                    .any(|source| source.cursor.partition() == partition);
-                if !is_ours {
-                    continue;
-                }
-                let offset = letter.position.offset;
-                let frame = self.streams.frame_at(partition, offset)?;
-                let slot = |frame: &Frame| (offset.0 - frame.header().first.0) as u32;
-                let record = frame
-                    .as_ref()
-                    .and_then(|frame| frame.records_from(slot(frame)).next());
-                if let Some(record) = record {
-                    self.parked.restore(letter, record.version, now);
-                }
-            }
-        }
-    }
-
     fn moment(&self) -> Moment {
         Moment {
             wall: self.clock.now(),
@@ -238,7 +206,7 @@ impl<P: Projection> ProjectionCore<P> {
     }
 
     /// Applies frames until the turn is over or nothing is left; gives whether something is left.
-    fn apply_frames(&mut self, start: Duration) -> Result<bool, LogError> {
+    fn apply_frames(&mut self, start: Duration) -> Result<bool, Halt> {
         let count = self.sources.len();
         let mut idle = 0;
         while idle < count {
@@ -246,7 +214,7 @@ impl<P: Projection> ProjectionCore<P> {
             match self.sources[at].cursor.pull()? {
                 Some(slice) => {
                     idle = 0;
-                    self.apply_slice(at, &slice);
+                    self.apply_slice(at, &slice)?;
                     self.turn += 1;
                 }
                 None => {
@@ -261,7 +229,7 @@ impl<P: Projection> ProjectionCore<P> {
         Ok(false)
     }
 
-    fn apply_slice(&mut self, at: usize, slice: &FrameSlice) {
+    fn apply_slice(&mut self, at: usize, slice: &FrameSlice) -> Result<(), Halt> {
         let partition = self.sources[at].cursor.partition();
         let is_wanted = |record: &Record<'_>| record.kind.category == P::CATEGORY;
         let kinds = slice.frame.kinds();
@@ -282,6 +250,9 @@ impl<P: Projection> ProjectionCore<P> {
                 if let Err(failure) = self.applier.apply(partition, &record) {
                     self.sources[at].metrics.count_failures(1);
                     self.dead_letters.count_added(1);
+                    if self.parked.len() >= self.config.parked_keys_max {
+                        return Err(Halt::full::<P>(&self.config, record.stream, &failure));
+                    }
                     let now = self.moment();
                     self.parked
                         .park(partition, &slice.frame, &record, failure, now);
@@ -294,6 +265,34 @@ impl<P: Projection> ProjectionCore<P> {
         source.moved = true;
         source.recorded = header.recorded_last;
         source.metrics.observe_batch(applied);
+        Ok(())
+    }
+}
+
+/// Why a projection cannot go on. What it applied since its last store is forgotten with it.
+#[derive(Debug, thiserror::Error)]
+enum Halt {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(
+        "{max} keys are parked, which is all that `parked_keys_max` allows, and an event of {key} failed \
+         too: {cause}"
+    )]
+    ParkedKeys {
+        max: usize,
+        key: String,
+        cause: String,
+    },
+}
+
+impl Halt {
+    #[cold]
+    fn full<P: Projection>(config: &ProjectionConfig, stream: &str, failure: &Failure) -> Self {
+        Self::ParkedKeys {
+            max: config.parked_keys_max,
+            key: format!("{}-{stream}", P::CATEGORY),
+            cause: failure.causes.join(": "),
+        }
     }
 }
 
@@ -316,10 +315,8 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
                 Err(cause) => Step::Failed(cause),
             };
         }
-        let outcome = match self.retry_parked() {
-            Ok(()) => self.apply_frames(start),
-            Err(error) => Err(error),
-        };
+        let retried = self.retry_parked(start).map_err(Halt::Log);
+        let outcome = retried.and_then(|()| self.apply_frames(start));
         let more = match outcome {
             Ok(more) => more,
             Err(error) => return Step::Failed(error.to_string()),
@@ -335,7 +332,8 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
             return Step::Failed(cause);
         }
         self.show(now);
-        if more {
+        let due = self.parked.next_due().is_some_and(|due| due <= now);
+        if more || (due && !ending) {
             return Step::Again;
         }
         if ending && self.feed.is_closed() && self.is_all_stored() {

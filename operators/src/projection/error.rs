@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millstream_engine::codec::DecodeError;
+use millstream_engine::codec::{DecodeError, EncodeError};
 use millstream_engine::event::PartitionId;
 use millstream_engine::log::LogError;
 use millstream_engine::state::StateError;
@@ -69,6 +69,9 @@ pub enum RowError {
     /// The stored row is not of the table's type.
     #[error("a stored row cannot be read: {0}")]
     Decode(DecodeError),
+    /// A row that the event changed cannot be written.
+    #[error("a row cannot be stored: {0}")]
+    Encode(EncodeError),
     /// The key has too many bytes.
     #[error("a row key of {bytes} bytes is too long: use a hash of it")]
     KeyTooLong {

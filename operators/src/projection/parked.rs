@@ -3,7 +3,12 @@
 //! Only the failed event is kept here. What waits behind it are the later events of its stream up to the
 //! projection's position, which the log gives in order when the key is freed: memory does not grow with
 //! them. A key is freed when all of them are applied.
+//! Invariants: `due` holds exactly the keys that are tried again; `waiting` and `listed` are sums over `keys`.
+//! Only [`Parked::insert`], [`Parked::take`] and [`Parked::queue_behind`] change them.
+//! Cost: O(log n) per failure and per try, with n keys that are tried again; nothing looks through all keys.
+//! Not here: how many keys there may be, see [`ProjectionConfig`](super::ProjectionConfig).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use compact_str::{CompactString, format_compact};
@@ -17,6 +22,11 @@ use millstream_engine::time::Timestamp;
 
 use super::FailurePolicy;
 use super::applier::Failure;
+
+/// Followers listed by their offsets over all keys: 8 MiB. Beyond that they are counted only.
+const LISTED_MAX: usize = 1 << 20;
+/// Time by which a next try is later than the one before at least: none is made twice in one turn.
+const LATER: Duration = Duration::from_nanos(1);
 
 /// A parked key.
 #[derive(Debug)]
@@ -54,6 +64,12 @@ pub(super) struct Parked {
     sender: Sender,
     policy: FailurePolicy,
     keys: HashMap<CompactString, ParkedKey, foldhash::fast::RandomState>,
+    /// Keys that are tried again, by the monotonic time of that.
+    due: BTreeSet<(Duration, CompactString)>,
+    /// Events that wait, the failed ones included.
+    waiting: u64,
+    /// Followers whose offsets are in memory.
+    listed: usize,
     /// Letters to be stored, by key, and removed, with the rows of the same position.
     changed: Vec<CompactString>,
     /// Letters of which only the followers changed: stored when rows are, never sooner.
@@ -67,6 +83,9 @@ impl Parked {
             sender,
             policy,
             keys: HashMap::default(),
+            due: BTreeSet::new(),
+            waiting: 0,
+            listed: 0,
             changed: Vec::new(),
             followed: Vec::new(),
             removed: Vec::new(),
@@ -80,16 +99,34 @@ impl Parked {
             DeadLetterStatus::Dead => None,
         };
         let key = self.id_of(&letter);
-        self.keys.insert(
-            key,
-            ParkedKey {
-                letter,
-                first: version,
-                version,
-                due,
-                followed: false,
-            },
-        );
+        let parked = ParkedKey {
+            letter,
+            first: version,
+            version,
+            due,
+            followed: false,
+        };
+        self.insert(key, parked);
+    }
+
+    fn insert(&mut self, id: CompactString, parked: ParkedKey) {
+        self.take(&id);
+        if let Some(due) = parked.due {
+            self.due.insert((due, id.clone()));
+        }
+        self.waiting += parked.letter.followers + 1;
+        self.listed += parked.letter.follower_offsets.len();
+        self.keys.insert(id, parked);
+    }
+
+    fn take(&mut self, id: &str) -> Option<ParkedKey> {
+        let (id, parked) = self.keys.remove_entry(id)?;
+        if let Some(due) = parked.due {
+            self.due.remove(&(due, id));
+        }
+        self.waiting -= parked.letter.followers + 1;
+        self.listed -= parked.letter.follower_offsets.len();
+        Some(parked)
     }
 
     fn id_of(&self, letter: &DeadLetter) -> CompactString {
@@ -110,10 +147,15 @@ impl Parked {
         let Some(parked) = self.keys.get_mut(id) else {
             return false;
         };
-        parked.letter.followers += 1;
-        if parked.letter.follower_offsets.len() < FOLLOWERS_MAX {
-            parked.letter.follower_offsets.push(offset);
+        let offsets = &mut parked.letter.follower_offsets;
+        // None is left out before one that is listed.
+        let is_complete = offsets.len() as u64 == parked.letter.followers;
+        if is_complete && offsets.len() < FOLLOWERS_MAX && self.listed < LISTED_MAX {
+            offsets.push(offset);
+            self.listed += 1;
         }
+        parked.letter.followers += 1;
+        self.waiting += 1;
         if !std::mem::replace(&mut parked.followed, true) {
             self.followed.push(id.into());
         }
@@ -166,17 +208,18 @@ impl Parked {
             followed: false,
         };
         schedule(&mut parked, self.policy, now);
-        self.keys.insert(id.clone(), parked);
+        self.insert(id.clone(), parked);
         self.changed.push(id);
     }
 
     /// The same event failed again.
     pub(super) fn failed_again(&mut self, id: &str, failure: Failure, now: Moment) {
-        if let Some(parked) = self.keys.get_mut(id) {
+        if let Some(mut parked) = self.take(id) {
             parked.letter.attempts += 1;
             parked.letter.cause = failure.causes;
             parked.letter.last_failed = now.wall;
-            schedule(parked, self.policy, now);
+            schedule(&mut parked, self.policy, now);
+            self.insert(id.into(), parked);
             self.changed.push(id.into());
         }
     }
@@ -190,9 +233,10 @@ impl Parked {
         failure: Failure,
         now: Moment,
     ) {
-        let before = self.keys.remove(record.stream);
+        let before = self.take(record.stream);
         self.park(partition, frame, record, failure, now);
-        if let (Some(before), Some(parked)) = (before, self.keys.get_mut(record.stream)) {
+        let after = self.take(record.stream);
+        if let (Some(before), Some(mut parked)) = (before, after) {
             self.removed.push(before.letter.id());
             let applied = record.version - before.first;
             parked.letter.followers = before.letter.followers.saturating_sub(applied);
@@ -201,13 +245,14 @@ impl Parked {
                 .letter
                 .follower_offsets
                 .retain(|offset| *offset > record.offset);
+            self.insert(record.stream.into(), parked);
         }
     }
 
     /// All before `record` was applied, and it is next, in a later turn: the letter goes on to it, so that what
     /// is stored with the rows says where to go on.
     pub(super) fn move_on(&mut self, frame: &Frame, record: &Record<'_>, now: Moment) {
-        let Some(parked) = self.keys.get_mut(record.stream) else {
+        let Some(mut parked) = self.take(record.stream) else {
             return;
         };
         self.removed.push(parked.letter.id());
@@ -224,7 +269,8 @@ impl Parked {
             .retain(|offset| *offset > record.offset);
         letter.status = DeadLetterStatus::Retrying { at: now.wall };
         (parked.first, parked.version) = (record.version, record.version);
-        parked.due = Some(now.monotonic);
+        parked.due = Some(now.monotonic + LATER);
+        self.insert(record.stream.into(), parked);
         self.changed.push(record.stream.into());
     }
 
@@ -237,36 +283,33 @@ impl Parked {
 
     /// Everything of the key was applied.
     pub(super) fn free(&mut self, id: &str) {
-        if let Some(parked) = self.keys.remove(id) {
+        if let Some(parked) = self.take(id) {
             self.removed.push(parked.letter.id());
         }
     }
 
-    /// Keys to be tried now, with the place to go on from.
-    pub(super) fn due(&self, now: Duration) -> Vec<(CompactString, PartitionId, Offset, u64)> {
-        self.keys
-            .iter()
-            .filter(|(_, parked)| parked.due.is_some_and(|due| due <= now))
-            .map(|(id, parked)| {
-                let Position { partition, offset } = parked.letter.position;
-                (id.clone(), partition, offset, parked.version)
-            })
-            .collect()
+    /// The key to be tried first at `now`, with the place to go on from. It stays due until it is freed or
+    /// has failed.
+    pub(super) fn due(&self, now: Duration) -> Option<(CompactString, PartitionId, Offset, u64)> {
+        let (_, id) = self.due.first().filter(|(due, _)| *due <= now)?;
+        let parked = self.keys.get(id)?;
+        let Position { partition, offset } = parked.letter.position;
+        Some((id.clone(), partition, offset, parked.version))
     }
 
     /// When the next key is due.
     pub(super) fn next_due(&self) -> Option<Duration> {
-        self.keys.values().filter_map(|parked| parked.due).min()
+        self.due.first().map(|(due, _)| *due)
     }
 
     /// Keys that wait for a person.
     pub(super) fn dead(&self) -> usize {
-        self.keys.values().filter(|key| key.due.is_none()).count()
+        self.keys.len() - self.due.len()
     }
 
     /// Events that wait, the failed ones included.
     pub(super) fn events(&self) -> u64 {
-        self.keys.values().map(|key| key.letter.followers + 1).sum()
+        self.waiting
     }
 
     /// Whether there is something to store.
@@ -298,7 +341,7 @@ impl Parked {
 fn schedule(parked: &mut ParkedKey, policy: FailurePolicy, now: Moment) {
     match policy.backoff(parked.letter.attempts) {
         Some(backoff) => {
-            parked.due = Some(now.monotonic + backoff);
+            parked.due = Some(now.monotonic + backoff.max(LATER));
             let at = now.wall.saturating_add(backoff);
             parked.letter.status = DeadLetterStatus::Retrying { at };
         }

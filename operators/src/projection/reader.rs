@@ -36,6 +36,18 @@ impl<K: TableKey, R: Row> HotRows<K, R> {
         self.rows.insert(key, row);
     }
 
+    /// A row that is here.
+    pub(super) fn get(&self, key: &K) -> Option<R> {
+        self.rows.get(key).and_then(|row| row.clone())
+    }
+
+    /// All rows that are here, in no order.
+    pub(super) fn all(&self) -> Vec<(K, R)> {
+        let rows = self.rows.iter();
+        rows.filter_map(|entry| Some((entry.key().clone(), entry.value().clone()?)))
+            .collect()
+    }
+
     /// Leaves a row to the store.
     pub(super) fn forget(&self, key: &K) {
         self.rows.remove(key);
@@ -225,7 +237,8 @@ impl<K: TableKey, R: Row> Query<K, R> {
         self.ready().await?.get(&key.into())
     }
 
-    /// All rows in order of key, once the projection has come far enough.
+    /// All rows in order of key, once the projection has come far enough. They are read on a thread for
+    /// work that blocks, so that a large table does not hold up the runtime.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -233,7 +246,22 @@ impl<K: TableKey, R: Row> Query<K, R> {
     where
         K: Ord,
     {
-        self.ready().await?.rows()
+        let reader = self.ready().await?;
+        let projection = reader.board.projection();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            // Polled by hand: there is no runtime to hold up.
+            return reader.rows();
+        };
+        match runtime.spawn_blocking(move || reader.rows()).await {
+            Ok(rows) => rows,
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(QueryError::Stopped {
+                    projection,
+                    cause: "the runtime is shutting down".to_owned(),
+                }),
+            },
+        }
     }
 
     async fn ready(self) -> Result<TableReader<K, R>, QueryError> {

@@ -27,7 +27,7 @@ pub trait TableSet: Send + Sync + 'static {
     fn writers(
         &self,
         ids: &[TableId],
-        store: &StateStore,
+        store: Option<&StateStore>,
         hot: &[Arc<dyn Any + Send + Sync>],
         complete: bool,
     ) -> Option<Self::Writers>;
@@ -83,13 +83,13 @@ macro_rules! table_set {
             fn writers(
                 &self,
                 ids: &[TableId],
-                store: &StateStore,
+                store: Option<&StateStore>,
                 hot: &[Arc<dyn Any + Send + Sync>],
                 complete: bool,
             ) -> Option<Self::Writers> {
                 Some(($({
                     let hot = Arc::clone(hot.get($at)?).downcast::<HotRows<$key, $row>>().ok()?;
-                    TableMut::new(*ids.get($at)?, store.clone(), hot, complete)
+                    TableMut::new(*ids.get($at)?, store.cloned(), hot, complete)
                 },)+))
             }
 
@@ -112,9 +112,7 @@ macro_rules! table_set {
             #[inline]
             fn keep(writers: &mut Self::Writers) -> Result<(), RowError> {
                 // All are asked before any keeps its changes: they are undone together.
-                $(if let Some(error) = writers.$at.take_failure() {
-                    return Err(error);
-                })+
+                $(writers.$at.check()?;)+
                 $(writers.$at.keep();)+
                 Ok(())
             }

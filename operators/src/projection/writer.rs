@@ -29,7 +29,8 @@ struct Slot<K, R> {
 /// Changes rows of one table, inside [`Projection::project`](super::Projection::project).
 pub struct TableMut<K: TableKey, R> {
     id: TableId,
-    store: StateStore,
+    /// `None` in the test kit, where nothing was ever stored.
+    store: Option<StateStore>,
     hot: Arc<HotRows<K, R>>,
     hasher: foldhash::fast::RandomState,
     table: HashTable<u32>,
@@ -59,7 +60,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
     /// The write side of table `id`; `complete` when nothing was ever stored in it.
     pub(super) fn new(
         id: TableId,
-        store: StateStore,
+        store: Option<StateStore>,
         hot: Arc<HotRows<K, R>>,
         complete: bool,
     ) -> Self {
@@ -152,15 +153,17 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
     #[expect(clippy::option_option, reason = "failure is kept apart from absence")]
     #[cold]
     fn load(&mut self) -> Option<Option<R>> {
-        let found = match self.store.get(self.id, &self.key_bytes) {
-            Ok(found) => found,
+        let found = match &self.store {
+            Some(store) => store.get(self.id, &self.key_bytes),
+            None => Ok(None),
+        };
+        let bytes = match found {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Some(None),
             Err(cause) => {
                 self.failed = Some(RowError::Store(cause));
                 return None;
             }
-        };
-        let Some(bytes) = found else {
-            return Some(None);
         };
         match self.reader.decode(&bytes) {
             Ok(row) => Some(Some(row)),
@@ -190,10 +193,20 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         Some(slot)
     }
 
-    /// Why a row could not be read or written during this event. It must be undone then.
+    /// Whether this event can be kept: its rows could be read, and what it changed can be written. Asked
+    /// per event, since nobody could tell later which of a row's events must be undone. Runs `Serialize`,
+    /// which is user code.
     #[inline]
-    pub(super) fn take_failure(&mut self) -> Option<RowError> {
-        self.failed.take()
+    pub(super) fn check(&mut self) -> Result<(), RowError> {
+        if let Some(failure) = self.failed.take() {
+            return Err(failure);
+        }
+        for (slot, _) in &self.undo {
+            if let Some(row) = &self.slots[*slot as usize].row {
+                self.writer.check(row).map_err(RowError::Encode)?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends an event: keeps its changes.

@@ -10,6 +10,7 @@
 pub(crate) mod aggregates;
 mod config;
 mod error;
+mod merge;
 mod monitor;
 pub(crate) mod projections;
 mod read;
@@ -18,7 +19,8 @@ mod start;
 
 pub use config::{EngineConfig, LogConfig};
 pub use error::{OpenError, ShutdownError};
-pub use read::{ReadEventsError, StoredEvent, read_all, read_partition, read_stream};
+pub use merge::read_all;
+pub use read::{ReadEventsError, StoredEvent, read_partition, read_stream};
 pub use shutdown::StuckPartition;
 pub(crate) use shutdown::signal;
 

@@ -1,4 +1,4 @@
-//! Reading events: one stream, either way; a category; everything.
+//! Reading events: one stream, either way; a partition; everything, see [`merge`](super::merge).
 
 use millstream_engine::codec::{DecodeError, Event, EventReader, payload_to_json};
 use millstream_engine::event::{
@@ -11,9 +11,10 @@ use millstream_engine::log::{
 use millstream_engine::time::Timestamp;
 
 use super::Engine;
+use super::merge::read_all;
 
 /// Stored bytes that one read of a partition takes from the log.
-const READ_BYTES: usize = 1 << 20;
+pub(super) const READ_BYTES: usize = 1 << 20;
 
 /// An event as it is stored, readable without the program that wrote it.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,7 +123,7 @@ pub fn read_partition(
         let frames = reader.read(partition, next, READ_BYTES)?;
         let Some(last) = frames.last() else { break };
         let after = last.header().end();
-        for frame in &frames {
+        for frame in frames.iter().filter(|frame| may_hold(frame, category)) {
             let wanted = frame
                 .records()
                 .filter(|record| record.offset >= next)
@@ -135,35 +136,10 @@ pub fn read_partition(
     Ok(found)
 }
 
-/// Events of all partitions behind `after`, at most `limit`, of one category if it is given, merged by the
-/// time they were recorded, with the token to go on from. Between partitions that order is a convenience,
-/// not a promise; within each it is the log's. Events recorded meanwhile may have earlier times.
-///
-/// Cost: unpacks up to `limit` events of each partition.
-///
-/// # Errors
-/// As [`LogReader::read`].
-pub fn read_all(
-    reader: &(impl LogReader + ?Sized),
-    after: &Token,
-    limit: usize,
-    category: Option<&str>,
-) -> Result<(Vec<StoredEvent>, Token), LogError> {
-    let mut events = Vec::new();
-    for partition in (0..reader.partitions()).map(PartitionId) {
-        let mut positions = after.positions().iter();
-        let seen = positions.find(|position| position.partition == partition);
-        let from = seen.map_or(Offset(0), |position| position.offset.plus(1));
-        events.extend(read_partition(reader, partition, from, limit, category)?);
-    }
-    // Recorded time never decreases within a partition, so a stable sort keeps its order.
-    events.sort_by_key(|event| (event.recorded_at, event.position));
-    events.truncate(limit);
-    let mut token = after.clone();
-    for event in &events {
-        token.observe(event.position);
-    }
-    Ok((events, token))
+/// Whether events of `category` are in a frame. Looks at its kinds, not at its records.
+pub(super) fn may_hold(frame: &Frame, category: Option<&str>) -> bool {
+    let of = |name: &str| frame.kinds().iter().any(|kind| kind.category == name);
+    category.is_none_or(of)
 }
 
 impl Engine {

@@ -59,6 +59,7 @@ async fn retrying_writers_all_come_through() {
                 let retry = ConflictRetry {
                     attempts_max: 1_000,
                     backoff_first: Duration::ZERO,
+                    ..ConflictRetry::default()
                 };
                 for _ in 0..25 {
                     let options = expecting(Expected::NoStream);

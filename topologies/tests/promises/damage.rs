@@ -3,7 +3,7 @@
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,6 +12,7 @@ use millstream::{OpenError, read_partition};
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::LogError;
 
+use crate::processes::{SmallDisk, alone};
 use crate::support::*;
 
 /// Names the folder that another process opens, and what it holds.
@@ -19,8 +20,7 @@ const PROBE: &str = "MILLSTREAM_ENGINE_PROBE";
 const EVENTS: &str = "MILLSTREAM_ENGINE_EVENTS";
 
 fn probe(folder: &Path, events: usize) -> Output {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "damage::prober", "--nocapture"])
+    alone("damage::prober")
         .env(PROBE, folder)
         .env(EVENTS, events.to_string())
         .stdin(Stdio::null())
@@ -141,43 +141,16 @@ async fn another_number_of_partitions() {
     }
 }
 
-/// A file system of its own that is soon full, unmounted when dropped.
-struct SmallDisk {
-    folder: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    /// `None` where this process may not mount, such as in a container without the right to.
-    fn mount(bytes: u64) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])
-            .arg(folder.path())
-            .stderr(Stdio::null())
-            .status();
-        mounted
-            .is_ok_and(|status| status.success())
-            .then_some(Self { folder })
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.folder.path()).status();
-    }
-}
-
 /// Goal: a full disk stops the writers with "outcome unknown", hangs nobody, and after space was made everything
 /// acknowledged is there, nothing twice. Method: a small file system, 16 writers with large events and command ids;
 /// after reopening each sends its last command again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk() {
     let Some(disk) = SmallDisk::mount(48 << 20) else {
-        eprintln!("not run: this process may not mount a file system");
         return;
     };
-    let folder = disk.folder.path().join("data");
-    let ballast = disk.folder.path().join("ballast");
+    let folder = disk.path().join("data");
+    let ballast = disk.path().join("ballast");
     std::fs::write(&ballast, vec![1; 16 << 20]).unwrap();
     let engine = open(&folder).await;
     let is_full = Arc::new(AtomicBool::new(false));

@@ -1,12 +1,12 @@
 //! Danger: the process is killed. Whatever was acknowledged is there, whole, once, and every table agrees with it.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::str::FromStr;
 
 use millstream::prelude::*;
 
+use crate::processes::{self, Victim};
 use crate::support::*;
 
 /// Names the folder to the process that is going to be killed, and which round it is.
@@ -61,10 +61,8 @@ fn victim() {
                         let sent = engine.send_with::<Tally>(&id, Ask::AddAll(values), named(name));
                         let ack = sent.await.unwrap();
                         assert!(!ack.is_repeat);
-                        let mut out = std::io::stdout().lock();
-                        writeln!(out, "\nacknowledged {task} {n} {}", ack.version.unwrap())
-                            .unwrap();
-                        out.flush().unwrap();
+                        let version = ack.version.unwrap();
+                        processes::acknowledge(format_args!("{task} {n} {version}"));
                     }
                 })
             })
@@ -75,11 +73,18 @@ fn victim() {
     });
 }
 
-/// The task, the number and the version that a line of the victim names.
-fn acknowledged(line: &str) -> Option<(u64, u64, u64)> {
-    let mut words = line.strip_prefix("acknowledged ")?.split(' ');
-    let mut number = || words.next()?.parse().ok();
-    Some((number()?, number()?, number()?))
+/// The task, the number and the version that the victim names.
+struct Answer(u64, u64, u64);
+
+impl FromStr for Answer {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut words = text.split(' ');
+        let mut number = || words.next()?.parse().ok();
+        let mut answer = || Some(Self(number()?, number()?, number()?));
+        answer().ok_or(())
+    }
 }
 
 /// Goal: after kill -9 at any moment, every acknowledged command is there, of each command all events or none, without
@@ -87,31 +92,18 @@ fn acknowledged(line: &str) -> Option<(u64, u64, u64)> {
 /// a real process is killed after a varying number of answers, over and over on the same folder. `KILLS=` rounds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_acknowledged_survives_a_kill() {
-    let rounds = std::env::var("KILLS").map_or(20, |text| text.parse().expect("KILLS is a number"));
     let folder = tempfile::tempdir().unwrap();
     let mut random = Random::new();
     let mut all = BTreeMap::<u64, (String, u64)>::new();
-    for round in 0..rounds {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "kills::victim", "--nocapture"])
+    for round in 0..processes::kills() {
+        let mut victim = processes::alone("kills::victim");
+        victim
             .env(VICTIM, folder.path())
-            .env(ROUND, round.to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut lines = lines
-            .map_while(Result::ok)
-            .filter_map(|line| acknowledged(&line));
+            .env(ROUND, round.to_string());
         let wanted = 1 + random.below(400) as usize;
-        let mut answers: Vec<_> = lines.by_ref().take(wanted).collect();
-        assert!(!answers.is_empty(), "the victim did not start");
-        child.kill().unwrap();
-        answers.extend(lines);
-        child.wait().unwrap();
-
+        let answers = Victim::of(&mut victim).killed_after::<Answer>(wanted);
         let mut last = BTreeMap::new();
-        for (task, n, version) in answers {
+        for Answer(task, n, version) in answers {
             let (name, id, _) = command(round, task, n);
             all.insert(name as u64, (id, version));
             last.insert(task, (n, version));

@@ -10,6 +10,8 @@
     reason = "a scenario is read from top to bottom"
 )]
 
+#[path = "../../../engine/tests/support/mod.rs"]
+mod processes;
 mod support;
 
 mod activation;
@@ -22,8 +24,11 @@ mod damage;
 mod failing_events;
 mod kills;
 mod panics;
+mod parked_keys;
 mod projections;
+mod reading;
 mod repeats;
 mod shutdown;
 mod subscriptions;
 mod unreadable_events;
+mod unwritable_rows;

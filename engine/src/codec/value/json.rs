@@ -4,14 +4,17 @@
 //! cannot hold is shown as text: numbers past 64 bits in decimal, bytes in hexadecimal, `NaN` and the
 //! infinities by name. A map becomes an object if its keys are plain and differ, else a list of pairs.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value as Json};
 
+use super::json_text::{self, wide_integers};
 use super::{Fields, Record, Value, read};
-use crate::codec::error::DecodeError;
+use crate::codec::error::{DecodeError, EncodeError};
 use crate::codec::shapes::Shapes;
 use crate::log::frame::Encoding;
 
@@ -38,62 +41,100 @@ pub fn payload_to_json(
             let shapes = Shapes::parse_or_empty(dictionary)?;
             Ok(read::whole(&shapes, payload, NAMES_BYTES_MAX)?.to_json())
         }
-        Encoding::Json => parse_json(payload),
+        Encoding::Json => {
+            let wide = wide_integers(payload);
+            if wide.is_empty() {
+                return from_text(payload);
+            }
+            Ok(json_text::parse(payload, &wide, json_text::Wide::shown)?.to_json())
+        }
         Encoding::Opaque => Err(DecodeError::Opaque),
     }
 }
 
-/// Parses a JSON payload; at most 128 levels deep.
-pub(in crate::codec) fn parse_json(payload: &[u8]) -> Result<Json, DecodeError> {
-    serde_json::from_slice(payload).map_err(|error| DecodeError::json(&error))
+fn from_text<T: DeserializeOwned>(text: &[u8]) -> Result<T, DecodeError> {
+    serde_json::from_slice(text).map_err(|error| DecodeError::json(&error))
+}
+
+/// Parses a JSON payload with integers of up to 128 bits; at most 128 levels deep.
+///
+/// # Errors
+/// [`DecodeError::NumberTooLarge`] for an integer past that, [`DecodeError::Json`].
+pub(in crate::codec) fn parse_json(payload: &[u8]) -> Result<Value, DecodeError> {
+    let wide = wide_integers(payload);
+    if wide.is_empty() {
+        return from_text::<Json>(payload).map(Value::from);
+    }
+    json_text::parse(payload, &wide, json_text::Wide::exact)
 }
 
 /// Reads a value that came from JSON into a type, as JSON.
 pub(in crate::codec) fn typed_from_json<T: DeserializeOwned>(
     value: &Value,
 ) -> Result<T, DecodeError> {
+    if json_text::is_wide(value) {
+        let mut text = String::new();
+        json_text::write(value, &mut text);
+        return from_text(text.as_bytes());
+    }
     serde_json::from_value(value.to_json()).map_err(|error| DecodeError::json(&error))
 }
 
 /// An event from JSON, as a record: its name tells the variant of an enum from a struct.
-pub(in crate::codec) fn event_from_json(json: Json, event_type: &str) -> Value {
+pub(in crate::codec) fn event_from_json(json: Value, event_type: &str) -> Value {
     let variant = Some(Arc::from(event_type));
     match json {
-        Json::String(name) if name == event_type => {
+        Value::Text(name) if name == event_type => {
             Value::record(Arc::default(), variant, Fields::Unit)
         }
-        Json::Object(mut entries) if entries.len() == 1 && entries.contains_key(event_type) => {
-            let content = entries.remove(event_type).unwrap_or_default();
-            let fields = match content {
-                Json::Object(entries) => named(entries),
-                other => Fields::Newtype(Value::from(other)),
-            };
-            Value::record(Arc::default(), variant, fields)
+        Value::Map(entries) => match <[_; 1]>::try_from(entries) {
+            Ok([(Value::Text(name), content)]) if name == event_type => {
+                let fields = match content {
+                    Value::Map(entries) => named(entries),
+                    other => Fields::Newtype(other),
+                };
+                Value::record(Arc::default(), variant, fields)
+            }
+            Ok(entry) => Value::record(event_type.into(), None, named(entry.into())),
+            Err(entries) => Value::record(event_type.into(), None, named(entries)),
+        },
+        other => other,
+    }
+}
+
+/// The content of an event that is written as JSON: an object is a struct.
+pub(in crate::codec) fn content_as_json<T: Serialize>(content: &T) -> Result<Value, EncodeError> {
+    let refused = |message: String| EncodeError::Json { message };
+    let json = match serde_json::to_value(content) {
+        Ok(json) => Value::from(json),
+        // It may hold integers past 64 bits, which only the text can.
+        Err(_) => {
+            let text = serde_json::to_vec(content).map_err(|error| refused(error.to_string()))?;
+            parse_json(&text).map_err(|error| refused(error.to_string()))?
         }
-        Json::Object(entries) => Value::record(event_type.into(), None, named(entries)),
-        other => Value::from(other),
-    }
+    };
+    Ok(match json {
+        Value::Map(entries) => Value::record(Arc::default(), None, named(entries)),
+        other => other,
+    })
 }
 
-/// The content of an event from JSON: an object is a struct.
-pub(in crate::codec) fn content_from_json(json: Json) -> Value {
-    match json {
-        Json::Object(entries) => Value::record(Arc::default(), None, named(entries)),
-        other => Value::from(other),
-    }
-}
-
-fn named(entries: Map<String, Json>) -> Fields {
+/// The entries of an object, as fields.
+fn named(entries: Vec<(Value, Value)>) -> Fields {
     let entries = entries.into_iter();
     Fields::Named(
         entries
-            .map(|(name, value)| (name.into(), Value::from(value)))
+            .filter_map(|(name, value)| match name {
+                Value::Text(name) => Some((name.into(), value)),
+                _ => None,
+            })
             .collect(),
     )
 }
 
 impl From<Json> for Value {
-    /// An object becomes a map: JSON does not tell a struct from it.
+    /// An object becomes a map: JSON does not tell a struct from it. A `serde_json::Value` holds no integer past
+    /// 64 bits: one that was parsed from such a text is a float by now.
     fn from(json: Json) -> Self {
         match json {
             Json::Null => Self::Nil,
@@ -177,6 +218,14 @@ fn record_to_json(record: &Record) -> Json {
         Some(variant) => Json::Object(Map::from_iter([(variant.to_string(), content)])),
         None => content,
     }
+}
+
+/// The keys of a map that becomes an object: they are plain and differ.
+pub(super) fn plain_keys(entries: &[(Value, Value)]) -> Option<Vec<String>> {
+    let keys = entries.iter().map(|(key, _)| key.to_key());
+    let keys: Vec<String> = keys.collect::<Option<_>>()?;
+    let distinct: BTreeSet<&String> = keys.iter().collect();
+    (distinct.len() == keys.len()).then_some(keys)
 }
 
 fn map_to_json(entries: &[(Value, Value)]) -> Json {

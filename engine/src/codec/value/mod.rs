@@ -8,6 +8,7 @@
 
 mod edit;
 mod json;
+mod json_text;
 mod read;
 mod rewrite;
 
@@ -17,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use json::payload_to_json;
-pub(super) use json::{content_from_json, event_from_json, parse_json, typed_from_json};
+pub(super) use json::{content_as_json, event_from_json, parse_json, typed_from_json};
 pub(super) use rewrite::Rewriter;
 
 use super::error::{DecodeError, EncodeError};

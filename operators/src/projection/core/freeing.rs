@@ -1,14 +1,58 @@
-//! Trying parked keys again, and freeing them with all that waits behind.
+//! Parked keys: taken in at the start, tried again, and freed with all that waits behind.
 
 use super::*;
 
 impl<P: Projection> ProjectionCore<P> {
-    /// Tries parked keys that are due, and what waits behind them.
-    pub(super) fn retry_parked(&mut self) -> Result<(), LogError> {
+    /// Takes in the stored dead letters of the partitions that this actor reads. They come in the order of
+    /// their positions, so a frame is read once for all of its letters.
+    pub(super) fn restore_parked(&mut self, store: &StateStore) -> Result<(), OpenProjectionError> {
         let now = self.moment();
-        for (id, partition, poison, version) in self.parked.due(now.monotonic) {
+        let mut after = None;
+        let mut frame: Option<(PartitionId, Arc<Frame>)> = None;
+        loop {
+            let page = store.dead_letters(Some(self.registered.id), after, LETTERS)?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = Some(last.id());
+            for letter in page {
+                let partition = letter.position.partition;
+                let is_ours = self
+                    .sources
+                    .iter()
+                    .any(|source| source.cursor.partition() == partition);
+                if !is_ours {
+                    continue;
+                }
+                let offset = letter.position.offset;
+                let is_same = frame.as_ref().is_some_and(|(of, frame)| {
+                    *of == partition
+                        && (frame.header().first..frame.header().end()).contains(&offset)
+                });
+                if !is_same {
+                    let found = self.streams.frame_at(partition, offset)?;
+                    frame = found.map(|frame| (partition, frame));
+                }
+                let slot = |frame: &Frame| (offset.0 - frame.header().first.0) as u32;
+                let record = frame
+                    .as_ref()
+                    .and_then(|(_, frame)| frame.records_from(slot(frame)).next());
+                if let Some(record) = record {
+                    self.parked.restore(letter, record.version, now);
+                }
+            }
+        }
+    }
+
+    /// Tries parked keys that are due, and what waits behind them, until the turn that began at `start` is over.
+    pub(super) fn retry_parked(&mut self, start: Duration) -> Result<(), LogError> {
+        let now = self.moment();
+        while let Some((id, partition, poison, version)) = self.parked.due(now.monotonic) {
             self.dead_letters.count_retries(1);
             self.retry_key(&id, partition, poison, version, now)?;
+            if self.clock.monotonic().saturating_sub(start) >= TURN {
+                break;
+            }
         }
         Ok(())
     }

@@ -1,0 +1,96 @@
+//! The write side: groups of frames, each in one transaction with a slice of the index's upkeep.
+
+use super::{EmbeddedStore, damaged, follows};
+use crate::event::PartitionId;
+use crate::index::{IndexWrite, StreamIndex};
+use crate::log::frame::{FrameHeader, SealedFrame};
+use crate::log::{Head, LogError, LogStore, index_chunks};
+use crate::store::StoreError;
+
+/// Bytes of index upkeep that may share a transaction with frames: this, and half of the frames' own.
+const UPKEEP_BYTES_MIN: usize = 64 << 10;
+
+impl LogStore for EmbeddedStore {
+    fn append(&mut self, group: &[SealedFrame]) -> Result<(), LogError> {
+        let mut heads = self.heads.clone();
+        let mut txn = self.writer.begin()?;
+        for frame in group {
+            let partitions =
+                u16::try_from(self.tables.len()).expect("opened with a u16 of partitions");
+            let unknown = LogError::UnknownPartition {
+                partition: frame.partition,
+                partitions,
+            };
+            let head = heads
+                .get_mut(usize::from(frame.partition.0))
+                .ok_or(unknown)?;
+            let header = FrameHeader::parse(&frame.bytes)
+                .map_err(|cause| damaged(frame.partition, frame.first, cause))?;
+            follows(frame.partition, head, &header)?;
+            txn.put_append(
+                self.tables[usize::from(frame.partition.0)],
+                &frame.first.0.to_be_bytes(),
+                &frame.bytes,
+            )?;
+            *head = Head {
+                next: header.end(),
+                hash: header.hash,
+            };
+        }
+        let bytes = group.iter().map(|frame| frame.bytes.len()).sum::<usize>();
+        let upkept = upkeep(
+            &self.indexes,
+            &mut self.upkeep,
+            &mut self.failed,
+            UPKEEP_BYTES_MIN + bytes / 2,
+            |partition, writes| index_chunks::store(&mut txn, self.index_table, partition, writes),
+        )?;
+        txn.commit()?;
+        if let Some(index) = upkept {
+            self.indexes[index].applied();
+        }
+        for frame in group {
+            self.indexes[usize::from(frame.partition.0)].push(&frame.entries);
+        }
+        self.heads = heads;
+        Ok(())
+    }
+}
+
+/// One slice of upkeep for the first index that has something to do, from `next` on around.
+///
+/// Index failures do not stop the log: the index is made anew at the next opening, and until then
+/// what is not flushed stays in memory.
+fn upkeep(
+    indexes: &[StreamIndex],
+    next: &mut usize,
+    failed: &mut [bool],
+    budget_bytes: usize,
+    store: impl FnOnce(PartitionId, Vec<IndexWrite>) -> Result<(), StoreError>,
+) -> Result<Option<usize>, LogError> {
+    for step in 0..indexes.len() {
+        let at = (*next + step) % indexes.len();
+        if failed[at] {
+            continue;
+        }
+        match indexes[at].maintain(budget_bytes) {
+            Ok(None) => {}
+            Ok(Some(writes)) => {
+                // An index with work left keeps its turn until a whole run is done.
+                *next = at;
+                let partition =
+                    PartitionId(u16::try_from(at).expect("opened with a u16 of partitions"));
+                store(partition, writes)?;
+                return Ok(Some(at));
+            }
+            Err(cause) => {
+                failed[at] = true;
+                tracing::error!(
+                    partition = at, %cause,
+                    "stream index upkeep failed: it stays in memory until the log is opened again"
+                );
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,221 @@
+//! The read side: frames by offset, and where the events of a stream are.
+
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{
+    DESCRIPTION, EmbeddedReader, PARTITIONS_KEY, damaged, described_partitions, follows, offset_of,
+    partition_name, same_place,
+};
+use crate::event::{Offset, PartitionId};
+use crate::index::{IndexEntry, IndexStats};
+use crate::log::frame::Frame;
+use crate::log::frame_cache::FrameCache;
+use crate::log::index_chunks::{self, INDEX};
+use crate::log::stream::{Direction, StreamReader};
+use crate::log::{Head, LogError, LogReader};
+use crate::store::{Environment, EnvironmentOptions, Table};
+
+/// Bytes of frames kept for reads of single streams, over all partitions.
+const CACHE_BYTES: usize = 32 << 20;
+
+impl EmbeddedReader {
+    /// Opens a log for reading alone, also beside the process that writes it. Nothing is created.
+    ///
+    /// # Errors
+    /// [`LogError::Description`] when the folder holds no log; [`LogError::Store`] when it is damaged.
+    pub fn open_beside(folder: &Path) -> Result<Self, LogError> {
+        let options = |databases| EnvironmentOptions {
+            databases,
+            read_only: true,
+            ..EnvironmentOptions::default()
+        };
+        let file = folder.join("data.mdb");
+        if !file.is_file() {
+            return Err(LogError::Description {
+                what: format!("there is no {}", file.display()),
+            });
+        }
+        // The number of partitions stands in the log, and databases are opened once: so it is opened twice.
+        let environment = Environment::open(folder, options(vec![DESCRIPTION.to_owned()]))?;
+        let description = environment.table(DESCRIPTION)?;
+        let stored = environment.read(|reader| {
+            reader
+                .get(description, PARTITIONS_KEY)
+                .map(|v| v.map(<[u8]>::to_vec))
+        })??;
+        drop(environment);
+        let partitions = described_partitions(&stored.unwrap_or_default())?;
+        let mut names: Vec<_> = (0..partitions).map(partition_name).collect();
+        names.push(INDEX.to_owned());
+        let environment = Environment::open(folder, options(names))?;
+        let tables = (0..partitions)
+            .map(|p| environment.table(&partition_name(p)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self::without_indexes(environment, tables))
+    }
+
+    /// Makes single streams readable for a reader that was opened [beside](Self::open_beside) the
+    /// writer. Cost: reads what the index does not hold yet. Events written later are not found.
+    ///
+    /// # Errors
+    /// [`LogError::Index`], and as [`LogReader::read`].
+    pub fn with_streams(mut self) -> Result<Self, LogError> {
+        let table = self.environment.table(INDEX)?;
+        let indexes = index_chunks::open_all_beside(&self, &self.environment, table)?;
+        self.indexes = Arc::new(indexes);
+        Ok(self)
+    }
+
+    pub(super) fn without_indexes(environment: Environment, tables: Vec<Table>) -> Self {
+        Self {
+            environment,
+            tables,
+            indexes: Arc::default(),
+            cache: Arc::new(FrameCache::new(CACHE_BYTES)),
+        }
+    }
+
+    /// Figures of a partition's stream index; `None` where there is none.
+    #[must_use]
+    pub fn index_stats(&self, partition: PartitionId) -> Option<IndexStats> {
+        let index = self.indexes.get(usize::from(partition.0))?;
+        Some(index.stats())
+    }
+
+    /// Bytes of the log's file that hold pages, and its length with what is allocated ahead.
+    ///
+    /// # Errors
+    /// [`LogError::Store`]: the file's length cannot be read.
+    pub fn file_bytes(&self) -> Result<(u64, u64), LogError> {
+        Ok((
+            self.environment.used_bytes(),
+            self.environment.file_bytes()?,
+        ))
+    }
+
+    pub(in crate::log) fn table(&self, partition: PartitionId) -> Result<Table, LogError> {
+        self.tables
+            .get(usize::from(partition.0))
+            .copied()
+            .ok_or(LogError::UnknownPartition {
+                partition,
+                partitions: self.partitions(),
+            })
+    }
+}
+
+impl StreamReader for EmbeddedReader {
+    fn locate(
+        &self,
+        partition: PartitionId,
+        hash: u64,
+        from_version: u64,
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Vec<IndexEntry>, LogError> {
+        let index =
+            self.indexes
+                .get(usize::from(partition.0))
+                .ok_or(LogError::UnknownPartition {
+                    partition,
+                    partitions: self.indexes.len() as u16,
+                })?;
+        let found = match direction {
+            Direction::Forwards => index.scan(hash, from_version, limit),
+            Direction::Backwards => index.scan_back(hash, from_version, limit),
+        };
+        found.map_err(|cause| index_chunks::failed(partition, cause))
+    }
+}
+
+impl LogReader for EmbeddedReader {
+    fn frame_at(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+    ) -> Result<Option<Arc<Frame>>, LogError> {
+        if let Some(frame) = self.cache.get(partition, offset) {
+            return Ok(Some(frame));
+        }
+        let found = self.read(partition, offset, 1)?.into_iter().next();
+        let frame = found.map(Arc::new);
+        if let Some(frame) = &frame {
+            self.cache.put(partition, Arc::clone(frame));
+        }
+        Ok(frame)
+    }
+
+    fn partitions(&self) -> u16 {
+        u16::try_from(self.tables.len()).expect("opened with a u16 of partitions")
+    }
+
+    fn head(&self, partition: PartitionId) -> Result<Head, LogError> {
+        let table = self.table(partition)?;
+        self.environment.read(|reader| {
+            let Some((key, value)) = reader.last(table)? else {
+                return Ok(Head::default());
+            };
+            let offset = offset_of(partition, key)?;
+            let frame = Frame::parse(value).map_err(|cause| damaged(partition, offset, cause))?;
+            same_place(partition, offset, frame.header())?;
+            Ok(Head {
+                next: frame.header().end(),
+                hash: frame.header().hash,
+            })
+        })?
+    }
+
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        bytes_max: usize,
+    ) -> Result<Vec<Frame>, LogError> {
+        let table = self.table(partition)?;
+        self.environment.read(|reader| {
+            let key = from.0.to_be_bytes();
+            let upto = Bound::Included(&key[..]);
+            let start = match reader.range_reverse(table, Bound::Unbounded, upto)?.next() {
+                Some(entry) => entry?.0.to_vec(),
+                None => key.to_vec(),
+            };
+            let (mut frames, mut bytes, mut expected) = (Vec::<Frame>::new(), 0, None);
+            for entry in reader.range(table, Bound::Included(&start), Bound::Unbounded)? {
+                let (key, value) = entry?;
+                let offset = offset_of(partition, key)?;
+                if !frames.is_empty() && bytes + value.len() > bytes_max {
+                    break;
+                }
+                let frame =
+                    Frame::parse(value).map_err(|cause| damaged(partition, offset, cause))?;
+                let header = *frame.header();
+                same_place(partition, offset, &header)?;
+                if let Some(head) = &expected {
+                    follows(partition, head, &header)?;
+                }
+                expected = Some(Head {
+                    next: header.end(),
+                    hash: header.hash,
+                });
+                if header.end() > from {
+                    bytes += value.len();
+                    frames.push(frame);
+                }
+            }
+            match frames.first().map(|frame| frame.header().first) {
+                Some(first) if first > from => {
+                    let what = "the frame that holds this offset is missing";
+                    Err(LogError::Chain {
+                        partition,
+                        expected: from,
+                        found: first,
+                        what,
+                    })
+                }
+                _ => Ok(frames),
+            }
+        })?
+    }
+}

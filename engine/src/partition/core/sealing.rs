@@ -1,0 +1,85 @@
+//! The end of a turn: its frame is sealed and handed over with its answers.
+
+use super::*;
+
+impl PartitionCore {
+    /// Seals the frame of this turn and hands it over with the turn's answers.
+    pub(super) fn submit(&mut self) -> Result<(), String> {
+        let completions: Vec<_> = self
+            .inputs
+            .iter_mut()
+            .filter_map(|input| input.completion())
+            .collect();
+        let frame = self.seal().map_err(|error| error.to_string())?;
+        if frame.is_none() && completions.is_empty() {
+            return Ok(());
+        }
+        if frame.is_none() && self.in_flight() == 0 {
+            // Decided on durable state alone.
+            completions.into_iter().for_each(|answer| answer(&Ok(None)));
+            return Ok(());
+        }
+        self.submitted += 1;
+        let number = self.submitted;
+        self.shared.submitted.store(number, Ordering::Release);
+        let submission = Submission {
+            frame,
+            done: self.done(number, completions),
+        };
+        self.writer.submit(submission).map_err(|refused| {
+            (refused.done)(&Err(LogError::Closed));
+            "the log's writer takes nothing any more".to_owned()
+        })
+    }
+
+    fn done(
+        &self,
+        number: u64,
+        completions: Vec<Completion>,
+    ) -> Box<dyn FnOnce(&Committed) + Send> {
+        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
+        Box::new(move |committed| {
+            for answer in completions {
+                answer(committed);
+            }
+            shared.settle(number, committed);
+            mailbox.wake();
+        })
+    }
+
+    fn seal(&mut self) -> Result<Option<SealedFrame>, crate::log::frame::DraftError> {
+        let shop = &mut self.shop;
+        shop.kinds.clear();
+        if shop.builder.is_empty() {
+            // Everything was taken back: shapes may have been named, and no event refers to them.
+            shop.encoder.clear();
+            shop.commands.clear();
+            return Ok(None);
+        }
+        let mut dictionary = Vec::new();
+        let mut attachments: Vec<(u8, &[u8])> = Vec::with_capacity(2);
+        if shop.encoder.has_shapes() {
+            shop.encoder.dictionary(&mut dictionary);
+            attachments.push((SHAPES, &dictionary));
+        }
+        if !shop.commands.is_empty() {
+            attachments.push((COMMANDS, &shop.commands));
+        }
+        let ids = (self.ids)(self.recorded_last);
+        let frame = shop.builder.seal(
+            self.partition,
+            self.head.next,
+            ids,
+            self.head.hash,
+            &attachments,
+        )?;
+        shop.encoder.clear();
+        shop.commands.clear();
+        self.head = Head {
+            next: frame.first.plus(u64::from(frame.count)),
+            hash: frame.hash,
+        };
+        shop.dedup.forget(self.head.next, self.recorded_last);
+        Ok(Some(frame))
+    }
+}

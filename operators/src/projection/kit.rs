@@ -1,0 +1,288 @@
+//! The test kit: given these events, a projection has these rows. No engine, no files, no threads.
+//!
+//! Events are applied one by one, as a stage does it: all changes of one or none, and a row must be written and read
+//! back as it was. What a stage does beyond that is not here: parking, tries, batches, stores.
+//!
+//! ```
+//! use millstream_operators::aggregate::Event;
+//! use millstream_operators::projection::{
+//!     ProjectedEvent, Projection, Rows, Table, TableMut, project,
+//! };
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! enum DoorEvent { Opened, Closed }
+//! impl Event for DoorEvent {}
+//!
+//! const OPEN: Table<String, u32> = Table::named("open");
+//! /// How often each door that is open was opened.
+//! struct OpenDoors;
+//! impl Projection for OpenDoors {
+//!     const NAME: &'static str = "open-doors";
+//!     const VERSION: u32 = 1;
+//!     const ROWS: Rows = Rows::ByPartition;
+//!     const CATEGORY: &'static str = "door";
+//!     type Event = DoorEvent;
+//!     type Tables = (Table<String, u32>,);
+//!     type Error = std::convert::Infallible;
+//!     fn tables(&self) -> Self::Tables { (OPEN,) }
+//!     fn project(
+//!         &self,
+//!         event: &ProjectedEvent<'_, DoorEvent>,
+//!         (open,): &mut (TableMut<String, u32>,),
+//!     ) -> Result<(), Self::Error> {
+//!         let id = event.id.to_owned();
+//!         match event.payload {
+//!             DoorEvent::Opened => open.update(&id, |times| *times += 1),
+//!             DoorEvent::Closed => open.remove(&id),
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! project(OpenDoors)
+//!     .events("front", [DoorEvent::Opened, DoorEvent::Opened])
+//!     .events("back", [DoorEvent::Opened])
+//!     .then_row(&OPEN, "front", 2)
+//!     .events("front", [DoorEvent::Closed])
+//!     .then_no_row(&OPEN, "front")
+//!     .then_rows(&OPEN, [("back", 1)]);
+//! ```
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use millstream_engine::codec::{from_slice, to_vec};
+use millstream_engine::event::{Metadata, Offset, PartitionId, Position};
+use millstream_engine::state::TableId;
+use millstream_engine::time::Timestamp;
+
+use super::{HotRows, ProjectedEvent, Projection, Row, Table, TableKey, TableSet};
+
+/// A projection and what it has made of the events so far.
+pub struct Projected<P: Projection> {
+    projection: P,
+    names: Vec<&'static str>,
+    hot: Vec<Arc<dyn Any + Send + Sync>>,
+    writers: <P::Tables as TableSet>::Writers,
+    /// Events so far, by stream.
+    versions: BTreeMap<String, u64>,
+    /// Events so far.
+    count: u64,
+    now: Timestamp,
+    metadata: Metadata,
+}
+
+impl<P: Projection> Debug for Projected<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Projected")
+            .field("projection", &P::NAME)
+            .field("events", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A projection that has seen no event.
+///
+/// # Panics
+/// When a hand-written [`TableSet`] does not fit its own tables.
+pub fn project<P: Projection>(projection: P) -> Projected<P> {
+    let tables = projection.tables();
+    let (names, hot) = (tables.names(), tables.hot());
+    let ids: Vec<_> = (1..).map(TableId).take(names.len()).collect();
+    let writers = tables
+        .writers(&ids, None, &hot, true)
+        .expect("tables fit what they made themselves");
+    Projected {
+        projection,
+        names,
+        hot,
+        writers,
+        versions: BTreeMap::new(),
+        count: 0,
+        now: Timestamp::EPOCH,
+        metadata: Metadata::default(),
+    }
+}
+
+impl<P: Projection> Projected<P> {
+    /// Lets the next events have happened and been recorded at this time; 1970-01-01 otherwise.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Self {
+        Self { now, ..self }
+    }
+
+    /// Lets the next events have this metadata; none otherwise.
+    #[must_use]
+    pub fn with(self, metadata: Metadata) -> Self {
+        Self { metadata, ..self }
+    }
+
+    /// Applies events of the stream with this id, without its category. They all lie in partition 0.
+    ///
+    /// # Panics
+    /// When one is not applied.
+    #[track_caller]
+    pub fn events(mut self, id: &str, events: impl IntoIterator<Item = P::Event>) -> Self {
+        for event in events {
+            if let Err(cause) = self.apply(id, &event) {
+                let version = self.versions.get(id).copied().unwrap_or(0);
+                panic!("event {version} of {}-{id} failed: {cause}", P::CATEGORY);
+            }
+        }
+        self
+    }
+
+    /// Expects that an event of the stream with this id fails, with an error whose text has `cause` in it, and goes
+    /// on as if it had never been. What it changed before it failed does not count.
+    ///
+    /// # Panics
+    /// When it is applied or fails for another reason.
+    #[track_caller]
+    pub fn failing(mut self, id: &str, event: P::Event, cause: &str) -> Self {
+        match self.apply(id, &event) {
+            Ok(()) => panic!("expected the failure {cause:?}, the event was applied"),
+            Err(found) => assert!(
+                found.contains(cause),
+                "expected the failure {cause:?}, the event failed for another reason: {found}"
+            ),
+        }
+        self
+    }
+
+    fn apply(&mut self, id: &str, event: &P::Event) -> Result<(), String> {
+        let version = self.versions.get(id).copied().unwrap_or(0);
+        let event = ProjectedEvent {
+            id,
+            version,
+            position: Position {
+                partition: PartitionId(0),
+                offset: Offset(self.count),
+            },
+            recorded_at: self.now,
+            event_time: self.now,
+            metadata: &self.metadata,
+            payload: event,
+        };
+        let applied = self
+            .projection
+            .project(&event, &mut self.writers)
+            .map_err(|error| error.to_string())
+            .and_then(|()| P::Tables::keep(&mut self.writers).map_err(|error| error.to_string()));
+        if applied.is_ok() {
+            self.versions.insert(id.to_owned(), version + 1);
+            self.count += 1;
+        } else {
+            P::Tables::undo(&mut self.writers);
+        }
+        P::Tables::publish(&mut self.writers);
+        applied
+    }
+
+    /// Expects this row.
+    ///
+    /// # Panics
+    /// When there is none under `key` or another one, or when it is not read back as it was written.
+    #[track_caller]
+    pub fn then_row<K, R>(self, table: &Table<K, R>, key: impl Into<K>, row: R) -> Self
+    where
+        K: TableKey + Debug,
+        R: Row + Debug + PartialEq,
+    {
+        let key = key.into();
+        let found = self.hot(table).get(&key);
+        let name = table.name();
+        let Some(found) = found else {
+            panic!("expected {row:?} under {key:?} in {name}, there is no row");
+        };
+        assert_eq!(found, row, "another row under {key:?} in {name}");
+        check_stored(&found, &key, name);
+        self
+    }
+
+    /// Expects that there is no row under `key`.
+    ///
+    /// # Panics
+    /// When there is one.
+    #[track_caller]
+    pub fn then_no_row<K, R>(self, table: &Table<K, R>, key: impl Into<K>) -> Self
+    where
+        K: TableKey + Debug,
+        R: Row + Debug,
+    {
+        let key = key.into();
+        let found = self.hot(table).get(&key);
+        let name = table.name();
+        assert!(
+            found.is_none(),
+            "expected no row under {key:?} in {name}, found {found:?}"
+        );
+        self
+    }
+
+    /// Expects exactly these rows in a table, in any order.
+    ///
+    /// # Panics
+    /// When there are others, or when one is not read back as it was written.
+    #[track_caller]
+    pub fn then_rows<K, R, I>(
+        self,
+        table: &Table<K, R>,
+        rows: impl IntoIterator<Item = (I, R)>,
+    ) -> Self
+    where
+        I: Into<K>,
+        K: TableKey + Debug + Ord,
+        R: Row + Debug + PartialEq,
+    {
+        let expected: BTreeMap<K, R> = rows
+            .into_iter()
+            .map(|(key, row)| (key.into(), row))
+            .collect();
+        let found: BTreeMap<K, R> = self.hot(table).all().into_iter().collect();
+        let name = table.name();
+        assert_eq!(found, expected, "other rows in {name}");
+        for (key, row) in &found {
+            check_stored(row, key, name);
+        }
+        self
+    }
+
+    #[track_caller]
+    fn hot<K: TableKey, R: Row>(&self, table: &Table<K, R>) -> &HotRows<K, R> {
+        let name = table.name();
+        let at = self.names.iter().position(|own| *own == name);
+        at.and_then(|at| self.hot[at].downcast_ref())
+            .unwrap_or_else(|| {
+                panic!(
+                    "{} has no table {name:?} with such keys and rows, it has {:?}",
+                    P::NAME,
+                    self.names
+                )
+            })
+    }
+}
+
+#[track_caller]
+fn check_stored<K: TableKey + Debug, R: Row + Debug + PartialEq>(row: &R, key: &K, table: &str) {
+    let mut bytes = Vec::new();
+    key.write(&mut bytes);
+    assert_eq!(
+        K::read(&bytes).as_ref(),
+        Some(key),
+        "a key of {table} is not read back as it was written"
+    );
+    let read: Result<R, _> = to_vec(row)
+        .map_err(|error| error.to_string())
+        .and_then(|bytes| from_slice(&bytes).map_err(|error| error.to_string()));
+    assert_eq!(
+        read.as_ref(),
+        Ok(row),
+        "the row under {key:?} in {table} is not read back as it was written"
+    );
+}
+
+#[cfg(test)]
+mod tests;
