@@ -148,6 +148,25 @@ fn sufferer() {
     });
 }
 
+/// A process whose disk fails while two of its partitions have nothing to do. Does nothing by itself.
+#[test]
+fn lone_sufferer() {
+    let Ok(folder) = std::env::var(SUFFERER) else {
+        return;
+    };
+    runtime().block_on(async {
+        let engine = open(Path::new(&folder)).await;
+        let id = id_in(0, 0);
+        let mut count = 0;
+        while within(engine.send::<Tally>(&id, Ask::Add(1))).await.is_ok() {
+            count += 1;
+            assert!(count < CALLS_MAX, "the disk never failed");
+        }
+        nothing_succeeds(&engine).await;
+        let _ = within(engine.shutdown()).await;
+    });
+}
+
 /// One way to fail.
 #[derive(Clone, Copy, Debug)]
 struct Fault {
@@ -175,12 +194,12 @@ fn compile(folder: &Path) -> PathBuf {
     library
 }
 
-/// Runs the sufferer on `folder` with a fault; false when its disk was never asked often enough.
-fn suffer(library: &Path, folder: &Path, fault: Fault) -> (Output, bool) {
+/// Runs a sufferer on `folder` with a fault; false when its disk was never asked often enough.
+fn suffer(who: &str, library: &Path, folder: &Path, fault: Fault) -> (Output, bool) {
     let data = folder.join("data");
     let report = folder.join("report");
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "failing_disk::sufferer", "--nocapture"])
+        .args(["--exact", who, "--nocapture"])
         .env(SUFFERER, &data)
         .env("LD_PRELOAD", library)
         .env("FAILING_DISK_FILE", data.join("log/data.mdb"))
@@ -281,7 +300,7 @@ async fn survives(library: &Path, fault: Fault, is_new: bool) -> String {
     if !is_new {
         close(open(&folder.join("data")).await).await;
     }
-    let (output, has_failed) = suffer(library, &folder, fault);
+    let (output, has_failed) = suffer("failing_disk::sufferer", library, &folder, fault);
     let said = Said::parse(&output);
     let what = format!(
         "{fault:?}, {}: {}\n{}",
@@ -360,4 +379,29 @@ async fn a_write_finds_the_disk_full() {
     });
     survive_all(faults.clone(), false).await;
     survive_all(faults, true).await;
+}
+
+/// Story: a partition that had nothing in flight when the log stopped went on to answer what needs no event.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_log_is_known_to_every_partition() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().canonicalize().unwrap();
+    let library = compile(&path);
+    close(open(&path.join("data")).await).await;
+    let fault = Fault {
+        calls: "forced",
+        how: "lost",
+        at: 5,
+        is_lasting: false,
+    };
+    let (output, has_failed) = suffer("failing_disk::lone_sufferer", &library, &path, fault);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && has_failed, "{errors}");
+    let engine = open(&path.join("data")).await;
+    // The third is in doubt, and was lost.
+    assert_eq!(
+        check(&engine).await.values().map(Vec::len).sum::<usize>(),
+        2
+    );
+    close(engine).await;
 }
