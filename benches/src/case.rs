@@ -162,6 +162,7 @@ mod tests {
     fn case() -> Case {
         let machine = Machine {
             fdatasync_us: 371.3,
+            commit_us: 700.0,
             disk_mb_per_second: 380.0,
             cores: 2,
         };

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +11,11 @@ use millstream_engine::time::{Clock, SystemClock};
 
 /// Bytes of one overwritten block.
 const BLOCK_BYTES: usize = 4 << 10;
+/// Pages that a commit of one event writes, and how far apart they lie.
+const COMMIT_PAGES: u64 = 4;
+const COMMIT_STRIDE_BYTES: u64 = 64 << 10;
+/// Bytes of a meta page that a commit writes.
+const META_BYTES: usize = 120;
 /// Bytes of one write of the sequential measurement.
 const WRITE_BYTES: usize = 1 << 20;
 
@@ -19,6 +24,9 @@ const WRITE_BYTES: usize = 1 << 20;
 pub struct Machine {
     /// Median of overwriting 4 KiB and forcing it to the disk, in microseconds.
     pub fdatasync_us: f64,
+    /// Median of the two forced writes of a small commit of LMDB, without LMDB, in microseconds: four pages that lie apart,
+    /// then a part of the page that names them.
+    pub commit_us: f64,
     /// Sequential writing, forced to the disk at its end, in 10^6 bytes per second.
     pub disk_mb_per_second: f64,
     /// Cores that this process may use.
@@ -51,6 +59,7 @@ impl Machine {
     pub fn between(self, other: Self) -> Self {
         Self {
             fdatasync_us: f64::midpoint(self.fdatasync_us, other.fdatasync_us),
+            commit_us: f64::midpoint(self.commit_us, other.commit_us),
             disk_mb_per_second: f64::midpoint(self.disk_mb_per_second, other.disk_mb_per_second),
             cores: self.cores,
         }
@@ -59,11 +68,13 @@ impl Machine {
     /// Measures the disk under `folder`. Blocks.
     pub(crate) fn measure(folder: &Path, effort: Effort) -> Result<Self> {
         let fdatasync_us = fdatasync_us(folder, effort.syncs).context("measuring fdatasync")?;
+        let commit_us = commit_us(folder, effort.syncs).context("measuring a commit")?;
         let disk_mb_per_second =
             sequential(folder, effort.megabytes).context("measuring the disk")?;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
         Ok(Self {
             fdatasync_us,
+            commit_us,
             disk_mb_per_second,
             cores,
         })
@@ -92,6 +103,37 @@ fn fdatasync_us(folder: &Path, syncs: usize) -> Result<f64> {
         let start = clock.monotonic();
         file.write_all_at(&block, 0)?;
         file.sync_data()?;
+        took.push(clock.monotonic() - start);
+    }
+    took.sort_unstable();
+    Ok(took[took.len() / 2].as_secs_f64() * 1e6)
+}
+
+fn commit_us(folder: &Path, commits: usize) -> Result<f64> {
+    let (file, path) = scratch(folder)?;
+    let flags = rustix::fs::OFlags::DSYNC.bits().cast_signed();
+    let forced = OpenOptions::new()
+        .write(true)
+        .custom_flags(flags)
+        .open(&path)?;
+    let clock = SystemClock::new();
+    let mut block = vec![0x5a; BLOCK_BYTES];
+    // Two sets of pages, used in turn, and the meta pages before them: all allocated and written once.
+    let places = 2 * COMMIT_PAGES + 1;
+    for at in (0..places * COMMIT_STRIDE_BYTES).step_by(BLOCK_BYTES) {
+        file.write_all_at(&block, at)?;
+    }
+    file.sync_all()?;
+    let mut took = Vec::with_capacity(commits);
+    for turn in 0..commits as u64 {
+        block[0] = turn as u8;
+        let start = clock.monotonic();
+        for page in 0..COMMIT_PAGES {
+            let place = 1 + (turn % 2) * COMMIT_PAGES + page;
+            file.write_all_at(&block, place * COMMIT_STRIDE_BYTES)?;
+        }
+        file.sync_data()?;
+        forced.write_all_at(&block[..META_BYTES], (turn % 2) * BLOCK_BYTES as u64)?;
         took.push(clock.monotonic() - start);
     }
     took.sort_unstable();
@@ -158,7 +200,8 @@ mod tests {
     fn a_machine_has_figures() {
         let folder = tempfile::tempdir().unwrap();
         let machine = Machine::measure(folder.path(), Effort::TINY).unwrap();
-        assert!(machine.fdatasync_us > 0.0 && machine.disk_mb_per_second > 0.0);
+        assert!(machine.fdatasync_us > 0.0 && machine.commit_us > 0.0);
+        assert!(machine.disk_mb_per_second > 0.0);
         assert!(machine.cores > 0);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -124,10 +124,12 @@ fn figures(case: Case, load: Load, loaded: &Loaded, machine: Machine) -> Case {
         .figure("p9999_us", loaded.quantile_us(0.9999))
         .figure("cpu_us_per_command", loaded.cpu_us_per_item());
     match load {
-        Load::Closed { callers: 1, .. } => case.figure(
-            "p50_per_fdatasync",
-            loaded.quantile_us(0.5) / machine.fdatasync_us,
-        ),
+        Load::Closed { callers: 1, .. } => {
+            let p50_us = loaded.quantile_us(0.5);
+            case.figure("p50_per_fdatasync", p50_us / machine.fdatasync_us)
+                .figure("p50_per_commit", p50_us / machine.commit_us)
+                .figure("commit_us", machine.commit_us)
+        }
         _ => case,
     }
 }

@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -45,7 +45,8 @@ impl fmt::Debug for Submission {
 pub struct GroupWriter<S> {
     store: S,
     feed: Arc<Feed>,
-    stopped: Option<Arc<LogError>>,
+    /// [`LogError::Stopped`] from the first failure on. Shared, so that partitions with nothing in flight see it.
+    stopped: Arc<OnceLock<LogError>>,
     clock: Arc<dyn Clock>,
     /// How long the last append took.
     append_time: Duration,
@@ -57,7 +58,7 @@ impl<S: LogStore> GroupWriter<S> {
         Self {
             store,
             feed,
-            stopped: None,
+            stopped: Arc::default(),
             clock,
             append_time: Duration::ZERO,
         }
@@ -73,7 +74,7 @@ impl<S: LogStore> GroupWriter<S> {
             answers.push((done, frame.as_ref().map(|frame| Arc::clone(&frame.frame))));
             frames.extend(frame);
         }
-        if self.stopped.is_none() && !frames.is_empty() {
+        if self.stopped.get().is_none() && !frames.is_empty() {
             // A panic must not leave those who wait without an answer: it is a failure like any other.
             let start = self.clock.monotonic();
             let stored = catch_unwind(AssertUnwindSafe(|| self.store.append(&frames)));
@@ -84,17 +85,16 @@ impl<S: LogStore> GroupWriter<S> {
                     .for_each(|frame| self.feed.publish(&frame.frame)),
                 Err(cause) => {
                     tracing::error!(%cause, "the log stops: start the process again once that is mended");
-                    let cause = Arc::new(cause);
-                    self.feed.stop(LogError::Stopped {
-                        cause: Arc::clone(&cause),
-                    });
-                    self.stopped = Some(cause);
+                    let stopped = LogError::Stopped {
+                        cause: Arc::new(cause),
+                    };
+                    // Before anybody is answered: who heard of the failure meets no partition that goes on.
+                    let _ = self.stopped.set(stopped.clone());
+                    self.feed.stop(stopped);
                 }
             }
         }
-        let stopped = self.stopped.as_ref().map(|cause| LogError::Stopped {
-            cause: Arc::clone(cause),
-        });
+        let stopped = self.stopped.get().cloned();
         for (done, frame) in answers {
             let committed = match &stopped {
                 None => Ok(frame),
@@ -113,6 +113,7 @@ impl<S: LogStore> GroupWriter<S> {
 #[derive(Clone, Debug)]
 pub struct LogWriter {
     sender: Sender<Submission>,
+    stopped: Arc<OnceLock<LogError>>,
 }
 
 /// The writer's thread, to be waited for.
@@ -131,10 +132,17 @@ impl LogWriter {
         submissions_max: usize,
     ) -> (Self, LogWriterThread) {
         let (sender, receiver) = bounded(submissions_max);
+        let stopped = Arc::clone(&writer.stopped);
         let thread = crate::threads::spawn("log-writer", move || {
             run(writer, &receiver);
         });
-        (Self { sender }, LogWriterThread { thread })
+        (Self { sender, stopped }, LogWriterThread { thread })
+    }
+
+    /// Why nothing is written any more, if so: set before anybody is told.
+    #[must_use]
+    pub fn stopped(&self) -> Option<&LogError> {
+        self.stopped.get()
     }
 
     /// Hands a submission over; never blocks.

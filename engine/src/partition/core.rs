@@ -237,7 +237,9 @@ fn last_recorded(
 impl StageCore for PartitionCore {
     fn step(&mut self) -> Step {
         self.learn_settled();
-        if let Some(cause) = self.shared.stopped() {
+        // The writer knows it also of the others: what stores nothing is not answered from a stopped log either.
+        let stopped = self.shared.stopped().or_else(|| self.writer.stopped());
+        if let Some(cause) = stopped {
             self.inputs.iter_mut().for_each(|input| input.refuse(cause));
             return Step::Idle;
         }

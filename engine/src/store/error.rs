@@ -53,14 +53,11 @@ pub enum StoreError {
         what: String,
     },
     /// The disk cannot take the next pages. What was acknowledged is kept: free space, start again.
-    #[error(
-        "no space for {needed} more bytes of {}; free some, then start again",
-        file.display()
-    )]
+    #[error("no space for {}; free some, then start again", wanted(file, *needed))]
     DiskFull {
         /// The data file.
         file: PathBuf,
-        /// Bytes that were asked of the file system.
+        /// Bytes that were asked of the file system; 0 where it was met inside a commit.
         needed: u64,
     },
     /// The reserved address space is used up. Open again with a larger `map_bytes_max`.
@@ -125,6 +122,15 @@ pub enum StoreError {
         /// LMDB's own words.
         code: String,
     },
+}
+
+/// What a full disk had no space for.
+fn wanted(file: &Path, needed: u64) -> String {
+    let file = file.display();
+    match needed {
+        0 => format!("pages of {file}"),
+        needed => format!("{needed} more bytes of {file}"),
+    }
 }
 
 impl StoreError {

@@ -33,7 +33,7 @@ async fn open_busy(folder: &Path) -> Engine {
 
 /// Command `n` of a task of a round: its name, which is also the value of each of its events; whom it goes to, and
 /// how many events it gives.
-fn command(round: u64, task: u64, n: u64) -> (u128, String, Vec<i64>) {
+pub(super) fn command(round: u64, task: u64, n: u64) -> (u128, String, Vec<i64>) {
     let name = (round * TASKS + task) * 1_000_000 + n;
     let id = format!("t{}", (name ^ (name >> 5)) % 23);
     (
@@ -122,7 +122,7 @@ async fn everything_acknowledged_survives_a_kill() {
     }
 }
 
-fn compare(streams: &Streams, acknowledged: &BTreeMap<u64, (String, u64)>, round: u64) {
+pub(super) fn compare(streams: &Streams, acknowledged: &BTreeMap<u64, (String, u64)>, round: u64) {
     let mut found = BTreeMap::<u64, (String, u64, usize)>::new();
     for (stream, events) in streams {
         for (version, event) in (0u64..).zip(events) {

@@ -21,6 +21,8 @@ mod commands;
 mod conflicts;
 mod crowd;
 mod damage;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod failing_disk;
 mod failing_events;
 mod kills;
 mod panics;
