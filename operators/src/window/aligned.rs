@@ -122,6 +122,15 @@ options!(Tumbling);
 options!(Sliding);
 
 impl Tumbling {
+    /// Start of the window that `time` is in.
+    #[inline]
+    #[must_use]
+    pub fn start_of(&self, time: Timestamp) -> Timestamp {
+        let Span { size, offset, .. } = self.span;
+        let number = time.0.saturating_sub(offset).div_euclid(size);
+        Timestamp(number.saturating_mul(size).saturating_add(offset))
+    }
+
     /// Windows of `size` (whole microseconds, at least one).
     pub fn of(size: Duration) -> Self {
         let size = micros(size);
