@@ -55,6 +55,14 @@ impl<K: Hash + Eq, A> Slices<K, A> {
         self.start <= time.0 && time.0 < self.end
     }
 
+    /// How many of the first `times` lie in the current slice and are not before `late_before`.
+    #[inline]
+    pub(super) fn run(&self, times: &[Timestamp], late_before: i64) -> usize {
+        let (start, end) = (self.start.max(late_before), self.end);
+        let is_other = |time: &Timestamp| time.0 < start || time.0 >= end;
+        times.iter().position(is_other).unwrap_or(times.len())
+    }
+
     /// The table of the current slice; only after [`is_current`](Self::is_current) or [`select`](Self::select).
     #[inline(always)]
     pub(super) fn current(&mut self) -> &mut Table<K, A> {

@@ -16,6 +16,7 @@ use std::marker::PhantomData;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use millstream_engine::batch::Batch;
 use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
@@ -299,6 +300,42 @@ where
             return;
         }
         self.add_current(time, &item);
+    }
+
+    /// As for tumbling windows: items of one slice in a loop of their own.
+    fn batch<E: Emit<Self::Out>>(&mut self, batch: &mut Batch<T>, out: &mut E) {
+        let mut items = batch.items.drain(..);
+        let times = match self.span.domain {
+            TimeDomain::Event => &batch.times,
+            TimeDomain::Processing => {
+                batch.times.fill(self.now);
+                &batch.times
+            }
+        };
+        let mut at = 0;
+        while let Some(&time) = times.get(at) {
+            let run = if A::MERGES {
+                self.open.run(&times[at..], self.late_before)
+            } else {
+                0
+            };
+            if run == 0 {
+                if let Some(item) = items.next() {
+                    self.item_aside(time, item, out);
+                }
+                at += 1;
+                continue;
+            }
+            let (key, function) = (&self.key, &self.function);
+            let table = self.open.current();
+            for (&time, item) in times[at..at + run].iter().zip(items.by_ref()) {
+                let accumulator = table.entry(key(&item)).or_insert_with(|| function.create());
+                function.add(accumulator, time, &item);
+            }
+            at += run;
+        }
+        drop(items);
+        batch.times.clear();
     }
 
     fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, out: &mut E) {

@@ -187,10 +187,36 @@ where
         self.add_current(time, &item);
     }
 
+    /// Items of one slice are taken in a loop that looks at nothing but its table, so that the processor can have
+    /// several lookups under way at a time: that is most of the cost when keys are many.
     fn batch<E: Emit<Self::Out>>(&mut self, batch: &mut Batch<T>, out: &mut E) {
-        for (&time, item) in batch.times.iter().zip(batch.items.drain(..)) {
-            self.item(time, item, out);
+        let mut items = batch.items.drain(..);
+        let times = match self.span.domain {
+            TimeDomain::Event => &batch.times,
+            TimeDomain::Processing => {
+                batch.times.fill(self.now);
+                &batch.times
+            }
+        };
+        let mut at = 0;
+        while let Some(&time) = times.get(at) {
+            let run = self.open.run(&times[at..], self.late_before);
+            if run == 0 {
+                if let Some(item) = items.next() {
+                    self.item_behind(time, item, out);
+                }
+                at += 1;
+                continue;
+            }
+            let (key, function) = (&self.key, &self.function);
+            let table = self.open.current();
+            for (&time, item) in times[at..at + run].iter().zip(items.by_ref()) {
+                let accumulator = table.entry(key(&item)).or_insert_with(|| function.create());
+                function.add(accumulator, time, &item);
+            }
+            at += run;
         }
+        drop(items);
         batch.times.clear();
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use millstream_engine::flow::{Forward, Identity, Operator, Outlet, Then};
+use millstream_engine::flow::{Forward, Operator, Outlet};
 use millstream_operators::function::AggregateFunction;
 use millstream_operators::window::{CountLate, Sliding, SlidingWindows, Tumbling, TumblingWindows};
 
@@ -129,11 +129,11 @@ where
     pub fn aggregate<A: AggregateFunction<O::Out>>(
         self,
         function: A,
-    ) -> Stream<InletOrigin<O::Out>, Then<Identity, W::Windows<O::Out, K, F, A, L>>> {
+    ) -> Stream<InletOrigin<O::Out>, W::Windows<O::Out, K, F, A, L>> {
         let (mut stream, key, name) = self.keyed.exchange("window");
         stream.site.outputs.extend(self.late_edge);
         stream
-            .then(self.window.windows(key, function, self.late))
+            .begin_with(self.window.windows(key, function, self.late))
             .with_state("a window", name)
     }
 }
