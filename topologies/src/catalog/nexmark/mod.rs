@@ -11,6 +11,7 @@ pub mod config;
 pub mod direct;
 pub mod event;
 pub mod generator;
+mod maker;
 mod price;
 pub mod random;
 pub mod rows;
