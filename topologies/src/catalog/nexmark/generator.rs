@@ -41,7 +41,7 @@ struct Range {
 /// let config = NexmarkConfig::of(1_000);
 /// let whole = NexmarkSource::new(&config)?;
 /// let halves = [NexmarkSource::of_partition(&config, 0, 2)?, NexmarkSource::of_partition(&config, 1, 2)?];
-/// assert_eq!(whole.count(), halves.into_iter().map(Iterator::count).sum());
+/// assert_eq!(whole.count(), halves.into_iter().map(Iterator::count).sum::<usize>());
 /// # Ok::<(), millstream::catalog::nexmark::NexmarkConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
