@@ -10,6 +10,7 @@ pub mod config;
 pub mod direct;
 pub mod event;
 pub mod generator;
+mod maker;
 mod price;
 pub mod queries;
 pub mod random;
