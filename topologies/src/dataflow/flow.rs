@@ -22,7 +22,7 @@ pub struct FlowOptions {
     pub partitions: usize,
     /// Batches between stages.
     pub edges: EdgeOptions,
-    /// Batches (not items) that wait before each partition of a stage, and their bytes. Default: 64 and 8 MiB. More:
+    /// Batches (not items) that wait before each partition of a stage, and their bytes. Default: 64 and 1 MiB. More:
     /// longer bursts; less: fresher caches.
     pub mailbox: MailboxLimits,
 }
@@ -35,7 +35,7 @@ impl Default for FlowOptions {
             edges: EdgeOptions::default(),
             mailbox: MailboxLimits {
                 items_max: const { std::num::NonZeroU32::new(64).unwrap() },
-                bytes_max: const { std::num::NonZeroU64::new(8 << 20).unwrap() },
+                bytes_max: const { std::num::NonZeroU64::new(1 << 20).unwrap() },
             },
         }
     }
