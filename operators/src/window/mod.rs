@@ -14,8 +14,10 @@ mod aligned;
 mod fifo;
 mod late;
 mod result;
+mod session;
 mod slices;
 mod sliding;
+mod trigger;
 mod tumbling;
 
 #[cfg(test)]
@@ -24,5 +26,7 @@ mod tests;
 pub use aligned::{Sliding, TimeDomain, Tumbling};
 pub use late::CountLate;
 pub use result::{Revision, Window, Windowed};
+pub use session::{Session, SessionWindows};
 pub use sliding::SlidingWindows;
+pub use trigger::Trigger;
 pub use tumbling::TumblingWindows;
