@@ -12,21 +12,30 @@
 
 mod aligned;
 mod fifo;
+mod global;
 mod late;
+mod pane;
+mod portion;
+mod pre_aggregate;
 mod result;
 mod session;
 mod slices;
 mod sliding;
 mod trigger;
+mod triggered;
 mod tumbling;
 
 #[cfg(test)]
 mod tests;
 
 pub use aligned::{Sliding, TimeDomain, Tumbling};
+pub use global::Global;
 pub use late::CountLate;
+pub use portion::{LatePortions, Merging, Portion};
+pub use pre_aggregate::{PreAggregate, Slicing};
 pub use result::{Revision, Window, Windowed};
 pub use session::{Session, SessionWindows};
 pub use sliding::SlidingWindows;
-pub use trigger::Trigger;
+pub use trigger::{Trigger, Triggered};
+pub use triggered::{Spans, TriggeredWindows};
 pub use tumbling::TumblingWindows;

@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::aligned::micros;
+use super::{Global, Session, Sliding, Tumbling};
 
 /// When results are given out. Results accumulate: each has all items of its window so far and replaces the one
 /// before.
@@ -75,3 +76,34 @@ impl Trigger {
         Some(number.saturating_mul(period))
     }
 }
+
+/// A window with a trigger of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Triggered<W> {
+    pub(super) window: W,
+    pub(super) trigger: Trigger,
+}
+
+impl<W> Triggered<W> {
+    /// `window`, given out as `trigger` says.
+    pub const fn new(window: W, trigger: Trigger) -> Self {
+        Self { window, trigger }
+    }
+}
+
+macro_rules! retracting {
+    ($($window:ident),*) => {
+        $(
+            impl Triggered<$window> {
+                /// Takes back each result before one that replaces it.
+                #[must_use]
+                pub fn retracting(mut self) -> Self {
+                    self.window = self.window.retracting();
+                    self
+                }
+            }
+        )*
+    };
+}
+
+retracting!(Tumbling, Sliding, Session, Global);

@@ -17,6 +17,7 @@ mod sink;
 mod source;
 mod stream;
 mod windowed;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -33,4 +34,5 @@ pub use source::{
     Generate, IteratorSource, SourceBuilder, SourceOrigin, SourcePlan, Timestamped, WithoutTime,
 };
 pub use stream::Stream;
-pub use windowed::{AlignedWindow, WindowedStream};
+pub use windowed::WindowedStream;
+pub use windows::{Retracting, WindowKind};

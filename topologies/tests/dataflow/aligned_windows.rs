@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use millstream::dataflow::{AlignedWindow, Collected};
+use millstream::dataflow::{Collected, WindowKind};
 use millstream_engine::time::Timestamp;
 use millstream_operators::function::AggregateFunction;
 use millstream_operators::window::{Revision, Sliding, Tumbling, Windowed};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Case, Item, case, secs, seconds};
+use crate::support::{Case, Item, case, seconds, secs};
 
 /// Sum and count; what it may do is chosen by the test.
 #[derive(Clone)]
@@ -115,7 +115,7 @@ fn outcome(results: &Results, late: &Collected<Item>) -> Outcome {
     outcome
 }
 
-fn run<W: AlignedWindow, A: AggregateFunction<Item, Output = (i64, u64)>>(
+fn run<W: WindowKind, A: AggregateFunction<Item, Output = (i64, u64)>>(
     case: &Case,
     window: W,
     function: A,

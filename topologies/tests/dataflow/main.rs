@@ -4,4 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aligned_windows;
+mod revisions;
+mod session_windows;
 mod support;

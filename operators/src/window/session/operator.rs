@@ -17,7 +17,7 @@ use super::due::Due;
 use super::list::{One, Sessions, Shown};
 use super::rules::Rules;
 use crate::function::AggregateFunction;
-use crate::window::{TimeDomain, Trigger, Windowed};
+use crate::window::{TimeDomain, Trigger, Triggered, Windowed};
 
 /// Buckets of the queue per gap: sessions of a bucket are sorted together.
 const BUCKETS: i64 = 16;
@@ -49,11 +49,12 @@ where
     /// late items go to `late`.
     pub fn new(window: Session, key: F, function: A, late: L) -> Self {
         let trigger = Trigger::at_watermark().late_each();
-        Self::triggered(window, trigger, key, function, late)
+        Self::triggered(Triggered::new(window, trigger), key, function, late)
     }
 
-    /// The same, given out as `trigger` says.
-    pub fn triggered(window: Session, trigger: Trigger, key: F, function: A, late: L) -> Self {
+    /// The same, given out as its trigger says.
+    pub fn triggered(window: Triggered<Session>, key: F, function: A, late: L) -> Self {
+        let Triggered { window, trigger } = window;
         let keep = match window.domain {
             TimeDomain::Event => window.gap.saturating_add(window.lateness),
             // Time goes on: nothing reaches back.
