@@ -11,6 +11,7 @@
 //! Cost: see the operators. Not here: what is computed, see [`function`](crate::function).
 
 mod aligned;
+mod count;
 mod fifo;
 mod global;
 mod late;
@@ -29,6 +30,7 @@ mod tumbling;
 mod tests;
 
 pub use aligned::{Sliding, TimeDomain, Tumbling};
+pub use count::{Count, CountWindows};
 pub use global::Global;
 pub use late::CountLate;
 pub use portion::{LatePortions, Merging, Portion};
