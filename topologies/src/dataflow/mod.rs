@@ -13,6 +13,7 @@ mod flow;
 mod handle;
 mod keyed;
 mod origin;
+mod pre_aggregated;
 mod sink;
 mod source;
 mod stream;
@@ -29,6 +30,7 @@ pub use flow::{Dataflow, Flow, FlowOptions, SideOutput};
 pub use handle::{DataflowHandle, DataflowStatus, Failure};
 pub use keyed::KeyedStream;
 pub use origin::{InletOrigin, Origin, PairOrigin};
+pub use pre_aggregated::PreAggregated;
 pub use sink::Collected;
 pub use source::{
     Generate, IteratorSource, SourceBuilder, SourceOrigin, SourcePlan, Timestamped, WithoutTime,

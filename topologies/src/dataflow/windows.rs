@@ -7,9 +7,13 @@ use std::hash::Hash;
 use millstream_engine::flow::Operator;
 use millstream_operators::function::AggregateFunction;
 use millstream_operators::window::{
-    Session, SessionWindows, Sliding, SlidingWindows, Triggered, Tumbling, TumblingWindows,
-    Windowed,
+    Count, CountWindows, Global, Session, SessionWindows, Sliding, SlidingWindows, Trigger,
+    Triggered, TriggeredWindows, Tumbling, TumblingWindows, Windowed,
 };
+
+use super::origin::Origin;
+use super::stream::Stream;
+use super::windowed::WindowedStream;
 
 /// A kind of window.
 pub trait WindowKind: Sized {
@@ -45,7 +49,7 @@ pub trait Retracting {
 }
 
 macro_rules! kind {
-    ($window:ty, $operator:ident::$make:ident $(, $fault:expr)?) => {
+    ($window:ty, $operator:ident::$make:ident $(after $prepare:ident)? $(, $fault:ident)?) => {
         impl WindowKind for $window {
             type Windows<T, K, F, A, L>
                 = $operator<T, K, F, A, L>
@@ -69,7 +73,9 @@ macro_rules! kind {
                 A: AggregateFunction<T>,
                 L: Operator<T, Out = Infallible> + Clone,
             {
-                $operator::$make(self, key, function, late)
+                let window = self;
+                $(let window = $prepare(window);)?
+                $operator::$make(window, key, function, late)
             }
 
             $(
@@ -102,9 +108,53 @@ fn must_merge(merges: bool) -> Option<String> {
     })
 }
 
+/// One window for all time ends with the input.
+fn needs_trigger(_merges: bool) -> Option<String> {
+    let reason = "a global window gives nothing out before the end of the input unless a trigger says when: add \
+                  .trigger(Trigger::at_watermark().early_count(n)) or .early_every(period)";
+    Some(reason.to_owned())
+}
+
+const fn at_the_end(window: Global) -> Triggered<Global> {
+    Triggered::new(window, Trigger::at_watermark())
+}
+
 kind!(Tumbling, TumblingWindows::new);
 kind!(Sliding, SlidingWindows::new);
 kind!(Session, SessionWindows::new, must_merge);
+kind!(Count, CountWindows::new);
+kind!(Global, TriggeredWindows::new after at_the_end, needs_trigger);
+kind!(Triggered<Tumbling>, TriggeredWindows::new);
+kind!(Triggered<Sliding>, TriggeredWindows::new);
 kind!(Triggered<Session>, SessionWindows::triggered, must_merge);
+kind!(Triggered<Global>, TriggeredWindows::new);
 
-retracting!(Session, Triggered<Session>);
+retracting!(
+    Tumbling,
+    Sliding,
+    Session,
+    Global,
+    Triggered<Tumbling>,
+    Triggered<Sliding>,
+    Triggered<Session>,
+    Triggered<Global>
+);
+
+/// The key of a stream that has none.
+const fn no_key<T>(_item: &T) {}
+
+impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O>
+where
+    O::Out: Send + 'static,
+{
+    /// Groups all items into windows, whatever they are: one partition takes them, and results have the key `()`.
+    /// Where the function merges, [`pre_aggregated`](WindowedStream::pre_aggregated) lets most of the work be done
+    /// before that.
+    pub fn window_all<W: WindowKind>(
+        self,
+        window: W,
+    ) -> WindowedStream<P, O, fn(&O::Out), W> {
+        let key: fn(&O::Out) = no_key;
+        self.key_by(key).partitions(1).window(window)
+    }
+}
