@@ -150,10 +150,7 @@ where
     /// Groups all items into windows, whatever they are: one partition takes them, and results have the key `()`.
     /// Where the function merges, [`pre_aggregated`](WindowedStream::pre_aggregated) lets most of the work be done
     /// before that.
-    pub fn window_all<W: WindowKind>(
-        self,
-        window: W,
-    ) -> WindowedStream<P, O, fn(&O::Out), W> {
+    pub fn window_all<W: WindowKind>(self, window: W) -> WindowedStream<P, O, fn(&O::Out), W> {
         let key: fn(&O::Out) = no_key;
         self.key_by(key).partitions(1).window(window)
     }
