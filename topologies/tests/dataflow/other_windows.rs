@@ -8,8 +8,8 @@ use millstream_operators::function::{count, sum};
 use millstream_operators::window::{Count, Global, Revision, Trigger, Tumbling, Windowed};
 use proptest::prelude::*;
 
-use crate::revisions::{Sums, Value, assert_no_state, in_seconds};
-use crate::support::{Case, Item, case, seconds, secs};
+use crate::revisions::{Sums, Value, assert_no_state, dense_case, in_seconds};
+use crate::support::{Case, Item, seconds, secs};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
@@ -17,7 +17,7 @@ proptest! {
     /// Items of one key from several splits meet in any order, but each is in one window, and all but the last
     /// window of a key are full.
     #[test]
-    fn count_windows_take_every_item_once(case in case(40), size in 1u64..7) {
+    fn count_windows_take_every_item_once(case in dense_case(40), size in 1u64..7) {
         let window = Count::of(size).with_unfinished();
         let (results, loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
             let keyed = flow.source("items", feed.clone()).stream().key_by(|item| item.0);
@@ -43,7 +43,7 @@ proptest! {
     }
 
     #[test]
-    fn a_global_window_has_all_items_in_the_end(case in case(40), enough in 1u64..7, every in 1u64..4) {
+    fn a_global_window_has_all_items_in_the_end(case in dense_case(40), enough in 1u64..7, every in 1u64..4) {
         let trigger = Trigger::at_watermark().early_count(enough).early_every(secs(every));
         let (results, loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
             let keyed = flow.source("items", feed.clone()).stream().key_by(|item| item.0);
@@ -65,7 +65,7 @@ proptest! {
 
     /// What a window gives out at the watermark is not late for the windows that follow, whatever came before it.
     #[test]
-    fn windows_of_windows_lose_nothing(case in case(60), size in 1u64..6, times in 1u64..4) {
+    fn windows_of_windows_lose_nothing(case in dense_case(60), size in 1u64..6, times in 1u64..4) {
         let outer_size = size * times;
         let ((totals, late), loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
             let late = flow.side_output("late counts");

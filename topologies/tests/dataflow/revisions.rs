@@ -9,7 +9,7 @@ use millstream_operators::function::AggregateFunction;
 use millstream_operators::window::{Revision, Trigger, Windowed};
 use proptest::prelude::*;
 
-use crate::support::{Item, secs};
+use crate::support::{Case, Fed, Item, case, secs};
 
 /// What was computed of a window: sum and count.
 pub(crate) type Value = (i64, u64);
@@ -111,4 +111,23 @@ pub(crate) fn trigger() -> impl Strategy<Value = Trigger> {
                 trigger
             }
         })
+}
+
+/// A case of few keys and splits, fed in small pieces: what comes late meets what was given out. Half of the cases are
+/// as any other.
+pub(crate) fn dense_case(items: usize) -> impl Strategy<Value = Case> {
+    (case(items), any::<bool>(), 1usize..4, 1usize..3).prop_map(
+        |(mut case, dense, chunk, splits)| {
+            if dense {
+                case.splits.truncate(splits);
+                case.shape.chunk = chunk;
+                for fed in case.splits.iter_mut().flatten() {
+                    if let Fed::Item(_, item) = fed {
+                        item.0 %= 2;
+                    }
+                }
+            }
+            case
+        },
+    )
 }
