@@ -73,6 +73,10 @@ impl Intake {
         self.items += batch.len() as u64;
         operator.late_before(limit.max(self.merger.watermark()));
         drive(operator, &mut batch);
+        if limit > self.merger.watermark() {
+            // What is given out at a watermark or by the clock is nobody's late item.
+            operator.late_before(self.merger.watermark());
+        }
         Some(batch)
     }
 

@@ -164,6 +164,8 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
         };
         let pulled = reading.split.source.pull(items_max, &mut tracked)?;
         let items = tracked.items;
+        // What is given out at a watermark or by the clock is nobody's late item.
+        operator.late_before(self.merger.watermark());
         reading.items += items as u64;
         self.items += items as u64;
         let watermark = reading.split.watermark();

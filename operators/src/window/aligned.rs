@@ -37,6 +37,7 @@ pub(crate) struct Span {
     pub(crate) offset: i64,
     pub(crate) lateness: i64,
     pub(crate) domain: TimeDomain,
+    pub(crate) retracting: bool,
 }
 
 /// Whole microseconds, at least one.
@@ -108,6 +109,13 @@ macro_rules! options {
                 self
             }
 
+            /// Takes back each result before one that replaces it.
+            #[must_use]
+            pub const fn retracting(mut self) -> Self {
+                self.span.retracting = true;
+                self
+            }
+
             /// Goes by the engine's clock instead of the items' times.
             #[must_use]
             pub fn in_processing_time(mut self) -> Self {
@@ -141,6 +149,7 @@ impl Tumbling {
                 offset: 0,
                 lateness: 0,
                 domain: TimeDomain::Event,
+                retracting: false,
             },
         }
     }

@@ -168,8 +168,14 @@ where
         }
     }
 
-    /// Gives out anew, for one key, the window that ends at `end`.
-    fn give_again<E: Emit<Windowed<K, A::Output>>>(&self, key: &K, end: i64, out: &mut E) {
+    /// Gives out anew or takes back, for one key, the window that ends at `end`.
+    fn give_again<E: Emit<Windowed<K, A::Output>>>(
+        &self,
+        key: &K,
+        end: i64,
+        revision: Revision,
+        out: &mut E,
+    ) {
         let (first, last) = self.slices_of(end);
         let fifo = self.keys.get(key);
         let mut sum = fifo.and_then(|fifo| fifo.value_of(&self.function, first, last));
@@ -182,7 +188,6 @@ where
         let window = self.span.window_ending(end);
         if let Some(sum) = sum {
             let (key, value) = (key.clone(), self.function.finish(&sum));
-            let revision = Revision::Late;
             out.emit(
                 window.last(),
                 Windowed {
@@ -231,22 +236,26 @@ where
             return;
         }
         let first_end = self.span.next_end(time.0);
+        let (first_taken, slide) = (first_end.max(self.span.next_end(over)), self.span.slide);
+        // Windows that were given out already, and whose lateness is not over.
+        let last_given = self.given.min(last_end);
+        let given = std::iter::successors(Some(first_taken), |end| end.checked_add(slide));
+        let given = given.take_while(|&end| end <= last_given);
+        let key = (first_taken <= last_given).then(|| (self.key)(&item));
+        if let Some(key) = key.as_ref().filter(|_| self.span.retracting) {
+            for end in given.clone() {
+                self.give_again(key, end, Revision::Retraction, out);
+            }
+        }
         if A::MERGES && first_end > over {
             self.add_to_slice(time, &item);
         } else {
-            self.add_alone(
-                time,
-                &item,
-                first_end.max(self.span.next_end(over)),
-                last_end,
-            );
+            self.add_alone(time, &item, first_taken, last_end);
         }
-        // Windows that were given out already, and whose lateness is not over.
-        let mut end = first_end.max(self.span.next_end(over));
-        while end <= self.given.min(last_end) {
-            let key = (self.key)(&item);
-            self.give_again(&key, end, out);
-            end = end.saturating_add(self.span.slide);
+        if let Some(key) = &key {
+            for end in given {
+                self.give_again(key, end, Revision::Late, out);
+            }
         }
     }
 

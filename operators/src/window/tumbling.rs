@@ -9,6 +9,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
+use hashbrown::hash_map::Entry;
 use millstream_engine::batch::Batch;
 use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
@@ -130,22 +131,30 @@ where
             let table = hashbrown::HashMap::default();
             self.given.insert(at, Slice { number, table });
         }
-        let key = (self.key)(&item);
-        let table = &mut self.given[at].table;
-        let accumulator = table
-            .entry(key.clone())
-            .or_insert_with(|| self.function.create());
-        self.function.add(accumulator, time, &item);
         let window = self.span.window_ending(end);
-        let value = self.function.finish(accumulator);
-        let revision = Revision::Late;
-        let result = Windowed {
-            key,
-            window,
-            value,
-            revision,
+        let (key, function) = ((self.key)(&item), &self.function);
+        let mut emit = |sum: &A::Accumulator, revision| {
+            let (key, value) = (key.clone(), function.finish(sum));
+            let result = Windowed {
+                key,
+                window,
+                value,
+                revision,
+            };
+            out.emit(window.last(), result);
         };
-        out.emit(window.last(), result);
+        let table = &mut self.given[at].table;
+        let accumulator = match table.entry(key.clone()) {
+            Entry::Occupied(known) => {
+                if self.span.retracting {
+                    emit(known.get(), Revision::Retraction);
+                }
+                known.into_mut()
+            }
+            Entry::Vacant(new) => new.insert(function.create()),
+        };
+        function.add(accumulator, time, &item);
+        emit(accumulator, Revision::Late);
     }
 
     #[inline(always)]

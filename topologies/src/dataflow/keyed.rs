@@ -7,7 +7,8 @@ use millstream_engine::flow::{ByKey, Identity, Operator};
 
 use super::origin::{InletOrigin, Origin};
 use super::stream::Stream;
-use super::windowed::{AlignedWindow, WindowedStream};
+use super::windowed::WindowedStream;
+use super::windows::WindowKind;
 
 /// A stream whose items of one key meet in one partition of the next stage.
 #[must_use = "a stream does nothing unless it ends in a sink"]
@@ -39,7 +40,7 @@ where
     }
 
     /// Groups each key's items into windows.
-    pub const fn window<W: AlignedWindow>(self, window: W) -> WindowedStream<P, O, F, W> {
+    pub const fn window<W: WindowKind>(self, window: W) -> WindowedStream<P, O, F, W> {
         WindowedStream::new(self, window)
     }
 

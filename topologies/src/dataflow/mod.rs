@@ -13,10 +13,12 @@ mod flow;
 mod handle;
 mod keyed;
 mod origin;
+mod pre_aggregated;
 mod sink;
 mod source;
 mod stream;
 mod windowed;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -28,9 +30,11 @@ pub use flow::{Dataflow, Flow, FlowOptions, SideOutput};
 pub use handle::{DataflowHandle, DataflowStatus, Failure};
 pub use keyed::KeyedStream;
 pub use origin::{InletOrigin, Origin, PairOrigin};
+pub use pre_aggregated::PreAggregated;
 pub use sink::Collected;
 pub use source::{
     Generate, IteratorSource, SourceBuilder, SourceOrigin, SourcePlan, Timestamped, WithoutTime,
 };
 pub use stream::Stream;
-pub use windowed::{AlignedWindow, WindowedStream};
+pub use windowed::WindowedStream;
+pub use windows::{Retracting, WindowKind};

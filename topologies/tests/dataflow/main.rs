@@ -4,4 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aligned_windows;
+mod other_windows;
+mod pre_aggregated;
+mod revisions;
+mod session_windows;
 mod support;
+mod triggered_windows;
