@@ -1,0 +1,115 @@
+//! Values in the order of a time at which something is to be done with them: a calendar queue.
+//!
+//! Values that are far off lie unsorted in buckets of time; a bucket is sorted when its time comes. Cost: per value a
+//! search among few buckets and its share of one sort, whatever the number of values; a heap would miss the cache at
+//! each level.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+/// Emptied buckets kept for the times to come.
+const SPARES: usize = 4;
+
+/// Values by time; equal times in the order of arrival.
+#[derive(Debug)]
+pub(super) struct DueQueue<T> {
+    width: i64,
+    buckets: BTreeMap<i64, Vec<(i64, T)>>,
+    /// Latest first. Has everything that is due before `until`.
+    sorted: Vec<(i64, T)>,
+    until: i64,
+    spares: Vec<Vec<(i64, T)>>,
+    len: usize,
+}
+
+impl<T> DueQueue<T> {
+    /// For values that are mostly due within `span` of each other.
+    pub(super) fn new(span: i64) -> Self {
+        Self {
+            width: (span / 32).max(1),
+            buckets: BTreeMap::new(),
+            sorted: Vec::new(),
+            until: i64::MIN,
+            spares: Vec::new(),
+            len: 0,
+        }
+    }
+
+    pub(super) fn push(&mut self, due: i64, value: T) {
+        self.len += 1;
+        if due < self.until {
+            let at = self.sorted.partition_point(|(other, _)| *other > due);
+            self.sorted.insert(at, (due, value));
+            return;
+        }
+        let spares = &mut self.spares;
+        self.buckets
+            .entry(due.div_euclid(self.width))
+            .or_insert_with(|| spares.pop().unwrap_or_default())
+            .push((due, value));
+    }
+
+    /// Takes the earliest value out if it is due before `before`.
+    pub(super) fn pop(&mut self, before: i64) -> Option<(i64, T)> {
+        if self.sorted.is_empty() {
+            self.sort_next(before)?;
+        }
+        if self.sorted.last()?.0 >= before {
+            return None;
+        }
+        self.len -= 1;
+        self.sorted.pop()
+    }
+
+    fn sort_next(&mut self, before: i64) -> Option<()> {
+        let first = self.buckets.first_entry()?;
+        let number = *first.key();
+        if number.saturating_mul(self.width) >= before {
+            return None;
+        }
+        let mut bucket = first.remove();
+        // The sort is stable: of equal times the one that came first ends up last, to be taken first.
+        bucket.reverse();
+        bucket.sort_by_key(|(due, _)| Reverse(*due));
+        let emptied = std::mem::replace(&mut self.sorted, bucket);
+        if self.spares.len() < SPARES {
+            self.spares.push(emptied);
+        }
+        self.until = (number + 1).saturating_mul(self.width);
+        Some(())
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn it_is_a_stable_priority_queue(
+            steps in prop::collection::vec((any::<bool>(), -200i64..200), 0..200), span in 0i64..300
+        ) {
+            let mut queue = DueQueue::new(span);
+            let mut model: Vec<(i64, usize)> = Vec::new();
+            for (number, (is_push, time)) in steps.into_iter().enumerate() {
+                if is_push {
+                    queue.push(time, number);
+                    model.push((time, number));
+                } else {
+                    while let Some(found) = queue.pop(time) {
+                        let first = *model.iter().min().unwrap();
+                        prop_assert_eq!(found, first);
+                        model.retain(|other| *other != first);
+                    }
+                    prop_assert!(model.iter().all(|(due, _)| *due >= time));
+                }
+                prop_assert_eq!(queue.len(), model.len());
+            }
+        }
+    }
+}
