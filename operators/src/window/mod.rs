@@ -21,6 +21,9 @@ mod tumbling;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use aligned::Span;
+pub(crate) use slices::Slices;
+
 pub use aligned::{Sliding, TimeDomain, Tumbling};
 pub use late::CountLate;
 pub use result::{Revision, Window, Windowed};
