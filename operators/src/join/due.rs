@@ -79,6 +79,16 @@ impl<T> DueQueue<T> {
         Some(())
     }
 
+    /// When the earliest value is due; of a bucket that is not sorted yet, its beginning.
+    pub(super) fn first(&self) -> Option<i64> {
+        let bucket = || self.buckets.keys().next();
+        match self.sorted.last() {
+            Some((due, _)) => Some(*due),
+            None => bucket().map(|number| number.saturating_mul(self.width)),
+        }
+    }
+
+    #[cfg(test)]
     pub(super) const fn len(&self) -> usize {
         self.len
     }

@@ -9,10 +9,15 @@
 //! Cost: see the operators. A clone of a join is the same join with nothing in it.
 
 mod due;
+mod group;
 mod interval;
 mod keyed;
 mod result;
 mod run;
+mod sliding;
+mod tumbling;
+mod unbounded;
+mod unique;
 
 #[cfg(test)]
 mod tests;
@@ -21,8 +26,13 @@ use std::time::Duration;
 
 use millstream_engine::time::Timestamp;
 
+pub use group::{CoGroup, GroupResult, Items, Pairs};
 pub use interval::{Bounds, IntervalJoin};
 pub use result::{FullOuter, Inner, JoinResult, LeftOuter};
+pub use sliding::SlidingJoin;
+pub use tumbling::TumblingJoin;
+pub use unbounded::UnboundedJoin;
+pub use unique::UniqueJoin;
 
 /// Whole microseconds.
 fn micros(duration: Duration) -> i64 {

@@ -66,10 +66,6 @@ impl<T> Run<T> {
         self.live().first().map(|held| held.time)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.held.len() == self.dropped
-    }
-
     pub(super) fn len(&self) -> usize {
         self.held.len() - self.dropped
     }
@@ -131,7 +127,6 @@ mod tests {
                 }
                 prop_assert_eq!(run.len(), model.len());
                 prop_assert_eq!(run.first_time(), model.first().copied());
-                prop_assert_eq!(run.is_empty(), model.is_empty());
             }
         }
     }
