@@ -1,22 +1,54 @@
 //! Values in the order of a time at which something is to be done with them: a calendar queue.
 //!
-//! Values that are far off lie unsorted in buckets of time; a bucket is sorted when its time comes. Cost: per value a
-//! search among few buckets and its share of one sort, whatever the number of values; a heap would miss the cache at
-//! each level.
+//! Values that are far off lie unsorted in buckets of time; a bucket is sorted when its time comes, and what is then
+//! still added to that time goes to a heap. Cost: per value a search among few buckets and its share of one sort,
+//! whatever the number of values; a heap of all would miss the cache at each level.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BinaryHeap};
 
 /// Emptied buckets kept for the times to come.
 const SPARES: usize = 4;
+
+/// A value whose bucket was sorted before it came.
+#[derive(Debug)]
+struct Near<T> {
+    due: i64,
+    number: u64,
+    value: T,
+}
+
+impl<T> Ord for Near<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // The heap gives the greatest first.
+        (other.due, other.number).cmp(&(self.due, self.number))
+    }
+}
+
+impl<T> PartialOrd for Near<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> PartialEq for Near<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<T> Eq for Near<T> {}
 
 /// Values by time; equal times in the order of arrival.
 #[derive(Debug)]
 pub(super) struct DueQueue<T> {
     width: i64,
+    /// All due at `until` or later.
     buckets: BTreeMap<i64, Vec<(i64, T)>>,
-    /// Latest first. Has everything that is due before `until`.
+    /// Latest first.
     sorted: Vec<(i64, T)>,
+    near: BinaryHeap<Near<T>>,
+    pushed_near: u64,
     until: i64,
     spares: Vec<Vec<(i64, T)>>,
     len: usize,
@@ -29,6 +61,8 @@ impl<T> DueQueue<T> {
             width: (span / 32).max(1),
             buckets: BTreeMap::new(),
             sorted: Vec::new(),
+            near: BinaryHeap::new(),
+            pushed_near: 0,
             until: i64::MIN,
             spares: Vec::new(),
             len: 0,
@@ -38,8 +72,9 @@ impl<T> DueQueue<T> {
     pub(super) fn push(&mut self, due: i64, value: T) {
         self.len += 1;
         if due < self.until {
-            let at = self.sorted.partition_point(|(other, _)| *other > due);
-            self.sorted.insert(at, (due, value));
+            let number = self.pushed_near;
+            self.pushed_near += 1;
+            self.near.push(Near { due, number, value });
             return;
         }
         let spares = &mut self.spares;
@@ -51,14 +86,24 @@ impl<T> DueQueue<T> {
 
     /// Takes the earliest value out if it is due before `before`.
     pub(super) fn pop(&mut self, before: i64) -> Option<(i64, T)> {
-        if self.sorted.is_empty() {
+        if self.sorted.is_empty() && self.near.is_empty() {
             self.sort_next(before)?;
         }
-        if self.sorted.last()?.0 >= before {
+        let sorted = self.sorted.last().map(|(due, _)| *due);
+        let near = self.near.peek().map(|near| near.due);
+        // Of equal times, what is in the bucket came first.
+        if let Some(due) = sorted.filter(|due| near.is_none_or(|near| *due <= near)) {
+            if due >= before {
+                return None;
+            }
+            self.len -= 1;
+            return self.sorted.pop();
+        }
+        if near? >= before {
             return None;
         }
         self.len -= 1;
-        self.sorted.pop()
+        self.near.pop().map(|near| (near.due, near.value))
     }
 
     fn sort_next(&mut self, before: i64) -> Option<()> {
@@ -75,20 +120,19 @@ impl<T> DueQueue<T> {
         if self.spares.len() < SPARES {
             self.spares.push(emptied);
         }
-        self.until = (number + 1).saturating_mul(self.width);
+        self.until = number.saturating_add(1).saturating_mul(self.width);
         Some(())
     }
 
     /// When the earliest value is due; of a bucket that is not sorted yet, its beginning.
     pub(super) fn first(&self) -> Option<i64> {
-        let bucket = || self.buckets.keys().next();
-        match self.sorted.last() {
-            Some((due, _)) => Some(*due),
-            None => bucket().map(|number| number.saturating_mul(self.width)),
-        }
+        let sorted = self.sorted.last().map(|(due, _)| *due);
+        let near = self.near.peek().map(|near| near.due);
+        let bucket = self.buckets.keys().next();
+        let bucket = bucket.map(|number| number.saturating_mul(self.width));
+        [sorted, near, bucket].into_iter().flatten().min()
     }
 
-    #[cfg(test)]
     pub(super) const fn len(&self) -> usize {
         self.len
     }

@@ -2,8 +2,8 @@
 
 use std::slice;
 
-use super::JoinResult;
 use super::run::Held;
+use super::{FullOuter, Inner, JoinResult, LeftOuter};
 use crate::window::Window;
 
 #[derive(Debug)]
@@ -65,37 +65,56 @@ pub trait GroupResult<K, L, R>: Clone + Send + 'static {
     );
 }
 
-/// All pairs of one key in one window, and items that met none as `G` says.
-#[derive(Debug, Clone, Copy)]
-pub struct Pairs<G>(pub G);
+macro_rules! pairs {
+    ($result:ident) => {
+        /// All pairs of one key in one window, and items that met none as the kind of the join says.
+        impl<K, L, R, F: Clone + Send + 'static> GroupResult<K, L, R> for $result<F>
+        where
+            Self: JoinResult<K, L, R>,
+        {
+            type Out = <Self as JoinResult<K, L, R>>::Out;
 
-impl<K, L, R, G: JoinResult<K, L, R>> GroupResult<K, L, R> for Pairs<G> {
-    type Out = G::Out;
-
-    #[inline]
-    fn group(
-        &self,
-        key: &K,
-        _window: Window,
-        left: Items<'_, L>,
-        right: Items<'_, R>,
-        mut give: impl FnMut(G::Out),
-    ) {
-        if G::RIGHT && left.clone().next().is_none() {
-            right
-                .filter_map(|item| self.0.right_alone(key, item))
-                .for_each(give);
-            return;
-        }
-        if G::LEFT && right.clone().next().is_none() {
-            left.filter_map(|item| self.0.left_alone(key, item))
-                .for_each(give);
-            return;
-        }
-        for left in left {
-            for right in right.clone() {
-                give(self.0.pair(key, left, right));
+            #[inline]
+            fn group(
+                &self,
+                key: &K,
+                _window: Window,
+                left: Items<'_, L>,
+                right: Items<'_, R>,
+                give: impl FnMut(Self::Out),
+            ) {
+                pairs(self, key, left, right, give);
             }
+        }
+    };
+}
+
+pairs!(Inner);
+pairs!(LeftOuter);
+pairs!(FullOuter);
+
+#[inline]
+fn pairs<K, L, R, G: JoinResult<K, L, R>>(
+    result: &G,
+    key: &K,
+    left: Items<'_, L>,
+    right: Items<'_, R>,
+    mut give: impl FnMut(G::Out),
+) {
+    if G::RIGHT && left.clone().next().is_none() {
+        right
+            .filter_map(|item| result.right_alone(key, item))
+            .for_each(give);
+        return;
+    }
+    if G::LEFT && right.clone().next().is_none() {
+        left.filter_map(|item| result.left_alone(key, item))
+            .for_each(give);
+        return;
+    }
+    for left in left {
+        for right in right.clone() {
+            give(result.pair(key, left, right));
         }
     }
 }

@@ -24,6 +24,9 @@ use super::keyed::{Keyed, Slot, SlotId};
 use super::run::{Held, Run};
 use super::{JoinResult, late_calls, micros};
 
+/// Microseconds. Below it a bucket of the queue would be shorter than what one batch brings.
+const QUEUE_SPAN_MIN: i64 = 32_000;
+
 /// What is held of one key.
 #[derive(Debug)]
 struct Pending<L, R> {
@@ -70,6 +73,7 @@ pub struct IntervalJoin<K, L, R, FL, FR, G, S> {
     keys: Keyed<K, Pending<L, R>>,
     /// Keys by the time when their first item is over.
     queue: DueQueue<SlotId>,
+    held: usize,
     watermark: i64,
     late_before: i64,
     items: PhantomData<fn(L, R)>,
@@ -92,7 +96,13 @@ where
             result,
             late,
             keys: Keyed::default(),
-            queue: DueQueue::new(bounds.before.saturating_add(bounds.after)),
+            queue: DueQueue::new(
+                bounds
+                    .before
+                    .saturating_add(bounds.after)
+                    .max(QUEUE_SPAN_MIN),
+            ),
+            held: 0,
             watermark: i64::MIN,
             late_before: i64::MIN,
             items: PhantomData,
@@ -153,6 +163,7 @@ where
                 item,
             };
             value.left.insert(held);
+            self.held += 1;
             if due < value.due {
                 value.due = due;
                 self.queue.push(due, id);
@@ -211,6 +222,7 @@ where
                 item,
             };
             value.right.insert(held);
+            self.held += 1;
             if due < value.due {
                 value.due = due;
                 self.queue.push(due, id);
@@ -266,8 +278,7 @@ where
                         .for_each(|result| out.emit(Timestamp(held.time), result));
                 }
             }
-            value.left.drop_before(left_end);
-            value.right.drop_before(right_end);
+            self.held -= value.left.drop_before(left_end) + value.right.drop_before(right_end);
             let left = value
                 .left
                 .first_time()
@@ -328,8 +339,7 @@ where
     late_calls!();
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
-        let held = |pending: &Pending<L, R>| pending.left.len() + pending.right.len();
-        into.push(("join items", self.keys.values().map(held).sum()));
+        into.push(("join items", self.held));
     }
 }
 

@@ -101,10 +101,6 @@ impl<K: Hash + Eq, V> Keyed<K, V> {
             self.table.shrink_to(1024, |_| 0);
         }
     }
-
-    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
-        self.slots.iter().flatten().map(|slot| &slot.value)
-    }
 }
 
 #[inline]

@@ -66,6 +66,7 @@ impl<T> Run<T> {
         self.live().first().map(|held| held.time)
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.held.len() - self.dropped
     }
@@ -77,17 +78,19 @@ impl<T> Run<T> {
         &live[..count]
     }
 
-    /// Drops items with times before `time`.
-    pub(super) fn drop_before(&mut self, time: i64) {
-        self.dropped += self.before(time).len();
+    /// Drops items with times before `time`; gives how many.
+    pub(super) fn drop_before(&mut self, time: i64) -> usize {
+        let count = self.before(time).len();
+        self.dropped += count;
         if self.dropped * 2 < self.held.len() || self.dropped == 0 {
-            return;
+            return count;
         }
         self.held.drain(..self.dropped);
         self.dropped = 0;
         if self.held.spilled() && self.held.len() * 8 < self.held.capacity() {
             self.held.shrink_to_fit();
         }
+        count
     }
 }
 

@@ -41,6 +41,19 @@ impl<L, R> Default for Pending<L, R> {
     }
 }
 
+/// The windows in the order of time.
+fn number_of(span: &Span, end: i64) -> i64 {
+    let start = end.saturating_sub(span.size);
+    start.saturating_sub(span.offset).div_euclid(span.slide)
+}
+
+fn end_of(span: &Span, number: i64) -> i64 {
+    let start = number
+        .saturating_mul(span.slide)
+        .saturating_add(span.offset);
+    start.saturating_add(span.size)
+}
+
 /// Joins both sides' items of each key and window.
 pub struct SlidingJoin<K, L, R, FL, FR, G, S> {
     window: Sliding,
@@ -50,8 +63,9 @@ pub struct SlidingJoin<K, L, R, FL, FR, G, S> {
     result: G,
     late: S,
     keys: Keyed<K, Pending<L, R>>,
-    /// Keys by the end of their next window.
+    /// Keys by the number of their next window: one bucket for each, so that nothing is sorted.
     queue: DueQueue<SlotId>,
+    held: usize,
     watermark: i64,
     late_before: i64,
     now: Timestamp,
@@ -77,7 +91,8 @@ where
             result,
             late,
             keys: Keyed::default(),
-            queue: DueQueue::new(span.size),
+            queue: DueQueue::new(0),
+            held: 0,
             watermark: i64::MIN,
             late_before: i64::MIN,
             now: Timestamp::MIN,
@@ -112,6 +127,7 @@ where
         let Some(Slot { value, .. }) = self.keys.get_mut(id) else {
             return;
         };
+        self.held += 1;
         match item {
             Side::Left(item) => value.left.insert(Held {
                 time,
@@ -128,7 +144,7 @@ where
         }
         if end < value.end {
             value.end = end;
-            self.queue.push(end, id);
+            self.queue.push(number_of(&self.span, end), id);
         }
     }
 
@@ -138,13 +154,17 @@ where
     {
         let before = match until {
             i64::MAX => i64::MAX,
-            until => until.saturating_sub(self.span.lateness).saturating_add(1),
+            until => {
+                let first = self.span.next_end(until.saturating_sub(self.span.lateness));
+                number_of(&self.span, first)
+            }
         };
-        while let Some((end, id)) = self.queue.pop(before) {
+        while let Some((number, id)) = self.queue.pop(before) {
             let Some(Slot { key, value }) = self.keys.get_mut(id) else {
                 continue;
             };
-            if value.end != end {
+            let end = value.end;
+            if number_of(&self.span, end) != number {
                 continue; // It was queued anew for an earlier window, or is another key's by now.
             }
             let window = self.span.window_ending(end);
@@ -165,13 +185,12 @@ where
             }
             let next = end.saturating_add(self.span.slide);
             let first = next.saturating_sub(self.span.size);
-            value.left.drop_before(first);
-            value.right.drop_before(first);
+            self.held -= value.left.drop_before(first) + value.right.drop_before(first);
             let times = value.left.first_time().into_iter();
             match times.chain(value.right.first_time()).min() {
                 Some(time) => {
                     value.end = self.span.next_end(time.max(end));
-                    self.queue.push(value.end, id);
+                    self.queue.push(number_of(&self.span, value.end), id);
                 }
                 None => self.keys.remove(id),
             }
@@ -239,15 +258,14 @@ where
             TimeDomain::Processing => self
                 .queue
                 .first()
-                .map(|end| Timestamp(end.saturating_add(lateness))),
+                .map(|number| Timestamp(end_of(&self.span, number).saturating_add(lateness))),
         }
     }
 
     late_calls!(without begin);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
-        let held = |pending: &Pending<L, R>| pending.left.len() + pending.right.len();
-        into.push(("join items", self.keys.values().map(held).sum()));
+        into.push(("join items", self.held));
     }
 }
 
