@@ -4,6 +4,7 @@
 
 pub mod aggregate;
 pub mod function;
+pub mod join;
 pub mod projection;
 pub mod stateless;
 pub mod window;

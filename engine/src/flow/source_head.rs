@@ -194,7 +194,10 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
     where
         O: Operator<S::Item, Out = Infallible>,
     {
+        let before = self.merger.watermark();
         if let Merged::Watermark(merged) = self.merger.advance(at, watermark) {
+            // What this fires is not judged by the split that was read last.
+            operator.late_before(before);
             operator.watermark(merged, &mut Discard);
         }
     }
@@ -221,8 +224,12 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
             if let Some(alignment) = &self.options.alignment {
                 alignment.release(reading.split.number);
             }
+            let before = self.merger.watermark();
             match self.merger.set_idle(at) {
-                Merged::Watermark(watermark) => operator.watermark(watermark, &mut Discard),
+                Merged::Watermark(watermark) => {
+                    operator.late_before(before);
+                    operator.watermark(watermark, &mut Discard);
+                }
                 Merged::Idle => operator.idle(),
                 Merged::Same | Merged::Ended => {}
             }

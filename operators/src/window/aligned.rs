@@ -19,14 +19,14 @@ pub enum TimeDomain {
 /// Windows of one size that follow each other without overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tumbling {
-    pub(super) span: Span,
+    pub(crate) span: Span,
 }
 
 /// Windows of one size that begin every `slide`, so that each time lies in several (or, if `slide` is larger than
 /// the size, in one or none).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sliding {
-    pub(super) span: Span,
+    pub(crate) span: Span,
 }
 
 /// Sizes in microseconds; all windows start at `offset + n * slide`.

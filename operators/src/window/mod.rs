@@ -29,6 +29,9 @@ mod tumbling;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use aligned::Span;
+pub(crate) use slices::Slices;
+
 pub use aligned::{Sliding, TimeDomain, Tumbling};
 pub use count::{Count, CountWindows};
 pub use global::Global;

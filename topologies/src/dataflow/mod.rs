@@ -11,6 +11,7 @@ mod deploy;
 mod driver;
 mod flow;
 mod handle;
+mod joins;
 mod keyed;
 mod origin;
 mod pre_aggregated;
@@ -28,6 +29,11 @@ pub use deploy::{RunDataflowError, StartDataflowError};
 pub use driver::{Driver, Feed, FeedSource};
 pub use flow::{Dataflow, Flow, FlowOptions, SideOutput};
 pub use handle::{DataflowHandle, DataflowStatus, Failure};
+pub use joins::{
+    ForeignJoinedStream, ForeignJoining, IntervalJoining, JoinBothSides, JoinInTime, JoinLeft,
+    JoinOf, JoinedStream, JoinedTables, Joining, TableJoining, Unbounded, Undecided, UniqueRight,
+    WindowJoining,
+};
 pub use keyed::KeyedStream;
 pub use origin::{InletOrigin, Origin, PairOrigin};
 pub use pre_aggregated::PreAggregated;

@@ -8,5 +8,6 @@ mod other_windows;
 mod pre_aggregated;
 mod revisions;
 mod session_windows;
+mod joins;
 mod support;
 mod triggered_windows;
