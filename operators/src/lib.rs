@@ -4,6 +4,8 @@
 
 pub mod aggregate;
 pub mod function;
+pub mod keyed;
+pub mod paced;
 pub mod projection;
 pub mod stateless;
 pub mod window;
