@@ -6,6 +6,7 @@ pub mod aggregate;
 pub mod function;
 pub mod keyed;
 pub mod paced;
+pub mod pattern;
 pub mod projection;
 pub mod stateless;
 pub mod window;

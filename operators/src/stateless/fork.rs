@@ -3,7 +3,6 @@
 //! Watermarks, idleness and the end go to all. Backpressure does too: while one of them has no room, none gets more.
 
 use std::convert::Infallible;
-use std::marker::PhantomData;
 
 use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
@@ -48,24 +47,19 @@ impl<T: Clone> Choose<T> for ToAll {
 
 /// The end of a stage in several sinks.
 #[derive(Clone, Debug)]
-pub struct Fork<T, S, C> {
+pub struct Fork<S, C> {
     sinks: Vec<S>,
     choose: C,
-    item: PhantomData<fn(T)>,
 }
 
-impl<T, S, C> Fork<T, S, C> {
+impl<S, C> Fork<S, C> {
     /// Gives items to those of `sinks` (at least one) that `choose` chooses.
     pub const fn new(sinks: Vec<S>, choose: C) -> Self {
-        Self {
-            sinks,
-            choose,
-            item: PhantomData,
-        }
+        Self { sinks, choose }
     }
 }
 
-impl<T, S, C> Operator<T> for Fork<T, S, C>
+impl<T, S, C> Operator<T> for Fork<S, C>
 where
     T: Send + 'static,
     S: Operator<T, Out = Infallible>,

@@ -134,10 +134,6 @@ impl Flow {
         self.draft.borrow().options.partitions
     }
 
-    #[expect(
-        dead_code,
-        reason = "the operators that can be asked for the impossible come next"
-    )]
     pub(super) fn fault(&self, fault: DataflowFault) {
         self.draft.borrow_mut().faults.push(fault);
     }

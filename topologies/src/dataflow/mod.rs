@@ -10,9 +10,13 @@ mod check;
 mod deploy;
 mod driver;
 mod flow;
+mod forks;
 mod handle;
 mod keyed;
 mod origin;
+mod paced;
+mod patterns;
+mod processed;
 mod sink;
 mod source;
 mod stream;
@@ -25,9 +29,13 @@ pub use check::{DataflowFault, InvalidDataflow};
 pub use deploy::{RunDataflowError, StartDataflowError};
 pub use driver::{Driver, Feed, FeedSource};
 pub use flow::{Dataflow, Flow, FlowOptions, SideOutput};
+pub use forks::Branch;
 pub use handle::{DataflowHandle, DataflowStatus, Failure};
 pub use keyed::KeyedStream;
 pub use origin::{InletOrigin, Origin, PairOrigin};
+pub use paced::{AsyncOrigin, RateLimitOrigin};
+pub use patterns::PatternStream;
+pub use processed::Processed;
 pub use sink::Collected;
 pub use source::{
     Generate, IteratorSource, SourceBuilder, SourceOrigin, SourcePlan, Timestamped, WithoutTime,
