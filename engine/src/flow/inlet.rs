@@ -73,6 +73,10 @@ impl Intake {
         self.items += batch.len() as u64;
         operator.late_before(limit.max(self.merger.watermark()));
         drive(operator, &mut batch);
+        if limit > self.merger.watermark() {
+            // What is given out by the next watermark or by a timer is not late because these items were.
+            operator.late_before(self.merger.watermark());
+        }
         Some(batch)
     }
 

@@ -164,6 +164,8 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
         };
         let pulled = reading.split.source.pull(items_max, &mut tracked)?;
         let items = tracked.items;
+        // What is given out by the next watermark or by a timer is not late because these items were.
+        operator.late_before(self.merger.watermark());
         reading.items += items as u64;
         self.items += items as u64;
         let watermark = reading.split.watermark();
