@@ -5,6 +5,9 @@
 pub mod aggregate;
 pub mod function;
 pub mod join;
+pub mod keyed;
+pub mod paced;
+pub mod pattern;
 pub mod projection;
 pub mod stateless;
 pub mod window;

@@ -10,11 +10,15 @@ mod check;
 mod deploy;
 mod driver;
 mod flow;
+mod forks;
 mod handle;
 mod joins;
 mod keyed;
 mod origin;
 mod pre_aggregated;
+mod paced;
+mod patterns;
+mod processed;
 mod sink;
 mod source;
 mod stream;
@@ -28,6 +32,7 @@ pub use check::{DataflowFault, InvalidDataflow};
 pub use deploy::{RunDataflowError, StartDataflowError};
 pub use driver::{Driver, Feed, FeedSource};
 pub use flow::{Dataflow, Flow, FlowOptions, SideOutput};
+pub use forks::Branch;
 pub use handle::{DataflowHandle, DataflowStatus, Failure};
 pub use joins::{
     ForeignJoinedStream, ForeignJoining, IntervalJoining, JoinBothSides, JoinInTime, JoinLeft,
@@ -37,6 +42,9 @@ pub use joins::{
 pub use keyed::KeyedStream;
 pub use origin::{InletOrigin, Origin, PairOrigin};
 pub use pre_aggregated::PreAggregated;
+pub use paced::{AsyncOrigin, RateLimitOrigin};
+pub use patterns::PatternStream;
+pub use processed::Processed;
 pub use sink::Collected;
 pub use source::{
     Generate, IteratorSource, SourceBuilder, SourceOrigin, SourcePlan, Timestamped, WithoutTime,
