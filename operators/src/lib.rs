@@ -5,5 +5,7 @@
 pub mod aggregate;
 pub mod function;
 pub mod projection;
+pub mod sink;
+pub mod source;
 pub mod stateless;
 pub mod window;

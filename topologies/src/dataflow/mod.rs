@@ -12,10 +12,12 @@ mod driver;
 mod flow;
 mod handle;
 mod keyed;
+mod log;
 mod origin;
 mod sink;
 mod source;
 mod stream;
+mod table;
 mod windowed;
 
 #[cfg(test)]
@@ -27,10 +29,12 @@ pub use driver::{Driver, Feed, FeedSource};
 pub use flow::{Dataflow, Flow, FlowOptions, SideOutput};
 pub use handle::{DataflowHandle, DataflowStatus, Failure};
 pub use keyed::KeyedStream;
+pub use log::{LogFrom, LogPlan};
 pub use origin::{InletOrigin, Origin, PairOrigin};
 pub use sink::Collected;
 pub use source::{
-    Generate, IteratorSource, SourceBuilder, SourceOrigin, SourcePlan, Timestamped, WithoutTime,
+    Generate, IteratorSource, SourceBuilder, SourceNotes, SourceOrigin, SourcePlan, Timestamped,
+    WithoutTime,
 };
 pub use stream::Stream;
 pub use windowed::{AlignedWindow, WindowedStream};

@@ -9,7 +9,7 @@ use millstream_operators::window::{Revision, Sliding, Tumbling, Windowed};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::support::{Case, Item, case, secs, seconds};
+use crate::support::{Case, Item, case, seconds, secs};
 
 /// Sum and count; what it may do is chosen by the test.
 #[derive(Clone)]

@@ -46,14 +46,14 @@ pub(crate) fn secs(seconds: u64) -> Duration {
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
-    (1usize..5, 1usize..40, any::<u64>(), 1usize..60).prop_map(|(partitions, batch, seed, chunk)| {
-        Shape {
+    (1usize..5, 1usize..40, any::<u64>(), 1usize..60).prop_map(
+        |(partitions, batch, seed, chunk)| Shape {
             partitions,
             batch,
             seed,
             chunk,
-        }
-    })
+        },
+    )
 }
 
 /// Times go up by and large; each split's watermark lags behind its latest time by a few seconds, so that some items

@@ -1,0 +1,14 @@
+//! Sinks: where dataflows end outside of themselves.
+//!
+//! Place: the last operator of a stage. A sink never blocks its thread: what has no room makes the stage wait, which
+//! the stages before it feel. What a repetition after a restart means is said of each:
+//!
+//! | sink | after a restart that computes everything again |
+//! |---|---|
+//! | [`TableSink`] | exactly once: the table is emptied at start and made anew |
+//!
+//! Not here: how sinks are declared, which is the builder's.
+
+mod table;
+
+pub use table::{TableAccess, TablePlace, TableSink, TableSinkOptions};
