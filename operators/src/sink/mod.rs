@@ -5,10 +5,13 @@
 //!
 //! | sink | after a restart that computes everything again |
 //! |---|---|
+//! | [`LogSink`] | exactly once under the conditions said there, or at least once, as chosen |
 //! | [`TableSink`] | exactly once: the table is emptied at start and made anew |
 //!
 //! Not here: how sinks are declared, which is the builder's.
 
+mod log;
 mod table;
 
+pub use log::{LogEffect, LogSink, LogSinkOptions};
 pub use table::{TableAccess, TablePlace, TableSink, TableSinkOptions};

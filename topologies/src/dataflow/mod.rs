@@ -13,6 +13,7 @@ mod flow;
 mod handle;
 mod keyed;
 mod log;
+mod log_sink;
 mod origin;
 mod sink;
 mod source;
