@@ -9,5 +9,7 @@ pub mod keyed;
 pub mod paced;
 pub mod pattern;
 pub mod projection;
+pub mod sink;
+pub mod source;
 pub mod stateless;
 pub mod window;

@@ -7,14 +7,16 @@ use millstream_engine::event::StreamId;
 use millstream_operators::aggregate::{Aggregate, AggregateConfig};
 use millstream_operators::projection::{Projection, ProjectionConfig};
 
+use crate::dataflow::{Dataflow, DataflowFault, Flow, FlowOptions};
 use crate::engine::aggregates::{AnyAggregate, Registered};
 use crate::engine::projections::{AnyProjection, Declared};
 
-/// What an engine runs: aggregates and projections. Made with [`Topology::named`].
+/// What an engine runs: aggregates, projections and dataflows. Made with [`Topology::named`].
 pub struct Topology {
     pub(crate) name: String,
     pub(crate) aggregates: Vec<Box<dyn AnyAggregate>>,
     pub(crate) projections: Vec<Box<dyn AnyProjection>>,
+    pub(crate) dataflows: Vec<Dataflow>,
 }
 
 impl fmt::Debug for Topology {
@@ -25,6 +27,7 @@ impl fmt::Debug for Topology {
             .field("name", &self.name)
             .field("aggregates", &categories)
             .field("projections", &projections)
+            .field("dataflows", &self.dataflows)
             .finish()
     }
 }
@@ -33,6 +36,10 @@ impl fmt::Debug for Topology {
 #[derive(Debug)]
 pub struct TopologyBuilder {
     topology: Topology,
+    /// Of dataflows, which check themselves when they are declared.
+    faults: Vec<TopologyFault>,
+    /// Names of all dataflows, also of those with faults.
+    dataflows: Vec<String>,
 }
 
 /// One thing that is wrong with a topology.
@@ -71,6 +78,43 @@ pub enum TopologyFault {
         first: &'static str,
         /// The other one.
         second: &'static str,
+    },
+    /// Something is wrong with a dataflow.
+    #[error("dataflow {dataflow:?}: {fault}")]
+    Dataflow {
+        /// Its name.
+        dataflow: String,
+        /// What is wrong.
+        fault: DataflowFault,
+    },
+    /// Two dataflows of one name would share their state.
+    #[error("two dataflows named {dataflow:?}")]
+    SameDataflow {
+        /// The name.
+        dataflow: String,
+    },
+    /// A table has one writer.
+    #[error("dataflow {dataflow:?} writes table {table:?}, which is one of {owner} already")]
+    TableTaken {
+        /// The dataflow.
+        dataflow: String,
+        /// The table.
+        table: &'static str,
+        /// The projection or dataflow that declared it first.
+        owner: String,
+    },
+    /// A source reads the events of a type, and nobody knows where they are.
+    #[error(
+        "dataflow {dataflow:?}, source {source_name:?}: no aggregate of this topology has events of type {event_type}: \
+         say in which category they are with .category(\"…\")"
+    )]
+    UnknownEvents {
+        /// The dataflow.
+        dataflow: String,
+        /// The source.
+        source_name: String,
+        /// The type.
+        event_type: &'static str,
     },
     /// Versions count from 1.
     #[error("{part} {name:?} has version 0: versions count from 1")]
@@ -116,7 +160,10 @@ impl Topology {
                 name: name.to_owned(),
                 aggregates: Vec::new(),
                 projections: Vec::new(),
+                dataflows: Vec::new(),
             },
+            faults: Vec::new(),
+            dataflows: Vec::new(),
         }
     }
 
@@ -160,6 +207,40 @@ impl TopologyBuilder {
         self
     }
 
+    /// Adds a dataflow.
+    #[must_use]
+    pub fn dataflow(self, name: &str, declare: impl FnOnce(&Flow)) -> Self {
+        self.dataflow_with(name, FlowOptions::default(), declare)
+    }
+
+    /// Adds a dataflow with options of its own.
+    #[must_use]
+    pub fn dataflow_with(
+        mut self,
+        name: &str,
+        options: FlowOptions,
+        declare: impl FnOnce(&Flow),
+    ) -> Self {
+        let dataflow = name.to_owned();
+        if self.dataflows.contains(&dataflow) {
+            let dataflow = dataflow.clone();
+            self.faults.push(TopologyFault::SameDataflow { dataflow });
+        }
+        match Dataflow::build_with(name, options, declare) {
+            Ok(dataflow) => self.topology.dataflows.push(dataflow),
+            Err(invalid) => {
+                let faults = invalid.faults.into_iter();
+                self.faults
+                    .extend(faults.map(|fault| TopologyFault::Dataflow {
+                        dataflow: dataflow.clone(),
+                        fault,
+                    }));
+            }
+        }
+        self.dataflows.push(dataflow);
+        self
+    }
+
     /// Checks the whole.
     ///
     /// # Errors
@@ -172,6 +253,8 @@ impl TopologyBuilder {
         }
         check_aggregates(&topology, &mut faults);
         check_projections(&topology, &mut faults);
+        faults.extend(self.faults);
+        check_dataflows(&topology, &mut faults);
         if faults.is_empty() {
             return Ok(topology);
         }
@@ -218,6 +301,39 @@ fn check_projections(topology: &Topology, faults: &mut Vec<TopologyFault>) {
                     table,
                     first,
                     second: name,
+                });
+            }
+        }
+    }
+}
+
+/// What the parts of a topology must know of each other; each dataflow alone is checked already.
+fn check_dataflows(topology: &Topology, faults: &mut Vec<TopologyFault>) {
+    let mut tables = HashMap::new();
+    for projection in &topology.projections {
+        for table in projection.tables() {
+            tables.insert(table, format!("projection {:?}", projection.name()));
+        }
+    }
+    for dataflow in &topology.dataflows {
+        let name = dataflow.name();
+        for table in dataflow.tables() {
+            if let Some(owner) = tables.insert(table, format!("dataflow {name:?}")) {
+                let dataflow = name.to_owned();
+                faults.push(TopologyFault::TableTaken {
+                    dataflow,
+                    table,
+                    owner,
+                });
+            }
+        }
+        for (source_name, (id, event_type)) in dataflow.event_types() {
+            let mut aggregates = topology.aggregates.iter();
+            if !aggregates.any(|aggregate| aggregate.events() == id) {
+                faults.push(TopologyFault::UnknownEvents {
+                    dataflow: name.to_owned(),
+                    source_name,
+                    event_type,
                 });
             }
         }

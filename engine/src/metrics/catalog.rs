@@ -200,6 +200,8 @@ catalog! {
         "Entries of keyed state that the stage holds";
     LATE_ITEMS_TOTAL = "millstream_late_items_total", Counter, Count,
         "Items that came too late for their window and had nowhere else to go";
+    SOURCE_UNREADABLE_TOTAL = "millstream_source_unreadable_total", Counter, Count,
+        "Events or lines that a source passed over because they could not be read";
 
     // Labels: `partition`.
     INDEX_RUNS = "millstream_index_runs", Gauge, Count,

@@ -208,3 +208,24 @@ impl LateMetrics {
         self.items.increment(items);
     }
 }
+
+/// What a source passed over because it could not be read. Labels: `stage`, `partition`.
+#[derive(Clone, Debug)]
+pub struct UnreadableMetrics {
+    items: Counter,
+}
+
+impl UnreadableMetrics {
+    /// Takes the handle of `stage` in `partition`.
+    pub fn new(stage: &str, partition: PartitionId) -> Self {
+        let labels = Labels::named("stage", stage, partition);
+        Self {
+            items: labels.counter(catalog::SOURCE_UNREADABLE_TOTAL),
+        }
+    }
+
+    /// Counts what was passed over.
+    pub fn count(&self, items: u64) {
+        self.items.increment(items);
+    }
+}

@@ -22,7 +22,8 @@ mod write_side;
 
 pub use catalog::*;
 pub use flow::{
-    BatchMetrics, LateMetrics, MailboxMetrics, PartitionMetrics, StageMetrics, observe_skew,
+    BatchMetrics, LateMetrics, MailboxMetrics, PartitionMetrics, StageMetrics, UnreadableMetrics,
+    observe_skew,
 };
 pub use load::{LoadMeter, skew};
 pub use read_side::{DeadLetterMetrics, ParkedNow, ProjectionMetrics, StateWriterMetrics};

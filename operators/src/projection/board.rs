@@ -16,6 +16,8 @@ pub struct ProgressBoard {
     /// Offset after the last event whose rows are visible.
     visible: Vec<AtomicU64>,
     moved: Notify,
+    /// Whether positions are shown at all.
+    knows_positions: bool,
     stopped: AtomicBool,
     cause: Mutex<String>,
 }
@@ -24,8 +26,20 @@ impl ProgressBoard {
     /// A board on which nothing is visible yet.
     #[must_use]
     pub fn new(projection: &'static str, partitions: u16) -> Arc<Self> {
+        Self::make(projection, partitions, true)
+    }
+
+    /// The board of a table whose rows are not made from the log position by position: asking it for one is an
+    /// error.
+    #[must_use]
+    pub fn without_positions(table: &'static str) -> Arc<Self> {
+        Self::make(table, 0, false)
+    }
+
+    fn make(projection: &'static str, partitions: u16, knows_positions: bool) -> Arc<Self> {
         Arc::new(Self {
             projection,
+            knows_positions,
             visible: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
             moved: Notify::new(),
             stopped: AtomicBool::new(false),
@@ -78,8 +92,13 @@ impl ProgressBoard {
     /// Waits until all that `token` has seen is visible, at most `deadline`.
     ///
     /// # Errors
-    /// [`QueryError::Behind`] with how far it is; [`QueryError::Stopped`].
+    /// [`QueryError::Behind`] with how far it is; [`QueryError::Stopped`]; [`QueryError::NoPositions`].
     pub async fn reached(&self, token: &Token, deadline: Duration) -> Result<(), QueryError> {
+        if !self.knows_positions && !token.positions().is_empty() {
+            return Err(QueryError::NoPositions {
+                table: self.projection,
+            });
+        }
         if self.behind(token).is_none() {
             return Ok(());
         }

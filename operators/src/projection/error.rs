@@ -33,6 +33,13 @@ pub enum QueryError {
         /// Why.
         cause: String,
     },
+    /// The table is a dataflow's, which cannot say yet which events of the log its rows come from: ask without a
+    /// token, or wait for the dataflow's end.
+    #[error("table {table:?} is a dataflow's: it cannot be asked to have seen a token")]
+    NoPositions {
+        /// Name of the table.
+        table: &'static str,
+    },
     /// No projection of the topology has this table.
     #[error("no projection of this topology has a table {table:?} with such keys and rows")]
     UnknownTable {
@@ -54,7 +61,10 @@ impl QueryError {
         match self {
             Self::Behind { .. } => true,
             Self::State(cause) => cause.is_retryable(),
-            Self::Stopped { .. } | Self::UnknownTable { .. } | Self::Row(_) => false,
+            Self::Stopped { .. }
+            | Self::NoPositions { .. }
+            | Self::UnknownTable { .. }
+            | Self::Row(_) => false,
         }
     }
 }

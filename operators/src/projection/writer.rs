@@ -58,7 +58,7 @@ impl<K: TableKey, R> std::fmt::Debug for TableMut<K, R> {
 
 impl<K: TableKey, R: Row> TableMut<K, R> {
     /// The write side of table `id`; `complete` when nothing was ever stored in it.
-    pub(super) fn new(
+    pub(crate) fn new(
         id: TableId,
         store: Option<StateStore>,
         hot: Arc<HotRows<K, R>>,
@@ -197,7 +197,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
     /// per event, since nobody could tell later which of a row's events must be undone. Runs `Serialize`,
     /// which is user code.
     #[inline]
-    pub(super) fn check(&mut self) -> Result<(), RowError> {
+    pub(crate) fn check(&mut self) -> Result<(), RowError> {
         if let Some(failure) = self.failed.take() {
             return Err(failure);
         }
@@ -211,7 +211,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
 
     /// Ends an event: keeps its changes.
     #[inline]
-    pub(super) fn keep(&mut self) {
+    pub(crate) fn keep(&mut self) {
         self.undo.clear();
         self.event += 1;
     }
@@ -226,7 +226,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
     }
 
     /// Shows readers what changed since the last call; gives how many rows.
-    pub(super) fn publish(&mut self) -> usize {
+    pub(crate) fn publish(&mut self) -> usize {
         let count = self.unpublished.len();
         for slot in self.unpublished.drain(..) {
             let place = &mut self.slots[slot as usize];
@@ -237,12 +237,12 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
     }
 
     /// Rows that changed since they were last stored.
-    pub(super) fn unstored(&self) -> usize {
+    pub(crate) fn unstored(&self) -> usize {
         self.unstored.len()
     }
 
     /// Adds the writes that store what changed, and counts it as stored.
-    pub(super) fn store(&mut self, writes: &mut Vec<StateWrite>) -> Result<(), EncodeError> {
+    pub(crate) fn store(&mut self, writes: &mut Vec<StateWrite>) -> Result<(), EncodeError> {
         writes.reserve(self.unstored.len());
         for at in 0..self.unstored.len() {
             let place = &self.slots[self.unstored[at] as usize];
@@ -271,13 +271,13 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
     }
 
     /// Rows held in memory, and places of rows known not to be there.
-    pub(super) fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.slots.len()
     }
 
     /// Lets all rows go; they are read again when they are needed. Only while everything is published
     /// and in the store.
-    pub(super) fn shrink(&mut self) {
+    pub(crate) fn shrink(&mut self) {
         debug_assert!(self.unpublished.is_empty() && self.unstored.is_empty());
         self.complete = false;
         self.table.clear();

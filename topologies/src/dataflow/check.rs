@@ -87,6 +87,23 @@ pub enum DataflowFault {
         /// The stages, in order.
         stages: String,
     },
+    /// Two sinks into one table would overwrite each other's rows.
+    #[error("two sinks into table {table:?}: merge the streams before one")]
+    SameTable {
+        /// The table.
+        table: &'static str,
+    },
+    /// A sink that tells repetitions by their number would take new items for repetitions.
+    #[error(
+        "{sink} tells repetitions by their number, and source {source_name:?} does not give the same items at each \
+         start: read what can be repeated, or use a sink that is at least once"
+    )]
+    NotRepeatable {
+        /// The sink.
+        sink: String,
+        /// The source.
+        source_name: String,
+    },
     /// An operator cannot do what is asked of it.
     #[error("{place}: {reason}")]
     Impossible {
@@ -125,7 +142,28 @@ pub(super) fn check(draft: &Draft) -> Vec<DataflowFault> {
     check_states(draft, &mut faults);
     check_edges(draft, &mut faults);
     check_cycles(draft, &mut faults);
+    check_ends(draft, &mut faults);
     faults
+}
+
+/// Sources and sinks that do not go together.
+fn check_ends(draft: &Draft, faults: &mut Vec<DataflowFault>) {
+    for (at, plan) in draft.tables.iter().enumerate() {
+        let table = plan.name();
+        if draft.tables[..at].iter().any(|other| other.name() == table) {
+            faults.push(DataflowFault::SameTable { table });
+        }
+    }
+    for sink in &draft.counting_sinks {
+        for (source, notes) in &draft.sources {
+            if !notes.is_repeatable {
+                faults.push(DataflowFault::NotRepeatable {
+                    sink: sink.clone(),
+                    source_name: source.clone(),
+                });
+            }
+        }
+    }
 }
 
 fn check_stages(draft: &Draft, faults: &mut Vec<DataflowFault>) {

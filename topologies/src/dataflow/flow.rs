@@ -12,7 +12,9 @@ use millstream_engine::stage::StageCore;
 
 use super::check::{self, DataflowFault, InvalidDataflow};
 use super::origin::{InletOrigin, Origin};
+use super::source::SourceNotes;
 use super::stream::Stream;
+use super::table::TablePlan;
 use millstream_engine::flow::{Identity, Operator, Then};
 
 /// How a dataflow runs unless a part of it says otherwise.
@@ -92,6 +94,11 @@ pub(super) struct Draft {
     pub(super) stages: Vec<StagePlan>,
     pub(super) edges: Vec<EdgePlan>,
     pub(super) faults: Vec<DataflowFault>,
+    /// Names of sources, and what is known of them.
+    pub(super) sources: Vec<(String, SourceNotes)>,
+    pub(super) tables: Vec<TablePlan>,
+    /// Sinks that tell repetitions by their number.
+    pub(super) counting_sinks: Vec<String>,
 }
 
 /// Where a dataflow is declared. Clones mean the same dataflow.
@@ -126,6 +133,9 @@ impl Flow {
                 stages: Vec::new(),
                 edges: Vec::new(),
                 faults: Vec::new(),
+                sources: Vec::new(),
+                tables: Vec::new(),
+                counting_sinks: Vec::new(),
             })),
         }
     }
@@ -298,6 +308,12 @@ impl Dataflow {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, Draft> {
+        self.draft
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

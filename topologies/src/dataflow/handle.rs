@@ -159,6 +159,13 @@ impl DataflowHandle {
         &self.parts.name
     }
 
+    /// Where each partition of each stage stands, such as `velocity/window/1`.
+    pub fn stages(&self) -> Vec<(String, StageStatus)> {
+        let stages = self.parts.handles().into_iter();
+        let stand = |stage: StageHandle| (stage.name().to_owned(), stage.status());
+        stages.map(stand).collect()
+    }
+
     /// Where it stands.
     pub fn status(&self) -> DataflowStatus {
         if let Some(failure) = &*self.parts.failure.borrow() {

@@ -14,14 +14,17 @@ mod forks;
 mod handle;
 mod joins;
 mod keyed;
+mod log;
+mod log_sink;
 mod origin;
-mod pre_aggregated;
 mod paced;
 mod patterns;
+mod pre_aggregated;
 mod processed;
 mod sink;
 mod source;
 mod stream;
+mod table;
 mod windowed;
 mod windows;
 
@@ -40,14 +43,16 @@ pub use joins::{
     WindowJoining,
 };
 pub use keyed::KeyedStream;
+pub use log::{LogFrom, LogPlan};
 pub use origin::{InletOrigin, Origin, PairOrigin};
-pub use pre_aggregated::PreAggregated;
 pub use paced::{AsyncOrigin, RateLimitOrigin};
 pub use patterns::PatternStream;
+pub use pre_aggregated::PreAggregated;
 pub use processed::Processed;
 pub use sink::Collected;
 pub use source::{
-    Generate, IteratorSource, SourceBuilder, SourceOrigin, SourcePlan, Timestamped, WithoutTime,
+    Generate, IteratorSource, SourceBuilder, SourceNotes, SourceOrigin, SourcePlan, Timestamped,
+    WithoutTime,
 };
 pub use stream::Stream;
 pub use windowed::WindowedStream;

@@ -33,14 +33,33 @@ pub trait SourcePlan: Send + 'static {
     /// # Errors
     /// [`Fault`]: it cannot be read.
     fn split(&self, split: usize, wiring: &Wiring) -> Result<Self::Source, Fault>;
+
+    /// What must be known of it before it runs. Default: nothing is promised.
+    fn notes(&self) -> SourceNotes {
+        SourceNotes::default()
+    }
+
+    /// The items' times will not be those of the medium: a watermark that is made from those would be wrong.
+    fn times_are_replaced(&mut self) {}
+}
+
+/// What is known of a source before it runs.
+#[derive(Clone, Debug, Default)]
+pub struct SourceNotes {
+    /// Every start of the dataflow reads the same items again, in the same order, from the first one on.
+    pub is_repeatable: bool,
+    /// The event type whose categories must be known from the topology's aggregates, and its name.
+    pub events_of: Option<(std::any::TypeId, &'static str)>,
 }
 
 /// A source that is being declared.
 #[must_use = "a source does nothing until .stream() and a sink"]
 pub struct SourceBuilder<S, W = NoWatermarks> {
-    flow: Flow,
-    name: String,
-    plan: S,
+    pub(super) flow: Flow,
+    pub(super) name: String,
+    /// Whether the name was given, and does not only say what the source is.
+    pub(super) is_named: bool,
+    pub(super) plan: S,
     policy: W,
     partitions: usize,
     idle_after: Option<Duration>,
@@ -53,6 +72,7 @@ impl Flow {
         SourceBuilder {
             flow: self.clone(),
             name: name.to_owned(),
+            is_named: true,
             plan,
             policy: NoWatermarks,
             partitions: self.partitions(),
@@ -64,13 +84,15 @@ impl Flow {
 
 impl<S: SourcePlan, W: WatermarkPolicy<<S::Source as Source>::Item>> SourceBuilder<S, W> {
     /// Takes each item's event time from the item. Default: the time that the medium has for it.
-    pub fn timestamps<F>(self, time: F) -> SourceBuilder<Timestamped<S, F>, W>
+    pub fn timestamps<F>(mut self, time: F) -> SourceBuilder<Timestamped<S, F>, W>
     where
         F: Fn(&<S::Source as Source>::Item) -> Timestamp + Clone + Send + 'static,
     {
+        self.plan.times_are_replaced();
         SourceBuilder {
             flow: self.flow,
             name: self.name,
+            is_named: self.is_named,
             plan: Timestamped {
                 inner: self.plan,
                 time,
@@ -90,6 +112,7 @@ impl<S: SourcePlan, W: WatermarkPolicy<<S::Source as Source>::Item>> SourceBuild
         SourceBuilder {
             flow: self.flow,
             name: self.name,
+            is_named: self.is_named,
             plan: self.plan,
             policy,
             partitions: self.partitions,
@@ -123,9 +146,12 @@ impl<S: SourcePlan, W: WatermarkPolicy<<S::Source as Source>::Item>> SourceBuild
     where
         <S::Source as Source>::Item: Send + 'static,
     {
+        let notes = self.plan.notes();
+        let noted = (self.name.clone(), notes);
+        self.flow.draft.borrow_mut().sources.push(noted);
         let site = Site {
             kind: self.name.clone(),
-            name: Some(self.name),
+            name: self.is_named.then_some(self.name),
             partitions: self.partitions,
             inputs: Vec::new(),
             outputs: Vec::new(),
@@ -252,12 +278,17 @@ where
             time: self.time.clone(),
         })
     }
+
+    fn notes(&self) -> SourceNotes {
+        self.inner.notes()
+    }
 }
 
 /// Items that a program makes: one iterator per split. Not replayable unless the iterators give the same again.
 #[derive(Debug, Clone)]
 pub struct Generate<F> {
     splits: Option<usize>,
+    is_repeatable: bool,
     make: F,
 }
 
@@ -268,7 +299,19 @@ where
 {
     /// One split per partition; `make(split, splits)` gives its items with their times.
     pub const fn timed(make: F) -> Self {
-        Self { splits: None, make }
+        Self {
+            splits: None,
+            is_repeatable: false,
+            make,
+        }
+    }
+
+    /// Promises that every call gives the same items in the same order: what sinks need that tell repetitions by
+    /// their number. Say [`splits`](Self::splits) then as well, since the number of partitions may change.
+    #[must_use]
+    pub const fn repeatable(mut self) -> Self {
+        self.is_repeatable = true;
+        self
     }
 
     /// A fixed number of splits, whatever the number of partitions.
@@ -291,6 +334,7 @@ impl Generate<()> {
     {
         Generate {
             splits: None,
+            is_repeatable: false,
             make: move |split, splits| WithoutTime(make(split, splits).into_iter()),
         }
     }
@@ -347,6 +391,13 @@ where
         Ok(IteratorSource {
             items: (self.make)(split, splits),
         })
+    }
+
+    fn notes(&self) -> SourceNotes {
+        SourceNotes {
+            is_repeatable: self.is_repeatable,
+            events_of: None,
+        }
     }
 }
 

@@ -17,6 +17,8 @@ use millstream_operators::aggregate::{
 pub(crate) trait AnyAggregate: Send + Sync {
     fn category(&self) -> &'static str;
     fn version(&self) -> u32;
+    /// Type of its events.
+    fn events(&self) -> TypeId;
     /// Makes its lanes into the partitions.
     fn lanes(&self, mailboxes: &[Arc<Mailbox>]) -> Arc<dyn AnyLanes>;
 }
@@ -71,6 +73,10 @@ impl<A: Aggregate> AnyAggregate for Registered<A> {
 
     fn version(&self) -> u32 {
         A::VERSION
+    }
+
+    fn events(&self) -> TypeId {
+        TypeId::of::<A::Event>()
     }
 
     fn lanes(&self, mailboxes: &[Arc<Mailbox>]) -> Arc<dyn AnyLanes> {

@@ -8,6 +8,8 @@ use millstream_engine::stage::SpawnStageError;
 use millstream_engine::state::StateError;
 use millstream_operators::projection::OpenProjectionError;
 
+use crate::dataflow::StartDataflowError;
+
 /// Why an engine did not open. Nothing runs then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -39,6 +41,17 @@ pub enum OpenError {
         /// What is wrong.
         cause: OpenProjectionError,
     },
+    /// The tables of a dataflow.
+    #[error("tables of dataflow {dataflow:?}: {cause}")]
+    DataflowTables {
+        /// Its name.
+        dataflow: String,
+        /// What is wrong.
+        cause: StateError,
+    },
+    /// A dataflow.
+    #[error(transparent)]
+    Dataflow(#[from] StartDataflowError),
     /// A stage.
     #[error(transparent)]
     Stage(#[from] SpawnStageError),

@@ -1,14 +1,15 @@
 //! An engine: a topology at work on a data folder.
 //!
-//! Place: what users hold. [`Engine::open`] starts the log's writer, a partition stage per partition and the
-//! projections; callers send commands, append events, query tables and subscribe through it.
+//! Place: what users hold. [`Engine::open`] starts the log's writer, a partition stage per partition, the
+//! projections and the dataflows; callers send commands, append events, query tables and subscribe through it.
 //! A data folder holds `log/`, which is the truth, and `state/`, which can be deleted.
 //! Threads: callers anywhere; stages on the tokio runtime that opened it; one thread writes the log, one
-//! the state. Shutdown: [`Engine::shutdown`] stops what takes commands first, then the log's writer,
-//! then the projections once they have applied all of it; everyone who waits is answered.
+//! the state. Shutdown: [`Engine::shutdown`] stops the dataflows first, which may append, then what takes
+//! commands, then the log's writer, then the projections once they have applied all of it; everyone who waits is answered.
 
 pub(crate) mod aggregates;
 mod config;
+mod dataflows;
 mod error;
 mod merge;
 mod monitor;
@@ -65,6 +66,7 @@ struct Inner {
     /// Table readers by name.
     tables: HashMap<&'static str, Arc<dyn Any + Send + Sync>>,
     boards: Vec<Arc<ProgressBoard>>,
+    inputs: dataflows::Inputs,
     running: shutdown::Running,
     /// The runtime that its stages run on: it may be dropped on any thread.
     runtime: tokio::runtime::Handle,

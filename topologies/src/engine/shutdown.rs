@@ -9,10 +9,12 @@ use millstream_engine::log::{Feed, LogWriterThread};
 use millstream_engine::stage::{StageHandle, StageStatus};
 use millstream_engine::state::{StateWriterHandle, StateWriterThread};
 
-use super::{Engine, Inner, ShutdownError};
+use super::{Engine, Inner, ShutdownError, dataflows};
+use crate::dataflow::DataflowHandle;
 
 /// Everything of an engine that must be ended.
 pub(super) struct Stages {
+    pub(super) dataflows: Vec<DataflowHandle>,
     pub(super) partitions: Vec<StageHandle>,
     pub(super) projections: Vec<StageHandle>,
     pub(super) writer: LogWriterThread,
@@ -25,6 +27,7 @@ pub(super) struct Running {
     stages: Mutex<Option<Stages>>,
     partitions: Vec<StageHandle>,
     projections: Vec<StageHandle>,
+    pub(super) dataflows: Vec<DataflowHandle>,
 }
 
 impl Running {
@@ -32,6 +35,7 @@ impl Running {
         Self {
             partitions: stages.partitions.clone(),
             projections: stages.projections.clone(),
+            dataflows: stages.dataflows.clone(),
             stages: Mutex::new(Some(stages)),
         }
     }
@@ -56,7 +60,7 @@ pub struct StuckPartition {
 }
 
 impl Engine {
-    /// Where each stage stands: partitions first, then projections.
+    /// Where each stage stands: partitions first, then projections, then those of dataflows.
     #[must_use]
     pub fn stages(&self) -> Vec<(String, StageStatus)> {
         let running = &self.inner.running;
@@ -65,6 +69,7 @@ impl Engine {
             .iter()
             .chain(&running.projections)
             .map(|stage| (stage.name().to_owned(), stage.status()))
+            .chain(self.dataflow_stages())
             .collect()
     }
 
@@ -85,8 +90,8 @@ impl Engine {
         stuck.collect()
     }
 
-    /// Stops taking commands, handles and answers all that is queued, lets the projections apply and
-    /// store all of it. Later calls, and calls on clones, do nothing. The data folder is free for another
+    /// Has the dataflows' sources stop and what they read dealt with; stops taking commands, handles and answers
+    /// all that is queued, lets the projections apply and store all of it. Later calls, and calls on clones, do nothing. The data folder is free for another
     /// process then, and for this one once every handle, reader and subscription of this engine is dropped.
     ///
     /// An engine that is dropped without it ends in the same order, in the background, if a runtime is left
@@ -121,7 +126,8 @@ impl Engine {
     }
 
     /// Resolves when nothing can be written any more although nobody asked for it: the log stopped, or a
-    /// partition was given up. Says why. Shut down then, and start the process again.
+    /// partition was given up. Says why. Shut down then, and start the process again. A dataflow that fails stops
+    /// nobody else: see [`failed_dataflows`](Self::failed_dataflows).
     pub async fn failed(&self) -> String {
         let partitions = &self.inner.running.partitions;
         let mut ends: Vec<_> = partitions
@@ -150,8 +156,14 @@ async fn given_up(stage: &StageHandle) -> String {
 }
 
 /// Ends everything, in the order in which work flows.
-async fn end(stages: Stages, feed: &Feed, deadline: Duration) -> Result<(), ShutdownError> {
-    let mut outcome = stop_all(&stages.partitions, deadline).await;
+pub(super) async fn end(
+    stages: Stages,
+    feed: &Feed,
+    deadline: Duration,
+) -> Result<(), ShutdownError> {
+    // While partitions still take what the dataflows append.
+    let mut outcome = dataflows::stop_all(&stages.dataflows, deadline).await;
+    outcome = outcome.and(stop_all(&stages.partitions, deadline).await);
     let writer = stages.writer;
     let joined = tokio::task::spawn_blocking(move || writer.join());
     if tokio::time::timeout(deadline, joined).await.is_err() {

@@ -1,4 +1,4 @@
-//! Starting an engine: log, state, partitions, projections, in this order.
+//! Starting an engine: log, state, partitions, projections, dataflows, in this order.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -21,10 +21,11 @@ use millstream_engine::store::EnvironmentOptions;
 use millstream_engine::threads;
 use millstream_engine::time::Clock;
 use millstream_operators::aggregate::SnapshotStore;
+use millstream_operators::source::LogAccess;
 
 use super::projections::{Prepared, Surroundings};
 use super::shutdown::{Running, Stages};
-use super::{Engine, EngineConfig, Inner, OpenError, config};
+use super::{Engine, EngineConfig, Inner, OpenError, config, dataflows, shutdown};
 use crate::Topology;
 
 /// The write side of a store that was opened.
@@ -58,9 +59,9 @@ pub(super) async fn start(
         clock: Arc::clone(&clock),
         restart: config.restart,
     };
-    let (topology, prepared) = blocking(move || {
+    let (mut topology, around, prepared) = blocking(move || {
         let prepared = prepare(&topology, &around);
-        (topology, prepared)
+        (topology, around, prepared)
     })
     .await;
     let prepared = prepared?;
@@ -74,6 +75,27 @@ pub(super) async fn start(
         }
     }
     drop(opened.writer); // The partitions hold it now; it ends with the last of them.
+    let log = LogAccess::new(Arc::clone(&opened.feed), streams);
+    let inputs = dataflows::Inputs {
+        log: log.with_categories(dataflows::categories(&topology)),
+        appender: write_side.appender.clone(),
+    };
+    let declared = std::mem::take(&mut topology.dataflows);
+    let (started, outcome) = dataflows::start(declared, &inputs, &around).await;
+    tables.extend(started.readers);
+    let stages = Stages {
+        dataflows: started.handles,
+        partitions: write_side.stages,
+        projections,
+        writer: opened.writer_thread,
+        state: opened.state,
+        state_thread: opened.state_thread,
+    };
+    if let Err(error) = outcome {
+        // What runs already would hold the folder; how it ends is of less interest than why.
+        let _ = shutdown::end(stages, &opened.feed, config.shutdown_deadline).await;
+        return Err(error);
+    }
     let inner = Arc::new(Inner {
         name: topology.name,
         folder,
@@ -88,13 +110,8 @@ pub(super) async fn start(
         tables,
         boards,
         runtime: tokio::runtime::Handle::current(),
-        running: Running::new(Stages {
-            partitions: write_side.stages,
-            projections,
-            writer: opened.writer_thread,
-            state: opened.state,
-            state_thread: opened.state_thread,
-        }),
+        inputs,
+        running: Running::new(stages),
     });
     let watched = Arc::downgrade(&inner);
     // Without it only figures are missing.
@@ -166,7 +183,7 @@ async fn start_partitions(
 }
 
 /// Runs what waits for a disk away from the runtime's workers.
-async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(run)
         .await
         .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))

@@ -4,10 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aligned_windows;
+mod engine;
+mod joins;
 mod other_windows;
 mod pre_aggregated;
 mod revisions;
 mod session_windows;
-mod joins;
 mod support;
 mod triggered_windows;

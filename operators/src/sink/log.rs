@@ -1,0 +1,436 @@
+//! Items of a dataflow as events in the engine's log.
+//!
+//! Place: a dataflow -> **log sink** -> the partitions' appends -> the log. Input: a stream id with an event; all
+//! events of a stream must come to one partition of the sink. The category must belong to no aggregate.
+//!
+//! What holds where. [`LogEffect::Once`]: the sink counts the events of each stream from the start of the dataflow
+//! on. Number n of a stream has an id made from (producer, stream, n) and is appended under the expectation that
+//! the stream holds n events, so that an append whose outcome was unknown is safe to repeat. A stream that holds
+//! events already when the sink first meets it was written by an earlier run, which is checked by the id of its last
+//! event: as many of its first items are repetitions and dropped. So each item is in the log exactly once if (1) the
+//! dataflow computes the same items per stream in the same order at each start, which needs sources that begin
+//! where they began before, and (2) nobody else writes to those streams, which is noticed and fails the stage.
+//! Where items of one stream come in another order after a restart, as many are dropped, by their number, which may be
+//! others. So what goes to one stream must come from one partition of the log, or be put in order by a window: events
+//! of two partitions have no order.
+//! [`LogEffect::AtLeastOnce`]: each item is appended whatever the stream holds; what was appended before a restart is
+//! appended again if it is computed again.
+//!
+//! Invariants: the stage does not end, and takes little more input, before what it appended is durable. Bounds: two
+//! rounds of appends, one on its way and one filling up; a counter per stream, at most `streams_max`, kept for the
+//! dataflow's life since a repetition may come at any time (only with `Once`). Threads: one owner.
+//! Failure: an append that is refused fails the stage. Cost: an append per stream and round, one wait for the disk
+//! per round; the first item of a stream reads the index.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use millstream_engine::codec::Event;
+use millstream_engine::event::{EventId, StreamId};
+use millstream_engine::flow::{Emit, Fault, Operator, Wiring};
+use millstream_engine::log::{Direction, LogError, StreamRef, for_each_event};
+use millstream_engine::partition::{AppendError, Appender, Expected, NewEvent, Payload};
+use millstream_engine::stage::Blocked;
+use millstream_engine::time::Timestamp;
+
+use crate::source::LogAccess;
+
+/// Events of one append: they share a frame, which has a bound.
+const APPEND_EVENTS: usize = 256;
+/// How often an append is tried whose outcome is unknown.
+const TRIES: usize = 5;
+
+/// How often an item is in the log after restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogEffect {
+    /// Once: repetitions are told by their number in their stream.
+    Once,
+    /// Once per time that it is computed.
+    AtLeastOnce,
+}
+
+/// Limits of a log sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSinkOptions {
+    /// Events that fill up a round while another is on its way. Default 8,192. More: fuller frames; less: less
+    /// memory.
+    pub round_events_max: usize,
+    /// Streams whose events are counted, per partition of the sink. Default 1,000,000, about 100 MB.
+    pub streams_max: usize,
+}
+
+impl Default for LogSinkOptions {
+    fn default() -> Self {
+        Self {
+            round_events_max: 8_192,
+            streams_max: 1_000_000,
+        }
+    }
+}
+
+/// Where a stream stands.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    /// Number of the next item.
+    next: u64,
+    /// Items that earlier runs appended.
+    stored: u64,
+}
+
+/// Events of one stream in a round.
+struct Group<E> {
+    stream: StreamId,
+    /// Number of the first; `None` if they are not counted.
+    first: Option<u64>,
+    events: Vec<(Timestamp, Arc<E>)>,
+}
+
+type Round = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+struct Open<E> {
+    appender: Appender,
+    log: Arc<LogAccess>,
+    streams: HashMap<StreamId, Standing, FixedState>,
+    /// The round that fills up, and where each stream is in it.
+    groups: Vec<Group<E>>,
+    places: HashMap<StreamId, usize, FixedState>,
+    events: usize,
+    round: Option<Round>,
+    /// The stage waits for a round, whose outcome comes here.
+    outcome: Arc<Mutex<Option<Result<(), String>>>>,
+    is_awaited: bool,
+    must_wait: bool,
+    fault: Option<Fault>,
+}
+
+/// Appends items to the log.
+pub struct LogSink<E> {
+    producer: Arc<str>,
+    effect: LogEffect,
+    options: LogSinkOptions,
+    open: Option<Open<E>>,
+}
+
+impl<E: Event> LogSink<E> {
+    /// A sink that writes as `producer`, whose name is part of the events' ids: another name is another producer.
+    #[must_use]
+    pub fn new(producer: &str, effect: LogEffect, options: LogSinkOptions) -> Self {
+        Self {
+            producer: producer.into(),
+            effect,
+            options,
+            open: None,
+        }
+    }
+}
+
+impl<E> Clone for LogSink<E> {
+    fn clone(&self) -> Self {
+        Self {
+            producer: Arc::clone(&self.producer),
+            effect: self.effect,
+            options: self.options.clone(),
+            open: None,
+        }
+    }
+}
+
+impl<E: Event> Open<E> {
+    /// The number of the stream's next item; `None` if it is a repetition.
+    fn count(
+        &mut self,
+        producer: &str,
+        options: &LogSinkOptions,
+        stream: &StreamId,
+    ) -> Result<Option<u64>, Fault> {
+        if let Some(standing) = self.streams.get_mut(stream) {
+            return Ok(standing.advance());
+        }
+        if self.streams.len() >= options.streams_max {
+            return Err(Fault(format!(
+                "log sink {producer:?} counts the events of {} streams, which is all that `streams_max` allows",
+                options.streams_max
+            )));
+        }
+        let stored = self.stored(producer, stream)?;
+        let mut standing = Standing { next: 0, stored };
+        let number = standing.advance();
+        self.streams.insert(stream.clone(), standing);
+        Ok(number)
+    }
+
+    /// Events that earlier runs appended to a stream.
+    fn stored(&self, producer: &str, stream: &StreamId) -> Result<u64, Fault> {
+        let reader = self.log.streams();
+        let reference = StreamRef::new(stream, reader.partitions());
+        let mut last = None;
+        let read = for_each_event::<_, LogError>(
+            &**reader,
+            reference,
+            u64::MAX,
+            1,
+            Direction::Backwards,
+            |_, record| {
+                last = Some((record.version, record.id));
+                Ok(())
+            },
+        );
+        read.map_err(|error| Fault(format!("stream {stream}: {error}")))?;
+        match last {
+            None => Ok(0),
+            Some((version, id)) if id == EventId::derived(producer, stream.as_str(), version) => {
+                Ok(version + 1)
+            }
+            Some((version, _)) => Err(Fault(format!(
+                "stream {stream}, which log sink {producer:?} appends to, has an event of somebody else: number \
+                 {version}"
+            ))),
+        }
+    }
+
+    fn add(&mut self, stream: StreamId, number: Option<u64>, event: (Timestamp, Arc<E>)) {
+        self.events += 1;
+        if let Some(&at) = self.places.get(&stream) {
+            self.groups[at].events.push(event);
+            return;
+        }
+        self.places.insert(stream.clone(), self.groups.len());
+        self.groups.push(Group {
+            stream,
+            first: number,
+            events: vec![event],
+        });
+    }
+
+    /// Begins a round with all that came; its appends are sent before this returns, where there is room.
+    fn begin_round(&mut self, producer: &Arc<str>) {
+        self.places.clear();
+        self.events = 0;
+        let appends: Vec<_> = std::mem::take(&mut self.groups)
+            .into_iter()
+            .map(|group| append(self.appender.clone(), Arc::clone(producer), group))
+            .map(|append| Box::pin(append) as Round)
+            .collect();
+        self.round = Some(Box::pin(all(appends)));
+    }
+
+    /// Looks whether the round has ended.
+    fn look(&mut self) -> Result<(), Fault> {
+        let outcome = if self.is_awaited {
+            let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
+            outcome.take()
+        } else if let Some(round) = &mut self.round {
+            // Nobody is woken: the stage is at work and looks again.
+            match round.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(outcome) => Some(outcome),
+                Poll::Pending => None,
+            }
+        } else {
+            None
+        };
+        let Some(outcome) = outcome else {
+            return Ok(());
+        };
+        self.round = None;
+        self.is_awaited = false;
+        outcome.map_err(Fault)
+    }
+
+    const fn is_on_its_way(&self) -> bool {
+        self.round.is_some() || self.is_awaited
+    }
+}
+
+impl Standing {
+    fn advance(&mut self) -> Option<u64> {
+        let number = self.next;
+        self.next += 1;
+        (number >= self.stored).then_some(number)
+    }
+}
+
+/// Resolves once all have, with the first failure.
+async fn all(mut appends: Vec<Round>) -> Result<(), String> {
+    let mut failed = None;
+    std::future::poll_fn(|context| {
+        appends.retain_mut(|append| match append.as_mut().poll(context) {
+            Poll::Ready(outcome) => {
+                if let Err(cause) = outcome {
+                    failed.get_or_insert(cause);
+                }
+                false
+            }
+            Poll::Pending => true,
+        });
+        if appends.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    failed.map_or(Ok(()), Err)
+}
+
+/// Appends the events of one stream, in order, each append behind the one before.
+async fn append<E: Event>(
+    appender: Appender,
+    producer: Arc<str>,
+    group: Group<E>,
+) -> Result<(), String> {
+    let Group {
+        stream,
+        mut first,
+        events,
+    } = group;
+    for events in events.chunks(APPEND_EVENTS) {
+        let mut left = TRIES;
+        loop {
+            let expected = match first {
+                None => Expected::Any,
+                Some(0) => Expected::NoStream,
+                Some(number) => Expected::Exact(number - 1),
+            };
+            let new = events.iter().enumerate().map(|(at, (time, event))| {
+                let id = first
+                    .map(|first| EventId::derived(&producer, stream.as_str(), first + at as u64));
+                new_event(id, *time, event)
+            });
+            let appended = appender.append(stream.clone(), expected, new.collect());
+            left -= 1;
+            match appended.await {
+                Ok(_) => break,
+                // Known by their ids if they are there; uncounted ones may be there twice.
+                Err(error @ (AppendError::OutcomeUnknown { .. } | AppendError::Log(_))) => {
+                    if left == 0 {
+                        return Err(format!("stream {stream}: {error}"));
+                    }
+                }
+                Err(error) => return Err(format!("stream {stream}: {error}")),
+            }
+        }
+        first = first.map(|first| first + events.len() as u64);
+    }
+    Ok(())
+}
+
+fn new_event<E: Event>(id: Option<EventId>, time: Timestamp, event: &Arc<E>) -> NewEvent {
+    let event = Arc::clone(event);
+    let has_time = time != Timestamp::MIN && time != Timestamp::MAX;
+    NewEvent {
+        id,
+        schema_version: E::VERSION,
+        payload: Payload::Typed {
+            encoding: E::ENCODING,
+            bytes: size_of::<E>(),
+            encode: Box::new(move |encoder, out| encoder.encode(&*event, out)),
+        },
+        metadata: millstream_engine::event::Metadata::default(),
+        event_time: has_time.then_some(time),
+    }
+}
+
+impl<E: Event> Operator<(StreamId, E)> for LogSink<E> {
+    type Out = Infallible;
+
+    fn item<X: Emit<Infallible>>(
+        &mut self,
+        time: Timestamp,
+        (stream, event): (StreamId, E),
+        _out: &mut X,
+    ) {
+        let Some(open) = &mut self.open else { return };
+        if open.fault.is_some() {
+            return;
+        }
+        let number = match self.effect {
+            LogEffect::AtLeastOnce => None,
+            LogEffect::Once => match open.count(&self.producer, &self.options, &stream) {
+                Ok(Some(number)) => Some(number),
+                Ok(None) => return,
+                Err(fault) => {
+                    open.fault = Some(fault);
+                    return;
+                }
+            },
+        };
+        open.add(stream, number, (time, Arc::new(event)));
+    }
+
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        let resources = &wiring.resources;
+        let missing = || Fault("there is no log: the dataflow runs without an engine".to_owned());
+        self.open = Some(Open {
+            appender: (*resources.get::<Appender>().ok_or_else(missing)?).clone(),
+            log: resources.get::<LogAccess>().ok_or_else(missing)?,
+            streams: HashMap::default(),
+            groups: Vec::new(),
+            places: HashMap::default(),
+            events: 0,
+            round: None,
+            outcome: Arc::default(),
+            is_awaited: false,
+            must_wait: false,
+            fault: None,
+        });
+        Ok(())
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        if let Some(fault) = open.fault.take() {
+            return Err(fault);
+        }
+        open.look()?;
+        if !open.is_on_its_way() && open.events > 0 {
+            open.begin_round(&self.producer);
+            open.look()?;
+        }
+        // An idle stage would not look again by itself.
+        open.must_wait = idle || open.events >= self.options.round_events_max;
+        Ok(())
+    }
+
+    fn is_blocked(&self) -> bool {
+        let full = |open: &Open<E>| open.events >= self.options.round_events_max;
+        self.open
+            .as_ref()
+            .is_some_and(|open| open.is_on_its_way() && (open.must_wait || full(open)))
+    }
+
+    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
+        let Some(open) = &mut self.open else { return };
+        let Some(round) = open.round.take() else {
+            return;
+        };
+        open.is_awaited = true;
+        let outcome = Arc::clone(&open.outcome);
+        waits.push(Box::pin(async move {
+            let ended = round.await;
+            *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
+        }));
+    }
+
+    fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
+        if let Some(open) = &self.open {
+            into.push(("counted streams", open.streams.len()));
+        }
+    }
+}
+
+impl<E> fmt::Debug for LogSink<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogSink")
+            .field("producer", &self.producer)
+            .field("effect", &self.effect)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,17 @@
+//! Sinks: where dataflows end outside of themselves.
+//!
+//! Place: the last operator of a stage. A sink never blocks its thread: what has no room makes the stage wait, which
+//! the stages before it feel. What a repetition after a restart means is said of each:
+//!
+//! | sink | after a restart that computes everything again |
+//! |---|---|
+//! | [`LogSink`] | exactly once under the conditions said there, or at least once, as chosen |
+//! | [`TableSink`] | exactly once: the table is emptied at start and made anew |
+//!
+//! Not here: how sinks are declared, which is the builder's.
+
+mod log;
+mod table;
+
+pub use log::{LogEffect, LogSink, LogSinkOptions};
+pub use table::{TableAccess, TablePlace, TableSink, TableSinkOptions};

@@ -1,0 +1,380 @@
+//! Rows of a dataflow in a table that queries read.
+//!
+//! Place: a dataflow -> **table sink** -> hot rows for readers, and `state/`. Input: a key with its new row, or with
+//! none to remove it; the last one that comes to the sink wins. Each key must come to one partition of the sink.
+//! Invariants: (1) readers see a row as some item left it; (2) the stage does not end before its rows are stored.
+//! Until there are checkpoints, the table is emptied when the dataflow starts and made anew from its sources: what
+//! is read meanwhile is part of the whole.
+//! Bounds: at most `hot_rows_max` rows and places in memory per partition, then all are stored and let go; one
+//! batch of rows on its way. Threads: one owner; outcomes come from the state's thread. Failure: a row that cannot
+//! be written, or a failed store, fails the stage.
+//! Cost: per item a hash and a copy of the row that it replaces; per changed row a copy at each publication and an
+//! encoding at each store.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring};
+use millstream_engine::stage::Blocked;
+use millstream_engine::state::{StateBatch, StateError, StateStore, StateWriterHandle, TableId};
+use millstream_engine::time::Timestamp;
+use tokio::sync::Notify;
+
+use crate::projection::{HotRows, ProgressBoard, Row, Table, TableKey, TableMut, TableReader};
+
+/// Time after which rows are offered again to a state writer that had no room for them.
+const REFUSED_EVERY: Duration = Duration::from_millis(2);
+
+/// Where one table of a dataflow lives, without its types.
+#[derive(Clone)]
+pub struct TablePlace {
+    id: TableId,
+    /// An `Arc<HotRows<K, R>>`.
+    hot: Arc<dyn Any + Send + Sync>,
+    /// A `TableReader<K, R>`.
+    reader: Arc<dyn Any + Send + Sync>,
+}
+
+impl TablePlace {
+    /// The place of `table` under `id`, where nothing is stored yet.
+    #[must_use]
+    pub fn new<K: TableKey, R: Row>(table: &Table<K, R>, id: TableId, store: &StateStore) -> Self {
+        let hot: Arc<HotRows<K, R>> = Arc::default();
+        let board = ProgressBoard::without_positions(table.name());
+        let reader = TableReader::new(id, store.clone(), Arc::clone(&hot), board);
+        Self {
+            id,
+            hot,
+            reader: Arc::new(reader),
+        }
+    }
+
+    /// Its reader, a [`TableReader`] of its types.
+    #[must_use]
+    pub fn reader(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::clone(&self.reader)
+    }
+}
+
+/// The tables of one dataflow and what stores their rows: a value of the
+/// [`Resources`](millstream_engine::flow::Resources).
+#[derive(Clone)]
+pub struct TableAccess {
+    /// Stored rows.
+    pub store: StateStore,
+    /// Stores rows.
+    pub writer: StateWriterHandle,
+    /// Places by the table's name.
+    pub places: HashMap<&'static str, TablePlace>,
+}
+
+/// Limits of a table sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableSinkOptions {
+    /// Longest that a busy sink keeps changed rows from readers; an idle one keeps nothing. Default 250 ms.
+    pub publish_every: Duration,
+    /// Time between two stores. Default 500 ms. More: a row that changes often is stored less often.
+    pub store_every: Duration,
+    /// Changed rows that are stored at once, whatever the time. Default 262,144.
+    pub unstored_rows_max: usize,
+    /// Rows, and places of rows that are gone, in memory per partition of the sink. Default 4,000,000.
+    pub hot_rows_max: usize,
+}
+
+impl Default for TableSinkOptions {
+    fn default() -> Self {
+        Self {
+            publish_every: Duration::from_millis(250),
+            store_every: Duration::from_millis(500),
+            unstored_rows_max: 262_144,
+            hot_rows_max: 4_000_000,
+        }
+    }
+}
+
+/// A batch on its way to the store.
+#[derive(Debug, Default)]
+struct Storing {
+    in_flight: AtomicBool,
+    failed: Mutex<Option<String>>,
+    done: Notify,
+}
+
+impl Storing {
+    fn is_in_flight(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    fn finish(&self, outcome: Result<(), StateError>) {
+        if let Err(error) = outcome {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.get_or_insert_with(|| error.to_string());
+        }
+        self.in_flight.store(false, Ordering::Release);
+        // Kept for who comes to wait later.
+        self.done.notify_one();
+    }
+
+    fn failure(&self) -> Option<String> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.clone()
+    }
+
+    async fn until_done(self: Arc<Self>) {
+        while self.is_in_flight() {
+            self.done.notified().await;
+        }
+    }
+}
+
+/// The sink at work.
+struct Open<K: TableKey, R> {
+    rows: TableMut<K, R>,
+    state: StateWriterHandle,
+    storing: Arc<Storing>,
+    /// What the state's writer had no room for: to be handed over before anything else.
+    refused: Option<StateBatch>,
+    fault: Option<Fault>,
+    now: Turn,
+    published_at: Duration,
+    stored_at: Duration,
+    /// When to look again although no item comes.
+    look_at: Option<Timestamp>,
+}
+
+/// Takes keys with their rows into a table.
+pub struct TableSink<K: TableKey, R> {
+    table: Table<K, R>,
+    options: TableSinkOptions,
+    open: Option<Open<K, R>>,
+    ending: bool,
+}
+
+impl<K: TableKey, R: Row> TableSink<K, R> {
+    /// A sink into `table`, whose place it takes from the [`TableAccess`] when it opens.
+    #[must_use]
+    pub const fn new(table: Table<K, R>, options: TableSinkOptions) -> Self {
+        Self {
+            table,
+            options,
+            open: None,
+            ending: false,
+        }
+    }
+}
+
+impl<K: TableKey, R> Clone for TableSink<K, R> {
+    fn clone(&self) -> Self {
+        Self {
+            table: self.table,
+            options: self.options.clone(),
+            open: None,
+            ending: false,
+        }
+    }
+}
+
+impl<K: TableKey, R: Row> Open<K, R> {
+    fn publish(&mut self) {
+        self.rows.publish();
+        self.published_at = self.now.monotonic;
+    }
+
+    /// Whether everything that came is stored.
+    fn is_all_stored(&self) -> bool {
+        self.rows.unstored() == 0 && self.refused.is_none() && !self.storing.is_in_flight()
+    }
+
+    /// Hands what is due to the state's writer, one batch at a time.
+    fn store(&mut self, options: &TableSinkOptions, must: bool) -> Result<(), Fault> {
+        if let Some(cause) = self.storing.failure() {
+            return Err(Fault(format!("rows could not be stored: {cause}")));
+        }
+        if let Some(batch) = self.refused.take() {
+            return self.submit(batch);
+        }
+        let unstored = self.rows.unstored();
+        let since = self.now.monotonic.saturating_sub(self.stored_at);
+        let due = since >= options.store_every || unstored >= options.unstored_rows_max;
+        if unstored == 0 || !(due || must) || self.storing.is_in_flight() {
+            return Ok(());
+        }
+        let mut writes = Vec::new();
+        let stored = self.rows.store(&mut writes);
+        stored.map_err(|error| Fault(format!("a row cannot be stored: {error}")))?;
+        let storing = Arc::clone(&self.storing);
+        let batch = StateBatch::new(writes).on_done(move |outcome| storing.finish(outcome));
+        self.stored_at = self.now.monotonic;
+        self.submit(batch)
+    }
+
+    fn submit(&mut self, batch: StateBatch) -> Result<(), Fault> {
+        self.storing.in_flight.store(true, Ordering::Release);
+        let Err(refused) = self.state.try_submit(batch) else {
+            return Ok(());
+        };
+        // Nobody is told of a batch that was not taken.
+        self.storing.in_flight.store(false, Ordering::Release);
+        if !matches!(refused.reason, StateError::Full { .. }) {
+            return Err(Fault(format!("the state's writer refused rows: {refused}")));
+        }
+        self.refused = Some(*refused.batch);
+        Ok(())
+    }
+
+    /// When the rows that are left should be stored.
+    fn next_look(&self, options: &TableSinkOptions) -> Option<Timestamp> {
+        if self.rows.unstored() == 0 && self.refused.is_none() {
+            return None;
+        }
+        let since = self.now.monotonic.saturating_sub(self.stored_at);
+        let wait = options.store_every.saturating_sub(since);
+        Some(self.now.now.saturating_add(wait.max(REFUSED_EVERY)))
+    }
+}
+
+impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
+    type Out = Infallible;
+
+    fn item<E: Emit<Infallible>>(
+        &mut self,
+        _time: Timestamp,
+        (key, row): (K, Option<R>),
+        _out: &mut E,
+    ) {
+        let Some(open) = &mut self.open else { return };
+        match row {
+            Some(row) => open.rows.put(&key, row),
+            None => open.rows.remove(&key),
+        }
+        if let Err(error) = open.rows.check() {
+            let place = self.table.name();
+            open.fault
+                .get_or_insert_with(|| Fault(format!("table {place:?}: {error}")));
+        }
+        open.rows.keep();
+    }
+
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        let name = self.table.name();
+        let missing = || {
+            Fault(format!(
+                "table {name:?}: the dataflow runs without an engine"
+            ))
+        };
+        let access = wiring.resources.get::<TableAccess>().ok_or_else(missing)?;
+        let place = access.places.get(name).ok_or_else(missing)?;
+        let hot = Arc::clone(&place.hot).downcast::<HotRows<K, R>>();
+        let hot = hot.map_err(|_| Fault(format!("table {name:?} has other keys or rows")))?;
+        let now = Turn {
+            now: wiring.clock.now(),
+            monotonic: wiring.clock.monotonic(),
+        };
+        self.open = Some(Open {
+            // Emptied at start: nothing is stored that is not here.
+            rows: TableMut::new(place.id, Some(access.store.clone()), hot, true),
+            state: access.writer.clone(),
+            storing: Arc::default(),
+            refused: None,
+            fault: None,
+            now,
+            published_at: now.monotonic,
+            stored_at: now.monotonic,
+            look_at: None,
+        });
+        Ok(())
+    }
+
+    fn begin(&mut self, turn: &Turn) {
+        if let Some(open) = &mut self.open {
+            open.now = *turn;
+        }
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        self.open.as_ref().and_then(|open| open.look_at)
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        if let Some(fault) = open.fault.take() {
+            return Err(fault);
+        }
+        let is_full = open.rows.rows() > self.options.hot_rows_max;
+        let shown = open.now.monotonic.saturating_sub(open.published_at);
+        if idle || is_full || self.ending || shown >= self.options.publish_every {
+            open.publish();
+        }
+        if is_full && open.is_all_stored() {
+            open.rows.shrink();
+        }
+        open.store(&self.options, self.ending || is_full)?;
+        open.look_at = open.next_look(&self.options);
+        Ok(())
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| {
+            let is_full = open.rows.rows() > self.options.hot_rows_max;
+            (self.ending || is_full) && !open.is_all_stored()
+        })
+    }
+
+    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
+        let Some(open) = &self.open else { return };
+        if open.refused.is_some() {
+            waits.push(Box::pin(a_moment()));
+        } else {
+            waits.push(Box::pin(Arc::clone(&open.storing).until_done()));
+        }
+    }
+
+    fn end<E: Emit<Infallible>>(&mut self, _out: &mut E) {
+        self.ending = true;
+    }
+
+    fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
+        if let Some(open) = &self.open {
+            into.push(("rows in memory", open.rows.rows()));
+        }
+    }
+}
+
+/// Until a full queue may have room: nobody tells.
+async fn a_moment() {
+    if tokio::runtime::Handle::try_current().is_ok() {
+        tokio::time::sleep(REFUSED_EVERY).await;
+    }
+}
+
+impl fmt::Debug for TablePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TablePlace")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TableAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableAccess")
+            .field("places", &self.places)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: TableKey, R> fmt::Debug for TableSink<K, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableSink")
+            .field("table", &self.table)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,251 @@
+//! Files of records as sources: what is common to CSV and JSON Lines.
+//!
+//! Place: a file -> **file source** -> a dataflow; one split per file. Position: the byte at which the next record
+//! begins, with its line, replayable as long as the file keeps what it held; a file that is replaced or cut begins
+//! again at byte 0. A file that is *followed* has no end: what is appended to it comes as soon as the next look finds
+//! it, a record once its line has ended; if another file takes its name (a rotation by renaming), the old one is read
+//! to its end, then the new one from its beginning. One that is copied and cut may lose what was written in between.
+//! Bounds: reads of 64 KiB, records of at most 16 MiB. Threads: one owner; a read may wait for the disk, for one
+//! piece at a time. Failure: errors of the file system fail the stage; a record that cannot be read is dealt
+//! with by the [`BadLinePolicy`].
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_engine::event::PartitionId;
+use millstream_engine::flow::{Emit, Fault, Pulled, Source};
+use millstream_engine::mailbox::Mailbox;
+use millstream_engine::time::Timestamp;
+use serde::de::DeserializeOwned;
+
+use super::bad_line::{BadLine, BadLinePolicy};
+use super::pieces::{Piece, Pieces};
+
+/// The time that an item says it has.
+pub type TimeOf<T> = Arc<dyn Fn(&T) -> Timestamp + Send + Sync>;
+
+/// A place in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct FilePosition {
+    /// Byte at which a record begins.
+    pub offset: u64,
+    /// Its line, from 1.
+    pub line: u64,
+}
+
+impl Default for FilePosition {
+    fn default() -> Self {
+        Self { offset: 0, line: 1 }
+    }
+}
+
+/// What a format makes of one record.
+#[derive(Debug)]
+pub struct Parsed<T> {
+    /// Lines and bytes of the piece before the record.
+    pub begin: FilePosition,
+    /// The record, or the field to blame, the reason and the record's beginning.
+    pub outcome: Result<T, (Option<String>, String, String)>,
+}
+
+/// Takes pieces of a file apart.
+pub trait LineFormat: Clone + Send + 'static {
+    /// What parts fields that may be in double quotes, in which line ends do not end a record; `None` if every line
+    /// end ends one.
+    fn quoted_fields(&self) -> Option<u8>;
+    /// The first record of a file says what the others mean.
+    fn has_header(&self) -> bool;
+    /// A file begins: forgets what the one before said.
+    fn begin_file(&mut self);
+    /// Whole records come next.
+    fn begin_piece(&mut self, bytes: Vec<u8>);
+    /// The next record of the piece; positions in it count from its beginning, lines from 0.
+    fn next<T: DeserializeOwned>(&mut self) -> Option<Parsed<T>>;
+    /// Bytes and lines of the piece that were taken so far.
+    fn taken(&self) -> FilePosition;
+}
+
+/// How a file is read.
+#[derive(Clone, Debug)]
+pub struct FileOptions {
+    /// Whether to wait for more at the end.
+    pub follow: bool,
+    /// Time between two looks at a file that is followed. Default 200 ms.
+    pub look_every: Duration,
+    /// Where to begin.
+    pub from: FilePosition,
+}
+
+impl Default for FileOptions {
+    fn default() -> Self {
+        Self {
+            follow: false,
+            look_every: Duration::from_millis(200),
+            from: FilePosition::default(),
+        }
+    }
+}
+
+/// One file as a source.
+pub struct FileSource<T, F, P> {
+    name: Arc<str>,
+    pieces: Pieces,
+    format: F,
+    policy: P,
+    options: FileOptions,
+    time: Option<TimeOf<T>>,
+    /// Where the piece at work begins.
+    piece: FilePosition,
+    is_at_work: bool,
+    /// Of the record before: a bad one has no time of its own.
+    last_time: Timestamp,
+    items: PhantomData<fn() -> T>,
+}
+
+impl<T, F, P> FileSource<T, F, P>
+where
+    T: DeserializeOwned + Send + 'static,
+    F: LineFormat,
+    P: BadLinePolicy<T>,
+{
+    /// A source that reads `path`. Without `time` items have the epoch as their time.
+    #[must_use]
+    pub fn new(
+        path: PathBuf,
+        format: F,
+        policy: P,
+        options: FileOptions,
+        time: Option<TimeOf<T>>,
+    ) -> Self {
+        Self {
+            name: path.display().to_string().into(),
+            pieces: Pieces::new(path, format.quoted_fields(), options.follow),
+            format,
+            policy,
+            piece: options.from,
+            options,
+            time,
+            is_at_work: false,
+            last_time: Timestamp::EPOCH,
+            items: PhantomData,
+        }
+    }
+
+    /// Says where it belongs, for metrics.
+    pub fn place(&mut self, stage: &str, split: usize) {
+        let split = PartitionId(u16::try_from(split).unwrap_or(u16::MAX));
+        self.policy.open(stage, split);
+    }
+
+    /// Where the first record begins that was not given yet.
+    #[must_use]
+    pub fn position(&self) -> FilePosition {
+        let taken = if self.is_at_work {
+            self.format.taken()
+        } else {
+            FilePosition { offset: 0, line: 0 }
+        };
+        FilePosition {
+            offset: self.piece.offset + taken.offset,
+            line: self.piece.line + taken.line,
+        }
+    }
+
+    /// Reads the header of a file that is then read from somewhere else.
+    fn read_header(&mut self) -> Result<(), Fault> {
+        if let Piece::Records(bytes) = self.pieces.next().map_err(Fault)? {
+            self.format.begin_piece(bytes);
+            // Whatever the first record is, the header stands before it.
+            let _ = self.format.next::<serde::de::IgnoredAny>();
+        }
+        Ok(())
+    }
+
+    /// Gives one record; whether there was one in the piece.
+    fn give<E: Emit<P::Item>>(&mut self, out: &mut E) -> Result<bool, Fault> {
+        let Some(Parsed { begin, outcome }) = self.format.next::<T>() else {
+            self.piece = self.position();
+            self.is_at_work = false;
+            return Ok(false);
+        };
+        match outcome {
+            Ok(item) => {
+                if let Some(time) = &self.time {
+                    self.last_time = time(&item);
+                }
+                out.emit(self.last_time, self.policy.good(item));
+            }
+            Err((field, reason, text)) => {
+                let line = BadLine {
+                    file: Arc::clone(&self.name),
+                    line: self.piece.line + begin.line,
+                    offset: self.piece.offset + begin.offset,
+                    field,
+                    reason,
+                    text,
+                };
+                if let Some(item) = self.policy.bad(line)? {
+                    out.emit(self.last_time, item);
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl<T, F, P> Source for FileSource<T, F, P>
+where
+    T: DeserializeOwned + Send + 'static,
+    F: LineFormat,
+    P: BadLinePolicy<T>,
+{
+    type Item = P::Item;
+
+    fn open(&mut self, _mailbox: &Arc<Mailbox>) -> Result<(), Fault> {
+        self.format.begin_file();
+        if self.options.from.offset > 0 {
+            if self.format.has_header() {
+                self.read_header()?;
+            }
+            self.pieces.seek(self.options.from.offset).map_err(Fault)?;
+        }
+        Ok(())
+    }
+
+    fn pull<E: Emit<P::Item>>(&mut self, items_max: usize, out: &mut E) -> Result<Pulled, Fault> {
+        let mut left = items_max;
+        while left > 0 {
+            if self.is_at_work {
+                if self.give(out)? {
+                    left -= 1;
+                }
+                continue;
+            }
+            match self.pieces.next().map_err(Fault)? {
+                Piece::Records(bytes) => {
+                    self.format.begin_piece(bytes);
+                    self.is_at_work = true;
+                }
+                Piece::Restarted => {
+                    tracing::info!(file = &*self.name, "a file that is followed begins again");
+                    self.format.begin_file();
+                    self.piece = FilePosition::default();
+                }
+                Piece::Pending => return Ok(Pulled::PendingFor(self.options.look_every)),
+                Piece::End => return Ok(Pulled::End),
+            }
+        }
+        Ok(Pulled::More)
+    }
+}
+
+impl<T, F, P> fmt::Debug for FileSource<T, F, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileSource")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

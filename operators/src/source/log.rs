@@ -1,0 +1,358 @@
+//! The engine's own log as a source: one split per partition, decoded into one event type.
+//!
+//! Place: the log's feed -> **log source** -> a dataflow. Position: the offset in the partition, replayable: the
+//! same events come again from it, in the same order, for as long as the log is kept.
+//! Invariants: (1) every event of the wanted categories from the first offset on is given once, in order of its
+//! position; (2) the watermark is the time of recording, which never decreases within a partition, and moves also
+//! over frames that hold nothing wanted. Bounds: one unpacked frame, and what the mailbox lets wait.
+//! Threads: one owner. Failure: an event that cannot be read fails the stage, its position named, or is counted and
+//! passed over, as [`Unreadable`] says.
+//! Cost: per event its decoding; per frame a look at its kinds, so that frames of other categories cost nearly
+//! nothing. Not here: events of one stream alone, see `read_stream` of the engine.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use millstream_engine::codec::{DecodeError, Event, EventReader};
+use millstream_engine::event::{Offset, PartitionId, Position, Recorded, StreamId};
+use millstream_engine::flow::{Emit, Fault, Pulled, Source, Wiring};
+use millstream_engine::log::frame::{Record, SHAPES};
+use millstream_engine::log::{Feed, FrameSlice, LogCursor, LogReader, StreamReader};
+use millstream_engine::mailbox::Mailbox;
+use millstream_engine::metrics::UnreadableMetrics;
+use millstream_engine::time::Timestamp;
+
+/// The log as dataflows reach it: a value of the [`Resources`](millstream_engine::flow::Resources).
+#[derive(Clone)]
+pub struct LogAccess {
+    feed: Arc<Feed>,
+    streams: Arc<dyn StreamReader>,
+    /// Categories by event type, where an aggregate writes that type.
+    categories: Arc<HashMap<TypeId, Vec<String>>>,
+}
+
+impl LogAccess {
+    /// A log whose categories hold events of unknown types.
+    #[must_use]
+    pub fn new(feed: Arc<Feed>, streams: Arc<dyn StreamReader>) -> Self {
+        Self {
+            feed,
+            streams,
+            categories: Arc::default(),
+        }
+    }
+
+    /// The same with the categories that hold events of each type.
+    #[must_use]
+    pub fn with_categories(self, categories: HashMap<TypeId, Vec<String>>) -> Self {
+        Self {
+            categories: Arc::new(categories),
+            ..self
+        }
+    }
+
+    /// Committed frames.
+    #[must_use]
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.feed
+    }
+
+    /// The log, for reading.
+    #[must_use]
+    pub fn streams(&self) -> &Arc<dyn StreamReader> {
+        &self.streams
+    }
+
+    /// Categories whose aggregates write events of type `E`; empty if none is known.
+    #[must_use]
+    pub fn categories_of<E: Event>(&self) -> &[String] {
+        let found = self.categories.get(&TypeId::of::<E>());
+        found.map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What happens with an event that cannot be read as the source's type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unreadable {
+    /// The dataflow fails, and the position is named.
+    #[default]
+    Fail,
+    /// It is counted in `millstream_source_unreadable_total`, told once per split, and passed over.
+    Skip,
+}
+
+/// What is made of a record and its decoded payload.
+pub trait RecordShape<E>: Send + 'static {
+    /// The item.
+    type Item: Send + 'static;
+
+    /// Makes it.
+    ///
+    /// # Errors
+    /// [`Fault`]: the log holds what it cannot hold.
+    fn make(partition: PartitionId, record: &Record<'_>, payload: E) -> Result<Self::Item, Fault>;
+}
+
+/// The event alone.
+#[derive(Clone, Copy, Debug)]
+pub struct PayloadOnly;
+
+impl<E: Event> RecordShape<E> for PayloadOnly {
+    type Item = E;
+
+    #[inline(always)]
+    fn make(_: PartitionId, _: &Record<'_>, payload: E) -> Result<E, Fault> {
+        Ok(payload)
+    }
+}
+
+/// The event with its stream, position, times and metadata.
+#[derive(Clone, Copy, Debug)]
+pub struct WholeRecord;
+
+impl<E: Event> RecordShape<E> for WholeRecord {
+    type Item = Recorded<E>;
+
+    fn make(partition: PartitionId, record: &Record<'_>, payload: E) -> Result<Recorded<E>, Fault> {
+        let stream = StreamId::new(&record.kind.category, record.stream);
+        Ok(Recorded {
+            id: record.id,
+            stream: stream.map_err(|error| Fault(error.to_string()))?,
+            version: record.version,
+            position: Position {
+                partition,
+                offset: record.offset,
+            },
+            recorded_at: record.recorded_at,
+            event_time: record.event_time,
+            metadata: record.metadata.clone(),
+            payload,
+        })
+    }
+}
+
+/// What one split reads.
+#[derive(Clone, Debug)]
+pub struct LogSplit {
+    /// The partition of the log.
+    pub partition: PartitionId,
+    /// First offset, inclusive.
+    pub from: Offset,
+    /// The split ends before this offset; never if `None`.
+    pub until: Option<Offset>,
+    /// Categories of the events that are wanted; all if `None`.
+    pub categories: Option<Arc<[String]>>,
+    /// What happens with events that cannot be read.
+    pub unreadable: Unreadable,
+    /// Items have the time when they happened, as their writer said it, instead of that of their recording.
+    pub event_times: bool,
+    /// The time of recording is the watermark. Not where items have other times.
+    pub own_watermark: bool,
+}
+
+/// One partition of the log as a source.
+pub struct LogSource<E, R> {
+    access: Arc<LogAccess>,
+    split: LogSplit,
+    cursor: Option<LogCursor>,
+    /// A frame at work, and the slot of its next record.
+    at_work: Option<(FrameSlice, u32)>,
+    /// Every record of the frame at work is wanted.
+    all_wanted: bool,
+    events: EventReader<E>,
+    watermark: Timestamp,
+    stage: Arc<str>,
+    metrics: UnreadableMetrics,
+    told: bool,
+    shape: PhantomData<fn() -> R>,
+}
+
+impl<E: Event, R: RecordShape<E>> LogSource<E, R> {
+    /// A source that reads `split` once it is opened.
+    #[must_use]
+    pub fn new(access: Arc<LogAccess>, split: LogSplit, wiring: &Wiring) -> Self {
+        Self {
+            access,
+            cursor: None,
+            at_work: None,
+            all_wanted: false,
+            events: EventReader::new(),
+            watermark: Timestamp::MIN,
+            stage: Arc::clone(&wiring.stage),
+            metrics: UnreadableMetrics::new(&wiring.stage, split.partition),
+            told: false,
+            split,
+            shape: PhantomData,
+        }
+    }
+
+    /// Offset of the first event that was not given yet: reading from it again gives what follows.
+    #[must_use]
+    pub fn position(&self) -> Offset {
+        match (&self.at_work, &self.cursor) {
+            (Some((slice, slot)), _) => slice.frame.header().first.plus(u64::from(*slot)),
+            (None, Some(cursor)) => cursor.next_offset(),
+            (None, None) => self.split.from,
+        }
+    }
+
+    fn is_wanted(&self, category: &str) -> bool {
+        let categories = self.split.categories.as_ref();
+        categories.is_none_or(|wanted| wanted.iter().any(|wanted| wanted == category))
+    }
+
+    /// Takes the next frame that holds something wanted; `None` if there is none now.
+    fn next_frame(&mut self) -> Result<Option<()>, Fault> {
+        let partition = self.split.partition;
+        let Some(cursor) = &mut self.cursor else {
+            return Err(Fault("the log source was not opened".to_owned()));
+        };
+        loop {
+            if self
+                .split
+                .until
+                .is_some_and(|end| cursor.next_offset() >= end)
+            {
+                return Ok(None);
+            }
+            let pulled = cursor.pull();
+            let pulled =
+                pulled.map_err(|error| Fault(format!("partition {partition}: {error}")))?;
+            let Some(slice) = pulled else {
+                return Ok(None);
+            };
+            let categories = self.split.categories.as_ref();
+            let wanted = |category: &str| {
+                categories.is_none_or(|wanted| wanted.iter().any(|wanted| wanted == category))
+            };
+            let kinds = slice.frame.kinds();
+            let header = slice.frame.header();
+            if !kinds.iter().any(|kind| wanted(&kind.category)) {
+                self.watermark = self.watermark.max(header.recorded_last);
+                continue;
+            }
+            self.all_wanted = kinds.iter().all(|kind| wanted(&kind.category));
+            // Shapes that cannot be read fail each event that needs them, with its own cause.
+            let dictionary = slice.frame.attachment(SHAPES).unwrap_or_default();
+            let _ = self.events.begin_frame(dictionary);
+            let slot = (slice.from.0 - header.first.0) as u32;
+            self.at_work = Some((slice, slot));
+            return Ok(Some(()));
+        }
+    }
+
+    /// Gives up to `items_max` records of a frame; the frame goes on in the next pull if it has more.
+    fn give<X: Emit<R::Item>>(
+        &mut self,
+        slice: FrameSlice,
+        slot: u32,
+        items_max: usize,
+        out: &mut X,
+    ) -> Result<usize, Fault> {
+        let end = self.split.until.unwrap_or(Offset(u64::MAX));
+        let (mut looked, mut next) = (0, slot);
+        let partition = self.split.partition;
+        for record in slice.frame.records_from(slot) {
+            if looked == items_max {
+                self.at_work = Some((slice.clone(), next));
+                return Ok(looked);
+            }
+            if record.offset >= end {
+                return Ok(looked);
+            }
+            looked += 1;
+            next += 1;
+            if !self.all_wanted && !self.is_wanted(&record.kind.category) {
+                continue;
+            }
+            match self.events.decode(record.kind, record.payload) {
+                Ok(payload) => {
+                    let time = if self.split.event_times {
+                        record.event_time
+                    } else {
+                        record.recorded_at
+                    };
+                    out.emit(time, R::make(partition, &record, payload)?);
+                }
+                Err(error) => self.pass_over(&record, &error)?,
+            }
+            self.watermark = self.watermark.max(record.recorded_at);
+        }
+        // Of records at the end of the frame that were not wanted.
+        self.watermark = self.watermark.max(slice.frame.header().recorded_last);
+        Ok(looked)
+    }
+
+    #[cold]
+    fn pass_over(&mut self, record: &Record<'_>, error: &DecodeError) -> Result<(), Fault> {
+        let (partition, offset) = (self.split.partition, record.offset);
+        let kind = record.kind;
+        let place = format!(
+            "event {partition}:{offset}, {} of {}-{}",
+            kind.event_type, kind.category, record.stream
+        );
+        if self.split.unreadable == Unreadable::Fail {
+            return Err(Fault(format!("{place}, cannot be read: {error}")));
+        }
+        self.metrics.count(1);
+        if !self.told {
+            self.told = true;
+            tracing::warn!(
+                stage = &*self.stage, place, %error,
+                "an event cannot be read and is passed over, as later ones will be"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl<E: Event, R: RecordShape<E>> Source for LogSource<E, R> {
+    type Item = R::Item;
+
+    fn open(&mut self, mailbox: &Arc<Mailbox>) -> Result<(), Fault> {
+        let reader: Arc<dyn LogReader> = Arc::clone(&self.access.streams) as Arc<dyn LogReader>;
+        let cursor =
+            self.access
+                .feed
+                .subscribe(self.split.partition, self.split.from, mailbox, reader);
+        self.cursor = Some(cursor.map_err(|error| Fault(error.to_string()))?);
+        Ok(())
+    }
+
+    fn watermark(&self) -> Option<Timestamp> {
+        self.split.own_watermark.then_some(self.watermark)
+    }
+
+    fn pull<X: Emit<R::Item>>(&mut self, items_max: usize, out: &mut X) -> Result<Pulled, Fault> {
+        let mut left = items_max;
+        while left > 0 {
+            if self.at_work.is_none() && self.next_frame()?.is_none() {
+                let ended = self.split.until.is_some_and(|end| self.position() >= end);
+                return Ok(if ended { Pulled::End } else { Pulled::Pending });
+            }
+            if let Some((slice, slot)) = self.at_work.take() {
+                left -= self.give(slice, slot, left, out)?;
+            }
+        }
+        Ok(Pulled::More)
+    }
+}
+
+impl fmt::Debug for LogAccess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogAccess")
+            .field("partitions", &self.feed.partitions())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E, R> fmt::Debug for LogSource<E, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogSource")
+            .field("split", &self.split)
+            .finish_non_exhaustive()
+    }
+}

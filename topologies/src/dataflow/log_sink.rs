@@ -1,0 +1,62 @@
+//! Streams that end in the engine's log.
+
+use millstream_engine::codec::Event;
+use millstream_engine::event::StreamId;
+use millstream_engine::flow::Operator;
+use millstream_operators::sink::{LogEffect, LogSink, LogSinkOptions};
+
+use super::origin::Origin;
+use super::stream::Stream;
+
+impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
+    /// Appends what `event` makes of each item to the log, each item once, also after a restart that computes
+    /// everything again: item n of a stream is known by (`producer`, stream, n). The item's time becomes the event's
+    /// time.
+    ///
+    /// That holds if every start computes the same items per stream in the same order, and nobody else writes to
+    /// those streams; [`LogSink`] says it in full. Sources of the dataflow that do not give the same items at each
+    /// start are a fault. Two dataflows that write need two names of producers and streams of their own.
+    /// Cost: an exchange by stream, so that each has one writer; a counter per stream.
+    pub fn to_log<E, F>(self, producer: &str, event: F)
+    where
+        E: Event,
+        F: Fn(O::Out) -> (StreamId, E) + Clone + Send + 'static,
+    {
+        self.to_log_with(producer, LogEffect::Once, LogSinkOptions::default(), event);
+    }
+
+    /// Appends what `event` makes of each item to the log: once for each time that it is computed, so again after a
+    /// restart that computes it again. For sources that cannot be read again.
+    pub fn to_log_at_least_once<E, F>(self, event: F)
+    where
+        E: Event,
+        F: Fn(O::Out) -> (StreamId, E) + Clone + Send + 'static,
+    {
+        let options = LogSinkOptions::default();
+        self.to_log_with("", LogEffect::AtLeastOnce, options, event);
+    }
+
+    /// Appends to the log with limits of its own.
+    pub fn to_log_with<E, F>(
+        self,
+        producer: &str,
+        effect: LogEffect,
+        options: LogSinkOptions,
+        event: F,
+    ) where
+        E: Event,
+        F: Fn(O::Out) -> (StreamId, E) + Clone + Send + 'static,
+    {
+        let keyed = self.map(event);
+        let keyed = keyed.key_by(|(stream, _): &(StreamId, E)| stream.clone());
+        let (stream, _, _) = keyed.exchange("log");
+        let sink = LogSink::new(producer, effect, options);
+        if effect == LogEffect::AtLeastOnce {
+            return stream.end(sink);
+        }
+        let noted = format!("log sink {producer:?}");
+        stream.flow.draft.borrow_mut().counting_sinks.push(noted);
+        let name = Some(format!("log sink {producer}"));
+        stream.with_state("a log sink", name).end(sink);
+    }
+}

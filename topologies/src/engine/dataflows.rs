@@ -1,0 +1,164 @@
+//! Dataflows of an engine: what they are given, starting and stopping them.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_engine::flow::Resources;
+use millstream_engine::partition::Appender;
+use millstream_engine::stage::StageStatus;
+use millstream_operators::source::LogAccess;
+
+use super::projections::Surroundings;
+use super::start::blocking;
+use super::{Engine, OpenError, ShutdownError};
+use crate::Topology;
+use crate::dataflow::{Dataflow, DataflowHandle, DataflowStatus, Failure};
+
+/// What dataflows of an engine are given.
+#[derive(Clone)]
+pub(super) struct Inputs {
+    pub(super) log: LogAccess,
+    pub(super) appender: Appender,
+}
+
+impl Inputs {
+    fn resources(&self) -> Resources {
+        Resources::new()
+            .with(self.log.clone())
+            .with(self.appender.clone())
+    }
+}
+
+/// Categories by the type of the events in them.
+pub(super) fn categories(topology: &Topology) -> HashMap<TypeId, Vec<String>> {
+    let mut categories: HashMap<TypeId, Vec<String>> = HashMap::new();
+    for aggregate in &topology.aggregates {
+        let of_type = categories.entry(aggregate.events()).or_default();
+        of_type.push(aggregate.category().to_owned());
+    }
+    categories
+}
+
+/// What came of starting dataflows; complete unless there is an error.
+#[derive(Default)]
+pub(super) struct Started {
+    pub(super) handles: Vec<DataflowHandle>,
+    pub(super) readers: Vec<(&'static str, Arc<dyn Any + Send + Sync>)>,
+}
+
+/// Starts one after the other. With an error come those that were started before.
+pub(super) async fn start(
+    dataflows: Vec<Dataflow>,
+    inputs: &Inputs,
+    around: &Surroundings,
+) -> (Started, Result<(), OpenError>) {
+    let mut started = Started::default();
+    for dataflow in dataflows {
+        if let Err(error) = start_one(dataflow, inputs, around, &mut started).await {
+            return (started, Err(error));
+        }
+    }
+    (started, Ok(()))
+}
+
+async fn start_one(
+    dataflow: Dataflow,
+    inputs: &Inputs,
+    around: &Surroundings,
+    started: &mut Started,
+) -> Result<(), OpenError> {
+    let name = dataflow.name().to_owned();
+    let (store, writer) = (around.store.clone(), around.writer.clone());
+    let (dataflow, placed) = blocking(move || {
+        let placed = dataflow.place_tables(&store, &writer);
+        (dataflow, placed)
+    })
+    .await;
+    let access = placed.map_err(|cause| OpenError::DataflowTables {
+        dataflow: name,
+        cause,
+    })?;
+    let places = access.places.iter();
+    started
+        .readers
+        .extend(places.map(|(name, place)| (*name, place.reader())));
+    let resources = Arc::new(inputs.resources().with(access));
+    let clock = Arc::clone(&around.clock);
+    started
+        .handles
+        .push(dataflow.start_in(clock, resources).await?);
+    Ok(())
+}
+
+/// Has all sources stop and waits until what was read is dealt with.
+pub(super) async fn stop_all(
+    dataflows: &[DataflowHandle],
+    deadline: Duration,
+) -> Result<(), ShutdownError> {
+    dataflows.iter().for_each(DataflowHandle::begin_stop);
+    let mut outcome = Ok(());
+    for dataflow in dataflows {
+        let ended = match tokio::time::timeout(deadline, dataflow.wait()).await {
+            Ok(Ok(())) => continue,
+            Ok(Err(Failure { stage, cause })) => ShutdownError::Stage { stage, cause },
+            Err(_elapsed) => ShutdownError::Stage {
+                stage: format!("dataflow {}", dataflow.name()),
+                cause: format!("it did not end within {deadline:?}"),
+            },
+        };
+        outcome = outcome.and(Err(ended));
+    }
+    outcome
+}
+
+impl Engine {
+    /// The dataflow named `name` of the topology.
+    ///
+    /// # Panics
+    /// When the topology has no such dataflow: a mistake in the program, not in its input.
+    #[must_use]
+    pub fn dataflow(&self, name: &str) -> DataflowHandle {
+        let found = self.dataflows().iter().find(|flow| flow.name() == name);
+        match found {
+            Some(dataflow) => dataflow.clone(),
+            None => panic!(
+                "topology {:?} has no dataflow {name:?}: add it with .dataflow(…)",
+                self.inner.name
+            ),
+        }
+    }
+
+    /// All dataflows of the topology, in the order of declaration.
+    #[must_use]
+    pub fn dataflows(&self) -> &[DataflowHandle] {
+        &self.inner.running.dataflows
+    }
+
+    /// Dataflows that failed, each with the stage that failed first. The others, and the engine, go on: a dataflow
+    /// that failed is started again with the process.
+    #[must_use]
+    pub fn failed_dataflows(&self) -> Vec<(String, Failure)> {
+        let failed = self
+            .dataflows()
+            .iter()
+            .filter_map(|flow| match flow.status() {
+                DataflowStatus::Failed(failure) => Some((flow.name().to_owned(), failure)),
+                DataflowStatus::Running | DataflowStatus::Ended => None,
+            });
+        failed.collect()
+    }
+
+    /// What a dataflow outside of the topology needs to read this engine's log and to append to it, such as one that
+    /// a [`Driver`](crate::dataflow::Driver) steps. It has no tables. Stop it before the engine.
+    #[must_use]
+    pub fn resources(&self) -> Resources {
+        self.inner.inputs.resources()
+    }
+
+    /// Stages of all dataflows.
+    pub(super) fn dataflow_stages(&self) -> impl Iterator<Item = (String, StageStatus)> {
+        self.dataflows().iter().flat_map(DataflowHandle::stages)
+    }
+}
