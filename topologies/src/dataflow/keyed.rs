@@ -44,6 +44,16 @@ where
         WindowedStream::new(self, window)
     }
 
+    /// Puts an operator of one's own behind the exchange; `kind` names it in messages and, unless it is named, its
+    /// stage. It is taken to keep state.
+    pub fn then_keyed<B>(self, kind: &'static str, operator: B) -> Stream<InletOrigin<O::Out>, B>
+    where
+        B: Operator<O::Out> + Clone,
+    {
+        let (stream, _key, name) = self.exchange(kind);
+        stream.begin_with(operator).with_state(kind, name)
+    }
+
     /// Closes the stage with the exchange; gives the stage behind it, the key and the state's name.
     pub(super) fn exchange(
         self,

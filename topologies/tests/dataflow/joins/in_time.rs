@@ -258,14 +258,14 @@ proptest! {
             let sums = flow.source("items", feed.clone()).stream().key_by(key).named("small").window(small);
             let sums = sums.aggregate(sum(|item: &Item| item.1));
             let all = sums.key_by(|_| ()).named("large").window(Tumbling::of(secs(size * times)));
-            all.aggregate(sum(|result: &millstream_operators::window::Windowed<u8, i64>| result.value)).collect()
+            all.aggregate(sum(|result: &millstream_operators::window::Windowed<u8, i128>| result.value)).collect()
         });
-        let mut expected: BTreeMap<i64, i64> = BTreeMap::new();
+        let mut expected: BTreeMap<i64, i128> = BTreeMap::new();
         let (size, large) = (size as i64, (size * times) as i64);
         for (time, item, watermark) in case.items() {
             let end = (time.div_euclid(size) + 1) * size;
             if end > watermark {
-                *expected.entry((time.div_euclid(large) + 1) * large).or_default() += item.1;
+                *expected.entry((time.div_euclid(large) + 1) * large).or_default() += i128::from(item.1);
             }
         }
         let found = results.take_items().into_iter().map(|result| (in_seconds(result.window.end), result.value));

@@ -6,12 +6,16 @@
 //! own watermark. Cost: see `docs/performance.md`.
 
 mod hot_items;
+mod q11;
 mod q12;
 mod q13;
+mod q3;
 mod q7;
+mod q8;
 mod source;
 mod stateless;
 mod tally;
+mod winning_bids;
 
 use std::sync::Arc;
 
@@ -39,10 +43,22 @@ pub enum Query {
     Q1,
     /// Bids on chosen auctions.
     Q2,
+    /// Auctions of one category whose seller lives near by.
+    Q3,
+    /// Mean winning price per category, over sliding windows.
+    Q4,
     /// Auctions with most bids, over sliding windows.
     Q5,
+    /// Mean of each seller's last ten winning bids.
+    Q6,
     /// Highest bids of each window.
     Q7,
+    /// New people and the auctions they opened in the same window.
+    Q8,
+    /// Winning bid of each auction.
+    Q9,
+    /// Bids per bidder and session.
+    Q11,
     /// Bids per bidder and ten seconds of processing time.
     Q12,
     /// Bids enriched from a table.
@@ -75,6 +91,12 @@ impl Query {
             Self::Q0 => stateless::q0(events, tally),
             Self::Q1 => stateless::q1(events, tally),
             Self::Q2 => stateless::q2(events, tally),
+            Self::Q3 => q3::q3(events, tally),
+            Self::Q4 => winning_bids::q4(events, tally),
+            Self::Q6 => winning_bids::q6(events, tally),
+            Self::Q8 => q8::q8(events, variant, tally),
+            Self::Q9 => winning_bids::q9(events, variant, tally),
+            Self::Q11 => q11::q11(events, tally),
             Self::Q5 => {
                 let every = match variant {
                     Variant::Beam => Q5_SECONDS_BEAM,
