@@ -6,16 +6,6 @@ use smallvec::SmallVec;
 use crate::function::AggregateFunction;
 use crate::window::Window;
 
-/// What was given out of a session, as long as it is not taken back.
-#[derive(Clone)]
-pub(super) enum Shown<A> {
-    Nothing,
-    /// The session as it is.
-    Current,
-    /// What it was made of: to be taken back before it is given out again.
-    Before(Vec<Past<A>>),
-}
-
 /// A session as it was given out.
 #[derive(Clone)]
 pub(super) struct Past<A> {
@@ -23,17 +13,22 @@ pub(super) struct Past<A> {
     pub(super) sum: A,
 }
 
+/// A session. Kept small: with many keys, what a lookup costs is the memory that it touches.
 #[derive(Clone)]
 pub(super) struct One<A> {
     /// Times of the first and the last item.
     pub(super) start: i64,
     pub(super) last: i64,
     pub(super) sum: A,
-    /// Items since it was given out.
-    pub(super) changes: u64,
+    /// What was given out of it before it changed, to be taken back before it is given out again.
+    #[expect(clippy::box_collection, reason = "rare, and a vector is three words")]
+    pub(super) before: Option<Box<Vec<Past<A>>>>,
+    /// Items since it was given out, as many as can be counted.
+    pub(super) changes: u32,
     /// Whether the watermark has passed its end.
     pub(super) closed: bool,
-    pub(super) shown: Shown<A>,
+    /// Whether it was given out as it is.
+    pub(super) shown: bool,
 }
 
 impl<A> One<A> {
@@ -42,9 +37,10 @@ impl<A> One<A> {
             start: time,
             last: time,
             sum,
+            before: None,
             changes: 1,
             closed: false,
-            shown: Shown::Nothing,
+            shown: false,
         }
     }
 
@@ -64,14 +60,13 @@ impl<A> One<A> {
 impl<A: Clone> One<A> {
     /// Takes what was given out of it, before it changes.
     fn take_shown(&mut self, gap: i64) -> Vec<Past<A>> {
-        match std::mem::replace(&mut self.shown, Shown::Nothing) {
-            Shown::Nothing => Vec::new(),
-            Shown::Current => vec![Past {
+        if std::mem::take(&mut self.shown) {
+            return vec![Past {
                 window: self.window(gap),
                 sum: self.sum.clone(),
-            }],
-            Shown::Before(past) => past,
+            }];
         }
+        self.before.take().map(|past| *past).unwrap_or_default()
     }
 }
 
@@ -79,8 +74,6 @@ impl<A: Clone> One<A> {
 pub(super) struct Sessions<A> {
     /// When the key is looked at next; entries of other times in the queue are outdated.
     pub(super) queued: i64,
-    /// Whether it waits for an early result by the clock.
-    pub(super) dirty: bool,
     /// Disjoint, ascending, never empty between two calls.
     pub(super) list: SmallVec<[One<A>; 1]>,
 }
@@ -89,7 +82,6 @@ impl<A: Clone> Sessions<A> {
     pub(super) fn new(first: One<A>, queued: i64) -> Self {
         Self {
             queued,
-            dirty: false,
             list: SmallVec::from_iter([first]),
         }
     }
@@ -120,14 +112,14 @@ impl<A: Clone> Sessions<A> {
             shown.append(&mut other.take_shown(gap));
             function.merge(&mut joined.sum, &other.sum);
             joined.last = other.last;
-            joined.changes += other.changes;
+            joined.changes = joined.changes.saturating_add(other.changes);
         }
         joined.start = joined.start.min(time.0);
         joined.last = joined.last.max(time.0);
-        joined.changes += 1;
+        joined.changes = joined.changes.saturating_add(1);
         function.add(&mut joined.sum, time, item);
         if !shown.is_empty() {
-            joined.shown = Shown::Before(shown);
+            joined.before = Some(Box::new(shown));
         }
         self.list.drain(first + 1..behind);
         first

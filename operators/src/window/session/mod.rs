@@ -18,6 +18,7 @@
 mod due;
 mod list;
 mod operator;
+mod queues;
 mod rules;
 
 use std::time::Duration;

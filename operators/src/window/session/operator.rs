@@ -13,8 +13,8 @@ use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 
 use super::Session;
-use super::due::Due;
-use super::list::{One, Sessions, Shown};
+use super::list::{One, Sessions};
+use super::queues::Queues;
 use super::rules::Rules;
 use crate::function::AggregateFunction;
 use crate::window::{TimeDomain, Trigger, Triggered, Windowed};
@@ -30,13 +30,9 @@ pub struct SessionWindows<T, K, F, A: AggregateFunction<T>, L> {
     rules: Rules<A>,
     late: L,
     keys: HashMap<K, Sessions<A::Accumulator>, FixedState>,
-    due: Due<K>,
+    queues: Queues<K>,
     sessions: usize,
-    /// Keys with sessions that wait for an early result by the clock, and when that is due.
-    dirty: Vec<K>,
-    early_at: Option<i64>,
     late_before: i64,
-    now: Timestamp,
     item: PhantomData<fn(T)>,
 }
 
@@ -74,12 +70,9 @@ where
             },
             late,
             keys: HashMap::default(),
-            due: Due::new(window.gap / BUCKETS),
+            queues: Queues::new(window.gap / BUCKETS),
             sessions: 0,
-            dirty: Vec::new(),
-            early_at: None,
             late_before: i64::MIN,
-            now: Timestamp::MIN,
             item: PhantomData,
         }
     }
@@ -92,49 +85,10 @@ where
         end.saturating_add(self.lateness) <= limit
     }
 
-    /// Takes an item that does more than add to the newest session of its key.
-    fn item_aside<E: Emit<Windowed<K, A::Output>>>(
-        &mut self,
-        (time, item): (Timestamp, &T),
-        key: &K,
-        out: &mut E,
-    ) {
-        let rules = &self.rules;
-        let Some(sessions) = self.keys.get_mut(key) else {
-            return; // Whoever calls has found or made it.
-        };
-        let before = sessions.list.len();
-        let at = sessions.add(&rules.function, rules.gap, (time, item));
-        self.sessions = self.sessions + sessions.list.len() - before;
-        self.settle(key, at, out);
-    }
-
-    /// Does what follows from the item that the session at `at` of `key` has taken.
-    fn settle<E: Emit<Windowed<K, A::Output>>>(&mut self, key: &K, at: usize, out: &mut E) {
-        let rules = &self.rules;
-        let Some(sessions) = self.keys.get_mut(key) else {
-            return;
-        };
-        let waits = rules.after_item(key, sessions, at, out);
-        if waits && !sessions.dirty {
-            sessions.dirty = true;
-            self.dirty.push(key.clone());
-            if self.early_at.is_none() {
-                self.early_at = rules.trigger.next_early(self.now.0);
-            }
-        }
-        if let Some(due) = rules.next_due(sessions)
-            && due < sessions.queued
-        {
-            sessions.queued = due;
-            self.due.push(due, key.clone());
-        }
-    }
-
     /// Gives out and drops what is due at the watermark.
     fn fire<E: Emit<Windowed<K, A::Output>>>(&mut self, out: &mut E) {
         let rules = &self.rules;
-        while let Some((due, key)) = self.due.pop(rules.watermark) {
+        while let Some((due, key)) = self.queues.due.pop(rules.watermark) {
             let Some(sessions) = self.keys.get_mut(&key) else {
                 continue;
             };
@@ -147,7 +101,7 @@ where
             match rules.next_due(sessions) {
                 Some(due) => {
                     sessions.queued = due;
-                    self.due.push(due, key);
+                    self.queues.due.push(due, key);
                 }
                 None => {
                     self.keys.remove(&key);
@@ -158,11 +112,7 @@ where
 
     /// Gives out early what the clock says is due.
     fn fire_early<E: Emit<Windowed<K, A::Output>>>(&mut self, now: i64, out: &mut E) {
-        if self.early_at.is_none_or(|at| at > now) {
-            return;
-        }
-        self.early_at = None;
-        for key in self.dirty.drain(..) {
+        for key in self.queues.take_dirty(now) {
             if let Some(sessions) = self.keys.get_mut(&key) {
                 self.rules.give_early(&key, sessions, out);
             }
@@ -184,7 +134,7 @@ where
     fn item<E: Emit<Self::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
         let time = match self.domain {
             TimeDomain::Event => time,
-            TimeDomain::Processing => self.now,
+            TimeDomain::Processing => self.queues.now,
         };
         let behind = time.0 < self.late_before.max(self.rules.watermark);
         if behind && self.is_late(time) {
@@ -193,36 +143,42 @@ where
         }
         let rules = &self.rules;
         let plain = !behind && !rules.trigger.is_early();
-        let key = match self.keys.entry((self.key)(&item)) {
-            Entry::Occupied(mut entry) => {
-                let sessions = entry.get_mut();
+        let (key, sessions, at) = match self.keys.entry((self.key)(&item)) {
+            Entry::Occupied(mut known) => {
                 if plain
-                    && let Some(newest) = sessions.list.last_mut()
+                    && let Some(newest) = known.get_mut().list.last_mut()
                     && newest.start <= time.0
                     && time.0 < newest.end(rules.gap)
-                    && matches!(newest.shown, Shown::Nothing)
+                    && !newest.shown
+                    && newest.before.is_none()
                 {
                     newest.last = newest.last.max(time.0);
-                    newest.changes += 1;
+                    newest.changes = newest.changes.saturating_add(1);
                     rules.function.add(&mut newest.sum, time, &item);
                     return;
                 }
-                entry.key().clone()
+                let key = known.key().clone();
+                let sessions = known.into_mut();
+                let before = sessions.list.len();
+                let at = sessions.add(&rules.function, rules.gap, (time, &item));
+                self.sessions = self.sessions + sessions.list.len() - before;
+                (key, sessions, at)
             }
-            Entry::Vacant(entry) => {
+            Entry::Vacant(new) => {
                 let mut sum = rules.function.create();
                 rules.function.add(&mut sum, time, &item);
-                let (key, end) = (entry.key().clone(), time.0.saturating_add(rules.gap));
-                entry.insert(Sessions::new(One::new(time.0, sum), end));
-                self.due.push(end, key.clone());
+                let (key, end) = (new.key().clone(), time.0.saturating_add(rules.gap));
+                let sessions = new.insert(Sessions::new(One::new(time.0, sum), end));
                 self.sessions += 1;
-                if !plain {
-                    self.settle(&key, 0, out);
+                self.queues.due.push(end, key.clone());
+                if plain {
+                    return;
                 }
-                return;
+                (key, sessions, 0)
             }
         };
-        self.item_aside((time, &item), &key, out);
+        let waits = rules.after_item(&key, sessions, at, out);
+        self.queues.after_item(rules, &key, sessions, waits);
     }
 
     fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
@@ -247,7 +203,7 @@ where
 
     fn begin(&mut self, turn: &Turn) {
         // A clock that goes back must not change a session that has ended.
-        self.now = self.now.max(turn.now);
+        self.queues.now = self.queues.now.max(turn.now);
         self.late.begin(turn);
     }
 
@@ -262,9 +218,9 @@ where
     fn next_due(&self) -> Option<Timestamp> {
         let closing = match self.domain {
             TimeDomain::Event => None,
-            TimeDomain::Processing => self.due.first(),
+            TimeDomain::Processing => self.queues.due.first(),
         };
-        let due = [closing, self.early_at].into_iter().flatten().min();
+        let due = [closing, self.queues.early_at].into_iter().flatten().min();
         due.map(Timestamp)
     }
 
@@ -304,12 +260,9 @@ impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
             rules: self.rules.clone(),
             late: self.late.clone(),
             keys: self.keys.clone(),
-            due: self.due.clone(),
+            queues: self.queues.clone(),
             sessions: self.sessions,
-            dirty: self.dirty.clone(),
-            early_at: self.early_at,
             late_before: self.late_before,
-            now: self.now,
             item: PhantomData,
         }
     }

@@ -2,7 +2,7 @@
 
 use millstream_engine::flow::Emit;
 
-use super::list::{One, Sessions, Shown};
+use super::list::{One, Sessions};
 use crate::function::AggregateFunction;
 use crate::window::{Revision, Trigger, Window, Windowed};
 
@@ -42,21 +42,15 @@ impl<A> Rules<A> {
             out.emit(window.last(), result);
         };
         let window = session.window(self.gap);
-        match std::mem::replace(&mut session.shown, Shown::Current) {
-            Shown::Nothing => {}
-            Shown::Current if self.retracting => {
-                emit(window, &session.sum, Revision::Retraction);
-            }
-            Shown::Current => {}
-            Shown::Before(past) => {
-                let replaced = past
-                    .iter()
-                    .filter(|past| self.retracting || past.window != window);
-                for past in replaced {
-                    emit(past.window, &past.sum, Revision::Retraction);
-                }
+        if session.shown && self.retracting {
+            emit(window, &session.sum, Revision::Retraction);
+        }
+        for past in session.before.take().into_iter().flat_map(|past| *past) {
+            if self.retracting || past.window != window {
+                emit(past.window, &past.sum, Revision::Retraction);
             }
         }
+        session.shown = true;
         emit(window, &session.sum, revision);
         session.changes = 0;
     }
@@ -83,7 +77,7 @@ impl<A> Rules<A> {
             }
             return false;
         }
-        if self.trigger.is_enough(session.changes) {
+        if self.trigger.is_enough(session.changes.into()) {
             self.give(key, session, Revision::Early, out);
         }
         self.trigger.early_every.is_some() && session.changes > 0
@@ -100,7 +94,6 @@ impl<A> Rules<A> {
         A: AggregateFunction<T>,
         E: Emit<Windowed<K, A::Output>>,
     {
-        sessions.dirty = false;
         for session in &mut sessions.list {
             if !session.closed && session.changes > 0 {
                 self.give(key, session, Revision::Early, out);

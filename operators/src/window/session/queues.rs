@@ -1,0 +1,64 @@
+//! Which keys are to be looked at, by event time and by the clock.
+
+use std::hash::Hash;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+use millstream_engine::time::Timestamp;
+
+use super::due::Due;
+use super::list::Sessions;
+use super::rules::Rules;
+
+#[derive(Clone)]
+pub(super) struct Queues<K> {
+    pub(super) due: Due<K>,
+    /// Keys with sessions that wait for an early result by the clock, and when that is due.
+    dirty: HashSet<K, FixedState>,
+    pub(super) early_at: Option<i64>,
+    /// Processing time.
+    pub(super) now: Timestamp,
+}
+
+impl<K: Hash + Eq + Clone> Queues<K> {
+    pub(super) fn new(width: i64) -> Self {
+        Self {
+            due: Due::new(width),
+            dirty: HashSet::default(),
+            early_at: None,
+            now: Timestamp::MIN,
+        }
+    }
+
+    /// After an item for `key`, whose sessions may wait for an early result by the clock.
+    pub(super) fn after_item<F, A>(
+        &mut self,
+        rules: &Rules<F>,
+        key: &K,
+        sessions: &mut Sessions<A>,
+        waits: bool,
+    ) {
+        if waits && !self.dirty.contains(key) {
+            self.dirty.insert(key.clone());
+            if self.early_at.is_none() {
+                self.early_at = rules.trigger.next_early(self.now.0);
+            }
+        }
+        if let Some(due) = rules.next_due(sessions)
+            && due < sessions.queued
+        {
+            sessions.queued = due;
+            self.due.push(due, key.clone());
+        }
+    }
+
+    /// The keys whose early results the clock says are due.
+    pub(super) fn take_dirty(&mut self, now: i64) -> impl Iterator<Item = K> {
+        let is_due = self.early_at.is_some_and(|at| at <= now);
+        if is_due {
+            self.early_at = None;
+        }
+        let dirty = is_due.then(|| std::mem::take(&mut self.dirty));
+        dirty.into_iter().flatten()
+    }
+}
