@@ -6,7 +6,7 @@ use std::time::Duration;
 use millstream::dataflow::{Dataflow, DataflowFault, Driver, Feed};
 use millstream_engine::flow::Side;
 use millstream_operators::function::sum;
-use millstream_operators::window::{Sliding, Tumbling};
+use millstream_operators::window::{Sliding, Tumbling, Windowed};
 use proptest::prelude::*;
 
 use super::support::{Seen, TwoCases, in_seconds, late_items, sorted, two_cases};
@@ -48,7 +48,11 @@ fn interval_model(cases: &TwoCases, before: i64, after: i64, outer: bool) -> Exp
             results.push((left.0, (left.1.0, Some(left.1.1), None)));
         }
     }
-    for (right, _) in rights.iter().zip(matched).filter(|(seen, matched)| outer && !matched && !is_late(seen)) {
+    for (right, _) in rights
+        .iter()
+        .zip(matched)
+        .filter(|(seen, matched)| outer && !matched && !is_late(seen))
+    {
         results.push((right.0, (right.1.0, None, Some(right.1.1))));
     }
     results.sort_unstable();
@@ -89,7 +93,11 @@ fn window_model(cases: &TwoCases, size: i64, slide: i64, lateness: i64) -> Expec
         for seen in items {
             for end in ends(seen).into_iter().filter(|end| end + lateness > seen.2) {
                 let window = windows.entry((end, seen.1.0)).or_default();
-                let values = if side == 0 { &mut window.0 } else { &mut window.1 };
+                let values = if side == 0 {
+                    &mut window.0
+                } else {
+                    &mut window.1
+                };
                 values.push(seen.1.1);
             }
         }
@@ -120,7 +128,11 @@ macro_rules! window_join {
             let late = flow.side_output::<Side<Item, Item>>("late");
             let right = flow.source("right", right.clone()).stream().key_by(key);
             let left = flow.source("left", left.clone()).stream().key_by(key);
-            let joined = left.join(right).window($window).late_to(&late).$kind($function);
+            let joined = left
+                .join(right)
+                .window($window)
+                .late_to(&late)
+                .$kind($function);
             (joined.collect(), flow.side(&late).collect())
         });
         let results = results.take().into_iter().map(|(time, result)| {
@@ -246,14 +258,14 @@ proptest! {
             let sums = flow.source("items", feed.clone()).stream().key_by(key).named("small").window(small);
             let sums = sums.aggregate(sum(|item: &Item| item.1));
             let all = sums.key_by(|_| ()).named("large").window(Tumbling::of(secs(size * times)));
-            all.aggregate(sum(|result: &millstream_operators::window::Windowed<u8, i64>| result.value)).collect()
+            all.aggregate(sum(|result: &Windowed<u8, i128>| result.value)).collect()
         });
-        let mut expected: BTreeMap<i64, i64> = BTreeMap::new();
+        let mut expected: BTreeMap<i64, i128> = BTreeMap::new();
         let (size, large) = (size as i64, (size * times) as i64);
         for (time, item, watermark) in case.items() {
             let end = (time.div_euclid(size) + 1) * size;
             if end > watermark {
-                *expected.entry((time.div_euclid(large) + 1) * large).or_default() += item.1;
+                *expected.entry((time.div_euclid(large) + 1) * large).or_default() += i128::from(item.1);
             }
         }
         let found = results.take_items().into_iter().map(|result| (in_seconds(result.window.end), result.value));
@@ -267,8 +279,16 @@ fn an_idle_split_of_one_side_does_not_stop_the_join() {
     let (left, right) = (Feed::new(1), Feed::new(2));
     let mut results = None;
     let dataflow = Dataflow::build("test", |flow| {
-        let rights = flow.source("right", right.clone()).idle_after(secs(5)).stream().key_by(key);
-        let lefts = flow.source("left", left.clone()).idle_after(secs(5)).stream().key_by(key);
+        let rights = flow
+            .source("right", right.clone())
+            .idle_after(secs(5))
+            .stream()
+            .key_by(key);
+        let lefts = flow
+            .source("left", left.clone())
+            .idle_after(secs(5))
+            .stream()
+            .key_by(key);
         let join = lefts.join(rights).window(Tumbling::of(secs(10)));
         results = Some(join.full(pair).collect());
     });
@@ -280,13 +300,20 @@ fn an_idle_split_of_one_side_does_not_stop_the_join() {
     right.watermark(0, seconds(12));
     driver.run().unwrap();
     let results = results.unwrap();
-    assert!(results.is_empty(), "the second split of the right side may have more");
+    assert!(
+        results.is_empty(),
+        "the second split of the right side may have more"
+    );
     driver.advance(Duration::from_secs(3)).unwrap();
     left.watermark(0, seconds(13));
     right.watermark(0, seconds(13));
     driver.run().unwrap();
     driver.advance(Duration::from_secs(3)).unwrap();
-    let mut found: Vec<_> = results.take_items().into_iter().map(|result| result.value).collect();
+    let mut found: Vec<_> = results
+        .take_items()
+        .into_iter()
+        .map(|result| result.value)
+        .collect();
     found.sort_unstable();
     assert_eq!(found, [(1, Some(10), Some(11)), (2, Some(20), None)]);
 }
@@ -295,9 +322,20 @@ fn an_idle_split_of_one_side_does_not_stop_the_join() {
 fn sides_of_different_partitions_are_refused() {
     let feed = Feed::<Item>::new(1);
     let refused = Dataflow::build("test", |flow| {
-        let left = flow.source("left", feed.clone()).stream().key_by(key).partitions(2);
-        let right = flow.source("right", feed.clone()).stream().key_by(key).partitions(3);
-        let joined = left.join_unbounded(right).named("pairs").inner(|_, left, right| (left.1, right.1));
+        let left = flow
+            .source("left", feed.clone())
+            .stream()
+            .key_by(key)
+            .partitions(2);
+        let right = flow
+            .source("right", feed.clone())
+            .stream()
+            .key_by(key)
+            .partitions(3);
+        let joined = left
+            .join_unbounded(right)
+            .named("pairs")
+            .inner(|_, left, right| (left.1, right.1));
         joined.for_each(|_, _| {});
     });
     let fault = DataflowFault::JoinPartitions {

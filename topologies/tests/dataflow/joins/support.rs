@@ -37,12 +37,12 @@ fn feed_chunk(feed: &Feed<Item>, case: &Case, from: usize, chunk: usize) {
 
 impl TwoCases {
     /// Runs to the end in chunks; one side is one chunk ahead, by the shape's seed. No state must be left then.
-    pub(super) fn run<R>(
-        &self,
-        declare: impl FnOnce(&Flow, &Feed<Item>, &Feed<Item>) -> R,
-    ) -> R {
+    pub(super) fn run<R>(&self, declare: impl FnOnce(&Flow, &Feed<Item>, &Feed<Item>) -> R) -> R {
         let Shape { seed, chunk, .. } = self.left.shape;
-        let (left, right) = (Feed::new(self.left.splits.len()), Feed::new(self.right.splits.len()));
+        let (left, right) = (
+            Feed::new(self.left.splits.len()),
+            Feed::new(self.right.splits.len()),
+        );
         let mut outputs = None;
         let dataflow = Dataflow::build_with("test", self.left.shape.options(), |flow| {
             outputs = Some(declare(flow, &left, &right));
@@ -112,13 +112,17 @@ pub(super) fn in_seconds(time: Timestamp) -> i64 {
 /// Sorted, with times in seconds.
 pub(super) fn sorted<T: Ord + Send + 'static>(results: &Collected<T>) -> Vec<(i64, T)> {
     let results = results.take().into_iter();
-    let mut results: Vec<_> = results.map(|(time, item)| (in_seconds(time), item)).collect();
+    let mut results: Vec<_> = results
+        .map(|(time, item)| (in_seconds(time), item))
+        .collect();
     results.sort();
     results
 }
 
 /// The late items of both sides, sorted.
-pub(super) fn late_items(late: &Collected<Side<Item, Item>>) -> (Vec<(i64, Item)>, Vec<(i64, Item)>) {
+pub(super) fn late_items(
+    late: &Collected<Side<Item, Item>>,
+) -> (Vec<(i64, Item)>, Vec<(i64, Item)>) {
     let (mut left, mut right) = (Vec::new(), Vec::new());
     for (time, item) in late.take() {
         match item {
@@ -141,7 +145,10 @@ pub(super) fn last_rows<K: Ord, V>(
             Some(value) => {
                 rows.insert(key, value);
             }
-            None => assert!(rows.remove(&key).is_some(), "only a row that is there is deleted"),
+            None => assert!(
+                rows.remove(&key).is_some(),
+                "only a row that is there is deleted"
+            ),
         }
     }
     rows

@@ -140,8 +140,14 @@ fn the_latest_row_is_met_until_its_time_is_over() {
     let dataflow = Dataflow::build("test", |flow| {
         let rights = flow.source("right", right.clone()).stream().key_by(key);
         let lefts = flow.source("left", left.clone()).stream().key_by(key);
-        let join = lefts.join_latest(rights).time_to_live(secs(60)).deleted_by(|item| item.1 < 0);
-        results = Some(join.left(|_, left, right| (left.1, right.map(|item| item.1))).collect());
+        let join = lefts
+            .join_latest(rights)
+            .time_to_live(secs(60))
+            .deleted_by(|item| item.1 < 0);
+        results = Some(
+            join.left(|_, left, right| (left.1, right.map(|item| item.1)))
+                .collect(),
+        );
     });
     let results = results.unwrap();
     let mut driver = Driver::new(dataflow.unwrap()).unwrap();
@@ -157,7 +163,11 @@ fn the_latest_row_is_met_until_its_time_is_over() {
         results.take_items()[0].1
     };
     assert_eq!(meet(&[], 0), None);
-    assert_eq!(meet(&[(10, 100), (5, 50)], 20), Some(100), "the later time counts");
+    assert_eq!(
+        meet(&[(10, 100), (5, 50)], 20),
+        Some(100),
+        "the later time counts"
+    );
     assert_eq!(meet(&[], 70), Some(100));
     assert_eq!(meet(&[], 71), None, "its time is over");
     assert_eq!(meet(&[(80, 800)], 81), Some(800));
