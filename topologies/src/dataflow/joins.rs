@@ -128,7 +128,7 @@ impl<A, B, J> Joining<A, B, J> {
 }
 
 impl<A, B, J, S> Joining<A, B, J, S> {
-    fn as_how<J2>(self, how: impl FnOnce(J) -> J2) -> Joining<A, B, J2, S> {
+    fn with_how<J2>(self, how: impl FnOnce(J) -> J2) -> Joining<A, B, J2, S> {
         Joining {
             left: self.left,
             right: self.right,
@@ -146,7 +146,7 @@ pub struct IntervalJoining<A, B>(Joining<A, B, Undecided>);
 impl<A, B> IntervalJoining<A, B> {
     /// A right item may be up to `before` earlier and up to `after` later than the left one, both inclusive.
     pub fn between(self, before: Duration, after: Duration) -> Joining<A, B, Bounds> {
-        self.0.as_how(|_| Bounds::between(before, after))
+        self.0.with_how(|_| Bounds::between(before, after))
     }
 }
 
@@ -158,7 +158,7 @@ impl<A, B> WindowJoining<A, B> {
     /// Items meet in windows such as [`Tumbling`] or [`Sliding`]. A window is given out once: with an allowed lateness,
     /// when that is over.
     pub fn window<W: JoinInTime>(self, window: W) -> Joining<A, B, W> {
-        self.0.as_how(|_| window)
+        self.0.with_how(|_| window)
     }
 }
 
@@ -256,37 +256,37 @@ where
 impl<A, B> Joining<A, B, Unbounded> {
     /// The right side has one item per key: left items are held only until theirs comes.
     pub fn unique_right(self) -> Joining<A, B, UniqueRight> {
-        self.as_how(|_| UniqueRight)
+        self.with_how(|_| UniqueRight)
     }
 
     /// Only items whose times differ by at most this meet, so that state is bounded: the same as an interval join with
     /// this much on both sides.
     pub fn time_to_live(self, time_to_live: Duration) -> Joining<A, B, Bounds> {
-        self.as_how(|_| Bounds::between(time_to_live, time_to_live))
+        self.with_how(|_| Bounds::between(time_to_live, time_to_live))
     }
 }
 
 impl<A, B, R> Joining<A, B, Latest<R>> {
     /// Forgets a value when the watermark has passed its time by more than this. Default: never.
     pub fn time_to_live(self, time_to_live: Duration) -> Self {
-        self.as_how(|latest| latest.time_to_live(time_to_live))
+        self.with_how(|latest| latest.time_to_live(time_to_live))
     }
 
     /// Right items for which `deletes` holds remove the value of their key. Default: none does.
     pub fn deleted_by(self, deletes: fn(&R) -> bool) -> Self {
-        self.as_how(|latest| latest.deleted_by(deletes))
+        self.with_how(|latest| latest.deleted_by(deletes))
     }
 }
 
 impl<A, B, R, S> Joining<A, B, AsOf<R>, S> {
     /// Left items may come this long (in event time) after the watermark. Holds values longer. Default: none.
     pub fn allowed_lateness(self, lateness: Duration) -> Self {
-        self.as_how(|as_of| as_of.allowed_lateness(lateness))
+        self.with_how(|as_of| as_of.allowed_lateness(lateness))
     }
 
     /// From right items for which `deletes` holds on, their key has no value. Default: none does.
     pub fn deleted_by(self, deletes: fn(&R) -> bool) -> Self {
-        self.as_how(|as_of| as_of.deleted_by(deletes))
+        self.with_how(|as_of| as_of.deleted_by(deletes))
     }
 }
 
