@@ -63,6 +63,92 @@ impl Bounds {
     }
 }
 
+/// An item that came, seen from its own side.
+#[derive(Clone, Copy)]
+struct Came {
+    time: i64,
+    limit: i64,
+    /// The first time of a partner whose own interval was not over.
+    from: i64,
+    /// The last time of a partner: when its own interval is over.
+    due: i64,
+}
+
+impl Came {
+    #[inline(always)]
+    fn new(time: i64, limit: i64, before: i64, after: i64) -> Self {
+        Self {
+            time,
+            limit,
+            from: time.max(limit).saturating_sub(before),
+            due: time.saturating_add(after),
+        }
+    }
+
+    /// Gives a pair for each partner that is held; gives whether there was one.
+    #[inline(always)]
+    fn meet<A, B, U, E: Emit<U>>(
+        &self,
+        item: &A,
+        others: &mut Run<B>,
+        pair: impl Fn(&A, &B) -> U,
+        out: &mut E,
+    ) -> bool {
+        let mut matched = false;
+        for other in others.between(self.from, self.due) {
+            if other.limit <= self.due {
+                (matched, other.matched) = (true, true);
+                let time = Timestamp(self.time.max(other.time));
+                out.emit(time, pair(item, &other.item));
+            }
+        }
+        matched
+    }
+
+    #[inline(always)]
+    fn held<T>(&self, matched: bool, item: T) -> Held<T> {
+        Held {
+            time: self.time,
+            limit: self.limit,
+            matched,
+            item,
+        }
+    }
+}
+
+/// The slot of `key`; a new one only for what will be held.
+#[inline(always)]
+fn slot_for<K: Hash + Eq, L, R>(
+    keys: &mut Keyed<K, Pending<L, R>>,
+    key: K,
+    is_held: bool,
+) -> Result<SlotId, K> {
+    if is_held {
+        return Ok(keys.find_or_insert(key));
+    }
+    keys.find(&key).ok_or(key)
+}
+
+#[inline(always)]
+fn give<U, E: Emit<U>>(time: i64, result: Option<U>, out: &mut E) {
+    if let Some(result) = result {
+        out.emit(Timestamp(time), result);
+    }
+}
+
+/// Gives out those that are over and met none, and drops them; gives how many.
+fn drop_over<T, U, E: Emit<U>>(
+    run: &mut Run<T>,
+    end: i64,
+    alone: impl Fn(&T) -> Option<U>,
+    out: &mut E,
+) -> usize {
+    for held in run.before(end).iter().filter(|held| !held.matched) {
+        give(held.time, alone(&held.item), out);
+    }
+    run.drop_before(end)
+}
+
 /// Joins items by key and nearness in time.
 pub struct IntervalJoin<K, L, R, FL, FR, G, S> {
     bounds: Bounds,
@@ -113,125 +199,61 @@ where
     #[inline(always)]
     fn is_late(&self, time: i64) -> bool {
         let Bounds { before, after } = self.bounds;
-        time < self.late_before
-            && time.saturating_add(after).saturating_add(before) < self.late_before
+        let last = time.saturating_add(after).saturating_add(before);
+        time < self.late_before && last < self.late_before
     }
 
     #[inline]
     fn left<E: Emit<G::Out>>(&mut self, time: i64, item: L, out: &mut E) {
-        if self.is_late(time) {
-            self.late
-                .item(Timestamp(time), Side::Left(item), &mut Discard);
-            return;
-        }
         let Bounds { before, after } = self.bounds;
-        let due = time.saturating_add(after);
-        let is_held = due >= self.watermark;
         let key = (self.left_key)(&item);
-        let id = match is_held {
-            true => self.keys.find_or_insert(key),
-            false => match self.keys.find(&key) {
-                Some(id) => id,
-                None => {
-                    let alone = self.result.left_alone(&key, &item);
-                    alone
-                        .into_iter()
-                        .for_each(|result| out.emit(Timestamp(time), result));
-                    return;
-                }
-            },
+        let came = Came::new(time, self.late_before, before, after);
+        let result = &self.result;
+        let id = match slot_for(&mut self.keys, key, came.due >= self.watermark) {
+            Ok(id) => id,
+            Err(key) => return give(time, result.left_alone(&key, &item), out),
         };
         let Some(Slot { key, value }) = self.keys.get_mut(id) else {
             return;
         };
-        let limit = self.late_before;
-        let from = time.max(limit).saturating_sub(before);
-        let mut matched = false;
-        for partner in value.right.between(from, due) {
-            if partner.limit <= due {
-                matched = true;
-                partner.matched = true;
-                let at = Timestamp(time.max(partner.time));
-                out.emit(at, self.result.pair(key, &item, &partner.item));
-            }
+        let pair = |left: &L, right: &R| result.pair(key, left, right);
+        let matched = came.meet(&item, &mut value.right, pair, out);
+        if came.due < self.watermark {
+            let alone = (!matched).then(|| result.left_alone(key, &item));
+            return give(time, alone.flatten(), out);
         }
-        if is_held {
-            let held = Held {
-                time,
-                limit,
-                matched,
-                item,
-            };
-            value.left.insert(held);
-            self.held += 1;
-            if due < value.due {
-                value.due = due;
-                self.queue.push(due, id);
-            }
-        } else if G::LEFT && !matched {
-            let alone = self.result.left_alone(key, &item);
-            alone
-                .into_iter()
-                .for_each(|result| out.emit(Timestamp(time), result));
+        value.left.insert(came.held(matched, item));
+        self.held += 1;
+        if came.due < value.due {
+            value.due = came.due;
+            self.queue.push(came.due, id);
         }
     }
 
     #[inline]
     fn right<E: Emit<G::Out>>(&mut self, time: i64, item: R, out: &mut E) {
-        if self.is_late(time) {
-            self.late
-                .item(Timestamp(time), Side::Right(item), &mut Discard);
-            return;
-        }
         let Bounds { before, after } = self.bounds;
-        let due = time.saturating_add(before);
-        let is_held = due >= self.watermark;
         let key = (self.right_key)(&item);
-        let id = match is_held {
-            true => self.keys.find_or_insert(key),
-            false => match self.keys.find(&key) {
-                Some(id) => id,
-                None => {
-                    let alone = self.result.right_alone(&key, &item);
-                    alone
-                        .into_iter()
-                        .for_each(|result| out.emit(Timestamp(time), result));
-                    return;
-                }
-            },
+        let came = Came::new(time, self.late_before, after, before);
+        let result = &self.result;
+        let id = match slot_for(&mut self.keys, key, came.due >= self.watermark) {
+            Ok(id) => id,
+            Err(key) => return give(time, result.right_alone(&key, &item), out),
         };
         let Some(Slot { key, value }) = self.keys.get_mut(id) else {
             return;
         };
-        let limit = self.late_before;
-        let from = time.max(limit).saturating_sub(after);
-        let mut matched = false;
-        for partner in value.left.between(from, due) {
-            if partner.limit <= due {
-                matched = true;
-                partner.matched = true;
-                let at = Timestamp(time.max(partner.time));
-                out.emit(at, self.result.pair(key, &partner.item, &item));
-            }
+        let pair = |right: &R, left: &L| result.pair(key, left, right);
+        let matched = came.meet(&item, &mut value.left, pair, out);
+        if came.due < self.watermark {
+            let alone = (!matched).then(|| result.right_alone(key, &item));
+            return give(time, alone.flatten(), out);
         }
-        if is_held {
-            let held = Held {
-                time,
-                limit,
-                matched,
-                item,
-            };
-            value.right.insert(held);
-            self.held += 1;
-            if due < value.due {
-                value.due = due;
-                self.queue.push(due, id);
-            }
-        } else if G::RIGHT && !matched {
-            let alone = self.result.right_alone(key, &item);
-            alone
-                .into_iter()
-                .for_each(|result| out.emit(Timestamp(time), result));
+        value.right.insert(came.held(matched, item));
+        self.held += 1;
+        if came.due < value.due {
+            value.due = came.due;
+            self.queue.push(came.due, id);
         }
     }
 
@@ -252,33 +274,11 @@ where
             if value.due != due {
                 continue; // It was queued anew for an earlier time, or is another key's by now.
             }
-            if G::LEFT {
-                for held in value
-                    .left
-                    .before(left_end)
-                    .iter()
-                    .filter(|held| !held.matched)
-                {
-                    let alone = self.result.left_alone(key, &held.item);
-                    alone
-                        .into_iter()
-                        .for_each(|result| out.emit(Timestamp(held.time), result));
-                }
-            }
-            if G::RIGHT {
-                for held in value
-                    .right
-                    .before(right_end)
-                    .iter()
-                    .filter(|held| !held.matched)
-                {
-                    let alone = self.result.right_alone(key, &held.item);
-                    alone
-                        .into_iter()
-                        .for_each(|result| out.emit(Timestamp(held.time), result));
-                }
-            }
-            self.held -= value.left.drop_before(left_end) + value.right.drop_before(right_end);
+            let (key, result) = (&*key, &self.result);
+            let left = |item: &L| result.left_alone(key, item);
+            let right = |item: &R| result.right_alone(key, item);
+            self.held -= drop_over(&mut value.left, left_end, left, out);
+            self.held -= drop_over(&mut value.right, right_end, right, out);
             let left = value
                 .left
                 .first_time()
@@ -312,6 +312,10 @@ where
 
     #[inline(always)]
     fn item<E: Emit<G::Out>>(&mut self, time: Timestamp, item: Side<L, R>, out: &mut E) {
+        if self.is_late(time.0) {
+            self.late.item(time, item, &mut Discard);
+            return;
+        }
         match item {
             Side::Left(item) => self.left(time.0, item, out),
             Side::Right(item) => self.right(time.0, item, out),

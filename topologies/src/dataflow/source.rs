@@ -324,7 +324,6 @@ where
 
 impl Generate<()> {
     /// One split per partition; `make(split, splits)` gives its items, all with the epoch as their time.
-    #[expect(clippy::new_ret_no_self, reason = "the closure's type cannot be named")]
     pub fn each<T, I, F>(
         make: F,
     ) -> Generate<impl Fn(usize, usize) -> WithoutTime<I::IntoIter> + Clone + Send + 'static>

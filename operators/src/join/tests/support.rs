@@ -13,9 +13,12 @@ pub(super) fn key(item: &Item) -> u8 {
     item.0
 }
 
+/// Times and items.
+type Kept = Vec<(i64, Side<Item, Item>)>;
+
 /// Keeps what is late.
 #[derive(Clone, Default, Debug)]
-pub(super) struct KeepLate(pub(super) Arc<Mutex<Vec<(i64, Side<Item, Item>)>>>);
+pub(super) struct KeepLate(pub(super) Arc<Mutex<Kept>>);
 
 impl Operator<Side<Item, Item>> for KeepLate {
     type Out = Infallible;

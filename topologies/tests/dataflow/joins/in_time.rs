@@ -6,10 +6,10 @@ use std::time::Duration;
 use millstream::dataflow::{Dataflow, DataflowFault, Driver, Feed};
 use millstream_engine::flow::Side;
 use millstream_operators::function::sum;
-use millstream_operators::window::{Sliding, Tumbling};
+use millstream_operators::window::{Sliding, Tumbling, Windowed};
 use proptest::prelude::*;
 
-use super::support::{Seen, TwoCases, in_seconds, late_items, sorted, two_cases};
+use super::support::{LateItems, Seen, TwoCases, in_seconds, late_items, sorted, two_cases};
 use crate::support::{Item, case, seconds, secs};
 
 /// Key, left value, right value.
@@ -25,7 +25,7 @@ fn key(item: &Item) -> u8 {
 
 struct Expected<T> {
     results: Vec<T>,
-    late: (Vec<(i64, Item)>, Vec<(i64, Item)>),
+    late: LateItems,
 }
 
 fn interval_model(cases: &TwoCases, before: i64, after: i64, outer: bool) -> Expected<(i64, Pair)> {
@@ -60,11 +60,7 @@ fn interval_model(cases: &TwoCases, before: i64, after: i64, outer: bool) -> Exp
     Expected { results, late }
 }
 
-fn late_of(
-    lefts: &[Seen],
-    rights: &[Seen],
-    is_late: impl Fn(&Seen) -> bool,
-) -> (Vec<(i64, Item)>, Vec<(i64, Item)>) {
+fn late_of(lefts: &[Seen], rights: &[Seen], is_late: impl Fn(&Seen) -> bool) -> LateItems {
     let late = |side: &[Seen]| {
         let late = side.iter().filter(|seen| is_late(seen));
         let mut late: Vec<_> = late.map(|seen| (seen.0, seen.1)).collect();
@@ -258,7 +254,7 @@ proptest! {
             let sums = flow.source("items", feed.clone()).stream().key_by(key).named("small").window(small);
             let sums = sums.aggregate(sum(|item: &Item| item.1));
             let all = sums.key_by(|_| ()).named("large").window(Tumbling::of(secs(size * times)));
-            all.aggregate(sum(|result: &millstream_operators::window::Windowed<u8, i128>| result.value)).collect()
+            all.aggregate(sum(|result: &Windowed<u8, i128>| result.value)).collect()
         });
         let mut expected: BTreeMap<i64, i128> = BTreeMap::new();
         let (size, large) = (size as i64, (size * times) as i64);

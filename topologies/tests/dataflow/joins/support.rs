@@ -119,10 +119,11 @@ pub(super) fn sorted<T: Ord + Send + 'static>(results: &Collected<T>) -> Vec<(i6
     results
 }
 
-/// The late items of both sides, sorted.
-pub(super) fn late_items(
-    late: &Collected<Side<Item, Item>>,
-) -> (Vec<(i64, Item)>, Vec<(i64, Item)>) {
+/// Times and items of the left side and of the right one, sorted.
+pub(super) type LateItems = (Vec<(i64, Item)>, Vec<(i64, Item)>);
+
+/// The late items of both sides.
+pub(super) fn late_items(late: &Collected<Side<Item, Item>>) -> LateItems {
     let (mut left, mut right) = (Vec::new(), Vec::new());
     for (time, item) in late.take() {
         match item {

@@ -4,7 +4,9 @@
 //! an `Option`, in a full join both are. Both streams need as many partitions, so that equal keys meet; a foreign key
 //! join exchanges by itself and does not.
 
-use std::convert::Infallible;
+mod tables;
+mod ways;
+
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -12,94 +14,21 @@ use std::time::Duration;
 
 use millstream_engine::flow::{ByKey, Forward, Identity, Operator, Outlet, Side, Then};
 use millstream_operators::join::{
-    AsOf, AsOfJoin, Bounds, CoGroup, ForeignJoin, ForeignKeys, FullOuter, GroupResult, Inner,
-    IntervalJoin, Items, JoinResult, Latest, LatestJoin, LeftOuter, Reference, Settle, Settling,
-    SlidingJoin, TableJoin, TumblingJoin, UnboundedJoin, UniqueJoin, Update,
+    AsOf, Bounds, CoGroup, FullOuter, Inner, Items, Latest, LeftOuter,
 };
-use millstream_operators::window::{CountLate, Sliding, Tumbling, Window};
+use millstream_operators::window::{CountLate, Window};
 
 use super::check::DataflowFault;
 use super::flow::{SideOutput, Site};
 use super::keyed::KeyedStream;
-use super::origin::{InletOrigin, Origin, PairOrigin};
+use super::origin::{Origin, PairOrigin};
 use super::stream::Stream;
+
+pub use tables::{ForeignJoinedStream, ForeignJoining, JoinedTables, TableJoining};
+pub use ways::{JoinBothSides, JoinInTime, JoinLeft, JoinOf, Unbounded, UniqueRight};
 
 /// What a join gives: a stream that begins with both sides.
 pub type JoinedStream<L, R, J> = Stream<PairOrigin<L, R>, Then<Identity, J>>;
-
-/// What a foreign key join gives: a stream keyed as its left table.
-pub type ForeignJoinedStream<K, U> = Stream<InletOrigin<Settling<K, U>>, Then<Identity, Settle<K>>>;
-
-/// A way to join two streams.
-pub trait JoinOf<K, L, R, FL, FR, G, S>: Sized {
-    /// The operator.
-    type Join: Operator<Side<L, R>> + Clone;
-    /// What the stage is called unless it is named.
-    const STAGE: &'static str;
-
-    /// Makes it.
-    fn operator(self, left_key: FL, right_key: FR, result: G, late: S) -> Self::Join;
-}
-
-/// Ways to join that can give out what met none on either side.
-pub trait JoinBothSides {}
-
-/// Ways to join in which items can be late.
-pub trait JoinInTime {}
-
-/// Holds both sides for ever; see [`KeyedStream::join_unbounded`].
-#[derive(Debug, Clone, Copy)]
-pub struct Unbounded;
-
-/// Holds both sides for ever, the right one with one item per key; see [`Joining::unique_right`].
-#[derive(Debug, Clone, Copy)]
-pub struct UniqueRight;
-
-macro_rules! join_of {
-    ($how:ty, $stage:literal, $result:ident, [$($key:ident)?], $join:ty, |$self:ident, $fl:ident, $fr:ident, $g:ident, $s:ident| $make:expr) => {
-        impl<K, L, R, FL, FR, G, S> JoinOf<K, L, R, FL, FR, G, S> for $how
-        where
-            K: Hash + Eq $(+ $key)? + Send + 'static,
-            L: Send + 'static,
-            R: Send + 'static,
-            FL: Fn(&L) -> K + Clone + Send + 'static,
-            FR: Fn(&R) -> K + Clone + Send + 'static,
-            G: $result<K, L, R>,
-            S: Operator<Side<L, R>, Out = Infallible> + Clone,
-        {
-            type Join = $join;
-            const STAGE: &'static str = $stage;
-
-            fn operator($self, $fl: FL, $fr: FR, $g: G, $s: S) -> Self::Join {
-                $make
-            }
-        }
-    };
-}
-
-join_of!(Bounds, "interval-join", JoinResult, [], IntervalJoin<K, L, R, FL, FR, G, S>,
-    |self, left, right, result, late| IntervalJoin::new(self, left, right, result, late));
-join_of!(Tumbling, "window-join", GroupResult, [Clone], TumblingJoin<K, L, R, FL, FR, G, S>,
-    |self, left, right, result, late| TumblingJoin::new(self, left, right, result, late));
-join_of!(Sliding, "window-join", GroupResult, [Clone], SlidingJoin<K, L, R, FL, FR, G, S>,
-    |self, left, right, result, late| SlidingJoin::new(self, left, right, result, late));
-join_of!(AsOf<R>, "as-of-join", JoinResult, [], AsOfJoin<K, L, R, FL, FR, G, S>,
-    |self, left, right, result, late| AsOfJoin::new(self, left, right, result, late));
-join_of!(Latest<R>, "latest-join", JoinResult, [Clone], LatestJoin<K, L, R, FL, FR, G>,
-    |self, left, right, result, _late| LatestJoin::new(self, left, right, result));
-join_of!(Unbounded, "join", JoinResult, [], UnboundedJoin<K, L, R, FL, FR, G>,
-    |self, left, right, result, _late| UnboundedJoin::new(left, right, result));
-join_of!(UniqueRight, "join", JoinResult, [], UniqueJoin<K, L, R, FL, FR, G>,
-    |self, left, right, result, _late| UniqueJoin::new(left, right, result));
-
-impl JoinBothSides for Bounds {}
-impl JoinBothSides for Tumbling {}
-impl JoinBothSides for Sliding {}
-
-impl JoinInTime for Bounds {}
-impl JoinInTime for Tumbling {}
-impl JoinInTime for Sliding {}
-impl<R> JoinInTime for AsOf<R> {}
 
 /// Two keyed streams that are to be joined as `J` says.
 #[must_use = "a join does nothing before `inner`, `left` or `full`"]
@@ -128,7 +57,7 @@ impl<A, B, J> Joining<A, B, J> {
 }
 
 impl<A, B, J, S> Joining<A, B, J, S> {
-    fn as_how<J2>(self, how: impl FnOnce(J) -> J2) -> Joining<A, B, J2, S> {
+    fn with_how<J2>(self, how: impl FnOnce(J) -> J2) -> Joining<A, B, J2, S> {
         Joining {
             left: self.left,
             right: self.right,
@@ -146,7 +75,7 @@ pub struct IntervalJoining<A, B>(Joining<A, B, Undecided>);
 impl<A, B> IntervalJoining<A, B> {
     /// A right item may be up to `before` earlier and up to `after` later than the left one, both inclusive.
     pub fn between(self, before: Duration, after: Duration) -> Joining<A, B, Bounds> {
-        self.0.as_how(|_| Bounds::between(before, after))
+        self.0.with_how(|_| Bounds::between(before, after))
     }
 }
 
@@ -155,10 +84,11 @@ impl<A, B> IntervalJoining<A, B> {
 pub struct WindowJoining<A, B>(Joining<A, B, Undecided>);
 
 impl<A, B> WindowJoining<A, B> {
-    /// Items meet in windows such as [`Tumbling`] or [`Sliding`]. A window is given out once: with an allowed lateness,
+    /// Items meet in windows such as [`Tumbling`](millstream_operators::window::Tumbling) or
+    /// [`Sliding`](millstream_operators::window::Sliding). A window is given out once: with an allowed lateness,
     /// when that is over.
     pub fn window<W: JoinInTime>(self, window: W) -> Joining<A, B, W> {
-        self.0.as_how(|_| window)
+        self.0.with_how(|_| window)
     }
 }
 
@@ -256,37 +186,37 @@ where
 impl<A, B> Joining<A, B, Unbounded> {
     /// The right side has one item per key: left items are held only until theirs comes.
     pub fn unique_right(self) -> Joining<A, B, UniqueRight> {
-        self.as_how(|_| UniqueRight)
+        self.with_how(|_| UniqueRight)
     }
 
     /// Only items whose times differ by at most this meet, so that state is bounded: the same as an interval join with
     /// this much on both sides.
     pub fn time_to_live(self, time_to_live: Duration) -> Joining<A, B, Bounds> {
-        self.as_how(|_| Bounds::between(time_to_live, time_to_live))
+        self.with_how(|_| Bounds::between(time_to_live, time_to_live))
     }
 }
 
 impl<A, B, R> Joining<A, B, Latest<R>> {
     /// Forgets a value when the watermark has passed its time by more than this. Default: never.
     pub fn time_to_live(self, time_to_live: Duration) -> Self {
-        self.as_how(|latest| latest.time_to_live(time_to_live))
+        self.with_how(|latest| latest.time_to_live(time_to_live))
     }
 
     /// Right items for which `deletes` holds remove the value of their key. Default: none does.
     pub fn deleted_by(self, deletes: fn(&R) -> bool) -> Self {
-        self.as_how(|latest| latest.deleted_by(deletes))
+        self.with_how(|latest| latest.deleted_by(deletes))
     }
 }
 
 impl<A, B, R, S> Joining<A, B, AsOf<R>, S> {
     /// Left items may come this long (in event time) after the watermark. Holds values longer. Default: none.
     pub fn allowed_lateness(self, lateness: Duration) -> Self {
-        self.as_how(|as_of| as_of.allowed_lateness(lateness))
+        self.with_how(|as_of| as_of.allowed_lateness(lateness))
     }
 
     /// From right items for which `deletes` holds on, their key has no value. Default: none does.
     pub fn deleted_by(self, deletes: fn(&R) -> bool) -> Self {
-        self.as_how(|as_of| as_of.deleted_by(deletes))
+        self.with_how(|as_of| as_of.deleted_by(deletes))
     }
 }
 
@@ -387,14 +317,6 @@ where
     }
 }
 
-/// Ways to join that can give out left items without a partner.
-pub trait JoinLeft {}
-impl JoinLeft for Bounds {}
-impl JoinLeft for Tumbling {}
-impl JoinLeft for Sliding {}
-impl<R> JoinLeft for Latest<R> {}
-impl<R> JoinLeft for AsOf<R> {}
-
 /// Closes both stages with exchanges by key and begins one that joins them.
 fn meet<P, O, K, F, P2, O2, F2, J>(
     left: KeyedStream<P, O, F>,
@@ -438,167 +360,6 @@ where
         .with_state("a join", name)
 }
 
-/// Two tables that are to be joined by key.
-#[must_use = "a join does nothing before `inner`, `left` or `full`"]
-pub struct TableJoining<A, B> {
-    left: A,
-    right: B,
-}
-
-/// What a join of tables gives.
-pub type JoinedTables<K, L, R, G> = JoinedStream<Update<K, L>, Update<K, R>, TableJoin<K, L, R, G>>;
-
-impl<P, O, K, L, F> KeyedStream<P, O, F>
-where
-    P: Origin,
-    O: Operator<P::Item, Out = Update<K, L>> + Clone,
-    K: Hash + Eq + Clone + Send + 'static,
-    L: Send + 'static,
-    F: Fn(&Update<K, L>) -> K + Clone + Send + 'static,
-{
-    /// Joins two tables, given as changes, by key; both streams must be keyed by their updates' keys. The result is a
-    /// table again.
-    pub const fn join_tables<P2, O2, F2>(
-        self,
-        right: KeyedStream<P2, O2, F2>,
-    ) -> TableJoining<Self, KeyedStream<P2, O2, F2>> {
-        TableJoining { left: self, right }
-    }
-
-    /// Joins each row with the row of `right` whose key `foreign` gives. The result is a table with the left keys. The
-    /// left stage and the last one have this stream's partitions, the stage of the join has those of `right`.
-    pub const fn join_foreign<P2, O2, F2, FK, G>(
-        self,
-        right: KeyedStream<P2, O2, F2>,
-        foreign: G,
-    ) -> ForeignJoining<Self, KeyedStream<P2, O2, F2>, G>
-    where
-        G: Fn(&L) -> FK + Clone + Send + 'static,
-    {
-        let left = self;
-        ForeignJoining {
-            left,
-            right,
-            foreign,
-        }
-    }
-}
-
-impl<P, O, K, L, R, F, P2, O2, F2> TableJoining<KeyedStream<P, O, F>, KeyedStream<P2, O2, F2>>
-where
-    P: Origin,
-    O: Operator<P::Item, Out = Update<K, L>> + Clone,
-    K: Hash + Eq + Clone + Send + 'static,
-    L: Send + 'static,
-    R: Send + 'static,
-    F: Fn(&Update<K, L>) -> K + Clone + Send + 'static,
-    P2: Origin,
-    O2: Operator<P2::Item, Out = Update<K, R>> + Clone,
-    F2: Fn(&Update<K, R>) -> K + Clone + Send + 'static,
-{
-    /// A row for each key that both tables have.
-    pub fn inner<U, G>(self, function: G) -> JoinedTables<K, L, R, Inner<G>>
-    where
-        G: Fn(&K, &L, &R) -> U + Clone + Send + 'static,
-    {
-        self.with(Inner(function))
-    }
-
-    /// A row for each key that the left table has.
-    pub fn left<U, G>(self, function: G) -> JoinedTables<K, L, R, LeftOuter<G>>
-    where
-        G: Fn(&K, &L, Option<&R>) -> U + Clone + Send + 'static,
-    {
-        self.with(LeftOuter(function))
-    }
-
-    /// A row for each key that either table has.
-    pub fn full<U, G>(self, function: G) -> JoinedTables<K, L, R, FullOuter<G>>
-    where
-        G: Fn(&K, Option<&L>, Option<&R>) -> U + Clone + Send + 'static,
-    {
-        self.with(FullOuter(function))
-    }
-
-    fn with<G: JoinResult<K, L, R>>(self, result: G) -> JoinedTables<K, L, R, G> {
-        let operator = TableJoin::new(result);
-        meet(self.left, self.right, "table-join", operator)
-    }
-}
-
-/// Two tables that are to be joined by a foreign key.
-#[must_use = "a join does nothing before `inner` or `left`"]
-pub struct ForeignJoining<A, B, FF> {
-    left: A,
-    right: B,
-    foreign: FF,
-}
-
-impl<P, O, K, FK, L, R, F, P2, O2, F2, FF>
-    ForeignJoining<KeyedStream<P, O, F>, KeyedStream<P2, O2, F2>, FF>
-where
-    P: Origin,
-    O: Operator<P::Item, Out = Update<K, L>> + Clone,
-    K: Hash + Eq + Clone + Send + 'static,
-    FK: Hash + Eq + Clone + Send + 'static,
-    L: Send + 'static,
-    R: Send + 'static,
-    F: Fn(&Update<K, L>) -> K + Clone + Send + 'static,
-    P2: Origin,
-    O2: Operator<P2::Item, Out = Update<FK, R>> + Clone,
-    F2: Fn(&Update<FK, R>) -> FK + Clone + Send + 'static,
-    FF: Fn(&L) -> FK + Clone + Send + 'static,
-{
-    /// A row for each left row whose right row is there: `function(left key, left row, right row)`.
-    pub fn inner<U, G>(self, function: G) -> ForeignJoinedStream<K, U>
-    where
-        U: Send + 'static,
-        G: Fn(&K, &L, &R) -> U + Clone + Send + 'static,
-    {
-        self.with(Inner(function))
-    }
-
-    /// A row for each left row, with the right row if it is there.
-    pub fn left<U, G>(self, function: G) -> ForeignJoinedStream<K, U>
-    where
-        U: Send + 'static,
-        G: Fn(&K, &L, Option<&R>) -> U + Clone + Send + 'static,
-    {
-        self.with(LeftOuter(function))
-    }
-
-    fn with<G>(self, result: G) -> ForeignJoinedStream<K, G::Out>
-    where
-        G: JoinResult<K, L, R>,
-        G::Out: Send + 'static,
-    {
-        let (partitions, name) = (self.left.partitions, self.left.state.clone());
-        let part = |part: &str| name.as_ref().map(|name| format!("{name}/{part}"));
-        let (left, _, _) = self.left.exchange("foreign-keys");
-        let references = left
-            .then(ForeignKeys::new(self.foreign))
-            .with_state(
-                "a join",
-                part("keys").or_else(|| Some("foreign-keys".to_owned())),
-            )
-            .key_by(|reference: &Reference<K, FK, L>| reference.foreign.clone())
-            .partitions(self.right.partitions);
-        let mut references = references;
-        references.state = part("rows").or_else(|| Some("foreign-join".to_owned()));
-        let settled = meet(
-            references,
-            self.right,
-            "foreign-join",
-            ForeignJoin::new(result),
-        )
-        .key_by(|settling: &Settling<K, G::Out>| settling.key.clone())
-        .partitions(partitions);
-        let (stream, _, _) = settled.exchange("foreign-settle");
-        let name = name.or_else(|| Some("foreign-results".to_owned()));
-        stream.then(Settle::new()).with_state("a join", name)
-    }
-}
-
 impl<A, B, J, S> fmt::Debug for Joining<A, B, J, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Joining").finish_non_exhaustive()
@@ -614,17 +375,5 @@ impl<A, B> fmt::Debug for IntervalJoining<A, B> {
 impl<A, B> fmt::Debug for WindowJoining<A, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WindowJoining").finish_non_exhaustive()
-    }
-}
-
-impl<A, B> fmt::Debug for TableJoining<A, B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TableJoining").finish_non_exhaustive()
-    }
-}
-
-impl<A, B, FF> fmt::Debug for ForeignJoining<A, B, FF> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ForeignJoining").finish_non_exhaustive()
     }
 }

@@ -1,0 +1,102 @@
+//! Where the left table's keys are: which foreign key each row has.
+
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use millstream_engine::flow::{Emit, Operator};
+use millstream_engine::time::Timestamp;
+
+use super::Reference;
+use crate::join::{Change, Update};
+
+/// Knows the foreign key of each left row.
+pub struct ForeignKeys<K, FK, L, F> {
+    foreign: F,
+    keys: HashMap<K, (FK, u64), FixedState>,
+    number: u64,
+    rows: PhantomData<fn(L)>,
+}
+
+impl<K, FK, L, F> ForeignKeys<K, FK, L, F> {
+    /// `foreign` gives the foreign key of a row.
+    pub fn new(foreign: F) -> Self {
+        Self {
+            foreign,
+            keys: HashMap::default(),
+            number: 0,
+            rows: PhantomData,
+        }
+    }
+}
+
+impl<K, FK, L, F> Operator<Update<K, L>> for ForeignKeys<K, FK, L, F>
+where
+    K: Hash + Eq + Clone + Send + 'static,
+    FK: Eq + Clone + Send + 'static,
+    L: 'static,
+    F: Fn(&L) -> FK + Send + 'static,
+{
+    type Out = Reference<K, FK, L>;
+
+    fn item<E: Emit<Self::Out>>(&mut self, time: Timestamp, item: Update<K, L>, out: &mut E) {
+        let Update { key, change } = item;
+        let removal = |key, (foreign, number)| Reference {
+            key,
+            foreign,
+            number,
+            change: Change::Delete,
+        };
+        match change {
+            Change::Upsert(row) => {
+                // One counter for all keys: a key that is deleted and comes again goes on after its old numbers.
+                self.number += 1;
+                let (foreign, number) = ((self.foreign)(&row), self.number);
+                let before = self.keys.insert(key.clone(), (foreign.clone(), number));
+                if let Some(before) = before.filter(|(before, _)| *before != foreign) {
+                    out.emit(time, removal(key.clone(), before));
+                }
+                let change = Change::Upsert(row);
+                let reference = Reference {
+                    key,
+                    foreign,
+                    number,
+                    change,
+                };
+                out.emit(time, reference);
+            }
+            Change::Delete => {
+                if let Some(before) = self.keys.remove(&key) {
+                    out.emit(time, removal(key, before));
+                }
+            }
+        }
+    }
+
+    fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, _out: &mut E) {
+        if watermark == Timestamp::MAX {
+            self.keys = HashMap::default(); // The input is complete.
+        }
+    }
+
+    fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
+        into.push(("foreign keys", self.keys.len()));
+    }
+}
+
+impl<K, FK, L, F: Clone> Clone for ForeignKeys<K, FK, L, F> {
+    /// The same with nothing in it.
+    fn clone(&self) -> Self {
+        Self::new(self.foreign.clone())
+    }
+}
+
+impl<K, FK, L, F> fmt::Debug for ForeignKeys<K, FK, L, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForeignKeys")
+            .field("keys", &self.keys.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,88 @@
+//! Where the left table's keys are again: results in order.
+
+use std::fmt;
+use std::hash::Hash;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use millstream_engine::flow::{Emit, Operator};
+use millstream_engine::time::Timestamp;
+
+use super::Settling;
+use crate::join::{Change, Update};
+
+/// Puts the results of each left key in order.
+pub struct Settle<K> {
+    /// Number of the result that was given out last, for keys that have one.
+    given: HashMap<K, u64, FixedState>,
+}
+
+impl<K> Settle<K> {
+    /// Nothing given out yet.
+    pub fn new() -> Self {
+        Self {
+            given: HashMap::default(),
+        }
+    }
+}
+
+impl<K> Default for Settle<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<K, U> Operator<Settling<K, U>> for Settle<K>
+where
+    K: Hash + Eq + Clone + Send + 'static,
+    U: 'static,
+{
+    type Out = Update<K, U>;
+
+    fn item<E: Emit<Self::Out>>(&mut self, time: Timestamp, item: Settling<K, U>, out: &mut E) {
+        let Settling {
+            key,
+            number,
+            change,
+        } = item;
+        let given = self.given.get(&key).copied();
+        if given.is_some_and(|given| given > number) {
+            return; // Another partition has answered a later reference.
+        }
+        match &change {
+            Change::Upsert(_) => {
+                self.given.insert(key.clone(), number);
+            }
+            Change::Delete if given.is_none() => return,
+            Change::Delete => {
+                self.given.remove(&key);
+            }
+        }
+        out.emit(time, Update { key, change });
+    }
+
+    fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, _out: &mut E) {
+        if watermark == Timestamp::MAX {
+            self.given = HashMap::default(); // The input is complete.
+        }
+    }
+
+    fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
+        into.push(("join results", self.given.len()));
+    }
+}
+
+impl<K> Clone for Settle<K> {
+    /// The same with nothing in it.
+    fn clone(&self) -> Self {
+        Self::new()
+    }
+}
+
+impl<K> fmt::Debug for Settle<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settle")
+            .field("given", &self.given.len())
+            .finish()
+    }
+}

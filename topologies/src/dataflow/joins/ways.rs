@@ -1,0 +1,90 @@
+//! The ways to join two streams, and what each can be asked for.
+
+use std::convert::Infallible;
+use std::hash::Hash;
+
+use millstream_engine::flow::{Operator, Side};
+use millstream_operators::join::{
+    AsOf, AsOfJoin, Bounds, GroupResult, IntervalJoin, JoinResult, Latest, LatestJoin, SlidingJoin,
+    TumblingJoin, UnboundedJoin, UniqueJoin,
+};
+use millstream_operators::window::{Sliding, Tumbling};
+
+/// A way to join two streams.
+pub trait JoinOf<K, L, R, FL, FR, G, S>: Sized {
+    /// The operator.
+    type Join: Operator<Side<L, R>> + Clone;
+    /// What the stage is called unless it is named.
+    const STAGE: &'static str;
+
+    /// Makes it.
+    fn operator(self, left_key: FL, right_key: FR, result: G, late: S) -> Self::Join;
+}
+
+/// Ways to join that can give out what met none on either side.
+pub trait JoinBothSides {}
+
+/// Ways to join in which items can be late.
+pub trait JoinInTime {}
+
+/// Holds both sides for ever; see [`KeyedStream::join_unbounded`](crate::dataflow::KeyedStream::join_unbounded).
+#[derive(Debug, Clone, Copy)]
+pub struct Unbounded;
+
+/// Holds both sides for ever, the right one with one item per key; see [`Joining::unique_right`](super::Joining::unique_right).
+#[derive(Debug, Clone, Copy)]
+pub struct UniqueRight;
+
+macro_rules! join_of {
+    ($how:ty, $stage:literal, $result:ident, [$($key:ident)?], $join:ty, |$self:ident, $fl:ident, $fr:ident, $g:ident, $s:ident| $make:expr) => {
+        impl<K, L, R, FL, FR, G, S> JoinOf<K, L, R, FL, FR, G, S> for $how
+        where
+            K: Hash + Eq $(+ $key)? + Send + 'static,
+            L: Send + 'static,
+            R: Send + 'static,
+            FL: Fn(&L) -> K + Clone + Send + 'static,
+            FR: Fn(&R) -> K + Clone + Send + 'static,
+            G: $result<K, L, R>,
+            S: Operator<Side<L, R>, Out = Infallible> + Clone,
+        {
+            type Join = $join;
+            const STAGE: &'static str = $stage;
+
+            fn operator($self, $fl: FL, $fr: FR, $g: G, $s: S) -> Self::Join {
+                $make
+            }
+        }
+    };
+}
+
+join_of!(Bounds, "interval-join", JoinResult, [], IntervalJoin<K, L, R, FL, FR, G, S>,
+    |self, left, right, result, late| IntervalJoin::new(self, left, right, result, late));
+join_of!(Tumbling, "window-join", GroupResult, [Clone], TumblingJoin<K, L, R, FL, FR, G, S>,
+    |self, left, right, result, late| TumblingJoin::new(self, left, right, result, late));
+join_of!(Sliding, "window-join", GroupResult, [Clone], SlidingJoin<K, L, R, FL, FR, G, S>,
+    |self, left, right, result, late| SlidingJoin::new(self, left, right, result, late));
+join_of!(AsOf<R>, "as-of-join", JoinResult, [], AsOfJoin<K, L, R, FL, FR, G, S>,
+    |self, left, right, result, late| AsOfJoin::new(self, left, right, result, late));
+join_of!(Latest<R>, "latest-join", JoinResult, [Clone], LatestJoin<K, L, R, FL, FR, G>,
+    |self, left, right, result, _late| LatestJoin::new(self, left, right, result));
+join_of!(Unbounded, "join", JoinResult, [], UnboundedJoin<K, L, R, FL, FR, G>,
+    |self, left, right, result, _late| UnboundedJoin::new(left, right, result));
+join_of!(UniqueRight, "join", JoinResult, [], UniqueJoin<K, L, R, FL, FR, G>,
+    |self, left, right, result, _late| UniqueJoin::new(left, right, result));
+
+impl JoinBothSides for Bounds {}
+impl JoinBothSides for Tumbling {}
+impl JoinBothSides for Sliding {}
+
+impl JoinInTime for Bounds {}
+impl JoinInTime for Tumbling {}
+impl JoinInTime for Sliding {}
+impl<R> JoinInTime for AsOf<R> {}
+
+/// Ways to join that can give out left items without a partner.
+pub trait JoinLeft {}
+impl JoinLeft for Bounds {}
+impl JoinLeft for Tumbling {}
+impl JoinLeft for Sliding {}
+impl<R> JoinLeft for Latest<R> {}
+impl<R> JoinLeft for AsOf<R> {}
