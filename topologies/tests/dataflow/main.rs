@@ -4,4 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aligned_windows;
+mod forks;
+mod paced;
+mod patterns;
+mod processes;
 mod support;
