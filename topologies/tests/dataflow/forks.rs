@@ -136,7 +136,9 @@ fn every_partition_sees_what_steers_it() {
         let joined = prices.join_broadcast(
             rates,
             BTreeMap::new(),
-            |rates, (currency, rate)| drop(rates.insert(currency, rate)),
+            |rates, (currency, rate)| {
+                rates.insert(currency, rate);
+            },
             |rates, (currency, price)| Some(rates.get(&currency)? * price),
         );
         results = Some(joined.state_named("rates").collect());
