@@ -14,6 +14,10 @@ use crate::window::TimeDomain;
 ///
 /// One value works for all keys of a partition; it holds parameters only, and what it learns goes into the state.
 ///
+/// Timers of event time fire when the watermark reaches this partition. That may be after items that came behind it, since
+/// watermarks travel with batches. A process whose results must not depend on batches and partitions compares an item's
+/// time with its own deadlines, as times to live do, and uses timers to give out and clean up in time.
+///
 /// ```
 /// use std::convert::Infallible;
 /// use std::time::Duration;

@@ -55,6 +55,17 @@ struct Place<T, C> {
     call: Option<Call<T, C>>,
 }
 
+/// Makes a call.
+fn begin<T, C>(
+    function: &impl Fn(T) -> C,
+    options: &AsyncOptions,
+    item: T,
+    now: Duration,
+) -> Doing<C> {
+    let until = options.timeout.map(|timeout| now.saturating_add(timeout));
+    Doing::Calling(Box::pin(function(item)), until)
+}
+
 /// What goes on for an item.
 type Outcome<T, U, E> = Result<U, AsyncError<T, E>>;
 
@@ -94,14 +105,6 @@ where
         }
     }
 
-    fn begin(&self, item: T, now: Duration) -> Doing<C> {
-        let until = self
-            .options
-            .timeout
-            .map(|timeout| now.saturating_add(timeout));
-        Doing::Calling(Box::pin((self.function)(item)), until)
-    }
-
     /// Begins calls while there is room; gives whether anything was taken.
     fn start(&mut self, now: Duration) -> bool {
         let mut took = false;
@@ -110,7 +113,7 @@ where
                 None => break,
                 Some(Recorded::Mark(mark)) => self.order.add_mark(mark),
                 Some(Recorded::Item(time, limit, item)) => {
-                    let doing = self.begin(item.clone(), now);
+                    let doing = begin(&self.function, &self.options, item.clone(), now);
                     let ticket = self.order.add_item();
                     let free = self.places.iter_mut().find(|place| place.call.is_none());
                     let Some(place) = free else {
@@ -138,43 +141,35 @@ where
     fn poll(&mut self, now: Duration) {
         for at in 0..self.places.len() {
             let place = &mut self.places[at];
-            let is_woken = place.waker.take();
+            let mut is_woken = place.waker.take();
             let Some(call) = &mut place.call else {
                 continue;
             };
-            let is_due = call.due().is_some_and(|due| due <= now);
-            let cause = match &mut call.doing {
-                Doing::Waiting(_) => {
-                    if is_due {
-                        call.tries += 1;
-                        let item = call.item.clone();
-                        let until = self
-                            .options
-                            .timeout
-                            .map(|timeout| now.saturating_add(timeout));
-                        call.doing = Doing::Calling(Box::pin((self.function)(item)), until);
-                        place.waker.raise();
-                    }
+            let mut is_due = call.due().is_some_and(|due| due <= now);
+            if let Doing::Waiting(_) = call.doing {
+                if !is_due {
                     continue;
                 }
-                Doing::Calling(future, _) => {
-                    let mut context = Context::from_waker(place.waker.waker());
-                    // What is there in time counts, also when it is looked at late.
-                    let polled = if is_woken || is_due {
-                        future.as_mut().poll(&mut context)
-                    } else {
-                        Poll::Pending
-                    };
-                    match polled {
-                        Poll::Ready(Ok(value)) => {
-                            self.finish(at, Ok(value));
-                            continue;
-                        }
-                        Poll::Ready(Err(error)) => AsyncCause::Failed(error),
-                        Poll::Pending if is_due => AsyncCause::TimedOut,
-                        Poll::Pending => continue,
-                    }
+                call.tries += 1;
+                call.doing = begin(&self.function, &self.options, call.item.clone(), now);
+                (is_woken, is_due) = (true, false);
+            }
+            let Doing::Calling(future, _) = &mut call.doing else {
+                continue;
+            };
+            if !is_woken && !is_due {
+                continue;
+            }
+            let mut context = Context::from_waker(place.waker.waker());
+            // What is there counts, also when it is looked at late.
+            let cause = match future.as_mut().poll(&mut context) {
+                Poll::Ready(Ok(value)) => {
+                    self.finish(at, Ok(value));
+                    continue;
                 }
+                Poll::Ready(Err(error)) => AsyncCause::Failed(error),
+                Poll::Pending if is_due => AsyncCause::TimedOut,
+                Poll::Pending => continue,
             };
             if call.tries <= self.options.retries {
                 let wait = self.options.wait_after(call.tries);

@@ -12,13 +12,16 @@ use millstream_engine::time::Clock;
 
 use super::recorder::{Mark, Recorded, Recorder};
 
+/// What comes in this time is saved up whatever the burst: a stage is not stepped at the microsecond.
+const SAVED_MIN: Duration = Duration::from_millis(10);
+
 /// A head that limits the rate of the one inside it.
 pub struct RateLimit<H, T> {
     inner: H,
     recorder: Recorder<T>,
     /// Time between two tokens.
     every: Duration,
-    /// How long all tokens but one take to come.
+    /// How long it takes to fill all of the bucket but one token.
     saved_max: Duration,
     /// When the bucket will be full again: the whole of its state.
     full_at: Duration,
@@ -27,14 +30,15 @@ pub struct RateLimit<H, T> {
 }
 
 impl<H, T> RateLimit<H, T> {
-    /// `per_second` items of `inner` per second (more than 0), and up to `burst` at once (at least 1) after a pause.
+    /// `per_second` items of `inner` per second (more than 0), and up to `burst` at once (at least 1) after a pause, or
+    /// what comes in ten milliseconds if that is more.
     pub fn new(inner: H, per_second: f64, burst: u32) -> Self {
         let every = Duration::try_from_secs_f64(1.0 / per_second).unwrap_or(Duration::MAX);
         Self {
             inner,
             recorder: Recorder::new(),
             every,
-            saved_max: every.saturating_mul(burst.max(1) - 1),
+            saved_max: every.saturating_mul(burst.max(1) - 1).max(SAVED_MIN),
             full_at: Duration::ZERO,
             items: 0,
             inner_ended: false,

@@ -106,6 +106,10 @@ where
     }
 
     /// Gives a copy of each item to a side output on its way.
+    #[expect(
+        clippy::type_complexity,
+        reason = "the operators so far are in the type"
+    )]
     pub fn tee_to(
         mut self,
         side: &SideOutput<O::Out>,

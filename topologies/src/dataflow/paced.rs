@@ -51,7 +51,8 @@ pub struct AsyncOrigin<T, F, C, U, E> {
     edge: Arc<Edge<T>>,
     function: F,
     options: AsyncOptions,
-    result: PhantomData<fn() -> (C, U, E)>,
+    call: PhantomData<fn() -> C>,
+    result: PhantomData<fn() -> (U, E)>,
 }
 
 impl<T, F, C, U, E> Origin for AsyncOrigin<T, F, C, U, E>
@@ -171,6 +172,7 @@ where
             edge,
             function,
             options,
+            call: PhantomData,
             result: PhantomData,
         })
     }
