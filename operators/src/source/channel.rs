@@ -57,7 +57,10 @@ impl<T: Send + 'static> Source for ChannelSource<T> {
 
     fn pull<E: Emit<T>>(&mut self, items_max: usize, out: &mut E) -> Result<Pulled, Fault> {
         // Wall clocks go back; a watermark does not.
-        let now = self.clock.now().max(self.watermark.unwrap_or(Timestamp::MIN));
+        let now = self
+            .clock
+            .now()
+            .max(self.watermark.unwrap_or(Timestamp::MIN));
         let mut context = Context::from_waker(&self.waker);
         for _ in 0..items_max {
             match self.receiver.poll_recv(&mut context) {

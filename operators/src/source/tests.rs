@@ -84,7 +84,11 @@ fn csv_records_with_quotes_and_without_a_last_line_end() {
         let mut source = source(&path, csv(), FileOptions::default());
         let (found, end) = pull(&mut source, items);
         let found: Vec<_> = found.into_iter().map(Result::unwrap).collect();
-        let expected = [sale("tea", 1), sale("green\n \"tea\"", 2), sale("5\" pipe", 3)];
+        let expected = [
+            sale("tea", 1),
+            sale("green\n \"tea\"", 2),
+            sale("5\" pipe", 3),
+        ];
         assert_eq!((found.as_slice(), end), (&expected[..], Pulled::End));
         assert_eq!(source.position().offset, text.len() as u64);
     }
@@ -96,7 +100,10 @@ fn a_bad_csv_record_names_file_line_and_field_and_the_others_go_on() {
     let (_folder, path) = file(text);
     let mut source = source(&path, csv(), FileOptions::default());
     let (found, _) = pull(&mut source, 10);
-    let bad: Vec<_> = found.iter().filter_map(|item| item.as_ref().err()).collect();
+    let bad: Vec<_> = found
+        .iter()
+        .filter_map(|item| item.as_ref().err())
+        .collect();
     let good = found.iter().filter(|item| item.is_ok()).count();
     assert_eq!((good, bad.len()), (2, 3));
     let places: Vec<_> = bad
@@ -137,10 +144,21 @@ fn a_bad_json_line_names_the_path_of_the_field() {
     source.open(&mailbox()).unwrap();
     let (found, _) = pull(&mut source, 3);
     let bad: Vec<_> = found.into_iter().filter_map(Result::err).collect();
-    let fields: Vec<_> = bad.iter().map(|bad| (bad.line, bad.field.as_deref())).collect();
-    let expected = [(1, Some("items[1].cents")), (2, Some("items[0]")), (4, None)];
+    let fields: Vec<_> = bad
+        .iter()
+        .map(|bad| (bad.line, bad.field.as_deref()))
+        .collect();
+    let expected = [
+        (1, Some("items[1].cents")),
+        (2, Some("items[0]")),
+        (4, None),
+    ];
     assert_eq!(fields, expected);
-    assert!(bad[1].reason.contains("missing field `cents`"), "{}", bad[1]);
+    assert!(
+        bad[1].reason.contains("missing field `cents`"),
+        "{}",
+        bad[1]
+    );
 }
 
 #[test]
@@ -199,12 +217,20 @@ fn a_file_that_is_replaced_is_read_to_its_end_and_the_new_one_from_its_beginning
     let old = folder.path().join("sales.1");
     std::fs::rename(&path, &old).unwrap();
     // Nothing has the name: the old one may still grow.
-    let found: Vec<_> = pull(&mut source, 10).0.into_iter().map(Result::unwrap).collect();
+    let found: Vec<_> = pull(&mut source, 10)
+        .0
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
     assert_eq!(found, [sale("milk", 2)]);
     append(&old, "3");
     // Another order of columns: the header is read again.
     std::fs::write(&path, "cents,product\n5,bread\n").unwrap();
-    let found: Vec<_> = pull(&mut source, 10).0.into_iter().map(Result::unwrap).collect();
+    let found: Vec<_> = pull(&mut source, 10)
+        .0
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
     assert_eq!(found, [sale("last", 33), sale("bread", 5)]);
     assert_eq!(source.position().offset, 22);
 }
@@ -215,7 +241,11 @@ fn a_file_that_is_cut_begins_again() {
     let mut source = source(&path, JsonLinesFormat::default(), follow());
     assert_eq!(pull(&mut source, 10).0.len(), 1);
     std::fs::write(&path, "{\"product\":\"x\",\"cents\":2}\n").unwrap();
-    let found: Vec<_> = pull(&mut source, 10).0.into_iter().map(Result::unwrap).collect();
+    let found: Vec<_> = pull(&mut source, 10)
+        .0
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
     assert_eq!(found, [sale("x", 2)]);
 }
 
@@ -268,19 +298,27 @@ fn check_positions<F: LineFormat>(
     let mut first = source(path, format.clone(), FileOptions::default());
     let mut seen = Vec::new();
     loop {
-        let mut out = |time: Timestamp, item: Result<Sale, BadLine>| seen.push((time, item.unwrap()));
+        let mut out =
+            |time: Timestamp, item: Result<Sale, BadLine>| seen.push((time, item.unwrap()));
         let pulled = first.pull(items, &mut out).unwrap();
         let options = FileOptions {
             from: first.position(),
             ..FileOptions::default()
         };
         let mut second = source(path, format.clone(), options);
-        let rest: Vec<_> = pull(&mut second, 100).0.into_iter().map(Result::unwrap).collect();
+        let rest: Vec<_> = pull(&mut second, 100)
+            .0
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
         prop_assert_eq!(&rest, &sales[seen.len()..]);
-        prop_assert_eq!(second.position(), FilePosition {
-            offset: std::fs::metadata(path).unwrap().len(),
-            line: second.position().line,
-        });
+        prop_assert_eq!(
+            second.position(),
+            FilePosition {
+                offset: std::fs::metadata(path).unwrap().len(),
+                line: second.position().line,
+            }
+        );
         if pulled == Pulled::End {
             break;
         }

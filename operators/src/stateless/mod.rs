@@ -8,9 +8,11 @@ mod filter_map;
 mod flat_map;
 mod inspect;
 mod map;
+mod split_result;
 
 pub use filter::Filter;
 pub use filter_map::FilterMap;
 pub use flat_map::FlatMap;
 pub use inspect::Inspect;
 pub use map::{Map, MapTimed};
+pub use split_result::SplitResult;

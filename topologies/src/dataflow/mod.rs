@@ -6,9 +6,12 @@
 //! [`Driver`] steps the same stages on one thread with a clock of the test's.
 //! Not here: what operators do.
 
+mod channels;
 mod check;
 mod deploy;
 mod driver;
+mod file_sink;
+mod files;
 mod flow;
 mod handle;
 mod keyed;
@@ -24,9 +27,11 @@ mod windowed;
 #[cfg(test)]
 mod tests;
 
+pub use channels::Received;
 pub use check::{DataflowFault, InvalidDataflow};
 pub use deploy::{RunDataflowError, StartDataflowError};
 pub use driver::{Driver, Feed, FeedSource};
+pub use files::Files;
 pub use flow::{Dataflow, Flow, FlowOptions, SideOutput};
 pub use handle::{DataflowHandle, DataflowStatus, Failure};
 pub use keyed::KeyedStream;

@@ -5,4 +5,5 @@
 
 mod aligned_windows;
 mod engine;
+mod files;
 mod support;
