@@ -77,7 +77,8 @@ fn topology() -> Result<Topology, millstream::InvalidTopology> {
                 .aggregate(sum(|bought: &Recorded<Bought>| bought.payload.cents))
                 .to_table(&SPENT, |month| {
                     let number = month.window.start.as_micros() / DAY.as_micros() as i64 / 30;
-                    (format!("{}/{number}", month.key), Some(month.value))
+                    let cents = u64::try_from(month.value).unwrap_or(u64::MAX);
+                    (format!("{}/{number}", month.key), Some(cents))
                 });
         })
         .build()

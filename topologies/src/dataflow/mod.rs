@@ -18,6 +18,8 @@ mod keyed;
 mod log;
 mod log_sink;
 mod origin;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod sink;
 mod source;
 mod stream;
@@ -37,6 +39,8 @@ pub use handle::{DataflowHandle, DataflowStatus, Failure};
 pub use keyed::KeyedStream;
 pub use log::{LogFrom, LogPlan};
 pub use origin::{InletOrigin, Origin, PairOrigin};
+#[cfg(feature = "parquet")]
+pub use parquet::ParquetFiles;
 pub use sink::Collected;
 pub use source::{
     Generate, IteratorSource, SourceBuilder, SourceNotes, SourceOrigin, SourcePlan, Timestamped,
