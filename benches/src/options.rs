@@ -19,6 +19,8 @@ pub enum Suite {
     Memory,
     /// Formulas of the field beside what is measured.
     Models,
+    /// Dataflows: the Nexmark queries and the keyed tumbling count.
+    Nexmark,
     /// All of them, each in a process of its own.
     All,
     /// The process that `recovery` kills.
@@ -45,9 +47,12 @@ pub struct Options {
     /// Partitions of the stores that are made; what an engine takes by itself if not given.
     #[arg(long)]
     pub partitions: Option<u16>,
-    /// Events of the logs that `replay` and `recovery` build.
+    /// Events of the logs that `replay` and `recovery` build, and of the dataflows of `nexmark`.
     #[arg(long)]
     pub events: Option<u64>,
+    /// Items per batch of dataflows; chosen while running if not given.
+    #[arg(long)]
+    pub batch: Option<usize>,
     /// Accounts.
     #[arg(long)]
     pub keys: Option<u64>,
@@ -70,6 +75,7 @@ impl Options {
             data: None,
             partitions: None,
             events: None,
+            batch: None,
             keys: None,
             case: None,
             keep: false,

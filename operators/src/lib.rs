@@ -4,6 +4,10 @@
 
 pub mod aggregate;
 pub mod function;
+pub mod join;
+pub mod keyed;
+pub mod paced;
+pub mod pattern;
 pub mod projection;
 pub mod sink;
 pub mod source;

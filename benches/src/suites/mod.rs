@@ -4,6 +4,7 @@ pub mod append;
 pub mod commands;
 pub mod memory;
 pub mod models;
+pub mod nexmark;
 pub mod recovery;
 pub mod replay;
 
@@ -24,6 +25,7 @@ pub async fn run(harness: &Harness, suite: Suite) -> Result<()> {
         Suite::RecoveryChild => recovery::child(harness).await,
         Suite::Memory => memory::run(harness, memory::FULL).await,
         Suite::Models => models::run(harness, models::FULL).await,
+        Suite::Nexmark => nexmark::run(harness, nexmark::FULL).await,
         Suite::All => Ok(()),
     }
 }

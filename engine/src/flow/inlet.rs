@@ -54,16 +54,20 @@ impl Intake {
             Message::Batch(batch) => (Timestamp::MIN, batch),
             Message::Late { limit, batch } => (limit, batch),
             Message::Watermark(watermark) => {
+                // What this fires comes before the new watermark, whatever the last batch was late for.
+                operator.late_before(self.merger.watermark());
                 let merged = self.merger.advance(lane, watermark);
                 self.tell::<In, O>(merged, operator);
                 return None;
             }
             Message::Idle => {
+                operator.late_before(self.merger.watermark());
                 let merged = self.merger.set_idle(lane);
                 self.tell::<In, O>(merged, operator);
                 return None;
             }
             Message::End => {
+                operator.late_before(self.merger.watermark());
                 let merged = self.merger.end(lane);
                 self.tell::<In, O>(merged, operator);
                 return None;
@@ -73,6 +77,10 @@ impl Intake {
         self.items += batch.len() as u64;
         operator.late_before(limit.max(self.merger.watermark()));
         drive(operator, &mut batch);
+        if limit > self.merger.watermark() {
+            // What is given out at a watermark or by the clock is nobody's late item.
+            operator.late_before(self.merger.watermark());
+        }
         Some(batch)
     }
 

@@ -83,7 +83,8 @@ pub trait Operator<In>: Send + 'static {
     }
 
     /// The items that follow come from a lane with this watermark (or a merged one that is later): an item
-    /// before it is late, whatever the turn in which it is seen.
+    /// before it is late, whatever the turn in which it is seen. Lower again after items that were further
+    /// behind: outside of items it is never later than the merged watermark.
     fn late_before(&mut self, limit: Timestamp) {
         let _ = limit;
     }

@@ -22,8 +22,10 @@ use crate::time::Timestamp;
 struct Target<T> {
     link: Link<T>,
     buffer: Batch<T>,
-    /// Items at which the buffer is sent; the receiver's wish, read once per batch.
+    /// Items at which the buffer is sent, read once per batch.
     full_at: usize,
+    /// How many targets the outlet has.
+    targets: usize,
     /// What was refused and what must wait behind it.
     queue: VecDeque<Message<T>>,
     /// The watermark that was sent last.
@@ -49,7 +51,7 @@ impl<T: Send + 'static> Target<T> {
             return;
         }
         let batch = std::mem::replace(&mut self.buffer, edge.spare_batch());
-        self.full_at = self.link.wanted_items();
+        self.full_at = full_at(self.link.wanted_items(), self.targets);
         self.send(Message::Batch(batch));
     }
 
@@ -74,6 +76,16 @@ impl<T: Send + 'static> Target<T> {
             self.send(Message::Watermark(watermark));
         }
     }
+}
+
+/// Below this, filling many buffers at once does not pay any more.
+const SHARED_ITEMS_MIN: usize = 256;
+
+/// Items at which a buffer is sent: as many as its receiver wants. A sender with many targets fills all of their
+/// buffers at once, and a receiver gets the rest from other senders, so each is smaller then.
+fn full_at(wanted: usize, targets: usize) -> usize {
+    let share = wanted * 2 / targets.max(2);
+    share.max(SHARED_ITEMS_MIN).min(wanted)
 }
 
 /// Sends a stage's output to the next stage.
@@ -153,8 +165,10 @@ impl<T: Send + 'static, R: Route<T>> Operator<T> for Outlet<T, R> {
         if links.is_empty() {
             return Err(Fault("its lanes were taken or never connected".to_owned()));
         }
+        let count = links.len();
         let targets = links.into_iter().map(|link| Target {
-            full_at: link.wanted_items(),
+            full_at: full_at(link.wanted_items(), count),
+            targets: count,
             link,
             buffer: Batch::new(),
             queue: VecDeque::new(),

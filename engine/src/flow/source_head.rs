@@ -164,6 +164,8 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
         };
         let pulled = reading.split.source.pull(items_max, &mut tracked)?;
         let items = tracked.items;
+        // What is given out at a watermark or by the clock is nobody's late item.
+        operator.late_before(self.merger.watermark());
         reading.items += items as u64;
         self.items += items as u64;
         let watermark = reading.split.watermark();
@@ -192,7 +194,10 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
     where
         O: Operator<S::Item, Out = Infallible>,
     {
+        let before = self.merger.watermark();
         if let Merged::Watermark(merged) = self.merger.advance(at, watermark) {
+            // What this fires is not judged by the split that was read last.
+            operator.late_before(before);
             operator.watermark(merged, &mut Discard);
         }
     }
@@ -219,8 +224,12 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
             if let Some(alignment) = &self.options.alignment {
                 alignment.release(reading.split.number);
             }
+            let before = self.merger.watermark();
             match self.merger.set_idle(at) {
-                Merged::Watermark(watermark) => operator.watermark(watermark, &mut Discard),
+                Merged::Watermark(watermark) => {
+                    operator.late_before(before);
+                    operator.watermark(watermark, &mut Discard);
+                }
                 Merged::Idle => operator.idle(),
                 Merged::Same | Merged::Ended => {}
             }

@@ -6,13 +6,17 @@
 mod filter;
 mod filter_map;
 mod flat_map;
+mod fork;
 mod inspect;
 mod map;
+mod sample;
 mod split_result;
 
 pub use filter::Filter;
 pub use filter_map::FilterMap;
 pub use flat_map::FlatMap;
+pub use fork::{Choose, Fork, Tee, ToAll, ToOne};
 pub use inspect::Inspect;
 pub use map::{Map, MapTimed};
+pub use sample::{Sample, SampleEvery};
 pub use split_result::SplitResult;

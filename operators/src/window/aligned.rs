@@ -19,14 +19,14 @@ pub enum TimeDomain {
 /// Windows of one size that follow each other without overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tumbling {
-    pub(super) span: Span,
+    pub(crate) span: Span,
 }
 
 /// Windows of one size that begin every `slide`, so that each time lies in several (or, if `slide` is larger than
 /// the size, in one or none).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sliding {
-    pub(super) span: Span,
+    pub(crate) span: Span,
 }
 
 /// Sizes in microseconds; all windows start at `offset + n * slide`.
@@ -37,6 +37,7 @@ pub(crate) struct Span {
     pub(crate) offset: i64,
     pub(crate) lateness: i64,
     pub(crate) domain: TimeDomain,
+    pub(crate) retracting: bool,
 }
 
 /// Whole microseconds, at least one.
@@ -108,6 +109,13 @@ macro_rules! options {
                 self
             }
 
+            /// Takes back each result before one that replaces it.
+            #[must_use]
+            pub const fn retracting(mut self) -> Self {
+                self.span.retracting = true;
+                self
+            }
+
             /// Goes by the engine's clock instead of the items' times.
             #[must_use]
             pub fn in_processing_time(mut self) -> Self {
@@ -122,6 +130,15 @@ options!(Tumbling);
 options!(Sliding);
 
 impl Tumbling {
+    /// Start of the window that `time` is in.
+    #[inline]
+    #[must_use]
+    pub fn start_of(&self, time: Timestamp) -> Timestamp {
+        let Span { size, offset, .. } = self.span;
+        let number = time.0.saturating_sub(offset).div_euclid(size);
+        Timestamp(number.saturating_mul(size).saturating_add(offset))
+    }
+
     /// Windows of `size` (whole microseconds, at least one).
     pub fn of(size: Duration) -> Self {
         let size = micros(size);
@@ -132,6 +149,7 @@ impl Tumbling {
                 offset: 0,
                 lateness: 0,
                 domain: TimeDomain::Event,
+                retracting: false,
             },
         }
     }

@@ -11,18 +11,36 @@
 //! Cost: see the operators. Not here: what is computed, see [`function`](crate::function).
 
 mod aligned;
+mod count;
 mod fifo;
+mod global;
 mod late;
+mod pane;
+mod portion;
+mod pre_aggregate;
 mod result;
+mod session;
 mod slices;
 mod sliding;
+mod trigger;
+mod triggered;
 mod tumbling;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use aligned::Span;
+pub(crate) use slices::Slices;
+
 pub use aligned::{Sliding, TimeDomain, Tumbling};
+pub use count::{Count, CountWindows};
+pub use global::Global;
 pub use late::CountLate;
+pub use portion::{LatePortions, Merging, Portion};
+pub use pre_aggregate::{PreAggregate, Slicing};
 pub use result::{Revision, Window, Windowed};
+pub use session::{Session, SessionWindows};
 pub use sliding::SlidingWindows;
+pub use trigger::{Trigger, Triggered};
+pub use triggered::{Spans, TriggeredWindows};
 pub use tumbling::TumblingWindows;

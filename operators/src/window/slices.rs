@@ -11,21 +11,21 @@ use hashbrown::HashMap;
 use millstream_engine::time::Timestamp;
 
 /// Accumulators by key.
-pub(super) type Table<K, A> = HashMap<K, A, FixedState>;
+pub(crate) type Table<K, A> = HashMap<K, A, FixedState>;
 
 /// Emptied tables kept for the slices to come.
 const SPARES: usize = 4;
 
 #[derive(Clone)]
-pub(super) struct Slice<K, A> {
+pub(crate) struct Slice<K, A> {
     /// Number of the slice; it ends at `(number + 1) * length + offset`.
-    pub(super) number: i64,
-    pub(super) table: Table<K, A>,
+    pub(crate) number: i64,
+    pub(crate) table: Table<K, A>,
 }
 
 /// Slices that still take items, earliest first.
 #[derive(Clone)]
-pub(super) struct Slices<K, A> {
+pub(crate) struct Slices<K, A> {
     length: i64,
     offset: i64,
     slices: VecDeque<Slice<K, A>>,
@@ -37,7 +37,7 @@ pub(super) struct Slices<K, A> {
 }
 
 impl<K: Hash + Eq, A> Slices<K, A> {
-    pub(super) fn new(length: i64, offset: i64) -> Self {
+    pub(crate) fn new(length: i64, offset: i64) -> Self {
         Self {
             length,
             offset,
@@ -51,19 +51,27 @@ impl<K: Hash + Eq, A> Slices<K, A> {
 
     /// Whether `time` lies in the slice of the item before.
     #[inline(always)]
-    pub(super) fn is_current(&self, time: Timestamp) -> bool {
+    pub(crate) fn is_current(&self, time: Timestamp) -> bool {
         self.start <= time.0 && time.0 < self.end
+    }
+
+    /// How many of the first `times` lie in the current slice and are not before `late_before`.
+    #[inline]
+    pub(super) fn run(&self, times: &[Timestamp], late_before: i64) -> usize {
+        let (start, end) = (self.start.max(late_before), self.end);
+        let is_other = |time: &Timestamp| time.0 < start || time.0 >= end;
+        times.iter().position(is_other).unwrap_or(times.len())
     }
 
     /// The table of the current slice; only after [`is_current`](Self::is_current) or [`select`](Self::select).
     #[inline(always)]
-    pub(super) fn current(&mut self) -> &mut Table<K, A> {
+    pub(crate) fn current(&mut self) -> &mut Table<K, A> {
         &mut self.slices[self.current].table
     }
 
     /// Makes the slice of `time` the current one.
     #[cold]
-    pub(super) fn select(&mut self, time: Timestamp) {
+    pub(crate) fn select(&mut self, time: Timestamp) {
         let number = (time.0.saturating_sub(self.offset)).div_euclid(self.length);
         let at = self.slices.partition_point(|slice| slice.number < number);
         if self
@@ -79,7 +87,7 @@ impl<K: Hash + Eq, A> Slices<K, A> {
         self.end = self.end_of(number);
     }
 
-    pub(super) fn end_of(&self, number: i64) -> i64 {
+    pub(crate) fn end_of(&self, number: i64) -> i64 {
         self.start_of(number).saturating_add(self.length)
     }
 
@@ -90,19 +98,19 @@ impl<K: Hash + Eq, A> Slices<K, A> {
     }
 
     /// End of the earliest slice.
-    pub(super) fn first_end(&self) -> Option<i64> {
+    pub(crate) fn first_end(&self) -> Option<i64> {
         self.slices.front().map(|slice| self.end_of(slice.number))
     }
 
     /// Takes the earliest slice out.
-    pub(super) fn pop(&mut self) -> Option<Slice<K, A>> {
+    pub(crate) fn pop(&mut self) -> Option<Slice<K, A>> {
         // The indices move: the next item looks its slice up.
         (self.start, self.end) = (0, 0);
         self.slices.pop_front()
     }
 
     /// Gives an emptied table back.
-    pub(super) fn recycle(&mut self, table: Table<K, A>) {
+    pub(crate) fn recycle(&mut self, table: Table<K, A>) {
         debug_assert!(table.is_empty(), "only emptied tables are reused");
         if self.spares.len() < SPARES {
             self.spares.push(table);
@@ -110,7 +118,7 @@ impl<K: Hash + Eq, A> Slices<K, A> {
     }
 
     /// Accumulators in all slices.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.slices.iter().map(|slice| slice.table.len()).sum()
     }
 }

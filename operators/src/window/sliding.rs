@@ -16,6 +16,7 @@ use std::marker::PhantomData;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use millstream_engine::batch::Batch;
 use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
@@ -167,8 +168,14 @@ where
         }
     }
 
-    /// Gives out anew, for one key, the window that ends at `end`.
-    fn give_again<E: Emit<Windowed<K, A::Output>>>(&self, key: &K, end: i64, out: &mut E) {
+    /// Gives out anew or takes back, for one key, the window that ends at `end`.
+    fn give_again<E: Emit<Windowed<K, A::Output>>>(
+        &self,
+        key: &K,
+        end: i64,
+        revision: Revision,
+        out: &mut E,
+    ) {
         let (first, last) = self.slices_of(end);
         let fifo = self.keys.get(key);
         let mut sum = fifo.and_then(|fifo| fifo.value_of(&self.function, first, last));
@@ -181,7 +188,6 @@ where
         let window = self.span.window_ending(end);
         if let Some(sum) = sum {
             let (key, value) = (key.clone(), self.function.finish(&sum));
-            let revision = Revision::Late;
             out.emit(
                 window.last(),
                 Windowed {
@@ -230,22 +236,26 @@ where
             return;
         }
         let first_end = self.span.next_end(time.0);
+        let (first_taken, slide) = (first_end.max(self.span.next_end(over)), self.span.slide);
+        // Windows that were given out already, and whose lateness is not over.
+        let last_given = self.given.min(last_end);
+        let given = std::iter::successors(Some(first_taken), |end| end.checked_add(slide));
+        let given = given.take_while(|&end| end <= last_given);
+        let key = (first_taken <= last_given).then(|| (self.key)(&item));
+        if let Some(key) = key.as_ref().filter(|_| self.span.retracting) {
+            for end in given.clone() {
+                self.give_again(key, end, Revision::Retraction, out);
+            }
+        }
         if A::MERGES && first_end > over {
             self.add_to_slice(time, &item);
         } else {
-            self.add_alone(
-                time,
-                &item,
-                first_end.max(self.span.next_end(over)),
-                last_end,
-            );
+            self.add_alone(time, &item, first_taken, last_end);
         }
-        // Windows that were given out already, and whose lateness is not over.
-        let mut end = first_end.max(self.span.next_end(over));
-        while end <= self.given.min(last_end) {
-            let key = (self.key)(&item);
-            self.give_again(&key, end, out);
-            end = end.saturating_add(self.span.slide);
+        if let Some(key) = &key {
+            for end in given {
+                self.give_again(key, end, Revision::Late, out);
+            }
         }
     }
 
@@ -299,6 +309,42 @@ where
             return;
         }
         self.add_current(time, &item);
+    }
+
+    /// As for tumbling windows: items of one slice in a loop of their own.
+    fn batch<E: Emit<Self::Out>>(&mut self, batch: &mut Batch<T>, out: &mut E) {
+        let mut items = batch.items.drain(..);
+        let times = match self.span.domain {
+            TimeDomain::Event => &batch.times,
+            TimeDomain::Processing => {
+                batch.times.fill(self.now);
+                &batch.times
+            }
+        };
+        let mut at = 0;
+        while let Some(&time) = times.get(at) {
+            let run = if A::MERGES {
+                self.open.run(&times[at..], self.late_before)
+            } else {
+                0
+            };
+            if run == 0 {
+                if let Some(item) = items.next() {
+                    self.item_aside(time, item, out);
+                }
+                at += 1;
+                continue;
+            }
+            let (key, function) = (&self.key, &self.function);
+            let table = self.open.current();
+            for (&time, item) in times[at..at + run].iter().zip(items.by_ref()) {
+                let accumulator = table.entry(key(&item)).or_insert_with(|| function.create());
+                function.add(accumulator, time, &item);
+            }
+            at += run;
+        }
+        drop(items);
+        batch.times.clear();
     }
 
     fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, out: &mut E) {

@@ -9,6 +9,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
+use hashbrown::hash_map::Entry;
 use millstream_engine::batch::Batch;
 use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
@@ -130,22 +131,30 @@ where
             let table = hashbrown::HashMap::default();
             self.given.insert(at, Slice { number, table });
         }
-        let key = (self.key)(&item);
-        let table = &mut self.given[at].table;
-        let accumulator = table
-            .entry(key.clone())
-            .or_insert_with(|| self.function.create());
-        self.function.add(accumulator, time, &item);
         let window = self.span.window_ending(end);
-        let value = self.function.finish(accumulator);
-        let revision = Revision::Late;
-        let result = Windowed {
-            key,
-            window,
-            value,
-            revision,
+        let (key, function) = ((self.key)(&item), &self.function);
+        let mut emit = |sum: &A::Accumulator, revision| {
+            let (key, value) = (key.clone(), function.finish(sum));
+            let result = Windowed {
+                key,
+                window,
+                value,
+                revision,
+            };
+            out.emit(window.last(), result);
         };
-        out.emit(window.last(), result);
+        let table = &mut self.given[at].table;
+        let accumulator = match table.entry(key.clone()) {
+            Entry::Occupied(known) => {
+                if self.span.retracting {
+                    emit(known.get(), Revision::Retraction);
+                }
+                known.into_mut()
+            }
+            Entry::Vacant(new) => new.insert(function.create()),
+        };
+        function.add(accumulator, time, &item);
+        emit(accumulator, Revision::Late);
     }
 
     #[inline(always)]
@@ -187,10 +196,36 @@ where
         self.add_current(time, &item);
     }
 
+    /// Items of one slice are taken in a loop that looks at nothing but its table, so that the processor can have
+    /// several lookups under way at a time: that is most of the cost when keys are many.
     fn batch<E: Emit<Self::Out>>(&mut self, batch: &mut Batch<T>, out: &mut E) {
-        for (&time, item) in batch.times.iter().zip(batch.items.drain(..)) {
-            self.item(time, item, out);
+        let mut items = batch.items.drain(..);
+        let times = match self.span.domain {
+            TimeDomain::Event => &batch.times,
+            TimeDomain::Processing => {
+                batch.times.fill(self.now);
+                &batch.times
+            }
+        };
+        let mut at = 0;
+        while let Some(&time) = times.get(at) {
+            let run = self.open.run(&times[at..], self.late_before);
+            if run == 0 {
+                if let Some(item) = items.next() {
+                    self.item_behind(time, item, out);
+                }
+                at += 1;
+                continue;
+            }
+            let (key, function) = (&self.key, &self.function);
+            let table = self.open.current();
+            for (&time, item) in times[at..at + run].iter().zip(items.by_ref()) {
+                let accumulator = table.entry(key(&item)).or_insert_with(|| function.create());
+                function.add(accumulator, time, &item);
+            }
+            at += run;
         }
+        drop(items);
         batch.times.clear();
     }
 

@@ -5,6 +5,7 @@
 
 mod bank;
 mod inspect;
+mod nexmark;
 mod run;
 
 use std::io::{BufWriter, Write};

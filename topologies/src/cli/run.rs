@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use super::bank::{BankArguments, run_bank};
+use super::nexmark::{NexmarkArguments, run_nexmark};
 use crate::Engine;
 use crate::catalog::shop::rules::{self, Dirt};
 use crate::catalog::shop::run::{Progress, import, open};
@@ -35,6 +36,8 @@ pub(super) enum Topology {
     Shop(ShopArguments),
     /// The real history of a bank, from files that may not be shipped with this program
     Bank(BankArguments),
+    /// A Nexmark query over the reference generator's events
+    Nexmark(NexmarkArguments),
 }
 
 impl Topology {
@@ -42,6 +45,10 @@ impl Topology {
         match self {
             Self::Shop(arguments) => shop(arguments, is_json, out),
             Self::Bank(arguments) => bank(arguments, is_json, out),
+            Self::Nexmark(arguments) => {
+                log_to_stderr();
+                runtime()?.block_on(run_nexmark(arguments, is_json, out))
+            }
         }
     }
 }

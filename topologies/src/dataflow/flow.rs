@@ -24,7 +24,7 @@ pub struct FlowOptions {
     pub partitions: usize,
     /// Batches between stages.
     pub edges: EdgeOptions,
-    /// Batches (not items) that wait before each partition of a stage, and their bytes. Default: 64 and 8 MiB. More:
+    /// Batches (not items) that wait before each partition of a stage, and their bytes. Default: 64 and 1 MiB. More:
     /// longer bursts; less: fresher caches.
     pub mailbox: MailboxLimits,
 }
@@ -37,7 +37,7 @@ impl Default for FlowOptions {
             edges: EdgeOptions::default(),
             mailbox: MailboxLimits {
                 items_max: const { std::num::NonZeroU32::new(64).unwrap() },
-                bytes_max: const { std::num::NonZeroU64::new(8 << 20).unwrap() },
+                bytes_max: const { std::num::NonZeroU64::new(1 << 20).unwrap() },
             },
         }
     }
@@ -144,10 +144,6 @@ impl Flow {
         self.draft.borrow().options.partitions
     }
 
-    #[expect(
-        dead_code,
-        reason = "the operators that can be asked for the impossible come next"
-    )]
     pub(super) fn fault(&self, fault: DataflowFault) {
         self.draft.borrow_mut().faults.push(fault);
     }

@@ -7,7 +7,8 @@ use millstream_engine::flow::{ByKey, Identity, Operator};
 
 use super::origin::{InletOrigin, Origin};
 use super::stream::Stream;
-use super::windowed::{AlignedWindow, WindowedStream};
+use super::windowed::WindowedStream;
+use super::windows::WindowKind;
 
 /// A stream whose items of one key meet in one partition of the next stage.
 #[must_use = "a stream does nothing unless it ends in a sink"]
@@ -39,8 +40,18 @@ where
     }
 
     /// Groups each key's items into windows.
-    pub const fn window<W: AlignedWindow>(self, window: W) -> WindowedStream<P, O, F, W> {
+    pub const fn window<W: WindowKind>(self, window: W) -> WindowedStream<P, O, F, W> {
         WindowedStream::new(self, window)
+    }
+
+    /// Puts an operator of one's own behind the exchange; `kind` names it in messages and, unless it is named, its
+    /// stage. It is taken to keep state.
+    pub fn then_keyed<B>(self, kind: &'static str, operator: B) -> Stream<InletOrigin<O::Out>, B>
+    where
+        B: Operator<O::Out> + Clone,
+    {
+        let (stream, _key, name) = self.exchange(kind);
+        stream.begin_with(operator).with_state(kind, name)
     }
 
     /// Closes the stage with the exchange; gives the stage behind it, the key and the state's name.

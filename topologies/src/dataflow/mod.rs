@@ -13,18 +13,25 @@ mod driver;
 mod file_sink;
 mod files;
 mod flow;
+mod forks;
 mod handle;
+mod joins;
 mod keyed;
 mod log;
 mod log_sink;
 mod origin;
+mod paced;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod patterns;
+mod pre_aggregated;
+mod processed;
 mod sink;
 mod source;
 mod stream;
 mod table;
 mod windowed;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -35,16 +42,27 @@ pub use deploy::{RunDataflowError, StartDataflowError};
 pub use driver::{Driver, Feed, FeedSource};
 pub use files::Files;
 pub use flow::{Dataflow, Flow, FlowOptions, SideOutput};
+pub use forks::Branch;
 pub use handle::{DataflowHandle, DataflowStatus, Failure};
+pub use joins::{
+    ForeignJoinedStream, ForeignJoining, IntervalJoining, JoinBothSides, JoinInTime, JoinLeft,
+    JoinOf, JoinedStream, JoinedTables, Joining, TableJoining, Unbounded, Undecided, UniqueRight,
+    WindowJoining,
+};
 pub use keyed::KeyedStream;
 pub use log::{LogFrom, LogPlan};
 pub use origin::{InletOrigin, Origin, PairOrigin};
+pub use paced::{AsyncOrigin, RateLimitOrigin};
 #[cfg(feature = "parquet")]
 pub use parquet::ParquetFiles;
+pub use patterns::PatternStream;
+pub use pre_aggregated::PreAggregated;
+pub use processed::Processed;
 pub use sink::Collected;
 pub use source::{
     Generate, IteratorSource, SourceBuilder, SourceNotes, SourceOrigin, SourcePlan, Timestamped,
     WithoutTime,
 };
 pub use stream::Stream;
-pub use windowed::{AlignedWindow, WindowedStream};
+pub use windowed::WindowedStream;
+pub use windows::{Retracting, WindowKind};

@@ -213,6 +213,13 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
     }
 }
 
+impl<P: Origin> Stream<P, Identity> {
+    /// Puts the first operator into a stage: it gets whole batches.
+    pub(super) fn begin_with<B: Operator<P::Item> + Clone>(self, operator: B) -> Stream<P, B> {
+        Stream::new(self.flow, self.origin, operator, self.site)
+    }
+}
+
 impl<P, O> fmt::Debug for Stream<P, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream").field("site", &self.site).finish()

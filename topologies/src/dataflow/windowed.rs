@@ -5,79 +5,25 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use millstream_engine::flow::{Forward, Identity, Operator, Outlet, Then};
+use millstream_engine::flow::{Forward, Operator, Outlet};
 use millstream_operators::function::AggregateFunction;
-use millstream_operators::window::{CountLate, Sliding, SlidingWindows, Tumbling, TumblingWindows};
+use millstream_operators::window::{CountLate, Trigger, Triggered};
 
+use super::check::DataflowFault;
 use super::flow::SideOutput;
 use super::keyed::KeyedStream;
 use super::origin::{InletOrigin, Origin};
 use super::stream::Stream;
-
-/// Windows with the same boundaries for all keys.
-pub trait AlignedWindow: Sized {
-    /// The operator.
-    type Windows<T, K, F, A, L>: Operator<T, Out = millstream_operators::window::Windowed<K, A::Output>>
-        + Clone
-    where
-        T: Send + 'static,
-        K: Hash + Eq + Clone + Send + 'static,
-        F: Fn(&T) -> K + Clone + Send + 'static,
-        A: AggregateFunction<T>,
-        L: Operator<T, Out = Infallible> + Clone;
-
-    /// Makes it.
-    fn windows<T, K, F, A, L>(self, key: F, function: A, late: L) -> Self::Windows<T, K, F, A, L>
-    where
-        T: Send + 'static,
-        K: Hash + Eq + Clone + Send + 'static,
-        F: Fn(&T) -> K + Clone + Send + 'static,
-        A: AggregateFunction<T>,
-        L: Operator<T, Out = Infallible> + Clone;
-}
-
-macro_rules! aligned {
-    ($window:ident, $operator:ident) => {
-        impl AlignedWindow for $window {
-            type Windows<T, K, F, A, L>
-                = $operator<T, K, F, A, L>
-            where
-                T: Send + 'static,
-                K: Hash + Eq + Clone + Send + 'static,
-                F: Fn(&T) -> K + Clone + Send + 'static,
-                A: AggregateFunction<T>,
-                L: Operator<T, Out = Infallible> + Clone;
-
-            fn windows<T, K, F, A, L>(
-                self,
-                key: F,
-                function: A,
-                late: L,
-            ) -> Self::Windows<T, K, F, A, L>
-            where
-                T: Send + 'static,
-                K: Hash + Eq + Clone + Send + 'static,
-                F: Fn(&T) -> K + Clone + Send + 'static,
-                A: AggregateFunction<T>,
-                L: Operator<T, Out = Infallible> + Clone,
-            {
-                $operator::new(self, key, function, late)
-            }
-        }
-    };
-}
-
-aligned!(Tumbling, TumblingWindows);
-aligned!(Sliding, SlidingWindows);
+use super::windows::{Retracting, WindowKind};
 
 /// A keyed stream in windows.
 #[must_use = "a stream does nothing unless it ends in a sink"]
 pub struct WindowedStream<P, O, F, W, L = CountLate> {
-    keyed: KeyedStream<P, O, F>,
-    window: W,
-    late: L,
+    pub(super) keyed: KeyedStream<P, O, F>,
+    pub(super) window: W,
+    pub(super) late: L,
     /// The edge that late items leave by.
-    late_edge: Option<usize>,
+    pub(super) late_edge: Option<usize>,
 }
 
 impl<P, O, F, W> WindowedStream<P, O, F, W> {
@@ -91,6 +37,30 @@ impl<P, O, F, W> WindowedStream<P, O, F, W> {
     }
 }
 
+impl<P, O, F, W, L> WindowedStream<P, O, F, W, L> {
+    /// Gives results out as `trigger` says. Default: at the watermark, and with each item that is late but allowed.
+    pub fn trigger(self, trigger: Trigger) -> WindowedStream<P, O, F, Triggered<W>, L> {
+        WindowedStream {
+            keyed: self.keyed,
+            window: Triggered::new(self.window, trigger),
+            late: self.late,
+            late_edge: self.late_edge,
+        }
+    }
+
+    /// Takes back each result ([`Retraction`]) before one that replaces it is given out, for whoever adds results up
+    /// instead of replacing them. Default: a result replaces the one before of its key and window.
+    ///
+    /// [`Retraction`]: millstream_operators::window::Revision::Retraction
+    pub fn retracting(mut self) -> Self
+    where
+        W: Retracting,
+    {
+        self.window = self.window.retracting();
+        self
+    }
+}
+
 impl<P, O, K, F, W, L> WindowedStream<P, O, F, W, L>
 where
     P: Origin,
@@ -98,7 +68,7 @@ where
     O::Out: Send + 'static,
     K: Hash + Eq + Clone + Send + 'static,
     F: Fn(&O::Out) -> K + Clone + Send + 'static,
-    W: AlignedWindow,
+    W: WindowKind,
     L: Operator<O::Out, Out = Infallible> + Clone,
 {
     /// Sends items that are late to a side output. Default: they are counted in the metrics.
@@ -129,12 +99,25 @@ where
     pub fn aggregate<A: AggregateFunction<O::Out>>(
         self,
         function: A,
-    ) -> Stream<InletOrigin<O::Out>, Then<Identity, W::Windows<O::Out, K, F, A, L>>> {
+    ) -> Stream<InletOrigin<O::Out>, W::Windows<O::Out, K, F, A, L>> {
+        if let Some(reason) = self.window.fault::<O::Out, A>() {
+            let place = place("a window", self.keyed.state.as_deref());
+            let flow = &self.keyed.stream.flow;
+            flow.fault(DataflowFault::Impossible { place, reason });
+        }
         let (mut stream, key, name) = self.keyed.exchange("window");
         stream.site.outputs.extend(self.late_edge);
         stream
-            .then(self.window.windows(key, function, self.late))
+            .begin_with(self.window.windows(key, function, self.late))
             .with_state("a window", name)
+    }
+}
+
+/// How an operator is called in messages.
+pub(super) fn place(kind: &str, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("{kind} named {name:?}"),
+        None => kind.to_owned(),
     }
 }
 

@@ -1,14 +1,13 @@
 //! Tumbling and sliding windows against a model that looks at every item for every window.
 
-use std::collections::BTreeMap;
-
-use millstream::dataflow::{AlignedWindow, Collected};
+use millstream::dataflow::{Collected, WindowKind};
 use millstream_engine::time::Timestamp;
 use millstream_operators::function::AggregateFunction;
 use millstream_operators::window::{Revision, Sliding, Tumbling, Windowed};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::revisions::Outcome;
 use crate::support::{Case, Item, case, seconds, secs};
 
 /// Sum and count; what it may do is chosen by the test.
@@ -55,15 +54,8 @@ impl<const MERGES: bool, const INVERTS: bool> AggregateFunction<Item>
     }
 }
 
-/// Value by key and window, and the late items.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Outcome {
-    windows: BTreeMap<(u8, i64, i64), (i64, u64)>,
-    late: Vec<(i64, Item)>,
-}
-
 /// Every item in every window that it is not late for.
-fn model(case: &Case, size: i64, slide: i64, lateness: i64) -> Outcome {
+pub(crate) fn model(case: &Case, size: i64, slide: i64, lateness: i64) -> Outcome {
     let mut outcome = Outcome::default();
     for (time, item, watermark) in case.items() {
         let mut start = time.div_euclid(slide) * slide;
@@ -115,7 +107,7 @@ fn outcome(results: &Results, late: &Collected<Item>) -> Outcome {
     outcome
 }
 
-fn run<W: AlignedWindow, A: AggregateFunction<Item, Output = (i64, u64)>>(
+fn run<W: WindowKind, A: AggregateFunction<Item, Output = (i64, u64)>>(
     case: &Case,
     window: W,
     function: A,

@@ -6,4 +6,10 @@
 mod aligned_windows;
 mod engine;
 mod files;
+mod joins;
+mod other_windows;
+mod pre_aggregated;
+mod revisions;
+mod session_windows;
 mod support;
+mod triggered_windows;

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use millstream::dataflow::{Dataflow, Driver, Feed, Flow, FlowOptions};
-use millstream_engine::flow::{BatchSize, EdgeOptions, Resources};
+use millstream_engine::flow::{BatchSize, EdgeOptions, Resources, StageLoad};
 use millstream_engine::time::Timestamp;
 use proptest::prelude::*;
 
@@ -99,6 +99,15 @@ impl Shape {
         splits: &[Vec<(Timestamp, Option<T>)>],
         declare: impl FnOnce(&Flow, &Feed<T>) -> R,
     ) -> R {
+        self.run_and_look(splits, declare).0
+    }
+
+    /// The same, with what was done and how much state is left at the end. A second passes after each chunk.
+    pub(crate) fn run_and_look<T: Clone + Send + 'static, R>(
+        &self,
+        splits: &[Vec<(Timestamp, Option<T>)>],
+        declare: impl FnOnce(&Flow, &Feed<T>) -> R,
+    ) -> (R, Vec<StageLoad>) {
         let feed = Feed::new(splits.len());
         let mut outputs = None;
         let dataflow = Dataflow::build_with("test", self.options(), |flow| {
@@ -117,11 +126,12 @@ impl Shape {
                 }
             }
             driver.run().unwrap();
+            driver.advance(secs(1)).unwrap();
         }
         feed.end_all();
         driver.run().unwrap();
         assert!(driver.is_ended());
-        outputs.unwrap()
+        (outputs.unwrap(), driver.loads())
     }
 }
 

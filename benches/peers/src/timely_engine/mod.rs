@@ -90,7 +90,8 @@ impl Pace {
         if self.sent.len() > BATCHES_AHEAD
             && let Some(before) = self.sent.pop_front()
         {
-            worker.step_while(|| self.probe.less_than(&before));
+            // Parks after a short spin: where cores are few, a worker that polls takes them from the others.
+            worker.step_or_park_while(None, || self.probe.less_than(&before));
         }
     }
 }

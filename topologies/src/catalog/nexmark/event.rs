@@ -109,6 +109,16 @@ impl NexmarkEvent {
         }
     }
 
+    /// The bid itself, if it is one.
+    #[inline]
+    #[must_use]
+    pub fn into_bid(self) -> Option<Bid> {
+        match self {
+            Self::Bid(bid) => Some(bid),
+            Self::Person(_) | Self::Auction(_) => None,
+        }
+    }
+
     /// The bid, if it is one.
     #[must_use]
     pub fn bid(&self) -> Option<&Bid> {

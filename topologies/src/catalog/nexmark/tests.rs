@@ -162,7 +162,7 @@ fn groups_shuffle_what_they_hold_and_nothing_else() {
     let ordered = NexmarkConfig::of(10_000).generators(4);
     let shuffled = NexmarkConfig {
         out_of_order_group: 500,
-        ..ordered.clone()
+        ..ordered
     };
     let all: Vec<_> = NexmarkSource::new(&shuffled).unwrap().collect();
     assert!(all.iter().any(|g| g.time > g.watermark));

@@ -1,0 +1,169 @@
+//! Values in the order of a time at which something is to be done with them: a calendar queue.
+//!
+//! Values that are far off lie unsorted in buckets of time; a bucket is sorted when its time comes, and what is then
+//! still added to that time goes to a heap. Cost: per value a search among few buckets and its share of one sort,
+//! whatever the number of values; a heap of all would miss the cache at each level.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BinaryHeap};
+
+/// Emptied buckets kept for the times to come.
+const SPARES: usize = 4;
+
+/// A value whose bucket was sorted before it came.
+#[derive(Debug)]
+struct Near<T> {
+    due: i64,
+    number: u64,
+    value: T,
+}
+
+impl<T> Ord for Near<T> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // The heap gives the greatest first.
+        (other.due, other.number).cmp(&(self.due, self.number))
+    }
+}
+
+impl<T> PartialOrd for Near<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> PartialEq for Near<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<T> Eq for Near<T> {}
+
+/// Values by time; equal times in the order of arrival.
+#[derive(Debug)]
+pub(super) struct DueQueue<T> {
+    width: i64,
+    /// All due at `until` or later.
+    buckets: BTreeMap<i64, Vec<(i64, T)>>,
+    /// Latest first.
+    sorted: Vec<(i64, T)>,
+    near: BinaryHeap<Near<T>>,
+    pushed_near: u64,
+    until: i64,
+    spares: Vec<Vec<(i64, T)>>,
+    len: usize,
+}
+
+impl<T> DueQueue<T> {
+    /// For values that are mostly due within `span` of each other.
+    pub(super) fn new(span: i64) -> Self {
+        Self {
+            width: (span / 32).max(1),
+            buckets: BTreeMap::new(),
+            sorted: Vec::new(),
+            near: BinaryHeap::new(),
+            pushed_near: 0,
+            until: i64::MIN,
+            spares: Vec::new(),
+            len: 0,
+        }
+    }
+
+    pub(super) fn push(&mut self, due: i64, value: T) {
+        self.len += 1;
+        if due < self.until {
+            let number = self.pushed_near;
+            self.pushed_near += 1;
+            self.near.push(Near { due, number, value });
+            return;
+        }
+        let spares = &mut self.spares;
+        self.buckets
+            .entry(due.div_euclid(self.width))
+            .or_insert_with(|| spares.pop().unwrap_or_default())
+            .push((due, value));
+    }
+
+    /// Takes the earliest value out if it is due before `before`.
+    pub(super) fn pop(&mut self, before: i64) -> Option<(i64, T)> {
+        if self.sorted.is_empty() && self.near.is_empty() {
+            self.sort_next(before)?;
+        }
+        let sorted = self.sorted.last().map(|(due, _)| *due);
+        let near = self.near.peek().map(|near| near.due);
+        // Of equal times, what is in the bucket came first.
+        if let Some(due) = sorted.filter(|due| near.is_none_or(|near| *due <= near)) {
+            if due >= before {
+                return None;
+            }
+            self.len -= 1;
+            return self.sorted.pop();
+        }
+        if near? >= before {
+            return None;
+        }
+        self.len -= 1;
+        self.near.pop().map(|near| (near.due, near.value))
+    }
+
+    fn sort_next(&mut self, before: i64) -> Option<()> {
+        let first = self.buckets.first_entry()?;
+        let number = *first.key();
+        if number.saturating_mul(self.width) >= before {
+            return None;
+        }
+        let mut bucket = first.remove();
+        // The sort is stable: of equal times the one that came first ends up last, to be taken first.
+        bucket.reverse();
+        bucket.sort_by_key(|(due, _)| Reverse(*due));
+        let emptied = std::mem::replace(&mut self.sorted, bucket);
+        if self.spares.len() < SPARES {
+            self.spares.push(emptied);
+        }
+        self.until = number.saturating_add(1).saturating_mul(self.width);
+        Some(())
+    }
+
+    /// When the earliest value is due; of a bucket that is not sorted yet, its beginning.
+    pub(super) fn first(&self) -> Option<i64> {
+        let sorted = self.sorted.last().map(|(due, _)| *due);
+        let near = self.near.peek().map(|near| near.due);
+        let bucket = self.buckets.keys().next();
+        let bucket = bucket.map(|number| number.saturating_mul(self.width));
+        [sorted, near, bucket].into_iter().flatten().min()
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn it_is_a_stable_priority_queue(
+            steps in prop::collection::vec((any::<bool>(), -200i64..200), 0..200), span in 0i64..300
+        ) {
+            let mut queue = DueQueue::new(span);
+            let mut model: Vec<(i64, usize)> = Vec::new();
+            for (number, (is_push, time)) in steps.into_iter().enumerate() {
+                if is_push {
+                    queue.push(time, number);
+                    model.push((time, number));
+                } else {
+                    while let Some(found) = queue.pop(time) {
+                        let first = *model.iter().min().unwrap();
+                        prop_assert_eq!(found, first);
+                        model.retain(|other| *other != first);
+                    }
+                    prop_assert!(model.iter().all(|(due, _)| *due >= time));
+                }
+                prop_assert_eq!(queue.len(), model.len());
+            }
+        }
+    }
+}

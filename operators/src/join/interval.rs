@@ -1,0 +1,373 @@
+//! Interval join: items of one key that lie close together in time.
+//!
+//! A left item at `t` and a right one at `u` meet if `t - before <= u <= t + after`. The pair is stamped with the later
+//! of the two times; an item that met none (outer joins) with its own, when the watermark has passed its interval.
+//! State: a left item is held until the watermark passes its time + `after`, a right one until it passes its time +
+//! `before`: no partner in time can come then. Late: an item meets only those whose interval its source's watermark had
+//! not passed when it came, so one in time meets all; if there can be none, that is if its time + `after` + `before` is
+//! past that watermark, it goes to the late sink. A late item whose own interval is over is not held.
+//! Cost: per item one lookup, a push and the pairs; keys are cleaned up in the order in which their items are over,
+//! each visited when its first item is, and no others.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, Turn, Wiring};
+use millstream_engine::stage::Blocked;
+use millstream_engine::time::Timestamp;
+
+use super::due::DueQueue;
+use super::keyed::{Keyed, Slot, SlotId};
+use super::run::{Held, Run};
+use super::{JoinResult, late_calls, micros};
+
+/// Microseconds. Below it a bucket of the queue would be shorter than what one batch brings.
+const QUEUE_SPAN_MIN: i64 = 32_000;
+
+/// What is held of one key.
+#[derive(Debug)]
+struct Pending<L, R> {
+    left: Run<L>,
+    right: Run<R>,
+    /// When the queue has it next.
+    due: i64,
+}
+
+impl<L, R> Default for Pending<L, R> {
+    fn default() -> Self {
+        Self {
+            left: Run::default(),
+            right: Run::default(),
+            due: i64::MAX,
+        }
+    }
+}
+
+/// How far apart in time the two items of a pair may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    before: i64,
+    after: i64,
+}
+
+impl Bounds {
+    /// The right item may be earlier by up to `before` and later by up to `after`, both inclusive.
+    pub fn between(before: Duration, after: Duration) -> Self {
+        Self {
+            before: micros(before),
+            after: micros(after),
+        }
+    }
+}
+
+/// Joins items by key and nearness in time.
+pub struct IntervalJoin<K, L, R, FL, FR, G, S> {
+    bounds: Bounds,
+    left_key: FL,
+    right_key: FR,
+    result: G,
+    late: S,
+    keys: Keyed<K, Pending<L, R>>,
+    /// Keys by the time when their first item is over.
+    queue: DueQueue<SlotId>,
+    held: usize,
+    watermark: i64,
+    late_before: i64,
+    items: PhantomData<fn(L, R)>,
+}
+
+impl<K, L, R, FL, FR, G, S> IntervalJoin<K, L, R, FL, FR, G, S>
+where
+    K: Hash + Eq,
+    FL: Fn(&L) -> K,
+    FR: Fn(&R) -> K,
+    G: JoinResult<K, L, R>,
+    S: Operator<Side<L, R>, Out = Infallible>,
+{
+    /// Joins by the keys that `left_key` and `right_key` give; late items go to `late`.
+    pub fn new(bounds: Bounds, left_key: FL, right_key: FR, result: G, late: S) -> Self {
+        Self {
+            bounds,
+            left_key,
+            right_key,
+            result,
+            late,
+            keys: Keyed::default(),
+            queue: DueQueue::new(
+                bounds
+                    .before
+                    .saturating_add(bounds.after)
+                    .max(QUEUE_SPAN_MIN),
+            ),
+            held: 0,
+            watermark: i64::MIN,
+            late_before: i64::MIN,
+            items: PhantomData,
+        }
+    }
+
+    /// Whether no item that is held or to come can be its partner.
+    #[inline(always)]
+    fn is_late(&self, time: i64) -> bool {
+        let Bounds { before, after } = self.bounds;
+        time < self.late_before
+            && time.saturating_add(after).saturating_add(before) < self.late_before
+    }
+
+    #[inline]
+    fn left<E: Emit<G::Out>>(&mut self, time: i64, item: L, out: &mut E) {
+        if self.is_late(time) {
+            self.late
+                .item(Timestamp(time), Side::Left(item), &mut Discard);
+            return;
+        }
+        let Bounds { before, after } = self.bounds;
+        let due = time.saturating_add(after);
+        let is_held = due >= self.watermark;
+        let key = (self.left_key)(&item);
+        let id = match is_held {
+            true => self.keys.find_or_insert(key),
+            false => match self.keys.find(&key) {
+                Some(id) => id,
+                None => {
+                    let alone = self.result.left_alone(&key, &item);
+                    alone
+                        .into_iter()
+                        .for_each(|result| out.emit(Timestamp(time), result));
+                    return;
+                }
+            },
+        };
+        let Some(Slot { key, value }) = self.keys.get_mut(id) else {
+            return;
+        };
+        let limit = self.late_before;
+        let from = time.max(limit).saturating_sub(before);
+        let mut matched = false;
+        for partner in value.right.between(from, due) {
+            if partner.limit <= due {
+                matched = true;
+                partner.matched = true;
+                let at = Timestamp(time.max(partner.time));
+                out.emit(at, self.result.pair(key, &item, &partner.item));
+            }
+        }
+        if is_held {
+            let held = Held {
+                time,
+                limit,
+                matched,
+                item,
+            };
+            value.left.insert(held);
+            self.held += 1;
+            if due < value.due {
+                value.due = due;
+                self.queue.push(due, id);
+            }
+        } else if G::LEFT && !matched {
+            let alone = self.result.left_alone(key, &item);
+            alone
+                .into_iter()
+                .for_each(|result| out.emit(Timestamp(time), result));
+        }
+    }
+
+    #[inline]
+    fn right<E: Emit<G::Out>>(&mut self, time: i64, item: R, out: &mut E) {
+        if self.is_late(time) {
+            self.late
+                .item(Timestamp(time), Side::Right(item), &mut Discard);
+            return;
+        }
+        let Bounds { before, after } = self.bounds;
+        let due = time.saturating_add(before);
+        let is_held = due >= self.watermark;
+        let key = (self.right_key)(&item);
+        let id = match is_held {
+            true => self.keys.find_or_insert(key),
+            false => match self.keys.find(&key) {
+                Some(id) => id,
+                None => {
+                    let alone = self.result.right_alone(&key, &item);
+                    alone
+                        .into_iter()
+                        .for_each(|result| out.emit(Timestamp(time), result));
+                    return;
+                }
+            },
+        };
+        let Some(Slot { key, value }) = self.keys.get_mut(id) else {
+            return;
+        };
+        let limit = self.late_before;
+        let from = time.max(limit).saturating_sub(after);
+        let mut matched = false;
+        for partner in value.left.between(from, due) {
+            if partner.limit <= due {
+                matched = true;
+                partner.matched = true;
+                let at = Timestamp(time.max(partner.time));
+                out.emit(at, self.result.pair(key, &partner.item, &item));
+            }
+        }
+        if is_held {
+            let held = Held {
+                time,
+                limit,
+                matched,
+                item,
+            };
+            value.right.insert(held);
+            self.held += 1;
+            if due < value.due {
+                value.due = due;
+                self.queue.push(due, id);
+            }
+        } else if G::RIGHT && !matched {
+            let alone = self.result.right_alone(key, &item);
+            alone
+                .into_iter()
+                .for_each(|result| out.emit(Timestamp(time), result));
+        }
+    }
+
+    /// Drops what is over, and gives out what of it met none.
+    fn expire<E: Emit<G::Out>>(&mut self, out: &mut E) {
+        let Bounds { before, after } = self.bounds;
+        let (left_end, right_end) = match self.watermark {
+            i64::MAX => (i64::MAX, i64::MAX),
+            watermark => (
+                watermark.saturating_sub(after),
+                watermark.saturating_sub(before),
+            ),
+        };
+        while let Some((due, id)) = self.queue.pop(self.watermark) {
+            let Some(Slot { key, value }) = self.keys.get_mut(id) else {
+                continue;
+            };
+            if value.due != due {
+                continue; // It was queued anew for an earlier time, or is another key's by now.
+            }
+            if G::LEFT {
+                for held in value
+                    .left
+                    .before(left_end)
+                    .iter()
+                    .filter(|held| !held.matched)
+                {
+                    let alone = self.result.left_alone(key, &held.item);
+                    alone
+                        .into_iter()
+                        .for_each(|result| out.emit(Timestamp(held.time), result));
+                }
+            }
+            if G::RIGHT {
+                for held in value
+                    .right
+                    .before(right_end)
+                    .iter()
+                    .filter(|held| !held.matched)
+                {
+                    let alone = self.result.right_alone(key, &held.item);
+                    alone
+                        .into_iter()
+                        .for_each(|result| out.emit(Timestamp(held.time), result));
+                }
+            }
+            self.held -= value.left.drop_before(left_end) + value.right.drop_before(right_end);
+            let left = value
+                .left
+                .first_time()
+                .map(|time| time.saturating_add(after));
+            let right = value
+                .right
+                .first_time()
+                .map(|time| time.saturating_add(before));
+            match left.into_iter().chain(right).min() {
+                Some(next) => {
+                    value.due = next;
+                    self.queue.push(next, id);
+                }
+                None => self.keys.remove(id),
+            }
+        }
+    }
+}
+
+impl<K, L, R, FL, FR, G, S> Operator<Side<L, R>> for IntervalJoin<K, L, R, FL, FR, G, S>
+where
+    K: Hash + Eq + Send + 'static,
+    L: Send + 'static,
+    R: Send + 'static,
+    FL: Fn(&L) -> K + Send + 'static,
+    FR: Fn(&R) -> K + Send + 'static,
+    G: JoinResult<K, L, R>,
+    S: Operator<Side<L, R>, Out = Infallible>,
+{
+    type Out = G::Out;
+
+    #[inline(always)]
+    fn item<E: Emit<G::Out>>(&mut self, time: Timestamp, item: Side<L, R>, out: &mut E) {
+        match item {
+            Side::Left(item) => self.left(time.0, item, out),
+            Side::Right(item) => self.right(time.0, item, out),
+        }
+    }
+
+    fn watermark<E: Emit<G::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
+        self.late.watermark(watermark, &mut Discard);
+        self.watermark = watermark.0;
+        self.expire(out);
+    }
+
+    /// Items that meet none are given out when their interval is over, with their own time.
+    fn output_watermark(&self, watermark: Timestamp) -> Timestamp {
+        let left = if G::LEFT { self.bounds.after } else { 0 };
+        let right = if G::RIGHT { self.bounds.before } else { 0 };
+        super::held_back(watermark, left.max(right))
+    }
+
+    fn late_before(&mut self, limit: Timestamp) {
+        self.late_before = limit.0;
+        self.late.late_before(limit);
+    }
+
+    late_calls!();
+
+    fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
+        into.push(("join items", self.held));
+    }
+}
+
+impl<K, L, R, FL, FR, G, S> Clone for IntervalJoin<K, L, R, FL, FR, G, S>
+where
+    K: Hash + Eq,
+    FL: Fn(&L) -> K + Clone,
+    FR: Fn(&R) -> K + Clone,
+    G: JoinResult<K, L, R>,
+    S: Operator<Side<L, R>, Out = Infallible> + Clone,
+{
+    /// The same join with nothing in it.
+    fn clone(&self) -> Self {
+        Self::new(
+            self.bounds,
+            self.left_key.clone(),
+            self.right_key.clone(),
+            self.result.clone(),
+            self.late.clone(),
+        )
+    }
+}
+
+impl<K, L, R, FL, FR, G, S> fmt::Debug for IntervalJoin<K, L, R, FL, FR, G, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntervalJoin")
+            .field("bounds", &self.bounds)
+            .field("watermark", &self.watermark)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,5 @@
+//! Joins driven by hand.
+
+mod support;
+
+mod interval;

@@ -1,0 +1,237 @@
+//! Join of tumbling windows: all that one key has on both sides in one window.
+//!
+//! Given out when the watermark passes the window's end by the allowed lateness: once, and complete. State: the items
+//! of windows that are not over, gone when they are. An item is late if its window's end plus the allowed lateness is
+//! not after its source's watermark.
+//! Cost: per item one lookup and a push, without an allocation for the first of a key and side; per window the walk
+//! over its table, whose memory the next window takes.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, Turn, Wiring};
+use millstream_engine::stage::Blocked;
+use millstream_engine::time::Timestamp;
+use smallvec::SmallVec;
+
+use super::group::{GroupResult, Items};
+use super::{held_back, late_calls};
+use crate::window::{Revision, Slices, Span, TimeDomain, Tumbling, Windowed};
+
+/// Both sides' items of one key and window.
+struct Sides<L, R> {
+    left: SmallVec<[L; 1]>,
+    right: SmallVec<[R; 1]>,
+}
+
+impl<L, R> Default for Sides<L, R> {
+    fn default() -> Self {
+        Self {
+            left: SmallVec::new(),
+            right: SmallVec::new(),
+        }
+    }
+}
+
+/// Joins both sides' items of each key and window.
+pub struct TumblingJoin<K, L, R, FL, FR, G, S> {
+    window: Tumbling,
+    span: Span,
+    left_key: FL,
+    right_key: FR,
+    result: G,
+    late: S,
+    open: Slices<K, Sides<L, R>>,
+    watermark: i64,
+    late_before: i64,
+    now: Timestamp,
+    items: PhantomData<fn(L, R)>,
+}
+
+impl<K, L, R, FL, FR, G, S> TumblingJoin<K, L, R, FL, FR, G, S>
+where
+    K: Hash + Eq,
+    FL: Fn(&L) -> K,
+    FR: Fn(&R) -> K,
+    G: GroupResult<K, L, R>,
+    S: Operator<Side<L, R>, Out = Infallible>,
+{
+    /// Joins by the keys that `left_key` and `right_key` give; late items go to `late`.
+    pub fn new(window: Tumbling, left_key: FL, right_key: FR, result: G, late: S) -> Self {
+        let span = window.span;
+        Self {
+            window,
+            span,
+            left_key,
+            right_key,
+            result,
+            late,
+            open: Slices::new(span.size, span.offset),
+            watermark: i64::MIN,
+            late_before: i64::MIN,
+            now: Timestamp::MIN,
+            items: PhantomData,
+        }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, item: Side<L, R>) {
+        let table = self.open.current();
+        match item {
+            Side::Left(item) => {
+                let key = (self.left_key)(&item);
+                table.entry(key).or_default().left.push(item);
+            }
+            Side::Right(item) => {
+                let key = (self.right_key)(&item);
+                table.entry(key).or_default().right.push(item);
+            }
+        }
+    }
+
+    #[cold]
+    fn add_elsewhere(&mut self, time: Timestamp, item: Side<L, R>) {
+        let number = self.span.slice_of(self.span.size, time);
+        let over = self.open.end_of(number).saturating_add(self.span.lateness);
+        if over <= self.late_before.max(self.watermark) {
+            self.late.item(time, item, &mut Discard);
+            return;
+        }
+        self.open.select(time);
+        self.add(item);
+    }
+
+    fn fire<E: Emit<Windowed<K, G::Out>>>(&mut self, until: i64, out: &mut E)
+    where
+        K: Clone,
+    {
+        let lateness = self.span.lateness;
+        while (self.open.first_end()).is_some_and(|end| end.saturating_add(lateness) <= until) {
+            let Some(mut slice) = self.open.pop() else {
+                break;
+            };
+            let window = self.span.window_ending(self.open.end_of(slice.number));
+            for (key, sides) in slice.table.drain() {
+                let (left, right) = (Items::plain(&sides.left), Items::plain(&sides.right));
+                self.result.group(&key, window, left, right, |value| {
+                    let result = Windowed {
+                        key: key.clone(),
+                        window,
+                        value,
+                        revision: Revision::OnTime,
+                    };
+                    out.emit(window.last(), result);
+                });
+            }
+            self.open.recycle(slice.table);
+        }
+    }
+}
+
+impl<K, L, R, FL, FR, G, S> Operator<Side<L, R>> for TumblingJoin<K, L, R, FL, FR, G, S>
+where
+    K: Hash + Eq + Clone + Send + 'static,
+    L: Send + 'static,
+    R: Send + 'static,
+    FL: Fn(&L) -> K + Send + 'static,
+    FR: Fn(&R) -> K + Send + 'static,
+    G: GroupResult<K, L, R>,
+    S: Operator<Side<L, R>, Out = Infallible>,
+{
+    type Out = Windowed<K, G::Out>;
+
+    #[inline(always)]
+    fn item<E: Emit<Self::Out>>(&mut self, time: Timestamp, item: Side<L, R>, _out: &mut E) {
+        let time = match self.span.domain {
+            TimeDomain::Event => time,
+            TimeDomain::Processing => self.now,
+        };
+        if self.open.is_current(time) && time.0 >= self.late_before {
+            self.add(item);
+        } else {
+            self.add_elsewhere(time, item);
+        }
+    }
+
+    fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
+        self.late.watermark(watermark, &mut Discard);
+        // In processing time only the end of the input closes what is open.
+        if self.span.domain == TimeDomain::Event || watermark == Timestamp::MAX {
+            self.watermark = watermark.0;
+            self.fire(watermark.0, out);
+        }
+    }
+
+    fn output_watermark(&self, watermark: Timestamp) -> Timestamp {
+        held_back(watermark, self.span.lateness)
+    }
+
+    fn late_before(&mut self, limit: Timestamp) {
+        if self.span.domain == TimeDomain::Event {
+            self.late_before = limit.0;
+        }
+        self.late.late_before(limit);
+    }
+
+    fn begin(&mut self, turn: &Turn) {
+        // A clock that goes back must not open a window anew.
+        self.now = self.now.max(turn.now);
+        self.late.begin(turn);
+    }
+
+    fn processing_time<E: Emit<Self::Out>>(&mut self, now: Timestamp, out: &mut E) {
+        if self.span.domain == TimeDomain::Processing {
+            self.watermark = self.watermark.max(now.0);
+            self.fire(self.watermark, out);
+        }
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        let lateness = self.span.lateness;
+        match self.span.domain {
+            TimeDomain::Event => None,
+            TimeDomain::Processing => self
+                .open
+                .first_end()
+                .map(|end| Timestamp(end.saturating_add(lateness))),
+        }
+    }
+
+    late_calls!(without begin);
+
+    /// Counts keys, not items: one entry per key and open window.
+    fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
+        into.push(("join window keys", self.open.len()));
+    }
+}
+
+impl<K, L, R, FL, FR, G, S> Clone for TumblingJoin<K, L, R, FL, FR, G, S>
+where
+    K: Hash + Eq,
+    FL: Fn(&L) -> K + Clone,
+    FR: Fn(&R) -> K + Clone,
+    G: GroupResult<K, L, R>,
+    S: Operator<Side<L, R>, Out = Infallible> + Clone,
+{
+    /// The same join with nothing in it.
+    fn clone(&self) -> Self {
+        Self::new(
+            self.window,
+            self.left_key.clone(),
+            self.right_key.clone(),
+            self.result.clone(),
+            self.late.clone(),
+        )
+    }
+}
+
+impl<K, L, R, FL, FR, G, S> fmt::Debug for TumblingJoin<K, L, R, FL, FR, G, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TumblingJoin")
+            .field("window", &self.window)
+            .field("watermark", &self.watermark)
+            .finish_non_exhaustive()
+    }
+}

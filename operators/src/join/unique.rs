@@ -1,0 +1,134 @@
+//! Join with a side that has one item per key, held for ever.
+//!
+//! The right side is declared unique, so a left item is done when it has met its partner: it is held only until that
+//! comes. A second right item of a key breaks the declaration; it meets what comes after it, as a replacement would.
+//! Pairs are stamped with the later of the two times. State: one right item per key, and left items without a partner so
+//! far, with no bound but the input's end.
+//! Cost: per item one lookup; a left item whose partner is there is neither moved nor held.
+
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use millstream_engine::flow::{Emit, Operator, Side};
+use millstream_engine::time::Timestamp;
+use smallvec::{SmallVec, smallvec};
+
+use super::JoinResult;
+
+enum Met<L, R> {
+    /// The right item, which all left ones so far have met.
+    Right(Timestamp, R),
+    /// Left items that wait for it.
+    Waiting(SmallVec<[(Timestamp, L); 1]>),
+}
+
+/// Joins left items with the one right item of their key.
+pub struct UniqueJoin<K, L, R, FL, FR, G> {
+    left_key: FL,
+    right_key: FR,
+    result: G,
+    keys: HashMap<K, Met<L, R>, FixedState>,
+    waiting: usize,
+    rights: usize,
+    taken: PhantomData<fn(L, R)>,
+}
+
+impl<K, L, R, FL, FR, G> UniqueJoin<K, L, R, FL, FR, G> {
+    /// Joins by the keys that `left_key` and `right_key` give.
+    pub fn new(left_key: FL, right_key: FR, result: G) -> Self {
+        Self {
+            left_key,
+            right_key,
+            result,
+            keys: HashMap::default(),
+            waiting: 0,
+            rights: 0,
+            taken: PhantomData,
+        }
+    }
+}
+
+impl<K, L, R, FL, FR, G> Operator<Side<L, R>> for UniqueJoin<K, L, R, FL, FR, G>
+where
+    K: Hash + Eq + Send + 'static,
+    L: Send + 'static,
+    R: Send + 'static,
+    FL: Fn(&L) -> K + Send + 'static,
+    FR: Fn(&R) -> K + Send + 'static,
+    G: JoinResult<K, L, R>,
+{
+    type Out = G::Out;
+
+    #[inline]
+    fn item<E: Emit<G::Out>>(&mut self, time: Timestamp, item: Side<L, R>, out: &mut E) {
+        match item {
+            Side::Left(left) => match self.keys.entry((self.left_key)(&left)) {
+                Entry::Vacant(vacant) => {
+                    self.waiting += 1;
+                    vacant.insert(Met::Waiting(smallvec![(time, left)]));
+                }
+                Entry::Occupied(mut occupied) => {
+                    if let Met::Waiting(waiting) = occupied.get_mut() {
+                        self.waiting += 1;
+                        waiting.push((time, left));
+                    } else if let Met::Right(at, right) = occupied.get() {
+                        let result = self.result.pair(occupied.key(), &left, right);
+                        out.emit(time.max(*at), result);
+                    }
+                }
+            },
+            Side::Right(right) => match self.keys.entry((self.right_key)(&right)) {
+                Entry::Vacant(vacant) => {
+                    self.rights += 1;
+                    vacant.insert(Met::Right(time, right));
+                }
+                Entry::Occupied(mut occupied) => {
+                    if let Met::Waiting(waiting) = occupied.get() {
+                        for (at, left) in waiting {
+                            let result = self.result.pair(occupied.key(), left, &right);
+                            out.emit(time.max(*at), result);
+                        }
+                        self.waiting -= waiting.len();
+                        self.rights += 1;
+                    }
+                    occupied.insert(Met::Right(time, right));
+                }
+            },
+        }
+    }
+
+    fn watermark<E: Emit<G::Out>>(&mut self, watermark: Timestamp, _out: &mut E) {
+        if watermark == Timestamp::MAX {
+            self.keys = HashMap::default(); // The input is complete.
+            (self.waiting, self.rights) = (0, 0);
+        }
+    }
+
+    fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
+        into.push(("join items", self.waiting + self.rights));
+    }
+}
+
+impl<K, L, R, FL: Clone, FR: Clone, G: Clone> Clone for UniqueJoin<K, L, R, FL, FR, G> {
+    /// The same join with nothing in it.
+    fn clone(&self) -> Self {
+        Self::new(
+            self.left_key.clone(),
+            self.right_key.clone(),
+            self.result.clone(),
+        )
+    }
+}
+
+impl<K, L, R, FL, FR, G> fmt::Debug for UniqueJoin<K, L, R, FL, FR, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UniqueJoin")
+            .field("waiting", &self.waiting)
+            .field("rights", &self.rights)
+            .finish_non_exhaustive()
+    }
+}

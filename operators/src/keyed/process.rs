@@ -1,0 +1,257 @@
+//! Drives a process: items, timers, output.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
+use millstream_engine::stage::Blocked;
+use millstream_engine::time::Timestamp;
+
+use super::context::{Context, KeyedProcess, NoSide, Scope, Scratch, Timer};
+use super::expiring::Now;
+use super::table::{Fired, Table};
+use crate::window::TimeDomain;
+
+/// A [`KeyedProcess`] as an operator.
+pub struct Process<T, K, F, P: KeyedProcess<K, T>, L = NoSide> {
+    key: F,
+    process: P,
+    side: L,
+    pub(super) table: Table<K, P::State>,
+    scratch: Scratch<P::Out, P::Side>,
+    watermark: Timestamp,
+    late_before: Timestamp,
+    now: Timestamp,
+    item: PhantomData<fn(T)>,
+}
+
+impl<T, K, F, P: KeyedProcess<K, T>, L> Process<T, K, F, P, L> {
+    /// Runs `process` for the keys that `key` gives; what it gives to its side output goes to `side`.
+    pub fn new(key: F, process: P, side: L) -> Self {
+        Self {
+            key,
+            process,
+            side,
+            table: Table::new(),
+            scratch: Scratch::new(),
+            watermark: Timestamp::MIN,
+            late_before: Timestamp::MIN,
+            now: Timestamp::MIN,
+            item: PhantomData,
+        }
+    }
+
+    /// The side output.
+    pub const fn side(&self) -> &L {
+        &self.side
+    }
+
+    const fn scope(&self, time: Timestamp) -> Scope {
+        Scope {
+            time,
+            watermark: self.watermark,
+            late_before: self.late_before,
+            now: self.now,
+        }
+    }
+}
+
+impl<T, K, F, P, L> Process<T, K, F, P, L>
+where
+    T: Send + 'static,
+    K: Hash + Eq + Clone + Send + 'static,
+    P: KeyedProcess<K, T>,
+    L: Operator<P::Side, Out = Infallible>,
+{
+    fn give_out<E: Emit<P::Out>>(&mut self, out: &mut E) {
+        for (time, item) in self.scratch.out.drain(..) {
+            out.emit(time, item);
+        }
+        for (time, item) in self.scratch.side.drain(..) {
+            self.side.item(time, item, &mut Discard);
+        }
+    }
+
+    /// Fires timers of one kind that are due by `until`. With `is_over` none is set any more.
+    fn fire<E: Emit<P::Out>>(
+        &mut self,
+        domain: TimeDomain,
+        until: i64,
+        is_over: bool,
+        out: &mut E,
+    ) {
+        while let Some(due) = self.table.timers(domain).pop_due(until) {
+            let hash = self.table.hash(&due.key);
+            match self.table.fired(hash, domain, &due) {
+                Fired::Nothing => {}
+                Fired::Expiry => {
+                    let time = Timestamp(due.time);
+                    let now = match domain {
+                        TimeDomain::Event => Now {
+                            event: time,
+                            processing: self.now,
+                        },
+                        TimeDomain::Processing => Now {
+                            event: self.watermark,
+                            processing: time,
+                        },
+                    };
+                    let requests = &mut self.scratch.requests;
+                    self.table.expire(hash, &due.key, &now, requests);
+                    self.table
+                        .carry_out(hash, &due.key, requests, false, is_over);
+                }
+                Fired::Timer => {
+                    let scope = self.scope(Timestamp(due.time));
+                    let Some(slot) = self.table.find(hash, &due.key) else {
+                        continue;
+                    };
+                    let scratch = &mut self.scratch;
+                    let mut context = Context { scope, scratch };
+                    let timer = Timer::of(domain, due.time);
+                    let state = &mut slot.state;
+                    self.process.timer(&due.key, state, timer, &mut context);
+                    self.carry_out(hash, &due.key, is_over);
+                    self.give_out(out);
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, hash: u64, key: &K, is_over: bool) {
+        let clear = std::mem::take(&mut self.scratch.clear);
+        if clear || !self.scratch.requests.is_empty() {
+            let requests = &mut self.scratch.requests;
+            self.table.carry_out(hash, key, requests, clear, is_over);
+        }
+    }
+
+    /// Fires what an item has set for times that have been reached.
+    #[inline]
+    fn fire_reached<E: Emit<P::Out>>(&mut self, out: &mut E) {
+        for (domain, reached) in [
+            (TimeDomain::Event, self.watermark.0),
+            (TimeDomain::Processing, self.now.0),
+        ] {
+            if self
+                .table
+                .first(domain)
+                .is_some_and(|first| first <= reached)
+            {
+                self.fire(domain, reached, false, out);
+            }
+        }
+    }
+}
+
+impl<T, K, F, P, L> Operator<T> for Process<T, K, F, P, L>
+where
+    T: Send + 'static,
+    K: Hash + Eq + Clone + Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    P: KeyedProcess<K, T>,
+    L: Operator<P::Side, Out = Infallible>,
+{
+    type Out = P::Out;
+
+    #[inline]
+    fn item<E: Emit<P::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
+        let scope = self.scope(time);
+        let key = (self.key)(&item);
+        let hash = self.table.hash(&key);
+        let slot = self.table.slot(hash, key);
+        let scratch = &mut self.scratch;
+        let mut context = Context { scope, scratch };
+        let state = &mut slot.state;
+        self.process
+            .item(&slot.key, state, time, item, &mut context);
+        if self.scratch.clear || !self.scratch.requests.is_empty() {
+            let key = slot.key.clone();
+            self.carry_out(hash, &key, false);
+            self.give_out(out);
+            self.fire_reached(out);
+        } else {
+            self.give_out(out);
+        }
+    }
+
+    fn watermark<E: Emit<P::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
+        self.watermark = self.watermark.max(watermark);
+        let is_over = watermark == Timestamp::MAX;
+        self.fire(TimeDomain::Event, watermark.0, is_over, out);
+        if is_over {
+            self.fire(TimeDomain::Processing, i64::MAX, true, out);
+            // Nothing can come any more, neither items nor time.
+            self.table.clear();
+        }
+        self.side.watermark(watermark, &mut Discard);
+    }
+
+    fn late_before(&mut self, limit: Timestamp) {
+        self.late_before = limit;
+        self.side.late_before(limit);
+    }
+
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.side.open(wiring)
+    }
+
+    fn begin(&mut self, turn: &Turn) {
+        // A clock that goes back does not take back timers that have fired.
+        self.now = self.now.max(turn.now);
+        self.side.begin(turn);
+    }
+
+    fn processing_time<E: Emit<P::Out>>(&mut self, now: Timestamp, out: &mut E) {
+        self.now = self.now.max(now);
+        self.fire(TimeDomain::Processing, self.now.0, false, out);
+        self.fire_reached(out);
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        self.table.first(TimeDomain::Processing).map(Timestamp)
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.side.flush(idle)
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.side.is_blocked()
+    }
+
+    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
+        self.side.blocked(waits);
+    }
+
+    fn idle(&mut self) {
+        self.side.idle();
+    }
+
+    fn end<E: Emit<P::Out>>(&mut self, _out: &mut E) {
+        self.side.end(&mut Discard);
+    }
+
+    fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
+        into.push(("keyed states", self.table.len()));
+        into.push(("timers", self.table.timers_len()));
+    }
+}
+
+impl<T, K, F: Clone, P: KeyedProcess<K, T>, L: Clone> Clone for Process<T, K, F, P, L> {
+    /// The same process with no keys yet.
+    fn clone(&self) -> Self {
+        Self::new(self.key.clone(), self.process.clone(), self.side.clone())
+    }
+}
+
+impl<T, K, F, P: KeyedProcess<K, T>, L> fmt::Debug for Process<T, K, F, P, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("keys", &self.table.len())
+            .field("watermark", &self.watermark)
+            .finish_non_exhaustive()
+    }
+}

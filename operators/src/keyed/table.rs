@@ -1,0 +1,262 @@
+//! States and timers of all keys of a partition.
+
+use std::hash::{BuildHasher, Hash};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use millstream_engine::time::Timestamp;
+use smallvec::SmallVec;
+
+use super::context::{Request, Timer};
+use super::expiring::{KeyedState, Left, Now};
+use super::timers::{Due, Timers};
+use crate::window::TimeDomain;
+
+/// A timer of one key and the number that its entry in the heap has.
+#[derive(Clone, Copy, Debug)]
+struct Set {
+    domain: TimeDomain,
+    time: i64,
+    number: u64,
+}
+
+/// One key.
+#[derive(Debug)]
+pub(super) struct Slot<K, S> {
+    pub(super) key: K,
+    pub(super) state: S,
+    timers: SmallVec<[Set; 1]>,
+    /// When something of the state is over next, in event and in processing time.
+    expiries: [Option<Set>; 2],
+}
+
+impl<K, S> Slot<K, S> {
+    fn position(&self, domain: TimeDomain, time: i64) -> Option<usize> {
+        let is_it = |set: &Set| set.domain == domain && set.time == time;
+        self.timers.iter().position(is_it)
+    }
+
+    fn knows(&self, domain: TimeDomain, due: &Due<K>) -> bool {
+        let is_it = |set: &Set| set.domain == domain && set.number == due.number;
+        self.timers.iter().any(is_it) || self.expiries.iter().flatten().any(is_it)
+    }
+
+    fn is_waiting(&self) -> bool {
+        !self.timers.is_empty() || self.expiries.iter().any(Option::is_some)
+    }
+}
+
+/// What an entry of the heap was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fired {
+    Timer,
+    Expiry,
+    /// Taken off before.
+    Nothing,
+}
+
+/// Keys, their states and their timers.
+#[derive(Debug)]
+pub(super) struct Table<K, S> {
+    slots: HashTable<Slot<K, S>>,
+    hasher: FixedState,
+    /// By kind of time.
+    heaps: [Timers<K>; 2],
+    next: u64,
+}
+
+impl<K, S> Table<K, S> {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: HashTable::new(),
+            hasher: FixedState::default(),
+            heaps: [Timers::new(), Timers::new()],
+            next: 0,
+        }
+    }
+
+    pub(super) fn timers(&mut self, domain: TimeDomain) -> &mut Timers<K> {
+        &mut self.heaps[domain as usize]
+    }
+
+    /// When a timer of this kind is due next, at the earliest.
+    pub(super) fn first(&self, domain: TimeDomain) -> Option<i64> {
+        self.heaps[domain as usize].first()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn timers_len(&self) -> usize {
+        self.heaps.iter().map(Timers::len).sum()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.slots.clear();
+        self.heaps.iter_mut().for_each(Timers::clear);
+    }
+}
+
+impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
+    pub(super) fn hash(&self, key: &K) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// The slot of a key, made if there is none.
+    #[inline]
+    pub(super) fn slot(&mut self, hash: u64, key: K) -> &mut Slot<K, S> {
+        let hasher = &self.hasher;
+        let is_it = |slot: &Slot<K, S>| slot.key == key;
+        match self
+            .slots
+            .entry(hash, is_it, |slot| hasher.hash_one(&slot.key))
+        {
+            Entry::Occupied(slot) => slot.into_mut(),
+            Entry::Vacant(vacant) => vacant
+                .insert(Slot {
+                    key,
+                    state: S::default(),
+                    timers: SmallVec::new(),
+                    expiries: [None; 2],
+                })
+                .into_mut(),
+        }
+    }
+
+    pub(super) fn find(&mut self, hash: u64, key: &K) -> Option<&mut Slot<K, S>> {
+        self.slots.find_mut(hash, |slot| slot.key == *key)
+    }
+
+    /// What an entry that left the heap was for; it is not set any more.
+    pub(super) fn fired(&mut self, hash: u64, domain: TimeDomain, due: &Due<K>) -> Fired {
+        let is_it = |set: &Set| set.domain == domain && set.number == due.number;
+        let slot = self.slots.find_mut(hash, |slot| slot.key == due.key);
+        let fired = slot.map_or(Fired::Nothing, |slot| {
+            if let Some(at) = slot.timers.iter().position(is_it) {
+                slot.timers.swap_remove(at);
+                return Fired::Timer;
+            }
+            let expiry = &mut slot.expiries[domain as usize];
+            match expiry.take_if(|set| is_it(set)) {
+                Some(_) => Fired::Expiry,
+                None => Fired::Nothing,
+            }
+        });
+        if fired == Fired::Nothing {
+            self.timers(domain).left_invalid();
+        }
+        fired
+    }
+
+    /// Carries out what a call for `key` asked for. With `is_over` no timer is set any more.
+    pub(super) fn carry_out(
+        &mut self,
+        hash: u64,
+        key: &K,
+        requests: &mut Vec<Request>,
+        clear: bool,
+        is_over: bool,
+    ) {
+        let Some(slot) = self.slots.find_mut(hash, |slot| slot.key == *key) else {
+            requests.clear();
+            return;
+        };
+        if clear {
+            slot.state = S::default();
+            for set in slot.expiries.iter_mut().filter_map(Option::take) {
+                self.heaps[set.domain as usize].invalidate();
+            }
+        }
+        for request in requests.drain(..) {
+            let (domain, time) = match &request {
+                Request::Set(timer) | Request::Delete(timer) | Request::Expire(timer) => {
+                    timer.parts()
+                }
+            };
+            let heap = &mut self.heaps[domain as usize];
+            let number = self.next;
+            let set = Set {
+                domain,
+                time,
+                number,
+            };
+            match request {
+                Request::Delete(_) => {
+                    if let Some(at) = slot.position(domain, time) {
+                        slot.timers.swap_remove(at);
+                        heap.invalidate();
+                    }
+                    continue;
+                }
+                Request::Set(_) if is_over || slot.position(domain, time).is_some() => continue,
+                Request::Set(_) => slot.timers.push(set),
+                Request::Expire(_) if is_over || clear => continue,
+                Request::Expire(_) => {
+                    let armed = &mut slot.expiries[domain as usize];
+                    if armed.is_some_and(|armed| armed.time <= time) {
+                        continue;
+                    }
+                    if armed.replace(set).is_some() {
+                        heap.invalidate();
+                    }
+                }
+            }
+            self.next += 1;
+            let key = key.clone();
+            heap.push(Due { time, number, key });
+        }
+        let is_free = clear && !slot.is_waiting();
+        if is_free {
+            self.remove(hash, key);
+        }
+        self.sweep(TimeDomain::Event);
+        self.sweep(TimeDomain::Processing);
+    }
+
+    /// Drops what is over of a key's state; and the key, if nothing is left.
+    pub(super) fn expire(&mut self, hash: u64, key: &K, now: &Now, requests: &mut Vec<Request>) {
+        let Some(slot) = self.find(hash, key) else {
+            return;
+        };
+        let Left {
+            is_empty,
+            event,
+            processing,
+        } = slot.state.expire(now);
+        if is_empty && slot.timers.is_empty() {
+            for domain in [TimeDomain::Event, TimeDomain::Processing] {
+                let armed = self
+                    .find(hash, key)
+                    .and_then(|slot| slot.expiries[domain as usize].take());
+                if armed.is_some() {
+                    self.timers(domain).invalidate();
+                }
+            }
+            self.remove(hash, key);
+            return;
+        }
+        let again = |timer: fn(Timestamp) -> Timer| move |time| Request::Expire(timer(time));
+        requests.extend(event.map(again(Timer::Event)));
+        requests.extend(processing.map(again(Timer::Processing)));
+    }
+
+    fn remove(&mut self, hash: u64, key: &K) {
+        if let Ok(slot) = self.slots.find_entry(hash, |slot| slot.key == *key) {
+            slot.remove();
+        }
+    }
+
+    fn sweep(&mut self, domain: TimeDomain) {
+        let timers = &mut self.heaps[domain as usize];
+        if timers.wants_sweep() {
+            let (slots, hasher) = (&self.slots, &self.hasher);
+            timers.sweep(|due| {
+                let hash = hasher.hash_one(&due.key);
+                let slot = slots.find(hash, |slot| slot.key == due.key);
+                slot.is_some_and(|slot| slot.knows(domain, due))
+            });
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! Calls that take time, for each item one: so many at once, with a timeout and further tries.
+//!
+//! The futures are polled by the stage, in its turns, and their wakers wake its mailbox: no task is spawned, no item
+//! crosses a thread, and dropping the stage drops its calls. A future must not block or compute for long; it may spawn
+//! what does. The stage holds at most `concurrency` items besides one batch; the senders wait for more room.
+//! Timeouts and waits go by the engine's clock. Cost: per turn one look at each call.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use millstream_engine::flow::{Discard, Fault, Head, Operator, Pull, Turn};
+use millstream_engine::mailbox::Mailbox;
+use millstream_engine::time::{Clock, Timestamp};
+
+use super::options::{AsyncCause, AsyncError, AsyncOptions};
+use super::order::{Done, Next, Order, Ticket};
+use super::recorder::{Mark, Recorded, Recorder};
+use super::wakers::CallWaker;
+
+/// Work after which the others of the thread have their turn.
+const TURN: Duration = Duration::from_millis(1);
+
+enum Doing<C> {
+    /// Until when, if there is a timeout.
+    Calling(Pin<Box<C>>, Option<Duration>),
+    /// For another try.
+    Waiting(Duration),
+}
+
+struct Call<T, C> {
+    ticket: Ticket,
+    time: Timestamp,
+    limit: Timestamp,
+    item: T,
+    tries: u32,
+    doing: Doing<C>,
+}
+
+impl<T, C> Call<T, C> {
+    /// When something is to be done even if nobody wakes it.
+    const fn due(&self) -> Option<Duration> {
+        match &self.doing {
+            Doing::Calling(_, until) => *until,
+            Doing::Waiting(until) => Some(*until),
+        }
+    }
+}
+
+struct Place<T, C> {
+    waker: CallWaker,
+    call: Option<Call<T, C>>,
+}
+
+/// What goes on for an item.
+type Outcome<T, U, E> = Result<U, AsyncError<T, E>>;
+
+/// A head that gives on what calls make of the items of the one inside it.
+pub struct MapAsync<H, T, F, C, U, E> {
+    inner: H,
+    inner_ended: bool,
+    recorder: Recorder<T>,
+    function: F,
+    options: AsyncOptions,
+    places: Vec<Place<T, C>>,
+    order: Order<Outcome<T, U, E>>,
+    items: u64,
+}
+
+impl<H, T, F, C, U, E> MapAsync<H, T, F, C, U, E>
+where
+    T: Clone,
+    F: Fn(T) -> C,
+    C: Future<Output = Result<U, E>>,
+{
+    /// Calls `function` for each item of `inner`; `mailbox` is the stage's.
+    pub fn new(inner: H, function: F, options: AsyncOptions, mailbox: &Arc<Mailbox>) -> Self {
+        let place = |_| Place {
+            waker: CallWaker::new(mailbox),
+            call: None,
+        };
+        Self {
+            inner,
+            inner_ended: false,
+            recorder: Recorder::new(),
+            function,
+            places: (0..options.concurrency.get()).map(place).collect(),
+            order: Order::new(options.is_ordered),
+            options,
+            items: 0,
+        }
+    }
+
+    fn begin(&self, item: T, now: Duration) -> Doing<C> {
+        let until = self
+            .options
+            .timeout
+            .map(|timeout| now.saturating_add(timeout));
+        Doing::Calling(Box::pin((self.function)(item)), until)
+    }
+
+    /// Begins calls while there is room; gives whether anything was taken.
+    fn start(&mut self, now: Duration) -> bool {
+        let mut took = false;
+        while self.order.items() < self.places.len() || !self.recorder.is_item_next() {
+            match self.recorder.take() {
+                None => break,
+                Some(Recorded::Mark(mark)) => self.order.add_mark(mark),
+                Some(Recorded::Item(time, limit, item)) => {
+                    let doing = self.begin(item.clone(), now);
+                    let ticket = self.order.add_item();
+                    let free = self.places.iter_mut().find(|place| place.call.is_none());
+                    let Some(place) = free else {
+                        unreachable!(
+                            "there are no more calls than items, and one item less than places"
+                        );
+                    };
+                    place.waker.raise();
+                    place.call = Some(Call {
+                        ticket,
+                        time,
+                        limit,
+                        item,
+                        tries: 1,
+                        doing,
+                    });
+                }
+            }
+            took = true;
+        }
+        took
+    }
+
+    /// Goes on with the calls that asked for it or whose time is up.
+    fn poll(&mut self, now: Duration) {
+        for at in 0..self.places.len() {
+            let place = &mut self.places[at];
+            let is_woken = place.waker.take();
+            let Some(call) = &mut place.call else {
+                continue;
+            };
+            let is_due = call.due().is_some_and(|due| due <= now);
+            let cause = match &mut call.doing {
+                Doing::Waiting(_) => {
+                    if is_due {
+                        call.tries += 1;
+                        let item = call.item.clone();
+                        let until = self
+                            .options
+                            .timeout
+                            .map(|timeout| now.saturating_add(timeout));
+                        call.doing = Doing::Calling(Box::pin((self.function)(item)), until);
+                        place.waker.raise();
+                    }
+                    continue;
+                }
+                Doing::Calling(future, _) => {
+                    let mut context = Context::from_waker(place.waker.waker());
+                    // What is there in time counts, also when it is looked at late.
+                    let polled = if is_woken || is_due {
+                        future.as_mut().poll(&mut context)
+                    } else {
+                        Poll::Pending
+                    };
+                    match polled {
+                        Poll::Ready(Ok(value)) => {
+                            self.finish(at, Ok(value));
+                            continue;
+                        }
+                        Poll::Ready(Err(error)) => AsyncCause::Failed(error),
+                        Poll::Pending if is_due => AsyncCause::TimedOut,
+                        Poll::Pending => continue,
+                    }
+                }
+            };
+            if call.tries <= self.options.retries {
+                let wait = self.options.wait_after(call.tries);
+                call.doing = Doing::Waiting(now.saturating_add(wait));
+            } else {
+                self.finish(at, Err(cause));
+            }
+        }
+    }
+
+    fn finish(&mut self, at: usize, result: Result<U, AsyncCause<E>>) {
+        let Some(call) = self.places[at].call.take() else {
+            return;
+        };
+        let (item, tries) = (call.item, call.tries);
+        let result = result.map_err(|cause| AsyncError { item, tries, cause });
+        let (time, limit) = (call.time, call.limit);
+        let done = Done {
+            time,
+            limit,
+            result,
+        };
+        self.order.finish(call.ticket, done);
+    }
+
+    /// Gives on what may go on; gives whether that was the end.
+    fn give<O>(&mut self, operator: &mut O) -> bool
+    where
+        O: Operator<Outcome<T, U, E>, Out = Infallible>,
+    {
+        while !operator.is_blocked() {
+            match self.order.next() {
+                None => return false,
+                Some(Next::Item(done)) => {
+                    self.items += 1;
+                    operator.late_before(done.limit);
+                    operator.item(done.time, done.result, &mut Discard);
+                }
+                Some(Next::Mark(mark)) => {
+                    mark.tell(operator);
+                    if mark == Mark::End {
+                        return true;
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    fn is_full(&self) -> bool {
+        self.order.items() >= self.places.len()
+    }
+
+    /// Until when nothing is to be done unless something wakes the stage.
+    fn rest(&self, now: Duration) -> Pull {
+        let dues = self
+            .places
+            .iter()
+            .filter_map(|place| place.call.as_ref()?.due());
+        match dues.min() {
+            Some(due) => Pull::IdleFor(due.saturating_sub(now)),
+            None => Pull::Idle,
+        }
+    }
+}
+
+impl<H, T, F, C, U, E, O> Head<O> for MapAsync<H, T, F, C, U, E>
+where
+    H: Head<Recorder<T>, Item = T>,
+    T: Clone + Send + 'static,
+    F: Fn(T) -> C + Send + 'static,
+    C: Future<Output = Result<U, E>> + Send + 'static,
+    U: Send + 'static,
+    E: Send + 'static,
+    O: Operator<Outcome<T, U, E>, Out = Infallible>,
+{
+    type Item = Outcome<T, U, E>;
+
+    fn pull(&mut self, operator: &mut O, turn: &Turn, clock: &dyn Clock) -> Result<Pull, Fault> {
+        let mut now = turn.monotonic;
+        loop {
+            self.poll(now);
+            if self.give(operator) {
+                return Ok(Pull::Ended);
+            }
+            let mut input = Pull::Idle;
+            if self.recorder.is_empty() && !self.is_full() && !self.inner_ended {
+                input = self.inner.pull(&mut self.recorder, turn, clock)?;
+                self.inner_ended = input == Pull::Ended;
+            }
+            let took = self.start(now);
+            now = clock.monotonic();
+            if operator.is_blocked() {
+                return Ok(Pull::More);
+            }
+            if !took && input != Pull::More {
+                // A call that woke itself while it was polled has a wake-up under way.
+                return Ok(match (self.rest(now), input) {
+                    (Pull::IdleFor(one), Pull::IdleFor(two)) => Pull::IdleFor(one.min(two)),
+                    (Pull::Idle, wait @ Pull::IdleFor(_)) => wait,
+                    (rest, _) => rest,
+                });
+            }
+            if now.saturating_sub(turn.monotonic) >= TURN {
+                return Ok(Pull::More);
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        <H as Head<Recorder<T>>>::stop(&mut self.inner);
+    }
+
+    fn items_total(&self) -> u64 {
+        self.items
+    }
+}
+
+impl<H, T, F, C, U, E> fmt::Debug for MapAsync<H, T, F, C, U, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MapAsync")
+            .field("options", &self.options)
+            .field("items", &self.order.items())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,110 @@
+//! Lets items pass at a rate, and the senders wait.
+//!
+//! A token bucket in processing time: it fills at the rate up to a burst, and each item takes one. Nothing is dropped:
+//! without a token the head takes nothing from its lanes, which fill up. Cost: two comparisons per item.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::time::Duration;
+
+use millstream_engine::flow::{Discard, Fault, Head, Operator, Pull, Turn};
+use millstream_engine::time::Clock;
+
+use super::recorder::{Mark, Recorded, Recorder};
+
+/// A head that limits the rate of the one inside it.
+pub struct RateLimit<H, T> {
+    inner: H,
+    recorder: Recorder<T>,
+    /// Time between two tokens.
+    every: Duration,
+    /// How long all tokens but one take to come.
+    saved_max: Duration,
+    /// When the bucket will be full again: the whole of its state.
+    full_at: Duration,
+    items: u64,
+    inner_ended: bool,
+}
+
+impl<H, T> RateLimit<H, T> {
+    /// `per_second` items of `inner` per second (more than 0), and up to `burst` at once (at least 1) after a pause.
+    pub fn new(inner: H, per_second: f64, burst: u32) -> Self {
+        let every = Duration::try_from_secs_f64(1.0 / per_second).unwrap_or(Duration::MAX);
+        Self {
+            inner,
+            recorder: Recorder::new(),
+            every,
+            saved_max: every.saturating_mul(burst.max(1) - 1),
+            full_at: Duration::ZERO,
+            items: 0,
+            inner_ended: false,
+        }
+    }
+
+    /// Takes a token; or gives how long until there is one.
+    fn token(&mut self, now: Duration) -> Result<(), Duration> {
+        let full_at = self.full_at.max(now);
+        let wait = full_at.saturating_sub(self.saved_max).saturating_sub(now);
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        self.full_at = full_at.saturating_add(self.every);
+        Ok(())
+    }
+}
+
+impl<H, T, O> Head<O> for RateLimit<H, T>
+where
+    H: Head<Recorder<T>, Item = T>,
+    T: Send + 'static,
+    O: Operator<T, Out = Infallible>,
+{
+    type Item = T;
+
+    fn pull(&mut self, operator: &mut O, turn: &Turn, clock: &dyn Clock) -> Result<Pull, Fault> {
+        let mut pulled = Pull::More;
+        if self.recorder.is_empty() && !self.inner_ended {
+            pulled = self.inner.pull(&mut self.recorder, turn, clock)?;
+            self.inner_ended = pulled == Pull::Ended;
+        }
+        while !self.recorder.is_empty() && !operator.is_blocked() {
+            if self.recorder.is_item_next()
+                && let Err(wait) = self.token(turn.monotonic)
+            {
+                return Ok(Pull::IdleFor(wait));
+            }
+            match self.recorder.take() {
+                Some(Recorded::Item(time, limit, item)) => {
+                    operator.late_before(limit);
+                    self.items += 1;
+                    operator.item(time, item, &mut Discard);
+                }
+                Some(Recorded::Mark(mark)) => {
+                    mark.tell(operator);
+                    if mark == Mark::End {
+                        return Ok(Pull::Ended);
+                    }
+                }
+                None => {}
+            }
+        }
+        Ok(if self.inner_ended { Pull::More } else { pulled })
+    }
+
+    fn stop(&mut self) {
+        <H as Head<Recorder<T>>>::stop(&mut self.inner);
+    }
+
+    fn items_total(&self) -> u64 {
+        self.items
+    }
+}
+
+impl<H, T> fmt::Debug for RateLimit<H, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimit")
+            .field("every", &self.every)
+            .field("held", &self.recorder.items())
+            .finish_non_exhaustive()
+    }
+}

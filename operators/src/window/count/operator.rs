@@ -1,0 +1,173 @@
+//! The operator of count windows.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
+use millstream_engine::stage::Blocked;
+use millstream_engine::time::Timestamp;
+
+use super::Count;
+use super::bounds::{Bounded, window};
+use super::held::Key;
+use crate::function::AggregateFunction;
+use crate::window::{Revision, Windowed};
+
+/// Aggregates every so many items of each key.
+pub struct CountWindows<T, K, F, A: AggregateFunction<T>, L> {
+    count: Count,
+    key: F,
+    function: Bounded<A>,
+    late: L,
+    keys: HashMap<K, Key<A::Accumulator>, FixedState>,
+    watermark: Timestamp,
+    item: PhantomData<fn(T)>,
+}
+
+impl<T, K, F, A, L> CountWindows<T, K, F, A, L>
+where
+    K: Hash + Eq + Clone,
+    A: AggregateFunction<T>,
+{
+    /// Windows as `window` says, of the keys that `key` gives. Nothing is late: `late` gets no items.
+    pub fn new(window: Count, key: F, function: A, late: L) -> Self {
+        Self {
+            count: window,
+            key,
+            function: Bounded(function),
+            late,
+            keys: HashMap::default(),
+            watermark: Timestamp::MIN,
+            item: PhantomData,
+        }
+    }
+
+    /// The input is complete: what is not full will never be.
+    fn give_unfinished<E: Emit<Windowed<K, A::Output>>>(&mut self, out: &mut E) {
+        for (key, held) in self.keys.drain() {
+            if !self.count.unfinished {
+                continue;
+            }
+            for sum in held.unfinished(&self.count, &self.function) {
+                let window = window(&sum);
+                let result = Windowed {
+                    key: key.clone(),
+                    window,
+                    value: self.function.finish(&sum),
+                    revision: Revision::Early,
+                };
+                // Its items may be long past; what follows must not take it for late.
+                out.emit(window.last().max(self.watermark), result);
+            }
+        }
+    }
+}
+
+impl<T, K, F, A, L> Operator<T> for CountWindows<T, K, F, A, L>
+where
+    T: Send + 'static,
+    K: Hash + Eq + Clone + Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    A: AggregateFunction<T>,
+    L: Operator<T, Out = Infallible>,
+{
+    type Out = Windowed<K, A::Output>;
+
+    fn item<E: Emit<Self::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
+        let (count, function) = (&self.count, &self.function);
+        let mut known = match self.keys.entry((self.key)(&item)) {
+            Entry::Occupied(known) => known,
+            Entry::Vacant(new) => new.insert_entry(Key::new(count, A::MERGES)),
+        };
+        let full = known.get_mut().add(count, function, (time, &item));
+        let is_over = known.get().is_over(count);
+        if let Some(sum) = full {
+            let window = window(&sum);
+            let result = Windowed {
+                key: known.key().clone(),
+                window,
+                value: function.finish(&sum),
+                revision: Revision::OnTime,
+            };
+            out.emit(window.last(), result);
+        }
+        if is_over {
+            known.remove();
+        }
+    }
+
+    fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
+        self.late.watermark(watermark, &mut Discard);
+        if watermark == Timestamp::MAX {
+            self.give_unfinished(out);
+        }
+        self.watermark = watermark;
+    }
+
+    fn late_before(&mut self, limit: Timestamp) {
+        self.late.late_before(limit);
+    }
+
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.late.open(wiring)
+    }
+
+    fn begin(&mut self, turn: &Turn) {
+        self.late.begin(turn);
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.late.flush(idle)
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.late.is_blocked()
+    }
+
+    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
+        self.late.blocked(waits);
+    }
+
+    fn idle(&mut self) {
+        self.late.idle();
+    }
+
+    fn end<E: Emit<Self::Out>>(&mut self, _out: &mut E) {
+        self.late.end(&mut Discard);
+    }
+
+    fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
+        let held = self.keys.values().map(Key::len).sum();
+        into.push(("window accumulators", held));
+    }
+}
+
+impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
+    for CountWindows<T, K, F, A, L>
+{
+    fn clone(&self) -> Self {
+        Self {
+            count: self.count,
+            key: self.key.clone(),
+            function: self.function.clone(),
+            late: self.late.clone(),
+            keys: self.keys.clone(),
+            watermark: self.watermark,
+            item: PhantomData,
+        }
+    }
+}
+
+impl<T, K, F, A: AggregateFunction<T>, L> fmt::Debug for CountWindows<T, K, F, A, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CountWindows")
+            .field("count", &self.count)
+            .field("keys", &self.keys.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,178 @@
+//! What a pre-aggregation sends to the windows behind the exchange, and how those take it.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::marker::PhantomData;
+
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
+use millstream_engine::stage::Blocked;
+use millstream_engine::time::Timestamp;
+
+use crate::function::AggregateFunction;
+
+/// Items of one key and slice, already aggregated, or an item as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Portion<T, K, A> {
+    /// An item that was behind its source's watermark: whether it is late is decided behind the exchange.
+    Item(T),
+    /// Items of one slice, whose last moment is the portion's time.
+    Sum {
+        /// Their key.
+        key: K,
+        /// What they come to.
+        sum: A,
+    },
+}
+
+impl<T, K: Clone, A> Portion<T, K, A> {
+    /// Its key, where `key` gives that of an item.
+    #[inline]
+    pub fn key(&self, key: impl Fn(&T) -> K) -> K {
+        match self {
+            Self::Item(item) => key(item),
+            Self::Sum { key, .. } => key.clone(),
+        }
+    }
+}
+
+/// A function over items as a function over [`Portion`]s.
+pub struct Merging<T, K, A> {
+    function: A,
+    item: PhantomData<fn(T, K)>,
+}
+
+impl<T, K, A> Merging<T, K, A> {
+    /// `function`, which must merge.
+    pub const fn new(function: A) -> Self {
+        Self {
+            function,
+            item: PhantomData,
+        }
+    }
+}
+
+impl<T, K, A> AggregateFunction<Portion<T, K, A::Accumulator>> for Merging<T, K, A>
+where
+    T: 'static,
+    K: 'static,
+    A: AggregateFunction<T>,
+{
+    type Accumulator = A::Accumulator;
+    type Output = A::Output;
+    const MERGES: bool = A::MERGES;
+    const INVERTS: bool = A::INVERTS;
+
+    #[inline]
+    fn create(&self) -> A::Accumulator {
+        self.function.create()
+    }
+
+    #[inline]
+    fn add(
+        &self,
+        accumulator: &mut A::Accumulator,
+        time: Timestamp,
+        portion: &Portion<T, K, A::Accumulator>,
+    ) {
+        match portion {
+            Portion::Item(item) => self.function.add(accumulator, time, item),
+            Portion::Sum { sum, .. } => self.function.merge(accumulator, sum),
+        }
+    }
+
+    #[inline]
+    fn merge(&self, accumulator: &mut A::Accumulator, other: &A::Accumulator) {
+        self.function.merge(accumulator, other);
+    }
+
+    #[inline]
+    fn subtract(&self, accumulator: &mut A::Accumulator, other: &A::Accumulator) {
+        self.function.subtract(accumulator, other);
+    }
+
+    fn finish(&self, accumulator: &A::Accumulator) -> A::Output {
+        self.function.finish(accumulator)
+    }
+}
+
+/// Takes late portions and gives the items on: only items as they came can be late.
+#[derive(Clone, Debug)]
+pub struct LatePortions<L> {
+    late: L,
+}
+
+impl<L> LatePortions<L> {
+    /// Late items go to `late`.
+    pub const fn new(late: L) -> Self {
+        Self { late }
+    }
+}
+
+impl<T, K, A, L> Operator<Portion<T, K, A>> for LatePortions<L>
+where
+    L: Operator<T, Out = Infallible>,
+{
+    type Out = Infallible;
+
+    fn item<E: Emit<Infallible>>(
+        &mut self,
+        time: Timestamp,
+        portion: Portion<T, K, A>,
+        _out: &mut E,
+    ) {
+        match portion {
+            Portion::Item(item) => self.late.item(time, item, &mut Discard),
+            Portion::Sum { .. } => {
+                unreachable!("a slice is sent on before the watermark passes it")
+            }
+        }
+    }
+
+    fn watermark<E: Emit<Infallible>>(&mut self, watermark: Timestamp, _out: &mut E) {
+        self.late.watermark(watermark, &mut Discard);
+    }
+
+    fn late_before(&mut self, limit: Timestamp) {
+        self.late.late_before(limit);
+    }
+
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.late.open(wiring)
+    }
+
+    fn begin(&mut self, turn: &Turn) {
+        self.late.begin(turn);
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.late.flush(idle)
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.late.is_blocked()
+    }
+
+    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
+        self.late.blocked(waits);
+    }
+
+    fn idle(&mut self) {
+        self.late.idle();
+    }
+
+    fn end<E: Emit<Infallible>>(&mut self, _out: &mut E) {
+        self.late.end(&mut Discard);
+    }
+}
+
+impl<T, K, A: Clone> Clone for Merging<T, K, A> {
+    fn clone(&self) -> Self {
+        Self::new(self.function.clone())
+    }
+}
+
+impl<T, K, A: fmt::Debug> fmt::Debug for Merging<T, K, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Merging").field(&self.function).finish()
+    }
+}

@@ -1,0 +1,325 @@
+//! The operator of session windows.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
+use millstream_engine::stage::Blocked;
+use millstream_engine::time::Timestamp;
+
+use super::Session;
+use super::due::Due;
+use super::list::{One, Sessions, Shown};
+use super::rules::Rules;
+use crate::function::AggregateFunction;
+use crate::window::{TimeDomain, Trigger, Triggered, Windowed};
+
+/// Buckets of the queue per gap: sessions of a bucket are sorted together.
+const BUCKETS: i64 = 16;
+
+/// Aggregates each key's items of each session. The function must merge.
+pub struct SessionWindows<T, K, F, A: AggregateFunction<T>, L> {
+    domain: TimeDomain,
+    lateness: i64,
+    key: F,
+    rules: Rules<A>,
+    late: L,
+    keys: HashMap<K, Sessions<A::Accumulator>, FixedState>,
+    due: Due<K>,
+    sessions: usize,
+    /// Keys with sessions that wait for an early result by the clock, and when that is due.
+    dirty: Vec<K>,
+    early_at: Option<i64>,
+    late_before: i64,
+    now: Timestamp,
+    item: PhantomData<fn(T)>,
+}
+
+impl<T, K, F, A, L> SessionWindows<T, K, F, A, L>
+where
+    K: Hash + Eq + Clone,
+    A: AggregateFunction<T>,
+{
+    /// Sessions as `window` says, of the keys that `key` gives, given out at the watermark and with each late item;
+    /// late items go to `late`.
+    pub fn new(window: Session, key: F, function: A, late: L) -> Self {
+        let trigger = Trigger::at_watermark().late_each();
+        Self::triggered(Triggered::new(window, trigger), key, function, late)
+    }
+
+    /// The same, given out as its trigger says.
+    pub fn triggered(window: Triggered<Session>, key: F, function: A, late: L) -> Self {
+        let Triggered { window, trigger } = window;
+        let keep = match window.domain {
+            TimeDomain::Event => window.gap.saturating_add(window.lateness),
+            // Time goes on: nothing reaches back.
+            TimeDomain::Processing => 0,
+        };
+        Self {
+            domain: window.domain,
+            lateness: window.lateness,
+            key,
+            rules: Rules {
+                function,
+                gap: window.gap,
+                keep,
+                trigger,
+                retracting: window.retracting,
+                watermark: i64::MIN,
+            },
+            late,
+            keys: HashMap::default(),
+            due: Due::new(window.gap / BUCKETS),
+            sessions: 0,
+            dirty: Vec::new(),
+            early_at: None,
+            late_before: i64::MIN,
+            now: Timestamp::MIN,
+            item: PhantomData,
+        }
+    }
+
+    /// Whether an item that is behind its source's watermark is too far behind it.
+    #[cold]
+    fn is_late(&self, time: Timestamp) -> bool {
+        let end = time.0.saturating_add(self.rules.gap);
+        let limit = self.late_before.max(self.rules.watermark);
+        end.saturating_add(self.lateness) <= limit
+    }
+
+    /// Takes an item that does more than add to the newest session of its key.
+    fn item_aside<E: Emit<Windowed<K, A::Output>>>(
+        &mut self,
+        (time, item): (Timestamp, &T),
+        key: &K,
+        out: &mut E,
+    ) {
+        let rules = &self.rules;
+        let Some(sessions) = self.keys.get_mut(key) else {
+            return; // Whoever calls has found or made it.
+        };
+        let before = sessions.list.len();
+        let at = sessions.add(&rules.function, rules.gap, (time, item));
+        self.sessions = self.sessions + sessions.list.len() - before;
+        self.settle(key, at, out);
+    }
+
+    /// Does what follows from the item that the session at `at` of `key` has taken.
+    fn settle<E: Emit<Windowed<K, A::Output>>>(&mut self, key: &K, at: usize, out: &mut E) {
+        let rules = &self.rules;
+        let Some(sessions) = self.keys.get_mut(key) else {
+            return;
+        };
+        let waits = rules.after_item(key, sessions, at, out);
+        if waits && !sessions.dirty {
+            sessions.dirty = true;
+            self.dirty.push(key.clone());
+            if self.early_at.is_none() {
+                self.early_at = rules.trigger.next_early(self.now.0);
+            }
+        }
+        if let Some(due) = rules.next_due(sessions)
+            && due < sessions.queued
+        {
+            sessions.queued = due;
+            self.due.push(due, key.clone());
+        }
+    }
+
+    /// Gives out and drops what is due at the watermark.
+    fn fire<E: Emit<Windowed<K, A::Output>>>(&mut self, out: &mut E) {
+        let rules = &self.rules;
+        while let Some((due, key)) = self.due.pop(rules.watermark) {
+            let Some(sessions) = self.keys.get_mut(&key) else {
+                continue;
+            };
+            if sessions.queued != due {
+                continue; // It was queued anew for an earlier time.
+            }
+            let before = sessions.list.len();
+            rules.look_again(&key, sessions, out);
+            self.sessions -= before - sessions.list.len();
+            match rules.next_due(sessions) {
+                Some(due) => {
+                    sessions.queued = due;
+                    self.due.push(due, key);
+                }
+                None => {
+                    self.keys.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Gives out early what the clock says is due.
+    fn fire_early<E: Emit<Windowed<K, A::Output>>>(&mut self, now: i64, out: &mut E) {
+        if self.early_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.early_at = None;
+        for key in self.dirty.drain(..) {
+            if let Some(sessions) = self.keys.get_mut(&key) {
+                self.rules.give_early(&key, sessions, out);
+            }
+        }
+    }
+}
+
+impl<T, K, F, A, L> Operator<T> for SessionWindows<T, K, F, A, L>
+where
+    T: Send + 'static,
+    K: Hash + Eq + Clone + Send + 'static,
+    F: Fn(&T) -> K + Send + 'static,
+    A: AggregateFunction<T>,
+    L: Operator<T, Out = Infallible>,
+{
+    type Out = Windowed<K, A::Output>;
+
+    #[inline]
+    fn item<E: Emit<Self::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
+        let time = match self.domain {
+            TimeDomain::Event => time,
+            TimeDomain::Processing => self.now,
+        };
+        let behind = time.0 < self.late_before.max(self.rules.watermark);
+        if behind && self.is_late(time) {
+            self.late.item(time, item, &mut Discard);
+            return;
+        }
+        let rules = &self.rules;
+        let plain = !behind && !rules.trigger.is_early();
+        let key = match self.keys.entry((self.key)(&item)) {
+            Entry::Occupied(mut entry) => {
+                let sessions = entry.get_mut();
+                if plain
+                    && let Some(newest) = sessions.list.last_mut()
+                    && newest.start <= time.0
+                    && time.0 < newest.end(rules.gap)
+                    && matches!(newest.shown, Shown::Nothing)
+                {
+                    newest.last = newest.last.max(time.0);
+                    newest.changes += 1;
+                    rules.function.add(&mut newest.sum, time, &item);
+                    return;
+                }
+                entry.key().clone()
+            }
+            Entry::Vacant(entry) => {
+                let mut sum = rules.function.create();
+                rules.function.add(&mut sum, time, &item);
+                let (key, end) = (entry.key().clone(), time.0.saturating_add(rules.gap));
+                entry.insert(Sessions::new(One::new(time.0, sum), end));
+                self.due.push(end, key.clone());
+                self.sessions += 1;
+                if !plain {
+                    self.settle(&key, 0, out);
+                }
+                return;
+            }
+        };
+        self.item_aside((time, &item), &key, out);
+    }
+
+    fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
+        self.late.watermark(watermark, &mut Discard);
+        // In processing time only the end of the input closes what is open.
+        if self.domain == TimeDomain::Event || watermark == Timestamp::MAX {
+            self.rules.watermark = watermark.0;
+            self.fire(out);
+        }
+    }
+
+    fn late_before(&mut self, limit: Timestamp) {
+        if self.domain == TimeDomain::Event {
+            self.late_before = limit.0;
+        }
+        self.late.late_before(limit);
+    }
+
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.late.open(wiring)
+    }
+
+    fn begin(&mut self, turn: &Turn) {
+        // A clock that goes back must not change a session that has ended.
+        self.now = self.now.max(turn.now);
+        self.late.begin(turn);
+    }
+
+    fn processing_time<E: Emit<Self::Out>>(&mut self, now: Timestamp, out: &mut E) {
+        self.fire_early(now.0, out);
+        if self.domain == TimeDomain::Processing {
+            self.rules.watermark = self.rules.watermark.max(now.0);
+            self.fire(out);
+        }
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        let closing = match self.domain {
+            TimeDomain::Event => None,
+            TimeDomain::Processing => self.due.first(),
+        };
+        let due = [closing, self.early_at].into_iter().flatten().min();
+        due.map(Timestamp)
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.late.flush(idle)
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.late.is_blocked()
+    }
+
+    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
+        self.late.blocked(waits);
+    }
+
+    fn idle(&mut self) {
+        self.late.idle();
+    }
+
+    fn end<E: Emit<Self::Out>>(&mut self, _out: &mut E) {
+        self.late.end(&mut Discard);
+    }
+
+    fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
+        into.push(("window accumulators", self.sessions));
+    }
+}
+
+impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
+    for SessionWindows<T, K, F, A, L>
+{
+    fn clone(&self) -> Self {
+        Self {
+            domain: self.domain,
+            lateness: self.lateness,
+            key: self.key.clone(),
+            rules: self.rules.clone(),
+            late: self.late.clone(),
+            keys: self.keys.clone(),
+            due: self.due.clone(),
+            sessions: self.sessions,
+            dirty: self.dirty.clone(),
+            early_at: self.early_at,
+            late_before: self.late_before,
+            now: self.now,
+            item: PhantomData,
+        }
+    }
+}
+
+impl<T, K, F, A: AggregateFunction<T>, L> fmt::Debug for SessionWindows<T, K, F, A, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionWindows")
+            .field("gap", &self.rules.gap)
+            .field("watermark", &self.rules.watermark)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,105 @@
+//! Runs a query over the generator's events and says what came out.
+
+use std::time::Duration;
+
+use millstream_engine::time::{Clock, SystemClock};
+use serde_json::{Value, json};
+
+use super::checksum::Checksum;
+use super::config::{NexmarkConfig, NexmarkConfigError};
+use super::direct::Variant;
+use super::queries::{Query, Tally};
+use crate::dataflow::{Dataflow, FlowOptions, InvalidDataflow, RunDataflowError};
+use millstream_engine::flow::StageLoad;
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub struct NexmarkOptions {
+    /// The query.
+    pub query: Query,
+    /// Whose definition of it.
+    pub variant: Variant,
+    /// The events.
+    pub config: NexmarkConfig,
+    /// Partitions, batches.
+    pub flow: FlowOptions,
+    /// Whether rows are hashed; costs more than the query itself for those that give out all events.
+    pub checksum: bool,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub struct NexmarkReport {
+    /// The query's name.
+    pub query: String,
+    /// Events read.
+    pub events: u64,
+    /// Rows that came out.
+    pub results: u64,
+    /// Of the rows, whatever their order.
+    pub checksum: Option<Checksum>,
+    /// Time of the whole run, from the start of the stages to their end.
+    pub elapsed: Duration,
+    /// What each stage did with its time.
+    pub loads: Vec<StageLoad>,
+}
+
+/// Why a run gave no report.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NexmarkError {
+    /// The events cannot be made.
+    #[error(transparent)]
+    Config(#[from] NexmarkConfigError),
+    /// The dataflow cannot run, such as one without partitions.
+    #[error(transparent)]
+    Invalid(#[from] InvalidDataflow),
+    /// It did not run to its end.
+    #[error(transparent)]
+    Run(#[from] RunDataflowError),
+}
+
+/// Runs a query to the end of its events, on the current tokio runtime.
+///
+/// # Errors
+/// [`NexmarkError`].
+pub async fn run(options: NexmarkOptions) -> Result<NexmarkReport, NexmarkError> {
+    options.config.validate()?;
+    let tally = Tally::new(options.checksum);
+    let flow = Dataflow::build_with("nexmark", options.flow, |flow| {
+        let query = options.query;
+        query.declare(flow, &options.config, options.variant, &tally);
+    })?;
+    let clock = SystemClock::new();
+    let handle = flow.run().await?;
+    Ok(NexmarkReport {
+        query: options.query.name(),
+        events: options.config.events,
+        results: tally.rows(),
+        checksum: tally.checksum(),
+        elapsed: clock.monotonic(),
+        loads: handle.loads(),
+    })
+}
+
+impl NexmarkReport {
+    /// Events per second over the whole run.
+    #[must_use]
+    pub fn events_per_second(&self) -> f64 {
+        self.events as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+
+    /// One JSON object.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let checksum = self.checksum.as_ref();
+        json!({
+            "query": self.query,
+            "events": self.events,
+            "results": self.results,
+            "checksum": checksum.map(|checksum| format!("{:016x}", checksum.sum())),
+            "seconds": self.elapsed.as_secs_f64(),
+            "events_per_second": self.events_per_second().round(),
+        })
+    }
+}

@@ -1,0 +1,630 @@
+//! Joins of keyed streams: what meets whom is chosen first, then what is made of it.
+//!
+//! Each join ends in `inner`, `left` or `full` with a closure, `|key, left, right|`: in a left join the right item is
+//! an `Option`, in a full join both are. Both streams need as many partitions, so that equal keys meet; a foreign key
+//! join exchanges by itself and does not.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_engine::flow::{ByKey, Forward, Identity, Operator, Outlet, Side, Then};
+use millstream_operators::join::{
+    AsOf, AsOfJoin, Bounds, CoGroup, ForeignJoin, ForeignKeys, FullOuter, GroupResult, Inner,
+    IntervalJoin, Items, JoinResult, Latest, LatestJoin, LeftOuter, Reference, Settle, Settling,
+    SlidingJoin, TableJoin, TumblingJoin, UnboundedJoin, UniqueJoin, Update,
+};
+use millstream_operators::window::{CountLate, Sliding, Tumbling, Window};
+
+use super::check::DataflowFault;
+use super::flow::{SideOutput, Site};
+use super::keyed::KeyedStream;
+use super::origin::{InletOrigin, Origin, PairOrigin};
+use super::stream::Stream;
+
+/// What a join gives: a stream that begins with both sides.
+pub type JoinedStream<L, R, J> = Stream<PairOrigin<L, R>, Then<Identity, J>>;
+
+/// What a foreign key join gives: a stream keyed as its left table.
+pub type ForeignJoinedStream<K, U> = Stream<InletOrigin<Settling<K, U>>, Then<Identity, Settle<K>>>;
+
+/// A way to join two streams.
+pub trait JoinOf<K, L, R, FL, FR, G, S>: Sized {
+    /// The operator.
+    type Join: Operator<Side<L, R>> + Clone;
+    /// What the stage is called unless it is named.
+    const STAGE: &'static str;
+
+    /// Makes it.
+    fn operator(self, left_key: FL, right_key: FR, result: G, late: S) -> Self::Join;
+}
+
+/// Ways to join that can give out what met none on either side.
+pub trait JoinBothSides {}
+
+/// Ways to join in which items can be late.
+pub trait JoinInTime {}
+
+/// Holds both sides for ever; see [`KeyedStream::join_unbounded`].
+#[derive(Debug, Clone, Copy)]
+pub struct Unbounded;
+
+/// Holds both sides for ever, the right one with one item per key; see [`Joining::unique_right`].
+#[derive(Debug, Clone, Copy)]
+pub struct UniqueRight;
+
+macro_rules! join_of {
+    ($how:ty, $stage:literal, $result:ident, [$($key:ident)?], $join:ty, |$self:ident, $fl:ident, $fr:ident, $g:ident, $s:ident| $make:expr) => {
+        impl<K, L, R, FL, FR, G, S> JoinOf<K, L, R, FL, FR, G, S> for $how
+        where
+            K: Hash + Eq $(+ $key)? + Send + 'static,
+            L: Send + 'static,
+            R: Send + 'static,
+            FL: Fn(&L) -> K + Clone + Send + 'static,
+            FR: Fn(&R) -> K + Clone + Send + 'static,
+            G: $result<K, L, R>,
+            S: Operator<Side<L, R>, Out = Infallible> + Clone,
+        {
+            type Join = $join;
+            const STAGE: &'static str = $stage;
+
+            fn operator($self, $fl: FL, $fr: FR, $g: G, $s: S) -> Self::Join {
+                $make
+            }
+        }
+    };
+}
+
+join_of!(Bounds, "interval-join", JoinResult, [], IntervalJoin<K, L, R, FL, FR, G, S>,
+    |self, left, right, result, late| IntervalJoin::new(self, left, right, result, late));
+join_of!(Tumbling, "window-join", GroupResult, [Clone], TumblingJoin<K, L, R, FL, FR, G, S>,
+    |self, left, right, result, late| TumblingJoin::new(self, left, right, result, late));
+join_of!(Sliding, "window-join", GroupResult, [Clone], SlidingJoin<K, L, R, FL, FR, G, S>,
+    |self, left, right, result, late| SlidingJoin::new(self, left, right, result, late));
+join_of!(AsOf<R>, "as-of-join", JoinResult, [], AsOfJoin<K, L, R, FL, FR, G, S>,
+    |self, left, right, result, late| AsOfJoin::new(self, left, right, result, late));
+join_of!(Latest<R>, "latest-join", JoinResult, [Clone], LatestJoin<K, L, R, FL, FR, G>,
+    |self, left, right, result, _late| LatestJoin::new(self, left, right, result));
+join_of!(Unbounded, "join", JoinResult, [], UnboundedJoin<K, L, R, FL, FR, G>,
+    |self, left, right, result, _late| UnboundedJoin::new(left, right, result));
+join_of!(UniqueRight, "join", JoinResult, [], UniqueJoin<K, L, R, FL, FR, G>,
+    |self, left, right, result, _late| UniqueJoin::new(left, right, result));
+
+impl JoinBothSides for Bounds {}
+impl JoinBothSides for Tumbling {}
+impl JoinBothSides for Sliding {}
+
+impl JoinInTime for Bounds {}
+impl JoinInTime for Tumbling {}
+impl JoinInTime for Sliding {}
+impl<R> JoinInTime for AsOf<R> {}
+
+/// Two keyed streams that are to be joined as `J` says.
+#[must_use = "a join does nothing before `inner`, `left` or `full`"]
+pub struct Joining<A, B, J, S = CountLate> {
+    left: A,
+    right: B,
+    how: J,
+    late: S,
+    late_edge: Option<usize>,
+}
+
+/// Two streams whose join still lacks its bounds or its window.
+#[derive(Debug, Clone, Copy)]
+pub struct Undecided;
+
+impl<A, B, J> Joining<A, B, J> {
+    const fn new(left: A, right: B, how: J) -> Self {
+        Self {
+            left,
+            right,
+            how,
+            late: CountLate::new(),
+            late_edge: None,
+        }
+    }
+}
+
+impl<A, B, J, S> Joining<A, B, J, S> {
+    fn as_how<J2>(self, how: impl FnOnce(J) -> J2) -> Joining<A, B, J2, S> {
+        Joining {
+            left: self.left,
+            right: self.right,
+            how: how(self.how),
+            late: self.late,
+            late_edge: self.late_edge,
+        }
+    }
+}
+
+/// The first half of an interval join.
+#[must_use = "a join does nothing before `between`"]
+pub struct IntervalJoining<A, B>(Joining<A, B, Undecided>);
+
+impl<A, B> IntervalJoining<A, B> {
+    /// A right item may be up to `before` earlier and up to `after` later than the left one, both inclusive.
+    pub fn between(self, before: Duration, after: Duration) -> Joining<A, B, Bounds> {
+        self.0.as_how(|_| Bounds::between(before, after))
+    }
+}
+
+/// The first half of a join of windows.
+#[must_use = "a join does nothing before `window`"]
+pub struct WindowJoining<A, B>(Joining<A, B, Undecided>);
+
+impl<A, B> WindowJoining<A, B> {
+    /// Items meet in windows such as [`Tumbling`] or [`Sliding`]. A window is given out once: with an allowed lateness,
+    /// when that is over.
+    pub fn window<W: JoinInTime>(self, window: W) -> Joining<A, B, W> {
+        self.0.as_how(|_| window)
+    }
+}
+
+impl<P, O, K, F> KeyedStream<P, O, F>
+where
+    P: Origin,
+    O: Operator<P::Item> + Clone,
+    O::Out: Send + 'static,
+    K: Hash + Eq,
+    F: Fn(&O::Out) -> K + Clone + Send + 'static,
+{
+    /// Pairs items of one key that lie close together in time; say how close with
+    /// [`between`](IntervalJoining::between).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use millstream::dataflow::{Dataflow, Driver, Feed};
+    /// use millstream_engine::time::Timestamp;
+    ///
+    /// let (orders, payments) = (Feed::new(1), Feed::new(1));
+    /// let mut paid = None;
+    /// let flow = Dataflow::build("paid", |flow| {
+    ///     let orders = flow.source("orders", orders.clone()).stream();
+    ///     let payments = flow.source("payments", payments.clone()).stream();
+    ///     paid = Some(
+    ///         orders
+    ///             .key_by(|&(order, _): &(u32, &str)| order)
+    ///             .interval_join(payments.key_by(|&(order, _): &(u32, u64)| order))
+    ///             .between(Duration::ZERO, Duration::from_secs(3600))
+    ///             .left(|_, (_, what), payment| (*what, payment.map(|(_, amount)| *amount)))
+    ///             .collect(),
+    ///     );
+    /// })?;
+    /// let mut driver = Driver::new(flow)?;
+    /// orders.push(0, Timestamp::from_seconds(0), (1, "shoes"));
+    /// orders.push(0, Timestamp::from_seconds(1), (2, "socks"));
+    /// payments.push(0, Timestamp::from_seconds(60), (1, 80));
+    /// orders.end_all();
+    /// payments.end_all();
+    /// driver.run()?;
+    /// let mut paid = paid.unwrap().take_items();
+    /// paid.sort();
+    /// assert_eq!(paid, [("shoes", Some(80)), ("socks", None)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub const fn interval_join<P2, O2, F2>(
+        self,
+        right: KeyedStream<P2, O2, F2>,
+    ) -> IntervalJoining<Self, KeyedStream<P2, O2, F2>> {
+        IntervalJoining(Joining::new(self, right, Undecided))
+    }
+
+    /// Pairs items of one key that are in one window; say which with [`window`](WindowJoining::window).
+    pub const fn join<P2, O2, F2>(
+        self,
+        right: KeyedStream<P2, O2, F2>,
+    ) -> WindowJoining<Self, KeyedStream<P2, O2, F2>> {
+        WindowJoining(Joining::new(self, right, Undecided))
+    }
+
+    /// Each item meets the latest one of `table` with its key at the moment it comes: fast, and dependent on how the
+    /// two streams are interleaved.
+    pub fn join_latest<P2, O2, F2>(
+        self,
+        table: KeyedStream<P2, O2, F2>,
+    ) -> Joining<Self, KeyedStream<P2, O2, F2>, Latest<O2::Out>>
+    where
+        P2: Origin,
+        O2: Operator<P2::Item>,
+    {
+        Joining::new(self, table, Latest::new())
+    }
+
+    /// Each item meets the one of `table` with its key that was valid at its event time: it waits for the watermark.
+    pub fn join_as_of<P2, O2, F2>(
+        self,
+        table: KeyedStream<P2, O2, F2>,
+    ) -> Joining<Self, KeyedStream<P2, O2, F2>, AsOf<O2::Out>>
+    where
+        P2: Origin,
+        O2: Operator<P2::Item>,
+    {
+        Joining::new(self, table, AsOf::new())
+    }
+
+    /// Pairs all items of one key, whenever they come. Holds both sides for ever.
+    pub const fn join_unbounded<P2, O2, F2>(
+        self,
+        right: KeyedStream<P2, O2, F2>,
+    ) -> Joining<Self, KeyedStream<P2, O2, F2>, Unbounded> {
+        Joining::new(self, right, Unbounded)
+    }
+}
+
+impl<A, B> Joining<A, B, Unbounded> {
+    /// The right side has one item per key: left items are held only until theirs comes.
+    pub fn unique_right(self) -> Joining<A, B, UniqueRight> {
+        self.as_how(|_| UniqueRight)
+    }
+
+    /// Only items whose times differ by at most this meet, so that state is bounded: the same as an interval join with
+    /// this much on both sides.
+    pub fn time_to_live(self, time_to_live: Duration) -> Joining<A, B, Bounds> {
+        self.as_how(|_| Bounds::between(time_to_live, time_to_live))
+    }
+}
+
+impl<A, B, R> Joining<A, B, Latest<R>> {
+    /// Forgets a value when the watermark has passed its time by more than this. Default: never.
+    pub fn time_to_live(self, time_to_live: Duration) -> Self {
+        self.as_how(|latest| latest.time_to_live(time_to_live))
+    }
+
+    /// Right items for which `deletes` holds remove the value of their key. Default: none does.
+    pub fn deleted_by(self, deletes: fn(&R) -> bool) -> Self {
+        self.as_how(|latest| latest.deleted_by(deletes))
+    }
+}
+
+impl<A, B, R, S> Joining<A, B, AsOf<R>, S> {
+    /// Left items may come this long (in event time) after the watermark. Holds values longer. Default: none.
+    pub fn allowed_lateness(self, lateness: Duration) -> Self {
+        self.as_how(|as_of| as_of.allowed_lateness(lateness))
+    }
+
+    /// From right items for which `deletes` holds on, their key has no value. Default: none does.
+    pub fn deleted_by(self, deletes: fn(&R) -> bool) -> Self {
+        self.as_how(|as_of| as_of.deleted_by(deletes))
+    }
+}
+
+impl<P, O, F, P2, O2, F2, J, S> Joining<KeyedStream<P, O, F>, KeyedStream<P2, O2, F2>, J, S> {
+    /// Names the state; needed once a dataflow has more than one operator with state.
+    pub fn named(mut self, name: &str) -> Self {
+        self.left.state = Some(name.to_owned());
+        self
+    }
+}
+
+impl<P, O, K, F, P2, O2, F2, J, S> Joining<KeyedStream<P, O, F>, KeyedStream<P2, O2, F2>, J, S>
+where
+    P: Origin,
+    O: Operator<P::Item> + Clone,
+    O::Out: Send + 'static,
+    K: Hash + Eq + Send + 'static,
+    F: Fn(&O::Out) -> K + Clone + Send + 'static,
+    P2: Origin,
+    O2: Operator<P2::Item> + Clone,
+    O2::Out: Send + 'static,
+    F2: Fn(&O2::Out) -> K + Clone + Send + 'static,
+{
+    /// Sends items that are late to a side output. Default: they are counted in the metrics.
+    #[expect(
+        clippy::type_complexity,
+        reason = "the operators so far are in the type"
+    )]
+    pub fn late_to(
+        self,
+        side: &SideOutput<Side<O::Out, O2::Out>>,
+    ) -> Joining<
+        KeyedStream<P, O, F>,
+        KeyedStream<P2, O2, F2>,
+        J,
+        Outlet<Side<O::Out, O2::Out>, Forward>,
+    >
+    where
+        J: JoinInTime,
+    {
+        *side.partitions.borrow_mut() = Some(self.left.partitions);
+        Joining {
+            left: self.left,
+            right: self.right,
+            how: self.how,
+            late: Outlet::new(Arc::clone(&side.edge), Forward),
+            late_edge: Some(side.id),
+        }
+    }
+
+    /// Gives `function(key, left, right)` for each pair.
+    pub fn inner<U, G>(self, function: G) -> JoinedStream<O::Out, O2::Out, J::Join>
+    where
+        G: Fn(&K, &O::Out, &O2::Out) -> U + Clone + Send + 'static,
+        J: JoinOf<K, O::Out, O2::Out, F, F2, Inner<G>, S>,
+    {
+        self.with(Inner(function))
+    }
+
+    /// Gives `function(key, left, Some(right))` for each pair, and `function(key, left, None)` for left items without a
+    /// partner.
+    pub fn left<U, G>(self, function: G) -> JoinedStream<O::Out, O2::Out, J::Join>
+    where
+        G: Fn(&K, &O::Out, Option<&O2::Out>) -> U + Clone + Send + 'static,
+        J: JoinOf<K, O::Out, O2::Out, F, F2, LeftOuter<G>, S> + JoinLeft,
+    {
+        self.with(LeftOuter(function))
+    }
+
+    /// Gives `function(key, left, right)` for each pair, and with one `None` for items of either side without a
+    /// partner.
+    pub fn full<U, G>(self, function: G) -> JoinedStream<O::Out, O2::Out, J::Join>
+    where
+        G: Fn(&K, Option<&O::Out>, Option<&O2::Out>) -> U + Clone + Send + 'static,
+        J: JoinOf<K, O::Out, O2::Out, F, F2, FullOuter<G>, S> + JoinBothSides,
+    {
+        self.with(FullOuter(function))
+    }
+
+    /// Gives `function(key, window, lefts, rights)` once per key and window that has items of either side.
+    pub fn apply<U, G>(self, function: G) -> JoinedStream<O::Out, O2::Out, J::Join>
+    where
+        G: Fn(&K, Window, Items<'_, O::Out>, Items<'_, O2::Out>) -> U + Clone + Send + 'static,
+        J: JoinOf<K, O::Out, O2::Out, F, F2, CoGroup<G>, S>,
+    {
+        self.with(CoGroup(function))
+    }
+
+    fn with<G>(self, result: G) -> JoinedStream<O::Out, O2::Out, J::Join>
+    where
+        J: JoinOf<K, O::Out, O2::Out, F, F2, G, S>,
+    {
+        let (left_key, right_key) = (self.left.key.clone(), self.right.key.clone());
+        let operator = self.how.operator(left_key, right_key, result, self.late);
+        let mut stream = meet(self.left, self.right, J::STAGE, operator);
+        stream.site.outputs.extend(self.late_edge);
+        stream
+    }
+}
+
+/// Ways to join that can give out left items without a partner.
+pub trait JoinLeft {}
+impl JoinLeft for Bounds {}
+impl JoinLeft for Tumbling {}
+impl JoinLeft for Sliding {}
+impl<R> JoinLeft for Latest<R> {}
+impl<R> JoinLeft for AsOf<R> {}
+
+/// Closes both stages with exchanges by key and begins one that joins them.
+fn meet<P, O, K, F, P2, O2, F2, J>(
+    left: KeyedStream<P, O, F>,
+    right: KeyedStream<P2, O2, F2>,
+    stage: &str,
+    operator: J,
+) -> JoinedStream<O::Out, O2::Out, J>
+where
+    P: Origin,
+    O: Operator<P::Item> + Clone,
+    O::Out: Send + 'static,
+    K: Hash + Eq,
+    F: Fn(&O::Out) -> K + Clone + Send + 'static,
+    P2: Origin,
+    O2: Operator<P2::Item> + Clone,
+    O2::Out: Send + 'static,
+    F2: Fn(&O2::Out) -> K + Clone + Send + 'static,
+    J: Operator<Side<O::Out, O2::Out>> + Clone,
+{
+    let (flow, partitions, name) = (left.stream.flow.clone(), left.partitions, left.state);
+    if partitions != right.partitions {
+        flow.fault(DataflowFault::JoinPartitions {
+            stage: name.clone().unwrap_or_else(|| stage.to_owned()),
+            left: partitions,
+            right: right.partitions,
+        });
+    }
+    let (left_input, left_edge) = left.stream.send(stage, ByKey::new(left.key));
+    let (right_input, right_edge) = right.stream.send(stage, ByKey::new(right.key));
+    let site = Site {
+        kind: stage.to_owned(),
+        name: None,
+        partitions,
+        inputs: vec![left_input, right_input],
+        outputs: Vec::new(),
+        states: Vec::new(),
+    };
+    let origin = PairOrigin::new(vec![left_edge], vec![right_edge]);
+    Stream::new(flow, origin, Identity, site)
+        .then(operator)
+        .with_state("a join", name)
+}
+
+/// Two tables that are to be joined by key.
+#[must_use = "a join does nothing before `inner`, `left` or `full`"]
+pub struct TableJoining<A, B> {
+    left: A,
+    right: B,
+}
+
+/// What a join of tables gives.
+pub type JoinedTables<K, L, R, G> = JoinedStream<Update<K, L>, Update<K, R>, TableJoin<K, L, R, G>>;
+
+impl<P, O, K, L, F> KeyedStream<P, O, F>
+where
+    P: Origin,
+    O: Operator<P::Item, Out = Update<K, L>> + Clone,
+    K: Hash + Eq + Clone + Send + 'static,
+    L: Send + 'static,
+    F: Fn(&Update<K, L>) -> K + Clone + Send + 'static,
+{
+    /// Joins two tables, given as changes, by key; both streams must be keyed by their updates' keys. The result is a
+    /// table again.
+    pub const fn join_tables<P2, O2, F2>(
+        self,
+        right: KeyedStream<P2, O2, F2>,
+    ) -> TableJoining<Self, KeyedStream<P2, O2, F2>> {
+        TableJoining { left: self, right }
+    }
+
+    /// Joins each row with the row of `right` whose key `foreign` gives. The result is a table with the left keys. The
+    /// left stage and the last one have this stream's partitions, the stage of the join has those of `right`.
+    pub const fn join_foreign<P2, O2, F2, FK, G>(
+        self,
+        right: KeyedStream<P2, O2, F2>,
+        foreign: G,
+    ) -> ForeignJoining<Self, KeyedStream<P2, O2, F2>, G>
+    where
+        G: Fn(&L) -> FK + Clone + Send + 'static,
+    {
+        let left = self;
+        ForeignJoining {
+            left,
+            right,
+            foreign,
+        }
+    }
+}
+
+impl<P, O, K, L, R, F, P2, O2, F2> TableJoining<KeyedStream<P, O, F>, KeyedStream<P2, O2, F2>>
+where
+    P: Origin,
+    O: Operator<P::Item, Out = Update<K, L>> + Clone,
+    K: Hash + Eq + Clone + Send + 'static,
+    L: Send + 'static,
+    R: Send + 'static,
+    F: Fn(&Update<K, L>) -> K + Clone + Send + 'static,
+    P2: Origin,
+    O2: Operator<P2::Item, Out = Update<K, R>> + Clone,
+    F2: Fn(&Update<K, R>) -> K + Clone + Send + 'static,
+{
+    /// A row for each key that both tables have.
+    pub fn inner<U, G>(self, function: G) -> JoinedTables<K, L, R, Inner<G>>
+    where
+        G: Fn(&K, &L, &R) -> U + Clone + Send + 'static,
+    {
+        self.with(Inner(function))
+    }
+
+    /// A row for each key that the left table has.
+    pub fn left<U, G>(self, function: G) -> JoinedTables<K, L, R, LeftOuter<G>>
+    where
+        G: Fn(&K, &L, Option<&R>) -> U + Clone + Send + 'static,
+    {
+        self.with(LeftOuter(function))
+    }
+
+    /// A row for each key that either table has.
+    pub fn full<U, G>(self, function: G) -> JoinedTables<K, L, R, FullOuter<G>>
+    where
+        G: Fn(&K, Option<&L>, Option<&R>) -> U + Clone + Send + 'static,
+    {
+        self.with(FullOuter(function))
+    }
+
+    fn with<G: JoinResult<K, L, R>>(self, result: G) -> JoinedTables<K, L, R, G> {
+        let operator = TableJoin::new(result);
+        meet(self.left, self.right, "table-join", operator)
+    }
+}
+
+/// Two tables that are to be joined by a foreign key.
+#[must_use = "a join does nothing before `inner` or `left`"]
+pub struct ForeignJoining<A, B, FF> {
+    left: A,
+    right: B,
+    foreign: FF,
+}
+
+impl<P, O, K, FK, L, R, F, P2, O2, F2, FF>
+    ForeignJoining<KeyedStream<P, O, F>, KeyedStream<P2, O2, F2>, FF>
+where
+    P: Origin,
+    O: Operator<P::Item, Out = Update<K, L>> + Clone,
+    K: Hash + Eq + Clone + Send + 'static,
+    FK: Hash + Eq + Clone + Send + 'static,
+    L: Send + 'static,
+    R: Send + 'static,
+    F: Fn(&Update<K, L>) -> K + Clone + Send + 'static,
+    P2: Origin,
+    O2: Operator<P2::Item, Out = Update<FK, R>> + Clone,
+    F2: Fn(&Update<FK, R>) -> FK + Clone + Send + 'static,
+    FF: Fn(&L) -> FK + Clone + Send + 'static,
+{
+    /// A row for each left row whose right row is there: `function(left key, left row, right row)`.
+    pub fn inner<U, G>(self, function: G) -> ForeignJoinedStream<K, U>
+    where
+        U: Send + 'static,
+        G: Fn(&K, &L, &R) -> U + Clone + Send + 'static,
+    {
+        self.with(Inner(function))
+    }
+
+    /// A row for each left row, with the right row if it is there.
+    pub fn left<U, G>(self, function: G) -> ForeignJoinedStream<K, U>
+    where
+        U: Send + 'static,
+        G: Fn(&K, &L, Option<&R>) -> U + Clone + Send + 'static,
+    {
+        self.with(LeftOuter(function))
+    }
+
+    fn with<G>(self, result: G) -> ForeignJoinedStream<K, G::Out>
+    where
+        G: JoinResult<K, L, R>,
+        G::Out: Send + 'static,
+    {
+        let (partitions, name) = (self.left.partitions, self.left.state.clone());
+        let part = |part: &str| name.as_ref().map(|name| format!("{name}/{part}"));
+        let (left, _, _) = self.left.exchange("foreign-keys");
+        let references = left
+            .then(ForeignKeys::new(self.foreign))
+            .with_state(
+                "a join",
+                part("keys").or_else(|| Some("foreign-keys".to_owned())),
+            )
+            .key_by(|reference: &Reference<K, FK, L>| reference.foreign.clone())
+            .partitions(self.right.partitions);
+        let mut references = references;
+        references.state = part("rows").or_else(|| Some("foreign-join".to_owned()));
+        let settled = meet(
+            references,
+            self.right,
+            "foreign-join",
+            ForeignJoin::new(result),
+        )
+        .key_by(|settling: &Settling<K, G::Out>| settling.key.clone())
+        .partitions(partitions);
+        let (stream, _, _) = settled.exchange("foreign-settle");
+        let name = name.or_else(|| Some("foreign-results".to_owned()));
+        stream.then(Settle::new()).with_state("a join", name)
+    }
+}
+
+impl<A, B, J, S> fmt::Debug for Joining<A, B, J, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Joining").finish_non_exhaustive()
+    }
+}
+
+impl<A, B> fmt::Debug for IntervalJoining<A, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntervalJoining").finish_non_exhaustive()
+    }
+}
+
+impl<A, B> fmt::Debug for WindowJoining<A, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WindowJoining").finish_non_exhaustive()
+    }
+}
+
+impl<A, B> fmt::Debug for TableJoining<A, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TableJoining").finish_non_exhaustive()
+    }
+}
+
+impl<A, B, FF> fmt::Debug for ForeignJoining<A, B, FF> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForeignJoining").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,96 @@
+//! Patterns over keyed streams.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use millstream_engine::flow::{Forward, Operator, Outlet};
+use millstream_operators::function::Stored;
+use millstream_operators::pattern::{Pattern, PatternMatcher};
+use millstream_operators::window::CountLate;
+
+use super::check::DataflowFault;
+use super::flow::SideOutput;
+use super::keyed::KeyedStream;
+use super::origin::Origin;
+use super::processed::Processed;
+
+/// A keyed stream in which a pattern is looked for.
+#[must_use = "a stream does nothing unless it ends in a sink"]
+pub struct PatternStream<P, O, F, T, L = CountLate> {
+    keyed: KeyedStream<P, O, F>,
+    pattern: Pattern<T>,
+    late: L,
+    late_edge: Option<usize>,
+}
+
+impl<P, O, K, F> KeyedStream<P, O, F>
+where
+    P: Origin,
+    O: Operator<P::Item> + Clone,
+    O::Out: Send + 'static,
+    K: Hash + Eq + Clone + Send + 'static,
+    F: Fn(&O::Out) -> K + Clone + Send + 'static,
+{
+    /// Looks for `pattern` in each key's items, in the order of event time.
+    pub const fn pattern(self, pattern: Pattern<O::Out>) -> PatternStream<P, O, F, O::Out> {
+        PatternStream {
+            keyed: self,
+            pattern,
+            late: CountLate::new(),
+            late_edge: None,
+        }
+    }
+}
+
+impl<P, O, K, F, L> PatternStream<P, O, F, O::Out, L>
+where
+    P: Origin,
+    O: Operator<P::Item> + Clone,
+    O::Out: Stored,
+    K: Hash + Eq + Clone + Send + 'static,
+    F: Fn(&O::Out) -> K + Clone + Send + 'static,
+    L: Operator<O::Out, Out = Infallible> + Clone,
+{
+    /// Sends items that are late to a side output. Default: they are counted in the metrics.
+    pub fn late_to(
+        self,
+        side: &SideOutput<O::Out>,
+    ) -> PatternStream<P, O, F, O::Out, Outlet<O::Out, Forward>> {
+        *side.partitions.borrow_mut() = Some(self.keyed.partitions);
+        PatternStream {
+            keyed: self.keyed,
+            pattern: self.pattern,
+            late: Outlet::new(Arc::clone(&side.edge), Forward),
+            late_edge: Some(side.id),
+        }
+    }
+
+    /// Names the state; needed once a dataflow has more than one operator with state.
+    pub fn named(mut self, name: &str) -> Self {
+        self.keyed = self.keyed.named(name);
+        self
+    }
+
+    /// The matches.
+    pub fn matches(self) -> Processed<O::Out, K, F, PatternMatcher<O::Out>, L> {
+        let matcher = PatternMatcher::new(self.pattern).unwrap_or_else(|error| {
+            self.keyed.stream.flow.fault(DataflowFault::Impossible {
+                place: format!("pattern {:?}", error.name),
+                reason: error.reason.to_owned(),
+            });
+            PatternMatcher::nothing()
+        });
+        let (late, edge) = (self.late, self.late_edge);
+        self.keyed.processed("pattern", matcher, late, edge)
+    }
+}
+
+impl<P, O, F, T, L> fmt::Debug for PatternStream<P, O, F, T, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PatternStream")
+            .field("pattern", &self.pattern)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,156 @@
+//! Keyed streams whose state is not a window: processes, running aggregates, removal of repeats, throttling.
+
+use std::convert::Infallible;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_engine::flow::{Forward, Identity, Operator, Outlet, Then};
+use millstream_operators::function::{AggregateFunction, Fold, Stored, fold};
+use millstream_operators::keyed::{
+    Dedup, KeyedProcess, NoSide, Process, Reducing, Running, Throttle, Ttl,
+};
+use millstream_operators::window::CountLate;
+
+use super::check::DataflowFault;
+use super::flow::SideOutput;
+use super::keyed::KeyedStream;
+use super::origin::{InletOrigin, Origin};
+use super::stream::Stream;
+
+/// What a keyed stage with a process is.
+pub type Processed<T, K, F, P, L = NoSide> =
+    Stream<InletOrigin<T>, Then<Identity, Process<T, K, F, P, L>>>;
+
+impl<P, O, K, F> KeyedStream<P, O, F>
+where
+    P: Origin,
+    O: Operator<P::Item> + Clone,
+    O::Out: Send + 'static,
+    K: Hash + Eq + Clone + Send + 'static,
+    F: Fn(&O::Out) -> K + Clone + Send + 'static,
+{
+    pub(super) fn processed<Q, L>(
+        self,
+        kind: &'static str,
+        process: Q,
+        side: L,
+        edge: Option<usize>,
+    ) -> Processed<O::Out, K, F, Q, L>
+    where
+        Q: KeyedProcess<K, O::Out>,
+        L: Operator<Q::Side, Out = Infallible> + Clone,
+    {
+        let (mut stream, key, name) = self.exchange(kind);
+        stream.site.outputs.extend(edge);
+        stream
+            .then(Process::new(key, process, side))
+            .with_state(kind, name)
+    }
+
+    /// An outlet into a side output of as many partitions as the keyed stage.
+    fn outlet<T: Send + 'static>(&self, side: &SideOutput<T>) -> (Outlet<T, Forward>, usize) {
+        *side.partitions.borrow_mut() = Some(self.partitions);
+        (Outlet::new(Arc::clone(&side.edge), Forward), side.id)
+    }
+
+    fn check_span(&self, place: &str, span: Duration) {
+        if span < Duration::from_micros(1) {
+            self.stream.flow.fault(DataflowFault::Impossible {
+                place: place.to_owned(),
+                reason: "its span of time is empty: give at least a microsecond".to_owned(),
+            });
+        }
+    }
+
+    /// State and timers of one's own per key.
+    pub fn process<Q>(self, process: Q) -> Processed<O::Out, K, F, Q>
+    where
+        Q: KeyedProcess<K, O::Out, Side = Infallible>,
+    {
+        self.processed("process", process, NoSide, None)
+    }
+
+    /// The same for a process that has a side output.
+    pub fn process_with_side<Q>(
+        self,
+        process: Q,
+        side: &SideOutput<Q::Side>,
+    ) -> Processed<O::Out, K, F, Q, Outlet<Q::Side, Forward>>
+    where
+        Q: KeyedProcess<K, O::Out>,
+    {
+        let (outlet, edge) = self.outlet(side);
+        self.processed("process", process, outlet, Some(edge))
+    }
+
+    /// Each key's items combined two by two; for each item the key and what they are together so far. A key begins
+    /// anew when it has been silent for `ttl`; with [`Ttl::Never`] every key is kept.
+    pub fn reduce<C>(self, ttl: Ttl, combine: C) -> Processed<O::Out, K, F, Reducing<O::Out, C>>
+    where
+        O::Out: Stored,
+        C: Fn(O::Out, O::Out) -> O::Out + Clone + Send + 'static,
+    {
+        self.processed("reduce", Reducing::new(combine, ttl), NoSide, None)
+    }
+
+    /// For each item the key and what `function` has computed of its items so far. Times to live as of
+    /// [`reduce`](Self::reduce).
+    pub fn aggregate_running<A>(self, ttl: Ttl, function: A) -> Processed<O::Out, K, F, Running<A>>
+    where
+        A: AggregateFunction<O::Out>,
+        A::Output: Send + 'static,
+    {
+        self.processed("running", Running::new(function, ttl), NoSide, None)
+    }
+
+    /// For each item the key and what `add` has made of `initial` and its items so far. Times to live as of
+    /// [`reduce`](Self::reduce).
+    pub fn fold<A, C>(
+        self,
+        ttl: Ttl,
+        initial: A,
+        add: C,
+    ) -> Processed<O::Out, K, F, Running<Fold<A, C>>>
+    where
+        A: Stored,
+        C: Fn(&mut A, &O::Out) + Clone + Send + 'static,
+    {
+        self.aggregate_running(ttl, fold(initial, add))
+    }
+
+    /// Drops an item that lies less than `within` of event time from one of its key that has passed: of several the
+    /// first to arrive passes. Items that are late by `within` or more are dropped and counted as late, since what
+    /// they repeat may be forgotten.
+    pub fn dedup(self, within: Duration) -> Processed<O::Out, K, F, Dedup, CountLate> {
+        self.check_span("dedup", within);
+        self.processed("dedup", Dedup::new(within), CountLate::new(), None)
+    }
+
+    /// Lets the first `items` of each key in each span of `per` of event time pass, and sends the others, and those
+    /// of spans that are over, to `side`. Spans begin at multiples of their length.
+    pub fn throttle(
+        self,
+        items: u64,
+        per: Duration,
+        side: &SideOutput<O::Out>,
+    ) -> Processed<O::Out, K, F, Throttle, Outlet<O::Out, Forward>> {
+        self.check_span("throttle", per);
+        let (outlet, edge) = self.outlet(side);
+        self.processed("throttle", Throttle::new(items, per), outlet, Some(edge))
+    }
+}
+
+impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
+    /// Names the state of the operator that was added last, as [`KeyedStream::named`] does beforehand.
+    pub fn state_named(mut self, name: &str) -> Self {
+        match self.site.states.last_mut() {
+            Some(state) => state.name = Some(name.to_owned()),
+            None => self.flow.fault(DataflowFault::Impossible {
+                place: name.to_owned(),
+                reason: "no operator of this stage keeps state that could be named".to_owned(),
+            }),
+        }
+        self
+    }
+}
