@@ -4,4 +4,5 @@
 //! | example | idea |
 //! |---|---|
 //! | `quickstart` | an aggregate and a projection of one's own |
+//! | `dataflow` | windows over an aggregate's events, kept in a table |
 //! | `schema_evolution` | events of version 1, read by version 3 |

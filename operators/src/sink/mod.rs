@@ -5,13 +5,22 @@
 //!
 //! | sink | after a restart that computes everything again |
 //! |---|---|
+//! | [`ChannelSink`], [`FileSink`] | at least once |
 //! | [`LogSink`] | exactly once under the conditions said there, or at least once, as chosen |
 //! | [`TableSink`] | exactly once: the table is emptied at start and made anew |
 //!
 //! Not here: how sinks are declared, which is the builder's.
 
+mod channel;
+mod file;
+mod file_writer;
 mod log;
 mod table;
 
+#[cfg(test)]
+mod tests;
+
+pub use channel::ChannelSink;
+pub use file::{CsvRows, FileSink, FileSinkOptions, JsonRows, RowFormat};
 pub use log::{LogEffect, LogSink, LogSinkOptions};
 pub use table::{TableAccess, TablePlace, TableSink, TableSinkOptions};

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | [`LogSource`] | offset in a partition of the log | yes |
 //! | [`FileSource`]: [`CsvFormat`], [`JsonLinesFormat`] | byte in a file | yes, while the file keeps what it held |
+//! | `ParquetSource` (feature `parquet`) | row of a file | yes |
 //! | [`ChannelSource`] | none | no |
 //!
 //! Failure: what cannot be read fails the stage with the place named, unless the source was told to pass it over,
@@ -19,6 +20,8 @@ mod csv;
 mod file;
 mod json_lines;
 mod log;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod pieces;
 
 #[cfg(test)]
@@ -30,3 +33,5 @@ pub use csv::CsvFormat;
 pub use file::{FileOptions, FilePosition, FileSource, LineFormat, Parsed, TimeOf};
 pub use json_lines::JsonLinesFormat;
 pub use log::{LogAccess, LogSource, LogSplit, PayloadOnly, RecordShape, Unreadable, WholeRecord};
+#[cfg(feature = "parquet")]
+pub use parquet::ParquetSource;

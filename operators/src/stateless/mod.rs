@@ -10,6 +10,7 @@ mod fork;
 mod inspect;
 mod map;
 mod sample;
+mod split_result;
 
 pub use filter::Filter;
 pub use filter_map::FilterMap;
@@ -18,3 +19,4 @@ pub use fork::{Choose, Fork, Tee, ToAll, ToOne};
 pub use inspect::Inspect;
 pub use map::{Map, MapTimed};
 pub use sample::{Sample, SampleEvery};
+pub use split_result::SplitResult;

@@ -6,9 +6,12 @@
 //! [`Driver`] steps the same stages on one thread with a clock of the test's.
 //! Not here: what operators do.
 
+mod channels;
 mod check;
 mod deploy;
 mod driver;
+mod file_sink;
+mod files;
 mod flow;
 mod forks;
 mod handle;
@@ -18,6 +21,8 @@ mod log;
 mod log_sink;
 mod origin;
 mod paced;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod patterns;
 mod pre_aggregated;
 mod processed;
@@ -31,9 +36,11 @@ mod windows;
 #[cfg(test)]
 mod tests;
 
+pub use channels::Received;
 pub use check::{DataflowFault, InvalidDataflow};
 pub use deploy::{RunDataflowError, StartDataflowError};
 pub use driver::{Driver, Feed, FeedSource};
+pub use files::Files;
 pub use flow::{Dataflow, Flow, FlowOptions, SideOutput};
 pub use forks::Branch;
 pub use handle::{DataflowHandle, DataflowStatus, Failure};
@@ -46,6 +53,8 @@ pub use keyed::KeyedStream;
 pub use log::{LogFrom, LogPlan};
 pub use origin::{InletOrigin, Origin, PairOrigin};
 pub use paced::{AsyncOrigin, RateLimitOrigin};
+#[cfg(feature = "parquet")]
+pub use parquet::ParquetFiles;
 pub use patterns::PatternStream;
 pub use pre_aggregated::PreAggregated;
 pub use processed::Processed;

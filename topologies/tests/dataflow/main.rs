@@ -5,6 +5,7 @@
 
 mod aligned_windows;
 mod engine;
+mod files;
 mod joins;
 mod other_windows;
 mod pre_aggregated;

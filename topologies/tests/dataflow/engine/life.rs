@@ -159,7 +159,8 @@ async fn a_dataflow_that_cannot_start_leaves_the_folder_free() {
             let sales = flow.source("nowhere", Nowhere).stream();
             sales.for_each(|_, _| {});
         });
-    let opened = Engine::open(folder.path()).run(topology.build().unwrap());
+    let opened = Engine::open(folder.path()).partitions(3);
+    let opened = opened.run(topology.build().unwrap());
     let error = within(opened).await.unwrap_err();
     assert!(matches!(error, OpenError::Dataflow(_)), "{error}");
     assert!(error.to_string().contains("nothing is there"), "{error}");

@@ -48,6 +48,7 @@ async fn rows_are_read_while_the_dataflow_runs_and_after_it_ended() {
     .await;
     let tea = engine.query(&TURNOVER).get("tea").await.unwrap();
     assert_eq!(tea, Some(turnover(&all)[2].1));
+    drop(table);
     close(engine).await;
 
     // Everything is stored at the end; a new start makes it anew, to the same.

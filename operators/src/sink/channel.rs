@@ -1,0 +1,89 @@
+//! A tokio channel as a sink.
+//!
+//! Bounds: those of the channel, and one turn's output while it is full. Order is kept within a partition of the sink.
+//! Failure: a receiver that is gone fails the stage.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use millstream_engine::flow::{Emit, Fault, Operator};
+use millstream_engine::stage::Blocked;
+use millstream_engine::time::Timestamp;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
+
+/// Sends items into a channel.
+pub struct ChannelSink<T> {
+    sender: Sender<T>,
+    /// What was refused and what must wait behind it.
+    refused: Vec<T>,
+    is_gone: Arc<AtomicBool>,
+}
+
+impl<T> ChannelSink<T> {
+    /// Sends to `sender`.
+    #[must_use]
+    pub fn new(sender: Sender<T>) -> Self {
+        Self {
+            sender,
+            refused: Vec::new(),
+            is_gone: Arc::default(),
+        }
+    }
+}
+
+impl<T> Clone for ChannelSink<T> {
+    fn clone(&self) -> Self {
+        Self::new(self.sender.clone())
+    }
+}
+
+impl<T: Send + 'static> Operator<T> for ChannelSink<T> {
+    type Out = Infallible;
+
+    #[inline]
+    fn item<E: Emit<Infallible>>(&mut self, _time: Timestamp, item: T, _out: &mut E) {
+        if !self.refused.is_empty() {
+            return self.refused.push(item);
+        }
+        match self.sender.try_send(item) {
+            Ok(()) => {}
+            Err(TrySendError::Full(item)) => self.refused.push(item),
+            Err(TrySendError::Closed(_)) => self.is_gone.store(true, Ordering::Release),
+        }
+    }
+
+    fn flush(&mut self, _idle: bool) -> Result<(), Fault> {
+        if self.is_gone.load(Ordering::Acquire) {
+            return Err(Fault("the receiver of a channel is gone".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn is_blocked(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
+        let (sender, is_gone) = (self.sender.clone(), Arc::clone(&self.is_gone));
+        let refused = std::mem::take(&mut self.refused);
+        waits.push(Box::pin(async move {
+            for item in refused {
+                if sender.send(item).await.is_err() {
+                    is_gone.store(true, Ordering::Release);
+                    return;
+                }
+            }
+        }));
+    }
+}
+
+impl<T> fmt::Debug for ChannelSink<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelSink")
+            .field("refused", &self.refused.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,221 @@
+//! File and channel sinks, driven by hand.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_engine::flow::{Discard, Fault, Operator, Resources, Turn, Wiring};
+use millstream_engine::time::{Clock, ManualClock, Timestamp};
+use serde::Serialize;
+
+use super::*;
+
+#[derive(Clone, Serialize)]
+struct Row {
+    id: u64,
+    text: String,
+}
+
+type Map = std::collections::BTreeMap<u64, u64>;
+
+fn row(id: u64) -> Row {
+    Row {
+        id,
+        text: format!("a, \"{id}\""),
+    }
+}
+
+fn wiring(clock: &Arc<ManualClock>) -> Wiring {
+    let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
+    Wiring {
+        stage: "files".into(),
+        partition: 2,
+        partitions: 3,
+        clock,
+        resources: Arc::new(Resources::new()),
+    }
+}
+
+fn turn(clock: &ManualClock) -> Turn {
+    Turn {
+        now: clock.now(),
+        monotonic: clock.monotonic(),
+    }
+}
+
+/// What a stage does with an operator whose output waits.
+async fn settle<T, O: Operator<T, Out = Infallible>>(sink: &mut O) -> Result<(), Fault> {
+    sink.flush(true)?;
+    while sink.is_blocked() {
+        let mut waits = Vec::new();
+        sink.blocked(&mut waits);
+        for wait in waits {
+            wait.await;
+        }
+        sink.flush(true)?;
+    }
+    Ok(())
+}
+
+fn give(sink: &mut impl Operator<Row, Out = Infallible>, ids: std::ops::Range<u64>) {
+    for id in ids {
+        sink.item(Timestamp::EPOCH, row(id), &mut Discard);
+    }
+}
+
+/// Names and content of all files, also hidden ones.
+fn files(folder: &Path) -> Vec<(String, String)> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut files: Vec<_> = entries
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let text = std::fs::read_to_string(entry.path()).unwrap();
+            (entry.file_name().into_string().unwrap(), text)
+        })
+        .collect();
+    files.sort();
+    files
+}
+
+fn json(ids: std::ops::Range<u64>) -> String {
+    ids.map(|id| format!("{{\"id\":{id},\"text\":\"a, \\\"{id}\\\"\"}}\n"))
+        .collect()
+}
+
+#[tokio::test]
+async fn files_are_complete_by_rows_and_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let options = FileSinkOptions {
+        rows_max: 3,
+        ..FileSinkOptions::new(folder.path().join("deep"), "rows")
+    };
+    let deep = options.folder.clone();
+    let mut sink = FileSink::<Row, _>::new(options.clone(), JsonRows::default());
+    sink.open(&wiring(&clock)).unwrap();
+    sink.begin(&turn(&clock));
+    give(&mut sink, 0..7);
+    settle(&mut sink).await.unwrap();
+    sink.end(&mut Discard);
+    settle(&mut sink).await.unwrap();
+    let expected = [
+        ("rows-002-000000.jsonl".to_owned(), json(0..3)),
+        ("rows-002-000001.jsonl".to_owned(), json(3..6)),
+        ("rows-002-000002.jsonl".to_owned(), json(6..7)),
+    ];
+    assert_eq!(files(&deep), expected);
+
+    // Another run goes on counting, and deletes what is incomplete.
+    std::fs::write(deep.join(".rows-002-000003.jsonl.part"), "half").unwrap();
+    std::fs::write(deep.join(".rows-001-000003.jsonl.part"), "not its own").unwrap();
+    let mut sink = FileSink::<Row, _>::new(options, JsonRows::default());
+    sink.open(&wiring(&clock)).unwrap();
+    give(&mut sink, 7..8);
+    sink.end(&mut Discard);
+    settle(&mut sink).await.unwrap();
+    let names: Vec<_> = files(&deep).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names[0], ".rows-001-000003.jsonl.part");
+    assert_eq!(names[4], "rows-002-000003.jsonl");
+    assert_eq!(names.len(), 5);
+}
+
+#[tokio::test]
+async fn every_csv_file_has_a_header_and_ends_by_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let options = FileSinkOptions {
+        bytes_max: 20_000,
+        ..FileSinkOptions::new(folder.path(), "rows")
+    };
+    let mut sink = FileSink::<Row, _>::new(options, CsvRows::default());
+    sink.open(&wiring(&clock)).unwrap();
+    give(&mut sink, 0..10_000);
+    settle(&mut sink).await.unwrap();
+    give(&mut sink, 10_000..10_500);
+    sink.end(&mut Discard);
+    settle(&mut sink).await.unwrap();
+    let mut ids = Vec::new();
+    let files = files(folder.path());
+    assert!(files.len() > 5, "{}", files.len());
+    for (name, text) in files {
+        assert!(name.ends_with(".csv"), "{name}");
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "id,text");
+        let id = |line: &&str| line.split(',').next().unwrap().parse::<u64>().unwrap();
+        ids.extend(lines[1..].iter().map(id));
+    }
+    assert_eq!(ids, (0..10_500).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_file_is_complete_when_it_is_old_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let options = FileSinkOptions {
+        age_max: Some(Duration::from_secs(60)),
+        ..FileSinkOptions::new(folder.path(), "rows")
+    };
+    let mut sink = FileSink::<Row, _>::new(options, JsonRows::default());
+    sink.open(&wiring(&clock)).unwrap();
+    assert_eq!(sink.next_due(), None);
+    clock.advance(Duration::from_secs(5));
+    sink.begin(&turn(&clock));
+    give(&mut sink, 0..2);
+    assert_eq!(sink.next_due(), Some(Timestamp::from_seconds(65)));
+    settle(&mut sink).await.unwrap();
+    clock.advance(Duration::from_secs(60));
+    sink.begin(&turn(&clock));
+    sink.processing_time(clock.now(), &mut Discard);
+    assert_eq!(sink.next_due(), None);
+    sink.end(&mut Discard);
+    settle(&mut sink).await.unwrap();
+    let expected = [("rows-002-000000.jsonl".to_owned(), json(0..2))];
+    assert_eq!(files(folder.path()), expected);
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_fails_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let options = FileSinkOptions::new(folder.path(), "rows");
+    let mut sink = FileSink::<Map, _>::new(options.clone(), CsvRows::default());
+    sink.open(&wiring(&clock)).unwrap();
+    // CSV has no maps.
+    sink.item(Timestamp::EPOCH, Map::from([(1, 2)]), &mut Discard);
+    let fault = settle(&mut sink).await.unwrap_err();
+    assert!(fault.0.starts_with("a row cannot be written"), "{fault}");
+
+    let mut sink = FileSink::<Row, _>::new(options, JsonRows::default());
+    sink.open(&wiring(&clock)).unwrap();
+    // A folder has the temporary name.
+    std::fs::create_dir(folder.path().join(".rows-002-000000.jsonl.part")).unwrap();
+    give(&mut sink, 0..1);
+    sink.end(&mut Discard);
+    let fault = settle(&mut sink).await.unwrap_err();
+    assert!(fault.0.contains(".rows-002-000000.jsonl.part: "), "{fault}");
+}
+
+#[tokio::test]
+async fn a_full_channel_holds_the_sink_back_and_loses_nothing() {
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(2);
+    let mut sink = ChannelSink::new(sender);
+    let taking = tokio::spawn(async move {
+        let mut taken = Vec::new();
+        while let Some(number) = receiver.recv().await {
+            taken.push(number);
+            if taken.len() == 50 {
+                break;
+            }
+        }
+        taken
+    });
+    for number in 0..50u64 {
+        sink.item(Timestamp::EPOCH, number, &mut Discard);
+    }
+    assert!(Operator::<u64>::is_blocked(&sink));
+    settle::<u64, _>(&mut sink).await.unwrap();
+    assert_eq!(taking.await.unwrap(), (0..50).collect::<Vec<_>>());
+    sink.item(Timestamp::EPOCH, 50, &mut Discard);
+    settle::<u64, _>(&mut sink).await.unwrap_err();
+}

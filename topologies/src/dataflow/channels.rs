@@ -1,0 +1,80 @@
+//! Channels between a program and a dataflow: bounded, both ways.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use millstream_engine::flow::{Fault, Operator, Wiring};
+use millstream_operators::sink::ChannelSink;
+use millstream_operators::source::ChannelSource;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use super::origin::Origin;
+use super::source::SourcePlan;
+use super::stream::Stream;
+
+/// The receiving end of a channel as a source: one split, which ends with the last sender.
+///
+/// Position: none, so what a program sends comes once and cannot be read again. An item's time is that of its taking
+/// from the channel, and so is the watermark, unless items say [their own](super::SourceBuilder::timestamps).
+pub struct Received<T> {
+    /// Taken when the dataflow starts.
+    receiver: Mutex<Option<Receiver<T>>>,
+    own_watermark: bool,
+}
+
+impl<T> Received<T> {
+    /// Reads `receiver`.
+    pub const fn new(receiver: Receiver<T>) -> Self {
+        Self {
+            receiver: Mutex::new(Some(receiver)),
+            own_watermark: true,
+        }
+    }
+
+    /// A channel of `items_max` places and the source that reads it. Senders wait while it is full.
+    ///
+    /// # Panics
+    /// `items_max` is zero.
+    #[must_use]
+    pub fn channel(items_max: usize) -> (Sender<T>, Self) {
+        let (sender, receiver) = channel(items_max);
+        (sender, Self::new(receiver))
+    }
+}
+
+impl<T: Send + 'static> SourcePlan for Received<T> {
+    type Source = ChannelSource<T>;
+
+    fn split_count(&self, _wiring: &Wiring) -> Result<usize, Fault> {
+        Ok(1)
+    }
+
+    fn split(&self, _split: usize, wiring: &Wiring) -> Result<ChannelSource<T>, Fault> {
+        let mut receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
+        let receiver = receiver.take();
+        let receiver = receiver.ok_or_else(|| Fault("the channel is read already".to_owned()))?;
+        let clock = std::sync::Arc::clone(&wiring.clock);
+        Ok(ChannelSource::new(receiver, clock, self.own_watermark))
+    }
+
+    fn times_are_replaced(&mut self) {
+        self.own_watermark = false;
+    }
+}
+
+impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
+    /// Sends items into a bounded channel. While it is full the stage waits, and those before it in turn. At least once:
+    /// what is computed again after a restart is sent again. A receiver that is gone fails the dataflow.
+    pub fn to_channel(self, sender: Sender<O::Out>)
+    where
+        O::Out: Send + 'static,
+    {
+        self.end(ChannelSink::new(sender));
+    }
+}
+
+impl<T> fmt::Debug for Received<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Received").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,219 @@
+//! Files and channels at both ends of dataflows.
+
+use std::time::Duration;
+
+use millstream::dataflow::{
+    Collected, Dataflow, DataflowFault, Driver, Files, FlowOptions, Generate, Received,
+};
+use millstream_engine::flow::Ascending;
+use millstream_engine::time::Timestamp;
+use millstream_operators::function::count;
+use millstream_operators::sink::FileSinkOptions;
+use millstream_operators::window::Tumbling;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Sale {
+    second: i64,
+    product: String,
+}
+
+fn sale(second: i64, product: &str) -> Sale {
+    let product = product.to_owned();
+    Sale { second, product }
+}
+
+fn options() -> FlowOptions {
+    FlowOptions {
+        partitions: 2,
+        ..FlowOptions::default()
+    }
+}
+
+/// What is written is what is read, by rows per file and partition.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_dataflow_writes_another_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    for csv in [false, true] {
+        let files = FileSinkOptions {
+            rows_max: 300,
+            ..FileSinkOptions::new(folder.path().join(format!("csv-{csv}")), "sales")
+        };
+        let at = files.folder.clone();
+        let flow = Dataflow::build_with("write", options(), |flow| {
+            let sales = Generate::each(|split, splits| {
+                let seconds = (0..1_000).skip(split).step_by(splits);
+                seconds.map(|second| sale(second, "tea, \"green\""))
+            });
+            let sales = flow.source("sales", sales).stream();
+            if csv {
+                sales.to_csv(files.clone());
+            } else {
+                sales.to_json_lines(files.clone());
+            }
+        });
+        flow.unwrap().run().await.unwrap();
+        let names = std::fs::read_dir(&at).unwrap();
+        let mut paths: Vec<_> = names.map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        assert_eq!(paths.len(), 4, "{paths:?}");
+        let mut read: Option<Collected<Sale>> = None;
+        let flow = Dataflow::build_with("read", options(), |flow| {
+            if csv {
+                let files = paths[1..].iter().fold(Files::csv(&paths[0]), Files::and);
+                read = Some(flow.source("sales", files).stream().collect());
+            } else {
+                let files = paths[1..]
+                    .iter()
+                    .fold(Files::json_lines(&paths[0]), Files::and);
+                read = Some(flow.source("sales", files).stream().collect());
+            }
+        });
+        flow.unwrap().run().await.unwrap();
+        let mut found = read.unwrap().take_items();
+        found.sort();
+        let expected: Vec<_> = (0..1_000)
+            .map(|second| sale(second, "tea, \"green\""))
+            .collect();
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn bad_lines_go_to_a_side_output_and_windows_count_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sales.csv");
+    std::fs::write(&path, "second,product\n1,tea\nx,tea\n2,tea\n61,milk\n").unwrap();
+    let (mut counts, mut bad) = (None, None);
+    let flow = Dataflow::build_with("sales", options(), |flow| {
+        let bad_lines = flow.side_output("bad lines");
+        let sales = Files::csv(&path)
+            .time(|sale: &Sale| Timestamp::from_seconds(sale.second))
+            .keep_bad_lines();
+        let sales = flow.source("sales", sales).watermarks(Ascending::new());
+        let sales = sales.stream().errors_to(&bad_lines);
+        let minutes = Tumbling::of(Duration::from_secs(60));
+        let keyed = sales.key_by(|sale: &Sale| sale.product.clone());
+        counts = Some(keyed.window(minutes).aggregate(count()).collect());
+        bad = Some(flow.side(&bad_lines).collect());
+    });
+    let mut driver = Driver::new(flow.unwrap()).unwrap();
+    driver.run().unwrap();
+    assert!(driver.is_ended());
+    let mut counts: Vec<_> = counts.unwrap().take_items();
+    counts.sort_by_key(|window| window.value);
+    let counts: Vec<_> = counts
+        .iter()
+        .map(|window| (window.key.as_str(), window.value))
+        .collect();
+    assert_eq!(counts, [("milk", 1), ("tea", 2)]);
+    let bad = bad.unwrap().take_items();
+    assert_eq!(bad.len(), 1);
+    assert_eq!((bad[0].line, bad[0].field.as_deref()), (3, Some("second")));
+}
+
+#[test]
+fn a_side_output_for_bad_lines_that_nobody_reads_is_a_fault() {
+    let invalid = Dataflow::build("sales", |flow| {
+        let bad_lines = flow.side_output("bad lines");
+        let sales = Files::<Sale, _>::csv("sales.csv").keep_bad_lines();
+        let sales = flow.source("sales", sales).stream();
+        sales.errors_to(&bad_lines).for_each(|_, _| {});
+    });
+    let label = "bad lines".to_owned();
+    assert_eq!(
+        invalid.unwrap_err().faults,
+        [DataflowFault::NotRead { label }]
+    );
+}
+
+#[test]
+fn a_bad_line_fails_the_dataflow_unless_it_is_asked_to_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sales.jsonl");
+    std::fs::write(
+        &path,
+        "{\"second\":1,\"product\":\"tea\"}\n{\"second\":1}\n",
+    )
+    .unwrap();
+    let flow = Dataflow::build("sales", |flow| {
+        let sales = flow.source("sales", Files::<Sale, _>::json_lines(&path));
+        sales.stream().for_each(|_, _| {});
+    });
+    let failure = Driver::new(flow.unwrap()).unwrap().run().unwrap_err();
+    assert!(failure.cause.contains("sales.jsonl, line 2"), "{failure}");
+    let mut read = None;
+    let flow = Dataflow::build("sales", |flow| {
+        let sales = Files::<Sale, _>::json_lines(&path).skip_bad_lines();
+        read = Some(flow.source("sales", sales).stream().collect());
+    });
+    Driver::new(flow.unwrap()).unwrap().run().unwrap();
+    assert_eq!(read.unwrap().take_items(), [sale(1, "tea")]);
+}
+
+#[test]
+fn a_file_that_is_followed_is_looked_at_again_after_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sales.csv");
+    std::fs::write(&path, "second,product\n1,tea\n2,mi").unwrap();
+    let mut read = None;
+    let flow = Dataflow::build("sales", |flow| {
+        let sales = Files::<Sale, _>::csv(&path).follow();
+        read = Some(flow.source("sales", sales).stream().collect());
+    });
+    let read = read.unwrap();
+    let mut driver = Driver::new(flow.unwrap()).unwrap();
+    driver.run().unwrap();
+    assert_eq!(read.take_items(), [sale(1, "tea")]);
+    std::fs::write(&path, "second,product\n1,tea\n2,milk\n").unwrap();
+    driver.run().unwrap();
+    assert!(read.is_empty());
+    driver.advance(Duration::from_millis(200)).unwrap();
+    assert_eq!(read.take_items(), [sale(2, "milk")]);
+    assert!(!driver.is_ended());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn channels_are_bounded_at_both_ends() {
+    let (sender, numbers) = Received::channel(4);
+    let (output, mut doubled) = tokio::sync::mpsc::channel(4);
+    let flow = Dataflow::build_with("double", options(), |flow| {
+        let numbers = flow.source("numbers", numbers).stream();
+        numbers
+            .rebalance(2)
+            .map(|number: u64| number * 2)
+            .to_channel(output);
+    });
+    let handle = flow.unwrap().start().await.unwrap();
+    let sending = tokio::spawn(async move {
+        for number in 0..5_000u64 {
+            sender.send(number).await.unwrap();
+        }
+    });
+    let mut found = Vec::new();
+    while let Some(number) = doubled.recv().await {
+        found.push(number);
+    }
+    sending.await.unwrap();
+    handle.wait().await.unwrap();
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        (0..5_000).map(|number| number * 2).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_is_gone_fails_the_dataflow() {
+    let (output, doubled) = tokio::sync::mpsc::channel(4);
+    drop(doubled);
+    let flow = Dataflow::build_with("double", options(), |flow| {
+        let numbers = flow.source("numbers", Generate::each(|_, _| 0..10u64));
+        numbers.stream().to_channel(output);
+    });
+    let error = flow.unwrap().run().await.unwrap_err();
+    assert!(
+        error.to_string().contains("receiver of a channel is gone"),
+        "{error}"
+    );
+}
