@@ -5,6 +5,8 @@
 
 mod aligned_windows;
 mod engine;
+mod failing;
+mod faults;
 mod files;
 mod forks;
 mod joins;
@@ -12,6 +14,7 @@ mod other_windows;
 mod paced;
 mod patterns;
 mod pre_aggregated;
+mod pressure;
 mod processes;
 mod revisions;
 mod session_windows;
