@@ -7,16 +7,17 @@ use std::time::Duration;
 use millstream::dataflow::{Dataflow, Generate};
 use millstream_engine::flow::BoundedOutOfOrderness;
 use millstream_engine::time::Timestamp;
-use millstream_operators::function::{collect_sorted, count};
+use millstream_operators::function::{count, distinct};
 use millstream_operators::window::Session;
 
 /// Minute, visitor, page. The one of minute 20 comes late, and joins what would have been two visits.
-const CLICKS: [(i64, (&str, &str)); 7] = [
+const CLICKS: [(i64, (&str, &str)); 8] = [
     (0, ("anna", "home")),
     (5, ("ben", "home")),
     (40, ("anna", "basket")),
     (20, ("anna", "lamps")),
     (45, ("anna", "pay")),
+    (44, ("anna", "basket")),
     (100, ("anna", "home")),
     (101, ("ben", "lamps")),
 ];
@@ -34,7 +35,10 @@ async fn main() -> anyhow::Result<()> {
                 .key_by(|(visitor, _): &(&str, &str)| *visitor)
                 .window(Session::gap(Duration::from_secs(30 * 60)))
                 // A tuple of functions is a function.
-                .aggregate((count(), collect_sorted()))
+                .aggregate((
+                    count(),
+                    distinct(|(_, page): &(&str, &str)| page.to_string()),
+                ))
                 .collect(),
         );
     })?;
@@ -47,20 +51,22 @@ async fn main() -> anyhow::Result<()> {
         .into_iter()
         .map(|visit| {
             let (clicks, pages) = visit.value;
-            let pages: Vec<_> = pages.into_iter().map(|(_, page)| page).collect();
             // A session's window ends a gap after its last item.
             let (from, until) = (minute(visit.window.start), minute(visit.window.end) - 30);
-            println!("{} from {from} to {until}: {clicks} clicks, {pages:?}", visit.key);
-            (visit.key, from, until, clicks)
+            println!(
+                "{} from {from} to {until}: {clicks} clicks on {pages} pages",
+                visit.key
+            );
+            (visit.key, from, until, clicks, pages)
         })
         .collect();
     assert_eq!(
         visits,
         [
-            ("anna", 0, 45, 4),
-            ("anna", 100, 100, 1),
-            ("ben", 5, 5, 1),
-            ("ben", 101, 101, 1),
+            ("anna", 0, 45, 5, 4),
+            ("anna", 100, 100, 1, 1),
+            ("ben", 5, 5, 1, 1),
+            ("ben", 101, 101, 1, 1),
         ]
     );
     Ok(())

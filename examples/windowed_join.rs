@@ -57,6 +57,7 @@ async fn main() -> anyhow::Result<()> {
                 .full(|room, temperature, humidity| {
                     (*room, temperature.map(|t| t.1), humidity.map(|h| h.1))
                 })
+                .map(|pair| (pair.window.start.as_micros() / 60_000_000, pair.value))
                 .collect(),
         );
     })?;
@@ -64,16 +65,16 @@ async fn main() -> anyhow::Result<()> {
 
     let mut pairs = pairs.expect("declared above").take_items();
     pairs.sort_unstable();
-    for (room, temperature, humidity) in &pairs {
-        println!("{room}: {temperature:?} degrees, {humidity:?} % humidity");
+    for (minute, (room, temperature, humidity)) in &pairs {
+        println!("{room}, from minute {minute}: {temperature:?} degrees, {humidity:?} % humidity");
     }
     assert_eq!(
         pairs,
         [
-            ("cellar", Some(12), Some(70)),
-            ("cellar", Some(13), None),
-            ("kitchen", Some(21), Some(40)),
-            ("kitchen", Some(22), Some(42)),
+            (0, ("cellar", Some(12), Some(70))),
+            (0, ("kitchen", Some(21), Some(40))),
+            (10, ("kitchen", Some(22), Some(42))),
+            (20, ("cellar", Some(13), None)),
         ]
     );
     Ok(())

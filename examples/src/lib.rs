@@ -8,6 +8,6 @@
 //! | `windowed_join` | two streams side by side, window by window |
 //! | `session_window` | windows that end when a key is silent |
 //! | `process` | an operator of one's own with state and a timer, run by a test's driver |
-//! | `late_events` | a bound of disorder, an allowed lateness, a side output |
+//! | `late_events` | a bound of disorder, an allowed lateness, a side output, step by step |
 //! | `pattern` | a sequence of events, with something that must not be between |
 //! | `schema_evolution` | events of version 1, read by version 3 |
