@@ -35,3 +35,8 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The guide's programs, compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/dataflows.md")]
+struct Guide;

@@ -35,6 +35,12 @@ pub trait Head<O>: Send + 'static {
     /// Asks for an early end: sources read nothing more. Inlets end when their senders do.
     fn stop(&mut self) {}
 
+    /// Whether it takes no input for a reason of its own, such as a rate or calls under way: that time counts as work,
+    /// since those before it wait for it.
+    fn holds_back(&self) -> bool {
+        false
+    }
+
     /// Items given to the operator so far.
     fn items_total(&self) -> u64;
 }

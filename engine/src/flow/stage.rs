@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::edge::Wiring;
 use super::head::{Head, Pull};
-use super::load::StageMeter;
+use super::load::{Doing, StageMeter};
 use super::operator::{Discard, Fault, Operator, Turn};
 use crate::stage::{Blocked, StageCore, Step};
 use crate::time::{Clock, Timestamp};
@@ -36,21 +36,12 @@ impl<H, O> fmt::Debug for FlowStageParts<H, O> {
     }
 }
 
-/// What the time since the last turn was spent on.
-#[derive(Clone, Copy)]
-enum Since {
-    Working,
-    Idle,
-    Blocked,
-}
-
 /// A stage at work.
 pub struct FlowStage<H, O> {
     head: H,
     operator: O,
     clock: Arc<dyn Clock>,
     meter: StageMeter,
-    last: Option<(Duration, Since)>,
     counted_at: Duration,
     counts: Vec<(&'static str, usize)>,
     ended: bool,
@@ -74,7 +65,6 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             operator,
             clock: wiring.clock,
             meter,
-            last: None,
             counted_at: Duration::ZERO,
             counts: Vec::new(),
             ended: false,
@@ -97,17 +87,11 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
         Ok(pulled)
     }
 
-    fn account(&mut self, start: Duration, end: Duration, since: Since) {
-        if let Some((at, last)) = self.last.replace((end, since)) {
-            let gap = start.saturating_sub(at);
-            match last {
-                // Others of the thread had their turn: it was ready to work.
-                Since::Working => self.meter.add_busy(gap),
-                Since::Idle => self.meter.add_idle(gap),
-                Since::Blocked => self.meter.add_blocked(gap),
-            }
+    fn account(&mut self, end: Duration, doing: Option<Doing>) {
+        match doing {
+            Some(doing) => self.meter.does(end, doing),
+            None => self.meter.ends(end),
         }
-        self.meter.add_busy(end.saturating_sub(start));
         self.meter.set_items(self.head.items_total());
         if end.saturating_sub(self.counted_at) >= STATE_EVERY || self.ended {
             self.counted_at = end;
@@ -145,17 +129,23 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> StageCore for FlowStage
             now: self.clock.now(),
             monotonic: self.clock.monotonic(),
         };
+        self.meter.does(turn.monotonic, Doing::Working);
         let pulled = match self.turn(&turn) {
             Ok(pulled) => pulled,
             Err(fault) => return Step::Failed(fault.0),
         };
         let blocked = self.operator.is_blocked();
-        let since = match (blocked, pulled) {
-            (true, _) => Since::Blocked,
-            (false, Pull::More | Pull::Ended) => Since::Working,
-            (false, Pull::Idle | Pull::IdleFor(_)) => Since::Idle,
+        let doing = match (blocked, pulled) {
+            (true, _) => Some(Doing::Blocked),
+            // Others of the thread may have their turn, but it is ready to work.
+            (false, Pull::More) => Some(Doing::Working),
+            (false, Pull::Idle | Pull::IdleFor(_)) if self.head.holds_back() => {
+                Some(Doing::Working)
+            }
+            (false, Pull::Idle | Pull::IdleFor(_)) => Some(Doing::Idle),
+            (false, Pull::Ended) => None,
         };
-        self.account(turn.monotonic, self.clock.monotonic(), since);
+        self.account(self.clock.monotonic(), doing);
         if blocked {
             let mut waits = Vec::new();
             self.operator.blocked(&mut waits);
@@ -174,6 +164,13 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> StageCore for FlowStage
 
     fn stop(&mut self) {
         self.head.stop();
+    }
+}
+
+impl<H, O> Drop for FlowStage<H, O> {
+    /// Also when it failed or was given up while it waited.
+    fn drop(&mut self) {
+        self.meter.ends(self.clock.monotonic());
     }
 }
 

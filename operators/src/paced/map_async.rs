@@ -283,6 +283,10 @@ where
         <H as Head<Recorder<T>>>::stop(&mut self.inner);
     }
 
+    fn holds_back(&self) -> bool {
+        self.is_full()
+    }
+
     fn items_total(&self) -> u64 {
         self.items
     }

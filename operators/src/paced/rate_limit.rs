@@ -99,6 +99,10 @@ where
         <H as Head<Recorder<T>>>::stop(&mut self.inner);
     }
 
+    fn holds_back(&self) -> bool {
+        !self.recorder.is_empty()
+    }
+
     fn items_total(&self) -> u64 {
         self.items
     }

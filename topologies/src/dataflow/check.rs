@@ -53,6 +53,20 @@ pub enum DataflowFault {
         /// The side output.
         label: String,
     },
+    /// Each side output has one sender: it says when nothing more comes.
+    #[error(
+        "more than one operator sends to {label:?}: give each a side output of its own, and merge what comes out"
+    )]
+    SentTwice {
+        /// The side output.
+        label: String,
+    },
+    /// Each item of a side output goes to one reader.
+    #[error("{label:?} is read more than once: read it once and .share(…) the stream")]
+    ReadTwice {
+        /// The side output.
+        label: String,
+    },
     /// Partition n of one stage reads partition n of the other, and they have different numbers of them.
     #[error(
         "{label:?} joins a stage of {from} partitions and one of {to}: give both as many, or put an exchange between"

@@ -10,6 +10,7 @@ use millstream_engine::stage::{
 use millstream_engine::time::{Clock, SystemClock};
 
 use super::flow::Dataflow;
+use super::guard::Guarded;
 use super::handle::{DataflowHandle, Failure, Parts};
 
 /// Why a dataflow did not start.
@@ -66,7 +67,7 @@ impl Dataflow {
         for (stage, mailboxes) in draft.stages.iter().zip(&mailboxes) {
             let name: Arc<str> = format!("{}/{}", self.name, stage.name).into();
             for (partition, mailbox) in mailboxes.iter().enumerate() {
-                let meter = StageMeter::new(Arc::clone(&name), partition);
+                let meter = StageMeter::new(Arc::clone(&name), partition, Arc::clone(clock));
                 let wiring = Wiring {
                     stage: Arc::clone(&name),
                     partition,
@@ -90,6 +91,16 @@ impl Dataflow {
             }
         }
         Ok(placed)
+    }
+
+    /// Names of stages that follow each other, as their loads have them.
+    pub(super) fn edges(&self) -> Vec<(String, String)> {
+        let draft = self.lock();
+        let name = |stage: usize| format!("{}/{}", self.name, draft.stages[stage].name);
+        let edges = draft.edges.iter();
+        edges
+            .filter_map(|edge| Some((name(edge.from?), name(edge.to?))))
+            .collect()
     }
 
     /// Runs it on the current tokio runtime, without a log or tables.
@@ -121,17 +132,19 @@ impl Dataflow {
             // Sources open files.
             let placing = tokio::task::spawn_blocking(move || {
                 let placed = self.place(&clock, &resources);
-                placed.map(|placed| (self.name, placed))
+                placed.map(|placed| (self.name.clone(), self.edges(), placed))
             });
             placing
                 .await
                 .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
         };
-        let (name, placed) = placed?;
-        let parts = Parts::new(&name);
+        let (name, edges, placed) = placed?;
+        let parts = Parts::new(&name, edges);
         for stage in placed {
             let is_source = stage.is_source;
             parts.add_meter(stage.meter.clone());
+            let core = Box::new(Guarded::new(stage.core, parts.failed()));
+            let stage = Placed { core, ..stage };
             let spec = spec(stage, &clock, parts.failure());
             match spawn_stage(spec).await {
                 Ok(handle) => parts.add_stage(handle, is_source),

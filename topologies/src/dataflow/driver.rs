@@ -18,6 +18,7 @@ use millstream_engine::stage::{Blocked, StageCore, Step};
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
 
 use super::flow::Dataflow;
+use super::pressure;
 use super::source::SourcePlan;
 use super::{Failure, StartDataflowError};
 
@@ -81,6 +82,8 @@ struct Driven {
 pub struct Driver {
     clock: Arc<ManualClock>,
     stages: Vec<Driven>,
+    /// Names of stages that follow each other.
+    edges: Vec<(String, String)>,
     random: u64,
 }
 
@@ -120,6 +123,7 @@ impl Driver {
         Ok(Self {
             clock,
             stages: stages.collect(),
+            edges: dataflow.edges(),
             random: seed,
         })
     }
@@ -164,6 +168,12 @@ impl Driver {
     /// What each partition of each stage has done, with the state that it holds.
     pub fn loads(&self) -> Vec<StageLoad> {
         self.stages.iter().map(|stage| stage.meter.load()).collect()
+    }
+
+    /// The partition of a stage that has held the others back since the start, as
+    /// [`DataflowHandle::bottleneck`](super::DataflowHandle::bottleneck) tells it.
+    pub fn bottleneck(&self) -> Option<StageLoad> {
+        pressure::bottleneck(&self.loads(), &self.edges)
     }
 
     fn is_runnable(&mut self, at: usize) -> bool {

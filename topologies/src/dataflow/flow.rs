@@ -178,10 +178,18 @@ impl Flow {
         let mut draft = self.draft.borrow_mut();
         let id = draft.stages.len();
         for &input in &site.inputs {
-            draft.edges[input].to = Some(id);
+            let edge = &mut draft.edges[input];
+            let (label, before) = (edge.label.clone(), edge.to.replace(id));
+            if before.is_some() {
+                draft.faults.push(DataflowFault::ReadTwice { label });
+            }
         }
         for &output in &site.outputs {
-            draft.edges[output].from = Some(id);
+            let edge = &mut draft.edges[output];
+            let (label, before) = (edge.label.clone(), edge.from.replace(id));
+            if before.is_some() {
+                draft.faults.push(DataflowFault::SentTwice { label });
+            }
         }
         let make: MakeStage = Box::new(move |wiring, mailbox, meter| {
             origin.stage(operator.clone(), wiring, mailbox, meter)

@@ -1,5 +1,6 @@
 //! A dataflow that runs: waiting for it, stopping it, seeing where it is slow.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,10 +11,12 @@ use millstream_engine::metrics::StageMetrics;
 use millstream_engine::stage::{StageHandle, StageStatus};
 use tokio::sync::watch;
 
+use super::pressure;
+
 /// How often metrics are brought up to date.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
-/// Share of the time at work from which a stage counts as the one that holds the others back.
-const SATURATED: f64 = 0.5;
+/// How many looks back the present pressure is measured.
+const LOOKS: usize = 10;
 
 /// A stage of a dataflow failed, and with it the dataflow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,20 +44,25 @@ pub enum DataflowStatus {
 struct Stages {
     all: Vec<(StageHandle, bool)>,
     meters: Vec<StageMeter>,
+    /// Loads as they were at the last looks, the oldest first.
+    looks: VecDeque<Vec<StageLoad>>,
 }
 
 /// What handle and watcher share.
 #[derive(Clone)]
 pub(super) struct Parts {
     name: Arc<str>,
+    /// Names of stages that follow each other.
+    edges: Arc<[(String, String)]>,
     stages: Arc<Mutex<Stages>>,
     failure: Arc<watch::Sender<Option<Failure>>>,
 }
 
 impl Parts {
-    pub(super) fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str, edges: Vec<(String, String)>) -> Self {
         Self {
             name: name.into(),
+            edges: edges.into(),
             stages: Arc::default(),
             failure: Arc::new(watch::Sender::new(None)),
         }
@@ -87,6 +95,11 @@ impl Parts {
         }
     }
 
+    /// Set when a stage has failed.
+    pub(super) fn failed(&self) -> watch::Receiver<Option<Failure>> {
+        self.failure.subscribe()
+    }
+
     pub(super) fn stop_all(&self) {
         for (stage, _) in &self.lock().all {
             stage.begin_stop();
@@ -113,9 +126,15 @@ impl Parts {
             })
             .collect();
         let show = || {
-            for (metrics, load) in metrics.iter().zip(self.loads()) {
-                metrics.observe(&load);
+            let loads = self.loads();
+            for (metrics, load) in metrics.iter().zip(&loads) {
+                metrics.observe(load);
             }
+            let looks = &mut self.lock().looks;
+            if looks.len() == LOOKS {
+                looks.pop_front();
+            }
+            looks.push_back(loads);
         };
         let mut failed = self.failure.subscribe();
         let mut stopped = false;
@@ -130,7 +149,8 @@ impl Parts {
         loop {
             tokio::select! {
                 () = &mut all_ended => break,
-                _ = failed.changed(), if !stopped => {
+                // It may have failed before this task began.
+                Ok(_) = failed.wait_for(Option::is_some), if !stopped => {
                     stopped = true;
                     self.stop_all();
                 }
@@ -224,18 +244,16 @@ impl DataflowHandle {
         self.parts.loads()
     }
 
-    /// The partition of a stage where pressure starts: it is at work most of the time while others wait for room
-    /// behind them. `None` if nothing waits.
+    /// The partition of a stage that holds the others back, with what it did in about the last ten seconds: one that
+    /// works while those before it wait for room, or a sink that waits for what is outside. `None` if nothing waits.
     pub fn bottleneck(&self) -> Option<StageLoad> {
-        let loads = self.loads();
-        let waiting = |load: &StageLoad| load.blocked_share() > 1.0 - SATURATED;
-        if !loads.iter().any(|load| load.blocked_share() > 0.05) {
-            return None;
+        let mut loads = self.loads();
+        if let Some(earlier) = self.parts.lock().looks.front() {
+            for (load, earlier) in loads.iter_mut().zip(earlier) {
+                *load = load.since(earlier);
+            }
         }
-        loads
-            .into_iter()
-            .filter(|load| !waiting(load))
-            .max_by(|a, b| a.busy_share().total_cmp(&b.busy_share()))
+        pressure::bottleneck(&loads, &self.parts.edges)
     }
 }
 

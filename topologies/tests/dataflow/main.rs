@@ -6,6 +6,8 @@
 mod aligned_windows;
 mod engine;
 mod event_time;
+mod failing;
+mod faults;
 mod files;
 mod forks;
 mod joins;
@@ -13,6 +15,7 @@ mod other_windows;
 mod paced;
 mod patterns;
 mod pre_aggregated;
+mod pressure;
 mod processes;
 mod revisions;
 mod session_windows;

@@ -1,0 +1,67 @@
+//! Session windows: visits to a site, each ending when its visitor has been silent for half an hour.
+//!
+//! `cargo run -p millstream-examples --example session_window`
+
+use std::time::Duration;
+
+use millstream::dataflow::{Dataflow, Generate};
+use millstream_engine::flow::BoundedOutOfOrderness;
+use millstream_engine::time::Timestamp;
+use millstream_operators::function::{collect_sorted, count};
+use millstream_operators::window::Session;
+
+/// Minute, visitor, page. The one of minute 20 comes late, and joins what would have been two visits.
+const CLICKS: [(i64, (&str, &str)); 7] = [
+    (0, ("anna", "home")),
+    (5, ("ben", "home")),
+    (40, ("anna", "basket")),
+    (20, ("anna", "lamps")),
+    (45, ("anna", "pay")),
+    (100, ("anna", "home")),
+    (101, ("ben", "lamps")),
+];
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let mut visits = None;
+    let dataflow = Dataflow::build("visits", |flow| {
+        let clicks = CLICKS.map(|(minute, click)| (Timestamp::from_seconds(minute * 60), click));
+        let source = Generate::timed(move |_, _| clicks.into_iter()).splits(1);
+        visits = Some(
+            flow.source("clicks", source)
+                .watermarks(BoundedOutOfOrderness::new(Duration::from_secs(30 * 60)))
+                .stream()
+                .key_by(|(visitor, _): &(&str, &str)| *visitor)
+                .window(Session::gap(Duration::from_secs(30 * 60)))
+                // A tuple of functions is a function.
+                .aggregate((count(), collect_sorted()))
+                .collect(),
+        );
+    })?;
+    dataflow.run().await?;
+
+    let mut visits = visits.expect("declared above").take_items();
+    visits.sort_unstable();
+    let minute = |time: Timestamp| time.as_micros() / 60_000_000;
+    let visits: Vec<_> = visits
+        .into_iter()
+        .map(|visit| {
+            let (clicks, pages) = visit.value;
+            let pages: Vec<_> = pages.into_iter().map(|(_, page)| page).collect();
+            // A session's window ends a gap after its last item.
+            let (from, until) = (minute(visit.window.start), minute(visit.window.end) - 30);
+            println!("{} from {from} to {until}: {clicks} clicks, {pages:?}", visit.key);
+            (visit.key, from, until, clicks)
+        })
+        .collect();
+    assert_eq!(
+        visits,
+        [
+            ("anna", 0, 45, 4),
+            ("anna", 100, 100, 1),
+            ("ben", 5, 5, 1),
+            ("ben", 101, 101, 1),
+        ]
+    );
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! What cannot run is refused before it runs, with everything that is wrong at once.
+
+use millstream::dataflow::{Dataflow, DataflowFault, Feed, Flow, FlowOptions};
+
+use crate::support::*;
+
+fn faults(declare: impl FnOnce(&Flow)) -> Vec<DataflowFault> {
+    let options = FlowOptions {
+        partitions: 2,
+        ..FlowOptions::default()
+    };
+    let error = Dataflow::build_with("wrong", options, declare).unwrap_err();
+    let mut faults = error.faults;
+    faults.sort_by_key(ToString::to_string);
+    faults
+}
+
+fn sorted(mut faults: Vec<DataflowFault>) -> Vec<DataflowFault> {
+    faults.sort_by_key(ToString::to_string);
+    faults
+}
+
+/// Two joins without a name, of streams that are divided differently.
+fn joins(flow: &Flow) {
+    let items = |name: &str| flow.source(name, Feed::<Item>::new(1)).stream();
+    let key = |item: &Item| item.0;
+    items("left")
+        .key_by(key)
+        .partitions(3)
+        .interval_join(items("right").key_by(key))
+        .between(secs(1), secs(1))
+        .inner(|_, left, right| (*left, *right))
+        .key_by(|(left, _): &(Item, Item)| left.1)
+        .dedup(secs(1))
+        .for_each(|_, _| {});
+}
+
+/// A stream that is merged with what comes of it.
+fn cycle(flow: &Flow) {
+    let again = flow.side_output("again");
+    flow.source("round", Feed::<Item>::new(1))
+        .stream()
+        .merge(flow.side(&again))
+        .tee_to(&again)
+        .for_each(|_, _| {});
+}
+
+fn sides(flow: &Flow) {
+    let items = || flow.source("same", Feed::<Item>::new(1)).stream();
+    let (unread, unsent) = (flow.side_output("unread"), flow.side_output("unsent"));
+    items().tee_to(&unread).for_each(|_, _| {});
+    flow.side::<Item>(&unsent).for_each(|_, _| {});
+    // By two stages, and by two operators of one.
+    let (sent, fused) = (flow.side_output("sent"), flow.side_output("fused"));
+    items()
+        .tee_to(&sent)
+        .tee_to(&fused)
+        .tee_to(&fused)
+        .for_each(|_, _| {});
+    let other = flow.source("other", Feed::<Item>::new(1)).stream();
+    other.tee_to(&sent).for_each(|_, _| {});
+    for side in [&sent, &fused] {
+        flow.side(side).for_each(|_, _| {});
+    }
+    flow.side(&sent).for_each(|_, _| {});
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let told = faults(|flow| {
+        joins(flow);
+        cycle(flow);
+        sides(flow);
+    });
+    let label = |label: &str| label.to_owned();
+    let expected = vec![
+        DataflowFault::JoinPartitions {
+            stage: label("interval-join"),
+            left: 3,
+            right: 2,
+        },
+        DataflowFault::UnnamedState {
+            kind: "a join",
+            stage: label("interval-join"),
+        },
+        DataflowFault::UnnamedState {
+            kind: "dedup",
+            stage: label("dedup"),
+        },
+        DataflowFault::Cycle {
+            stages: label("merge -> again -> merge"),
+        },
+        DataflowFault::SameStage {
+            stage: label("same"),
+        },
+        DataflowFault::NotRead {
+            label: label("unread"),
+        },
+        DataflowFault::NotSent {
+            label: label("unsent"),
+        },
+        DataflowFault::SentTwice {
+            label: label("fused"),
+        },
+        DataflowFault::SentTwice {
+            label: label("sent"),
+        },
+        DataflowFault::ReadTwice {
+            label: label("sent"),
+        },
+    ];
+    assert_eq!(told, sorted(expected));
+}
+
+#[test]
+fn names_of_state_and_numbers_of_partitions() {
+    let told = faults(|flow| {
+        let items = |name: &str| flow.source(name, Feed::<Item>::new(1)).stream();
+        for name in ["one", "two"] {
+            let keyed = items(name).key_by(|item: &Item| item.0);
+            keyed.named("seen").dedup(secs(1)).for_each(|_, _| {});
+        }
+        items("none").rebalance(0).for_each(|_, _| {});
+    });
+    let expected = vec![
+        DataflowFault::SameState {
+            name: "seen".to_owned(),
+        },
+        DataflowFault::NoPartitions {
+            stage: "rebalance".to_owned(),
+        },
+    ];
+    assert_eq!(told, sorted(expected));
+}
+
+#[test]
+fn a_message_says_what_is_wrong_and_what_to_do() {
+    let error = Dataflow::build("", |_| {}).unwrap_err();
+    assert_eq!(error.faults, [DataflowFault::NoName, DataflowFault::Empty]);
+    let error = Dataflow::build("round", cycle).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "dataflow \"round\" cannot run: stages merge -> again -> merge form a cycle: let it pass through the log (a \
+         log sink, and a source that reads it), which is the buffer that breaks it"
+    );
+}
