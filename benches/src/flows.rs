@@ -7,11 +7,12 @@ use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use millstream::dataflow::{Dataflow, FlowOptions};
 use millstream_engine::flow::{BatchSize, Emit, Fault, Operator, StageLoad};
-use millstream_engine::time::Timestamp;
+use millstream_engine::time::{Clock, Timestamp};
 
 use crate::{Case, Harness};
 
@@ -115,6 +116,34 @@ impl Operator<u64> for CountSink {
     }
 }
 
+/// The beginning of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Started {
+    at: Duration,
+    cpu: Duration,
+}
+
+impl Started {
+    /// A run begins here.
+    #[must_use]
+    pub fn now(clock: &dyn Clock) -> Self {
+        Self {
+            at: clock.monotonic(),
+            cpu: crate::cpu_time(),
+        }
+    }
+
+    /// And ends here, by the same clock.
+    #[must_use]
+    pub fn ended(self, clock: &dyn Clock, loads: Vec<StageLoad>) -> Run {
+        Run {
+            seconds: (clock.monotonic() - self.at).as_secs_f64(),
+            core_seconds: (crate::cpu_time() - self.cpu).as_secs_f64(),
+            loads,
+        }
+    }
+}
+
 /// What a whole run took.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -131,14 +160,10 @@ impl Run {
     ///
     /// # Errors
     /// When it fails.
-    pub async fn of(harness: &Harness, flow: Dataflow) -> Result<Self> {
-        let (start, cpu) = (harness.now(), crate::cpu_time());
+    pub async fn of(clock: &dyn Clock, flow: Dataflow) -> Result<Self> {
+        let started = Started::now(clock);
         let handle = flow.run().await?;
-        Ok(Self {
-            seconds: (harness.now() - start).as_secs_f64(),
-            core_seconds: (crate::cpu_time() - cpu).as_secs_f64(),
-            loads: handle.loads(),
-        })
+        Ok(started.ended(clock, handle.loads()))
     }
 
     /// Adds rates over `events`, the time and the loads to a case.

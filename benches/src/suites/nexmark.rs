@@ -147,7 +147,7 @@ async fn keyed(harness: &Harness, events: u64) -> Result<()> {
             .map(|counted| counted.value)
             .end(totals.sink());
     })?;
-    let run = Run::of(harness, flow).await?;
+    let run = Run::of(&*harness.clock(), flow).await?;
     totals.check(events, 1)?;
     let case = Case::new(SUITE, "keyed", machine)
         .with("events", events)
