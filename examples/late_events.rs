@@ -17,7 +17,10 @@ const EVENTS: [(i64, &str); 7] = [
     (55, "out of order, in time: the watermark is at 52"),
     (75, "lets the watermark pass the end of the first minute"),
     (30, "late but allowed: the watermark is at 65"),
-    (130, "lets the watermark pass 90, where the patience with the first minute ends"),
+    (
+        130,
+        "lets the watermark pass 90, where the patience with the first minute ends",
+    ),
     (31, "too late"),
 ];
 

@@ -50,7 +50,10 @@ async fn main() -> anyhow::Result<()> {
             let pages: Vec<_> = pages.into_iter().map(|(_, page)| page).collect();
             // A session's window ends a gap after its last item.
             let (from, until) = (minute(visit.window.start), minute(visit.window.end) - 30);
-            println!("{} from {from} to {until}: {clicks} clicks, {pages:?}", visit.key);
+            println!(
+                "{} from {from} to {until}: {clicks} clicks, {pages:?}",
+                visit.key
+            );
             (visit.key, from, until, clicks)
         })
         .collect();
