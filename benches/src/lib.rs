@@ -12,6 +12,7 @@
 pub mod bank;
 mod case;
 pub mod figures;
+pub mod flows;
 mod folder;
 mod harness;
 pub mod history;

@@ -21,6 +21,8 @@ pub enum Suite {
     Models,
     /// Dataflows: the Nexmark queries and the keyed tumbling count.
     Nexmark,
+    /// Dataflows as one thing grows: windows per event, batches, partitions, load, keys.
+    Dataflow,
     /// All of them, each in a process of its own.
     All,
     /// The process that `recovery` kills.
@@ -47,7 +49,8 @@ pub struct Options {
     /// Partitions of the stores that are made; what an engine takes by itself if not given.
     #[arg(long)]
     pub partitions: Option<u16>,
-    /// Events of the logs that `replay` and `recovery` build, and of the dataflows of `nexmark`.
+    /// Events of the logs that `replay` and `recovery` build, and of the dataflows of `nexmark` and
+    /// `dataflow`.
     #[arg(long)]
     pub events: Option<u64>,
     /// Items per batch of dataflows; chosen while running if not given.

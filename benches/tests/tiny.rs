@@ -142,3 +142,60 @@ async fn models() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nexmark() {
+    let (harness, _folder) = harness(Suite::Nexmark, 0.05);
+    suites::nexmark::run(&harness, suites::nexmark::TINY)
+        .await
+        .expect("the suite runs");
+    let cases = harness.cases();
+    assert!(names(&cases).contains(&"keyed"), "{:?}", names(&cases));
+    assert!(cases.len() > 1, "{:?}", names(&cases));
+    for case in &cases {
+        positive(case, &["results", "events_per_second", "seconds"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dataflow() {
+    let (harness, _folder) = harness(Suite::Dataflow, 0.2);
+    suites::dataflow::run(&harness, suites::dataflow::TINY)
+        .await
+        .expect("the suite runs");
+    let cases = harness.cases();
+    let count = |part: &str| {
+        let found = cases.iter().filter(|case| case.name().starts_with(part));
+        found.count()
+    };
+    for (part, number) in [("sliding-", 8), ("batch-", 7), ("latency-", 6)] {
+        assert_eq!(count(part), number, "{part} in {:?}", names(&cases));
+    }
+    // What does not get faster can be told only where there is more than one core.
+    let many_cores = cases[0].get("cores") > Some(1.0);
+    let partitions = if many_cores { 6 } else { 5 };
+    assert_eq!(count("partitions-"), partitions, "{:?}", names(&cases));
+    for case in &cases {
+        let keys: &[&str] = match case.name() {
+            "partitions-amdahl" => {
+                assert!(case.get("amdahl_f").is_some(), "{}", case.json());
+                continue;
+            }
+            "state-50m" => &["resident_mb_max", "sessions"],
+            "slow-sink" => &["in_flight_max", "of_sink"],
+            name if name.starts_with("sliding-") => &["results_per_event", "core_ns_per_event"],
+            name if name.starts_with("latency-") => {
+                &["results", "p50_us", "p99_us", "p9999_us", "source_p99_us"]
+            }
+            _ => &[],
+        };
+        positive(case, keys);
+        positive(case, &["events_per_second", "events_per_core_second"]);
+    }
+    let state = cases.iter().find(|case| case.name() == "state-50m");
+    let json = state.expect("the case of state").json();
+    let length = |key: &str| json[key].as_array().map_or(0, Vec::len);
+    assert!(length("at_events") > 1, "{json}");
+    assert_eq!(length("at_events"), length("state_items"));
+    assert_eq!(length("at_events"), length("resident_mb"));
+}

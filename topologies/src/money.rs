@@ -11,6 +11,7 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Neg, Sub, SubAssign};
 use std::str::FromStr;
 
+use millstream_operators::function::Summable;
 use rust_decimal::Decimal;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Serialize, Serializer};
@@ -200,6 +201,28 @@ impl<'de> Deserialize<'de> for Money {
             let (mantissa, scale) = <(i128, u32)>::deserialize(deserializer)?;
             Self::new(mantissa, scale).ok_or_else(|| D::Error::custom(MoneyError))
         }
+    }
+}
+
+/// Totals are exact, or adding panics as the operators do.
+impl Summable for Money {
+    type Total = Self;
+    const EXACT: bool = true;
+
+    fn zero() -> Self {
+        Self::ZERO
+    }
+
+    fn add_to(self, total: &mut Self) {
+        *total += self;
+    }
+
+    fn merge(total: &mut Self, other: &Self) {
+        *total += *other;
+    }
+
+    fn subtract(total: &mut Self, other: &Self) {
+        *total -= *other;
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod append;
 pub mod commands;
+pub mod dataflow;
 pub mod memory;
 pub mod models;
 pub mod nexmark;
@@ -26,6 +27,7 @@ pub async fn run(harness: &Harness, suite: Suite) -> Result<()> {
         Suite::Memory => memory::run(harness, memory::FULL).await,
         Suite::Models => models::run(harness, models::FULL).await,
         Suite::Nexmark => nexmark::run(harness, nexmark::FULL).await,
+        Suite::Dataflow => dataflow::run(harness, dataflow::FULL).await,
         Suite::All => Ok(()),
     }
 }

@@ -4,21 +4,19 @@
 //! whole run, from the start of the stages to their end; rows are counted and not hashed. `busy` is the share of the
 //! time that the busiest partition of a stage was at work.
 
-use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use millstream::catalog::nexmark::direct::Variant;
 use millstream::catalog::nexmark::{NexmarkConfig, NexmarkOptions, Query, run as run_query};
-use millstream::dataflow::{Dataflow, FlowOptions, SourcePlan};
-use millstream_engine::flow::{BatchSize, Emit, Fault, Pulled, Source, StageLoad, Wiring};
+use millstream::dataflow::{Dataflow, SourcePlan};
+use millstream_engine::flow::{Emit, Fault, Pulled, Source, Wiring};
 use millstream_engine::time::Timestamp;
 use millstream_operators::function::count;
 use millstream_operators::window::Tumbling;
 
+use crate::flows::{Run, Totals, options, with_loads};
 use crate::keyed::{KeyedSource, SOURCES, WINDOW_MILLIS};
 use crate::{Case, Harness};
 
@@ -63,18 +61,6 @@ pub async fn run(harness: &Harness, sizes: Sizes) -> Result<()> {
     Ok(())
 }
 
-/// Partitions and batches as asked for on the command line.
-fn options(harness: &Harness) -> FlowOptions {
-    let mut options = FlowOptions::default();
-    if let Some(partitions) = harness.options().partitions {
-        options.partitions = usize::from(partitions);
-    }
-    if let Some(items) = harness.options().batch.and_then(NonZeroUsize::new) {
-        options.edges.batch = BatchSize::Fixed(items);
-    }
-    options
-}
-
 async fn nexmark(harness: &Harness, query: Query, events: u64) -> Result<()> {
     let machine = harness.machine(&harness.folder()?)?;
     let flow = options(harness);
@@ -98,19 +84,6 @@ async fn nexmark(harness: &Harness, query: Query, events: u64) -> Result<()> {
         .figure("events_per_core_second", events as f64 / cpu)
         .figure("seconds", report.elapsed.as_secs_f64());
     harness.report(with_loads(case, &report.loads))
-}
-
-/// Adds the share of time at work of each stage.
-fn with_loads(mut case: Case, loads: &[StageLoad]) -> Case {
-    let mut stages: Vec<&str> = loads.iter().map(|load| load.stage.as_str()).collect();
-    stages.dedup();
-    for stage in stages {
-        let shares = loads.iter().filter(|load| load.stage == stage);
-        let busiest = shares.map(StageLoad::busy_share).fold(0.0, f64::max);
-        let name = stage.rsplit('/').next().unwrap_or(stage);
-        case = case.figure(&format!("busy_{name}"), busiest);
-    }
-    case
 }
 
 /// The source of the keyed count as the engine reads it.
@@ -159,15 +132,10 @@ impl SourcePlan for KeyedPlan {
 
 async fn keyed(harness: &Harness, events: u64) -> Result<()> {
     let machine = harness.machine(&harness.folder()?)?;
-    let (rows, counted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let totals = Totals::default();
     let flow_options = options(harness);
     let partitions = flow_options.partitions;
     let flow = Dataflow::build_with("keyed", flow_options, |flow| {
-        let sink = KeyedSink {
-            shared: (Arc::clone(&rows), Arc::clone(&counted)),
-            rows: 0,
-            counted: 0,
-        };
         flow.source("events", KeyedPlan { events })
             .partitions(SOURCES as usize)
             .stream()
@@ -177,45 +145,13 @@ async fn keyed(harness: &Harness, events: u64) -> Result<()> {
             )))
             .aggregate(count())
             .map(|counted| counted.value)
-            .end(sink);
+            .end(totals.sink());
     })?;
-    let (start, cpu) = (harness.now(), crate::cpu_time());
-    let handle = flow.run().await?;
-    let seconds = (harness.now() - start).as_secs_f64();
-    let cpu = (crate::cpu_time() - cpu).as_secs_f64();
-    let counted = counted.load(Ordering::Relaxed);
-    ensure!(counted == events, "{counted} events were counted");
+    let run = Run::of(&*harness.clock(), flow).await?;
+    totals.check(events, 1)?;
     let case = Case::new(SUITE, "keyed", machine)
         .with("events", events)
         .with("partitions", partitions)
-        .with("results", rows.load(Ordering::Relaxed))
-        .figure("events_per_second", events as f64 / seconds)
-        .figure("events_per_core_second", events as f64 / cpu)
-        .figure("seconds", seconds);
-    harness.report(with_loads(case, &handle.loads()))
-}
-
-/// Adds counts up, so that none can be missing.
-#[derive(Clone)]
-struct KeyedSink {
-    shared: (Arc<AtomicU64>, Arc<AtomicU64>),
-    rows: u64,
-    counted: u64,
-}
-
-impl millstream_engine::flow::Operator<u64> for KeyedSink {
-    type Out = std::convert::Infallible;
-
-    #[inline(always)]
-    fn item<E: Emit<Self::Out>>(&mut self, _time: Timestamp, count: u64, _out: &mut E) {
-        self.rows += 1;
-        self.counted += count;
-    }
-
-    fn flush(&mut self, _idle: bool) -> Result<(), Fault> {
-        let (rows, counted) = &self.shared;
-        rows.fetch_add(std::mem::take(&mut self.rows), Ordering::Relaxed);
-        counted.fetch_add(std::mem::take(&mut self.counted), Ordering::Relaxed);
-        Ok(())
-    }
+        .with("results", totals.rows());
+    harness.report(run.figures(case, events))
 }

@@ -90,7 +90,7 @@ mod tests {
         let id = EventId::derived("alerts", "alert-7", 3);
         assert_eq!(id, EventId::derived("alerts", "alert-7", 3));
         assert_eq!(id.0.get_version_num(), 8);
-        assert_eq!(id.0.to_string(), "GOLDEN");
+        assert_eq!(id.0.to_string(), "d0f08c86-5e82-8124-a085-973c2588369f");
         let others = [
             EventId::derived("alertsa", "lert-7", 3),
             EventId::derived("alerts", "alert-7", 4),

@@ -30,9 +30,6 @@ mod source_head;
 mod stage;
 mod watermarks;
 
-#[cfg(test)]
-mod tests;
-
 pub use alignment::Alignment;
 pub use edge::{BatchSize, Edge, EdgeOptions, Wiring};
 pub use head::{Head, Pull};

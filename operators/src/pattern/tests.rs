@@ -306,12 +306,11 @@ fn model() -> impl Strategy<Value = Model> {
         })
 }
 
+/// Matches with the time of each, entries of state at the end, and the late items.
+type Found = (Vec<(i64, Match<u8, Item>)>, usize, Vec<(i64, Item)>);
+
 /// The matcher takes bare items here: key and time are part of the test's.
-fn run(
-    model: &Model,
-    arrivals: &[(i64, Item)],
-    marks: &[(usize, i64)],
-) -> (Vec<(i64, Match<u8, Item>)>, usize, Vec<(i64, Item)>) {
+fn run(model: &Model, arrivals: &[(i64, Item)], marks: &[(usize, i64)]) -> Found {
     let matcher = PatternMatcher::new(model.pattern()).unwrap();
     let mut process = Process::new(|_: &Item| 1u8, matcher, Collected::default());
     let mut found = Vec::new();

@@ -173,10 +173,11 @@ where
         Ok(source)
     }
 
-    /// A file that is followed may have been replaced in the meantime.
+    /// A file that is followed may have been replaced in the meantime, and a position is most often where an earlier
+    /// run ended.
     fn notes(&self) -> SourceNotes {
         SourceNotes {
-            is_repeatable: !self.options.follow,
+            is_repeatable: !self.options.follow && self.options.from.offset == 0,
             events_of: None,
         }
     }

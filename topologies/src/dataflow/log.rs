@@ -206,7 +206,8 @@ impl<E: Event, R: RecordShape<E>> SourcePlan for LogPlan<E, R> {
     fn notes(&self) -> SourceNotes {
         let by_type = matches!(self.categories, Categories::OfType);
         SourceNotes {
-            is_repeatable: self.from != LogFrom::End,
+            // A token is most often where an earlier run ended: another one at the next start.
+            is_repeatable: self.from == LogFrom::Beginning,
             events_of: by_type.then(|| (TypeId::of::<E>(), type_name::<E>())),
         }
     }

@@ -97,7 +97,7 @@ where
 
     fn notes(&self) -> SourceNotes {
         SourceNotes {
-            is_repeatable: true,
+            is_repeatable: self.from == 0,
             events_of: None,
         }
     }

@@ -21,6 +21,7 @@ use millstream_engine::store::EnvironmentOptions;
 use millstream_engine::threads;
 use millstream_engine::time::Clock;
 use millstream_operators::aggregate::SnapshotStore;
+use millstream_operators::projection::ProgressBoard;
 use millstream_operators::source::LogAccess;
 
 use super::projections::{Prepared, Surroundings};
@@ -66,14 +67,7 @@ pub(super) async fn start(
     .await;
     let prepared = prepared?;
     let write_side = start_partitions(&topology, &config, &clock, &opened, &streams).await?;
-    let (mut boards, mut tables, mut projections) = (Vec::new(), HashMap::new(), Vec::new());
-    for projection in prepared {
-        boards.push(projection.board);
-        tables.extend(projection.readers);
-        for spec in projection.stages {
-            projections.push(spawn_stage(spec).await?);
-        }
-    }
+    let (boards, mut tables, projections) = start_projections(prepared).await?;
     drop(opened.writer); // The partitions hold it now; it ends with the last of them.
     let log = LogAccess::new(Arc::clone(&opened.feed), streams);
     let inputs = dataflows::Inputs {
@@ -119,6 +113,24 @@ pub(super) async fn start(
         tracing::warn!(%cause, "the monitor could not be started");
     }
     Ok(Engine { inner })
+}
+
+type ReadSide = (
+    Vec<Arc<ProgressBoard>>,
+    HashMap<&'static str, Arc<dyn Any + Send + Sync>>,
+    Vec<StageHandle>,
+);
+
+async fn start_projections(prepared: Vec<Prepared>) -> Result<ReadSide, OpenError> {
+    let (mut boards, mut tables, mut stages) = (Vec::new(), HashMap::new(), Vec::new());
+    for projection in prepared {
+        boards.push(projection.board);
+        tables.extend(projection.readers);
+        for spec in projection.stages {
+            stages.push(spawn_stage(spec).await?);
+        }
+    }
+    Ok((boards, tables, stages))
 }
 
 /// The partitions, and the ways into them.

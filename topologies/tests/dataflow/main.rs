@@ -5,6 +5,7 @@
 
 mod aligned_windows;
 mod engine;
+mod event_time;
 mod failing;
 mod faults;
 mod files;

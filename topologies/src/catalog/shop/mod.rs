@@ -2,11 +2,13 @@
 //!
 //! Way of a line: [`mod@line`] reads it, [`rules`] says what it is and counts its dirt, [`commands`] maps it
 //! to one command for a [`Customer`] and one for a [`Product`], [`rows`] turns their events into read
-//! models, which [`tables`] keeps, and [`oracle`] adds up the file by code of its own, for comparison.
+//! models, which [`tables`] keeps, and [`oracle`] adds up the file by code of its own, for comparison. [`dataflows`]
+//! compute what needs time: windows, sessions, ranks, a join and a pattern.
 //! [`run`](mod@run) takes a whole file that way, through an engine.
 
 pub mod commands;
 pub mod customer;
+pub mod dataflows;
 pub mod line;
 pub mod oracle;
 pub mod product;

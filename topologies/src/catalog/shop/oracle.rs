@@ -86,6 +86,23 @@ pub fn totals_without(
     skipped: &BTreeSet<u64>,
     through: u64,
 ) -> Result<Totals, OracleError> {
+    let mut totals = Totals::default();
+    let mut balance = HashMap::new();
+    each_row(path, skipped, through, |record, line| {
+        totals.lines += 1;
+        totals.add(record, line, &mut balance)
+    })?;
+    Ok(totals)
+}
+
+/// Calls `take` with each row of a part of the file, as in [`totals_without`], and its line. `None` is for a row that
+/// is not as it should be.
+pub(super) fn each_row(
+    path: &Path,
+    skipped: &BTreeSet<u64>,
+    through: u64,
+    mut take: impl FnMut(&csv::ByteRecord, u64) -> Option<()>,
+) -> Result<(), OracleError> {
     let file = File::open(path)?;
     let input: Box<dyn Read> = if path.extension().is_some_and(|end| end == "zst") {
         Box::new(zstd::Decoder::new(file)?)
@@ -94,25 +111,20 @@ pub fn totals_without(
     };
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
     let mut record = csv::ByteRecord::new();
-    let mut totals = Totals::default();
-    let mut balance = HashMap::new();
     // Asked before each read: behind the last line of a damaged file there is only an error.
     while reader.position().line() <= through && reader.read_byte_record(&mut record)? {
         let line = record.position().map_or(0, csv::Position::line);
         if skipped.contains(&line) || line > through {
             continue;
         }
-        totals.lines += 1;
-        totals
-            .add(&record, line, &mut balance)
-            .ok_or_else(|| OracleError::Field {
-                line,
-                column: (0..8)
-                    .find(|&column| text(&record, column).is_none())
-                    .unwrap_or(3),
-            })?;
+        take(&record, line).ok_or_else(|| OracleError::Field {
+            line,
+            column: (0..8)
+                .find(|&column| text(&record, column).is_none())
+                .unwrap_or(3),
+        })?;
     }
-    Ok(totals)
+    Ok(())
 }
 
 impl Totals {
@@ -169,12 +181,12 @@ impl Totals {
     }
 }
 
-fn text(record: &csv::ByteRecord, column: usize) -> Option<&str> {
+pub(super) fn text(record: &csv::ByteRecord, column: usize) -> Option<&str> {
     std::str::from_utf8(record.get(column)?).ok()
 }
 
 /// `-12.3` as -12300.
-fn milli(price: &str) -> Option<i64> {
+pub(super) fn milli(price: &str) -> Option<i64> {
     let (sign, digits) = price
         .strip_prefix('-')
         .map_or((1, price), |digits| (-1, digits));

@@ -78,6 +78,7 @@ fn figures(report: &ShopReport) -> Table {
         "time until all tables show it",
         seconds(report.seconds.tables),
     );
+    row("time of the dataflows", seconds(report.seconds.dataflows));
     row(
         "commands per second",
         grouped(report.commands_per_second() as u64),

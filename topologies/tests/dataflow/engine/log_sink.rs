@@ -161,21 +161,30 @@ async fn at_least_once_appends_again_what_is_computed_again() {
 
 #[test]
 fn a_source_that_cannot_be_repeated_is_a_fault() {
+    let write = |number: u64| (stream("once-1"), sale("x", number));
     let invalid = Topology::named("shop")
         .dataflow("once", |flow| {
             let numbers = flow.source("numbers", Generate::each(|_, _| 0..3u64));
-            let numbers = numbers.stream();
-            numbers.to_log("once", |number| (stream("once-1"), sale("x", number)));
+            numbers.stream().to_log("once", write);
+            // Where an earlier run ended is another place at each start.
+            let sales = flow.events::<Sale>().category("sale");
+            let sales = sales.from(Token::default()).stream();
+            sales.to_log("twice", move |sale| write(sale.cents));
         })
         .build()
         .unwrap_err();
-    let fault = DataflowFault::NotRepeatable {
-        sink: "log sink \"once\"".to_owned(),
-        source_name: "numbers".to_owned(),
+    let fault = |sink: &str, source: &str| TopologyFault::Dataflow {
+        dataflow: "once".to_owned(),
+        fault: DataflowFault::NotRepeatable {
+            sink: format!("log sink {sink:?}"),
+            source_name: source.to_owned(),
+        },
     };
-    let dataflow = "once".to_owned();
-    assert_eq!(
-        invalid.faults,
-        [TopologyFault::Dataflow { dataflow, fault }]
-    );
+    let expected = [
+        fault("once", "numbers"),
+        fault("once", "events"),
+        fault("twice", "numbers"),
+        fault("twice", "events"),
+    ];
+    assert_eq!(invalid.faults, expected);
 }

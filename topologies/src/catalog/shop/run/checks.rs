@@ -1,17 +1,18 @@
-//! Compares every table with the totals of a direct pass over the file, row by row.
+//! Compares every table with the totals of a direct pass over the file, row by row; then the [`sales`] dataflows.
 //!
 //! Invariant: nothing of what is compared with comes from the engine or its reader, but the numbers of the
 //! lines that the reader could not read, which the direct pass leaves out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
 use millstream_operators::projection::QueryError;
 
 use super::report::{Check, ShopReport};
+use super::{ShopError, sales};
 use crate::Engine;
-use crate::catalog::shop::oracle::{self, Totals};
+use crate::catalog::shop::oracle::{self, OracleError, Totals};
 use crate::catalog::shop::rows::RevenueRow;
 use crate::catalog::shop::tables::{
     PRODUCTS, REVENUE_BY_COUNTRY, REVENUE_BY_DAY, REVENUE_BY_PRODUCT, UNMATCHED_REFUNDS,
@@ -69,31 +70,18 @@ fn milli(amount: Money) -> Option<i128> {
     (thousandths % unit == 0).then_some(thousandths / unit)
 }
 
-/// All checks, in the order in which a report shows them.
+/// All checks, in the order in which a report shows them; notes how long the dataflows took.
 pub(super) async fn compare(
     engine: &Engine,
     path: &Path,
     digest: &[u8; 32],
-    report: &ShopReport,
-) -> Result<Vec<Check>, QueryError> {
-    let (path, skipped) = (path.to_path_buf(), report.unreadable_lines.clone());
-    let through = match &report.broken_off {
-        None => u64::MAX,
-        Some(_) => report.last_line,
-    };
-    let passed =
-        tokio::task::spawn_blocking(move || oracle::totals_without(&path, &skipped, through))
-            .await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+    report: &mut ShopReport,
+) -> Result<Vec<Check>, ShopError> {
+    let passed = direct(path, report, oracle::totals_without).await;
     let totals = match passed {
         Ok(totals) => totals,
         Err(error) => {
-            return Ok(vec![Check {
-                name: "a direct pass over the file",
-                expected: "totals".to_owned(),
-                found: error.to_string(),
-                ok: false,
-            }]);
+            return Ok(vec![impossible(&error)]);
         }
     };
     let mut checks = Vec::new();
@@ -113,7 +101,34 @@ pub(super) async fn compare(
     // One event per customer's line, one per product's, and the note of the file.
     let events = customer_lines + totals.lines + 1;
     checks.push(single("events in the log", events, report.log_events));
+    checks.extend(sales::compare(engine, path, report).await?);
     Ok(checks)
+}
+
+/// Passes over what was read of the file, on a thread that may block.
+pub(super) async fn direct<T: Send + 'static>(
+    path: &Path,
+    report: &ShopReport,
+    pass: fn(&Path, &BTreeSet<u64>, u64) -> Result<T, OracleError>,
+) -> Result<T, OracleError> {
+    let (path, skipped) = (path.to_path_buf(), report.unreadable_lines.clone());
+    let through = match &report.broken_off {
+        None => u64::MAX,
+        Some(_) => report.last_line,
+    };
+    tokio::task::spawn_blocking(move || pass(&path, &skipped, through))
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+}
+
+/// The check that there is something to compare with.
+pub(super) fn impossible(error: &OracleError) -> Check {
+    Check {
+        name: "a direct pass over the file",
+        expected: "totals".to_owned(),
+        found: error.to_string(),
+        ok: false,
+    }
 }
 
 fn revenue(engine: &Engine, totals: &Totals) -> Result<Vec<Check>, QueryError> {

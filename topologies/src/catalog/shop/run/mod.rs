@@ -1,7 +1,7 @@
 //! Runs a file of invoice lines through an engine: lines become commands, decisions, durable events and
-//! live tables, and at the end every table is compared with a direct pass over the file.
+//! live tables; dataflows run over all of it, and every table and dataflow is compared with a direct pass over the file.
 //!
-//! Place: `reader` -> two bounded channels -> `sender` -> aggregates; then `checks`. Invariants: (1) commands
+//! Place: `reader` -> two bounded channels -> `sender` -> aggregates; then `checks` and `sales`. Invariants: (1) commands
 //! to one customer, and to one product, are sent in the file's order; (2) each command's id is made of
 //! the file's digest, the line and the category, and the data folder remembers the file, so a run that
 //! is interrupted and started again, or repeated, has no second effect; (3) a customer buys a code only once
@@ -13,6 +13,7 @@
 mod checks;
 mod reader;
 mod report;
+mod sales;
 mod sender;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use tokio::sync::mpsc;
 use self::reader::Input;
 use super::{Customer, CustomerRejection, InvoiceLines, Product, ProductRejection};
 use crate::catalog::table::TableError;
+use crate::dataflow::{InvalidDataflow, RunDataflowError};
 use crate::{Engine, EngineConfig, InvalidTopology, OpenError, ShutdownError};
 
 /// The published file, as a path from the repository's root.
@@ -150,6 +152,12 @@ pub enum ShopError {
     /// The tables did not come to what is durable, or cannot be read.
     #[error("the tables: {0}")]
     Tables(#[from] QueryError),
+    /// The dataflows are not put together as they must be.
+    #[error(transparent)]
+    Dataflow(#[from] InvalidDataflow),
+    /// The dataflows did not come to their end.
+    #[error(transparent)]
+    RunDataflow(#[from] RunDataflowError),
     /// The engine did not end in order.
     #[error(transparent)]
     Shutdown(#[from] ShutdownError),
@@ -207,8 +215,8 @@ pub async fn open(options: &ShopOptions) -> Result<Engine, ShopError> {
     Ok(builder.run(super::topology()?).await?)
 }
 
-/// Sends the file's lines through a running engine, waits until the tables show all of it, and compares
-/// them with a direct pass over the file. `progress` is called about every four thousand lines.
+/// Sends the file's lines through a running engine, waits until the tables show all of it, runs the
+/// [dataflows](super::dataflows) over it, and compares both with a direct pass over the file. `progress` is called about every four thousand lines.
 ///
 /// # Errors
 /// [`ShopError`]. A check that does not hold is no error, see [`ShopReport::is_ok`].
@@ -243,10 +251,14 @@ pub async fn import(
     let tables = clock.monotonic().saturating_sub(start);
 
     let mut report = ShopReport::new(&path, engine, read, customers, products);
-    report.seconds = Seconds { commands, tables };
+    report.seconds = Seconds {
+        commands,
+        tables,
+        ..Seconds::default()
+    };
     report.read_countries(engine)?;
     if !report.interrupted {
-        report.checks = checks::compare(engine, &path, &digest, &report).await?;
+        report.checks = checks::compare(engine, &path, &digest, &mut report).await?;
     }
     Ok(report)
 }

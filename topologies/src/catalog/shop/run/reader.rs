@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use millstream_engine::partition::CommandId;
 use millstream_engine::time::Timestamp;
@@ -166,6 +167,47 @@ pub(super) struct Outcome {
     pub(super) stopped: bool,
     /// Why the reading ended before the file did, if it was not asked to.
     pub(super) broken_off: Option<String>,
+    /// How far an event may be behind one before it in its partition of the log.
+    pub(super) disorder: Disorder,
+}
+
+/// How far the log may be out of the order of event time.
+///
+/// Batches of one kind of aggregate follow each other, but within a batch partitions, aggregates that are not in memory
+/// and records of refunds go their own ways. So an event is behind by at most the time from the earliest line of its
+/// batch to the latest line of this batch or one before it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Disorder {
+    /// Microseconds.
+    most: i64,
+    latest: i64,
+    earliest_of_batch: i64,
+}
+
+impl Disorder {
+    const NONE: Self = Self {
+        most: 0,
+        latest: i64::MIN,
+        earliest_of_batch: i64::MAX,
+    };
+
+    fn see(&mut self, line: &InvoiceLine) {
+        self.latest = self.latest.max(line.at_us);
+        self.earliest_of_batch = self.earliest_of_batch.min(line.at_us);
+    }
+
+    fn end_batch(&mut self) {
+        if self.earliest_of_batch < i64::MAX {
+            let most = self.latest.saturating_sub(self.earliest_of_batch);
+            self.most = self.most.max(most);
+        }
+        self.earliest_of_batch = i64::MAX;
+    }
+
+    /// The greatest distance.
+    pub(super) fn most(&self) -> Duration {
+        Duration::from_micros(self.most.unsigned_abs())
+    }
 }
 
 /// Reads all of `input`. Ends early when asked to stop, or when nobody takes the batches any more.
@@ -181,6 +223,7 @@ pub(super) fn read(
         unreadable: BTreeSet::new(),
         stopped: false,
         broken_off: None,
+        disorder: Disorder::NONE,
     };
     let mut pending = (Batch::new(input.digest), Batch::new(input.digest));
     let progress = |outcome: &Outcome| Progress {
@@ -202,6 +245,7 @@ pub(super) fn read(
             Err(error) => pass(error, &mut outcome),
         }
         if pending.1.lines.len() == BATCH_LINES {
+            outcome.disorder.end_batch();
             let new = (Batch::new(input.digest), Batch::new(input.digest));
             if !send(std::mem::replace(&mut pending, new), progress(&outcome)) {
                 return outcome;
@@ -211,6 +255,7 @@ pub(super) fn read(
             break;
         }
     }
+    outcome.disorder.end_batch();
     let _ = send(pending, progress(&outcome)); // Nobody there: the senders' error is what counts.
     outcome
 }
@@ -221,6 +266,7 @@ fn take(
     (customers, products): &mut (Batch<CustomerCommand>, Batch<ProductCommand>),
 ) {
     outcome.findings.add(line);
+    outcome.disorder.see(line);
     outcome.last_line = line.number;
     let asked = commands(line);
     if let Some(to) = asked.customer {

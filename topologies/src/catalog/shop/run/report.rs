@@ -77,9 +77,11 @@ pub struct Seconds {
     pub commands: Duration,
     /// Until every table showed all of it.
     pub tables: Duration,
+    /// What the dataflows took after that, over all of it.
+    pub dataflows: Duration,
 }
 
-/// One comparison of the engine's tables with a direct pass over the file.
+/// One comparison of a table, or of a dataflow's rows, with a direct pass over the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// What was compared.
@@ -126,6 +128,8 @@ pub struct ShopReport {
     /// The comparisons.
     pub checks: Vec<Check>,
     pub(super) unreadable_lines: BTreeSet<u64>,
+    /// How far the log may be out of order.
+    pub(super) disorder: Duration,
 }
 
 impl ShopReport {
@@ -158,6 +162,7 @@ impl ShopReport {
             broken_off: read.broken_off,
             checks: Vec::new(),
             unreadable_lines: read.unreadable,
+            disorder: read.disorder.most(),
         }
     }
 
@@ -238,6 +243,7 @@ impl ShopReport {
             "log_events": self.log_events,
             "seconds": self.seconds.commands.as_secs_f64(),
             "seconds_until_tables": self.seconds.tables.as_secs_f64(),
+            "seconds_of_dataflows": self.seconds.dataflows.as_secs_f64(),
             "commands_per_second": self.commands_per_second().round(),
             "events_per_second": self.events_per_second().round(),
             "revenue": self.revenue().to_string(),

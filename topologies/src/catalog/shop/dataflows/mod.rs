@@ -1,0 +1,159 @@
+//! Dataflows over the shop's sales: windows, sessions, ranks, a join and a pattern, each compared with a direct
+//! computation over the file.
+//!
+//! Place: events of customers in the log -> [`sale`] -> one dataflow that reads them once and shares them: [`revenue`]
+//! (by hour, and by seven days), [`sessions`], [`top_products`], [`refunds`], [`repeats`]. [`direct`] computes the same
+//! rows from the file by code of its own. Event time is the invoice's minute. Invariant: with a watermark that is as
+//! far behind as the log is out of order, nothing is late; what is late all the same is counted, and fails a check.
+//! Results do not depend on the order of lines in one minute, nor on how partitions are interleaved.
+//! Failure: see [`RunDataflowError`](crate::dataflow::RunDataflowError). Cost: results are collected in memory, about a
+//! hundred thousand rows for a year.
+
+pub mod direct;
+pub mod refunds;
+pub mod repeats;
+pub mod revenue;
+pub mod sale;
+pub mod sessions;
+#[cfg(test)]
+mod tests;
+pub mod top_products;
+
+pub use direct::Direct;
+pub use refunds::RefundRow;
+pub use repeats::RepeatRow;
+pub use revenue::RevenueSpan;
+pub use sale::{Sale, SaleKind};
+pub use sessions::SessionRow;
+pub use top_products::TopRow;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use millstream_engine::flow::{BoundedOutOfOrderness, Operator};
+use millstream_operators::aggregate::Aggregate;
+
+use super::{Customer, CustomerEvent};
+use crate::dataflow::{Collected, Dataflow, Flow, InvalidDataflow, Origin, SideOutput, Stream};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+const DAYS_30: Duration = Duration::from_secs(30 * DAY.as_secs());
+/// Reads until the end of what is durable, so a partition of the log is never silent: it is waited for.
+const NEVER_IDLE: Duration = Duration::from_secs(365 * DAY.as_secs());
+
+/// Rows of all dataflows, each sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SalesRows {
+    /// Revenue per country and hour.
+    pub hourly: Vec<RevenueSpan>,
+    /// Revenue per country and seven days, sliding by a day.
+    pub weekly: Vec<RevenueSpan>,
+    /// Shopping sessions.
+    pub sessions: Vec<SessionRow>,
+    /// The best of each week.
+    pub top_products: Vec<TopRow>,
+    /// Refunds and what they undo.
+    pub refunds: Vec<RefundRow>,
+    /// Who bought and brought back twice.
+    pub repeats: Vec<RepeatRow>,
+}
+
+/// Counts items that were late for one of the dataflows.
+#[derive(Clone, Debug, Default)]
+struct Late(Arc<AtomicU64>);
+
+impl Late {
+    fn count<T: Send + 'static>(&self, flow: &Flow, side: &SideOutput<T>) {
+        let late = Arc::clone(&self.0);
+        flow.side(side).for_each(move |_, _| {
+            late.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+}
+
+/// What the dataflows give out while they run.
+#[derive(Debug)]
+pub struct SalesOutput {
+    hourly: Collected<RevenueSpan>,
+    weekly: Collected<RevenueSpan>,
+    sessions: Collected<SessionRow>,
+    top_products: Collected<TopRow>,
+    refunds: Collected<RefundRow>,
+    repeats: Collected<RepeatRow>,
+    late: [Late; 6],
+}
+
+impl SalesOutput {
+    /// All rows so far, and how many items were late for each dataflow, in the order of [`SalesRows`]. Takes the rows
+    /// out.
+    #[must_use]
+    pub fn take(&self) -> (SalesRows, [u64; 6]) {
+        fn sorted<T: Ord>(rows: &Collected<T>) -> Vec<T> {
+            let mut rows = rows.take_items();
+            rows.sort_unstable();
+            rows
+        }
+        let rows = SalesRows {
+            hourly: sorted(&self.hourly),
+            weekly: sorted(&self.weekly),
+            sessions: sorted(&self.sessions),
+            top_products: sorted(&self.top_products),
+            refunds: sorted(&self.refunds),
+            repeats: sorted(&self.repeats),
+        };
+        let late = self
+            .late
+            .each_ref()
+            .map(|late| late.0.load(Ordering::Relaxed));
+        (rows, late)
+    }
+}
+
+/// Declares all dataflows over `sales`, whose times must be those of the items.
+pub fn declare<P, O>(flow: &Flow, sales: Stream<P, O>) -> SalesOutput
+where
+    P: Origin,
+    O: Operator<P::Item, Out = Sale> + Clone,
+{
+    let mut branches = sales.share(7).into_iter();
+    let mut next = || {
+        branches
+            .next()
+            .unwrap_or_else(|| unreachable!("seven were asked for"))
+    };
+    let late: [Late; 6] = Default::default();
+    SalesOutput {
+        hourly: revenue::hourly(flow, next(), &late[0]),
+        weekly: revenue::weekly(flow, next(), &late[1]),
+        sessions: sessions::sessions(flow, next(), &late[2]),
+        top_products: top_products::top_products(flow, next(), &late[3]),
+        refunds: refunds::refunds(flow, next(), next(), &late[4]),
+        repeats: repeats::repeats(flow, next(), &late[5]),
+        late,
+    }
+}
+
+/// The dataflows over all customers' events that are durable when it starts. `disorder` is how far an event may be
+/// behind one before it in its partition of the log, in event time.
+///
+/// # Errors
+/// [`InvalidDataflow`]: none as it stands; callers pass it on.
+pub fn over_the_log(disorder: Duration) -> Result<(Dataflow, SalesOutput), InvalidDataflow> {
+    let mut output = None;
+    let dataflow = Dataflow::build("sales", |flow| {
+        let sales = flow
+            .records::<CustomerEvent>()
+            .category(Customer::CATEGORY)
+            .until_durable_end()
+            .timestamps(sale::time)
+            .watermarks(BoundedOutOfOrderness::new(disorder))
+            .idle_after(NEVER_IDLE)
+            .stream()
+            .map(Sale::of);
+        output = Some(declare(flow, sales));
+    })?;
+    let output = output.unwrap_or_else(|| unreachable!("the closure was called"));
+    Ok((dataflow, output))
+}
