@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use millstream_engine::event::Recorded;
 use millstream_engine::flow::{BoundedOutOfOrderness, Operator};
 use millstream_operators::aggregate::Aggregate;
 
@@ -147,11 +148,13 @@ pub fn over_the_log(disorder: Duration) -> Result<(Dataflow, SalesOutput), Inval
             .records::<CustomerEvent>()
             .category(Customer::CATEGORY)
             .until_durable_end()
-            .timestamps(sale::time)
+            .timestamps(|recorded| sale::time(&recorded.payload))
             .watermarks(BoundedOutOfOrderness::new(disorder))
             .idle_after(NEVER_IDLE)
             .stream()
-            .map(Sale::of);
+            .map(|recorded: Recorded<CustomerEvent>| {
+                Sale::of(recorded.stream.id(), recorded.payload)
+            });
         output = Some(declare(flow, sales));
     })?;
     let output = output.unwrap_or_else(|| unreachable!("the closure was called"));
