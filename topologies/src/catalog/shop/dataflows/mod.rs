@@ -6,8 +6,8 @@
 //! rows from the file by code of its own. Event time is the invoice's minute. Invariant: with a watermark that is as
 //! far behind as the log is out of order, nothing is late; what is late all the same is counted, and fails a check.
 //! Results do not depend on the order of lines in one minute, nor on how partitions are interleaved.
-//! Failure: see [`RunDataflowError`](crate::dataflow::RunDataflowError). Cost: results are collected in memory, about a
-//! hundred thousand rows for a year.
+//! Failure: see [`RunDataflowError`](crate::dataflow::RunDataflowError). Cost: results are collected in memory, about
+//! thirty thousand rows for a year.
 
 pub mod direct;
 pub mod refunds;
