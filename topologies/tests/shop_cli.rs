@@ -237,7 +237,7 @@ fn killed_runs_go_on_without_a_second_effect() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let count = |name: &str| report[name].as_u64().unwrap();
-    assert_eq!(report["checks_hold"], 8, "{report}");
+    assert_eq!(report["checks_hold"], 14, "{report}");
     assert_eq!(count("events") + stored, count("log_events"));
     // The note of the file is an event that no command gave.
     assert_eq!(count("repeats") + 1, stored);
