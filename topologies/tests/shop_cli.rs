@@ -64,7 +64,7 @@ fn json_is_the_last_line_and_all_checks_hold() {
             assert!(report[figure].is_number(), "{figure}");
         }
         let checks = report["checks"].as_array().unwrap();
-        assert_eq!(checks.len(), 8);
+        assert_eq!(checks.len(), 14);
         assert!(checks.iter().all(|check| check["ok"] == true), "{checks:?}");
     }
 }
@@ -78,7 +78,7 @@ fn summary_says_what_people_want_to_know() {
         assert_eq!(output.status.code(), Some(0), "{output:?}");
         let stdout = String::from_utf8(output.stdout).unwrap();
         for part in [
-            "8 of 8 checks hold",
+            "14 of 14 checks hold",
             "line 16, Quantity",
             "France",
             "lower-case-code",
@@ -237,7 +237,7 @@ fn killed_runs_go_on_without_a_second_effect() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let count = |name: &str| report[name].as_u64().unwrap();
-    assert_eq!(report["checks_hold"], 8, "{report}");
+    assert_eq!(report["checks_hold"], 14, "{report}");
     assert_eq!(count("events") + stored, count("log_events"));
     // The note of the file is an event that no command gave.
     assert_eq!(count("repeats") + 1, stored);

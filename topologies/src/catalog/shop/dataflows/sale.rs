@@ -1,7 +1,6 @@
 //! What the dataflows read: a customer's event as one flat item.
 
 use compact_str::CompactString;
-use millstream_engine::event::Recorded;
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -44,13 +43,13 @@ pub struct Sale {
 }
 
 impl Sale {
-    /// The item that a customer's event makes.
+    /// The item that an event of the customer with this id makes.
     #[must_use]
-    pub fn of(recorded: Recorded<CustomerEvent>) -> Self {
-        let amount = rows::customer_amount(&recorded.payload);
-        let at = time(&recorded);
-        let customer = recorded.stream.id().into();
-        let (kind, trade, sign) = match recorded.payload {
+    pub fn of(customer: &str, event: CustomerEvent) -> Self {
+        let amount = rows::customer_amount(&event);
+        let at = time(&event);
+        let customer = customer.into();
+        let (kind, trade, sign) = match event {
             CustomerEvent::Purchased(trade) => (SaleKind::Purchase, trade, 1),
             CustomerEvent::Refunded(trade)
             | CustomerEvent::RefundUnmatched { refund: trade, .. } => (SaleKind::Refund, trade, -1),
@@ -90,8 +89,8 @@ impl Sale {
 
 /// The invoice's minute of an event.
 #[must_use]
-pub fn time(recorded: &Recorded<CustomerEvent>) -> Timestamp {
-    Timestamp::from_micros(match &recorded.payload {
+pub fn time(event: &CustomerEvent) -> Timestamp {
+    Timestamp::from_micros(match event {
         CustomerEvent::Purchased(trade)
         | CustomerEvent::Refunded(trade)
         | CustomerEvent::RefundUnmatched { refund: trade, .. } => trade.at_us,

@@ -113,3 +113,22 @@ fn check<R: PartialEq + Debug>(
         ok: late == 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+
+    #[test]
+    fn a_check_fails_for_each_difference_and_for_what_was_late() {
+        let holds = |found: &[u32], late| check("rows", &[1, 2, 3], found, late).ok;
+        assert!(holds(&[1, 2, 3], 0));
+        assert!(!holds(&[1, 2, 3], 1));
+        for found in [&[1, 2, 4][..], &[1, 2], &[1, 2, 3, 3], &[2, 3], &[]] {
+            assert!(!holds(found, 0), "{found:?}");
+        }
+        let missing = check("rows", &[1, 2, 3], &[1, 2], 0);
+        assert_eq!((&*missing.expected, &*missing.found), ("3", "no row"));
+        let late = check("rows", &[1], &[1], 2);
+        assert_eq!(late.found, "1 equal rows, 2 late");
+    }
+}

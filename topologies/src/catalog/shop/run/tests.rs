@@ -88,7 +88,7 @@ fn check_report(report: &ShopReport) {
         "{bad:?}"
     );
     assert!(report.is_ok(), "{:#?}", report.checks);
-    assert_eq!(report.checks.len(), 8);
+    assert_eq!(report.checks.len(), 14);
 }
 
 fn check_tables(engine: &Engine) {
@@ -274,7 +274,20 @@ async fn the_whole_file_comes_out_as_published_also_after_a_stop() {
 
     let report = run(&options, &|_| {}).await.unwrap();
     assert!(report.is_ok(), "{:#?}", report.checks);
-    assert_eq!(report.checks.len(), 9);
+    assert_eq!(report.checks.len(), 15);
+    let dataflows: Vec<_> = report.checks[9..]
+        .iter()
+        .map(|check| (check.name, check.found.as_str()))
+        .collect();
+    let expected = [
+        ("revenue by country and hour", "4937 equal rows"),
+        ("revenue by country over 7 days", "5297 equal rows"),
+        ("shopping sessions", "10208 equal rows"),
+        ("top products by week", "530 equal rows"),
+        ("refunds and their sales", "9288 equal rows"),
+        ("bought and returned twice", "112 equal rows"),
+    ];
+    assert_eq!(dataflows, expected);
     assert_eq!(report.revenue(), money("9747747.934"));
     let counts = report.counts;
     assert_eq!(counts.repeats, first.counts.accepted);
