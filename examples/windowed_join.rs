@@ -28,10 +28,10 @@ const HUMIDITIES: [(i64, Reading); 3] = [
 fn minutes<const N: usize>(
     readings: [(i64, Reading); N],
 ) -> Generate<
-    impl Fn(usize, usize) -> std::vec::IntoIter<(Timestamp, Reading)> + Clone + Send + 'static,
+    impl Fn(usize, usize) -> std::array::IntoIter<(Timestamp, Reading), N> + Clone + Send + 'static,
 > {
     let timed = readings.map(|(minute, reading)| (Timestamp::from_seconds(minute * 60), reading));
-    Generate::timed(move |_, _| timed.to_vec().into_iter()).splits(1)
+    Generate::timed(move |_, _| timed.into_iter()).splits(1)
 }
 
 #[tokio::main]
