@@ -1,9 +1,10 @@
 //! A sink that needs ten times as long for an event as its source: what gets through, and what piles up between.
 //!
-//! How long the source needs, its way to the sink included, is measured first with a sink that does nothing. One partition of each, so that the
-//! bound of one mailbox is the bound of all. The sink works, as opposed to waiting, for its time: it looks at the
-//! clock until that is over, and starts the next event's time where the last one's ended, so that looking is no part
-//! of it. `in_flight_max` is what the source had given more than the sink had taken, looked at before each event.
+//! How long the source needs, its way to the sink included, is measured first with a sink that does nothing. One
+//! partition of each, so that the bound of one mailbox is the bound of all. The sink works, as opposed to waiting, for
+//! its time: it looks at the clock until that is over, and starts the next event's time where the last one's ended, so
+//! that looking is no part of it. `in_flight_max` is what the source had given more than the sink had taken, looked at
+//! before each event.
 
 use std::convert::Infallible;
 use std::sync::Arc;
