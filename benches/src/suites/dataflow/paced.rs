@@ -31,6 +31,8 @@ pub(super) struct Pace {
     pub(super) per_second: u64,
     /// Otherwise all events are due at once, with the same event times: for finding out how many there can be.
     pub(super) waits: bool,
+    /// Asks for more at once when all that is due was sent, so that its stage is never idle.
+    pub(super) is_eager: bool,
     /// Results of windows that end before this, counted from the beginning, are not recorded.
     pub(super) warm_up: Duration,
     pub(super) seen: Seen,
@@ -66,6 +68,7 @@ impl Pace {
             keys,
             per_second: per_second.max(1),
             waits: true,
+            is_eager: false,
             warm_up: Duration::ZERO,
             seen: Seen {
                 start: Arc::default(),
@@ -168,6 +171,9 @@ impl Source for PacedSplit {
         let now = now.saturating_sub(*self.pace.seen.start.get_or_init(|| now));
         let first_due = self.pace.due(self.number);
         if self.pace.waits && first_due > now {
+            if self.pace.is_eager {
+                return Ok(Pulled::More);
+            }
             return Ok(Pulled::PendingFor(first_due - now));
         }
         // Rounded down; at least the one that is known to be due.
@@ -188,7 +194,7 @@ impl Source for PacedSplit {
         if self.number >= self.pace.events {
             return Ok(self.finish());
         }
-        if self.number <= due {
+        if self.number <= due || self.pace.is_eager {
             return Ok(Pulled::More);
         }
         // Not `More`, even if the next one is due in no time: a source that asks all the time takes a core.
