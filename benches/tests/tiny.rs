@@ -168,7 +168,7 @@ async fn dataflow() {
         let found = cases.iter().filter(|case| case.name().starts_with(part));
         found.count()
     };
-    for (part, number) in [("sliding-", 8), ("batch-", 7), ("latency-", 6)] {
+    for (part, number) in [("sliding-", 8), ("batch-", 7), ("latency-", 9)] {
         assert_eq!(count(part), number, "{part} in {:?}", names(&cases));
     }
     // What does not get faster can be told only where there is more than one core.

@@ -26,7 +26,9 @@ const WINDOW: Duration = Duration::from_millis(10);
 const GUESS_PER_SECOND: u64 = 4_000_000;
 /// Items per batch beside what the engine chooses.
 const FIXED: [usize; 2] = [256, 4_096];
-const LOADS: [&str; 2] = ["half", "idle"];
+/// `half-eager` is `half` with a source that never waits: an idle stage sends all that it has, a working one keeps it for
+/// a full batch or the linger time, which is a matter of the source and changes the latency a good deal.
+const LOADS: [&str; 3] = ["half", "half-eager", "idle"];
 
 fn batch_sizes() -> impl Iterator<Item = (String, BatchSize)> {
     let fixed = FIXED.into_iter().filter_map(NonZeroUsize::new);
@@ -47,7 +49,11 @@ pub(super) async fn run(bench: Bench<'_>, sizes: Sizes) -> Result<()> {
                 (_, Some(half)) => half,
                 (_, None) => *half.insert(maximum(bench, sizes).await? / 2),
             };
-            latency(bench, name, per_second, size).await?;
+            let pace = Pace {
+                is_eager: load == "half-eager",
+                ..paced(bench, per_second)?
+            };
+            latency(bench, name, pace, size).await?;
         }
     }
     Ok(())
@@ -88,14 +94,18 @@ async fn maximum(bench: Bench<'_>, sizes: Sizes) -> Result<u64> {
     Ok(most)
 }
 
-async fn latency(bench: Bench<'_>, name: String, per_second: u64, size: BatchSize) -> Result<()> {
+/// Events for as long as a case is measured, and for its warm-up before.
+fn paced(bench: Bench<'_>, per_second: u64) -> Result<Pace> {
     let seconds = bench.harness.seconds();
     let warm_up = seconds / 5;
     let events = per_second as f64 * (seconds + warm_up).as_secs_f64();
-    let pace = Pace {
+    Ok(Pace {
         warm_up,
         ..Pace::new(events as u64, KEYS, per_second)?
-    };
+    })
+}
+
+async fn latency(bench: Bench<'_>, name: String, pace: Pace, size: BatchSize) -> Result<()> {
     let run = counted(bench, &pace, size).await?;
     let (results, sent) = (pace.results(), pace.sent());
     ensure!(
@@ -104,7 +114,7 @@ async fn latency(bench: Bench<'_>, name: String, per_second: u64, size: BatchSiz
     );
     let quantile = |quantile| results.value_at_quantile(quantile) as f64;
     let case = Case::new(SUITE, name, bench.machine)
-        .with("intended_per_second", per_second)
+        .with("intended_per_second", pace.per_second)
         .with("partitions", options(bench.harness).partitions)
         .with("window_ms", WINDOW.as_millis() as u64)
         .with("results", results.len())

@@ -1,6 +1,6 @@
 //! Dataflows as one thing about them grows: windows per event, batches, partitions, load, keys, a sink's slowness.
 //!
-//! Each file varies one thing and keeps the others; the load of all but one of them is [`load`]'s, which is like the
+//! Each file varies one thing and keeps the others; the load of all but one of them is that of `load`, which is like the
 //! keyed count of `nexmark`: events of a key and a time, nearly nothing to do for the source. Every case checks
 //! that each event is in as many results as it should be. The disk's figures are of the beginning of the suite: no
 //! case uses the disk.

@@ -31,6 +31,8 @@ pub(super) struct Pace {
     pub(super) per_second: u64,
     /// Otherwise all events are due at once, with the same event times: for finding out how many there can be.
     pub(super) waits: bool,
+    /// Asks for more at once when all that is due was sent, so that its stage is never idle.
+    pub(super) is_eager: bool,
     /// Results of windows that end before this, counted from the beginning, are not recorded.
     pub(super) warm_up: Duration,
     pub(super) seen: Seen,
@@ -66,6 +68,7 @@ impl Pace {
             keys,
             per_second: per_second.max(1),
             waits: true,
+            is_eager: false,
             warm_up: Duration::ZERO,
             seen: Seen {
                 start: Arc::default(),
@@ -106,7 +109,7 @@ impl Pace {
         })
     }
 
-    /// How late events were sent, in microseconds: of each pull the first.
+    /// How late events were sent, in microseconds: each counts with the first of its pull, which waited longest.
     pub(super) fn sent(&self) -> Histogram<u64> {
         lock(&self.seen.sent).clone()
     }
@@ -138,6 +141,19 @@ impl PacedSplit {
         add(&self.pace.seen.sent, &mut self.sent);
         Pulled::End
     }
+
+    #[inline]
+    fn send<E: Emit<u64>>(&mut self, out: &mut E) {
+        // As in the load of the other cases.
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let key = ((self.random >> 32) * self.pace.keys) >> 32;
+        self.watermark = self.pace.time(self.number);
+        out.emit(self.watermark, key);
+        self.number += SPLITS;
+    }
 }
 
 impl Source for PacedSplit {
@@ -155,34 +171,35 @@ impl Source for PacedSplit {
         let now = now.saturating_sub(*self.pace.seen.start.get_or_init(|| now));
         let first_due = self.pace.due(self.number);
         if self.pace.waits && first_due > now {
+            if self.pace.is_eager {
+                return Ok(Pulled::More);
+            }
             return Ok(Pulled::PendingFor(first_due - now));
         }
-        // One more than are due by multiplication may be due: it has its turn with the next pull.
+        // Rounded down; at least the one that is known to be due.
         let due = if self.pace.waits {
             let due = now.as_nanos() * u128::from(self.pace.per_second) / 1_000_000_000;
             u64::try_from(due).unwrap_or(u64::MAX).max(self.number)
         } else {
             u64::MAX
         };
-        let late = now.saturating_sub(first_due).as_micros() as u64;
-        self.sent.saturating_record(late.max(1));
-        for _ in 0..items_max {
-            if self.number >= self.pace.events {
-                return Ok(self.finish());
-            }
-            if self.number > due {
-                break;
-            }
-            self.random = self
-                .random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            let key = ((self.random >> 32) * self.pace.keys) >> 32;
-            self.watermark = self.pace.time(self.number);
-            out.emit(self.watermark, key);
-            self.number += SPLITS;
+        let last = due.min(self.pace.events - 1);
+        let mut sent = 0;
+        while sent < items_max && self.number <= last {
+            self.send(out);
+            sent += 1;
         }
-        Ok(Pulled::More)
+        let late = now.saturating_sub(first_due).as_micros() as u64;
+        self.sent.saturating_record_n(late.max(1), sent as u64);
+        if self.number >= self.pace.events {
+            return Ok(self.finish());
+        }
+        if self.number <= due || self.pace.is_eager {
+            return Ok(Pulled::More);
+        }
+        // Not `More`, even if the next one is due in no time: a source that asks all the time takes a core.
+        let wait = self.pace.due(self.number).saturating_sub(now);
+        Ok(Pulled::PendingFor(wait.max(Duration::from_nanos(1))))
     }
 }
 
@@ -295,8 +312,9 @@ mod tests {
         let wait = Pulled::PendingFor(Duration::from_millis(1));
         assert_eq!(pull(&mut split), wait);
         clock.advance(Duration::from_millis(4));
-        assert_eq!(pull(&mut split), Pulled::More);
         assert_eq!(pull(&mut split), wait);
+        assert_eq!(pull(&mut split), wait);
+        assert_eq!(split.sent.len(), 2);
         assert_eq!(split.watermark(), Some(Timestamp::from_millis(3)));
         clock.advance(Duration::from_millis(60));
         assert_eq!(pull(&mut split), Pulled::End);

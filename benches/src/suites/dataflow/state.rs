@@ -1,6 +1,6 @@
 //! Whether keyed state stays bounded over many events whose keys change.
 //!
-//! Sessions are counted. A key is used for [`KEYS`] × [`ROTATE_EVERY`] events and never again, so that over the run
+//! Sessions are counted. A key is used for `KEYS` × `ROTATE_EVERY` events and never again, so that over the run
 //! there are far more keys than at any moment; state that outlived its sessions would show as a line that rises.
 //! Looked at every so many events: entries of keyed state, which stages count every 100 ms, and the memory of the
 //! process. Both are given over time for a plot, with the events at which they were taken.
