@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use millstream_engine::batch::{BatchController, BatchLimits};
 use millstream_engine::event::PartitionId;
+use millstream_engine::flow::StageLoad;
 use millstream_engine::index::IndexStats;
 use millstream_engine::mailbox::MailboxStatistics;
 use millstream_engine::metrics::*;
@@ -19,6 +20,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 /// Records at least one of everything, never a zero.
 fn record_one_of_each() {
     record_flow();
+    record_dataflows();
     record_write_side();
     record_read_side();
 }
@@ -53,6 +55,19 @@ fn record_flow() {
     batch.observe_batch(0, MILLISECOND);
     batch.observe_batch(100, MILLISECOND);
     batch.observe_controller(&controller);
+}
+
+fn record_dataflows() {
+    StageMetrics::new("sales/window", PARTITION).observe(&StageLoad {
+        items_total: 1,
+        busy: MILLISECOND,
+        idle: 2 * MILLISECOND,
+        blocked: 3 * MILLISECOND,
+        state_items: 4,
+        ..StageLoad::default()
+    });
+    LateMetrics::new("sales/window", PARTITION).count(1);
+    UnreadableMetrics::new("sales/events", PARTITION).count(1);
 }
 
 fn record_write_side() {

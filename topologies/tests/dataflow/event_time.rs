@@ -54,6 +54,7 @@ fn a_silent_split_holds_windows_back_until_it_counts_as_idle() {
     // It comes back with what is too late by now, and is waited for again.
     feed.push(1, seconds(5), (2, 0));
     feed.push(1, seconds(14), (2, 0));
+    driver.run().unwrap();
     feed.push(0, seconds(25), (1, 0));
     driver.run().unwrap();
     assert!(results.is_empty());
