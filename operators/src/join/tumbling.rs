@@ -82,11 +82,17 @@ where
         match item {
             Side::Left(item) => {
                 let key = (self.left_key)(&item);
-                table.entry(key).or_default().left.push(item);
+                table
+                    .get_or_insert_with(key, Sides::default)
+                    .left
+                    .push(item);
             }
             Side::Right(item) => {
                 let key = (self.right_key)(&item);
-                table.entry(key).or_default().right.push(item);
+                table
+                    .get_or_insert_with(key, Sides::default)
+                    .right
+                    .push(item);
             }
         }
     }

@@ -6,15 +6,17 @@
 //! aggregates of the older slices, and one aggregate of the newer. Either way a slice costs a constant number of
 //! merges in the mean, however many slices a window has.
 
-use std::collections::VecDeque;
+use smallvec::SmallVec;
 
 use crate::function::AggregateFunction;
 
 /// Slices of one key, oldest first.
 #[derive(Clone)]
 pub(super) struct Fifo<A> {
-    /// Numbers ascend. The first `dead` ones have left the window and wait for late items.
-    parts: VecDeque<(i64, A)>,
+    /// Numbers ascend. The first `forgotten` ones are nobody's any more, those after them up to `dead` have left the
+    /// window and wait for late items. Two slices need no allocation.
+    parts: SmallVec<[(i64, A); 2]>,
+    forgotten: usize,
     dead: usize,
     /// `front[i]` aggregates the live parts that the stack covers from the (i+1)-last on; the last one all of them.
     front: Vec<A>,
@@ -25,7 +27,8 @@ pub(super) struct Fifo<A> {
 impl<A> Default for Fifo<A> {
     fn default() -> Self {
         Self {
-            parts: VecDeque::new(),
+            parts: SmallVec::new(),
+            forgotten: 0,
             dead: 0,
             front: Vec::new(),
             back: None,
@@ -43,7 +46,7 @@ impl<A: Clone> Fifo<A> {
             Some(back) => function.merge(back, &part),
             None => self.back = Some(part.clone()),
         }
-        self.parts.push_back((number, part));
+        self.parts.push((number, part));
     }
 
     /// Slices before `first` leave; those before `keep` are forgotten.
@@ -70,9 +73,14 @@ impl<A: Clone> Fifo<A> {
         if self.is_empty() {
             self.back = None;
         }
-        while self.dead > 0 && self.parts.front().is_some_and(|(number, _)| *number < keep) {
-            self.parts.pop_front();
-            self.dead -= 1;
+        let is_kept = |(number, _): &(i64, A)| *number >= keep;
+        let dead = &self.parts[self.forgotten..self.dead];
+        self.forgotten += dead.iter().position(is_kept).unwrap_or(dead.len());
+        // Moved up only once that costs no more than what it frees.
+        if self.forgotten * 2 >= self.parts.len() {
+            self.parts.drain(..self.forgotten);
+            self.dead -= self.forgotten;
+            self.forgotten = 0;
         }
     }
 
@@ -100,12 +108,12 @@ impl<A: Clone> Fifo<A> {
 
     /// Whether nothing is kept at all.
     pub(super) fn is_forgotten(&self) -> bool {
-        self.parts.is_empty()
+        self.parts.len() == self.forgotten
     }
 
     /// Slices kept.
     pub(super) fn len(&self) -> usize {
-        self.parts.len()
+        self.parts.len() - self.forgotten
     }
 
     /// The aggregate of the window, if it has anything.
@@ -131,7 +139,7 @@ impl<A: Clone> Fifo<A> {
     {
         let from = self.parts.partition_point(|(number, _)| *number < first);
         let mut sum: Option<A> = None;
-        for (number, part) in self.parts.range(from..) {
+        for (number, part) in &self.parts[from..] {
             if *number > last {
                 break;
             }

@@ -22,6 +22,7 @@ mod result;
 mod session;
 mod slices;
 mod sliding;
+mod table;
 mod trigger;
 mod triggered;
 mod tumbling;

@@ -15,7 +15,6 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 
-use hashbrown::hash_map::Entry;
 use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
@@ -138,13 +137,11 @@ where
         }
         let key = (self.key)(&item);
         let function = &self.function;
-        let accumulator = match self.slices.current().entry(key) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                self.held += 1;
-                new.insert(function.create())
-            }
-        };
+        let (table, held) = (self.slices.current(), &mut self.held);
+        let accumulator = table.get_or_insert_with(key, || {
+            *held += 1;
+            function.create()
+        });
         function.add(accumulator, time, &item);
         if self.held >= self.capacity.get() {
             self.send(i64::MAX);

@@ -6,12 +6,9 @@
 use std::collections::VecDeque;
 use std::hash::Hash;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use millstream_engine::time::Timestamp;
 
-/// Accumulators by key.
-pub(crate) type Table<K, A> = HashMap<K, A, FixedState>;
+use super::table::Table;
 
 /// Emptied tables kept for the slices to come.
 const SPARES: usize = 4;

@@ -23,7 +23,8 @@ use millstream_engine::time::Timestamp;
 
 use super::aligned::Span;
 use super::fifo::Fifo;
-use super::slices::{Slices, Table};
+use super::slices::Slices;
+use super::table::Table;
 use super::{Revision, Sliding, TimeDomain, Windowed};
 use crate::function::AggregateFunction;
 
@@ -97,7 +98,7 @@ where
     /// Gives out windows that end by `until` and drops what is no longer needed.
     fn fire<E: Emit<Windowed<K, A::Output>>>(&mut self, until: i64, out: &mut E) {
         while let Some(end) = self.next_end().filter(|&end| end <= until) {
-            self.close_slices(end);
+            self.close_slices(end, until);
             self.give(end, until, out);
             self.given = end;
         }
@@ -110,14 +111,17 @@ where
         }
     }
 
-    /// Moves slices that end by `end` to their keys.
-    fn close_slices(&mut self, end: i64) {
+    /// Moves slices that end by `end` to their keys, where what no window needs any more makes room for them.
+    fn close_slices(&mut self, end: i64, until: i64) {
+        let first = self.slices_of(end).0;
+        let keep = first.min(self.kept_from(until));
         while self.open.first_end().is_some_and(|first| first <= end) {
             let Some(mut slice) = self.open.pop() else {
                 break;
             };
             for (key, part) in slice.table.drain() {
                 let fifo = self.keys.entry(key).or_default();
+                fifo.expire(&self.function, first, keep);
                 fifo.push(&self.function, slice.number, part);
             }
             self.open.recycle(slice.table);
@@ -151,7 +155,7 @@ where
             }
             !fifo.is_forgotten()
         });
-        for (key, sum) in alone.into_iter().flatten() {
+        for (key, sum) in alone.into_iter().flat_map(Table::iter) {
             if self.keys.get(key).is_none_or(Fifo::is_empty) {
                 let (key, value) = (key.clone(), function.finish(sum));
                 let revision = Revision::OnTime;
@@ -214,7 +218,7 @@ where
         let key = (self.key)(item);
         let function = &self.function;
         let table = self.open.current();
-        let accumulator = table.entry(key).or_insert_with(|| function.create());
+        let accumulator = table.get_or_insert_with(key, || function.create());
         function.add(accumulator, time, item);
     }
 
@@ -279,9 +283,7 @@ where
         while end <= last_end {
             let function = &self.function;
             let table = self.alone.entry(end).or_default();
-            let sum = table
-                .entry((self.key)(item))
-                .or_insert_with(|| function.create());
+            let sum = table.get_or_insert_with((self.key)(item), || function.create());
             function.add(sum, time, item);
             end = end.saturating_add(self.span.slide);
         }
@@ -338,7 +340,7 @@ where
             let (key, function) = (&self.key, &self.function);
             let table = self.open.current();
             for (&time, item) in times[at..at + run].iter().zip(items.by_ref()) {
-                let accumulator = table.entry(key(&item)).or_insert_with(|| function.create());
+                let accumulator = table.get_or_insert_with(key(&item), || function.create());
                 function.add(accumulator, time, &item);
             }
             at += run;
@@ -409,7 +411,7 @@ where
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         let closed: usize = self.keys.values().map(Fifo::len).sum();
-        let alone: usize = self.alone.values().map(HashMap::len).sum();
+        let alone: usize = self.alone.values().map(Table::len).sum();
         into.push(("window accumulators", self.open.len() + closed + alone));
     }
 }

@@ -12,14 +12,13 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ops::Bound;
 
-use hashbrown::HashMap;
 use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 
 use super::aligned::Span;
 use super::pane::{Giving, Pane};
-use super::slices::Table;
+use super::table::Table;
 use super::{Global, Revision, Sliding, TimeDomain, Triggered, Tumbling, Windowed};
 use crate::function::AggregateFunction;
 
@@ -138,13 +137,11 @@ where
     ) {
         let giving = &self.giving;
         let table = self.windows.entry(end).or_default();
-        if !table.contains_key(key) {
-            table.insert(key.clone(), Pane::new(giving.function.create()));
-            self.panes += 1;
-        }
-        let Some(pane) = table.get_mut(key) else {
-            return;
-        };
+        let panes = &mut self.panes;
+        let pane = table.get_or_insert_with(key.clone(), || {
+            *panes += 1;
+            Pane::new(giving.function.create())
+        });
         pane.before_change(giving.retracting);
         giving.function.add(&mut pane.sum, time, item);
         pane.changes += 1;
@@ -177,7 +174,7 @@ where
         self.giving.watermark = until;
         let ended = (Bound::Excluded(from), Bound::Included(until));
         for (&end, table) in self.windows.range_mut(ended) {
-            for (key, pane) in table {
+            for (key, pane) in table.iter_mut() {
                 self.giving.give(end, key, pane, Revision::OnTime, out);
             }
         }
@@ -310,7 +307,7 @@ where
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         debug_assert_eq!(
             self.panes,
-            self.windows.values().map(HashMap::len).sum::<usize>()
+            self.windows.values().map(Table::len).sum::<usize>()
         );
         into.push(("window accumulators", self.panes));
     }

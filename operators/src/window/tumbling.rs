@@ -9,7 +9,6 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use hashbrown::hash_map::Entry;
 use millstream_engine::batch::Batch;
 use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
@@ -17,6 +16,7 @@ use millstream_engine::time::Timestamp;
 
 use super::aligned::Span;
 use super::slices::{Slice, Slices};
+use super::table::Table;
 use super::{Revision, TimeDomain, Tumbling, Windowed};
 use crate::function::AggregateFunction;
 
@@ -81,7 +81,7 @@ where
                 self.open.recycle(slice.table);
                 continue;
             }
-            for (key, accumulator) in &slice.table {
+            for (key, accumulator) in slice.table.iter() {
                 let value = self.function.finish(accumulator);
                 out.emit(window.last(), windowed(key.clone(), value));
             }
@@ -128,7 +128,7 @@ where
             .get(at)
             .is_none_or(|slice| slice.number != number)
         {
-            let table = hashbrown::HashMap::default();
+            let table = Table::default();
             self.given.insert(at, Slice { number, table });
         }
         let window = self.span.window_ending(end);
@@ -144,15 +144,12 @@ where
             out.emit(window.last(), result);
         };
         let table = &mut self.given[at].table;
-        let accumulator = match table.entry(key.clone()) {
-            Entry::Occupied(known) => {
-                if self.span.retracting {
-                    emit(known.get(), Revision::Retraction);
-                }
-                known.into_mut()
-            }
-            Entry::Vacant(new) => new.insert(function.create()),
-        };
+        if self.span.retracting
+            && let Some(before) = table.get(&key)
+        {
+            emit(before, Revision::Retraction);
+        }
+        let accumulator = table.get_or_insert_with(key.clone(), || function.create());
         function.add(accumulator, time, &item);
         emit(accumulator, Revision::Late);
     }
@@ -164,11 +161,8 @@ where
     {
         let key = (self.key)(item);
         let function = &self.function;
-        let accumulator = self
-            .open
-            .current()
-            .entry(key)
-            .or_insert_with(|| function.create());
+        let table = self.open.current();
+        let accumulator = table.get_or_insert_with(key, || function.create());
         function.add(accumulator, time, item);
     }
 }
@@ -220,7 +214,7 @@ where
             let (key, function) = (&self.key, &self.function);
             let table = self.open.current();
             for (&time, item) in times[at..at + run].iter().zip(items.by_ref()) {
-                let accumulator = table.entry(key(&item)).or_insert_with(|| function.create());
+                let accumulator = table.get_or_insert_with(key(&item), || function.create());
                 function.add(accumulator, time, &item);
             }
             at += run;

@@ -66,7 +66,7 @@ impl Maker {
     }
 
     /// The event, whose time is [`millis`](Self::millis) of `number`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn make(&self, id: u64, number: u64, millis: i64) -> NexmarkEvent {
         let mut random = JavaRandom::new(id);
         let time = Timestamp::from_micros(millis * 1_000);

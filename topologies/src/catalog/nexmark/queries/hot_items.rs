@@ -26,6 +26,8 @@ pub(super) fn q5(events: Events, every: u64, tally: &Arc<Tally>) {
         .partitions(1)
         .named("most bids")
         .window(Tumbling::of(every))
+        // Each partition sends its own highest, not every count.
+        .pre_aggregated()
         .aggregate(max_all(|counted: &Windowed<u64, u64>| counted.value))
         .flat_map(|most| most.value)
         .map(|counted| HotItem {

@@ -43,13 +43,11 @@ impl Source for NexmarkSplit {
         items_max: usize,
         out: &mut E,
     ) -> Result<Pulled, Fault> {
-        for _ in 0..items_max {
-            let Some(generated) = self.events.next() else {
-                return Ok(Pulled::End);
-            };
-            out.emit(generated.time, generated.event);
+        let events = &mut self.events;
+        if !events.take_each(items_max, |made| out.emit(made.time, made.event)) {
+            return Ok(Pulled::End);
         }
-        self.watermark = self.events.watermark();
+        self.watermark = events.watermark();
         Ok(Pulled::More)
     }
 }

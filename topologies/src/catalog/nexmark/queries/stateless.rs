@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::event::{Bid, NexmarkEvent};
+use super::super::event::NexmarkEvent;
 use super::super::rows::SelectedBid;
 use super::{Events, Tally};
 
@@ -14,10 +14,12 @@ pub(super) fn q0(events: Events, tally: &Arc<Tally>) {
 /// Every bid, with its price times 89 / 100 in whole numbers.
 pub(super) fn q1(events: Events, tally: &Arc<Tally>) {
     events
-        .filter_map(NexmarkEvent::into_bid)
-        .map(|bid| Bid {
-            price: bid.price * 89 / 100,
-            ..bid
+        .filter_map(|event| match event {
+            NexmarkEvent::Bid(mut bid) => {
+                bid.price = bid.price * 89 / 100;
+                Some(bid)
+            }
+            _ => None,
         })
         .end(tally.sink());
 }
@@ -25,11 +27,12 @@ pub(super) fn q1(events: Events, tally: &Arc<Tally>) {
 /// Bids whose auction is a multiple of 123.
 pub(super) fn q2(events: Events, tally: &Arc<Tally>) {
     events
-        .filter_map(NexmarkEvent::into_bid)
-        .filter(|bid| bid.auction % 123 == 0)
-        .map(|bid| SelectedBid {
-            auction: bid.auction,
-            price: bid.price,
+        .filter_map(|event| match event {
+            NexmarkEvent::Bid(bid) if bid.auction % 123 == 0 => Some(SelectedBid {
+                auction: bid.auction,
+                price: bid.price,
+            }),
+            _ => None,
         })
         .end(tally.sink());
 }
