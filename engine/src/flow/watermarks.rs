@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
+/// The greatest watermark that an item can give: the one after it says that the input has ended.
+const LAST: Timestamp = Timestamp(i64::MAX - 1);
+
 /// Watches the items of one split.
 pub trait WatermarkPolicy<T>: Clone + Send + 'static {
     /// Takes in an item.
@@ -39,7 +42,7 @@ impl Default for Ascending {
 impl<T> WatermarkPolicy<T> for Ascending {
     #[inline(always)]
     fn observe(&mut self, time: Timestamp, _item: &T) {
-        self.latest = self.latest.max(time);
+        self.latest = self.latest.max(time.min(LAST));
     }
 
     #[inline(always)]
@@ -69,7 +72,7 @@ impl<T> WatermarkPolicy<T> for BoundedOutOfOrderness {
     #[inline(always)]
     fn observe(&mut self, time: Timestamp, _item: &T) {
         let watermark = Timestamp(time.0.saturating_sub(self.bound_micros));
-        self.watermark = self.watermark.max(watermark);
+        self.watermark = self.watermark.max(watermark.min(LAST));
     }
 
     #[inline(always)]
@@ -102,7 +105,7 @@ where
     #[inline]
     fn observe(&mut self, time: Timestamp, item: &T) {
         if let Some(watermark) = (self.mark)(time, item) {
-            self.watermark = self.watermark.max(watermark);
+            self.watermark = self.watermark.max(watermark.min(LAST));
         }
     }
 

@@ -113,7 +113,7 @@ where
         let limit = self.late_before.max(self.watermark);
         let Some(end) = self.first_end(time.0, limit) else {
             // A time between windows that are shorter than their distance is in none, and not late either.
-            if self.span.last_end(time).is_some() {
+            if self.span.last_end(time).is_some() || !self.span.has_gaps() {
                 self.late.item(time, item, &mut Discard);
             }
             return;
@@ -188,11 +188,16 @@ where
             self.held -= value.left.drop_before(first) + value.right.drop_before(first);
             let times = value.left.first_time().into_iter();
             match times.chain(value.right.first_time()).min() {
-                Some(time) => {
+                Some(time) if end < i64::MAX => {
                     value.end = self.span.next_end(time.max(end));
                     self.queue.push(number_of(&self.span, value.end), id);
                 }
-                None => self.keys.remove(id),
+                _ => {
+                    // At the end of time there is no further window.
+                    let rest = i64::MAX;
+                    self.held -= value.left.drop_before(rest) + value.right.drop_before(rest);
+                    self.keys.remove(id);
+                }
             }
         }
     }

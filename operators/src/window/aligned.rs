@@ -69,6 +69,17 @@ impl Span {
         (time.0 < end).then_some(end)
     }
 
+    /// Whether a time that is in no window lies between two of them: else it is too close to the end of time.
+    pub(crate) fn has_gaps(&self) -> bool {
+        self.slide > self.size
+    }
+
+    /// The last end of a window by `until`, where there is a next one.
+    pub(crate) fn last_end_by(&self, until: i64) -> Option<i64> {
+        let next = self.next_end(until);
+        (next < i64::MAX).then(|| next.saturating_sub(self.slide))
+    }
+
     /// The first end of a window that is later than `time`.
     pub(crate) fn next_end(&self, time: i64) -> i64 {
         let after = time.saturating_sub(self.offset).saturating_sub(self.size);

@@ -39,8 +39,11 @@ pub struct SlidingWindows<T, K, F, A: AggregateFunction<T>, L> {
     keys: HashMap<K, Fifo<A::Accumulator>, FixedState>,
     /// Accumulators that belong to one window alone, by the window's end.
     alone: BTreeMap<i64, Table<K, A::Accumulator>>,
-    /// End of the window that was given out last.
+    /// Windows that end by this were given out, if they had anything.
     given: i64,
+    /// End of the last window for which some key has slices; `i64::MIN` if none has. What is left after it waits for
+    /// late items only.
+    live_until: i64,
     watermark: i64,
     late_before: i64,
     now: Timestamp,
@@ -65,6 +68,7 @@ where
             keys: HashMap::default(),
             alone: BTreeMap::new(),
             given: i64::MIN,
+            live_until: i64::MIN,
             watermark: i64::MIN,
             late_before: i64::MIN,
             now: Timestamp::MIN,
@@ -81,13 +85,16 @@ where
 
     /// Number of the first slice that a window may still need whose lateness is not over at `until`.
     fn kept_from(&self, until: i64) -> i64 {
+        if until == i64::MAX {
+            return i64::MAX; // The input has ended: nothing will be late.
+        }
         let end = self.span.next_end(until.saturating_sub(self.span.lateness));
         self.slices_of(end).0
     }
 
     /// End of the next window that has anything in it.
     fn next_end(&self) -> Option<i64> {
-        let sliding = (!self.keys.is_empty()).then(|| self.span.next_end(self.given));
+        let sliding = (self.live_until > self.given).then(|| self.span.next_end(self.given));
         let open = self.open.first_end();
         let open = open.map(|end| self.span.next_end(end.saturating_sub(1)));
         let alone = self.alone.range(self.given.saturating_add(1)..).next();
@@ -97,12 +104,21 @@ where
 
     /// Gives out windows that end by `until` and drops what is no longer needed.
     fn fire<E: Emit<Windowed<K, A::Output>>>(&mut self, until: i64, out: &mut E) {
-        while let Some(end) = self.next_end().filter(|&end| end <= until) {
+        // Ends that are too large for a number are all the same one.
+        let due = |end: &i64, given| *end <= until && *end > given;
+        while let Some(end) = self.next_end().filter(|end| due(end, self.given)) {
             self.close_slices(end, until);
             self.give(end, until, out);
             self.given = end;
         }
+        // Also where no window had anything: how an item counts that comes later must not depend on other keys.
+        if let Some(last) = self.span.last_end_by(until) {
+            self.given = self.given.max(last);
+        }
         let lateness = self.span.lateness;
+        if self.live_until.saturating_add(lateness) <= until {
+            self.keys.clear();
+        }
         while let Some(entry) = self.alone.first_entry() {
             if entry.key().saturating_add(lateness) > until {
                 break;
@@ -124,6 +140,9 @@ where
                 fifo.expire(&self.function, first, keep);
                 fifo.push(&self.function, slice.number, part);
             }
+            let last = Timestamp(self.open.end_of(slice.number).saturating_sub(1));
+            let live = self.span.last_end(last).unwrap_or(i64::MAX);
+            self.live_until = self.live_until.max(live);
             self.open.recycle(slice.table);
         }
     }
@@ -231,6 +250,9 @@ where
         out: &mut E,
     ) {
         let Some(last_end) = self.span.last_end(time) else {
+            if !self.span.has_gaps() {
+                self.late.item(time, item, &mut Discard);
+            }
             return; // Between two windows.
         };
         let limit = self.late_before.max(self.watermark);
@@ -275,6 +297,8 @@ where
         let function = &self.function;
         let fifo = self.keys.entry((self.key)(item)).or_default();
         fifo.amend(function, number, first, |sum| function.add(sum, time, item));
+        let live = self.span.last_end(time).unwrap_or(i64::MAX);
+        self.live_until = self.live_until.max(live);
     }
 
     /// Counts an item for the windows that end at `first_end`, ..., `last_end`.
@@ -285,7 +309,10 @@ where
             let table = self.alone.entry(end).or_default();
             let sum = table.get_or_insert_with((self.key)(item), || function.create());
             function.add(sum, time, item);
-            end = end.saturating_add(self.span.slide);
+            let Some(next) = end.checked_add(self.span.slide) else {
+                break;
+            };
+            end = next;
         }
     }
 }
@@ -430,6 +457,7 @@ impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
             keys: self.keys.clone(),
             alone: self.alone.clone(),
             given: self.given,
+            live_until: self.live_until,
             watermark: self.watermark,
             late_before: self.late_before,
             now: self.now,

@@ -186,3 +186,86 @@ fn a_window_with_a_trigger_gives_early_results() {
     assert_eq!(results, expected);
     assert_eq!(held(&operator), 0);
 }
+
+/// What came of `operator`: window ends in seconds, values and revisions.
+fn driven<O>(mut operator: O, steps: &[(&str, i64, u64)]) -> Vec<(u64, i64, u64, Revision)>
+where
+    O: Operator<u64, Out = Windowed<u64, u64>>,
+{
+    let mut results = Vec::new();
+    let mut out = |_: Timestamp, result: Windowed<u64, u64>| {
+        let end = result.window.end.as_micros() / 1_000_000;
+        results.push((result.key, end, result.value, result.revision));
+    };
+    for &(step, second, key) in steps {
+        let time = if second == i64::MAX {
+            Timestamp::MAX
+        } else {
+            Timestamp::from_seconds(second)
+        };
+        match step {
+            "item" => operator.item(time, key, &mut out),
+            _ => operator.watermark(time, &mut out),
+        }
+    }
+    results
+}
+
+#[test]
+fn what_an_item_does_to_windows_that_are_over_depends_on_its_key_alone() {
+    let window = Sliding::of(secs(10))
+        .every(secs(5))
+        .allowed_lateness(secs(5));
+    let sliding = || SlidingWindows::new(window, itself, count(), CountLate::new());
+    let alone = [
+        ("watermark", 12, 0),
+        ("item", 6, 7),
+        ("watermark", i64::MAX, 0),
+    ];
+    let mut beside = vec![("item", 1, 8)];
+    beside.extend(alone);
+    let mut of_both = driven(sliding(), &beside);
+    of_both.retain(|(key, ..)| *key == 7);
+    assert_eq!(driven(sliding(), &alone), of_both);
+    let expected = [(7, 10, 1, Revision::Late), (7, 15, 1, Revision::OnTime)];
+    assert_eq!(of_both, expected);
+}
+
+#[test]
+fn times_near_the_end_of_time_come_to_an_end() {
+    let near = Timestamp(i64::MAX - 3);
+    let window = Sliding::of(secs(10)).every(secs(5));
+    let fold = fold(0u64, |sum: &mut u64, _: &u64| *sum += 1);
+    let (mut results, mut out_of_fold) = (Vec::new(), Vec::new());
+    let mut merging = SlidingWindows::new(window, itself, count(), CountLate::new());
+    let mut alone = SlidingWindows::new(window, itself, fold, CountLate::new());
+    for watermark in [Timestamp(i64::MAX - 1), Timestamp::MAX] {
+        let mut out = |_: Timestamp, result: Windowed<u64, u64>| results.push(result.value);
+        merging.item(near, 1, &mut out);
+        merging.item(Timestamp::MAX, 1, &mut out);
+        merging.watermark(watermark, &mut out);
+        let mut out = |_: Timestamp, result: Windowed<u64, u64>| out_of_fold.push(result.value);
+        alone.item(near, 1, &mut out);
+        alone.watermark(watermark, &mut out);
+    }
+    assert!(!results.is_empty() && results.len() <= 3, "{results:?}");
+    assert!(!out_of_fold.is_empty() && out_of_fold.len() <= 3);
+    assert_eq!((held(&merging), held(&alone)), (0, 0));
+}
+
+#[test]
+fn lateness_without_an_end_costs_no_windows_without_items() {
+    for lateness in [secs(1_000_000_000), Duration::MAX] {
+        let window = Sliding::of(secs(2))
+            .every(secs(1))
+            .allowed_lateness(lateness);
+        let mut operator = SlidingWindows::new(window, itself, count(), CountLate::new());
+        let mut results = 0;
+        let mut out = |_: Timestamp, _: Windowed<u64, u64>| results += 1;
+        operator.item(Timestamp::from_seconds(1), 1, &mut out);
+        // A walk from slide to slide would take hours.
+        operator.watermark(Timestamp::from_seconds(500_000_000_000), &mut out);
+        operator.watermark(Timestamp::MAX, &mut out);
+        assert_eq!((results, held(&operator)), (2, 0));
+    }
+}

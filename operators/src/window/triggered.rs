@@ -226,6 +226,9 @@ where
             TimeDomain::Processing => self.now,
         };
         let Some((mut end, last)) = self.ends(time) else {
+            if !self.giving.span.is_some_and(|span| span.has_gaps()) {
+                self.late.item(time, item, &mut Discard);
+            }
             return; // Between two windows.
         };
         if end > last {
