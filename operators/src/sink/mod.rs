@@ -15,6 +15,7 @@ mod channel;
 mod file;
 mod file_writer;
 mod log;
+mod log_standing;
 mod table;
 
 #[cfg(test)]
