@@ -48,6 +48,12 @@ impl<R> AsOf<R> {
         self
     }
 
+    /// Whether left items may come after the watermark.
+    #[must_use]
+    pub const fn allows_late(&self) -> bool {
+        self.lateness > 0
+    }
+
     /// From right items for which `deletes` holds on, their key has no value. Default: none does.
     #[must_use]
     pub fn deleted_by(mut self, deletes: fn(&R) -> bool) -> Self {

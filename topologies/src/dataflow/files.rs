@@ -178,7 +178,8 @@ where
     fn notes(&self) -> SourceNotes {
         SourceNotes {
             is_repeatable: !self.options.follow && self.options.from.offset == 0,
-            events_of: None,
+            is_endless: self.options.follow,
+            ..SourceNotes::default()
         }
     }
 }
@@ -199,9 +200,7 @@ where
         mut self,
         side: &SideOutput<X>,
     ) -> Stream<P, Then<O, SplitResult<T, X, Outlet<X, Forward>>>> {
-        *side.partitions.borrow_mut() = Some(self.site.partitions);
-        self.site.outputs.push(side.id);
-        let outlet = Outlet::new(Arc::clone(&side.edge), Forward);
+        let outlet = side.outlet(&mut self.site);
         self.then(SplitResult::new(outlet))
     }
 }

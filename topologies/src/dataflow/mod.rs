@@ -28,7 +28,9 @@ mod patterns;
 mod pre_aggregated;
 mod pressure;
 mod processed;
+mod reach;
 mod sink;
+mod site;
 mod source;
 mod stream;
 mod table;
@@ -48,8 +50,8 @@ pub use forks::Branch;
 pub use handle::{DataflowHandle, DataflowStatus, Failure};
 pub use joins::{
     ForeignJoinedStream, ForeignJoining, IntervalJoining, JoinBothSides, JoinInTime, JoinLeft,
-    JoinOf, JoinedStream, JoinedTables, Joining, TableJoining, Unbounded, Undecided, UniqueRight,
-    WindowJoining,
+    JoinOf, JoinedStream, JoinedTables, Joining, Meeting, TableJoining, Unbounded, Undecided,
+    UniqueRight, WindowJoining,
 };
 pub use keyed::KeyedStream;
 pub use log::{LogFrom, LogPlan};

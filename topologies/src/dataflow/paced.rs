@@ -13,13 +13,14 @@ use millstream_engine::stage::StageCore;
 use millstream_operators::paced::{AsyncError, AsyncOptions, MapAsync, RateLimit};
 
 use super::check::DataflowFault;
-use super::flow::Site;
 use super::origin::Origin;
+use super::site::{Note, Site};
 use super::stream::Stream;
 
 /// Items as fast as a rate allows.
 pub struct RateLimitOrigin<T> {
     edge: Arc<Edge<T>>,
+    /// Of all partitions.
     per_second: f64,
     burst: u32,
 }
@@ -36,8 +37,9 @@ impl<T: Send + 'static> Origin for RateLimitOrigin<T> {
     ) -> Result<Box<dyn StageCore>, Fault> {
         let edges = std::slice::from_ref(&self.edge);
         let inlet = Inlet::open(edges, wiring.partition)?;
+        let per_second = self.per_second / wiring.partitions as f64;
         let parts = FlowStageParts {
-            head: RateLimit::new(inlet, self.per_second, self.burst),
+            head: RateLimit::new(inlet, per_second, self.burst),
             operator,
             wiring: wiring.clone(),
             meter,
@@ -97,14 +99,7 @@ where
     ) -> Stream<Q, Identity> {
         let (flow, partitions) = (self.flow.clone(), self.site.partitions);
         let (input, edge) = self.send(kind, Forward);
-        let site = Site {
-            kind: kind.to_owned(),
-            name: None,
-            partitions,
-            inputs: vec![input],
-            outputs: Vec::new(),
-            states: Vec::new(),
-        };
+        let site = Site::new(kind, partitions, vec![input]).following();
         Stream::new(flow, origin(edge), Identity, site)
     }
 
@@ -125,7 +120,6 @@ where
                     .to_owned(),
             });
         }
-        let per_second = per_second / self.site.partitions.max(1) as f64;
         self.behind("rate-limit", |edge| RateLimitOrigin {
             edge,
             per_second,
@@ -168,13 +162,19 @@ where
         U: Send + 'static,
         E: Send + 'static,
     {
-        self.behind("async", |edge| AsyncOrigin {
+        let is_ordered = options.is_ordered;
+        let mut stream = self.behind("async", |edge| AsyncOrigin {
             edge,
             function,
             options,
             call: PhantomData,
             result: PhantomData,
-        })
+        });
+        if !is_ordered {
+            let reason = "items go on as their calls end: give it AsyncOptions::ordered";
+            stream = stream.noted(Note::order("map_async", reason));
+        }
+        stream
     }
 }
 

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::Arc;
 
 use millstream_engine::flow::{Forward, Operator, Outlet};
 use millstream_operators::function::Stored;
@@ -15,6 +14,8 @@ use super::flow::SideOutput;
 use super::keyed::KeyedStream;
 use super::origin::Origin;
 use super::processed::Processed;
+use super::site::Note;
+use super::windowed::place;
 
 /// A keyed stream in which a pattern is looked for.
 #[must_use = "a stream does nothing unless it ends in a sink"]
@@ -58,11 +59,10 @@ where
         self,
         side: &SideOutput<O::Out>,
     ) -> PatternStream<P, O, F, O::Out, Outlet<O::Out, Forward>> {
-        *side.partitions.borrow_mut() = Some(self.keyed.partitions);
         PatternStream {
+            late: side.outlet_of(self.keyed.partitions),
             keyed: self.keyed,
             pattern: self.pattern,
-            late: Outlet::new(Arc::clone(&side.edge), Forward),
             late_edge: Some(side.id),
         }
     }
@@ -83,7 +83,9 @@ where
             PatternMatcher::nothing()
         });
         let (late, edge) = (self.late, self.late_edge);
-        self.keyed.processed("pattern", matcher, late, edge)
+        let place = place("a pattern", self.keyed.state.as_deref());
+        let stream = self.keyed.processed("pattern", matcher, late, edge);
+        stream.noted(Note::in_time(place, true, true))
     }
 }
 

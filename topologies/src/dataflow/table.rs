@@ -68,12 +68,21 @@ impl Dataflow {
         draft.tables.iter().map(TablePlan::name).collect()
     }
 
+    /// Names as producers of the sinks that tell repetitions by their number.
+    pub(crate) fn producers(&self) -> Vec<String> {
+        let draft = self.lock();
+        let producers = draft.stages.iter();
+        producers
+            .filter_map(|stage| stage.site.producer.clone())
+            .collect()
+    }
+
     /// Event types whose categories must be known, with the sources that read them.
     pub(crate) fn event_types(&self) -> Vec<(String, (TypeId, &'static str))> {
         let draft = self.lock();
         let sources = draft.sources.iter();
         sources
-            .filter_map(|(name, notes)| Some((name.clone(), notes.events_of?)))
+            .filter_map(|source| Some((source.name.clone(), source.notes.events_of?)))
             .collect()
     }
 

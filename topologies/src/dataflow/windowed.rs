@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::Arc;
 
 use millstream_engine::flow::{Forward, Operator, Outlet};
 use millstream_operators::function::AggregateFunction;
@@ -13,6 +12,7 @@ use super::check::DataflowFault;
 use super::flow::SideOutput;
 use super::keyed::KeyedStream;
 use super::origin::{InletOrigin, Origin};
+use super::site::Note;
 use super::stream::Stream;
 use super::windows::{Retracting, WindowKind};
 
@@ -76,11 +76,10 @@ where
         self,
         side: &SideOutput<O::Out>,
     ) -> WindowedStream<P, O, F, W, Outlet<O::Out, Forward>> {
-        *side.partitions.borrow_mut() = Some(self.keyed.partitions);
         WindowedStream {
+            late: side.outlet_of(self.keyed.partitions),
             keyed: self.keyed,
             window: self.window,
-            late: Outlet::new(Arc::clone(&side.edge), Forward),
             late_edge: Some(side.id),
         }
     }
@@ -100,13 +99,15 @@ where
         self,
         function: A,
     ) -> Stream<InletOrigin<O::Out>, W::Windows<O::Out, K, F, A, L>> {
+        let place = place("a window", self.keyed.state.as_deref());
+        let notes = Note::of_window(&place, self.window.timing());
         if let Some(reason) = self.window.fault::<O::Out, A>() {
-            let place = place("a window", self.keyed.state.as_deref());
             let flow = &self.keyed.stream.flow;
             flow.fault(DataflowFault::Impossible { place, reason });
         }
         let (mut stream, key, name) = self.keyed.exchange("window");
         stream.site.outputs.extend(self.late_edge);
+        stream.site.notes.extend(notes);
         stream
             .begin_with(self.window.windows(key, function, self.late))
             .with_state("a window", name)

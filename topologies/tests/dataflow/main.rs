@@ -17,6 +17,7 @@ mod patterns;
 mod pre_aggregated;
 mod pressure;
 mod processes;
+mod repeats;
 mod revisions;
 mod session_windows;
 mod support;

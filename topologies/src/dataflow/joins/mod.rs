@@ -9,7 +9,6 @@ mod ways;
 
 use std::fmt;
 use std::hash::Hash;
-use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_engine::flow::{ByKey, Forward, Identity, Operator, Outlet, Side, Then};
@@ -19,13 +18,15 @@ use millstream_operators::join::{
 use millstream_operators::window::{CountLate, Window};
 
 use super::check::DataflowFault;
-use super::flow::{SideOutput, Site};
+use super::flow::SideOutput;
 use super::keyed::KeyedStream;
 use super::origin::{Origin, PairOrigin};
+use super::site::Site;
 use super::stream::Stream;
+use super::windowed::place;
 
 pub use tables::{ForeignJoinedStream, ForeignJoining, JoinedTables, TableJoining};
-pub use ways::{JoinBothSides, JoinInTime, JoinLeft, JoinOf, Unbounded, UniqueRight};
+pub use ways::{JoinBothSides, JoinInTime, JoinLeft, JoinOf, Meeting, Unbounded, UniqueRight};
 
 /// What a join gives: a stream that begins with both sides.
 pub type JoinedStream<L, R, J> = Stream<PairOrigin<L, R>, Then<Identity, J>>;
@@ -257,12 +258,11 @@ where
     where
         J: JoinInTime,
     {
-        *side.partitions.borrow_mut() = Some(self.left.partitions);
         Joining {
+            late: side.outlet_of(self.left.partitions),
             left: self.left,
             right: self.right,
             how: self.how,
-            late: Outlet::new(Arc::clone(&side.edge), Forward),
             late_edge: Some(side.id),
         }
     }
@@ -309,10 +309,13 @@ where
     where
         J: JoinOf<K, O::Out, O2::Out, F, F2, G, S>,
     {
+        let place = place("a join", self.left.state.as_deref());
+        let notes = self.how.meeting().notes(&place);
         let (left_key, right_key) = (self.left.key.clone(), self.right.key.clone());
         let operator = self.how.operator(left_key, right_key, result, self.late);
         let mut stream = meet(self.left, self.right, J::STAGE, operator);
         stream.site.outputs.extend(self.late_edge);
+        stream.site.notes.extend(notes);
         stream
     }
 }
@@ -346,14 +349,7 @@ where
     }
     let (left_input, left_edge) = left.stream.send(stage, ByKey::new(left.key));
     let (right_input, right_edge) = right.stream.send(stage, ByKey::new(right.key));
-    let site = Site {
-        kind: stage.to_owned(),
-        name: None,
-        partitions,
-        inputs: vec![left_input, right_input],
-        outputs: Vec::new(),
-        states: Vec::new(),
-    };
+    let site = Site::new(stage, partitions, vec![left_input, right_input]);
     let origin = PairOrigin::new(vec![left_edge], vec![right_edge]);
     Stream::new(flow, origin, Identity, site)
         .then(operator)
