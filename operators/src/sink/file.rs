@@ -153,6 +153,8 @@ struct Open {
     /// Refused by the full queue, in order.
     refused: VecDeque<Command>,
     sent: u64,
+    /// What was done when the last flush looked for a failure: what ends later may have failed unseen.
+    done: u64,
     is_gone: bool,
 }
 
@@ -207,6 +209,20 @@ impl<T, F: RowFormat> FileSink<T, F> {
             fault: None,
             types: PhantomData,
         }
+    }
+
+    /// A sink whose thread is the test.
+    #[cfg(test)]
+    pub(super) fn with_writer(mut self, commands: Sender<Command>, shared: Arc<Shared>) -> Self {
+        self.open = Some(Open {
+            commands,
+            shared,
+            refused: VecDeque::new(),
+            sent: 0,
+            done: 0,
+            is_gone: false,
+        });
+        self
     }
 
     fn fail(&mut self, cause: String) {
@@ -285,6 +301,7 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
             shared,
             refused: VecDeque::new(),
             sent: 0,
+            done: 0,
             is_gone: false,
         });
         Ok(())
@@ -310,6 +327,8 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
         }
         if let Some(open) = &mut self.open {
             open.pump();
+            // Before the failure, which is there once its command is done.
+            open.done = open.shared.done();
             if let Some(cause) = open.shared.failure() {
                 return Err(Fault(cause));
             }
@@ -322,7 +341,7 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
 
     fn is_blocked(&self) -> bool {
         self.open.as_ref().is_some_and(|open| {
-            let is_behind = open.shared.done() < open.sent;
+            let is_behind = open.done < open.sent;
             !open.refused.is_empty() || (self.ending && is_behind)
         })
     }

@@ -137,6 +137,8 @@ struct Open<K: TableKey, R> {
     rows: TableMut<K, R>,
     state: StateWriterHandle,
     storing: Arc<Storing>,
+    /// Whether a batch was on its way when a failure was last looked for: one that ends later may have failed unseen.
+    in_flight: bool,
     /// What the state's writer had no room for: to be handed over before anything else.
     refused: Option<StateBatch>,
     fault: Option<Fault>,
@@ -168,6 +170,16 @@ impl<K: TableKey, R: Row> TableSink<K, R> {
     }
 }
 
+#[cfg(test)]
+impl<K: TableKey, R: Row> TableSink<K, R> {
+    /// As if the batch on its way had ended so.
+    pub(super) fn end_batch(&self, outcome: Result<(), StateError>) {
+        if let Some(open) = &self.open {
+            open.storing.finish(outcome);
+        }
+    }
+}
+
 impl<K: TableKey, R> Clone for TableSink<K, R> {
     fn clone(&self) -> Self {
         Self {
@@ -187,11 +199,13 @@ impl<K: TableKey, R: Row> Open<K, R> {
 
     /// Whether everything that came is stored.
     fn is_all_stored(&self) -> bool {
-        self.rows.unstored() == 0 && self.refused.is_none() && !self.storing.is_in_flight()
+        self.rows.unstored() == 0 && self.refused.is_none() && !self.in_flight
     }
 
     /// Hands what is due to the state's writer, one batch at a time.
     fn store(&mut self, options: &TableSinkOptions, must: bool) -> Result<(), Fault> {
+        // Before the failure, which is there once its batch is done.
+        self.in_flight = self.storing.is_in_flight();
         if let Some(cause) = self.storing.failure() {
             return Err(Fault(format!("rows could not be stored: {cause}")));
         }
@@ -201,7 +215,7 @@ impl<K: TableKey, R: Row> Open<K, R> {
         let unstored = self.rows.unstored();
         let since = self.now.monotonic.saturating_sub(self.stored_at);
         let due = since >= options.store_every || unstored >= options.unstored_rows_max;
-        if unstored == 0 || !(due || must) || self.storing.is_in_flight() {
+        if unstored == 0 || !(due || must) || self.in_flight {
             return Ok(());
         }
         let mut writes = Vec::new();
@@ -215,11 +229,13 @@ impl<K: TableKey, R: Row> Open<K, R> {
 
     fn submit(&mut self, batch: StateBatch) -> Result<(), Fault> {
         self.storing.in_flight.store(true, Ordering::Release);
+        self.in_flight = true;
         let Err(refused) = self.state.try_submit(batch) else {
             return Ok(());
         };
         // Nobody is told of a batch that was not taken.
         self.storing.in_flight.store(false, Ordering::Release);
+        self.in_flight = false;
         if !matches!(refused.reason, StateError::Full { .. }) {
             return Err(Fault(format!("the state's writer refused rows: {refused}")));
         }
@@ -280,6 +296,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
             rows: TableMut::new(place.id, Some(access.store.clone()), hot, true),
             state: access.writer.clone(),
             storing: Arc::default(),
+            in_flight: false,
             refused: None,
             fault: None,
             now,
