@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use millstream::prelude::{Table, Topology};
 use millstream::Engine;
 use millstream::catalog::bank::{self, Account, AccountCommand, Cents, Channel};
 use serde_json::Value;
@@ -204,6 +205,50 @@ async fn a_reader_that_has_seen_enough_is_no_error() {
     drop(lines);
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+}
+
+const TOTALS: Table<u64, u64> = Table::named("totals");
+
+/// Tables of a dataflow are shown as its, and dropped once a topology opens without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_of_a_dataflow_are_not_behind_and_go_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology = Topology::named("bank")
+        .projection(bank::Balances)
+        .aggregate::<Account>()
+        .dataflow("totals", |flow| {
+            let events = flow.events::<bank::AccountEvent>().until_durable_end();
+            let ones = events.stream().map(|_| (1, Some(1)));
+            ones.to_table(&TOTALS, |row| row);
+        });
+    let engine = open(folder.path()).await;
+    deposits(&engine, "42", 5).await;
+    engine.shutdown().await.unwrap();
+    drop(engine);
+    let engine = Engine::open(folder.path()).run(topology.build().unwrap());
+    let engine = engine.await.unwrap();
+    engine.dataflow("totals").wait().await.unwrap();
+    engine.shutdown().await.unwrap();
+    drop(engine);
+    let listed = || {
+        let lines = out(&["projection", "list", "DATA", "--json"], folder.path());
+        let lines = lines.lines().map(|line| serde_json::from_str(line).unwrap());
+        let mut dataflows: Vec<Value> = lines.collect();
+        dataflows.retain(|line| line["dataflow"] != Value::Null);
+        dataflows
+    };
+    let dataflows = listed();
+    assert_eq!(dataflows.len(), 1);
+    assert_eq!(dataflows[0]["dataflow"], "totals");
+    assert_eq!(dataflows[0]["tables"][0]["rows"], 1);
+    assert_eq!(dataflows[0]["behind"], Value::Null);
+    let text = out(&["projection", "list", "DATA"], folder.path());
+    let line = text.lines().find(|line| line.contains("dataflow totals"));
+    assert!(line.unwrap().contains("made anew at each start"), "{text}");
+
+    let engine = open(folder.path()).await;
+    engine.shutdown().await.unwrap();
+    assert_eq!(listed(), [] as [Value; 0]);
 }
 
 #[test]

@@ -33,7 +33,7 @@ mod sink;
 mod site;
 mod source;
 mod stream;
-mod table;
+pub(crate) mod table;
 mod windowed;
 mod windows;
 

@@ -2,8 +2,11 @@
 
 use std::any::TypeId;
 
+use millstream_engine::event::PartitionId;
 use millstream_engine::flow::Operator;
-use millstream_engine::state::{StateError, StateStore, StateWriterHandle, TableId};
+use millstream_engine::state::{
+    RegisteredProjection, StateError, StateStore, StateWriterHandle, TableId,
+};
 use millstream_operators::projection::{Row, Table, TableKey};
 use millstream_operators::sink::{TableAccess, TablePlace, TableSink, TableSinkOptions};
 
@@ -100,7 +103,7 @@ impl Dataflow {
             places: Default::default(),
         };
         // Registered like a projection that has nobody's name.
-        let owner = format!("dataflow {}", self.name);
+        let owner = owner(&self.name);
         if store.projection(&owner, VERSION)?.is_some() {
             writer.drop_projection(&owner, VERSION)?;
         }
@@ -117,3 +120,44 @@ impl Dataflow {
 
 /// Of tables that are emptied at each start.
 const VERSION: u32 = 1;
+/// Of the names under which tables of dataflows are registered.
+const OWNER: &str = "dataflow ";
+
+fn owner(dataflow: &str) -> String {
+    format!("{OWNER}{dataflow}")
+}
+
+/// The dataflow whose tables are registered so; `None` if they are a projection's. A projection may have any name, but
+/// only it has progress once it has run.
+pub(crate) fn dataflow_of<'a>(
+    registered: &'a RegisteredProjection,
+    store: &StateStore,
+    partitions: u16,
+) -> Result<Option<&'a str>, StateError> {
+    let Some(dataflow) = registered.name.strip_prefix(OWNER) else {
+        return Ok(None);
+    };
+    for partition in (0..partitions).map(PartitionId) {
+        if store.progress(registered.id, partition)?.is_some() {
+            return Ok(None);
+        }
+    }
+    Ok((registered.version == VERSION).then_some(dataflow))
+}
+
+/// Drops tables of dataflows that are none of `dataflows`: they were removed or renamed. Nothing is lost by it, since
+/// every start makes a dataflow's tables anew. Blocks on the state's writer.
+pub(crate) fn drop_others(
+    dataflows: &[String],
+    store: &StateStore,
+    writer: &StateWriterHandle,
+    partitions: u16,
+) -> Result<(), StateError> {
+    for registered in store.projections()? {
+        let dataflow = dataflow_of(&registered, store, partitions)?;
+        if dataflow.is_some_and(|dataflow| !dataflows.iter().any(|name| name == dataflow)) {
+            writer.drop_projection(&registered.name, registered.version)?;
+        }
+    }
+    Ok(())
+}
