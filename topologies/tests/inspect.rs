@@ -6,9 +6,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use millstream::prelude::{Table, Topology};
 use millstream::Engine;
 use millstream::catalog::bank::{self, Account, AccountCommand, Cents, Channel};
+use millstream::prelude::{Table, Topology};
 use serde_json::Value;
 
 fn program(words: &[&str], data: &Path) -> Command {
@@ -232,7 +232,9 @@ async fn tables_of_a_dataflow_are_not_behind_and_go_with_it() {
     drop(engine);
     let listed = || {
         let lines = out(&["projection", "list", "DATA", "--json"], folder.path());
-        let lines = lines.lines().map(|line| serde_json::from_str(line).unwrap());
+        let lines = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
         let mut dataflows: Vec<Value> = lines.collect();
         dataflows.retain(|line| line["dataflow"] != Value::Null);
         dataflows

@@ -36,7 +36,7 @@ pub(crate) use slices::Slices;
 pub use aligned::{Sliding, TimeDomain, Tumbling};
 pub use count::{Count, CountWindows};
 pub use global::Global;
-pub use late::CountLate;
+pub use late::{CountLate, LateCounts};
 pub use portion::{LatePortions, Merging, Portion};
 pub use pre_aggregate::{PreAggregate, Slicing};
 pub use result::{Revision, Window, Windowed};
