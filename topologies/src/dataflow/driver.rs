@@ -95,18 +95,14 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 /// use millstream_operators::window::Tumbling;
 ///
 /// let clicks = Feed::new(1);
-/// let mut counted = None;
-/// let flow = Dataflow::build("clicks", |flow| {
-///     counted = Some(
-///         flow.source("clicks", clicks.clone())
-///             .stream()
-///             .key_by(|page: &&str| *page)
-///             .window(Tumbling::of(Duration::from_secs(60)))
-///             .aggregate(count())
-///             .collect(),
-///     );
+/// let (flow, counted) = Dataflow::declare("clicks", |flow| {
+///     flow.source("clicks", clicks.clone())
+///         .stream()
+///         .key_by(|page: &&str| *page)
+///         .window(Tumbling::of(Duration::from_secs(60)))
+///         .aggregate(count())
+///         .collect()
 /// })?;
-/// let counted = counted.unwrap();
 /// let mut driver = Driver::new(flow)?;
 /// clicks.push(0, Timestamp::from_seconds(1), "home");
 /// clicks.push(0, Timestamp::from_seconds(2), "home");

@@ -265,22 +265,32 @@ pub struct Dataflow {
 }
 
 impl Dataflow {
-    /// Declares a dataflow named `name` and checks it.
+    /// Declares a dataflow named `name` and checks it; gives what `declare` gives as well, such as what streams that
+    /// end in memory are collected in.
     ///
     /// ```
-    /// use millstream::dataflow::{Dataflow, Generate};
+    /// use millstream::dataflow::Dataflow;
     ///
-    /// let mut results = None;
-    /// let flow = Dataflow::build("squares", |flow| {
-    ///     let squares = flow
-    ///         .source("numbers", Generate::each(|_, _| 0..100u64))
+    /// let (flow, squares) = Dataflow::declare("squares", |flow| {
+    ///     flow.items(0..100u64)
     ///         .stream()
     ///         .filter(|number| number % 2 == 0)
-    ///         .map(|number| number * number);
-    ///     results = Some(squares.collect());
+    ///         .map(|number| number * number)
+    ///         .collect()
     /// })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # Errors
+    /// [`InvalidDataflow`] names everything that is wrong with it.
+    pub fn declare<T>(
+        name: &str,
+        declare: impl FnOnce(&Flow) -> T,
+    ) -> Result<(Self, T), InvalidDataflow> {
+        Self::declare_with(name, FlowOptions::default(), declare)
+    }
+
+    /// Declares a dataflow that gives nothing to the program beside what it writes, and checks it.
     ///
     /// # Errors
     /// [`InvalidDataflow`] names everything that is wrong with it.
@@ -297,8 +307,21 @@ impl Dataflow {
         options: FlowOptions,
         declare: impl FnOnce(&Flow),
     ) -> Result<Self, InvalidDataflow> {
+        let (flow, ()) = Self::declare_with(name, options, declare)?;
+        Ok(flow)
+    }
+
+    /// [`declare`](Self::declare) with options.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn declare_with<T>(
+        name: &str,
+        options: FlowOptions,
+        declare: impl FnOnce(&Flow) -> T,
+    ) -> Result<(Self, T), InvalidDataflow> {
         let flow = Flow::new(name, options.clone());
-        declare(&flow);
+        let given = declare(&flow);
         flow.draft.borrow_mut().complete();
         let mut faults = std::mem::take(&mut flow.draft.borrow_mut().faults);
         faults.extend(check::check(&flow.draft.borrow()));
@@ -314,11 +337,12 @@ impl Dataflow {
             Rc::try_unwrap(empty.draft)
                 .map_or_else(|_| unreachable!("nobody else has it"), RefCell::into_inner),
         );
-        Ok(Self {
+        let dataflow = Self {
             name: name.to_owned(),
             options,
             draft: Mutex::new(draft),
-        })
+        };
+        Ok((dataflow, given))
     }
 
     /// Its name.

@@ -18,6 +18,7 @@ mod flow;
 mod forks;
 mod guard;
 mod handle;
+mod items;
 mod joins;
 mod keyed;
 mod log;
@@ -51,6 +52,7 @@ pub use files::Files;
 pub use flow::{Dataflow, Flow, FlowOptions, SideOutput};
 pub use forks::Branch;
 pub use handle::{DataflowHandle, DataflowStatus, Failure};
+pub use items::Items;
 pub use joins::{
     ForeignJoinedStream, ForeignJoining, IntervalJoining, JoinBothSides, JoinInTime, JoinLeft,
     JoinOf, JoinedStream, JoinedTables, Joining, Meeting, TableJoining, Unbounded, Undecided,

@@ -6,14 +6,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use millstream_engine::flow::{
-    Edge, Fault, FlowStage, FlowStageParts, Forward, Identity, Inlet, Operator, StageMeter, Wiring,
+    Edge, Fault, Forward, Identity, Inlet, Operator, StageMeter, Wiring,
 };
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::stage::StageCore;
 use millstream_operators::paced::{AsyncError, AsyncOptions, MapAsync, RateLimit};
 
 use super::check::DataflowFault;
-use super::origin::Origin;
+use super::origin::{Origin, open_stage};
 use super::site::{Note, Site};
 use super::stream::Stream;
 
@@ -38,13 +38,8 @@ impl<T: Send + 'static> Origin for RateLimitOrigin<T> {
         let edges = std::slice::from_ref(&self.edge);
         let inlet = Inlet::open(edges, wiring.partition)?;
         let per_second = self.per_second / wiring.partitions as f64;
-        let parts = FlowStageParts {
-            head: RateLimit::new(inlet, per_second, self.burst),
-            operator,
-            wiring: wiring.clone(),
-            meter,
-        };
-        Ok(Box::new(FlowStage::open(parts)?))
+        let head = RateLimit::new(inlet, per_second, self.burst);
+        open_stage(head, operator, wiring, meter)
     }
 }
 
@@ -77,13 +72,8 @@ where
         let edges = std::slice::from_ref(&self.edge);
         let inlet = Inlet::open(edges, wiring.partition)?;
         let (function, options) = (self.function.clone(), self.options.clone());
-        let parts = FlowStageParts {
-            head: MapAsync::new(inlet, function, options, mailbox),
-            operator,
-            wiring: wiring.clone(),
-            meter,
-        };
-        Ok(Box::new(FlowStage::open(parts)?))
+        let head = MapAsync::new(inlet, function, options, mailbox);
+        open_stage(head, operator, wiring, meter)
     }
 }
 
@@ -135,18 +125,18 @@ where
     /// items before them. A call may be made again: after a timeout, a failure, or a restart.
     ///
     /// ```
-    /// use millstream::dataflow::{Dataflow, Generate};
+    /// use millstream::dataflow::Dataflow;
     /// use millstream_operators::paced::AsyncOptions;
     ///
-    /// let flow = Dataflow::build("enriched", |flow| {
-    ///     flow.source("numbers", Generate::each(|_, _| 0..100u64))
+    /// let (flow, enriched) = Dataflow::declare("enriched", |flow| {
+    ///     flow.items(0..100u64)
     ///         .stream()
     ///         .map_async(AsyncOptions::ordered(16).retries(2), |number| async move {
     ///             // Asks somebody.
     ///             Ok::<_, std::io::Error>(number * 2)
     ///         })
     ///         .filter_map(Result::ok)
-    ///         .collect();
+    ///         .collect()
     /// })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -7,15 +7,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use millstream_engine::flow::{
-    Alignment, Emit, Fault, FlowStage, FlowStageParts, Identity, NoWatermarks, Operator, Pulled,
-    Source, SourceHead, SourceOptions, Split, StageMeter, WatermarkPolicy, Wiring,
+    Alignment, Emit, Fault, Identity, NoWatermarks, Operator, Pulled, Source, SourceHead,
+    SourceOptions, Split, StageMeter, WatermarkPolicy, Wiring,
 };
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::stage::StageCore;
 use millstream_engine::time::Timestamp;
 
 use super::flow::Flow;
-use super::origin::Origin;
+use super::origin::{Origin, open_stage};
 use super::site::Site;
 use super::stream::Stream;
 
@@ -228,14 +228,7 @@ where
             Arc::clone(self.alignment.get_or_init(make))
         });
         let head = SourceHead::open(splits, options, mailbox)?;
-        let wiring = wiring.clone();
-        let parts = FlowStageParts {
-            head,
-            operator,
-            wiring,
-            meter,
-        };
-        Ok(Box::new(FlowStage::open(parts)?))
+        open_stage(head, operator, wiring, meter)
     }
 }
 
@@ -371,6 +364,12 @@ impl<I: Iterator> Iterator for WithoutTime<I> {
 #[derive(Debug, Clone)]
 pub struct IteratorSource<I> {
     items: I,
+}
+
+impl<I> IteratorSource<I> {
+    pub(super) const fn new(items: I) -> Self {
+        Self { items }
+    }
 }
 
 impl<T: 'static, I: Iterator<Item = (Timestamp, T)> + Send + 'static> Source for IteratorSource<I> {

@@ -110,18 +110,15 @@ where
     /// use millstream_engine::time::Timestamp;
     ///
     /// let (orders, payments) = (Feed::new(1), Feed::new(1));
-    /// let mut paid = None;
-    /// let flow = Dataflow::build("paid", |flow| {
+    /// let (flow, paid) = Dataflow::declare("paid", |flow| {
     ///     let orders = flow.source("orders", orders.clone()).stream();
     ///     let payments = flow.source("payments", payments.clone()).stream();
-    ///     paid = Some(
-    ///         orders
-    ///             .key_by(|&(order, _): &(u32, &str)| order)
-    ///             .interval_join(payments.key_by(|&(order, _): &(u32, u64)| order))
-    ///             .between(Duration::ZERO, Duration::from_secs(3600))
-    ///             .left(|_, (_, what), payment| (*what, payment.map(|(_, amount)| *amount)))
-    ///             .collect(),
-    ///     );
+    ///     orders
+    ///         .key_by(|&(order, _): &(u32, &str)| order)
+    ///         .interval_join(payments.key_by(|&(order, _): &(u32, u64)| order))
+    ///         .between(Duration::ZERO, Duration::from_secs(3600))
+    ///         .left(|_, (_, what), payment| (*what, payment.map(|(_, amount)| *amount)))
+    ///         .collect()
     /// })?;
     /// let mut driver = Driver::new(flow)?;
     /// orders.push(0, Timestamp::from_seconds(0), (1, "shoes"));
@@ -130,7 +127,7 @@ where
     /// orders.end_all();
     /// payments.end_all();
     /// driver.run()?;
-    /// let mut paid = paid.unwrap().take_items();
+    /// let mut paid = paid.take_items();
     /// paid.sort();
     /// assert_eq!(paid, [("shoes", Some(80)), ("socks", None)]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
