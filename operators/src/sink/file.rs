@@ -225,6 +225,20 @@ impl<T, F: RowFormat> FileSink<T, F> {
         self
     }
 
+    /// More than how many commands must be done before it goes on; `None` if it need not wait.
+    fn waits_for(&self) -> Option<u64> {
+        let open = self.open.as_ref()?;
+        let last = open.sent.checked_sub(1)?;
+        if !open.refused.is_empty() {
+            // One of them makes room.
+            Some(open.shared.done().min(last))
+        } else if self.ending && open.done < open.sent {
+            Some(last)
+        } else {
+            None
+        }
+    }
+
     fn fail(&mut self, cause: String) {
         self.fault.get_or_insert(Fault(cause));
     }
@@ -340,20 +354,12 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
     }
 
     fn is_blocked(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| {
-            let is_behind = open.done < open.sent;
-            !open.refused.is_empty() || (self.ending && is_behind)
-        })
+        self.waits_for().is_some()
     }
 
     fn blocked(&mut self, waits: &mut Vec<Blocked>) {
-        if let Some(open) = &self.open {
-            let target = if self.ending && open.refused.is_empty() {
-                open.sent - 1
-            } else {
-                open.shared.done().min(open.sent.saturating_sub(1))
-            };
-            waits.push(Box::pin(Arc::clone(&open.shared).until_past(target)));
+        if let (Some(open), Some(done)) = (&self.open, self.waits_for()) {
+            waits.push(Box::pin(Arc::clone(&open.shared).until_past(done)));
         }
     }
 

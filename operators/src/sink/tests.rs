@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_engine::flow::{Discard, Fault, Operator, Resources, Turn, Wiring};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Resources, Then, Turn, Wiring};
+use millstream_engine::stage::Blocked;
 use millstream_engine::state::{StateError, StateOptions, StateStore};
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
 use serde::Serialize;
@@ -196,6 +197,48 @@ async fn what_cannot_be_written_fails_with_its_place() {
     sink.end(&mut Discard);
     let fault = settle(&mut sink).await.unwrap_err();
     assert!(fault.0.contains(".rows-002-000000.jsonl.part: "), "{fault}");
+}
+
+/// Blocked as long as it is asked: a side output that is full.
+struct Full;
+
+impl Operator<Row> for Full {
+    type Out = Row;
+
+    fn item<E: Emit<Row>>(&mut self, time: Timestamp, row: Row, out: &mut E) {
+        out.emit(time, row);
+    }
+
+    fn is_blocked(&self) -> bool {
+        true
+    }
+
+    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
+        waits.push(Box::pin(async {}));
+    }
+}
+
+/// Another operator of the stage waits, and the sink has sent nothing: what it would wait for never comes.
+#[tokio::test]
+async fn a_sink_that_has_sent_nothing_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let options = FileSinkOptions::new(folder.path(), "rows");
+    let sink = FileSink::<Row, _>::new(options, JsonRows::default());
+    let mut stage = Then {
+        first: Full,
+        second: sink,
+    };
+    stage.open(&wiring(&clock)).unwrap();
+    for _ in 0..2 {
+        stage.flush(true).unwrap();
+        let (mut waits, mut own) = (Vec::new(), Vec::new());
+        stage.blocked(&mut waits);
+        stage.second.blocked(&mut own);
+        assert_eq!((waits.len(), own.len()), (1, 0));
+        // The same at the end of an input without a row.
+        stage.end(&mut Discard);
+    }
 }
 
 /// The last command may fail after the flush that found no failure and before the stage asks whether it may end.
