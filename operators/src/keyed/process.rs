@@ -48,6 +48,14 @@ impl<T, K, F, P: KeyedProcess<K, T>, L> Process<T, K, F, P, L> {
         &self.side
     }
 
+    /// How far both kinds of time have come.
+    const fn reached(&self) -> Now {
+        Now {
+            event: self.watermark,
+            processing: self.now,
+        }
+    }
+
     const fn scope(&self, time: Timestamp) -> Scope {
         Scope {
             time,
@@ -114,6 +122,7 @@ where
                     let state = &mut slot.state;
                     self.process.timer(&due.key, state, timer, &mut context);
                     self.carry_out(hash, &due.key, is_over);
+                    self.table.forget_empty(hash, &due.key, &self.reached());
                     self.give_out(out);
                 }
             }
@@ -158,7 +167,7 @@ where
 
     #[inline]
     fn item<E: Emit<P::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
-        let scope = self.scope(time);
+        let (scope, now) = (self.scope(time), self.reached());
         let key = (self.key)(&item);
         let hash = self.table.hash(&key);
         let slot = self.table.slot(hash, key);
@@ -170,9 +179,14 @@ where
         if self.scratch.clear || !self.scratch.requests.is_empty() {
             let key = slot.key.clone();
             self.carry_out(hash, &key, false);
+            self.table.forget_empty(hash, &key, &self.reached());
             self.give_out(out);
             self.fire_reached(out);
         } else {
+            if slot.is_empty(&now) {
+                let key = slot.key.clone();
+                self.table.forget_empty(hash, &key, &now);
+            }
             self.give_out(out);
         }
     }
