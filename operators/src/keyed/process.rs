@@ -5,8 +5,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
-use millstream_engine::stage::Blocked;
+use millstream_engine::flow::{Discard, Emit, Operator, Turn, inner_sink};
 use millstream_engine::time::Timestamp;
 
 use super::context::{Context, KeyedProcess, NoSide, Scope, Scratch, Timer};
@@ -208,10 +207,6 @@ where
         self.side.late_before(limit);
     }
 
-    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
-        self.side.open(wiring)
-    }
-
     fn begin(&mut self, turn: &Turn) {
         // A clock that goes back does not take back timers that have fired.
         self.now = self.now.max(turn.now);
@@ -228,25 +223,7 @@ where
         self.table.first(TimeDomain::Processing).map(Timestamp)
     }
 
-    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
-        self.side.flush(idle)
-    }
-
-    fn is_blocked(&self) -> bool {
-        self.side.is_blocked()
-    }
-
-    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
-        self.side.blocked(waits);
-    }
-
-    fn idle(&mut self) {
-        self.side.idle();
-    }
-
-    fn end<E: Emit<P::Out>>(&mut self, _out: &mut E) {
-        self.side.end(&mut Discard);
-    }
+    inner_sink!(side: open flush is_blocked blocked idle end);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("keyed states", self.table.len()));
