@@ -99,18 +99,28 @@ impl Default for TableSinkOptions {
 
 /// A batch on its way to the store.
 #[derive(Debug, Default)]
-struct Storing {
+pub(super) struct Storing {
     in_flight: AtomicBool,
     failed: Mutex<Option<String>>,
     done: Notify,
 }
 
 impl Storing {
-    fn is_in_flight(&self) -> bool {
+    /// A batch is about to be handed over.
+    pub(super) fn begin(&self) {
+        self.in_flight.store(true, Ordering::Release);
+    }
+
+    /// It was not taken.
+    pub(super) fn give_up(&self) {
+        self.in_flight.store(false, Ordering::Release);
+    }
+
+    pub(super) fn is_in_flight(&self) -> bool {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    fn finish(&self, outcome: Result<(), StateError>) {
+    pub(super) fn finish(&self, outcome: Result<(), StateError>) {
         if let Err(error) = outcome {
             let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
             failed.get_or_insert_with(|| error.to_string());
@@ -120,12 +130,12 @@ impl Storing {
         self.done.notify_one();
     }
 
-    fn failure(&self) -> Option<String> {
+    pub(super) fn failure(&self) -> Option<String> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.clone()
     }
 
-    async fn until_done(self: Arc<Self>) {
+    pub(super) async fn until_done(self: Arc<Self>) {
         while self.is_in_flight() {
             self.done.notified().await;
         }
@@ -228,13 +238,13 @@ impl<K: TableKey, R: Row> Open<K, R> {
     }
 
     fn submit(&mut self, batch: StateBatch) -> Result<(), Fault> {
-        self.storing.in_flight.store(true, Ordering::Release);
+        self.storing.begin();
         self.in_flight = true;
         let Err(refused) = self.state.try_submit(batch) else {
             return Ok(());
         };
         // Nobody is told of a batch that was not taken.
-        self.storing.in_flight.store(false, Ordering::Release);
+        self.storing.give_up();
         self.in_flight = false;
         if !matches!(refused.reason, StateError::Full { .. }) {
             return Err(Fault(format!("the state's writer refused rows: {refused}")));
@@ -365,7 +375,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
 }
 
 /// Until a full queue may have room: nobody tells.
-async fn a_moment() {
+pub(super) async fn a_moment() {
     if tokio::runtime::Handle::try_current().is_ok() {
         tokio::time::sleep(REFUSED_EVERY).await;
     }

@@ -20,9 +20,10 @@ use std::time::Duration;
 use millstream_engine::flow::{Resources, StageLoad, StageMeter};
 use millstream_engine::mailbox::{Mailbox, Wake};
 use millstream_engine::stage::{Blocked, StageCore, Step};
+use millstream_engine::state::{DeadLetter, StateError};
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
 use millstream_operators::projection::{Row, Table, TableKey, TableReader};
-use millstream_operators::sink::TableAccess;
+use millstream_operators::sink::{LetterAccess, TableAccess};
 use millstream_operators::window::LateCounts;
 
 use super::driver_tables::OwnTables;
@@ -123,6 +124,7 @@ pub struct Driver {
     failure: Option<Failure>,
     late: LateCounts,
     tables: Option<Arc<TableAccess>>,
+    letters: Option<Arc<LetterAccess>>,
     /// Dropped last: the stages write there.
     _own_tables: Option<OwnTables>,
 }
@@ -155,9 +157,10 @@ impl Driver {
             None => OwnTables::of(&dataflow)?,
         };
         if let Some(own) = &own_tables {
-            resources = resources.with(own.access().clone());
+            resources = own.placed().add_to(resources);
         }
         let tables = resources.get::<TableAccess>();
+        let letters = resources.get::<LetterAccess>();
         let placed = dataflow.place(&shared, &Arc::new(resources))?;
         let stages = placed.into_iter().map(|stage| {
             stage.meter.count_state_each_step();
@@ -182,6 +185,7 @@ impl Driver {
             failure: None,
             late,
             tables,
+            letters,
             _own_tables: own_tables,
         })
     }
@@ -291,6 +295,18 @@ impl Driver {
     pub fn table<K: TableKey, R: Row>(&self, table: &Table<K, R>) -> Option<TableReader<K, R>> {
         let place = self.tables.as_ref()?.places.get(table.name())?;
         place.reader().downcast_ref().cloned()
+    }
+
+    /// Up to `limit` late items that were kept as dead letters, by partition and number.
+    ///
+    /// # Errors
+    /// [`StateError`]: they cannot be read.
+    pub fn late_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, StateError> {
+        let letters = self.letters.as_ref();
+        letters.map_or(Ok(Vec::new()), |letters| {
+            let owner = Some(letters.owner);
+            letters.store.dead_letters(owner, None, limit)
+        })
     }
 
     /// A stage's name as figures have it.

@@ -1,15 +1,15 @@
-//! Tables of a dataflow that no engine runs: a state store of its own, in a folder that is gone with it.
+//! Tables and dead letters of a dataflow that no engine runs: a state store of its own, in a folder that is gone with it.
 
 use millstream_engine::state::{StateOptions, StateStore, StateWriterThread};
-use millstream_operators::sink::TableAccess;
 use tempfile::TempDir;
 
 use super::StartDataflowError;
 use super::flow::Dataflow;
+use super::table::Placed;
 
 /// Fields are dropped in this order.
 pub(super) struct OwnTables {
-    access: TableAccess,
+    placed: Placed,
     _thread: StateWriterThread,
     _folder: TempDir,
 }
@@ -17,13 +17,12 @@ pub(super) struct OwnTables {
 impl OwnTables {
     /// A store with the dataflow's tables; `None` if it writes none.
     pub(super) fn of(dataflow: &Dataflow) -> Result<Option<Self>, StartDataflowError> {
-        let tables = dataflow.tables();
-        let Some(first) = tables.first() else {
+        if !dataflow.has_state() {
             return Ok(None);
-        };
+        }
         let fault = |cause: String| StartDataflowError::Stage {
             dataflow: dataflow.name().to_owned(),
-            stage: format!("table {first:?}"),
+            stage: "tables".to_owned(),
             cause,
         };
         let folder = TempDir::with_prefix("millstream-tables-");
@@ -36,15 +35,15 @@ impl OwnTables {
         let state = |error: millstream_engine::state::StateError| fault(error.to_string());
         let (store, writer) = StateStore::open(folder.path(), options).map_err(state)?;
         let (writer, thread) = millstream_engine::state::start(writer).map_err(state)?;
-        let access = dataflow.place_tables(&store, &writer).map_err(state)?;
+        let placed = dataflow.place_tables(&store, &writer).map_err(state)?;
         Ok(Some(Self {
-            access,
+            placed,
             _thread: thread,
             _folder: folder,
         }))
     }
 
-    pub(super) const fn access(&self) -> &TableAccess {
-        &self.access
+    pub(super) const fn placed(&self) -> &Placed {
+        &self.placed
     }
 }

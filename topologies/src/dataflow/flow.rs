@@ -78,6 +78,8 @@ pub(super) struct Draft {
     pub(super) faults: Vec<DataflowFault>,
     pub(super) sources: Vec<SourceNote>,
     pub(super) tables: Vec<TablePlan>,
+    /// Late items become dead letters somewhere.
+    pub(super) has_letters: bool,
 }
 
 /// Where a dataflow is declared. Clones mean the same dataflow.
@@ -115,6 +117,7 @@ impl Flow {
                 faults: Vec::new(),
                 sources: Vec::new(),
                 tables: Vec::new(),
+                has_letters: false,
             })),
         }
     }

@@ -9,6 +9,9 @@ use millstream_operators::function::Stored;
 use millstream_operators::pattern::{Pattern, PatternMatcher};
 use millstream_operators::window::CountLate;
 
+use millstream_operators::sink::LateLetters;
+use serde::Serialize;
+
 use super::check::DataflowFault;
 use super::flow::SideOutput;
 use super::keyed::KeyedStream;
@@ -64,6 +67,22 @@ where
             keyed: self.keyed,
             pattern: self.pattern,
             late_edge: Some(side.id),
+        }
+    }
+
+    /// Keeps items that are late as dead letters, which `millstream dead-letters list` shows: with stage, time and
+    /// watermark, the last 10,000 of each partition of the stage. Needs an engine. Each start drops those of the one
+    /// before.
+    pub fn late_to_dead_letters(self) -> PatternStream<P, O, F, O::Out, LateLetters<O::Out>>
+    where
+        O::Out: Serialize,
+    {
+        self.keyed.stream.flow.draft.borrow_mut().has_letters = true;
+        PatternStream {
+            keyed: self.keyed,
+            pattern: self.pattern,
+            late: LateLetters::new(),
+            late_edge: None,
         }
     }
 

@@ -3,16 +3,35 @@
 use std::any::TypeId;
 
 use millstream_engine::event::PartitionId;
-use millstream_engine::flow::Operator;
+use millstream_engine::flow::{Operator, Resources};
 use millstream_engine::state::{
     RegisteredProjection, StateError, StateStore, StateWriterHandle, TableId,
 };
 use millstream_operators::projection::{Row, Table, TableKey};
-use millstream_operators::sink::{TableAccess, TablePlace, TableSink, TableSinkOptions};
+use millstream_operators::sink::{
+    LetterAccess, TableAccess, TablePlace, TableSink, TableSinkOptions,
+};
 
 use super::flow::Dataflow;
 use super::origin::Origin;
 use super::stream::Stream;
+
+/// Where a dataflow keeps what it stores.
+pub(crate) struct Placed {
+    pub(crate) tables: TableAccess,
+    /// If it stores anything.
+    pub(crate) letters: Option<LetterAccess>,
+}
+
+impl Placed {
+    pub(crate) fn add_to(&self, resources: Resources) -> Resources {
+        let resources = resources.with(self.tables.clone());
+        match &self.letters {
+            Some(letters) => resources.with(letters.clone()),
+            None => resources,
+        }
+    }
+}
 
 /// Makes the place of a table.
 type MakePlace = Box<dyn Fn(TableId, &StateStore) -> TablePlace + Send>;
@@ -94,7 +113,7 @@ impl Dataflow {
         &self,
         store: &StateStore,
         writer: &StateWriterHandle,
-    ) -> Result<TableAccess, StateError> {
+    ) -> Result<Placed, StateError> {
         let draft = self.lock();
         let names: Vec<_> = draft.tables.iter().map(TablePlan::name).collect();
         let mut access = TableAccess {
@@ -107,14 +126,32 @@ impl Dataflow {
         if store.projection(&owner, VERSION)?.is_some() {
             writer.drop_projection(&owner, VERSION)?;
         }
-        if names.is_empty() {
-            return Ok(access);
+        if names.is_empty() && !draft.has_letters {
+            let tables = access;
+            return Ok(Placed {
+                tables,
+                letters: None,
+            });
         }
         let registered = writer.register_projection(&owner, VERSION, &names)?;
         for (plan, &id) in draft.tables.iter().zip(&registered.tables) {
             access.places.insert(plan.name, (plan.make)(id, store));
         }
-        Ok(access)
+        let letters = LetterAccess {
+            store: store.clone(),
+            writer: writer.clone(),
+            owner: registered.id,
+        };
+        Ok(Placed {
+            tables: access,
+            letters: Some(letters),
+        })
+    }
+
+    /// Whether it keeps anything in the state.
+    pub(crate) fn has_state(&self) -> bool {
+        let draft = self.lock();
+        draft.has_letters || !draft.tables.is_empty()
     }
 }
 

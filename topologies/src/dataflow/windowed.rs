@@ -8,6 +8,9 @@ use millstream_engine::flow::{Forward, Operator, Outlet};
 use millstream_operators::function::AggregateFunction;
 use millstream_operators::window::{CountLate, Trigger, Triggered};
 
+use millstream_operators::sink::LateLetters;
+use serde::Serialize;
+
 use super::check::DataflowFault;
 use super::flow::SideOutput;
 use super::keyed::KeyedStream;
@@ -81,6 +84,22 @@ where
             keyed: self.keyed,
             window: self.window,
             late_edge: Some(side.id),
+        }
+    }
+
+    /// Keeps items that are late as dead letters, which `millstream dead-letters list` shows: with stage, time and
+    /// watermark, the last 10,000 of each partition of the stage. Needs an engine. Each start drops those of the one
+    /// before.
+    pub fn late_to_dead_letters(self) -> WindowedStream<P, O, F, W, LateLetters<O::Out>>
+    where
+        O::Out: Serialize,
+    {
+        self.keyed.stream.flow.draft.borrow_mut().has_letters = true;
+        WindowedStream {
+            keyed: self.keyed,
+            window: self.window,
+            late: LateLetters::new(),
+            late_edge: None,
         }
     }
 

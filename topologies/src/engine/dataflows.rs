@@ -97,15 +97,15 @@ async fn start_one(
         (dataflow, placed)
     })
     .await;
-    let access = placed.map_err(|cause| OpenError::DataflowTables {
+    let placed = placed.map_err(|cause| OpenError::DataflowTables {
         dataflow: name,
         cause,
     })?;
-    let places = access.places.iter();
+    let places = placed.tables.places.iter();
     started
         .readers
         .extend(places.map(|(name, place)| (*name, place.reader())));
-    let resources = Arc::new(inputs.resources().with(access));
+    let resources = Arc::new(placed.add_to(inputs.resources()));
     let clock = Arc::clone(&around.clock);
     started
         .handles

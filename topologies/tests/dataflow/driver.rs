@@ -143,6 +143,35 @@ async fn files_are_there_after_waiting() {
     assert_eq!(text.lines().count(), 20_000);
 }
 
+#[tokio::test]
+async fn late_items_are_kept_as_dead_letters() {
+    let feed = Feed::new(1);
+    let (flow, ()) = build(|flow| {
+        let items = flow.source("items", feed.clone()).stream();
+        let keyed = items.key_by(|_: &Item| ()).partitions(1);
+        let windows = keyed.window(Tumbling::of(secs(10)));
+        let counted = windows.late_to_dead_letters().aggregate(count());
+        counted.for_each(|_, _| {});
+    });
+    let mut driver = Driver::new(flow).unwrap();
+    feed.watermark(0, seconds(100));
+    for number in 0..10_005 {
+        feed.push(0, seconds(1), (1, number));
+    }
+    feed.push(0, seconds(101), (1, 0));
+    driver.settle().await.unwrap();
+    let letters = driver.late_letters(20_000).unwrap();
+    let values = letters.iter().map(|letter| {
+        assert_eq!(letter.stage, "driven/window");
+        let watermark = seconds(100).to_string();
+        assert!(letter.cause[0].contains(&watermark), "{:?}", letter.cause);
+        let (_, value): Item = serde_json::from_slice(&letter.payload).unwrap();
+        value
+    });
+    // The oldest are given up.
+    assert!(values.eq(5..10_005));
+}
+
 #[test]
 fn late_items_are_counted_by_stage() {
     let feed = Feed::new(1);

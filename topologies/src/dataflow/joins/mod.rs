@@ -15,7 +15,9 @@ use millstream_engine::flow::{ByKey, Forward, Identity, Operator, Outlet, Side, 
 use millstream_operators::join::{
     AsOf, Bounds, CoGroup, FullOuter, Inner, Items, Latest, LeftOuter,
 };
+use millstream_operators::sink::LateLetters;
 use millstream_operators::window::{CountLate, Window};
+use serde::Serialize;
 
 use super::check::DataflowFault;
 use super::flow::SideOutput;
@@ -261,6 +263,30 @@ where
             right: self.right,
             how: self.how,
             late_edge: Some(side.id),
+        }
+    }
+
+    /// Keeps items that are late as dead letters, as
+    /// [`WindowedStream::late_to_dead_letters`](super::WindowedStream::late_to_dead_letters) does.
+    #[expect(
+        clippy::type_complexity,
+        reason = "the operators so far are in the type"
+    )]
+    pub fn late_to_dead_letters(
+        self,
+    ) -> Joining<KeyedStream<P, O, F>, KeyedStream<P2, O2, F2>, J, LateLetters<Side<O::Out, O2::Out>>>
+    where
+        J: JoinInTime,
+        O::Out: Serialize,
+        O2::Out: Serialize,
+    {
+        self.left.stream.flow.draft.borrow_mut().has_letters = true;
+        Joining {
+            left: self.left,
+            right: self.right,
+            how: self.how,
+            late: LateLetters::new(),
+            late_edge: None,
         }
     }
 
