@@ -27,8 +27,7 @@ const EVENTS: [(i64, &str); 7] = [
 /// Runs on one thread with a source that is fed by hand, so that what comes when is known.
 fn main() -> anyhow::Result<()> {
     let events = Feed::new(1);
-    let mut outputs = None;
-    let dataflow = Dataflow::build("minutes", |flow| {
+    let (dataflow, (minutes, late)) = Dataflow::declare("minutes", |flow| {
         let late = flow.side_output("late");
         let minutes = flow
             .source("events", events.clone())
@@ -39,9 +38,8 @@ fn main() -> anyhow::Result<()> {
             .late_to(&late)
             .aggregate(count())
             .collect();
-        outputs = Some((minutes, flow.side(&late).collect()));
+        (minutes, flow.side(&late).collect())
     })?;
-    let (minutes, late) = outputs.expect("declared above");
     let mut driver = Driver::new(dataflow)?;
     for (second, event) in EVENTS {
         events.push(0, Timestamp::from_seconds(second), event);

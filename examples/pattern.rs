@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use millstream::dataflow::{Dataflow, Generate};
+use millstream::dataflow::Dataflow;
 use millstream_engine::flow::BoundedOutOfOrderness;
 use millstream_engine::time::Timestamp;
 use millstream_operators::pattern::Pattern;
@@ -34,28 +34,24 @@ const EVENTS: [(i64, Of); 8] = [
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let mut found = None;
-    let dataflow = Dataflow::build("cards", |flow| {
+    let (dataflow, found) = Dataflow::declare("cards", |flow| {
         let events = EVENTS.map(|(minute, event)| (Timestamp::from_seconds(minute * 60), event));
-        let source = Generate::timed(move |_, _| events.into_iter()).splits(1);
         let probe = Pattern::begin("probe", |(_, event): &Of| matches!(event, Payment(..10)))
             .not_followed_by(|(_, event)| *event == Call)
             .followed_by("strike", |(_, event)| matches!(event, Payment(500..)))
             .within(Duration::from_secs(600));
-        found = Some(
-            flow.source("events", source)
-                // Items are looked at in the order of their times, once the watermark has passed them.
-                .watermarks(BoundedOutOfOrderness::new(Duration::from_secs(120)))
-                .stream()
-                .key_by(|(card, _): &Of| *card)
-                .pattern(probe)
-                .matches()
-                .collect(),
-        );
+        flow.timed_items(events)
+            // Items are looked at in the order of their times, once the watermark has passed them.
+            .watermarks(BoundedOutOfOrderness::new(Duration::from_secs(120)))
+            .stream()
+            .key_by(|(card, _): &Of| *card)
+            .pattern(probe)
+            .matches()
+            .collect()
     })?;
     dataflow.run().await?;
 
-    let found = found.expect("declared above").take_items();
+    let found = found.take_items();
     for probed in &found {
         let (probe, strike) = (probed.items("probe"), probed.items("strike"));
         println!("card {}: {probe:?}, then {strike:?}", probed.key);

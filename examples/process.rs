@@ -78,19 +78,15 @@ fn minute(minute: i64) -> Timestamp {
 /// Runs on one thread with a source that is fed by hand: how dataflows are tested.
 fn main() -> anyhow::Result<()> {
     let orders = Feed::new(1);
-    let mut outcomes = None;
-    let dataflow = Dataflow::build("payments", |flow| {
-        outcomes = Some(
-            flow.source("orders", orders.clone())
-                .stream()
-                .key_by(|(order, _): &(u32, Order)| *order)
-                .process(Payments {
-                    patience: Duration::from_secs(30 * 60),
-                })
-                .collect(),
-        );
+    let (dataflow, outcomes) = Dataflow::declare("payments", |flow| {
+        flow.source("orders", orders.clone())
+            .stream()
+            .key_by(|(order, _): &(u32, Order)| *order)
+            .process(Payments {
+                patience: Duration::from_secs(30 * 60),
+            })
+            .collect()
     })?;
-    let outcomes = outcomes.expect("declared above");
     let mut driver = Driver::new(dataflow)?;
 
     orders.push(0, minute(0), (1, Order::Placed));

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use millstream::dataflow::{Dataflow, Generate};
+use millstream::dataflow::Dataflow;
 use millstream_engine::flow::BoundedOutOfOrderness;
 use millstream_engine::time::Timestamp;
 use millstream_operators::function::{count, distinct};
@@ -24,27 +24,23 @@ const CLICKS: [(i64, (&str, &str)); 8] = [
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let mut visits = None;
-    let dataflow = Dataflow::build("visits", |flow| {
+    let (dataflow, visits) = Dataflow::declare("visits", |flow| {
         let clicks = CLICKS.map(|(minute, click)| (Timestamp::from_seconds(minute * 60), click));
-        let source = Generate::timed(move |_, _| clicks.into_iter()).splits(1);
-        visits = Some(
-            flow.source("clicks", source)
-                .watermarks(BoundedOutOfOrderness::new(Duration::from_secs(30 * 60)))
-                .stream()
-                .key_by(|(visitor, _): &(&str, &str)| *visitor)
-                .window(Session::gap(Duration::from_secs(30 * 60)))
-                // A tuple of functions is a function.
-                .aggregate((
-                    count(),
-                    distinct(|(_, page): &(&str, &str)| page.to_string()),
-                ))
-                .collect(),
-        );
+        flow.timed_items(clicks)
+            .watermarks(BoundedOutOfOrderness::new(Duration::from_secs(30 * 60)))
+            .stream()
+            .key_by(|(visitor, _): &(&str, &str)| *visitor)
+            .window(Session::gap(Duration::from_secs(30 * 60)))
+            // A tuple of functions is a function.
+            .aggregate((
+                count(),
+                distinct(|(_, page): &(&str, &str)| page.to_string()),
+            ))
+            .collect()
     })?;
     dataflow.run().await?;
 
-    let mut visits = visits.expect("declared above").take_items();
+    let mut visits = visits.take_items();
     visits.sort_unstable();
     let minute = |time: Timestamp| time.as_micros() / 60_000_000;
     let visits: Vec<_> = visits

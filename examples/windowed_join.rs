@@ -36,8 +36,7 @@ fn minutes<const N: usize>(
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let mut pairs = None;
-    let dataflow = Dataflow::build("climate", |flow| {
+    let (dataflow, pairs) = Dataflow::declare("climate", |flow| {
         // Each split's times come in order, so that its watermark is its latest time.
         let temperatures = flow
             .source("temperatures", minutes(TEMPERATURES))
@@ -48,22 +47,20 @@ async fn main() -> anyhow::Result<()> {
             .watermarks(Ascending::new())
             .stream();
         let room = |reading: &Reading| reading.0;
-        pairs = Some(
-            temperatures
-                .key_by(room)
-                .join(humidities.key_by(room))
-                .window(Tumbling::of(Duration::from_secs(600)))
-                // A reading without one of the other kind in its window comes alone.
-                .full(|room, temperature, humidity| {
-                    (*room, temperature.map(|t| t.1), humidity.map(|h| h.1))
-                })
-                .map(|pair| (pair.window.start.as_micros() / 60_000_000, pair.value))
-                .collect(),
-        );
+        temperatures
+            .key_by(room)
+            .join(humidities.key_by(room))
+            .window(Tumbling::of(Duration::from_secs(600)))
+            // A reading without one of the other kind in its window comes alone.
+            .full(|room, temperature, humidity| {
+                (*room, temperature.map(|t| t.1), humidity.map(|h| h.1))
+            })
+            .map(|pair| (pair.window.start.as_micros() / 60_000_000, pair.value))
+            .collect()
     })?;
     dataflow.run().await?;
 
-    let mut pairs = pairs.expect("declared above").take_items();
+    let mut pairs = pairs.take_items();
     pairs.sort_unstable();
     for (minute, (room, temperature, humidity)) in &pairs {
         println!("{room}, from minute {minute}: {temperature:?} degrees, {humidity:?} % humidity");

@@ -16,18 +16,25 @@ pub use engine::{
 };
 pub use topology::{InvalidTopology, Topology, TopologyBuilder, TopologyFault};
 
-/// What most programs need.
+/// What most programs need. Functions of windows are in [`function`](millstream_operators::function), such as
+/// `function::sum`: names as short as theirs are a program's own.
 pub mod prelude {
+    pub use crate::dataflow::{Dataflow, Driver, Feed, Flow};
     pub use crate::{Engine, EngineConfig, Topology};
     pub use millstream_engine::codec::{Event, Upcasters};
     pub use millstream_engine::event::{Recorded, StreamId, Token};
+    pub use millstream_engine::flow::{Ascending, BoundedOutOfOrderness, Punctuated};
     pub use millstream_engine::partition::{Appender, CommandId, Expected, NewEvent};
     pub use millstream_engine::time::Timestamp;
     pub use millstream_operators::aggregate::{
         Ack, Aggregate, AggregateConfig, CommandError, CommandOptions, Decision, given,
     };
+    pub use millstream_operators::function;
     pub use millstream_operators::projection::{
         ProjectedEvent, Projection, ProjectionConfig, Rows, Table, TableMut, project,
+    };
+    pub use millstream_operators::window::{
+        Count, Global, Revision, Session, Sliding, Trigger, Tumbling, Window, Windowed,
     };
 }
 

@@ -103,6 +103,19 @@ pub enum TopologyFault {
         /// The projection or dataflow that declared it first.
         owner: String,
     },
+    /// Two producers of one name would take each other's events for their own of an earlier run.
+    #[error(
+        "dataflow {second:?} appends to the log as producer {producer:?}, and so does {first:?}: give each a name of \
+         its own, and streams of its own"
+    )]
+    SameProducer {
+        /// The name.
+        producer: String,
+        /// The dataflow that declared it first.
+        first: String,
+        /// The other one.
+        second: String,
+    },
     /// A source reads the events of a type, and nobody knows where they are.
     #[error(
         "dataflow {dataflow:?}, source {source_name:?}: no aggregate of this topology has events of type {event_type}: \
@@ -315,8 +328,20 @@ fn check_dataflows(topology: &Topology, faults: &mut Vec<TopologyFault>) {
             tables.insert(table, format!("projection {:?}", projection.name()));
         }
     }
+    let mut producers: HashMap<String, &str> = HashMap::new();
     for dataflow in &topology.dataflows {
         let name = dataflow.name();
+        for producer in dataflow.producers() {
+            match producers.insert(producer.clone(), name) {
+                // Twice in one dataflow: it has been told.
+                Some(first) if first != name => faults.push(TopologyFault::SameProducer {
+                    producer,
+                    first: first.to_owned(),
+                    second: name.to_owned(),
+                }),
+                _ => {}
+            }
+        }
         for table in dataflow.tables() {
             if let Some(owner) = tables.insert(table, format!("dataflow {name:?}")) {
                 let dataflow = name.to_owned();

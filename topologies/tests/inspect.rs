@@ -5,9 +5,10 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
-use millstream::Engine;
 use millstream::catalog::bank::{self, Account, AccountCommand, Cents, Channel};
+use millstream::prelude::*;
 use serde_json::Value;
 
 fn program(words: &[&str], data: &Path) -> Command {
@@ -204,6 +205,73 @@ async fn a_reader_that_has_seen_enough_is_no_error() {
     drop(lines);
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+}
+
+const TOTALS: Table<u64, u64> = Table::named("totals");
+
+/// Tables of a dataflow are shown as its, and dropped once a topology opens without it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_of_a_dataflow_are_not_behind_and_go_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology = Topology::named("bank")
+        .projection(bank::Balances)
+        .aggregate::<Account>()
+        .dataflow("totals", |flow| {
+            let events = flow.events::<bank::AccountEvent>().until_durable_end();
+            let ones = events.stream().map(|_| (1, Some(1)));
+            ones.to_table(&TOTALS, |row| row);
+        })
+        .dataflow("tardy", |flow| {
+            let items = [(100, "in time"), (1, "too late")];
+            let items = items.map(|(second, text)| (Timestamp::from_seconds(second), text));
+            let items = flow.timed_items(items).watermarks(Ascending::new());
+            let windows = items
+                .stream()
+                .window_all(Tumbling::of(Duration::from_secs(10)));
+            let counted = windows.late_to_dead_letters().aggregate(function::count());
+            counted.for_each(|_, _| {});
+        });
+    let engine = open(folder.path()).await;
+    deposits(&engine, "42", 5).await;
+    engine.shutdown().await.unwrap();
+    drop(engine);
+    let engine = Engine::open(folder.path()).run(topology.build().unwrap());
+    let engine = engine.await.unwrap();
+    engine.dataflow("totals").wait().await.unwrap();
+    engine.dataflow("tardy").wait().await.unwrap();
+    engine.shutdown().await.unwrap();
+    drop(engine);
+    let listed = || {
+        let lines = out(&["projection", "list", "DATA", "--json"], folder.path());
+        let lines = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let mut dataflows: Vec<Value> = lines.collect();
+        dataflows.retain(|line| line["dataflow"] != Value::Null);
+        dataflows
+    };
+    let dataflows = listed();
+    assert_eq!(dataflows.len(), 2);
+    let letters = out(&["dead-letters", "list", "DATA", "--json"], folder.path());
+    let letter: Value = serde_json::from_str(letters.trim_end()).unwrap();
+    assert_eq!(letter["projection"], "dataflow tardy");
+    let id = letter["id"].as_str().unwrap();
+    let shown = out(&["dead-letters", "show", "DATA", id], folder.path());
+    assert!(shown.contains("\"too late\""), "{shown}");
+    assert!(
+        shown.contains("came behind the watermark 1970-01-01T00:01:40"),
+        "{shown}"
+    );
+    assert_eq!(dataflows[1]["dataflow"], "totals");
+    assert_eq!(dataflows[1]["tables"][0]["rows"], 1);
+    assert_eq!(dataflows[1]["behind"], Value::Null);
+    let text = out(&["projection", "list", "DATA"], folder.path());
+    let line = text.lines().find(|line| line.contains("dataflow totals"));
+    assert!(line.unwrap().contains("made anew at each start"), "{text}");
+
+    let engine = open(folder.path()).await;
+    engine.shutdown().await.unwrap();
+    assert_eq!(listed(), [] as [Value; 0]);
 }
 
 #[test]

@@ -185,7 +185,7 @@ impl<T: Send + 'static, O: Operator<T, Out = Infallible>> Head<O> for Inlet<T> {
 }
 
 /// An item of one of two inputs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub enum Side<L, R> {
     /// Of the first.
     Left(L),

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use crate::time::Clock;
@@ -98,6 +98,7 @@ struct Figures {
     spent: [AtomicU64; 3],
     since: AtomicU64,
     state_items: AtomicU64,
+    counts_each_step: AtomicBool,
 }
 
 /// Counts the time of one partition of a stage. Clones share the figures.
@@ -117,6 +118,7 @@ impl StageMeter {
             spent: Default::default(),
             since: AtomicU64::new(NOTHING),
             state_items: AtomicU64::new(0),
+            counts_each_step: AtomicBool::new(false),
         };
         Self {
             stage,
@@ -189,6 +191,15 @@ impl StageMeter {
             counter.store(before.saturating_add(spent), Ordering::Relaxed);
         }
         figures.since.store(to, Ordering::Release);
+    }
+
+    /// Has the stage count its state at each step, for tests: in production it does so every now and then.
+    pub fn count_state_each_step(&self) {
+        self.figures.counts_each_step.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn counts_each_step(&self) -> bool {
+        self.figures.counts_each_step.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_items(&self, items: u64) {

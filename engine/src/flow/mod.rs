@@ -17,6 +17,7 @@ mod alignment;
 mod edge;
 mod head;
 mod inlet;
+mod inner_sink;
 mod lanes;
 mod load;
 mod merge;
@@ -30,6 +31,7 @@ mod source_head;
 mod stage;
 mod watermarks;
 
+pub use crate::inner_sink;
 pub use alignment::Alignment;
 pub use edge::{BatchSize, Edge, EdgeOptions, Wiring};
 pub use head::{Head, Pull};

@@ -128,7 +128,8 @@ pub trait Operator<In>: Send + 'static {
         false
     }
 
-    /// Adds what must be waited for until the output that was refused is queued.
+    /// Adds what must be waited for until the output that was refused is queued. Asked only while it
+    /// [is blocked](Self::is_blocked).
     fn blocked(&mut self, waits: &mut Vec<Blocked>) {
         let _ = waits;
     }
@@ -248,9 +249,14 @@ impl<In, A: Operator<In>, B: Operator<A::Out>> Operator<In> for Then<A, B> {
         self.first.is_blocked() || self.second.is_blocked()
     }
 
+    /// Asks only the one that is blocked: the other has nothing that would ever be over.
     fn blocked(&mut self, waits: &mut Vec<Blocked>) {
-        self.first.blocked(waits);
-        self.second.blocked(waits);
+        if self.first.is_blocked() {
+            self.first.blocked(waits);
+        }
+        if self.second.is_blocked() {
+            self.second.blocked(waits);
+        }
     }
 
     fn idle(&mut self) {

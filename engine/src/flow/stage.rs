@@ -93,7 +93,8 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             None => self.meter.ends(end),
         }
         self.meter.set_items(self.head.items_total());
-        if end.saturating_sub(self.counted_at) >= STATE_EVERY || self.ended {
+        let is_due = end.saturating_sub(self.counted_at) >= STATE_EVERY;
+        if is_due || self.ended || self.meter.counts_each_step() {
             self.counted_at = end;
             self.counts.clear();
             self.operator.state_items(&mut self.counts);

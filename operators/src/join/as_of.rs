@@ -14,14 +14,13 @@ use std::fmt;
 use std::hash::Hash;
 use std::time::Duration;
 
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, Turn, Wiring};
-use millstream_engine::stage::Blocked;
+use millstream_engine::flow::{Discard, Emit, Operator, Side, inner_sink};
 use millstream_engine::time::Timestamp;
 use smallvec::SmallVec;
 
 use super::due::DueQueue;
 use super::keyed::{Keyed, Slot, SlotId};
-use super::{JoinResult, late_calls, micros};
+use super::{JoinResult, micros};
 
 /// Microseconds of a bucket times 32; what waits is what the watermark lags behind.
 const QUEUE_SPAN: i64 = 1_000_000;
@@ -46,6 +45,12 @@ impl<R> AsOf<R> {
     pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
         self.lateness = micros(lateness);
         self
+    }
+
+    /// Whether left items may come after the watermark.
+    #[must_use]
+    pub const fn allows_late(&self) -> bool {
+        self.lateness > 0
     }
 
     /// From right items for which `deletes` holds on, their key has no value. Default: none does.
@@ -257,7 +262,7 @@ where
         self.late.late_before(limit);
     }
 
-    late_calls!();
+    inner_sink!(late: begin open flush is_blocked blocked idle end);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join items", self.waiting.len()));

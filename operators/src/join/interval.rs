@@ -15,14 +15,13 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, Turn, Wiring};
-use millstream_engine::stage::Blocked;
+use millstream_engine::flow::{Discard, Emit, Operator, Side, inner_sink};
 use millstream_engine::time::Timestamp;
 
 use super::due::DueQueue;
 use super::keyed::{Keyed, Slot, SlotId};
 use super::run::{Held, Run};
-use super::{JoinResult, late_calls, micros};
+use super::{JoinResult, micros};
 
 /// Microseconds. Below it a bucket of the queue would be shorter than what one batch brings.
 const QUEUE_SPAN_MIN: i64 = 32_000;
@@ -340,7 +339,7 @@ where
         self.late.late_before(limit);
     }
 
-    late_calls!();
+    inner_sink!(late: begin open flush is_blocked blocked idle end);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join items", self.held));

@@ -12,15 +12,14 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, Turn, Wiring};
-use millstream_engine::stage::Blocked;
+use millstream_engine::flow::{Discard, Emit, Operator, Side, Turn, inner_sink};
 use millstream_engine::time::Timestamp;
 
 use super::due::DueQueue;
 use super::group::{GroupResult, Items};
+use super::held_back;
 use super::keyed::{Keyed, Slot, SlotId};
 use super::run::{Held, Run};
-use super::{held_back, late_calls};
 use crate::window::{Revision, Sliding, Span, TimeDomain, Windowed};
 
 /// What is held of one key.
@@ -267,7 +266,7 @@ where
         }
     }
 
-    late_calls!(without begin);
+    inner_sink!(late: open flush is_blocked blocked idle end);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join items", self.held));

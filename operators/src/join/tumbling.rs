@@ -11,13 +11,12 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, Turn, Wiring};
-use millstream_engine::stage::Blocked;
+use millstream_engine::flow::{Discard, Emit, Operator, Side, Turn, inner_sink};
 use millstream_engine::time::Timestamp;
 use smallvec::SmallVec;
 
 use super::group::{GroupResult, Items};
-use super::{held_back, late_calls};
+use super::held_back;
 use crate::window::{Revision, Slices, Span, TimeDomain, Tumbling, Windowed};
 
 /// Both sides' items of one key and window.
@@ -205,7 +204,7 @@ where
         }
     }
 
-    late_calls!(without begin);
+    inner_sink!(late: open flush is_blocked blocked idle end);
 
     /// Counts keys, not items: one entry per key and open window.
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {

@@ -212,7 +212,8 @@ impl<Out, Side> Context<'_, Out, Side> {
         self.scratch.requests.push(Request::Delete(timer));
     }
 
-    /// Drops the key's state once this call has returned; its timers stay. A key without state that was not cleared is
+    /// Drops the key's state once this call has returned; its timers stay. State that is empty as
+    /// [`KeyedState::expire`] tells it is dropped by itself once no timer is left; other state that is never cleared is
     /// kept for ever.
     pub const fn clear_state(&mut self) {
         self.scratch.clear = true;
@@ -246,13 +247,19 @@ impl<Out, Side> Context<'_, Out, Side> {
     /// When something stored now is over, and sees to its being dropped then. For state of one's own that keeps
     /// deadlines; [`Expiring`](super::Expiring) and the like call it themselves.
     pub fn expire_after(&mut self, ttl: Ttl) -> Deadline {
-        let timer = match ttl {
-            Ttl::Never => return Deadline(None),
-            Ttl::Event(span) => Timer::Event(self.scope.time.saturating_add(span)),
-            Ttl::Processing(span) => Timer::Processing(self.scope.now.saturating_add(span)),
-        };
-        self.scratch.requests.push(Request::Expire(timer));
-        Deadline(Some(timer))
+        let deadline = self.deadline(ttl);
+        let requests = &mut self.scratch.requests;
+        requests.extend(deadline.0.map(Request::Expire));
+        deadline
+    }
+
+    /// When something stored now would be over.
+    pub(super) fn deadline(&self, ttl: Ttl) -> Deadline {
+        Deadline(match ttl {
+            Ttl::Never => None,
+            Ttl::Event(span) => Some(Timer::Event(self.scope.time.saturating_add(span))),
+            Ttl::Processing(span) => Some(Timer::Processing(self.scope.now.saturating_add(span))),
+        })
     }
 
     /// Whether what has this deadline is over for what is handled.

@@ -104,6 +104,12 @@ impl Left {
 pub struct Deadline(pub(super) Option<Timer>);
 
 impl Deadline {
+    /// Whether it is of the same kind of time, and later.
+    fn is_later(self, than: Self) -> bool {
+        let ((kind, time), (other, than)) = (self.rank(), than.rank());
+        kind == other && time > than
+    }
+
     /// By kind of time, then by time; what never ends comes last.
     fn rank(self) -> (u8, i64) {
         match self.0 {
@@ -130,6 +136,28 @@ impl<V> Expiring<V> {
     /// Stores a value for `ttl` from now on.
     pub fn set<O, S>(&mut self, value: V, ttl: Ttl, ctx: &mut Context<'_, O, S>) {
         self.value = Some((value, ctx.expire_after(ttl)));
+    }
+
+    /// Stores what `change` makes of the value (of none, if it is over) for `ttl` from now on, or as long as before if
+    /// that is longer: an item that comes out of order does not let it end sooner.
+    pub fn renew<O, S>(
+        &mut self,
+        ttl: Ttl,
+        ctx: &mut Context<'_, O, S>,
+        change: impl FnOnce(Option<V>, &mut Context<'_, O, S>) -> V,
+    ) {
+        let kept = self
+            .value
+            .take()
+            .filter(|(_, deadline)| !ctx.is_over(*deadline));
+        let (value, before) =
+            kept.map_or((None, None), |(value, before)| (Some(value), Some(before)));
+        let value = change(value, ctx);
+        let deadline = match before {
+            Some(before) if before.is_later(ctx.deadline(ttl)) => before,
+            _ => ctx.expire_after(ttl),
+        };
+        self.value = Some((value, deadline));
     }
 
     /// The value, unless it is over.

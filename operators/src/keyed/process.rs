@@ -5,8 +5,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
-use millstream_engine::stage::Blocked;
+use millstream_engine::flow::{Discard, Emit, Operator, Turn, inner_sink};
 use millstream_engine::time::Timestamp;
 
 use super::context::{Context, KeyedProcess, NoSide, Scope, Scratch, Timer};
@@ -46,6 +45,14 @@ impl<T, K, F, P: KeyedProcess<K, T>, L> Process<T, K, F, P, L> {
     /// The side output.
     pub const fn side(&self) -> &L {
         &self.side
+    }
+
+    /// How far both kinds of time have come.
+    const fn reached(&self) -> Now {
+        Now {
+            event: self.watermark,
+            processing: self.now,
+        }
     }
 
     const fn scope(&self, time: Timestamp) -> Scope {
@@ -114,6 +121,7 @@ where
                     let state = &mut slot.state;
                     self.process.timer(&due.key, state, timer, &mut context);
                     self.carry_out(hash, &due.key, is_over);
+                    self.table.forget_empty(hash, &due.key, &self.reached());
                     self.give_out(out);
                 }
             }
@@ -158,7 +166,7 @@ where
 
     #[inline]
     fn item<E: Emit<P::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
-        let scope = self.scope(time);
+        let (scope, now) = (self.scope(time), self.reached());
         let key = (self.key)(&item);
         let hash = self.table.hash(&key);
         let slot = self.table.slot(hash, key);
@@ -170,9 +178,14 @@ where
         if self.scratch.clear || !self.scratch.requests.is_empty() {
             let key = slot.key.clone();
             self.carry_out(hash, &key, false);
+            self.table.forget_empty(hash, &key, &self.reached());
             self.give_out(out);
             self.fire_reached(out);
         } else {
+            if slot.is_empty(&now) {
+                let key = slot.key.clone();
+                self.table.forget_empty(hash, &key, &now);
+            }
             self.give_out(out);
         }
     }
@@ -194,10 +207,6 @@ where
         self.side.late_before(limit);
     }
 
-    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
-        self.side.open(wiring)
-    }
-
     fn begin(&mut self, turn: &Turn) {
         // A clock that goes back does not take back timers that have fired.
         self.now = self.now.max(turn.now);
@@ -214,25 +223,7 @@ where
         self.table.first(TimeDomain::Processing).map(Timestamp)
     }
 
-    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
-        self.side.flush(idle)
-    }
-
-    fn is_blocked(&self) -> bool {
-        self.side.is_blocked()
-    }
-
-    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
-        self.side.blocked(waits);
-    }
-
-    fn idle(&mut self) {
-        self.side.idle();
-    }
-
-    fn end<E: Emit<P::Out>>(&mut self, _out: &mut E) {
-        self.side.end(&mut Discard);
-    }
+    inner_sink!(side: open flush is_blocked blocked idle end);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("keyed states", self.table.len()));

@@ -43,11 +43,12 @@ where
         item: T,
         ctx: &mut Context<'_, Self::Out>,
     ) {
-        let kept = state.take(ctx);
-        let mut accumulator = kept.unwrap_or_else(|| self.function.create());
-        self.function.add(&mut accumulator, time, &item);
-        ctx.emit((key.clone(), self.function.finish(&accumulator)));
-        state.set(accumulator, self.ttl, ctx);
+        state.renew(self.ttl, ctx, |kept, ctx| {
+            let mut accumulator = kept.unwrap_or_else(|| self.function.create());
+            self.function.add(&mut accumulator, time, &item);
+            ctx.emit((key.clone(), self.function.finish(&accumulator)));
+            accumulator
+        });
     }
 }
 
@@ -94,11 +95,13 @@ where
         item: T,
         ctx: &mut Context<'_, Self::Out>,
     ) {
-        let combined = match state.take(ctx) {
-            Some(kept) => (self.combine)(kept, item),
-            None => item,
-        };
-        ctx.emit((key.clone(), combined.clone()));
-        state.set(combined, self.ttl, ctx);
+        state.renew(self.ttl, ctx, |kept, ctx| {
+            let combined = match kept {
+                Some(kept) => (self.combine)(kept, item),
+                None => item,
+            };
+            ctx.emit((key.clone(), combined.clone()));
+            combined
+        });
     }
 }

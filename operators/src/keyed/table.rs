@@ -1,5 +1,6 @@
 //! States and timers of all keys of a partition.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
@@ -21,29 +22,100 @@ struct Set {
     number: u64,
 }
 
+/// Timers of one key that are looked through one after the other; more are kept in order.
+const FEW: usize = 8;
+
+/// The timers of one key, at most one per kind of time and time.
+#[derive(Debug)]
+enum Sets {
+    Few(SmallVec<[Set; 1]>),
+    Many(BTreeMap<(bool, i64), u64>),
+}
+
+impl Default for Sets {
+    fn default() -> Self {
+        Self::Few(SmallVec::new())
+    }
+}
+
+/// In the order of kinds and times.
+fn place(domain: TimeDomain, time: i64) -> (bool, i64) {
+    (domain == TimeDomain::Processing, time)
+}
+
+impl Sets {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Few(sets) => sets.is_empty(),
+            Self::Many(sets) => sets.is_empty(),
+        }
+    }
+
+    /// The number of the timer for this time.
+    fn get(&self, domain: TimeDomain, time: i64) -> Option<u64> {
+        match self {
+            Self::Few(sets) => {
+                let is_it = |set: &&Set| set.domain == domain && set.time == time;
+                sets.iter().find(is_it).map(|set| set.number)
+            }
+            Self::Many(sets) => sets.get(&place(domain, time)).copied(),
+        }
+    }
+
+    /// Adds one whose time has none.
+    fn insert(&mut self, set: Set) {
+        match self {
+            Self::Few(sets) if sets.len() < FEW => sets.push(set),
+            Self::Few(sets) => {
+                let all = sets.iter().chain([&set]);
+                let all = all.map(|set| (place(set.domain, set.time), set.number));
+                *self = Self::Many(all.collect());
+            }
+            Self::Many(sets) => {
+                sets.insert(place(set.domain, set.time), set.number);
+            }
+        }
+    }
+
+    fn remove(&mut self, domain: TimeDomain, time: i64) -> Option<u64> {
+        match self {
+            Self::Few(sets) => {
+                let is_it = |set: &Set| set.domain == domain && set.time == time;
+                let at = sets.iter().position(is_it)?;
+                Some(sets.swap_remove(at).number)
+            }
+            Self::Many(sets) => sets.remove(&place(domain, time)),
+        }
+    }
+}
+
 /// One key.
 #[derive(Debug)]
 pub(super) struct Slot<K, S> {
     pub(super) key: K,
     pub(super) state: S,
-    timers: SmallVec<[Set; 1]>,
+    timers: Sets,
     /// When something of the state is over next, in event and in processing time.
     expiries: [Option<Set>; 2],
 }
 
 impl<K, S> Slot<K, S> {
-    fn position(&self, domain: TimeDomain, time: i64) -> Option<usize> {
-        let is_it = |set: &Set| set.domain == domain && set.time == time;
-        self.timers.iter().position(is_it)
-    }
-
     fn knows(&self, domain: TimeDomain, due: &Due<K>) -> bool {
         let is_it = |set: &Set| set.domain == domain && set.number == due.number;
-        self.timers.iter().any(is_it) || self.expiries.iter().flatten().any(is_it)
+        self.timers.get(domain, due.time) == Some(due.number)
+            || self.expiries.iter().flatten().any(is_it)
     }
 
     fn is_waiting(&self) -> bool {
         !self.timers.is_empty() || self.expiries.iter().any(Option::is_some)
+    }
+}
+
+impl<K, S: KeyedState> Slot<K, S> {
+    /// Whether nothing is left of the key that anything waits for.
+    #[inline]
+    pub(super) fn is_empty(&mut self, now: &Now) -> bool {
+        !self.is_waiting() && self.state.expire(now).is_empty
     }
 }
 
@@ -118,7 +190,7 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
                 .insert(Slot {
                     key,
                     state: S::default(),
-                    timers: SmallVec::new(),
+                    timers: Sets::default(),
                     expiries: [None; 2],
                 })
                 .into_mut(),
@@ -134,8 +206,8 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
         let is_it = |set: &Set| set.domain == domain && set.number == due.number;
         let slot = self.slots.find_mut(hash, |slot| slot.key == due.key);
         let fired = slot.map_or(Fired::Nothing, |slot| {
-            if let Some(at) = slot.timers.iter().position(is_it) {
-                slot.timers.swap_remove(at);
+            if slot.timers.get(domain, due.time) == Some(due.number) {
+                slot.timers.remove(domain, due.time);
                 return Fired::Timer;
             }
             let expiry = &mut slot.expiries[domain as usize];
@@ -184,14 +256,13 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
             };
             match request {
                 Request::Delete(_) => {
-                    if let Some(at) = slot.position(domain, time) {
-                        slot.timers.swap_remove(at);
+                    if slot.timers.remove(domain, time).is_some() {
                         heap.invalidate();
                     }
                     continue;
                 }
-                Request::Set(_) if is_over || slot.position(domain, time).is_some() => continue,
-                Request::Set(_) => slot.timers.push(set),
+                Request::Set(_) if is_over || slot.timers.get(domain, time).is_some() => continue,
+                Request::Set(_) => slot.timers.insert(set),
                 Request::Expire(_) if is_over || clear => continue,
                 Request::Expire(_) => {
                     let armed = &mut slot.expiries[domain as usize];
@@ -240,6 +311,13 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
         let again = |timer: fn(Timestamp) -> Timer| move |time| Request::Expire(timer(time));
         requests.extend(event.map(again(Timer::Event)));
         requests.extend(processing.map(again(Timer::Processing)));
+    }
+
+    /// Drops a key of which nothing is left: a timer may have been the last thing that held it.
+    pub(super) fn forget_empty(&mut self, hash: u64, key: &K, now: &Now) {
+        if self.find(hash, key).is_some_and(|slot| slot.is_empty(now)) {
+            self.remove(hash, key);
+        }
     }
 
     fn remove(&mut self, hash: u64, key: &K) {

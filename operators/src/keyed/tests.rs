@@ -406,3 +406,118 @@ fn running_aggregates_give_the_value_after_each_item_and_forget_silent_keys() {
     }
     assert_eq!(found, [(1, 3), (1, 3), (1, 9)]);
 }
+
+/// What is kept of a key expires before a timer of the key does.
+#[derive(Clone)]
+struct Outlived;
+
+impl KeyedProcess<u8, u8> for Outlived {
+    type State = Expiring<u8>;
+    type Out = ();
+    type Side = Infallible;
+
+    fn item(
+        &mut self,
+        _key: &u8,
+        state: &mut Expiring<u8>,
+        time: Timestamp,
+        item: u8,
+        ctx: &mut Context<'_, ()>,
+    ) {
+        state.set(item, Ttl::Event(micros(10)), ctx);
+        ctx.set_event_timer(Timestamp(time.0 + 20));
+    }
+}
+
+/// Keeps nothing.
+#[derive(Clone)]
+struct Stateless;
+
+impl KeyedProcess<u8, u8> for Stateless {
+    type State = ();
+    type Out = u8;
+    type Side = Infallible;
+
+    fn item(
+        &mut self,
+        key: &u8,
+        (): &mut (),
+        _time: Timestamp,
+        item: u8,
+        ctx: &mut Context<'_, u8>,
+    ) {
+        if item == 0 {
+            ctx.set_event_timer(at(100));
+            ctx.delete_event_timer(at(100));
+        }
+        ctx.emit(*key);
+    }
+}
+
+#[test]
+fn a_key_of_which_nothing_is_left_is_forgotten() {
+    let mut none = |_: Timestamp, ()| {};
+    let mut outlived = Process::new(|item: &u8| *item, Outlived, NoSide);
+    for key in 0..10 {
+        outlived.item(at(0), key, &mut none);
+    }
+    outlived.watermark(at(15), &mut none);
+    assert_eq!(state::<u8, _>(&outlived), [10, 10]);
+    outlived.watermark(at(20), &mut none);
+    assert_eq!(state::<u8, _>(&outlived), [0, 0]);
+
+    let mut given = Vec::new();
+    let mut stateless = Process::new(|item: &u8| *item, Stateless, NoSide);
+    for key in 0..10 {
+        stateless.item(at(0), key, &mut |_, key| given.push(key));
+    }
+    assert_eq!(given, (0..10).collect::<Vec<_>>());
+    assert_eq!(state::<u8, _>(&stateless), [0, 0]);
+}
+
+/// The second item is out of order: without it the sum would live until 110.
+#[test]
+fn an_item_out_of_order_does_not_shorten_a_life() {
+    let mut sums = Vec::new();
+    let running = Running::new(sum(|item: &(u8, i64)| item.1), Ttl::Event(micros(10)));
+    let mut running = Process::new(|item: &(u8, i64)| item.0, running, NoSide);
+    let reducing = Reducing::new(
+        |one: (u8, i64), two: (u8, i64)| (one.0, one.1 + two.1),
+        Ttl::Event(micros(10)),
+    );
+    let mut reducing = Process::new(|item: &(u8, i64)| item.0, reducing, NoSide);
+    let mut reduced = Vec::new();
+    for (time, value) in [(100, 1), (92, 2), (109, 4), (119, 8)] {
+        running.item(at(time), (1, value), &mut |_, (_, sum)| sums.push(sum));
+        reducing.item(at(time), (1, value), &mut |_, (_, (_, sum))| {
+            reduced.push(sum)
+        });
+    }
+    assert_eq!(reduced, [1, 3, 7, 8]);
+    assert_eq!(sums, [1, 3, 7, 8]);
+    running.watermark(at(128), &mut |_, _| {});
+    assert_eq!(state::<(u8, i64), _>(&running)[0], 1);
+    running.watermark(at(129), &mut |_, _| {});
+    assert_eq!(state::<(u8, i64), _>(&running)[0], 0);
+}
+
+/// More timers than are looked through one after the other, of both kinds, set and taken off again.
+#[test]
+fn many_timers_of_one_key_fire_in_order() {
+    let mut out = Out::new();
+    let mut obey = obeying();
+    let mut fired = BTreeSet::new();
+    for number in 0..1_000i64 {
+        let time = number * 7_919 % 1_000 + 1;
+        obey.item(at(0), (1, Ask::Set(time)), &mut |_, _| {});
+        fired.insert(time);
+        if number % 3 == 0 {
+            obey.item(at(0), (1, Ask::Delete(time)), &mut |_, _| {});
+            fired.remove(&time);
+        }
+    }
+    assert_eq!(state::<(u8, Ask), _>(&obey), [1, fired.len()]);
+    obey.watermark(at(1_000), &mut |time, text| out.push((time, text)));
+    let times: Vec<_> = out.iter().map(|(time, _)| time.0).collect();
+    assert_eq!(times, fired.into_iter().collect::<Vec<_>>());
+}

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use millstream_engine::flow::{Discard, Fault, Head, Operator, Pull, Turn};
+use millstream_engine::flow::{Fault, Head, Operator, Pull, Turn};
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::time::{Clock, Timestamp};
 
 use super::options::{AsyncCause, AsyncError, AsyncOptions};
 use super::order::{Done, Next, Order, Ticket};
-use super::recorder::{Mark, Recorded, Recorder};
+use super::recorder::{Mark, Recorded, Recorder, Teller};
 use super::wakers::CallWaker;
 
 /// Work after which the others of the thread have their turn.
@@ -74,6 +74,7 @@ pub struct MapAsync<H, T, F, C, U, E> {
     inner: H,
     inner_ended: bool,
     recorder: Recorder<T>,
+    teller: Teller,
     function: F,
     options: AsyncOptions,
     places: Vec<Place<T, C>>,
@@ -97,6 +98,7 @@ where
             inner,
             inner_ended: false,
             recorder: Recorder::new(),
+            teller: Teller::new(),
             function,
             places: (0..options.concurrency.get()).map(place).collect(),
             order: Order::new(options.is_ordered),
@@ -202,20 +204,21 @@ where
     {
         while !operator.is_blocked() {
             match self.order.next() {
-                None => return false,
+                None => break,
                 Some(Next::Item(done)) => {
                     self.items += 1;
-                    operator.late_before(done.limit);
-                    operator.item(done.time, done.result, &mut Discard);
+                    let item = (done.time, done.limit, done.result);
+                    self.teller.item(operator, item);
                 }
                 Some(Next::Mark(mark)) => {
-                    mark.tell(operator);
+                    self.teller.mark(operator, mark);
                     if mark == Mark::End {
                         return true;
                     }
                 }
             }
         }
+        self.teller.rest(operator);
         false
     }
 

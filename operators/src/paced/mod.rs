@@ -22,4 +22,4 @@ mod tests;
 pub use map_async::MapAsync;
 pub use options::{AsyncCause, AsyncError, AsyncOptions};
 pub use rate_limit::RateLimit;
-pub use recorder::{Mark, Recorded, Recorder};
+pub use recorder::{Mark, Recorded, Recorder, Teller};

@@ -7,10 +7,10 @@ use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
-use millstream_engine::flow::{Discard, Fault, Head, Operator, Pull, Turn};
+use millstream_engine::flow::{Fault, Head, Operator, Pull, Turn};
 use millstream_engine::time::Clock;
 
-use super::recorder::{Mark, Recorded, Recorder};
+use super::recorder::{Mark, Recorded, Recorder, Teller};
 
 /// What comes in this time is saved up whatever the burst: a stage is not stepped at the microsecond.
 const SAVED_MIN: Duration = Duration::from_millis(10);
@@ -19,6 +19,7 @@ const SAVED_MIN: Duration = Duration::from_millis(10);
 pub struct RateLimit<H, T> {
     inner: H,
     recorder: Recorder<T>,
+    teller: Teller,
     /// Time between two tokens.
     every: Duration,
     /// How long it takes to fill all of the bucket but one token.
@@ -37,6 +38,7 @@ impl<H, T> RateLimit<H, T> {
         Self {
             inner,
             recorder: Recorder::new(),
+            teller: Teller::new(),
             every,
             saved_max: every.saturating_mul(burst.max(1) - 1).max(SAVED_MIN),
             full_at: Duration::ZERO,
@@ -75,16 +77,16 @@ where
             if self.recorder.is_item_next()
                 && let Err(wait) = self.token(turn.monotonic)
             {
+                self.teller.rest(operator);
                 return Ok(Pull::IdleFor(wait));
             }
             match self.recorder.take() {
                 Some(Recorded::Item(time, limit, item)) => {
-                    operator.late_before(limit);
                     self.items += 1;
-                    operator.item(time, item, &mut Discard);
+                    self.teller.item(operator, (time, limit, item));
                 }
                 Some(Recorded::Mark(mark)) => {
-                    mark.tell(operator);
+                    self.teller.mark(operator, mark);
                     if mark == Mark::End {
                         return Ok(Pull::Ended);
                     }
@@ -92,6 +94,7 @@ where
                 None => {}
             }
         }
+        self.teller.rest(operator);
         Ok(if self.inner_ended { Pull::More } else { pulled })
     }
 

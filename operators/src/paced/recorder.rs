@@ -28,6 +28,63 @@ impl Mark {
     }
 }
 
+/// Gives on what was recorded, with the limit of lateness that goes with it: an item's own, and for what is given out
+/// at a mark, or by the clock afterwards, that of the watermark which was told last.
+#[derive(Clone, Copy, Debug)]
+pub struct Teller {
+    watermark: Timestamp,
+    /// What the operator was told last.
+    limit: Timestamp,
+}
+
+impl Teller {
+    /// Nothing was told yet.
+    pub const fn new() -> Self {
+        Self {
+            watermark: Timestamp::MIN,
+            limit: Timestamp::MIN,
+        }
+    }
+
+    /// Gives an item to an operator.
+    #[inline]
+    pub fn item<T, O: Operator<T, Out = Infallible>>(
+        &mut self,
+        operator: &mut O,
+        (time, limit, item): (Timestamp, Timestamp, T),
+    ) {
+        self.limit(operator, limit);
+        operator.item(time, item, &mut Discard);
+    }
+
+    /// Gives a mark to an operator.
+    pub fn mark<T, O: Operator<T, Out = Infallible>>(&mut self, operator: &mut O, mark: Mark) {
+        self.rest(operator);
+        mark.tell(operator);
+        if let Mark::Watermark(watermark) = mark {
+            self.watermark = self.watermark.max(watermark);
+        }
+    }
+
+    /// No item follows for now.
+    pub fn rest<T, O: Operator<T, Out = Infallible>>(&mut self, operator: &mut O) {
+        self.limit(operator, self.watermark);
+    }
+
+    fn limit<T, O: Operator<T, Out = Infallible>>(&mut self, operator: &mut O, limit: Timestamp) {
+        if limit != self.limit {
+            self.limit = limit;
+            operator.late_before(limit);
+        }
+    }
+}
+
+impl Default for Teller {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// One thing that came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recorded<T> {

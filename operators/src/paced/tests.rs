@@ -1,13 +1,15 @@
 //! The order in which results go on; the heads themselves are tested in dataflows.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
+use millstream_engine::flow::{Emit, Operator};
 use millstream_engine::time::Timestamp;
 use proptest::prelude::*;
 
 use super::AsyncOptions;
 use super::order::{Done, Next, Order};
-use super::recorder::Mark;
+use super::recorder::{Mark, Teller};
 
 fn done(number: usize) -> Done<usize> {
     Done {
@@ -79,4 +81,56 @@ fn waits_double_up_to_the_longest() {
         .collect();
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
     assert_eq!(options.wait_after(1_000), seconds(60));
+}
+
+/// Tells what it is told.
+#[derive(Default)]
+struct Told(Vec<(&'static str, i64)>);
+
+impl Operator<u8> for Told {
+    type Out = Infallible;
+
+    fn item<E: Emit<Infallible>>(&mut self, time: Timestamp, _item: u8, _out: &mut E) {
+        self.0.push(("item", time.0));
+    }
+
+    fn watermark<E: Emit<Infallible>>(&mut self, watermark: Timestamp, _out: &mut E) {
+        self.0.push(("watermark", watermark.0));
+    }
+
+    fn late_before(&mut self, limit: Timestamp) {
+        self.0.push(("limit", limit.0));
+    }
+
+    fn end<E: Emit<Infallible>>(&mut self, _out: &mut E) {
+        self.0.push(("end", 0));
+    }
+}
+
+/// What a mark makes the operator give out is not judged by the last item's limit, nor is what the clock does after it.
+#[test]
+fn limits_of_items_hold_for_items_alone() {
+    let (mut told, mut teller) = (Told::default(), Teller::new());
+    let mark = |at| Mark::Watermark(Timestamp(at));
+    teller.mark(&mut told, mark(10));
+    teller.item(&mut told, (Timestamp(12), Timestamp(30), 1));
+    teller.item(&mut told, (Timestamp(31), Timestamp(30), 2));
+    teller.mark(&mut told, mark(20));
+    teller.item(&mut told, (Timestamp(31), Timestamp(40), 3));
+    teller.rest(&mut told);
+    teller.rest(&mut told);
+    teller.mark(&mut told, Mark::End);
+    let expected = [
+        ("watermark", 10),
+        ("limit", 30),
+        ("item", 12),
+        ("item", 31),
+        ("limit", 10),
+        ("watermark", 20),
+        ("limit", 40),
+        ("item", 31),
+        ("limit", 20),
+        ("end", 0),
+    ];
+    assert_eq!(told.0, expected);
 }

@@ -57,6 +57,8 @@ pub struct PatternState<T> {
     places: u64,
     pub(super) shared: Shared<T>,
     runs: Vec<Run>,
+    /// When the key is looked at next.
+    pub(super) armed: Option<Timestamp>,
 }
 
 impl<T> Default for PatternState<T> {
@@ -67,6 +69,7 @@ impl<T> Default for PatternState<T> {
             places: 0,
             shared: Shared::default(),
             runs: Vec::new(),
+            armed: None,
         }
     }
 }
@@ -143,15 +146,14 @@ impl<T> PatternState<T> {
         self.arrivals += 1;
     }
 
-    /// Looks at all items before `watermark`, and ends runs whose time is over by then. Gives matches to `found`
-    /// and the deadlines of runs that began to `deadlines`.
+    /// Looks at all items before `watermark`, and ends runs whose time is over by then. Gives matches to `found`,
+    /// and says up to where the watermark must come before there is more to do.
     pub(super) fn advance(
         &mut self,
         rules: &Rules<T>,
         watermark: Timestamp,
         found: &mut Vec<Found>,
-        deadlines: &mut Vec<Timestamp>,
-    ) {
+    ) -> Option<Timestamp> {
         loop {
             let first = self.buffer.first_key_value().map(|((time, _), _)| *time);
             let next = first.filter(|time| *time < watermark);
@@ -159,10 +161,13 @@ impl<T> PatternState<T> {
             let deadline = deadline.map(|start| start.saturating_add(rules.within));
             match deadline.filter(|at| *at <= next.unwrap_or(watermark)) {
                 Some(deadline) => self.expire(rules, deadline, found),
-                None if next.is_none() => return,
+                None if next.is_none() => {
+                    let item = first.map(|time| Timestamp(time.0.saturating_add(1)));
+                    return [item, deadline].into_iter().flatten().min();
+                }
                 None => {
                     if let Some(((time, _), item)) = self.buffer.pop_first() {
-                        self.look_at(rules, time, item, found, deadlines);
+                        self.look_at(rules, time, item, found);
                     }
                 }
             }
@@ -185,14 +190,7 @@ impl<T> PatternState<T> {
         self.finish(rules, at, complete, found);
     }
 
-    fn look_at(
-        &mut self,
-        rules: &Rules<T>,
-        time: Timestamp,
-        item: T,
-        found: &mut Vec<Found>,
-        deadlines: &mut Vec<Timestamp>,
-    ) {
+    fn look_at(&mut self, rules: &Rules<T>, time: Timestamp, item: T, found: &mut Vec<Found>) {
         let place = self.places;
         self.places += 1;
         let number = self.shared.items.add((time, item));
@@ -228,9 +226,6 @@ impl<T> PatternState<T> {
             .iter()
             .for_each(|&chain| self.shared.chains.hold(chain));
         let begun = self.begin(rules, number, place, time);
-        if !begun.is_empty() {
-            deadlines.push(time.saturating_add(rules.within));
-        }
         grown.extend(begun);
         for growth in grown {
             self.grow(rules, growth, number, place, &mut complete);

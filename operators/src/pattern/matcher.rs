@@ -16,7 +16,6 @@ use crate::keyed::{Context, KeyedProcess, Timer};
 pub struct PatternMatcher<T> {
     rules: Arc<Rules<T>>,
     found: Vec<Found>,
-    deadlines: Vec<Timestamp>,
 }
 
 impl<T> PatternMatcher<T> {
@@ -44,9 +43,20 @@ impl<T> PatternMatcher<T> {
         Self {
             rules: Arc::new(rules),
             found: Vec::new(),
-            deadlines: Vec::new(),
         }
     }
+}
+
+/// Sees to a look at `at`, if that is before the next one: a key has one timer, however many items wait.
+fn arm<T, O, S>(state: &mut PatternState<T>, at: Option<Timestamp>, ctx: &mut Context<'_, O, S>) {
+    let Some(at) = at else { return };
+    match state.armed {
+        Some(armed) if armed <= at => return,
+        Some(armed) => ctx.delete_event_timer(armed),
+        None => {}
+    }
+    ctx.set_event_timer(at);
+    state.armed = Some(at);
 }
 
 impl<K, T> KeyedProcess<K, T> for PatternMatcher<T>
@@ -75,7 +85,7 @@ where
         }
         state.add(time, item);
         // One of the same time may still come when the watermark is just there.
-        ctx.set_event_timer(Timestamp(time.0.saturating_add(1)));
+        arm(state, Some(Timestamp(time.0.saturating_add(1))), ctx);
     }
 
     fn timer(
@@ -87,12 +97,9 @@ where
     ) {
         let watermark = ctx.watermark();
         let rules = &self.rules;
-        state.advance(rules, watermark, &mut self.found, &mut self.deadlines);
-        for deadline in self.deadlines.drain(..) {
-            if deadline > watermark {
-                ctx.set_event_timer(deadline);
-            }
-        }
+        state.armed = None;
+        let next = state.advance(rules, watermark, &mut self.found);
+        arm(state, next, ctx);
         for (at, chain) in self.found.drain(..) {
             let steps = &rules.pattern.steps;
             let found = collect(key.clone(), steps, &state.shared, chain);
@@ -111,7 +118,6 @@ impl<T> Clone for PatternMatcher<T> {
         Self {
             rules: Arc::clone(&self.rules),
             found: Vec::new(),
-            deadlines: Vec::new(),
         }
     }
 }

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::keyed::Process;
+use crate::window::CountLate;
 
 /// A kind, of which conditions choose some, and a value.
 type Item = (u8, u8);
@@ -480,4 +481,31 @@ fn what_makes_no_sense_is_refused() {
         assert_eq!(error.name, "a");
     }
     assert!(PatternMatcher::new(begin().within(minute)).is_ok());
+}
+
+/// However many items of a key wait for the watermark, and in whatever order they come.
+#[test]
+fn a_key_has_one_timer() {
+    let pattern = Pattern::begin("any", |_: &Item| true).within(Duration::from_micros(50));
+    let matcher = PatternMatcher::new(pattern).unwrap();
+    let mut process = Process::new(|item: &Item| item.0, matcher, CountLate::new());
+    let timers = |process: &Process<_, _, _, _, _>| {
+        let mut items = Vec::new();
+        Operator::<Item>::state_items(process, &mut items);
+        items[1]
+    };
+    let mut found = 0;
+    let mut count = |_: Timestamp, _| found += 1;
+    for number in 0..1_000i64 {
+        let time = Timestamp(number * 7_919 % 1_000);
+        process.item(time, (1, 1), &mut count);
+        assert_eq!(timers(&process), ("timers", 1));
+    }
+    for watermark in [1, 300, 301, 999] {
+        process.watermark(Timestamp(watermark), &mut count);
+        assert_eq!(timers(&process), ("timers", 1));
+    }
+    process.watermark(Timestamp(2_000), &mut count);
+    assert_eq!(timers(&process), ("timers", 0));
+    assert_eq!(found, 1_000);
 }

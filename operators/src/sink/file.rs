@@ -153,6 +153,8 @@ struct Open {
     /// Refused by the full queue, in order.
     refused: VecDeque<Command>,
     sent: u64,
+    /// What was done when the last flush looked for a failure: what ends later may have failed unseen.
+    done: u64,
     is_gone: bool,
 }
 
@@ -206,6 +208,34 @@ impl<T, F: RowFormat> FileSink<T, F> {
             ending: false,
             fault: None,
             types: PhantomData,
+        }
+    }
+
+    /// A sink whose thread is the test.
+    #[cfg(test)]
+    pub(super) fn with_writer(mut self, commands: Sender<Command>, shared: Arc<Shared>) -> Self {
+        self.open = Some(Open {
+            commands,
+            shared,
+            refused: VecDeque::new(),
+            sent: 0,
+            done: 0,
+            is_gone: false,
+        });
+        self
+    }
+
+    /// More than how many commands must be done before it goes on; `None` if it need not wait.
+    fn waits_for(&self) -> Option<u64> {
+        let open = self.open.as_ref()?;
+        let last = open.sent.checked_sub(1)?;
+        if !open.refused.is_empty() {
+            // One of them makes room.
+            Some(open.shared.done().min(last))
+        } else if self.ending && open.done < open.sent {
+            Some(last)
+        } else {
+            None
         }
     }
 
@@ -285,6 +315,7 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
             shared,
             refused: VecDeque::new(),
             sent: 0,
+            done: 0,
             is_gone: false,
         });
         Ok(())
@@ -310,6 +341,8 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
         }
         if let Some(open) = &mut self.open {
             open.pump();
+            // Before the failure, which is there once its command is done.
+            open.done = open.shared.done();
             if let Some(cause) = open.shared.failure() {
                 return Err(Fault(cause));
             }
@@ -321,20 +354,12 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
     }
 
     fn is_blocked(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| {
-            let is_behind = open.shared.done() < open.sent;
-            !open.refused.is_empty() || (self.ending && is_behind)
-        })
+        self.waits_for().is_some()
     }
 
     fn blocked(&mut self, waits: &mut Vec<Blocked>) {
-        if let Some(open) = &self.open {
-            let target = if self.ending && open.refused.is_empty() {
-                open.sent - 1
-            } else {
-                open.shared.done().min(open.sent.saturating_sub(1))
-            };
-            waits.push(Box::pin(Arc::clone(&open.shared).until_past(target)));
+        if let (Some(open), Some(done)) = (&self.open, self.waits_for()) {
+            waits.push(Box::pin(Arc::clone(&open.shared).until_past(done)));
         }
     }
 

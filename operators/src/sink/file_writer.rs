@@ -81,6 +81,17 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// A command was carried out, or given up after a failure, which is kept first: whoever sees that it is done sees
+    /// the failure.
+    pub(super) fn finish(&self, failure: Option<String>) {
+        if let Some(cause) = failure {
+            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.get_or_insert(cause);
+        }
+        self.done.fetch_add(1, Ordering::AcqRel);
+        self.moved.notify_one();
+    }
+
     /// Commands that were carried out, or given up after a failure.
     pub(super) fn done(&self) -> u64 {
         self.done.load(Ordering::Acquire)
@@ -123,15 +134,13 @@ pub(super) fn start(naming: Naming) -> io::Result<(Sender<Command>, Arc<Shared>)
 fn serve(mut writer: Writer, commands: &Receiver<Command>, shared: &Shared) {
     let mut failed = false;
     for command in commands {
+        let mut failure = None;
         if !failed && let Err(error) = writer.run(command) {
             failed = true;
             let path = writer.naming.temporary(writer.number);
-            let cause = format!("{}: {error}", path.display());
-            let mut place = shared.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            *place = Some(cause);
+            failure = Some(format!("{}: {error}", path.display()));
         }
-        shared.done.fetch_add(1, Ordering::AcqRel);
-        shared.moved.notify_one();
+        shared.finish(failure);
     }
     writer.discard();
 }

@@ -11,8 +11,9 @@
 //! dataflow computes the same items per stream in the same order at each start, which needs sources that begin
 //! where they began before, and (2) nobody else writes to those streams, which is noticed and fails the stage.
 //! Where items of one stream come in another order after a restart, as many are dropped, by their number, which may be
-//! others. So what goes to one stream must come from one partition of the log, or be put in order by a window: events
-//! of two partitions have no order.
+//! others. So what goes to one stream must come from one partition of the log, or from the windows of one key: events
+//! of two partitions have no order. The last event that a stream holds is compared with the item of its number when
+//! that is computed again; a difference fails the stage.
 //! [`LogEffect::AtLeastOnce`]: each item is appended whatever the stream holds; what was appended before a restart is
 //! appended again if it is computed again.
 //!
@@ -34,11 +35,11 @@ use hashbrown::HashMap;
 use millstream_engine::codec::Event;
 use millstream_engine::event::{EventId, StreamId};
 use millstream_engine::flow::{Emit, Fault, Operator, Wiring};
-use millstream_engine::log::{Direction, LogError, StreamRef, for_each_event};
 use millstream_engine::partition::{AppendError, Appender, Expected, NewEvent, Payload};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 
+use super::log_standing::{Standing, said_time};
 use crate::source::LogAccess;
 
 /// Events of one append: they share a frame, which has a bound.
@@ -72,15 +73,6 @@ impl Default for LogSinkOptions {
             streams_max: 1_000_000,
         }
     }
-}
-
-/// Where a stream stands.
-#[derive(Clone, Copy, Debug)]
-struct Standing {
-    /// Number of the next item.
-    next: u64,
-    /// Items that earlier runs appended.
-    stored: u64,
 }
 
 /// Events of one stream in a round.
@@ -148,9 +140,10 @@ impl<E: Event> Open<E> {
         producer: &str,
         options: &LogSinkOptions,
         stream: &StreamId,
+        (time, event): (Timestamp, &E),
     ) -> Result<Option<u64>, Fault> {
         if let Some(standing) = self.streams.get_mut(stream) {
-            return Ok(standing.advance());
+            return standing.advance(producer, stream, time, event);
         }
         if self.streams.len() >= options.streams_max {
             return Err(Fault(format!(
@@ -158,40 +151,10 @@ impl<E: Event> Open<E> {
                 options.streams_max
             )));
         }
-        let stored = self.stored(producer, stream)?;
-        let mut standing = Standing { next: 0, stored };
-        let number = standing.advance();
+        let mut standing = Standing::read::<E>(&self.log, producer, stream)?;
+        let number = standing.advance(producer, stream, time, event);
         self.streams.insert(stream.clone(), standing);
-        Ok(number)
-    }
-
-    /// Events that earlier runs appended to a stream.
-    fn stored(&self, producer: &str, stream: &StreamId) -> Result<u64, Fault> {
-        let reader = self.log.streams();
-        let reference = StreamRef::new(stream, reader.partitions());
-        let mut last = None;
-        let read = for_each_event::<_, LogError>(
-            &**reader,
-            reference,
-            u64::MAX,
-            1,
-            Direction::Backwards,
-            |_, record| {
-                last = Some((record.version, record.id));
-                Ok(())
-            },
-        );
-        read.map_err(|error| Fault(format!("stream {stream}: {error}")))?;
-        match last {
-            None => Ok(0),
-            Some((version, id)) if id == EventId::derived(producer, stream.as_str(), version) => {
-                Ok(version + 1)
-            }
-            Some((version, _)) => Err(Fault(format!(
-                "stream {stream}, which log sink {producer:?} appends to, has an event of somebody else: number \
-                 {version}"
-            ))),
-        }
+        number
     }
 
     fn add(&mut self, stream: StreamId, number: Option<u64>, event: (Timestamp, Arc<E>)) {
@@ -244,14 +207,6 @@ impl<E: Event> Open<E> {
 
     const fn is_on_its_way(&self) -> bool {
         self.round.is_some() || self.is_awaited
-    }
-}
-
-impl Standing {
-    fn advance(&mut self) -> Option<u64> {
-        let number = self.next;
-        self.next += 1;
-        (number >= self.stored).then_some(number)
     }
 }
 
@@ -322,7 +277,6 @@ async fn append<E: Event>(
 
 fn new_event<E: Event>(id: Option<EventId>, time: Timestamp, event: &Arc<E>) -> NewEvent {
     let event = Arc::clone(event);
-    let has_time = time != Timestamp::MIN && time != Timestamp::MAX;
     NewEvent {
         id,
         schema_version: E::VERSION,
@@ -332,7 +286,7 @@ fn new_event<E: Event>(id: Option<EventId>, time: Timestamp, event: &Arc<E>) -> 
             encode: Box::new(move |encoder, out| encoder.encode(&*event, out)),
         },
         metadata: millstream_engine::event::Metadata::default(),
-        event_time: has_time.then_some(time),
+        event_time: said_time(time),
     }
 }
 
@@ -351,14 +305,17 @@ impl<E: Event> Operator<(StreamId, E)> for LogSink<E> {
         }
         let number = match self.effect {
             LogEffect::AtLeastOnce => None,
-            LogEffect::Once => match open.count(&self.producer, &self.options, &stream) {
-                Ok(Some(number)) => Some(number),
-                Ok(None) => return,
-                Err(fault) => {
-                    open.fault = Some(fault);
-                    return;
+            LogEffect::Once => {
+                let item = (time, &event);
+                match open.count(&self.producer, &self.options, &stream, item) {
+                    Ok(Some(number)) => Some(number),
+                    Ok(None) => return,
+                    Err(fault) => {
+                        open.fault = Some(fault);
+                        return;
+                    }
                 }
-            },
+            }
         };
         open.add(stream, number, (time, Arc::new(event)));
     }

@@ -7,14 +7,16 @@
 //! |---|---|
 //! | [`ChannelSink`], [`FileSink`] | at least once |
 //! | [`LogSink`] | exactly once under the conditions said there, or at least once, as chosen |
-//! | [`TableSink`] | exactly once: the table is emptied at start and made anew |
+//! | [`LateLetters`], [`TableSink`] | exactly once: the table is emptied at start and made anew |
 //!
 //! Not here: how sinks are declared, which is the builder's.
 
 mod channel;
 mod file;
 mod file_writer;
+mod late_letters;
 mod log;
+mod log_standing;
 mod table;
 
 #[cfg(test)]
@@ -22,5 +24,6 @@ mod tests;
 
 pub use channel::ChannelSink;
 pub use file::{CsvRows, FileSink, FileSinkOptions, JsonRows, RowFormat};
+pub use late_letters::{LateLetters, LetterAccess};
 pub use log::{LogEffect, LogSink, LogSinkOptions};
 pub use table::{TableAccess, TablePlace, TableSink, TableSinkOptions};

@@ -99,18 +99,28 @@ impl Default for TableSinkOptions {
 
 /// A batch on its way to the store.
 #[derive(Debug, Default)]
-struct Storing {
+pub(super) struct Storing {
     in_flight: AtomicBool,
     failed: Mutex<Option<String>>,
     done: Notify,
 }
 
 impl Storing {
-    fn is_in_flight(&self) -> bool {
+    /// A batch is about to be handed over.
+    pub(super) fn begin(&self) {
+        self.in_flight.store(true, Ordering::Release);
+    }
+
+    /// It was not taken.
+    pub(super) fn give_up(&self) {
+        self.in_flight.store(false, Ordering::Release);
+    }
+
+    pub(super) fn is_in_flight(&self) -> bool {
         self.in_flight.load(Ordering::Acquire)
     }
 
-    fn finish(&self, outcome: Result<(), StateError>) {
+    pub(super) fn finish(&self, outcome: Result<(), StateError>) {
         if let Err(error) = outcome {
             let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
             failed.get_or_insert_with(|| error.to_string());
@@ -120,12 +130,12 @@ impl Storing {
         self.done.notify_one();
     }
 
-    fn failure(&self) -> Option<String> {
+    pub(super) fn failure(&self) -> Option<String> {
         let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.clone()
     }
 
-    async fn until_done(self: Arc<Self>) {
+    pub(super) async fn until_done(self: Arc<Self>) {
         while self.is_in_flight() {
             self.done.notified().await;
         }
@@ -137,6 +147,8 @@ struct Open<K: TableKey, R> {
     rows: TableMut<K, R>,
     state: StateWriterHandle,
     storing: Arc<Storing>,
+    /// Whether a batch was on its way when a failure was last looked for: one that ends later may have failed unseen.
+    in_flight: bool,
     /// What the state's writer had no room for: to be handed over before anything else.
     refused: Option<StateBatch>,
     fault: Option<Fault>,
@@ -168,6 +180,16 @@ impl<K: TableKey, R: Row> TableSink<K, R> {
     }
 }
 
+#[cfg(test)]
+impl<K: TableKey, R: Row> TableSink<K, R> {
+    /// As if the batch on its way had ended so.
+    pub(super) fn end_batch(&self, outcome: Result<(), StateError>) {
+        if let Some(open) = &self.open {
+            open.storing.finish(outcome);
+        }
+    }
+}
+
 impl<K: TableKey, R> Clone for TableSink<K, R> {
     fn clone(&self) -> Self {
         Self {
@@ -187,11 +209,13 @@ impl<K: TableKey, R: Row> Open<K, R> {
 
     /// Whether everything that came is stored.
     fn is_all_stored(&self) -> bool {
-        self.rows.unstored() == 0 && self.refused.is_none() && !self.storing.is_in_flight()
+        self.rows.unstored() == 0 && self.refused.is_none() && !self.in_flight
     }
 
     /// Hands what is due to the state's writer, one batch at a time.
     fn store(&mut self, options: &TableSinkOptions, must: bool) -> Result<(), Fault> {
+        // Before the failure, which is there once its batch is done.
+        self.in_flight = self.storing.is_in_flight();
         if let Some(cause) = self.storing.failure() {
             return Err(Fault(format!("rows could not be stored: {cause}")));
         }
@@ -201,7 +225,7 @@ impl<K: TableKey, R: Row> Open<K, R> {
         let unstored = self.rows.unstored();
         let since = self.now.monotonic.saturating_sub(self.stored_at);
         let due = since >= options.store_every || unstored >= options.unstored_rows_max;
-        if unstored == 0 || !(due || must) || self.storing.is_in_flight() {
+        if unstored == 0 || !(due || must) || self.in_flight {
             return Ok(());
         }
         let mut writes = Vec::new();
@@ -214,12 +238,14 @@ impl<K: TableKey, R: Row> Open<K, R> {
     }
 
     fn submit(&mut self, batch: StateBatch) -> Result<(), Fault> {
-        self.storing.in_flight.store(true, Ordering::Release);
+        self.storing.begin();
+        self.in_flight = true;
         let Err(refused) = self.state.try_submit(batch) else {
             return Ok(());
         };
         // Nobody is told of a batch that was not taken.
-        self.storing.in_flight.store(false, Ordering::Release);
+        self.storing.give_up();
+        self.in_flight = false;
         if !matches!(refused.reason, StateError::Full { .. }) {
             return Err(Fault(format!("the state's writer refused rows: {refused}")));
         }
@@ -280,6 +306,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
             rows: TableMut::new(place.id, Some(access.store.clone()), hot, true),
             state: access.writer.clone(),
             storing: Arc::default(),
+            in_flight: false,
             refused: None,
             fault: None,
             now,
@@ -348,7 +375,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
 }
 
 /// Until a full queue may have room: nobody tells.
-async fn a_moment() {
+pub(super) async fn a_moment() {
     if tokio::runtime::Handle::try_current().is_ok() {
         tokio::time::sleep(REFUSED_EVERY).await;
     }

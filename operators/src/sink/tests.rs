@@ -5,11 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_engine::flow::{Discard, Fault, Operator, Resources, Turn, Wiring};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Resources, Then, Turn, Wiring};
+use millstream_engine::stage::Blocked;
+use millstream_engine::state::{StateError, StateOptions, StateStore};
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
 use serde::Serialize;
 
 use super::*;
+use crate::projection::Table;
 
 #[derive(Clone, Serialize)]
 struct Row {
@@ -194,6 +197,99 @@ async fn what_cannot_be_written_fails_with_its_place() {
     sink.end(&mut Discard);
     let fault = settle(&mut sink).await.unwrap_err();
     assert!(fault.0.contains(".rows-002-000000.jsonl.part: "), "{fault}");
+}
+
+/// Blocked as long as it is asked: a side output that is full.
+struct Full;
+
+impl Operator<Row> for Full {
+    type Out = Row;
+
+    fn item<E: Emit<Row>>(&mut self, time: Timestamp, row: Row, out: &mut E) {
+        out.emit(time, row);
+    }
+
+    fn is_blocked(&self) -> bool {
+        true
+    }
+
+    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
+        waits.push(Box::pin(async {}));
+    }
+}
+
+/// Another operator of the stage waits, and the sink has sent nothing: what it would wait for never comes.
+#[tokio::test]
+async fn a_sink_that_has_sent_nothing_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let options = FileSinkOptions::new(folder.path(), "rows");
+    let sink = FileSink::<Row, _>::new(options, JsonRows::default());
+    let mut stage = Then {
+        first: Full,
+        second: sink,
+    };
+    stage.open(&wiring(&clock)).unwrap();
+    for _ in 0..2 {
+        stage.flush(true).unwrap();
+        let (mut waits, mut own) = (Vec::new(), Vec::new());
+        stage.blocked(&mut waits);
+        stage.second.blocked(&mut own);
+        assert_eq!((waits.len(), own.len()), (1, 0));
+        // The same at the end of an input without a row.
+        stage.end(&mut Discard);
+    }
+}
+
+/// The last command may fail after the flush that found no failure and before the stage asks whether it may end.
+#[test]
+fn a_failure_after_the_last_flush_is_not_lost() {
+    let (commands, _taken) = crossbeam_channel::bounded(8);
+    let shared = Arc::new(super::file_writer::Shared::default());
+    let sink = FileSink::<Row, _>::new(FileSinkOptions::new("unused", "rows"), JsonRows::default());
+    let mut sink = sink.with_writer(commands, Arc::clone(&shared));
+    give(&mut sink, 0..1);
+    sink.end(&mut Discard);
+    sink.flush(true).unwrap();
+    for failure in [None, Some("the disk is full".to_owned())] {
+        shared.finish(failure);
+    }
+    assert!(sink.is_blocked(), "the failure was not told");
+    assert_eq!(sink.flush(true).unwrap_err().0, "the disk is full");
+}
+
+const NUMBERS: Table<u64, u64> = Table::named("numbers");
+
+#[test]
+fn a_failed_store_after_the_last_flush_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = StateOptions {
+        map_bytes_max: 1 << 30,
+        ..StateOptions::default()
+    };
+    let (store, mut writer) = StateStore::open(folder.path(), options).unwrap();
+    let registered = writer
+        .register_projection("numbers", 1, &["numbers"])
+        .unwrap();
+    let (writer, _thread) = millstream_engine::state::start(writer).unwrap();
+    let place = TablePlace::new(&NUMBERS, registered.tables[0], &store);
+    let access = TableAccess {
+        store,
+        writer,
+        places: [("numbers", place)].into(),
+    };
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let mut wiring = wiring(&clock);
+    wiring.resources = Arc::new(Resources::new().with(access));
+    let mut sink = TableSink::new(NUMBERS, TableSinkOptions::default());
+    sink.open(&wiring).unwrap();
+    sink.item(Timestamp::EPOCH, (1, Some(2)), &mut Discard);
+    sink.end(&mut Discard);
+    sink.flush(true).unwrap();
+    sink.end_batch(Err(StateError::Closed));
+    assert!(sink.is_blocked(), "the failure was not told");
+    let fault = sink.flush(true).unwrap_err();
+    assert!(fault.0.starts_with("rows could not be stored"), "{fault}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring, inner_sink};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 
@@ -144,39 +144,5 @@ impl<T: Clone + 'static, S: Operator<T, Out = Infallible>> Operator<T> for Tee<S
         out.emit(time, item);
     }
 
-    fn watermark<E: Emit<T>>(&mut self, watermark: Timestamp, _out: &mut E) {
-        self.sink.watermark(watermark, &mut Discard);
-    }
-
-    fn late_before(&mut self, limit: Timestamp) {
-        self.sink.late_before(limit);
-    }
-
-    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
-        self.sink.open(wiring)
-    }
-
-    fn begin(&mut self, turn: &Turn) {
-        self.sink.begin(turn);
-    }
-
-    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
-        self.sink.flush(idle)
-    }
-
-    fn is_blocked(&self) -> bool {
-        self.sink.is_blocked()
-    }
-
-    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
-        self.sink.blocked(waits);
-    }
-
-    fn idle(&mut self) {
-        self.sink.idle();
-    }
-
-    fn end<E: Emit<T>>(&mut self, _out: &mut E) {
-        self.sink.end(&mut Discard);
-    }
+    inner_sink!(sink);
 }

@@ -3,8 +3,7 @@
 use std::convert::Infallible;
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
-use millstream_engine::stage::Blocked;
+use millstream_engine::flow::{Discard, Emit, Operator, inner_sink};
 use millstream_engine::time::Timestamp;
 
 /// Gives on the values of results; their errors go to `errors`.
@@ -46,51 +45,5 @@ where
         }
     }
 
-    fn watermark<E: Emit<T>>(&mut self, watermark: Timestamp, _out: &mut E) {
-        self.errors.watermark(watermark, &mut Discard);
-    }
-
-    fn late_before(&mut self, limit: Timestamp) {
-        self.errors.late_before(limit);
-    }
-
-    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
-        self.errors.open(wiring)
-    }
-
-    fn begin(&mut self, turn: &Turn) {
-        self.errors.begin(turn);
-    }
-
-    fn processing_time<E: Emit<T>>(&mut self, now: Timestamp, _out: &mut E) {
-        self.errors.processing_time(now, &mut Discard);
-    }
-
-    fn next_due(&self) -> Option<Timestamp> {
-        self.errors.next_due()
-    }
-
-    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
-        self.errors.flush(idle)
-    }
-
-    fn is_blocked(&self) -> bool {
-        self.errors.is_blocked()
-    }
-
-    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
-        self.errors.blocked(waits);
-    }
-
-    fn idle(&mut self) {
-        self.errors.idle();
-    }
-
-    fn end<E: Emit<T>>(&mut self, _out: &mut E) {
-        self.errors.end(&mut Discard);
-    }
-
-    fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
-        self.errors.state_items(into);
-    }
+    inner_sink!(errors);
 }

@@ -4,8 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
-use millstream_engine::stage::Blocked;
+use millstream_engine::flow::{Discard, Emit, Operator, inner_sink};
 use millstream_engine::time::Timestamp;
 
 use crate::function::AggregateFunction;
@@ -128,41 +127,7 @@ where
         }
     }
 
-    fn watermark<E: Emit<Infallible>>(&mut self, watermark: Timestamp, _out: &mut E) {
-        self.late.watermark(watermark, &mut Discard);
-    }
-
-    fn late_before(&mut self, limit: Timestamp) {
-        self.late.late_before(limit);
-    }
-
-    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
-        self.late.open(wiring)
-    }
-
-    fn begin(&mut self, turn: &Turn) {
-        self.late.begin(turn);
-    }
-
-    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
-        self.late.flush(idle)
-    }
-
-    fn is_blocked(&self) -> bool {
-        self.late.is_blocked()
-    }
-
-    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
-        self.late.blocked(waits);
-    }
-
-    fn idle(&mut self) {
-        self.late.idle();
-    }
-
-    fn end<E: Emit<Infallible>>(&mut self, _out: &mut E) {
-        self.late.end(&mut Discard);
-    }
+    inner_sink!(late);
 }
 
 impl<T, K, A: Clone> Clone for Merging<T, K, A> {

@@ -9,7 +9,7 @@ use millstream_operators::source::ChannelSource;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::origin::Origin;
-use super::source::SourcePlan;
+use super::source::{SourceNotes, SourcePlan};
 use super::stream::Stream;
 
 /// The receiving end of a channel as a source: one split, which ends with the last sender.
@@ -55,6 +55,13 @@ impl<T: Send + 'static> SourcePlan for Received<T> {
         let receiver = receiver.ok_or_else(|| Fault("the channel is read already".to_owned()))?;
         let clock = std::sync::Arc::clone(&wiring.clock);
         Ok(ChannelSource::new(receiver, clock, self.own_watermark))
+    }
+
+    fn notes(&self) -> SourceNotes {
+        SourceNotes {
+            has_watermark: self.own_watermark,
+            ..SourceNotes::default()
+        }
     }
 
     fn times_are_replaced(&mut self) {

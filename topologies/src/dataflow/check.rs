@@ -1,6 +1,7 @@
 //! What can be wrong with a dataflow, found before anything runs.
 
-use super::flow::Draft;
+use super::flow::{Draft, StagePlan};
+use super::reach;
 
 /// One thing that is wrong with a dataflow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +28,7 @@ pub enum DataflowFault {
     /// State without a name could not be found again after a change of the dataflow.
     #[error(
         "{kind} in stage {stage:?} has state and no name: with more than one such operator in a dataflow, give each \
-         one with .named(\"…\")"
+         one, with .named(\"…\") before it or .state_named(\"…\") behind it"
     )]
     UnnamedState {
         /// What keeps it.
@@ -107,6 +108,38 @@ pub enum DataflowFault {
         /// The table.
         table: &'static str,
     },
+    /// What a source gives goes nowhere.
+    #[error(
+        "the stream of source {source_name:?} does not end in a sink: end it in one, or do not declare it"
+    )]
+    NotEnded {
+        /// The source.
+        source_name: String,
+    },
+    /// Without a watermark nothing but the end of the input closes windows, and this input has none.
+    #[error(
+        "{place} goes by event time, and source {source_name:?} has neither an end nor a watermark, so that it would \
+         give nothing out and keep everything: give the source .watermarks(…)"
+    )]
+    NoWatermark {
+        /// The operator.
+        place: String,
+        /// The source.
+        source_name: String,
+    },
+    /// A sink that tells repetitions by their number would take other items for repetitions.
+    #[error(
+        "{sink} tells repetitions by their number, and {place} does not give the same items in the same order at each \
+         start: {reason}. Change that, or use a sink that is at least once"
+    )]
+    NotDeterministic {
+        /// The sink.
+        sink: String,
+        /// The operator or source.
+        place: String,
+        /// Why.
+        reason: String,
+    },
     /// A sink that tells repetitions by their number would take new items for repetitions.
     #[error(
         "{sink} tells repetitions by their number, and source {source_name:?} does not give the same items at each \
@@ -157,6 +190,7 @@ pub(super) fn check(draft: &Draft) -> Vec<DataflowFault> {
     check_edges(draft, &mut faults);
     check_cycles(draft, &mut faults);
     check_ends(draft, &mut faults);
+    reach::check(draft, &mut faults);
     faults
 }
 
@@ -168,14 +202,14 @@ fn check_ends(draft: &Draft, faults: &mut Vec<DataflowFault>) {
             faults.push(DataflowFault::SameTable { table });
         }
     }
-    for sink in &draft.counting_sinks {
-        for (source, notes) in &draft.sources {
-            if !notes.is_repeatable {
-                faults.push(DataflowFault::NotRepeatable {
-                    sink: sink.clone(),
-                    source_name: source.clone(),
-                });
-            }
+    if draft.stages.is_empty() {
+        return;
+    }
+    for (number, source) in draft.sources.iter().enumerate() {
+        let reads = |stage: &StagePlan| stage.site.source == Some(number);
+        if !draft.stages.iter().any(reads) {
+            let source_name = source.name.clone();
+            faults.push(DataflowFault::NotEnded { source_name });
         }
     }
 }

@@ -2,32 +2,54 @@
 //!
 //! The stages are the ones that run in production. Which one is stepped next is chosen from a seed, so that what
 //! depends on timing shows in some seed, and again with the same one.
+//! Failure: as in production the first failure, a panic too, ends the dataflow: nothing is stepped after it.
+//! What is outside goes its own pace: the threads that write files and rows, the log, whoever reads a channel.
+//! [`Driver::run`] does not wait for it, [`Driver::settle`] and [`Driver::wait`] do.
+//! Tables need nothing: they are kept in a folder of the driver's own. The log is an engine's, whose
+//! [`resources`](crate::Engine::resources) are given to [`Driver::with`].
+//! Not here: [`Feed`](super::Feed), a source that is fed by hand.
 
-use std::collections::VecDeque;
+use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use millstream_engine::flow::{
-    Emit, Fault, Pulled, Resources, Source, StageLoad, StageMeter, Wiring,
-};
+use millstream_engine::flow::{Resources, StageLoad, StageMeter};
 use millstream_engine::mailbox::{Mailbox, Wake};
 use millstream_engine::stage::{Blocked, StageCore, Step};
+use millstream_engine::state::{DeadLetter, StateError};
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
+use millstream_operators::projection::{Row, Table, TableKey, TableReader};
+use millstream_operators::sink::{LetterAccess, TableAccess};
+use millstream_operators::window::LateCounts;
 
+use super::driver_tables::OwnTables;
 use super::flow::Dataflow;
 use super::pressure;
-use super::source::SourcePlan;
 use super::{Failure, StartDataflowError};
 
 #[derive(Default)]
-struct Woken(AtomicBool);
+struct Woken {
+    is_woken: AtomicBool,
+    /// Of who waits for the driver.
+    waiting: Mutex<Option<Waker>>,
+}
+
+impl Woken {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Wake for Woken {
     fn wake(&self) {
-        self.0.store(true, Ordering::Release);
+        self.is_woken.store(true, Ordering::Release);
+        if let Some(waiting) = self.waiting().take() {
+            waiting.wake();
+        }
     }
 }
 
@@ -45,6 +67,23 @@ struct Driven {
     woken: Arc<Woken>,
     state: State,
     meter: StageMeter,
+    is_source: bool,
+}
+
+impl Driven {
+    /// When a timer of its is due.
+    const fn due(&self) -> Option<Duration> {
+        match self.state {
+            State::Idle(due) => due,
+            State::Ready | State::Blocked(_) | State::Ended => None,
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
 }
 
 /// Steps the stages of a dataflow.
@@ -57,18 +96,14 @@ struct Driven {
 /// use millstream_operators::window::Tumbling;
 ///
 /// let clicks = Feed::new(1);
-/// let mut counted = None;
-/// let flow = Dataflow::build("clicks", |flow| {
-///     counted = Some(
-///         flow.source("clicks", clicks.clone())
-///             .stream()
-///             .key_by(|page: &&str| *page)
-///             .window(Tumbling::of(Duration::from_secs(60)))
-///             .aggregate(count())
-///             .collect(),
-///     );
+/// let (flow, counted) = Dataflow::declare("clicks", |flow| {
+///     flow.source("clicks", clicks.clone())
+///         .stream()
+///         .key_by(|page: &&str| *page)
+///         .window(Tumbling::of(Duration::from_secs(60)))
+///         .aggregate(count())
+///         .collect()
 /// })?;
-/// let counted = counted.unwrap();
 /// let mut driver = Driver::new(flow)?;
 /// clicks.push(0, Timestamp::from_seconds(1), "home");
 /// clicks.push(0, Timestamp::from_seconds(2), "home");
@@ -80,11 +115,18 @@ struct Driven {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Driver {
+    name: String,
     clock: Arc<ManualClock>,
     stages: Vec<Driven>,
     /// Names of stages that follow each other.
     edges: Vec<(String, String)>,
     random: u64,
+    failure: Option<Failure>,
+    late: LateCounts,
+    tables: Option<Arc<TableAccess>>,
+    letters: Option<Arc<LetterAccess>>,
+    /// Dropped last: the stages write there.
+    _own_tables: Option<OwnTables>,
 }
 
 impl Driver {
@@ -96,7 +138,8 @@ impl Driver {
         Self::with(dataflow, 0, Resources::new())
     }
 
-    /// The same with a seed for the order of steps, and with what sources and sinks need.
+    /// The same with a seed for the order of steps, and with what sources and sinks need: for those of the log
+    /// [`Engine::resources`](crate::Engine::resources). Drop the driver before the engine is shut down.
     ///
     /// # Errors
     /// [`StartDataflowError`].
@@ -107,8 +150,20 @@ impl Driver {
     ) -> Result<Self, StartDataflowError> {
         let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
         let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+        let late = LateCounts::default();
+        let mut resources = resources.with(late.clone());
+        let own_tables = match resources.get::<TableAccess>() {
+            Some(_) => None,
+            None => OwnTables::of(&dataflow)?,
+        };
+        if let Some(own) = &own_tables {
+            resources = own.placed().add_to(resources);
+        }
+        let tables = resources.get::<TableAccess>();
+        let letters = resources.get::<LetterAccess>();
         let placed = dataflow.place(&shared, &Arc::new(resources))?;
         let stages = placed.into_iter().map(|stage| {
+            stage.meter.count_state_each_step();
             let woken = Arc::new(Woken::default());
             stage.mailbox.attach(Arc::<Woken>::clone(&woken));
             Driven {
@@ -118,13 +173,20 @@ impl Driver {
                 woken,
                 state: State::Ready,
                 meter: stage.meter,
+                is_source: stage.is_source,
             }
         });
         Ok(Self {
+            name: dataflow.name().to_owned(),
             clock,
             stages: stages.collect(),
             edges: dataflow.edges(),
             random: seed,
+            failure: None,
+            late,
+            tables,
+            letters,
+            _own_tables: own_tables,
         })
     }
 
@@ -133,30 +195,139 @@ impl Driver {
         &self.clock
     }
 
-    /// Lets time pass and does all there is to do then.
+    /// Does all there is to do now, lets time pass, and does what falls due meanwhile, each at its time.
     ///
     /// # Errors
     /// As [`run`](Self::run).
     pub fn advance(&mut self, by: Duration) -> Result<(), Failure> {
-        self.clock.advance(by);
-        self.run()
+        let until = self.clock.monotonic().saturating_add(by);
+        loop {
+            self.run()?;
+            let now = self.clock.monotonic();
+            if now >= until {
+                return Ok(());
+            }
+            let dues = self.stages.iter().filter_map(Driven::due);
+            let next = dues.min().map_or(until, |due| due.clamp(now, until));
+            // Wall time has whole microseconds, which timers go by.
+            let step = next.saturating_sub(now).max(Duration::from_micros(1));
+            self.clock.advance(step.min(until - now));
+        }
     }
 
-    /// Steps until nothing is left to do at this time.
+    /// Steps until nothing is left to do at this time, whatever is still on its way outside.
     ///
     /// # Errors
-    /// [`Failure`]: a stage failed.
+    /// [`Failure`]: a stage failed, now or earlier.
     pub fn run(&mut self) -> Result<(), Failure> {
         loop {
+            if let Some(failure) = &self.failure {
+                return Err(failure.clone());
+            }
             let runnable: Vec<_> = (0..self.stages.len())
-                .filter(|&at| self.is_runnable(at))
+                .filter(|&at| self.is_runnable(at, &mut Context::from_waker(Waker::noop())))
                 .collect();
             if runnable.is_empty() {
                 return Ok(());
             }
             let chosen = runnable[self.next_random() as usize % runnable.len()];
-            self.step(chosen)?;
+            self.step(chosen);
         }
+    }
+
+    /// The same, and waits for what is outside until no stage waits for it: rows and files are stored, events are
+    /// durable, channels have been read (by somebody else).
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn settle(&mut self) -> Result<(), Failure> {
+        let is_blocked = |stage: &Driven| matches!(stage.state, State::Blocked(_));
+        self.run_until(|driver| !driver.stages.iter().any(is_blocked))
+            .await
+    }
+
+    /// Waits until all input is dealt with and what came of it is stored: for ever if the input has no end, or if
+    /// something waits for the clock, which nobody moves meanwhile.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn wait(&mut self) -> Result<(), Failure> {
+        self.run_until(Self::is_ended).await
+    }
+
+    async fn run_until(&mut self, is_done: impl Fn(&Self) -> bool) -> Result<(), Failure> {
+        loop {
+            self.run()?;
+            if is_done(self) {
+                return Ok(());
+            }
+            std::future::poll_fn(|context| {
+                for stage in &self.stages {
+                    *stage.woken.waiting() = Some(context.waker().clone());
+                }
+                let mut some = false;
+                for at in 0..self.stages.len() {
+                    // All of them are asked, so that each wakes.
+                    some |= self.is_runnable(at, context);
+                }
+                if some { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        }
+    }
+
+    /// Has the sources read nothing more and deals with what they have read, as
+    /// [`DataflowHandle::stop`](super::DataflowHandle::stop). What is outside is not waited for.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn stop(&mut self) -> Result<(), Failure> {
+        for stage in self.stages.iter_mut().filter(|stage| stage.is_source) {
+            stage.core.stop();
+            if matches!(stage.state, State::Idle(_)) {
+                stage.state = State::Ready;
+            }
+        }
+        self.run()
+    }
+
+    /// Reads a table that the dataflow writes. What an idle sink took is in it.
+    pub fn table<K: TableKey, R: Row>(&self, table: &Table<K, R>) -> Option<TableReader<K, R>> {
+        let place = self.tables.as_ref()?.places.get(table.name())?;
+        place.reader().downcast_ref().cloned()
+    }
+
+    /// Up to `limit` late items that were kept as dead letters, by partition and number.
+    ///
+    /// # Errors
+    /// [`StateError`]: they cannot be read.
+    pub fn late_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, StateError> {
+        let letters = self.letters.as_ref();
+        letters.map_or(Ok(Vec::new()), |letters| {
+            let owner = Some(letters.owner);
+            letters.store.dead_letters(owner, None, limit)
+        })
+    }
+
+    /// A stage's name as figures have it.
+    fn full(&self, stage: &str) -> String {
+        format!("{}/{stage}", self.name)
+    }
+
+    /// Entries of keyed state now, over all partitions of the stage named `stage`, such as `window`.
+    pub fn state_items(&self, stage: &str) -> usize {
+        let loads = self.loads().into_iter();
+        let name = self.full(stage);
+        let of_stage = loads.filter(|load| load.stage == name);
+        of_stage.map(|load| load.state_items).sum()
+    }
+
+    /// Items that came too late for the operators of the stage named `stage` and were only counted.
+    pub fn late_items(&self, stage: &str) -> u64 {
+        let counts = self.late.counts().into_iter();
+        let name = self.full(stage);
+        let of_stage = counts.filter(|(counted, _)| *counted == name);
+        of_stage.map(|(_, items)| items).sum()
     }
 
     /// Whether all stages have ended.
@@ -176,48 +347,50 @@ impl Driver {
         pressure::bottleneck(&self.loads(), &self.edges)
     }
 
-    fn is_runnable(&mut self, at: usize) -> bool {
+    fn is_runnable(&mut self, at: usize, context: &mut Context<'_>) -> bool {
         let now = self.clock.monotonic();
         let stage = &mut self.stages[at];
         match &mut stage.state {
             State::Ready => true,
             State::Ended => false,
             State::Idle(due) => {
-                stage.woken.0.load(Ordering::Acquire) || due.is_some_and(|due| due <= now)
+                stage.woken.is_woken.load(Ordering::Acquire) || due.is_some_and(|due| due <= now)
             }
             State::Blocked(wait) => {
-                let mut context = Context::from_waker(Waker::noop());
-                match wait.as_mut().poll(&mut context) {
-                    Poll::Ready(()) => {
-                        stage.state = State::Ready;
-                        true
-                    }
-                    Poll::Pending => false,
+                let is_over = wait.as_mut().poll(context).is_ready();
+                if is_over {
+                    stage.state = State::Ready;
                 }
+                is_over
             }
         }
     }
 
-    fn step(&mut self, at: usize) -> Result<(), Failure> {
+    fn step(&mut self, at: usize) {
         let now = self.clock.monotonic();
         let stage = &mut self.stages[at];
-        if stage.woken.0.swap(false, Ordering::AcqRel) {
+        if stage.woken.is_woken.swap(false, Ordering::AcqRel) {
             stage.mailbox.begin_turn();
         }
-        stage.state = match stage.core.step() {
+        let stepped = catch_unwind(AssertUnwindSafe(|| stage.core.step()));
+        let step = stepped
+            .unwrap_or_else(|panic| Step::Failed(format!("panicked: {}", panic_message(&*panic))));
+        stage.state = match step {
             Step::Again => State::Ready,
             Step::Idle => State::Idle(None),
             Step::IdleUntil(delay) => State::Idle(now.checked_add(delay)),
             Step::Blocked(wait) => State::Blocked(wait),
             Step::Done => State::Ended,
             Step::Failed(cause) => {
-                stage.state = State::Ended;
                 let stage = stage.name.clone();
-                return Err(Failure { stage, cause });
+                self.failure = Some(Failure { stage, cause });
+                for stage in &mut self.stages {
+                    stage.state = State::Ended;
+                }
+                return;
             }
             other => unreachable!("a dataflow's stage asked for {other:?}"),
         };
-        Ok(())
     }
 
     /// splitmix64, by Sebastiano Vigna.
@@ -230,164 +403,10 @@ impl Driver {
     }
 }
 
-enum Fed<T> {
-    Item(Timestamp, T),
-    Watermark(Timestamp),
-}
-
-struct FeedSplit<T> {
-    fed: VecDeque<Fed<T>>,
-    ended: bool,
-    mailbox: Option<Arc<Mailbox>>,
-}
-
-/// A source that a test or a program feeds by hand, split by split.
-pub struct Feed<T> {
-    splits: Arc<Vec<Mutex<FeedSplit<T>>>>,
-}
-
-impl<T> Feed<T> {
-    /// A feed of `splits` splits, with nothing in it. It knows no bound: whoever feeds it keeps the measure.
-    pub fn new(splits: usize) -> Self {
-        let split = |_| {
-            Mutex::new(FeedSplit {
-                fed: VecDeque::new(),
-                ended: false,
-                mailbox: None,
-            })
-        };
-        Self {
-            splits: Arc::new((0..splits).map(split).collect()),
-        }
-    }
-
-    fn change(&self, split: usize, change: impl FnOnce(&mut FeedSplit<T>)) {
-        let mut split = self.splits[split]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        change(&mut split);
-        if let Some(mailbox) = &split.mailbox {
-            mailbox.wake();
-        }
-    }
-
-    /// Adds an item.
-    ///
-    /// # Panics
-    /// There is no such split; so for the others.
-    pub fn push(&self, split: usize, time: Timestamp, item: T) {
-        self.change(split, |split| split.fed.push_back(Fed::Item(time, item)));
-    }
-
-    /// Says that no item before `watermark` is to come.
-    pub fn watermark(&self, split: usize, watermark: Timestamp) {
-        self.change(split, |split| {
-            split.fed.push_back(Fed::Watermark(watermark))
-        });
-    }
-
-    /// Says that nothing more comes in this split.
-    pub fn end(&self, split: usize) {
-        self.change(split, |split| split.ended = true);
-    }
-
-    /// The same for all splits.
-    pub fn end_all(&self) {
-        (0..self.splits.len()).for_each(|split| self.end(split));
-    }
-}
-
-impl<T> Clone for Feed<T> {
-    fn clone(&self) -> Self {
-        Self {
-            splits: Arc::clone(&self.splits),
-        }
-    }
-}
-
-/// One split of a feed, as the dataflow reads it.
-pub struct FeedSource<T> {
-    splits: Arc<Vec<Mutex<FeedSplit<T>>>>,
-    number: usize,
-    watermark: Option<Timestamp>,
-}
-
-impl<T: Send + 'static> Source for FeedSource<T> {
-    type Item = T;
-
-    fn open(&mut self, mailbox: &Arc<Mailbox>) -> Result<(), Fault> {
-        let mut split = self.splits[self.number]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        split.mailbox = Some(Arc::clone(mailbox));
-        Ok(())
-    }
-
-    fn watermark(&self) -> Option<Timestamp> {
-        self.watermark
-    }
-
-    fn pull<E: Emit<T>>(&mut self, items_max: usize, out: &mut E) -> Result<Pulled, Fault> {
-        for _ in 0..items_max {
-            let fed = {
-                let mut split = self.splits[self.number]
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                match split.fed.pop_front() {
-                    None if split.ended => return Ok(Pulled::End),
-                    None => return Ok(Pulled::Pending),
-                    Some(fed) => fed,
-                }
-            };
-            match fed {
-                Fed::Item(time, item) => out.emit(time, item),
-                Fed::Watermark(watermark) => {
-                    self.watermark = self.watermark.max(Some(watermark));
-                    // The items that follow are seen with it.
-                    return Ok(Pulled::More);
-                }
-            }
-        }
-        Ok(Pulled::More)
-    }
-}
-
-impl<T: Send + 'static> SourcePlan for Feed<T> {
-    type Source = FeedSource<T>;
-
-    fn split_count(&self, _wiring: &Wiring) -> Result<usize, Fault> {
-        Ok(self.splits.len())
-    }
-
-    fn split(&self, split: usize, _wiring: &Wiring) -> Result<FeedSource<T>, Fault> {
-        Ok(FeedSource {
-            splits: Arc::clone(&self.splits),
-            number: split,
-            watermark: None,
-        })
-    }
-}
-
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Driver")
             .field("stages", &self.stages.len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Debug for Feed<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Feed")
-            .field("splits", &self.splits.len())
-            .finish()
-    }
-}
-
-impl<T> fmt::Debug for FeedSource<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FeedSource")
-            .field("number", &self.number)
             .finish_non_exhaustive()
     }
 }

@@ -34,19 +34,18 @@ use super::stream::Stream;
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("sales.csv");
 /// std::fs::write(&path, "second,cents\n1,250\n2,x\n3,100\n")?;
-/// let (mut cents, mut bad) = (None, None);
-/// let flow = Dataflow::build("sales", |flow| {
+/// let (flow, (cents, bad)) = Dataflow::declare("sales", |flow| {
 ///     let bad_lines = flow.side_output("bad lines");
 ///     let sales = Files::csv(&path)
 ///         .time(|sale: &Sale| Timestamp::from_seconds(sale.second))
 ///         .keep_bad_lines();
 ///     let sales = flow.source("sales", sales).watermarks(Ascending::new()).stream();
-///     cents = Some(sales.errors_to(&bad_lines).map(|sale| sale.cents).collect());
-///     bad = Some(flow.side(&bad_lines).collect());
+///     let cents = sales.errors_to(&bad_lines).map(|sale| sale.cents).collect();
+///     (cents, flow.side(&bad_lines).collect())
 /// })?;
 /// Driver::new(flow)?.run()?;
-/// assert_eq!(cents.unwrap().take_items(), [250, 100]);
-/// assert_eq!(bad.unwrap().take_items()[0].line, 3);
+/// assert_eq!(cents.take_items(), [250, 100]);
+/// assert_eq!(bad.take_items()[0].line, 3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Files<T, F, P = FailOnBadLine> {
@@ -178,7 +177,8 @@ where
     fn notes(&self) -> SourceNotes {
         SourceNotes {
             is_repeatable: !self.options.follow && self.options.from.offset == 0,
-            events_of: None,
+            is_endless: self.options.follow,
+            ..SourceNotes::default()
         }
     }
 }
@@ -199,9 +199,7 @@ where
         mut self,
         side: &SideOutput<X>,
     ) -> Stream<P, Then<O, SplitResult<T, X, Outlet<X, Forward>>>> {
-        *side.partitions.borrow_mut() = Some(self.site.partitions);
-        self.site.outputs.push(side.id);
-        let outlet = Outlet::new(Arc::clone(&side.edge), Forward);
+        let outlet = side.outlet(&mut self.site);
         self.then(SplitResult::new(outlet))
     }
 }

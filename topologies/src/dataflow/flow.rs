@@ -1,21 +1,23 @@
 //! What is declared: stages and the edges between them, before anything runs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use millstream_engine::flow::{Edge, EdgeOptions, Fault, StageMeter, Wiring};
+use millstream_engine::flow::{
+    Edge, EdgeOptions, Fault, Forward, Identity, Operator, Outlet, StageMeter, Then, Wiring,
+};
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::stage::StageCore;
 
 use super::check::{self, DataflowFault, InvalidDataflow};
 use super::origin::{InletOrigin, Origin};
-use super::source::SourceNotes;
+use super::site::Site;
+use super::source::SourceNote;
 use super::stream::Stream;
 use super::table::TablePlan;
-use millstream_engine::flow::{Identity, Operator, Then};
 
 /// How a dataflow runs unless a part of it says otherwise.
 #[derive(Clone, Debug)]
@@ -52,29 +54,9 @@ pub(super) type MakeStage =
 /// Makes the lanes of an edge.
 pub(super) type Connect = Box<dyn Fn(usize, &[Arc<Mailbox>]) + Send>;
 
-/// Keyed state of an operator.
-#[derive(Clone, Debug)]
-pub(super) struct StateNote {
-    /// What keeps it, for messages: `window`, `join`.
-    pub(super) kind: &'static str,
-    pub(super) name: Option<String>,
-}
-
-/// What is known of a stage besides its types.
-#[derive(Clone, Debug)]
-pub(super) struct Site {
-    /// What it begins with, for its name unless one is given.
-    pub(super) kind: String,
-    pub(super) name: Option<String>,
-    pub(super) partitions: usize,
-    pub(super) inputs: Vec<EdgeId>,
-    pub(super) outputs: Vec<EdgeId>,
-    pub(super) states: Vec<StateNote>,
-}
-
 pub(super) struct StagePlan {
     pub(super) site: Site,
-    /// Unique; from the site.
+    /// Unique; given with the site, or made when all are known.
     pub(super) name: String,
     pub(super) make: MakeStage,
 }
@@ -94,11 +76,10 @@ pub(super) struct Draft {
     pub(super) stages: Vec<StagePlan>,
     pub(super) edges: Vec<EdgePlan>,
     pub(super) faults: Vec<DataflowFault>,
-    /// Names of sources, and what is known of them.
-    pub(super) sources: Vec<(String, SourceNotes)>,
+    pub(super) sources: Vec<SourceNote>,
     pub(super) tables: Vec<TablePlan>,
-    /// Sinks that tell repetitions by their number.
-    pub(super) counting_sinks: Vec<String>,
+    /// Late items become dead letters somewhere.
+    pub(super) has_letters: bool,
 }
 
 /// Where a dataflow is declared. Clones mean the same dataflow.
@@ -111,7 +92,8 @@ pub struct Flow {
 pub struct SideOutput<T> {
     pub(super) id: EdgeId,
     pub(super) edge: Arc<Edge<T>>,
-    pub(super) partitions: Rc<RefCell<Option<usize>>>,
+    /// Of the stage that sends, once that is declared.
+    partitions: Rc<Cell<Option<usize>>>,
 }
 
 impl<T> Clone for SideOutput<T> {
@@ -135,7 +117,7 @@ impl Flow {
                 faults: Vec::new(),
                 sources: Vec::new(),
                 tables: Vec::new(),
-                counting_sinks: Vec::new(),
+                has_letters: false,
             })),
         }
     }
@@ -194,10 +176,7 @@ impl Flow {
         let make: MakeStage = Box::new(move |wiring, mailbox, meter| {
             origin.stage(operator.clone(), wiring, mailbox, meter)
         });
-        let name = match &site.name {
-            Some(name) => name.clone(),
-            None => draft.free_name(&site.kind),
-        };
+        let name = site.name.clone().unwrap_or_default();
         draft.stages.push(StagePlan { site, name, make });
     }
 
@@ -218,24 +197,55 @@ impl Flow {
         &self,
         side: &SideOutput<T>,
     ) -> Stream<InletOrigin<T>, Identity> {
-        let partitions = side
-            .partitions
-            .borrow()
-            .unwrap_or_else(|| self.partitions());
-        let site = Site {
-            kind: self.draft.borrow().edges[side.id].label.clone(),
-            name: None,
-            partitions,
-            inputs: vec![side.id],
-            outputs: Vec::new(),
-            states: Vec::new(),
-        };
+        let known = side.partitions.get();
+        let partitions = known.unwrap_or_else(|| self.partitions());
+        let label = self.draft.borrow().edges[side.id].label.clone();
+        let site = Site::new(label, partitions, vec![side.id]).following();
         let origin = InletOrigin::new(vec![Arc::clone(&side.edge)]);
         Stream::new(self.clone(), origin, Identity, site)
     }
 }
 
+impl<T: Send + 'static> SideOutput<T> {
+    /// What the stage of `site` sends to it.
+    pub(super) fn outlet(&self, site: &mut Site) -> Outlet<T, Forward> {
+        site.outputs.push(self.id);
+        self.outlet_of(site.partitions)
+    }
+
+    /// The same for a stage that is yet to begin, with so many partitions; it takes [`id`](Self::id) as an output.
+    pub(super) fn outlet_of(&self, partitions: usize) -> Outlet<T, Forward> {
+        self.partitions.set(Some(partitions));
+        Outlet::new(Arc::clone(&self.edge), Forward)
+    }
+}
+
 impl Draft {
+    /// What could not be known before all stages were: how many partitions those have that follow others, and names
+    /// of those that were not given one.
+    fn complete(&mut self) {
+        for _ in 0..self.stages.len() {
+            let mut changed = false;
+            for at in 0..self.stages.len() {
+                let edge = self.stages[at].site.follows;
+                let before = edge.and_then(|edge| self.edges[edge].from);
+                let Some(partitions) = before.map(|from| self.stages[from].site.partitions) else {
+                    continue;
+                };
+                let site = &mut self.stages[at].site;
+                changed |= std::mem::replace(&mut site.partitions, partitions) != partitions;
+            }
+            if !changed {
+                break;
+            }
+        }
+        for at in 0..self.stages.len() {
+            if self.stages[at].site.name.is_none() {
+                self.stages[at].name = self.free_name(&self.stages[at].site.kind);
+            }
+        }
+    }
+
     /// `kind`, or `kind-2` and so on if that is taken.
     fn free_name(&self, kind: &str) -> String {
         let is_taken = |name: &str| self.stages.iter().any(|stage| stage.name == name);
@@ -258,22 +268,32 @@ pub struct Dataflow {
 }
 
 impl Dataflow {
-    /// Declares a dataflow named `name` and checks it.
+    /// Declares a dataflow named `name` and checks it; gives what `declare` gives as well, such as what streams that
+    /// end in memory are collected in.
     ///
     /// ```
-    /// use millstream::dataflow::{Dataflow, Generate};
+    /// use millstream::dataflow::Dataflow;
     ///
-    /// let mut results = None;
-    /// let flow = Dataflow::build("squares", |flow| {
-    ///     let squares = flow
-    ///         .source("numbers", Generate::each(|_, _| 0..100u64))
+    /// let (flow, squares) = Dataflow::declare("squares", |flow| {
+    ///     flow.items(0..100u64)
     ///         .stream()
     ///         .filter(|number| number % 2 == 0)
-    ///         .map(|number| number * number);
-    ///     results = Some(squares.collect());
+    ///         .map(|number| number * number)
+    ///         .collect()
     /// })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # Errors
+    /// [`InvalidDataflow`] names everything that is wrong with it.
+    pub fn declare<T>(
+        name: &str,
+        declare: impl FnOnce(&Flow) -> T,
+    ) -> Result<(Self, T), InvalidDataflow> {
+        Self::declare_with(name, FlowOptions::default(), declare)
+    }
+
+    /// Declares a dataflow that gives nothing to the program beside what it writes, and checks it.
     ///
     /// # Errors
     /// [`InvalidDataflow`] names everything that is wrong with it.
@@ -290,8 +310,22 @@ impl Dataflow {
         options: FlowOptions,
         declare: impl FnOnce(&Flow),
     ) -> Result<Self, InvalidDataflow> {
+        let (flow, ()) = Self::declare_with(name, options, declare)?;
+        Ok(flow)
+    }
+
+    /// [`declare`](Self::declare) with options.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn declare_with<T>(
+        name: &str,
+        options: FlowOptions,
+        declare: impl FnOnce(&Flow) -> T,
+    ) -> Result<(Self, T), InvalidDataflow> {
         let flow = Flow::new(name, options.clone());
-        declare(&flow);
+        let given = declare(&flow);
+        flow.draft.borrow_mut().complete();
         let mut faults = std::mem::take(&mut flow.draft.borrow_mut().faults);
         faults.extend(check::check(&flow.draft.borrow()));
         if !faults.is_empty() {
@@ -306,11 +340,12 @@ impl Dataflow {
             Rc::try_unwrap(empty.draft)
                 .map_or_else(|_| unreachable!("nobody else has it"), RefCell::into_inner),
         );
-        Ok(Self {
+        let dataflow = Self {
             name: name.to_owned(),
             options,
             draft: Mutex::new(draft),
-        })
+        };
+        Ok((dataflow, given))
     }
 
     /// Its name.

@@ -8,8 +8,9 @@ use millstream_operators::keyed::BroadcastJoin;
 use millstream_operators::stateless::{Choose, Fork, Sample, SampleEvery, Tee, ToAll, ToOne};
 
 use super::check::DataflowFault;
-use super::flow::{SideOutput, Site};
+use super::flow::SideOutput;
 use super::origin::{InletOrigin, Origin, PairOrigin};
+use super::site::{Note, Site};
 use super::stream::Stream;
 
 /// One of the streams that a stream was divided into.
@@ -45,14 +46,7 @@ where
         let outlets = edges.iter().map(outlet).collect();
         self.end(Fork::new(outlets, choose));
         let branch = |(input, edge)| {
-            let site = Site {
-                kind: kind.to_owned(),
-                name: None,
-                partitions,
-                inputs: vec![input],
-                outputs: Vec::new(),
-                states: Vec::new(),
-            };
+            let site = Site::new(kind, partitions, vec![input]).following();
             Stream::new(flow.clone(), InletOrigin::new(vec![edge]), Identity, site)
         };
         edges.into_iter().map(branch).collect()
@@ -117,9 +111,8 @@ where
     where
         O::Out: Clone,
     {
-        *side.partitions.borrow_mut() = Some(self.site.partitions);
-        self.site.outputs.push(side.id);
-        self.then(Tee::new(Outlet::new(Arc::clone(&side.edge), Forward)))
+        let outlet = side.outlet(&mut self.site);
+        self.then(Tee::new(outlet))
     }
 
     /// A share of the items, `fraction` from 0 to 1: those that a hash of the item and `seed` chooses, the same ones in
@@ -156,7 +149,9 @@ where
         if every == 0 {
             self.impossible("sample", "one of every 0 items is none: give at least 1");
         }
+        let reason = "which items it takes depends on how they are spread over partitions";
         self.then(SampleEvery::new(every))
+            .noted(Note::content("sample_every", reason))
     }
 
     /// Joins the items with a state that `other` changes: rules, rates, switches.
@@ -187,14 +182,9 @@ where
         let (flow, partitions) = (self.flow.clone(), self.site.partitions);
         let (left, left_edge) = self.send("broadcast join", Forward);
         let (right, right_edge) = other.send("broadcast", Broadcast);
-        let site = Site {
-            kind: "broadcast-join".to_owned(),
-            name: None,
-            partitions,
-            inputs: vec![left, right],
-            outputs: Vec::new(),
-            states: Vec::new(),
-        };
+        let mut site = Site::new("broadcast-join", partitions, vec![left, right]).following();
+        let reason = "what its two sides bring at about the same time meets in any order";
+        site.notes.push(Note::content("join_broadcast", reason));
         let origin = PairOrigin::new(vec![left_edge], vec![right_edge]);
         Stream::new(flow, origin, Identity, site)
             .then(BroadcastJoin::new(state, control, function))

@@ -208,6 +208,9 @@ impl<E: Event, R: RecordShape<E>> SourcePlan for LogPlan<E, R> {
         SourceNotes {
             // A token is most often where an earlier run ended: another one at the next start.
             is_repeatable: self.from == LogFrom::Beginning,
+            end_moves: self.until_durable_end,
+            is_endless: !self.until_durable_end,
+            has_watermark: self.own_watermark,
             events_of: by_type.then(|| (TypeId::of::<E>(), type_name::<E>())),
         }
     }

@@ -14,8 +14,11 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
     /// time.
     ///
     /// That holds if every start computes the same items per stream in the same order, and nobody else writes to
-    /// those streams; [`LogSink`] says it in full. Sources of the dataflow that do not give the same items at each
-    /// start are a fault. Two dataflows that write need two names of producers and streams of their own.
+    /// those streams; [`LogSink`] says it in full. Sources before it that do not give the same items at each start are
+    /// a fault, and so are operators whose results depend on the clock or on how streams are interleaved, and windows
+    /// that the end of the input closes where that end moves. What could not be found out beforehand shows at a restart:
+    /// the last event of each stream is compared with what is computed again. Two dataflows that write need two names
+    /// of producers and streams of their own.
     /// Cost: an exchange by stream, so that each has one writer; a counter per stream.
     pub fn to_log<E, F>(self, producer: &str, event: F)
     where
@@ -49,13 +52,12 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
     {
         let keyed = self.map(event);
         let keyed = keyed.key_by(|(stream, _): &(StreamId, E)| stream.clone());
-        let (stream, _, _) = keyed.exchange("log");
+        let (mut stream, _, _) = keyed.exchange("log");
         let sink = LogSink::new(producer, effect, options);
         if effect == LogEffect::AtLeastOnce {
             return stream.end(sink);
         }
-        let noted = format!("log sink {producer:?}");
-        stream.flow.draft.borrow_mut().counting_sinks.push(noted);
+        stream.site.producer = Some(producer.to_owned());
         let name = Some(format!("log sink {producer}"));
         stream.with_state("a log sink", name).end(sink);
     }

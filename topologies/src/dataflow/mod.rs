@@ -10,12 +10,15 @@ mod channels;
 mod check;
 mod deploy;
 mod driver;
+mod driver_tables;
+mod feed;
 mod file_sink;
 mod files;
 mod flow;
 mod forks;
 mod guard;
 mod handle;
+mod items;
 mod joins;
 mod keyed;
 mod log;
@@ -28,10 +31,12 @@ mod patterns;
 mod pre_aggregated;
 mod pressure;
 mod processed;
+mod reach;
 mod sink;
+mod site;
 mod source;
 mod stream;
-mod table;
+pub(crate) mod table;
 mod windowed;
 mod windows;
 
@@ -41,15 +46,17 @@ mod tests;
 pub use channels::Received;
 pub use check::{DataflowFault, InvalidDataflow};
 pub use deploy::{RunDataflowError, StartDataflowError};
-pub use driver::{Driver, Feed, FeedSource};
+pub use driver::Driver;
+pub use feed::{Feed, FeedSource};
 pub use files::Files;
 pub use flow::{Dataflow, Flow, FlowOptions, SideOutput};
 pub use forks::Branch;
 pub use handle::{DataflowHandle, DataflowStatus, Failure};
+pub use items::Items;
 pub use joins::{
     ForeignJoinedStream, ForeignJoining, IntervalJoining, JoinBothSides, JoinInTime, JoinLeft,
-    JoinOf, JoinedStream, JoinedTables, Joining, TableJoining, Unbounded, Undecided, UniqueRight,
-    WindowJoining,
+    JoinOf, JoinedStream, JoinedTables, Joining, Meeting, TableJoining, Unbounded, Undecided,
+    UniqueRight, WindowJoining,
 };
 pub use keyed::KeyedStream;
 pub use log::{LogFrom, LogPlan};

@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use millstream_engine::flow::{
-    Edge, Fault, FlowStage, FlowStageParts, Inlet, Operator, Side, StageMeter, TwoInlets, Wiring,
+    Edge, Fault, FlowStage, FlowStageParts, Head, Inlet, Operator, Side, StageMeter, TwoInlets,
+    Wiring,
 };
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::stage::StageCore;
@@ -26,6 +27,26 @@ pub trait Origin: Send + 'static {
         mailbox: &Arc<Mailbox>,
         meter: StageMeter,
     ) -> Result<Box<dyn StageCore>, Fault>;
+}
+
+/// A stage of a head and the operators that it drives.
+pub(super) fn open_stage<H, O>(
+    head: H,
+    operator: O,
+    wiring: &Wiring,
+    meter: StageMeter,
+) -> Result<Box<dyn StageCore>, Fault>
+where
+    H: Head<O> + Send + 'static,
+    O: Operator<H::Item, Out = Infallible>,
+{
+    let parts = FlowStageParts {
+        head,
+        operator,
+        wiring: wiring.clone(),
+        meter,
+    };
+    Ok(Box::new(FlowStage::open(parts)?))
 }
 
 /// What other stages send.
@@ -50,14 +71,7 @@ impl<T: Send + 'static> Origin for InletOrigin<T> {
         meter: StageMeter,
     ) -> Result<Box<dyn StageCore>, Fault> {
         let head = Inlet::open(&self.edges, wiring.partition)?;
-        let wiring = wiring.clone();
-        let parts = FlowStageParts {
-            head,
-            operator,
-            wiring,
-            meter,
-        };
-        Ok(Box::new(FlowStage::open(parts)?))
+        open_stage(head, operator, wiring, meter)
     }
 }
 
@@ -84,14 +98,7 @@ impl<L: Send + 'static, R: Send + 'static> Origin for PairOrigin<L, R> {
         meter: StageMeter,
     ) -> Result<Box<dyn StageCore>, Fault> {
         let head = TwoInlets::open(&self.left, &self.right, wiring.partition)?;
-        let wiring = wiring.clone();
-        let parts = FlowStageParts {
-            head,
-            operator,
-            wiring,
-            meter,
-        };
-        Ok(Box::new(FlowStage::open(parts)?))
+        open_stage(head, operator, wiring, meter)
     }
 }
 

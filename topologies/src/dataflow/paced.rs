@@ -6,20 +6,21 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use millstream_engine::flow::{
-    Edge, Fault, FlowStage, FlowStageParts, Forward, Identity, Inlet, Operator, StageMeter, Wiring,
+    Edge, Fault, Forward, Identity, Inlet, Operator, StageMeter, Wiring,
 };
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::stage::StageCore;
 use millstream_operators::paced::{AsyncError, AsyncOptions, MapAsync, RateLimit};
 
 use super::check::DataflowFault;
-use super::flow::Site;
-use super::origin::Origin;
+use super::origin::{Origin, open_stage};
+use super::site::{Note, Site};
 use super::stream::Stream;
 
 /// Items as fast as a rate allows.
 pub struct RateLimitOrigin<T> {
     edge: Arc<Edge<T>>,
+    /// Of all partitions.
     per_second: f64,
     burst: u32,
 }
@@ -36,13 +37,9 @@ impl<T: Send + 'static> Origin for RateLimitOrigin<T> {
     ) -> Result<Box<dyn StageCore>, Fault> {
         let edges = std::slice::from_ref(&self.edge);
         let inlet = Inlet::open(edges, wiring.partition)?;
-        let parts = FlowStageParts {
-            head: RateLimit::new(inlet, self.per_second, self.burst),
-            operator,
-            wiring: wiring.clone(),
-            meter,
-        };
-        Ok(Box::new(FlowStage::open(parts)?))
+        let per_second = self.per_second / wiring.partitions as f64;
+        let head = RateLimit::new(inlet, per_second, self.burst);
+        open_stage(head, operator, wiring, meter)
     }
 }
 
@@ -75,13 +72,8 @@ where
         let edges = std::slice::from_ref(&self.edge);
         let inlet = Inlet::open(edges, wiring.partition)?;
         let (function, options) = (self.function.clone(), self.options.clone());
-        let parts = FlowStageParts {
-            head: MapAsync::new(inlet, function, options, mailbox),
-            operator,
-            wiring: wiring.clone(),
-            meter,
-        };
-        Ok(Box::new(FlowStage::open(parts)?))
+        let head = MapAsync::new(inlet, function, options, mailbox);
+        open_stage(head, operator, wiring, meter)
     }
 }
 
@@ -97,14 +89,7 @@ where
     ) -> Stream<Q, Identity> {
         let (flow, partitions) = (self.flow.clone(), self.site.partitions);
         let (input, edge) = self.send(kind, Forward);
-        let site = Site {
-            kind: kind.to_owned(),
-            name: None,
-            partitions,
-            inputs: vec![input],
-            outputs: Vec::new(),
-            states: Vec::new(),
-        };
+        let site = Site::new(kind, partitions, vec![input]).following();
         Stream::new(flow, origin(edge), Identity, site)
     }
 
@@ -125,7 +110,6 @@ where
                     .to_owned(),
             });
         }
-        let per_second = per_second / self.site.partitions.max(1) as f64;
         self.behind("rate-limit", |edge| RateLimitOrigin {
             edge,
             per_second,
@@ -141,18 +125,18 @@ where
     /// items before them. A call may be made again: after a timeout, a failure, or a restart.
     ///
     /// ```
-    /// use millstream::dataflow::{Dataflow, Generate};
+    /// use millstream::dataflow::Dataflow;
     /// use millstream_operators::paced::AsyncOptions;
     ///
-    /// let flow = Dataflow::build("enriched", |flow| {
-    ///     flow.source("numbers", Generate::each(|_, _| 0..100u64))
+    /// let (flow, enriched) = Dataflow::declare("enriched", |flow| {
+    ///     flow.items(0..100u64)
     ///         .stream()
     ///         .map_async(AsyncOptions::ordered(16).retries(2), |number| async move {
     ///             // Asks somebody.
     ///             Ok::<_, std::io::Error>(number * 2)
     ///         })
     ///         .filter_map(Result::ok)
-    ///         .collect();
+    ///         .collect()
     /// })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -168,13 +152,19 @@ where
         U: Send + 'static,
         E: Send + 'static,
     {
-        self.behind("async", |edge| AsyncOrigin {
+        let is_ordered = options.is_ordered;
+        let mut stream = self.behind("async", |edge| AsyncOrigin {
             edge,
             function,
             options,
             call: PhantomData,
             result: PhantomData,
-        })
+        });
+        if !is_ordered {
+            let reason = "items go on as their calls end: give it AsyncOptions::ordered";
+            stream = stream.noted(Note::order("map_async", reason));
+        }
+        stream
     }
 }
 

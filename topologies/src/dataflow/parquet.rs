@@ -98,7 +98,7 @@ where
     fn notes(&self) -> SourceNotes {
         SourceNotes {
             is_repeatable: self.from == 0,
-            events_of: None,
+            ..SourceNotes::default()
         }
     }
 }

@@ -3,18 +3,22 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::Arc;
 
 use millstream_engine::flow::{Forward, Operator, Outlet};
 use millstream_operators::function::Stored;
 use millstream_operators::pattern::{Pattern, PatternMatcher};
 use millstream_operators::window::CountLate;
 
+use millstream_operators::sink::LateLetters;
+use serde::Serialize;
+
 use super::check::DataflowFault;
 use super::flow::SideOutput;
 use super::keyed::KeyedStream;
 use super::origin::Origin;
 use super::processed::Processed;
+use super::site::Note;
+use super::windowed::place;
 
 /// A keyed stream in which a pattern is looked for.
 #[must_use = "a stream does nothing unless it ends in a sink"]
@@ -58,12 +62,27 @@ where
         self,
         side: &SideOutput<O::Out>,
     ) -> PatternStream<P, O, F, O::Out, Outlet<O::Out, Forward>> {
-        *side.partitions.borrow_mut() = Some(self.keyed.partitions);
+        PatternStream {
+            late: side.outlet_of(self.keyed.partitions),
+            keyed: self.keyed,
+            pattern: self.pattern,
+            late_edge: Some(side.id),
+        }
+    }
+
+    /// Keeps items that are late as dead letters, which `millstream dead-letters list` shows: with stage, time and
+    /// watermark, the last 10,000 of each partition of the stage. Needs an engine. Each start drops those of the one
+    /// before.
+    pub fn late_to_dead_letters(self) -> PatternStream<P, O, F, O::Out, LateLetters<O::Out>>
+    where
+        O::Out: Serialize,
+    {
+        self.keyed.stream.flow.draft.borrow_mut().has_letters = true;
         PatternStream {
             keyed: self.keyed,
             pattern: self.pattern,
-            late: Outlet::new(Arc::clone(&side.edge), Forward),
-            late_edge: Some(side.id),
+            late: LateLetters::new(),
+            late_edge: None,
         }
     }
 
@@ -83,7 +102,9 @@ where
             PatternMatcher::nothing()
         });
         let (late, edge) = (self.late, self.late_edge);
-        self.keyed.processed("pattern", matcher, late, edge)
+        let place = place("a pattern", self.keyed.state.as_deref());
+        let stream = self.keyed.processed("pattern", matcher, late, edge);
+        stream.noted(Note::in_time(place, true, true))
     }
 }
 

@@ -13,8 +13,8 @@ use millstream_operators::window::{
 };
 
 use super::check::DataflowFault;
-use super::flow::Site;
 use super::origin::{InletOrigin, Origin};
+use super::site::{Note, Site};
 use super::stream::Stream;
 use super::windowed::{WindowedStream, place};
 use super::windows::WindowKind;
@@ -85,8 +85,9 @@ where
         } = self.windowed;
         let mut stream = keyed.stream;
         let flow = stream.flow.clone();
+        let place = place("a pre-aggregated window", keyed.state.as_deref());
         if let Some(reason) = fault(A::MERGES, window.into()) {
-            let place = place("a pre-aggregated window", keyed.state.as_deref());
+            let place = place.clone();
             flow.fault(DataflowFault::Impossible { place, reason });
         }
         let key = keyed.key.clone();
@@ -96,14 +97,9 @@ where
         let outlet = Outlet::new(Arc::clone(&edge), ByKey::new(of_portion.clone()));
         let sums = PreAggregate::new(window, capacity, keyed.key, function.clone(), outlet);
         stream.end(sums);
-        let site = Site {
-            kind: "window".to_owned(),
-            name: None,
-            partitions: keyed.partitions,
-            inputs: vec![input],
-            outputs: late_edge.into_iter().collect(),
-            states: Vec::new(),
-        };
+        let mut site = Site::new("window", keyed.partitions, vec![input]);
+        site.outputs.extend(late_edge);
+        site.notes = Note::of_window(&place, window.timing());
         let windows = window.windows(of_portion, Merging::new(function), LatePortions::new(late));
         Stream::new(flow, InletOrigin::new(vec![edge]), Identity, site)
             .then(windows)

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::hash::Hash;
-use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_engine::flow::{Forward, Identity, Operator, Outlet, Then};
@@ -16,7 +15,9 @@ use super::check::DataflowFault;
 use super::flow::SideOutput;
 use super::keyed::KeyedStream;
 use super::origin::{InletOrigin, Origin};
+use super::site::Note;
 use super::stream::Stream;
+use super::windowed::place;
 
 /// What a keyed stage with a process is.
 pub type Processed<T, K, F, P, L = NoSide> =
@@ -48,10 +49,8 @@ where
             .with_state(kind, name)
     }
 
-    /// An outlet into a side output of as many partitions as the keyed stage.
-    fn outlet<T: Send + 'static>(&self, side: &SideOutput<T>) -> (Outlet<T, Forward>, usize) {
-        *side.partitions.borrow_mut() = Some(self.partitions);
-        (Outlet::new(Arc::clone(&side.edge), Forward), side.id)
+    fn process_place(&self) -> String {
+        place("a process", self.state.as_deref())
     }
 
     fn check_span(&self, place: &str, span: Duration) {
@@ -68,7 +67,9 @@ where
     where
         Q: KeyedProcess<K, O::Out, Side = Infallible>,
     {
+        let place = self.process_place();
         self.processed("process", process, NoSide, None)
+            .noted(Note::in_time(place, false, false))
     }
 
     /// The same for a process that has a side output.
@@ -80,8 +81,9 @@ where
     where
         Q: KeyedProcess<K, O::Out>,
     {
-        let (outlet, edge) = self.outlet(side);
-        self.processed("process", process, outlet, Some(edge))
+        let (outlet, place) = (side.outlet_of(self.partitions), self.process_place());
+        self.processed("process", process, outlet, Some(side.id))
+            .noted(Note::in_time(place, false, false))
     }
 
     /// Each key's items combined two by two; for each item the key and what they are together so far. A key begins
@@ -92,6 +94,7 @@ where
         C: Fn(O::Out, O::Out) -> O::Out + Clone + Send + 'static,
     {
         self.processed("reduce", Reducing::new(combine, ttl), NoSide, None)
+            .living(ttl)
     }
 
     /// For each item the key and what `function` has computed of its items so far. Times to live as of
@@ -102,6 +105,7 @@ where
         A::Output: Send + 'static,
     {
         self.processed("running", Running::new(function, ttl), NoSide, None)
+            .living(ttl)
     }
 
     /// For each item the key and what `add` has made of `initial` and its items so far. Times to live as of
@@ -136,12 +140,23 @@ where
         side: &SideOutput<O::Out>,
     ) -> Processed<O::Out, K, F, Throttle, Outlet<O::Out, Forward>> {
         self.check_span("throttle", per);
-        let (outlet, edge) = self.outlet(side);
-        self.processed("throttle", Throttle::new(items, per), outlet, Some(edge))
+        let outlet = side.outlet_of(self.partitions);
+        self.processed("throttle", Throttle::new(items, per), outlet, Some(side.id))
     }
 }
 
 impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
+    /// Notes when state is forgotten.
+    fn living(self, ttl: Ttl) -> Self {
+        match ttl {
+            Ttl::Event(_) | Ttl::Never => self,
+            Ttl::Processing(_) => {
+                let reason = "it forgets by the engine's clock: give it a Ttl::Event";
+                self.noted(Note::content("a running aggregate", reason))
+            }
+        }
+    }
+
     /// Names the state of the operator that was added last, as [`KeyedStream::named`] does beforehand.
     pub fn state_named(mut self, name: &str) -> Self {
         match self.site.states.last_mut() {

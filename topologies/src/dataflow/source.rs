@@ -1,20 +1,22 @@
 //! Sources as they are declared: what is read, which times its items have, what the watermark is.
 
+use std::any::TypeId;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use millstream_engine::flow::{
-    Alignment, Emit, Fault, FlowStage, FlowStageParts, Identity, NoWatermarks, Operator, Pulled,
-    Source, SourceHead, SourceOptions, Split, StageMeter, WatermarkPolicy, Wiring,
+    Alignment, Emit, Fault, Identity, NoWatermarks, Operator, Pulled, Source, SourceHead,
+    SourceOptions, Split, StageMeter, WatermarkPolicy, Wiring,
 };
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::stage::StageCore;
 use millstream_engine::time::Timestamp;
 
-use super::flow::{Flow, Site};
-use super::origin::Origin;
+use super::flow::Flow;
+use super::origin::{Origin, open_stage};
+use super::site::Site;
 use super::stream::Stream;
 
 /// An input as it is declared: makes the sources that each partition reads.
@@ -48,8 +50,24 @@ pub trait SourcePlan: Send + 'static {
 pub struct SourceNotes {
     /// Every start of the dataflow reads the same items again, in the same order, from the first one on.
     pub is_repeatable: bool,
+    /// It ends where its medium ends when the dataflow starts, which may be further on at the next start.
+    pub end_moves: bool,
+    /// It has no end by itself.
+    pub is_endless: bool,
+    /// It knows a watermark without a policy.
+    pub has_watermark: bool,
     /// The event type whose categories must be known from the topology's aggregates, and its name.
-    pub events_of: Option<(std::any::TypeId, &'static str)>,
+    pub events_of: Option<(TypeId, &'static str)>,
+}
+
+/// A source that was declared.
+pub(super) struct SourceNote {
+    pub(super) name: String,
+    pub(super) notes: SourceNotes,
+    /// A policy makes its watermark.
+    pub(super) has_policy: bool,
+    /// A silent split holds windows back no longer.
+    pub(super) may_be_idle: bool,
 }
 
 /// A source that is being declared.
@@ -82,6 +100,23 @@ impl Flow {
     }
 }
 
+impl<S, W> SourceBuilder<S, W> {
+    /// The same with another plan and policy.
+    fn map_parts<S2, W2>(self, change: impl FnOnce(S, W) -> (S2, W2)) -> SourceBuilder<S2, W2> {
+        let (plan, policy) = change(self.plan, self.policy);
+        SourceBuilder {
+            flow: self.flow,
+            name: self.name,
+            is_named: self.is_named,
+            plan,
+            policy,
+            partitions: self.partitions,
+            idle_after: self.idle_after,
+            drift: self.drift,
+        }
+    }
+}
+
 impl<S: SourcePlan, W: WatermarkPolicy<<S::Source as Source>::Item>> SourceBuilder<S, W> {
     /// Takes each item's event time from the item. Default: the time that the medium has for it.
     pub fn timestamps<F>(mut self, time: F) -> SourceBuilder<Timestamped<S, F>, W>
@@ -89,19 +124,7 @@ impl<S: SourcePlan, W: WatermarkPolicy<<S::Source as Source>::Item>> SourceBuild
         F: Fn(&<S::Source as Source>::Item) -> Timestamp + Clone + Send + 'static,
     {
         self.plan.times_are_replaced();
-        SourceBuilder {
-            flow: self.flow,
-            name: self.name,
-            is_named: self.is_named,
-            plan: Timestamped {
-                inner: self.plan,
-                time,
-            },
-            policy: self.policy,
-            partitions: self.partitions,
-            idle_after: self.idle_after,
-            drift: self.drift,
-        }
+        self.map_parts(|inner, policy| (Timestamped { inner, time }, policy))
     }
 
     /// How the watermark follows from the items. Default: not at all, unless the source knows it itself.
@@ -109,16 +132,7 @@ impl<S: SourcePlan, W: WatermarkPolicy<<S::Source as Source>::Item>> SourceBuild
     where
         W2: WatermarkPolicy<<S::Source as Source>::Item>,
     {
-        SourceBuilder {
-            flow: self.flow,
-            name: self.name,
-            is_named: self.is_named,
-            plan: self.plan,
-            policy,
-            partitions: self.partitions,
-            idle_after: self.idle_after,
-            drift: self.drift,
-        }
+        self.map_parts(|plan, _| (plan, policy))
     }
 
     /// Time without an item after which a split of the source no longer holds windows back. Default: never, so
@@ -147,17 +161,18 @@ impl<S: SourcePlan, W: WatermarkPolicy<<S::Source as Source>::Item>> SourceBuild
         <S::Source as Source>::Item: Send + 'static,
     {
         let notes = self.plan.notes();
-        let noted = (self.name.clone(), notes);
-        self.flow.draft.borrow_mut().sources.push(noted);
-        let site = Site {
-            kind: self.name.clone(),
-            name: self.is_named.then_some(self.name),
-            partitions: self.partitions,
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-            states: Vec::new(),
-        };
-        let batch = self.flow.draft.borrow().options.edges.batch.clone();
+        let mut draft = self.flow.draft.borrow_mut();
+        let mut site = Site::new(self.name.clone(), self.partitions, Vec::new());
+        site.source = Some(draft.sources.len());
+        site.name = self.is_named.then(|| self.name.clone());
+        draft.sources.push(SourceNote {
+            has_policy: TypeId::of::<W>() != TypeId::of::<NoWatermarks>(),
+            may_be_idle: self.idle_after.is_some(),
+            name: self.name,
+            notes,
+        });
+        let batch = draft.options.edges.batch.clone();
+        drop(draft);
         let origin = SourceOrigin {
             plan: self.plan,
             policy: self.policy,
@@ -213,14 +228,7 @@ where
             Arc::clone(self.alignment.get_or_init(make))
         });
         let head = SourceHead::open(splits, options, mailbox)?;
-        let wiring = wiring.clone();
-        let parts = FlowStageParts {
-            head,
-            operator,
-            wiring,
-            meter,
-        };
-        Ok(Box::new(FlowStage::open(parts)?))
+        open_stage(head, operator, wiring, meter)
     }
 }
 
@@ -358,6 +366,12 @@ pub struct IteratorSource<I> {
     items: I,
 }
 
+impl<I> IteratorSource<I> {
+    pub(super) const fn new(items: I) -> Self {
+        Self { items }
+    }
+}
+
 impl<T: 'static, I: Iterator<Item = (Timestamp, T)> + Send + 'static> Source for IteratorSource<I> {
     type Item = T;
 
@@ -395,7 +409,7 @@ where
     fn notes(&self) -> SourceNotes {
         SourceNotes {
             is_repeatable: self.is_repeatable,
-            events_of: None,
+            ..SourceNotes::default()
         }
     }
 }

@@ -9,9 +9,10 @@ use millstream_engine::flow::{Forward, Identity, Operator, Outlet, Rebalance, Ro
 use millstream_engine::time::Timestamp;
 use millstream_operators::stateless::{Filter, FilterMap, FlatMap, Inspect, Map, MapTimed};
 
-use super::flow::{Flow, Site, StateNote, then};
+use super::flow::{Flow, then};
 use super::keyed::KeyedStream;
 use super::origin::{InletOrigin, Origin};
+use super::site::{Note, Site, StateNote};
 
 /// A stream of items with event times, on its way through a stage.
 ///
@@ -121,7 +122,9 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
     where
         O::Out: Send + 'static,
     {
-        self.exchange("rebalance", partitions, Rebalance::default())
+        let stream = self.exchange("rebalance", partitions, Rebalance::default());
+        let reason = "items of one key go on in several partitions, and meet again in any order";
+        stream.noted(Note::order("a rebalance", reason))
     }
 
     /// Ends the stage here and begins another of as many partitions, which works at the same time. Gives a type that
@@ -131,7 +134,9 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
         O::Out: Send + 'static,
     {
         let partitions = self.site.partitions;
-        self.exchange("stage", partitions, Forward)
+        let mut stream = self.exchange("stage", partitions, Forward);
+        stream.site = stream.site.following();
+        stream
     }
 
     /// Both streams as one, in a new stage; order is kept within each of them.
@@ -150,16 +155,10 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
         } else {
             other.send("merge", Rebalance::default())
         };
-        let site = Site {
-            kind: "merge".to_owned(),
-            name: None,
-            partitions,
-            inputs: vec![left, right],
-            outputs: Vec::new(),
-            states: Vec::new(),
-        };
+        let site = Site::new("merge", partitions, vec![left, right]).following();
         let origin = InletOrigin::new(vec![left_edge, right_edge]);
-        Stream::new(flow, origin, Identity, site)
+        let reason = "items of the two streams come in any order";
+        Stream::new(flow, origin, Identity, site).noted(Note::order("a merge", reason))
     }
 
     /// Closes the stage with an outlet and begins one that reads it.
@@ -174,14 +173,7 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
     {
         let flow = self.flow.clone();
         let (input, edge) = self.send(kind, route);
-        let site = Site {
-            kind: kind.to_owned(),
-            name: None,
-            partitions,
-            inputs: vec![input],
-            outputs: Vec::new(),
-            states: Vec::new(),
-        };
+        let site = Site::new(kind, partitions, vec![input]);
         Stream::new(flow, InletOrigin::new(vec![edge]), Identity, site)
     }
 
@@ -204,6 +196,12 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
     pub fn end<S: Operator<O::Out, Out = Infallible> + Clone>(self, sink: S) {
         let operator = then(self.operator, sink);
         self.flow.close(self.origin, operator, self.site);
+    }
+
+    /// Notes what the operator added last has to do with order and time.
+    pub(super) fn noted(mut self, note: Note) -> Self {
+        self.site.notes.push(note);
+        self
     }
 
     /// Notes that the operator added last keeps state.

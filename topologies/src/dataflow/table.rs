@@ -2,14 +2,36 @@
 
 use std::any::TypeId;
 
-use millstream_engine::flow::Operator;
-use millstream_engine::state::{StateError, StateStore, StateWriterHandle, TableId};
+use millstream_engine::event::PartitionId;
+use millstream_engine::flow::{Operator, Resources};
+use millstream_engine::state::{
+    RegisteredProjection, StateError, StateStore, StateWriterHandle, TableId,
+};
 use millstream_operators::projection::{Row, Table, TableKey};
-use millstream_operators::sink::{TableAccess, TablePlace, TableSink, TableSinkOptions};
+use millstream_operators::sink::{
+    LetterAccess, TableAccess, TablePlace, TableSink, TableSinkOptions,
+};
 
 use super::flow::Dataflow;
 use super::origin::Origin;
 use super::stream::Stream;
+
+/// Where a dataflow keeps what it stores.
+pub(crate) struct Placed {
+    pub(crate) tables: TableAccess,
+    /// If it stores anything.
+    pub(crate) letters: Option<LetterAccess>,
+}
+
+impl Placed {
+    pub(crate) fn add_to(&self, resources: Resources) -> Resources {
+        let resources = resources.with(self.tables.clone());
+        match &self.letters {
+            Some(letters) => resources.with(letters.clone()),
+            None => resources,
+        }
+    }
+}
 
 /// Makes the place of a table.
 type MakePlace = Box<dyn Fn(TableId, &StateStore) -> TablePlace + Send>;
@@ -68,12 +90,21 @@ impl Dataflow {
         draft.tables.iter().map(TablePlan::name).collect()
     }
 
+    /// Names as producers of the sinks that tell repetitions by their number.
+    pub(crate) fn producers(&self) -> Vec<String> {
+        let draft = self.lock();
+        let producers = draft.stages.iter();
+        producers
+            .filter_map(|stage| stage.site.producer.clone())
+            .collect()
+    }
+
     /// Event types whose categories must be known, with the sources that read them.
     pub(crate) fn event_types(&self) -> Vec<(String, (TypeId, &'static str))> {
         let draft = self.lock();
         let sources = draft.sources.iter();
         sources
-            .filter_map(|(name, notes)| Some((name.clone(), notes.events_of?)))
+            .filter_map(|source| Some((source.name.clone(), source.notes.events_of?)))
             .collect()
     }
 
@@ -82,7 +113,7 @@ impl Dataflow {
         &self,
         store: &StateStore,
         writer: &StateWriterHandle,
-    ) -> Result<TableAccess, StateError> {
+    ) -> Result<Placed, StateError> {
         let draft = self.lock();
         let names: Vec<_> = draft.tables.iter().map(TablePlan::name).collect();
         let mut access = TableAccess {
@@ -91,20 +122,79 @@ impl Dataflow {
             places: Default::default(),
         };
         // Registered like a projection that has nobody's name.
-        let owner = format!("dataflow {}", self.name);
+        let owner = owner(&self.name);
         if store.projection(&owner, VERSION)?.is_some() {
             writer.drop_projection(&owner, VERSION)?;
         }
-        if names.is_empty() {
-            return Ok(access);
+        if names.is_empty() && !draft.has_letters {
+            let tables = access;
+            return Ok(Placed {
+                tables,
+                letters: None,
+            });
         }
         let registered = writer.register_projection(&owner, VERSION, &names)?;
         for (plan, &id) in draft.tables.iter().zip(&registered.tables) {
             access.places.insert(plan.name, (plan.make)(id, store));
         }
-        Ok(access)
+        let letters = LetterAccess {
+            store: store.clone(),
+            writer: writer.clone(),
+            owner: registered.id,
+        };
+        Ok(Placed {
+            tables: access,
+            letters: Some(letters),
+        })
+    }
+
+    /// Whether it keeps anything in the state.
+    pub(crate) fn has_state(&self) -> bool {
+        let draft = self.lock();
+        draft.has_letters || !draft.tables.is_empty()
     }
 }
 
 /// Of tables that are emptied at each start.
 const VERSION: u32 = 1;
+/// Of the names under which tables of dataflows are registered.
+const OWNER: &str = "dataflow ";
+
+fn owner(dataflow: &str) -> String {
+    format!("{OWNER}{dataflow}")
+}
+
+/// The dataflow whose tables are registered so; `None` if they are a projection's. A projection may have any name, but
+/// only it has progress once it has run.
+pub(crate) fn dataflow_of<'a>(
+    registered: &'a RegisteredProjection,
+    store: &StateStore,
+    partitions: u16,
+) -> Result<Option<&'a str>, StateError> {
+    let Some(dataflow) = registered.name.strip_prefix(OWNER) else {
+        return Ok(None);
+    };
+    for partition in (0..partitions).map(PartitionId) {
+        if store.progress(registered.id, partition)?.is_some() {
+            return Ok(None);
+        }
+    }
+    Ok((registered.version == VERSION).then_some(dataflow))
+}
+
+/// Drops tables of dataflows that are none of `dataflows`: they were removed or renamed. Nothing is lost by it, since
+/// every start makes a dataflow's tables anew. Blocks on the state's writer.
+pub(crate) fn drop_others(
+    dataflows: &[String],
+    store: &StateStore,
+    writer: &StateWriterHandle,
+    partitions: u16,
+) -> Result<(), StateError> {
+    for registered in store.projections()? {
+        let dataflow = dataflow_of(&registered, store, partitions)?;
+        if dataflow.is_some_and(|dataflow| !dataflows.iter().any(|name| name == dataflow)) {
+            writer.drop_projection(&registered.name, registered.version)?;
+        }
+    }
+    Ok(())
+}

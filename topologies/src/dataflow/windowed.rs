@@ -3,16 +3,19 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::Arc;
 
 use millstream_engine::flow::{Forward, Operator, Outlet};
 use millstream_operators::function::AggregateFunction;
 use millstream_operators::window::{CountLate, Trigger, Triggered};
 
+use millstream_operators::sink::LateLetters;
+use serde::Serialize;
+
 use super::check::DataflowFault;
 use super::flow::SideOutput;
 use super::keyed::KeyedStream;
 use super::origin::{InletOrigin, Origin};
+use super::site::Note;
 use super::stream::Stream;
 use super::windows::{Retracting, WindowKind};
 
@@ -76,12 +79,27 @@ where
         self,
         side: &SideOutput<O::Out>,
     ) -> WindowedStream<P, O, F, W, Outlet<O::Out, Forward>> {
-        *side.partitions.borrow_mut() = Some(self.keyed.partitions);
+        WindowedStream {
+            late: side.outlet_of(self.keyed.partitions),
+            keyed: self.keyed,
+            window: self.window,
+            late_edge: Some(side.id),
+        }
+    }
+
+    /// Keeps items that are late as dead letters, which `millstream dead-letters list` shows: with stage, time and
+    /// watermark, the last 10,000 of each partition of the stage. Needs an engine. Each start drops those of the one
+    /// before.
+    pub fn late_to_dead_letters(self) -> WindowedStream<P, O, F, W, LateLetters<O::Out>>
+    where
+        O::Out: Serialize,
+    {
+        self.keyed.stream.flow.draft.borrow_mut().has_letters = true;
         WindowedStream {
             keyed: self.keyed,
             window: self.window,
-            late: Outlet::new(Arc::clone(&side.edge), Forward),
-            late_edge: Some(side.id),
+            late: LateLetters::new(),
+            late_edge: None,
         }
     }
 
@@ -100,13 +118,15 @@ where
         self,
         function: A,
     ) -> Stream<InletOrigin<O::Out>, W::Windows<O::Out, K, F, A, L>> {
+        let place = place("a window", self.keyed.state.as_deref());
+        let notes = Note::of_window(&place, self.window.timing());
         if let Some(reason) = self.window.fault::<O::Out, A>() {
-            let place = place("a window", self.keyed.state.as_deref());
             let flow = &self.keyed.stream.flow;
             flow.fault(DataflowFault::Impossible { place, reason });
         }
         let (mut stream, key, name) = self.keyed.exchange("window");
         stream.site.outputs.extend(self.late_edge);
+        stream.site.notes.extend(notes);
         stream
             .begin_with(self.window.windows(key, function, self.late))
             .with_state("a window", name)

@@ -7,7 +7,7 @@ use std::hash::Hash;
 use millstream_engine::flow::Operator;
 use millstream_operators::function::AggregateFunction;
 use millstream_operators::window::{
-    Count, CountWindows, Global, Session, SessionWindows, Sliding, SlidingWindows, Trigger,
+    Count, CountWindows, Global, Session, SessionWindows, Sliding, SlidingWindows, Timed, Trigger,
     Triggered, TriggeredWindows, Tumbling, TumblingWindows, Windowed,
 };
 
@@ -16,7 +16,7 @@ use super::stream::Stream;
 use super::windowed::WindowedStream;
 
 /// A kind of window.
-pub trait WindowKind: Sized {
+pub trait WindowKind: Timed + Sized {
     /// The operator.
     type Windows<T, K, F, A, L>: Operator<T, Out = Windowed<K, A::Output>> + Clone
     where

@@ -14,6 +14,7 @@ use super::projections::Surroundings;
 use super::start::blocking;
 use super::{Engine, OpenError, ShutdownError};
 use crate::Topology;
+use crate::dataflow::table;
 use crate::dataflow::{Dataflow, DataflowHandle, DataflowStatus, Failure};
 
 /// What dataflows of an engine are given.
@@ -55,12 +56,32 @@ pub(super) async fn start(
     around: &Surroundings,
 ) -> (Started, Result<(), OpenError>) {
     let mut started = Started::default();
+    if let Err(error) = drop_others(&dataflows, inputs, around).await {
+        return (started, Err(error));
+    }
     for dataflow in dataflows {
         if let Err(error) = start_one(dataflow, inputs, around, &mut started).await {
             return (started, Err(error));
         }
     }
     (started, Ok(()))
+}
+
+/// Drops the tables of dataflows that the topology no longer has.
+async fn drop_others(
+    dataflows: &[Dataflow],
+    inputs: &Inputs,
+    around: &Surroundings,
+) -> Result<(), OpenError> {
+    let names = dataflows.iter().map(|flow| flow.name().to_owned());
+    let names: Vec<_> = names.collect();
+    let (store, writer) = (around.store.clone(), around.writer.clone());
+    let partitions = inputs.log.feed().partitions();
+    let dropped = blocking(move || table::drop_others(&names, &store, &writer, partitions)).await;
+    dropped.map_err(|cause| OpenError::DataflowTables {
+        dataflow: "that the topology no longer has".to_owned(),
+        cause,
+    })
 }
 
 async fn start_one(
@@ -76,15 +97,15 @@ async fn start_one(
         (dataflow, placed)
     })
     .await;
-    let access = placed.map_err(|cause| OpenError::DataflowTables {
+    let placed = placed.map_err(|cause| OpenError::DataflowTables {
         dataflow: name,
         cause,
     })?;
-    let places = access.places.iter();
+    let places = placed.tables.places.iter();
     started
         .readers
         .extend(places.map(|(name, place)| (*name, place.reader())));
-    let resources = Arc::new(inputs.resources().with(access));
+    let resources = Arc::new(placed.add_to(inputs.resources()));
     let clock = Arc::clone(&around.clock);
     started
         .handles

@@ -1,6 +1,8 @@
 //! What cannot run is refused before it runs, with everything that is wrong at once.
 
-use millstream::dataflow::{Dataflow, DataflowFault, Feed, Flow, FlowOptions};
+use millstream::dataflow::{Dataflow, DataflowFault, Driver, Feed, Flow, FlowOptions};
+use millstream_operators::function::count;
+use millstream_operators::window::Tumbling;
 
 use crate::support::*;
 
@@ -143,4 +145,60 @@ fn a_message_says_what_is_wrong_and_what_to_do() {
         "dataflow \"round\" cannot run: stages merge -> again -> merge form a cycle: let it pass through the log (a \
          log sink, and a source that reads it), which is the buffer that breaks it"
     );
+}
+
+#[test]
+fn a_source_beside_others_must_end_in_a_sink() {
+    let told = faults(|flow| {
+        let items = |name: &str| flow.source(name, Feed::<Item>::new(1)).stream();
+        items("read").for_each(|_, _| {});
+        let _ = items("forgotten").map(|item| item.0);
+    });
+    let source_name = "forgotten".to_owned();
+    assert_eq!(told, [DataflowFault::NotEnded { source_name }]);
+}
+
+/// A side output may be read before it is given to the operator that sends, whose partitions it then has.
+#[test]
+fn a_side_output_may_be_read_first() {
+    let feed = Feed::<Item>::new(1);
+    let mut given = None;
+    let flow = Dataflow::build("sides", |flow| {
+        let late = flow.side_output("late");
+        let late_ones = flow
+            .side::<Item>(&late)
+            .rate_limit(1e6, 100)
+            .map(|item| item.1);
+        given = Some(late_ones.new_stage().collect());
+        flow.source("items", feed.clone())
+            .stream()
+            .window_all(Tumbling::of(secs(1)))
+            .late_to(&late)
+            .aggregate(count())
+            .for_each(|_, _| {});
+    });
+    let mut driver = Driver::new(flow.unwrap()).unwrap();
+    feed.watermark(0, seconds(10));
+    feed.push(0, seconds(1), (1, 7));
+    feed.end_all();
+    driver.run().unwrap();
+    assert!(driver.is_ended());
+    assert_eq!(given.unwrap().take_items(), [7]);
+}
+
+/// Names that are given come first, whatever the order of declaration.
+#[test]
+fn names_that_are_made_avoid_those_that_are_given() {
+    let flow = Dataflow::build("names", |flow| {
+        let items = |name: &str| flow.source(name, Feed::<Item>::new(1)).stream();
+        items("a").rebalance(2).for_each(|_, _| {});
+        let rebalanced = items("b").rebalance(2).stage_named("rebalance");
+        rebalanced.for_each(|_, _| {});
+    });
+    let driver = Driver::new(flow.unwrap()).unwrap();
+    let loads = driver.loads();
+    let mut stages: Vec<_> = loads.iter().map(|load| load.stage.to_string()).collect();
+    stages.dedup();
+    let expected = ["a", "rebalance-2", "b", "rebalance"].map(|stage| format!("names/{stage}"));
+    assert_eq!(stages, expected);
 }

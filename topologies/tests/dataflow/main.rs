@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aligned_windows;
+mod driver;
 mod engine;
 mod event_time;
 mod failing;
@@ -17,6 +18,7 @@ mod patterns;
 mod pre_aggregated;
 mod pressure;
 mod processes;
+mod repeats;
 mod revisions;
 mod session_windows;
 mod support;

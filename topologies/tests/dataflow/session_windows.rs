@@ -197,7 +197,7 @@ fn sessions_in_processing_time_end_when_nothing_comes_for_the_gap() {
         step(9);
         step(1);
     });
-    let expected = [(3, 17, 2, Revision::OnTime), (17, 27, 1, Revision::OnTime)];
+    let expected = [(0, 13, 2, Revision::OnTime), (17, 27, 1, Revision::OnTime)];
     assert_eq!(told, expected);
 }
 

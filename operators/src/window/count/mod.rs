@@ -31,7 +31,7 @@ pub use operator::CountWindows;
 pub struct Count {
     size: u64,
     every: u64,
-    unfinished: bool,
+    pub(super) unfinished: bool,
 }
 
 impl Count {

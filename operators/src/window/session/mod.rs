@@ -40,8 +40,8 @@ pub use operator::SessionWindows;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
     gap: i64,
-    lateness: i64,
-    domain: TimeDomain,
+    pub(super) lateness: i64,
+    pub(super) domain: TimeDomain,
     retracting: bool,
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::folder::DataFolder;
 use super::text::{number, one_line, table};
+use crate::dataflow::table::dataflow_of;
 
 /// How far a projection's stored rows are in one partition.
 struct Place {
@@ -26,7 +27,10 @@ struct Listed {
     projection: RegisteredProjection,
     /// Rows of each table, in the order of the tables.
     rows: Vec<u64>,
+    /// Of a projection alone: a dataflow makes its tables anew at each start.
     places: Vec<Place>,
+    /// Whose tables they are, if not a projection's.
+    dataflow: Option<String>,
     dead_letters: u64,
 }
 
@@ -69,7 +73,7 @@ pub(super) fn list(data: &Path, is_json: bool, out: &mut impl Write) -> Result<(
             number(one.projection.version),
             tables(one).into(),
             progress(one).into(),
-            number(behind(one)),
+            behind(one).map_or_else(|| "".into(), number),
             number(one.dead_letters),
         ]);
     }
@@ -82,7 +86,19 @@ fn look(
     state: &StateStore,
     projection: RegisteredProjection,
 ) -> Result<Listed> {
+    let rows = projection.tables.iter().map(|&table| state.count(table));
+    let rows = rows.collect::<Result<_, _>>()?;
+    let dead_letters = state.dead_letter_count(Some(projection.id))?;
     let mut places = Vec::new();
+    if let Some(dataflow) = dataflow_of(&projection, state, reader.partitions())? {
+        return Ok(Listed {
+            rows,
+            places,
+            dataflow: Some(dataflow.to_owned()),
+            dead_letters,
+            projection,
+        });
+    }
     for partition in (0..reader.partitions()).map(PartitionId) {
         // Progress before the head: so a projection never seems to be ahead of a log that goes on.
         let progress = state
@@ -95,19 +111,20 @@ fn look(
             head: reader.head(partition)?.next,
         });
     }
-    let rows = projection.tables.iter().map(|&table| state.count(table));
     Ok(Listed {
-        rows: rows.collect::<Result<_, _>>()?,
+        rows,
         places,
-        dead_letters: state.dead_letter_count(Some(projection.id))?,
+        dataflow: None,
+        dead_letters,
         projection,
     })
 }
 
-fn behind(one: &Listed) -> u64 {
+/// Events that are not applied; tables of a dataflow do not count them.
+fn behind(one: &Listed) -> Option<u64> {
     let each = one.places.iter();
-    each.map(|place| place.head.0.saturating_sub(place.next.0))
-        .sum()
+    let behind = each.map(|place| place.head.0.saturating_sub(place.next.0));
+    one.dataflow.is_none().then(|| behind.sum())
 }
 
 fn tables(one: &Listed) -> String {
@@ -123,6 +140,9 @@ fn tables(one: &Listed) -> String {
 
 /// `0:12/12 1:7/9`: partition, events applied, events in the log.
 fn progress(one: &Listed) -> String {
+    if one.dataflow.is_some() {
+        return "made anew at each start".to_owned();
+    }
     let places: Vec<_> = one
         .places
         .iter()
@@ -161,6 +181,7 @@ fn to_json(one: &Listed) -> Value {
         .collect();
     json!({
         "projection": one.projection.name.as_str(),
+        "dataflow": one.dataflow,
         "id": one.projection.id.0,
         "version": one.projection.version,
         "tables": tables,

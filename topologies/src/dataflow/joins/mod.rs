@@ -9,23 +9,26 @@ mod ways;
 
 use std::fmt;
 use std::hash::Hash;
-use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_engine::flow::{ByKey, Forward, Identity, Operator, Outlet, Side, Then};
 use millstream_operators::join::{
     AsOf, Bounds, CoGroup, FullOuter, Inner, Items, Latest, LeftOuter,
 };
+use millstream_operators::sink::LateLetters;
 use millstream_operators::window::{CountLate, Window};
+use serde::Serialize;
 
 use super::check::DataflowFault;
-use super::flow::{SideOutput, Site};
+use super::flow::SideOutput;
 use super::keyed::KeyedStream;
 use super::origin::{Origin, PairOrigin};
+use super::site::Site;
 use super::stream::Stream;
+use super::windowed::place;
 
 pub use tables::{ForeignJoinedStream, ForeignJoining, JoinedTables, TableJoining};
-pub use ways::{JoinBothSides, JoinInTime, JoinLeft, JoinOf, Unbounded, UniqueRight};
+pub use ways::{JoinBothSides, JoinInTime, JoinLeft, JoinOf, Meeting, Unbounded, UniqueRight};
 
 /// What a join gives: a stream that begins with both sides.
 pub type JoinedStream<L, R, J> = Stream<PairOrigin<L, R>, Then<Identity, J>>;
@@ -109,18 +112,15 @@ where
     /// use millstream_engine::time::Timestamp;
     ///
     /// let (orders, payments) = (Feed::new(1), Feed::new(1));
-    /// let mut paid = None;
-    /// let flow = Dataflow::build("paid", |flow| {
+    /// let (flow, paid) = Dataflow::declare("paid", |flow| {
     ///     let orders = flow.source("orders", orders.clone()).stream();
     ///     let payments = flow.source("payments", payments.clone()).stream();
-    ///     paid = Some(
-    ///         orders
-    ///             .key_by(|&(order, _): &(u32, &str)| order)
-    ///             .interval_join(payments.key_by(|&(order, _): &(u32, u64)| order))
-    ///             .between(Duration::ZERO, Duration::from_secs(3600))
-    ///             .left(|_, (_, what), payment| (*what, payment.map(|(_, amount)| *amount)))
-    ///             .collect(),
-    ///     );
+    ///     orders
+    ///         .key_by(|&(order, _): &(u32, &str)| order)
+    ///         .interval_join(payments.key_by(|&(order, _): &(u32, u64)| order))
+    ///         .between(Duration::ZERO, Duration::from_secs(3600))
+    ///         .left(|_, (_, what), payment| (*what, payment.map(|(_, amount)| *amount)))
+    ///         .collect()
     /// })?;
     /// let mut driver = Driver::new(flow)?;
     /// orders.push(0, Timestamp::from_seconds(0), (1, "shoes"));
@@ -129,7 +129,7 @@ where
     /// orders.end_all();
     /// payments.end_all();
     /// driver.run()?;
-    /// let mut paid = paid.unwrap().take_items();
+    /// let mut paid = paid.take_items();
     /// paid.sort();
     /// assert_eq!(paid, [("shoes", Some(80)), ("socks", None)]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -257,13 +257,36 @@ where
     where
         J: JoinInTime,
     {
-        *side.partitions.borrow_mut() = Some(self.left.partitions);
+        Joining {
+            late: side.outlet_of(self.left.partitions),
+            left: self.left,
+            right: self.right,
+            how: self.how,
+            late_edge: Some(side.id),
+        }
+    }
+
+    /// Keeps items that are late as dead letters, as
+    /// [`WindowedStream::late_to_dead_letters`](super::WindowedStream::late_to_dead_letters) does.
+    #[expect(
+        clippy::type_complexity,
+        reason = "the operators so far are in the type"
+    )]
+    pub fn late_to_dead_letters(
+        self,
+    ) -> Joining<KeyedStream<P, O, F>, KeyedStream<P2, O2, F2>, J, LateLetters<Side<O::Out, O2::Out>>>
+    where
+        J: JoinInTime,
+        O::Out: Serialize,
+        O2::Out: Serialize,
+    {
+        self.left.stream.flow.draft.borrow_mut().has_letters = true;
         Joining {
             left: self.left,
             right: self.right,
             how: self.how,
-            late: Outlet::new(Arc::clone(&side.edge), Forward),
-            late_edge: Some(side.id),
+            late: LateLetters::new(),
+            late_edge: None,
         }
     }
 
@@ -309,10 +332,13 @@ where
     where
         J: JoinOf<K, O::Out, O2::Out, F, F2, G, S>,
     {
+        let place = place("a join", self.left.state.as_deref());
+        let notes = self.how.meeting().notes(&place);
         let (left_key, right_key) = (self.left.key.clone(), self.right.key.clone());
         let operator = self.how.operator(left_key, right_key, result, self.late);
         let mut stream = meet(self.left, self.right, J::STAGE, operator);
         stream.site.outputs.extend(self.late_edge);
+        stream.site.notes.extend(notes);
         stream
     }
 }
@@ -346,14 +372,7 @@ where
     }
     let (left_input, left_edge) = left.stream.send(stage, ByKey::new(left.key));
     let (right_input, right_edge) = right.stream.send(stage, ByKey::new(right.key));
-    let site = Site {
-        kind: stage.to_owned(),
-        name: None,
-        partitions,
-        inputs: vec![left_input, right_input],
-        outputs: Vec::new(),
-        states: Vec::new(),
-    };
+    let site = Site::new(stage, partitions, vec![left_input, right_input]);
     let origin = PairOrigin::new(vec![left_edge], vec![right_edge]);
     Stream::new(flow, origin, Identity, site)
         .then(operator)

@@ -9,10 +9,12 @@ use millstream_operators::join::{
     TableJoin, Update,
 };
 
-use super::{JoinedStream, meet};
+use super::{JoinedStream, Meeting, meet};
 use crate::dataflow::keyed::KeyedStream;
 use crate::dataflow::origin::{InletOrigin, Origin};
+use crate::dataflow::site::Note;
 use crate::dataflow::stream::Stream;
+use crate::dataflow::windowed::place;
 
 /// What a foreign key join gives: a stream keyed as its left table.
 pub type ForeignJoinedStream<K, U> = Stream<InletOrigin<Settling<K, U>>, Then<Identity, Settle<K>>>;
@@ -101,7 +103,10 @@ where
 
     fn with<G: JoinResult<K, L, R>>(self, result: G) -> JoinedTables<K, L, R, G> {
         let operator = TableJoin::new(result);
-        meet(self.left, self.right, "table-join", operator)
+        let notes = Meeting::AtTheMoment.notes(&place("a join", self.left.state.as_deref()));
+        let mut stream = meet(self.left, self.right, "table-join", operator);
+        stream.site.notes.extend(notes);
+        stream
     }
 }
 
@@ -164,12 +169,14 @@ where
             .partitions(self.right.partitions);
         let mut references = references;
         references.state = part("rows").or_else(|| Some("foreign-join".to_owned()));
+        let reason = "its results come as the rows of the two tables do";
         let settled = meet(
             references,
             self.right,
             "foreign-join",
             ForeignJoin::new(result),
         )
+        .noted(Note::content("a join by a foreign key", reason))
         .key_by(|settling: &Settling<K, G::Out>| settling.key.clone())
         .partitions(partitions);
         let (stream, _, _) = settled.exchange("foreign-settle");

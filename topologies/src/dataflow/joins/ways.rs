@@ -10,6 +10,8 @@ use millstream_operators::join::{
 };
 use millstream_operators::window::{Sliding, Tumbling};
 
+use crate::dataflow::site::Note;
+
 /// A way to join two streams.
 pub trait JoinOf<K, L, R, FL, FR, G, S>: Sized {
     /// The operator.
@@ -17,8 +19,46 @@ pub trait JoinOf<K, L, R, FL, FR, G, S>: Sized {
     /// What the stage is called unless it is named.
     const STAGE: &'static str;
 
+    /// What decides what meets, and when.
+    fn meeting(&self) -> Meeting;
+
     /// Makes it.
     fn operator(self, left_key: FL, right_key: FR, result: G, late: S) -> Self::Join;
+}
+
+/// What decides what meets in a join, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Meeting {
+    /// Times: a pair is given out as soon as its second item is there, the others when the watermark has passed.
+    Pairs,
+    /// Times, and the watermark says when.
+    AtWatermark,
+    /// The same, but items that are late meet what is there when they come.
+    AtWatermarkOrLater,
+    /// Everything meets in the end, in the order of arrival.
+    InTheEnd,
+    /// The order of arrival.
+    AtTheMoment,
+}
+
+impl Meeting {
+    pub(super) fn notes(self, place: &str) -> Vec<Note> {
+        let in_time = |orders| Note::in_time(place, true, orders);
+        let order = || Note::order(place, "pairs come in the order in which its two sides do");
+        let moment = || {
+            let reason = "what its two sides bring at about the same time meets in any order";
+            Note::content(place, reason)
+        };
+        let late = || Note::content(place, "what late items meet depends on when they are read");
+        match self {
+            Self::Pairs => vec![in_time(false), order()],
+            Self::AtWatermark => vec![in_time(true)],
+            Self::AtWatermarkOrLater => vec![in_time(true), late()],
+            Self::InTheEnd => vec![order()],
+            Self::AtTheMoment => vec![moment()],
+        }
+    }
 }
 
 /// Ways to join that can give out what met none on either side.
@@ -36,7 +76,7 @@ pub struct Unbounded;
 pub struct UniqueRight;
 
 macro_rules! join_of {
-    ($how:ty, $stage:literal, $result:ident, [$($key:ident)?], $join:ty, |$self:ident, $fl:ident, $fr:ident, $g:ident, $s:ident| $make:expr) => {
+    ($how:ty, $stage:literal, $result:ident, [$($key:ident)?], $join:ty, $meeting:expr, |$self:ident, $fl:ident, $fr:ident, $g:ident, $s:ident| $make:expr) => {
         impl<K, L, R, FL, FR, G, S> JoinOf<K, L, R, FL, FR, G, S> for $how
         where
             K: Hash + Eq $(+ $key)? + Send + 'static,
@@ -50,6 +90,11 @@ macro_rules! join_of {
             type Join = $join;
             const STAGE: &'static str = $stage;
 
+            fn meeting(&self) -> Meeting {
+                let meeting: fn(&Self) -> Meeting = $meeting;
+                meeting(self)
+            }
+
             fn operator($self, $fl: FL, $fr: FR, $g: G, $s: S) -> Self::Join {
                 $make
             }
@@ -57,19 +102,20 @@ macro_rules! join_of {
     };
 }
 
-join_of!(Bounds, "interval-join", JoinResult, [], IntervalJoin<K, L, R, FL, FR, G, S>,
+join_of!(Bounds, "interval-join", JoinResult, [], IntervalJoin<K, L, R, FL, FR, G, S>, |_| Meeting::Pairs,
     |self, left, right, result, late| IntervalJoin::new(self, left, right, result, late));
-join_of!(Tumbling, "window-join", GroupResult, [Clone], TumblingJoin<K, L, R, FL, FR, G, S>,
+join_of!(Tumbling, "window-join", GroupResult, [Clone], TumblingJoin<K, L, R, FL, FR, G, S>, |_| Meeting::AtWatermark,
     |self, left, right, result, late| TumblingJoin::new(self, left, right, result, late));
-join_of!(Sliding, "window-join", GroupResult, [Clone], SlidingJoin<K, L, R, FL, FR, G, S>,
+join_of!(Sliding, "window-join", GroupResult, [Clone], SlidingJoin<K, L, R, FL, FR, G, S>, |_| Meeting::AtWatermark,
     |self, left, right, result, late| SlidingJoin::new(self, left, right, result, late));
 join_of!(AsOf<R>, "as-of-join", JoinResult, [], AsOfJoin<K, L, R, FL, FR, G, S>,
+    |as_of| if as_of.allows_late() { Meeting::AtWatermarkOrLater } else { Meeting::AtWatermark },
     |self, left, right, result, late| AsOfJoin::new(self, left, right, result, late));
-join_of!(Latest<R>, "latest-join", JoinResult, [Clone], LatestJoin<K, L, R, FL, FR, G>,
+join_of!(Latest<R>, "latest-join", JoinResult, [Clone], LatestJoin<K, L, R, FL, FR, G>, |_| Meeting::AtTheMoment,
     |self, left, right, result, _late| LatestJoin::new(self, left, right, result));
-join_of!(Unbounded, "join", JoinResult, [], UnboundedJoin<K, L, R, FL, FR, G>,
+join_of!(Unbounded, "join", JoinResult, [], UnboundedJoin<K, L, R, FL, FR, G>, |_| Meeting::InTheEnd,
     |self, left, right, result, _late| UnboundedJoin::new(left, right, result));
-join_of!(UniqueRight, "join", JoinResult, [], UniqueJoin<K, L, R, FL, FR, G>,
+join_of!(UniqueRight, "join", JoinResult, [], UniqueJoin<K, L, R, FL, FR, G>, |_| Meeting::InTheEnd,
     |self, left, right, result, _late| UniqueJoin::new(left, right, result));
 
 impl JoinBothSides for Bounds {}

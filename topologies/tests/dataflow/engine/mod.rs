@@ -1,6 +1,7 @@
 //! Dataflows as parts of a topology: what they read of its log, what they leave in tables and in the log.
 
 mod life;
+mod log_repeats;
 mod log_sink;
 mod log_source;
 mod support;

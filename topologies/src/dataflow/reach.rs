@@ -1,0 +1,160 @@
+//! What reaches a stage from those before it: which sources, and what is not the same at each start.
+//!
+//! Place: part of the checks of `build`. What varies in order only is forgiven where a window, or another operator
+//! that gives its results in the order of event time, stands between; a function that depends on the order of its
+//! items can then still give other results, which nobody can tell here. A source whose end moves is no fault by itself:
+//! only where the end of the input makes an operator give something out.
+
+use super::check::DataflowFault;
+use super::flow::{Draft, StageId};
+use super::site::{InTime, Note, Varies};
+
+/// What may come out of a stage.
+#[derive(Clone, Debug, Default)]
+struct Reaching {
+    /// Numbers of sources.
+    sources: Vec<usize>,
+    varies: Vec<Varies>,
+}
+
+impl Reaching {
+    fn add(&mut self, other: &Self) {
+        other.sources.iter().for_each(|&source| {
+            if !self.sources.contains(&source) {
+                self.sources.push(source);
+            }
+        });
+        for varies in &other.varies {
+            self.vary(varies.clone());
+        }
+    }
+
+    fn vary(&mut self, varies: Varies) {
+        if !self.varies.contains(&varies) {
+            self.varies.push(varies);
+        }
+    }
+
+    /// Passes an operator that goes by event time.
+    fn pass(&mut self, draft: &Draft, operator: &InTime) {
+        if operator.orders {
+            self.varies.retain(|varies| !varies.only_order);
+        }
+        for &number in &self.sources.clone() {
+            let source = &draft.sources[number];
+            let name = &source.name;
+            let place = &operator.place;
+            if source.notes.end_moves {
+                self.vary(Varies {
+                    place: place.clone(),
+                    reason: format!(
+                        "the end of source {name:?} makes it give out what is not complete, and at the next start \
+                         that end may be further on: let the source run on, without .until_durable_end()"
+                    ),
+                    only_order: false,
+                });
+            }
+            if source.may_be_idle && !source.notes.has_watermark {
+                self.vary(Varies {
+                    place: place.clone(),
+                    reason: format!(
+                        "what source {name:?} brings after a silence may be late, by the engine's clock: leave out \
+                         .idle_after(…)"
+                    ),
+                    only_order: false,
+                });
+            }
+        }
+    }
+}
+
+/// What comes out of each stage; nothing for those in a cycle, which is a fault of its own.
+struct Reached {
+    stages: Vec<Option<Reaching>>,
+}
+
+impl Reached {
+    fn out_of(
+        &mut self,
+        draft: &Draft,
+        stage: StageId,
+        faults: &mut Vec<DataflowFault>,
+    ) -> Reaching {
+        if let Some(known) = &self.stages[stage] {
+            return known.clone();
+        }
+        self.stages[stage] = Some(Reaching::default());
+        let site = &draft.stages[stage].site;
+        let mut reaching = Reaching::default();
+        reaching.sources.extend(site.source);
+        for &input in &site.inputs {
+            if let Some(from) = draft.edges[input].from {
+                let before = self.out_of(draft, from, faults);
+                reaching.add(&before);
+            }
+        }
+        for note in &site.notes {
+            match note {
+                Note::Varies(varies) => reaching.vary(varies.clone()),
+                Note::InTime(operator) => {
+                    if operator.needs_watermark {
+                        faults.extend(without_watermark(draft, &reaching, operator));
+                    }
+                    reaching.pass(draft, operator);
+                }
+            }
+        }
+        self.stages[stage] = Some(reaching.clone());
+        reaching
+    }
+}
+
+fn without_watermark(
+    draft: &Draft,
+    reaching: &Reaching,
+    operator: &InTime,
+) -> impl Iterator<Item = DataflowFault> {
+    let sources = reaching
+        .sources
+        .iter()
+        .map(|&number| &draft.sources[number]);
+    let endless = sources.filter(|source| {
+        let has_watermark = source.notes.has_watermark || source.has_policy;
+        source.notes.is_endless && !has_watermark
+    });
+    endless.map(|source| DataflowFault::NoWatermark {
+        place: operator.place.clone(),
+        source_name: source.name.clone(),
+    })
+}
+
+/// Faults that show only along the way from sources to sinks.
+pub(super) fn check(draft: &Draft, faults: &mut Vec<DataflowFault>) {
+    let mut reached = Reached {
+        stages: vec![None; draft.stages.len()],
+    };
+    for (number, stage) in draft.stages.iter().enumerate() {
+        let reaching = reached.out_of(draft, number, faults);
+        let Some(producer) = &stage.site.producer else {
+            continue;
+        };
+        let sink = format!("log sink {producer:?}");
+        let sources = reaching
+            .sources
+            .iter()
+            .map(|&number| &draft.sources[number]);
+        for source in sources.filter(|source| !source.notes.is_repeatable) {
+            faults.push(DataflowFault::NotRepeatable {
+                sink: sink.clone(),
+                source_name: source.name.clone(),
+            });
+        }
+        for Varies { place, reason, .. } in reaching.varies {
+            faults.push(DataflowFault::NotDeterministic {
+                sink: sink.clone(),
+                place,
+                reason,
+            });
+        }
+    }
+}

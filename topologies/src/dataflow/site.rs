@@ -1,0 +1,133 @@
+//! What is known of a stage besides its types: what `build` checks.
+
+use millstream_operators::window::Timing;
+
+use super::flow::EdgeId;
+
+/// Keyed state of an operator.
+#[derive(Clone, Debug)]
+pub(super) struct StateNote {
+    /// What keeps it, for messages: `window`, `join`.
+    pub(super) kind: &'static str,
+    /// Needed once a dataflow has more than one.
+    pub(super) name: Option<String>,
+}
+
+/// What an operator has to do with order and time, for who relies on the same results at each start.
+#[derive(Clone, Debug)]
+pub(super) enum Note {
+    /// What comes out is not the same at each start although what goes in is.
+    Varies(Varies),
+    /// Watermarks, or the end of the input, make it give something out.
+    InTime(InTime),
+}
+
+/// What is not the same at each start, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Varies {
+    /// The operator, or the source.
+    pub(super) place: String,
+    pub(super) reason: String,
+    /// It gives the same items, in another order: windows behind it may not care.
+    pub(super) only_order: bool,
+}
+
+/// An operator that goes by event time.
+#[derive(Clone, Debug)]
+pub(super) struct InTime {
+    pub(super) place: String,
+    /// Without a watermark its state grows until the end of the input.
+    pub(super) needs_watermark: bool,
+    /// What comes out for a key is in an order of its own, whatever that of the items was.
+    pub(super) orders: bool,
+}
+
+impl Note {
+    /// Another order at each start.
+    pub(super) fn order(place: impl Into<String>, reason: &str) -> Self {
+        Self::varies(place, reason, true)
+    }
+
+    /// Other items at each start.
+    pub(super) fn content(place: impl Into<String>, reason: &str) -> Self {
+        Self::varies(place, reason, false)
+    }
+
+    fn varies(place: impl Into<String>, reason: &str, only_order: bool) -> Self {
+        Self::Varies(Varies {
+            place: place.into(),
+            reason: reason.to_owned(),
+            only_order,
+        })
+    }
+
+    /// An operator that the watermark drives: it orders its output and needs a watermark, or neither.
+    pub(super) fn in_time(place: impl Into<String>, needs_watermark: bool, orders: bool) -> Self {
+        Self::InTime(InTime {
+            place: place.into(),
+            needs_watermark,
+            orders,
+        })
+    }
+
+    /// Those of a window.
+    pub(super) fn of_window(place: &str, timing: Timing) -> Vec<Self> {
+        let mut notes = Vec::new();
+        if timing.by_watermark || timing.by_end {
+            let orders = timing.by_watermark;
+            notes.push(Self::in_time(place, timing.by_watermark, orders));
+        }
+        if timing.by_clock {
+            notes.push(Self::content(place, "it goes by the engine's clock"));
+        }
+        if timing.is_revised {
+            let reason = "how often late items revise its results depends on when they are read";
+            notes.push(Self::content(place, reason));
+        }
+        notes
+    }
+}
+
+/// A stage.
+#[derive(Clone, Debug)]
+pub(super) struct Site {
+    /// What it begins with, for its name unless one is given.
+    pub(super) kind: String,
+    pub(super) name: Option<String>,
+    /// As far as it is known; see `follows`.
+    pub(super) partitions: usize,
+    /// It has as many partitions as the stage that sends over this edge, which may be declared later.
+    pub(super) follows: Option<EdgeId>,
+    pub(super) inputs: Vec<EdgeId>,
+    pub(super) outputs: Vec<EdgeId>,
+    pub(super) states: Vec<StateNote>,
+    /// In the order of its operators.
+    pub(super) notes: Vec<Note>,
+    /// Its number among the sources, if it reads one.
+    pub(super) source: Option<usize>,
+    /// Its name as a producer, if it ends in a sink that tells repetitions by their number.
+    pub(super) producer: Option<String>,
+}
+
+impl Site {
+    pub(super) fn new(kind: impl Into<String>, partitions: usize, inputs: Vec<EdgeId>) -> Self {
+        Self {
+            kind: kind.into(),
+            name: None,
+            partitions,
+            follows: None,
+            inputs,
+            outputs: Vec::new(),
+            states: Vec::new(),
+            notes: Vec::new(),
+            source: None,
+            producer: None,
+        }
+    }
+
+    /// As many partitions as the stage that sends over its first input.
+    pub(super) fn following(mut self) -> Self {
+        self.follows = self.inputs.first().copied();
+        self
+    }
+}
