@@ -28,12 +28,28 @@ pub(super) struct Meta {
     pub slot: u64,
 }
 
+/// How often the pages are read before what is wrong with them is taken for damage.
+const READS_MAX: usize = 8;
+
 /// Reads both meta pages; the one of the newest transaction comes first, as LMDB would choose.
+///
+/// A writer beside may commit between the two reads, which makes the pages look as if they did not belong together:
+/// damage is what is still there when they are read again.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] when either is not a meta page of this format or they disagree: LMDB needs
 /// both. [`StoreError::Truncated`] when the file cannot hold them. [`StoreError::Io`].
 pub(super) fn read_both(file: &File, path: &Path) -> Result<[Meta; 2], StoreError> {
+    for _ in 1..READS_MAX {
+        match read_pair(file, path) {
+            Err(StoreError::Damaged { .. }) => {}
+            outcome => return outcome,
+        }
+    }
+    read_pair(file, path)
+}
+
+fn read_pair(file: &File, path: &Path) -> Result<[Meta; 2], StoreError> {
     let length = file
         .metadata()
         .map_err(|e| StoreError::io(path, "reading", e))?
