@@ -9,6 +9,7 @@ use std::hash::Hash;
 use millstream_engine::time::Timestamp;
 
 use super::table::Table;
+use crate::function::AggregateFunction;
 
 /// Emptied tables kept for the slices to come.
 const SPARES: usize = 4;
@@ -54,10 +55,36 @@ impl<K: Hash + Eq, A> Slices<K, A> {
 
     /// How many of the first `times` lie in the current slice and are not before `late_before`.
     #[inline]
-    pub(super) fn run(&self, times: &[Timestamp], late_before: i64) -> usize {
+    fn run(&self, times: &[Timestamp], late_before: i64) -> usize {
         let (start, end) = (self.start.max(late_before), self.end);
         let is_other = |time: &Timestamp| time.0 < start || time.0 >= end;
         times.iter().position(is_other).unwrap_or(times.len())
+    }
+
+    /// Takes the items of `times` from `items` for as long as they lie in the current slice, and gives how many: in a
+    /// loop that looks at nothing but the slice's table, so that the processor can have several lookups under way at a
+    /// time. That is most of the cost when keys are many.
+    #[inline]
+    pub(super) fn add_run<T, F>(
+        &mut self,
+        times: &[Timestamp],
+        items: &mut impl Iterator<Item = T>,
+        late_before: i64,
+        key: impl Fn(&T) -> K,
+        function: &F,
+    ) -> usize
+    where
+        F: AggregateFunction<T, Accumulator = A>,
+    {
+        let run = self.run(times, late_before);
+        if run > 0 {
+            let table = self.current();
+            for (&time, item) in times[..run].iter().zip(items) {
+                let sum = table.get_or_insert_with(key(&item), || function.create());
+                function.add(sum, time, &item);
+            }
+        }
+        run
     }
 
     /// The table of the current slice; only after [`is_current`](Self::is_current) or [`select`](Self::select).

@@ -12,8 +12,7 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ops::Bound;
 
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
-use millstream_engine::stage::Blocked;
+use millstream_engine::flow::{Discard, Emit, Operator, Turn, inner_sink};
 use millstream_engine::time::Timestamp;
 
 use super::aligned::Span;
@@ -261,10 +260,6 @@ where
         self.late.late_before(limit);
     }
 
-    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
-        self.late.open(wiring)
-    }
-
     fn begin(&mut self, turn: &Turn) {
         // A clock that goes back must not open a window anew.
         self.now = self.now.max(turn.now);
@@ -287,25 +282,7 @@ where
         due.map(Timestamp)
     }
 
-    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
-        self.late.flush(idle)
-    }
-
-    fn is_blocked(&self) -> bool {
-        self.late.is_blocked()
-    }
-
-    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
-        self.late.blocked(waits);
-    }
-
-    fn idle(&mut self) {
-        self.late.idle();
-    }
-
-    fn end<E: Emit<Self::Out>>(&mut self, _out: &mut E) {
-        self.late.end(&mut Discard);
-    }
+    inner_sink!(late: open flush is_blocked blocked idle end);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         debug_assert_eq!(

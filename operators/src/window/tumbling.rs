@@ -10,8 +10,7 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 
 use millstream_engine::batch::Batch;
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
-use millstream_engine::stage::Blocked;
+use millstream_engine::flow::{Discard, Emit, Operator, Turn, inner_sink};
 use millstream_engine::time::Timestamp;
 
 use super::aligned::Span;
@@ -190,8 +189,6 @@ where
         self.add_current(time, &item);
     }
 
-    /// Items of one slice are taken in a loop that looks at nothing but its table, so that the processor can have
-    /// several lookups under way at a time: that is most of the cost when keys are many.
     fn batch<E: Emit<Self::Out>>(&mut self, batch: &mut Batch<T>, out: &mut E) {
         let mut items = batch.items.drain(..);
         let times = match self.span.domain {
@@ -203,21 +200,19 @@ where
         };
         let mut at = 0;
         while let Some(&time) = times.get(at) {
-            let run = self.open.run(&times[at..], self.late_before);
-            if run == 0 {
-                if let Some(item) = items.next() {
-                    self.item_behind(time, item, out);
-                }
-                at += 1;
-                continue;
+            let run = self.open.add_run(
+                &times[at..],
+                &mut items,
+                self.late_before,
+                &self.key,
+                &self.function,
+            );
+            if run == 0
+                && let Some(item) = items.next()
+            {
+                self.item_behind(time, item, out);
             }
-            let (key, function) = (&self.key, &self.function);
-            let table = self.open.current();
-            for (&time, item) in times[at..at + run].iter().zip(items.by_ref()) {
-                let accumulator = table.get_or_insert_with(key(&item), || function.create());
-                function.add(accumulator, time, &item);
-            }
-            at += run;
+            at += run.max(1);
         }
         drop(items);
         batch.times.clear();
@@ -239,10 +234,6 @@ where
         self.late.late_before(limit);
     }
 
-    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
-        self.late.open(wiring)
-    }
-
     fn begin(&mut self, turn: &Turn) {
         // A clock that goes back must not open a window anew.
         self.now = self.now.max(turn.now);
@@ -259,29 +250,17 @@ where
     fn next_due(&self) -> Option<Timestamp> {
         match self.span.domain {
             TimeDomain::Event => None,
-            TimeDomain::Processing => self.open.first_end().map(Timestamp),
+            TimeDomain::Processing => {
+                let given = self.given.front();
+                let over = given.map(|slice| self.open.end_of(slice.number));
+                let over = over.map(|end| end.saturating_add(self.span.lateness));
+                let due = [self.open.first_end(), over].into_iter().flatten().min();
+                due.map(Timestamp)
+            }
         }
     }
 
-    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
-        self.late.flush(idle)
-    }
-
-    fn is_blocked(&self) -> bool {
-        self.late.is_blocked()
-    }
-
-    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
-        self.late.blocked(waits);
-    }
-
-    fn idle(&mut self) {
-        self.late.idle();
-    }
-
-    fn end<E: Emit<Self::Out>>(&mut self, _out: &mut E) {
-        self.late.end(&mut Discard);
-    }
+    inner_sink!(late: open flush is_blocked blocked idle end);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         let given: usize = self.given.iter().map(|slice| slice.table.len()).sum();

@@ -8,6 +8,8 @@
 //! An item that is late for some of its windows and not for others counts for those others alone: it is kept per
 //! window, outside the slices.
 
+mod late;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
@@ -17,8 +19,7 @@ use std::marker::PhantomData;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use millstream_engine::batch::Batch;
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
-use millstream_engine::stage::Blocked;
+use millstream_engine::flow::{Discard, Emit, Operator, Turn, inner_sink};
 use millstream_engine::time::Timestamp;
 
 use super::aligned::Span;
@@ -190,38 +191,6 @@ where
             }
         }
     }
-
-    /// Gives out anew or takes back, for one key, the window that ends at `end`.
-    fn give_again<E: Emit<Windowed<K, A::Output>>>(
-        &self,
-        key: &K,
-        end: i64,
-        revision: Revision,
-        out: &mut E,
-    ) {
-        let (first, last) = self.slices_of(end);
-        let fifo = self.keys.get(key);
-        let mut sum = fifo.and_then(|fifo| fifo.value_of(&self.function, first, last));
-        if let Some(extra) = self.alone.get(&end).and_then(|alone| alone.get(key)) {
-            match &mut sum {
-                Some(sum) => self.function.merge(sum, extra),
-                None => sum = Some(extra.clone()),
-            }
-        }
-        let window = self.span.window_ending(end);
-        if let Some(sum) = sum {
-            let (key, value) = (key.clone(), self.function.finish(&sum));
-            out.emit(
-                window.last(),
-                Windowed {
-                    key,
-                    window,
-                    value,
-                    revision,
-                },
-            );
-        }
-    }
 }
 
 impl<T, K, F, A, L> SlidingWindows<T, K, F, A, L>
@@ -239,81 +208,6 @@ where
         let table = self.open.current();
         let accumulator = table.get_or_insert_with(key, || function.create());
         function.add(accumulator, time, item);
-    }
-
-    /// Takes an item that is not of the current slice, or that is behind its source's watermark.
-    #[cold]
-    fn item_aside<E: Emit<Windowed<K, A::Output>>>(
-        &mut self,
-        time: Timestamp,
-        item: T,
-        out: &mut E,
-    ) {
-        let Some(last_end) = self.span.last_end(time) else {
-            if !self.span.has_gaps() {
-                self.late.item(time, item, &mut Discard);
-            }
-            return; // Between two windows.
-        };
-        let limit = self.late_before.max(self.watermark);
-        let over = limit.saturating_sub(self.span.lateness);
-        if last_end <= over {
-            self.late.item(time, item, &mut Discard);
-            return;
-        }
-        let first_end = self.span.next_end(time.0);
-        let (first_taken, slide) = (first_end.max(self.span.next_end(over)), self.span.slide);
-        // Windows that were given out already, and whose lateness is not over.
-        let last_given = self.given.min(last_end);
-        let given = std::iter::successors(Some(first_taken), |end| end.checked_add(slide));
-        let given = given.take_while(|&end| end <= last_given);
-        let key = (first_taken <= last_given).then(|| (self.key)(&item));
-        if let Some(key) = key.as_ref().filter(|_| self.span.retracting) {
-            for end in given.clone() {
-                self.give_again(key, end, Revision::Retraction, out);
-            }
-        }
-        if A::MERGES && first_end > over {
-            self.add_to_slice(time, &item);
-        } else {
-            self.add_alone(time, &item, first_taken, last_end);
-        }
-        if let Some(key) = &key {
-            for end in given {
-                self.give_again(key, end, Revision::Late, out);
-            }
-        }
-    }
-
-    /// Counts an item for all its windows.
-    fn add_to_slice(&mut self, time: Timestamp, item: &T) {
-        let number = self.span.slice_of(self.slice, time);
-        if self.open.end_of(number) > self.given {
-            self.open.select(time);
-            self.add_current(time, item);
-            return;
-        }
-        let first = self.slices_of(self.given).0;
-        let function = &self.function;
-        let fifo = self.keys.entry((self.key)(item)).or_default();
-        fifo.amend(function, number, first, |sum| function.add(sum, time, item));
-        let live = self.span.last_end(time).unwrap_or(i64::MAX);
-        self.live_until = self.live_until.max(live);
-    }
-
-    /// Counts an item for the windows that end at `first_end`, ..., `last_end`.
-    fn add_alone(&mut self, time: Timestamp, item: &T, first_end: i64, last_end: i64) {
-        let mut end = first_end;
-        while end <= last_end {
-            let function = &self.function;
-            let table = self.alone.entry(end).or_default();
-            let sum = table.get_or_insert_with((self.key)(item), || function.create());
-            function.add(sum, time, item);
-            let Some(next) = end.checked_add(self.span.slide) else {
-                break;
-            };
-            end = next;
-        }
     }
 }
 
@@ -340,7 +234,6 @@ where
         self.add_current(time, &item);
     }
 
-    /// As for tumbling windows: items of one slice in a loop of their own.
     fn batch<E: Emit<Self::Out>>(&mut self, batch: &mut Batch<T>, out: &mut E) {
         let mut items = batch.items.drain(..);
         let times = match self.span.domain {
@@ -353,24 +246,22 @@ where
         let mut at = 0;
         while let Some(&time) = times.get(at) {
             let run = if A::MERGES {
-                self.open.run(&times[at..], self.late_before)
+                self.open.add_run(
+                    &times[at..],
+                    &mut items,
+                    self.late_before,
+                    &self.key,
+                    &self.function,
+                )
             } else {
                 0
             };
-            if run == 0 {
-                if let Some(item) = items.next() {
-                    self.item_aside(time, item, out);
-                }
-                at += 1;
-                continue;
+            if run == 0
+                && let Some(item) = items.next()
+            {
+                self.item_aside(time, item, out);
             }
-            let (key, function) = (&self.key, &self.function);
-            let table = self.open.current();
-            for (&time, item) in times[at..at + run].iter().zip(items.by_ref()) {
-                let accumulator = table.get_or_insert_with(key(&item), || function.create());
-                function.add(accumulator, time, &item);
-            }
-            at += run;
+            at += run.max(1);
         }
         drop(items);
         batch.times.clear();
@@ -390,10 +281,6 @@ where
             self.late_before = limit.0;
         }
         self.late.late_before(limit);
-    }
-
-    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
-        self.late.open(wiring)
     }
 
     fn begin(&mut self, turn: &Turn) {
@@ -416,25 +303,7 @@ where
         }
     }
 
-    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
-        self.late.flush(idle)
-    }
-
-    fn is_blocked(&self) -> bool {
-        self.late.is_blocked()
-    }
-
-    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
-        self.late.blocked(waits);
-    }
-
-    fn idle(&mut self) {
-        self.late.idle();
-    }
-
-    fn end<E: Emit<Self::Out>>(&mut self, _out: &mut E) {
-        self.late.end(&mut Discard);
-    }
+    inner_sink!(late: open flush is_blocked blocked idle end);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         let closed: usize = self.keys.values().map(Fifo::len).sum();
