@@ -105,7 +105,7 @@ where
     fn first_end(&self, time: i64, limit: i64) -> Option<i64> {
         let over = limit.saturating_sub(self.span.lateness);
         let end = self.span.next_end(time.max(over));
-        (end.saturating_sub(self.span.size) <= time).then_some(end)
+        (end.saturating_sub(self.span.size) <= time && time < end).then_some(end)
     }
 
     fn take(&mut self, time: Timestamp, item: Side<L, R>) {

@@ -90,3 +90,28 @@ where
     assert_eq!(join.next_due(), None);
     assert_eq!(found, ends);
 }
+
+#[test]
+fn sliding_windows_near_the_end_of_time_come_to_an_end() {
+    let sliding = Sliding::of(micros(10)).every(micros(5));
+    let late = KeepLate::default();
+    let join = SlidingJoin::new(sliding, key, key, Inner(pair), late.clone());
+    let mut join = Driven::new(join);
+    for (number, time) in [i64::MAX - 12, i64::MAX - 3, i64::MAX]
+        .into_iter()
+        .enumerate()
+    {
+        join.left(time, (number as u8, 1));
+        join.right(time, (number as u8, 2));
+    }
+    join.watermark(i64::MAX - 1);
+    join.watermark(i64::MAX);
+    assert_eq!(join.state(), 0);
+    let results = join.out.len();
+    assert!((2..=5).contains(&results), "{results} results");
+    assert_eq!(
+        late.0.lock().unwrap().len(),
+        2,
+        "no window has the last time"
+    );
+}
