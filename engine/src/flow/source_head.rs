@@ -181,6 +181,10 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
             }
             self.tell_watermark(at, Timestamp::MAX, operator);
             self.merger.end(at);
+            if self.merger.became_idle() {
+                // The others were silent already.
+                operator.idle();
+            }
         } else if items > 0 || watermark > self.merger.lane_watermark(at) {
             if let Some(alignment) = &self.options.alignment {
                 alignment.advance(number, watermark);

@@ -63,6 +63,86 @@ fn a_silent_split_holds_windows_back_until_it_counts_as_idle() {
     assert_eq!(counts(&results), [(10, 1, 2), (10, 2, 1)]);
 }
 
+/// More partitions than splits, a split that ends, and the rest silent for a while: nothing that is complete may take
+/// that for the end of time, or everything would be late from then on.
+#[test]
+fn idle_splits_come_back_beside_complete_ones() {
+    for (partitions, splits) in [(4, 2), (1, 2), (2, 3), (3, 3)] {
+        let feed: Feed<Item> = Feed::new(splits);
+        let mut results = None;
+        let options = FlowOptions {
+            partitions,
+            ..FlowOptions::default()
+        };
+        let dataflow = Dataflow::build_with("test", options, |flow| {
+            let items = flow
+                .source("items", feed.clone())
+                .watermarks(Ascending::new())
+                .idle_after(secs(30))
+                .stream();
+            let windows = items.key_by(|item| item.0).window(Tumbling::of(secs(10)));
+            results = Some(windows.aggregate(count()).collect());
+        });
+        let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
+        for split in 0..splits {
+            feed.push(split, seconds(1), (1, 0));
+        }
+        driver.run().unwrap();
+        driver.advance(secs(31)).unwrap();
+        assert!(
+            results.is_empty(),
+            "{partitions} partitions: no more is to come"
+        );
+        feed.end(0);
+        driver.run().unwrap();
+        driver.advance(secs(31)).unwrap();
+        assert!(
+            results.is_empty(),
+            "{partitions} partitions: a split has ended"
+        );
+        for split in 1..splits {
+            feed.push(split, seconds(2), (1, 0));
+            feed.push(split, seconds(11), (1, 0));
+        }
+        driver.run().unwrap();
+        let items = 2 * splits as u64 - 1;
+        assert_eq!(counts(&results), [(0, 1, items)], "{partitions} partitions");
+        feed.end_all();
+        driver.run().unwrap();
+        assert!(driver.is_ended());
+        assert_eq!(counts(&results), [(10, 1, splits as u64 - 1)]);
+    }
+}
+
+#[test]
+fn history_that_ends_beside_a_silent_live_stream_closes_nothing_too_early() {
+    let (history, live): (Feed<Item>, Feed<Item>) = (Feed::new(1), Feed::new(1));
+    let mut results = None;
+    let dataflow = Dataflow::build_with("test", options(), |flow| {
+        let source = flow.source("history", history.clone());
+        let past = source.watermarks(Ascending::new()).stream();
+        let source = flow.source("live", live.clone()).idle_after(secs(5));
+        let now = source.watermarks(Ascending::new()).stream();
+        let windows = past.merge(now).key_by(|item| item.0);
+        let windows = windows.window(Tumbling::of(secs(10)));
+        results = Some(windows.aggregate(count()).collect());
+    });
+    let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
+    driver.run().unwrap();
+    driver.advance(secs(6)).unwrap();
+    for time in [1, 12, 13] {
+        history.push(0, seconds(time), (1, 0));
+    }
+    driver.run().unwrap();
+    history.end(0);
+    driver.run().unwrap();
+    assert_eq!(counts(&results), [(0, 1, 1)]);
+    live.push(0, seconds(14), (1, 0));
+    live.push(0, seconds(20), (1, 0));
+    driver.run().unwrap();
+    assert_eq!(counts(&results), [(10, 1, 3)]);
+}
+
 #[test]
 fn watermarks_pass_where_all_items_are_filtered_away() {
     let (some, none): (Feed<Item>, Feed<Item>) = (Feed::new(1), Feed::new(1));
