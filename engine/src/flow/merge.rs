@@ -269,6 +269,9 @@ mod tests {
                         told = merger.end(lane);
                     }
                 }
+                if told == Merged::Ended {
+                    break; // Nobody asks for the time any more.
+                }
                 let holds = |lane: &usize| {
                     own[*lane] < Timestamp::MAX && (ended[*lane] || !idle[*lane])
                 };
@@ -281,7 +284,7 @@ mod tests {
                     expected = minimum.map_or(expected, |minimum| expected.max(minimum));
                 }
                 prop_assert_eq!(merger.watermark(), expected);
-                if expected > before && told != Merged::Ended {
+                if expected > before {
                     prop_assert_eq!(told, Merged::Watermark(expected));
                 }
             }
