@@ -58,8 +58,8 @@ struct Reading<S, W> {
     split: Split<S, W>,
     ended: bool,
     idle: bool,
-    /// When its last item came.
-    active_at: Duration,
+    /// Since when no pull has found anything. Not while it is not pulled: who is not asked is not silent.
+    silent_since: Option<Duration>,
     items: u64,
 }
 
@@ -72,7 +72,6 @@ pub struct SourceHead<S, W> {
     controller: Option<BatchController>,
     fixed: usize,
     items: u64,
-    started: bool,
     stopping: bool,
 }
 
@@ -117,7 +116,7 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
                 split,
                 ended: false,
                 idle: false,
-                active_at: Duration::ZERO,
+                silent_since: None,
                 items: 0,
             });
         }
@@ -133,7 +132,6 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
             controller,
             fixed,
             items: 0,
-            started: false,
             stopping: false,
         })
     }
@@ -169,9 +167,13 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
         reading.items += items as u64;
         self.items += items as u64;
         let watermark = reading.split.watermark();
-        if items > 0 {
+        let moved = watermark > self.merger.lane_watermark(at);
+        if items > 0 || moved {
             reading.idle = false;
             self.merger.active(at);
+        }
+        if items > 0 || moved || pulled == Pulled::More {
+            reading.silent_since = None;
         }
         let number = reading.split.number;
         if pulled == Pulled::End {
@@ -185,7 +187,7 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
                 // The others were silent already.
                 operator.idle();
             }
-        } else if items > 0 || watermark > self.merger.lane_watermark(at) {
+        } else if items > 0 || moved {
             if let Some(alignment) = &self.options.alignment {
                 alignment.advance(number, watermark);
             }
@@ -206,42 +208,46 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
         }
     }
 
-    /// Takes splits that have been silent for long enough as idle; gives when the next one will be.
-    fn look_for_idle<O>(&mut self, now: Duration, operator: &mut O) -> Option<Duration>
+    /// After a pull that found the end of what there is: takes the split as idle if that has gone on for long enough.
+    ///
+    /// Told from the pulls of the split alone, not from time that went by between them: a turn may be over, or the
+    /// stage blocked, before each split was asked.
+    fn look_for_idle<O>(&mut self, at: usize, now: Duration, operator: &mut O)
     where
         O: Operator<S::Item, Out = Infallible>,
     {
-        let after = self.options.idle_after?;
-        let mut next = None;
-        for at in 0..self.splits.len() {
-            let reading = &mut self.splits[at];
-            if reading.ended || reading.idle {
-                continue;
-            }
-            let silent = now.saturating_sub(reading.active_at);
-            if silent < after {
-                let left = after - silent;
-                next = Some(next.map_or(left, |next: Duration| next.min(left)));
-                continue;
-            }
-            reading.idle = true;
-            if let Some(alignment) = &self.options.alignment {
-                alignment.release(reading.split.number);
-            }
-            let before = self.merger.watermark();
-            match self.merger.set_idle(at) {
-                Merged::Watermark(watermark) => {
-                    operator.late_before(before);
-                    operator.watermark(watermark, &mut Discard);
-                }
-                Merged::Idle => operator.idle(),
-                Merged::Same | Merged::Ended => {}
-            }
-            if self.merger.became_idle() {
-                operator.idle();
-            }
+        let reading = &mut self.splits[at];
+        let since = *reading.silent_since.get_or_insert(now);
+        let Some(after) = self.options.idle_after else {
+            return;
+        };
+        if reading.idle || now.saturating_sub(since) < after {
+            return;
         }
-        next
+        reading.idle = true;
+        if let Some(alignment) = &self.options.alignment {
+            alignment.release(reading.split.number);
+        }
+        let before = self.merger.watermark();
+        match self.merger.set_idle(at) {
+            Merged::Watermark(watermark) => {
+                operator.late_before(before);
+                operator.watermark(watermark, &mut Discard);
+            }
+            Merged::Idle => operator.idle(),
+            Merged::Same | Merged::Ended => {}
+        }
+    }
+
+    /// How long until the next split is idle, if it stays silent.
+    fn until_idle(&self, now: Duration) -> Option<Duration> {
+        let after = self.options.idle_after?;
+        let waiting = self.splits.iter();
+        let waiting = waiting.filter(|reading| !reading.ended && !reading.idle);
+        let left = |since: Duration| after.saturating_sub(now.saturating_sub(since));
+        waiting
+            .filter_map(|reading| reading.silent_since.map(left))
+            .min()
     }
 
     /// Whether the split must wait for others in event time.
@@ -275,18 +281,21 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
             }
             if self.is_ahead(at) {
                 quiet += 1;
+                self.splits[at].silent_since = None;
                 wait = Some(wait.map_or(ALIGNMENT_WAIT, |wait: Duration| wait.min(ALIGNMENT_WAIT)));
                 continue;
             }
             let (pulled, items) = self.pull_split(at, self.items_wanted(), operator)?;
             let now = clock.monotonic();
-            if items > 0 {
-                self.splits[at].active_at = now;
-                if let Some(controller) = &mut self.controller {
-                    controller.observe(items, now.saturating_sub(last));
-                }
+            if items > 0
+                && let Some(controller) = &mut self.controller
+            {
+                controller.observe(items, now.saturating_sub(last));
             }
             last = now;
+            if matches!(pulled, Pulled::Pending | Pulled::PendingFor(_)) {
+                self.look_for_idle(at, now, operator);
+            }
             match pulled {
                 Pulled::More => quiet = 0,
                 Pulled::Pending | Pulled::End => quiet += 1,
@@ -320,12 +329,6 @@ where
     type Item = S::Item;
 
     fn pull(&mut self, operator: &mut O, turn: &Turn, clock: &dyn Clock) -> Result<Pull, Fault> {
-        if !self.started {
-            self.started = true;
-            for reading in &mut self.splits {
-                reading.active_at = turn.monotonic;
-            }
-        }
         if self.splits.is_empty() {
             // Nothing will come from here, and nobody need wait for it.
             operator.watermark(Timestamp::MAX, &mut Discard);
@@ -341,7 +344,7 @@ where
             operator.end(&mut Discard);
             return Ok(Pull::Ended);
         }
-        let idle = self.look_for_idle(clock.monotonic(), operator);
+        let idle = self.until_idle(clock.monotonic());
         Ok(match (wait, idle) {
             (None, None) => Pull::Idle,
             (Some(wait), Some(idle)) => Pull::IdleFor(wait.min(idle)),
@@ -366,3 +369,6 @@ impl<S, W> fmt::Debug for SourceHead<S, W> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,6 +63,34 @@ fn a_silent_split_holds_windows_back_until_it_counts_as_idle() {
     assert_eq!(counts(&results), [(10, 1, 2), (10, 2, 1)]);
 }
 
+#[test]
+fn a_split_that_moves_by_its_watermark_alone_can_be_idle_again() {
+    let feed: Feed<Item> = Feed::new(2);
+    let mut results = None;
+    let dataflow = Dataflow::build_with("test", options(), |flow| {
+        let items = flow
+            .source("items", feed.clone())
+            .watermarks(Ascending::new())
+            .idle_after(secs(30))
+            .stream();
+        let windows = items.key_by(|item| item.0).window(Tumbling::of(secs(10)));
+        results = Some(windows.aggregate(count()).collect());
+    });
+    let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
+    feed.push(0, seconds(1), (1, 0));
+    driver.run().unwrap();
+    driver.advance(secs(31)).unwrap();
+    feed.watermark(1, seconds(2));
+    driver.run().unwrap();
+    feed.push(0, seconds(12), (1, 0));
+    driver.advance(secs(29)).unwrap();
+    assert!(results.is_empty(), "split 1 has spoken 29 s ago");
+    driver.advance(secs(1)).unwrap();
+    feed.push(0, seconds(13), (1, 0));
+    driver.run().unwrap();
+    assert_eq!(counts(&results), [(0, 1, 1)]);
+}
+
 /// More partitions than splits, a split that ends, and the rest silent for a while: nothing that is complete may take
 /// that for the end of time, or everything would be late from then on.
 #[test]
