@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use millstream::dataflow::{Collected, Dataflow, DataflowStatus, Driver, Flow, LogFrom};
+use millstream::dataflow::{
+    Collected, Dataflow, DataflowStatus, Driver, Flow, LogFrom, LogPlan, Origin, SourceBuilder,
+    Stream,
+};
 use millstream::prelude::*;
-use millstream_engine::flow::Resources;
+use millstream_engine::flow::{Ascending, Operator, Resources};
 use millstream_operators::function::count;
-use millstream_operators::window::Tumbling;
+use millstream_operators::window::{Tumbling, Windowed};
 
 use super::support::*;
 
@@ -200,4 +203,56 @@ async fn a_finite_read_inside_an_engine_ends_by_itself() {
     assert_eq!(read.status(), DataflowStatus::Ended);
     assert_eq!(sorted(&given.unwrap()).len(), 10);
     close(engine).await;
+}
+
+/// Windows of a second over events of one stream, so that two partitions of the log are silent; how many have closed
+/// six seconds later.
+async fn closed_beside_silence(source: impl Fn(SourceBuilder<LogPlan<Sale>>) -> Counted) -> usize {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path(), empty()).await;
+    for number in 0..20 {
+        append_to(&engine, "sale-0", sale("tea", number)).await;
+    }
+    let (mut driver, counted) = drive(&engine, |flow| {
+        source(flow.events::<Sale>().category("sale"))
+    });
+    assert!(counted.is_empty(), "partitions are waited for");
+    driver.advance(Duration::from_secs(6)).unwrap();
+    drop(driver);
+    close(engine).await;
+    counted.len()
+}
+
+type Counted = Collected<Windowed<(), u64>>;
+
+fn count_each<P: Origin, O: Operator<P::Item, Out = Sale> + Clone>(sales: Stream<P, O>) -> Counted {
+    let window = Tumbling::of(Duration::from_micros(1));
+    sales
+        .key_by(|_: &Sale| ())
+        .window(window)
+        .aggregate(count())
+        .collect()
+}
+
+/// That a silent partition has nothing from the past is known of times of recording, and of no others.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_partitions_are_waited_for_where_events_have_times_of_their_own() {
+    let recorded = closed_beside_silence(|source| count_each(source.stream()));
+    assert!(recorded.await > 0);
+    let own = closed_beside_silence(|source| {
+        count_each(source.event_times().watermarks(Ascending::new()).stream())
+    });
+    assert_eq!(own.await, 0);
+    let stamped = closed_beside_silence(|source| {
+        let stamped = source.timestamps(|sale| Timestamp::from_seconds(sale.cents as i64));
+        count_each(stamped.watermarks(Ascending::new()).stream())
+    });
+    assert_eq!(stamped.await, 0);
+    let said = closed_beside_silence(|source| {
+        let said = source.idle_after(Duration::from_secs(1)).event_times();
+        count_each(said.watermarks(Ascending::new()).stream())
+    });
+    assert!(said.await > 0);
+    let never = closed_beside_silence(|source| count_each(source.never_idle().stream()));
+    assert_eq!(never.await, 0);
 }
