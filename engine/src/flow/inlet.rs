@@ -225,6 +225,15 @@ impl<L: Send + 'static, R: Send + 'static> TwoInlets<L, R> {
         })
     }
 
+    /// Leaves the right side out of event time: it holds back no watermark, says none, and only its end is waited for.
+    #[must_use]
+    pub fn by_time_of_left(mut self) -> Self {
+        for lane in 0..self.right.len() {
+            self.intake.merger.leave_out(self.left.len() + lane);
+        }
+        self
+    }
+
     /// One message of either side, the sides in turn; gives whether there was one.
     fn take_one<O>(&mut self, operator: &mut O) -> bool
     where

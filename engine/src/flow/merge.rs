@@ -1,7 +1,8 @@
 //! Merges the watermarks of several lanes or splits: the minimum over those that something is to be expected of.
 //!
 //! Those are neither idle nor complete. A complete lane, one at [`Timestamp::MAX`], says nothing of the others: if they
-//! are idle the watermark stays where it is, and only when all are complete time has come to its end.
+//! are idle the watermark stays where it is, and only when all are complete time has come to its end. Lanes whose times
+//! mean nothing to the others can be left out.
 //! Invariant: the merged watermark never decreases, also when an idle lane with an old watermark comes back.
 //! Cost: one pass over the lanes per watermark; lanes are few (senders of one stage).
 
@@ -12,12 +13,14 @@ struct Lane {
     watermark: Timestamp,
     idle: bool,
     ended: bool,
+    /// It has no say in what time it is.
+    is_left_out: bool,
 }
 
 impl Lane {
     /// Whether everything of it has come.
     fn is_complete(&self) -> bool {
-        self.watermark == Timestamp::MAX
+        self.watermark == Timestamp::MAX || self.is_left_out
     }
 
     /// Whether it holds the others back. One that ended before it was complete was stopped, and does so for good:
@@ -55,12 +58,18 @@ impl WatermarkMerger {
             watermark: Timestamp::MIN,
             idle: false,
             ended: false,
+            is_left_out: false,
         };
         Self {
             lanes: vec![lane; lanes],
             merged: Timestamp::MIN,
             idle: false,
         }
+    }
+
+    /// Takes no notice of what `lane` tells of time: only its end is waited for.
+    pub fn leave_out(&mut self, lane: usize) {
+        self.lanes[lane].is_left_out = true;
     }
 
     /// The merged watermark.
@@ -95,6 +104,9 @@ impl WatermarkMerger {
 
     /// `lane` tells a watermark; an earlier one than before counts for nothing.
     pub fn advance(&mut self, lane: usize, watermark: Timestamp) -> Merged {
+        if self.lanes[lane].is_left_out {
+            return Merged::Same;
+        }
         self.active(lane);
         let lane = &mut self.lanes[lane];
         lane.watermark = lane.watermark.max(watermark);
@@ -103,6 +115,9 @@ impl WatermarkMerger {
 
     /// `lane` is idle.
     pub fn set_idle(&mut self, lane: usize) -> Merged {
+        if self.lanes[lane].is_left_out {
+            return Merged::Same;
+        }
         self.lanes[lane].idle = true;
         match self.merge() {
             Merged::Same if self.became_idle() => Merged::Idle,
@@ -229,6 +244,22 @@ mod tests {
         assert_eq!(merger.end(0), Merged::Same);
         assert_eq!(merger.advance(1, at(6)), Merged::Same);
         assert_eq!(merger.set_idle(1), Merged::Same, "nothing may go on");
+    }
+
+    #[test]
+    fn a_lane_that_is_left_out_has_no_say_and_its_end_is_waited_for() {
+        let mut merger = WatermarkMerger::new(2);
+        merger.leave_out(1);
+        assert_eq!(merger.advance(0, at(3)), Merged::Watermark(at(3)));
+        assert_eq!(merger.advance(1, at(1)), Merged::Same);
+        assert_eq!(merger.set_idle(1), Merged::Same);
+        assert_eq!(merger.set_idle(0), Merged::Idle);
+        merger.active(1);
+        assert!(!merger.became_idle());
+        let all = merger.advance(0, Timestamp::MAX);
+        assert_eq!(all, Merged::Watermark(Timestamp::MAX));
+        assert_eq!(merger.end(0), Merged::Same);
+        assert_eq!(merger.end(1), Merged::Ended);
     }
 
     proptest! {

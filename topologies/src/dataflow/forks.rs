@@ -163,7 +163,8 @@ where
     ///
     /// All of `other` goes to every partition, where `control` changes a state that begins as `state`; `function` makes
     /// something, or nothing, of each item and the state of the moment. The two are not put in order of event time:
-    /// which of two that come at about the same time is first depends on timing.
+    /// which of two that come at about the same time is first depends on timing. So the watermark is that of the items
+    /// alone: `other` may be silent for ever. The stage ends when both have ended.
     #[expect(
         clippy::type_complexity,
         reason = "the operators so far are in the type"
@@ -195,7 +196,7 @@ where
             outputs: Vec::new(),
             states: Vec::new(),
         };
-        let origin = PairOrigin::new(vec![left_edge], vec![right_edge]);
+        let origin = PairOrigin::new(vec![left_edge], vec![right_edge]).by_time_of_left();
         Stream::new(flow, origin, Identity, site)
             .then(BroadcastJoin::new(state, control, function))
             .with_state("a broadcast join", None)
