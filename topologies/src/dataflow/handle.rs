@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use millstream_engine::event::PartitionId;
 use millstream_engine::flow::{StageLoad, StageMeter};
-use millstream_engine::metrics::StageMetrics;
+use millstream_engine::metrics::{DataflowMetrics, StageMetrics};
 use millstream_engine::stage::{StageHandle, StageStatus};
 use tokio::sync::watch;
 
@@ -125,7 +125,9 @@ impl Parts {
                 StageMetrics::new(&load.stage, partition)
             })
             .collect();
+        let dataflow = DataflowMetrics::new(&self.name);
         let show = || {
+            dataflow.observe(self.failure.borrow().is_some());
             let loads = self.loads();
             for (metrics, load) in metrics.iter().zip(&loads) {
                 metrics.observe(load);
