@@ -8,7 +8,7 @@ use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-/// Bytes of one read: short enough not to hold a thread of the runtime for long.
+/// Bytes of one read.
 pub(super) const READ_BYTES: usize = 64 << 10;
 /// Longest record. A quote that is never closed would otherwise read the rest of the file.
 pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
@@ -16,6 +16,9 @@ pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
 /// What came of asking for the next piece.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
+    /// What a file begins with that is read from a later byte on: its first record is the header. Only as the first
+    /// piece.
+    Header(Vec<u8>),
     /// Whole records.
     Records(Vec<u8>),
     /// The file begins again: another one has its name, or it was cut.
@@ -33,6 +36,8 @@ pub(super) struct Pieces {
     /// What parts fields that may be in double quotes, in which line ends do not end a record.
     quoted: Option<u8>,
     follow: bool,
+    /// Where to begin, and whether the header is wanted nevertheless; `None` once begun.
+    from: Option<(u64, bool)>,
     file: Option<File>,
     /// Read and not given.
     held: Vec<u8>,
@@ -51,6 +56,7 @@ impl Pieces {
             path,
             quoted,
             follow,
+            from: None,
             file: None,
             held: Vec::new(),
             looked: 0,
@@ -60,8 +66,28 @@ impl Pieces {
         }
     }
 
-    /// Goes to a byte at which a record begins.
-    pub(super) fn seek(&mut self, offset: u64) -> Result<(), String> {
+    /// Begins at a byte at which a record begins; with the header of the file before it, if that is wanted.
+    pub(super) const fn from(mut self, offset: u64, with_header: bool) -> Self {
+        if offset > 0 {
+            self.from = Some((offset, with_header));
+        }
+        self
+    }
+
+    fn begin(&mut self, offset: u64, with_header: bool) -> Result<Option<Piece>, String> {
+        let first = if with_header {
+            Some(self.next()?)
+        } else {
+            None
+        };
+        self.seek(offset)?;
+        Ok(match first {
+            Some(Piece::Records(bytes)) => Some(Piece::Header(bytes)),
+            _ => None,
+        })
+    }
+
+    fn seek(&mut self, offset: u64) -> Result<(), String> {
         self.forget();
         self.read = offset;
         let Some(file) = self.opened()? else {
@@ -86,8 +112,11 @@ impl Pieces {
         if self.file.is_none() {
             match File::open(&self.path) {
                 Ok(mut file) => {
-                    let sought = file.seek(SeekFrom::Start(self.read));
-                    sought.map_err(|error| self.failed(&error))?;
+                    // A pipe can be read from its beginning only.
+                    if self.read > 0 {
+                        let sought = file.seek(SeekFrom::Start(self.read));
+                        sought.map_err(|error| self.failed(&error))?;
+                    }
                     self.file = Some(file);
                 }
                 Err(error) if self.follow && error.kind() == ErrorKind::NotFound => {
@@ -100,21 +129,19 @@ impl Pieces {
     }
 
     pub(super) fn next(&mut self) -> Result<Piece, String> {
+        if let Some((offset, with_header)) = self.from.take()
+            && let Some(header) = self.begin(offset, with_header)?
+        {
+            return Ok(header);
+        }
         loop {
             let start = self.held.len();
-            let Some(file) = self.opened()? else {
+            let Some(got) = self.read_more()? else {
                 return Ok(Piece::Pending);
             };
-            // `take` bounds the read; the buffer grows only as far as it is filled.
-            let mut part = file.take(READ_BYTES as u64);
-            let mut bytes = Vec::new();
-            let got = part.read_to_end(&mut bytes);
-            let got = got.map_err(|error| self.failed(&error))?;
             if got == 0 {
                 return self.at_end();
             }
-            self.read += got as u64;
-            self.held.extend_from_slice(&bytes);
             debug_assert!(self.looked <= start, "what was looked at was read before");
             if let Some(end) = self.last_end() {
                 return Ok(Piece::Records(self.give(end)));
@@ -127,6 +154,27 @@ impl Pieces {
                 ));
             }
         }
+    }
+
+    /// One read into `held`, and its bytes; `None` while the file is awaited. Not more than one: what a pipe has is to be
+    /// given although the next read would wait.
+    fn read_more(&mut self) -> Result<Option<usize>, String> {
+        self.opened()?;
+        let Some(file) = &mut self.file else {
+            return Ok(None);
+        };
+        let start = self.held.len();
+        self.held.resize(start + READ_BYTES, 0);
+        let got = loop {
+            match file.read(&mut self.held[start..]) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                got => break got,
+            }
+        };
+        self.held.truncate(start + *got.as_ref().unwrap_or(&0));
+        let got = got.map_err(|error| self.failed(&error))?;
+        self.read += got as u64;
+        Ok(Some(got))
     }
 
     /// Takes the first `end` bytes.

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 
+mod threads;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Sale {
     product: String,

@@ -16,6 +16,7 @@ use millstream_engine::flow::{
 use millstream_engine::mailbox::{Mailbox, Wake};
 use millstream_engine::stage::{Blocked, StageCore, Step};
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
+use millstream_operators::source::ReadInPlace;
 
 use super::flow::Dataflow;
 use super::pressure;
@@ -40,6 +41,7 @@ enum State {
 
 struct Driven {
     name: String,
+    is_source: bool,
     mailbox: Arc<Mailbox>,
     core: Box<dyn StageCore>,
     woken: Arc<Woken>,
@@ -107,12 +109,14 @@ impl Driver {
     ) -> Result<Self, StartDataflowError> {
         let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
         let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+        let resources = resources.with(ReadInPlace);
         let placed = dataflow.place(&shared, &Arc::new(resources))?;
         let stages = placed.into_iter().map(|stage| {
             let woken = Arc::new(Woken::default());
             stage.mailbox.attach(Arc::<Woken>::clone(&woken));
             Driven {
                 name: stage.name,
+                is_source: stage.is_source,
                 mailbox: stage.mailbox,
                 core: stage.core,
                 woken,
@@ -156,6 +160,17 @@ impl Driver {
             }
             let chosen = runnable[self.next_random() as usize % runnable.len()];
             self.step(chosen)?;
+        }
+    }
+
+    /// Has the sources read nothing more, as [`DataflowHandle::stop`](super::DataflowHandle::stop) does;
+    /// [`run`](Self::run) then deals with what was read.
+    pub fn stop(&mut self) {
+        for stage in self.stages.iter_mut().filter(|stage| stage.is_source) {
+            stage.core.stop();
+            if let State::Idle(_) = stage.state {
+                stage.state = State::Ready;
+            }
         }
     }
 
