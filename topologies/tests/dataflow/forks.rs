@@ -25,7 +25,7 @@ proptest! {
     #[test]
     fn each_item_goes_where_it_belongs(case in case(40)) {
         let (parts, branches, routes, copies) = case.shape.run(&case.input(), |flow, feed| {
-            let mut shared = flow.source("items", feed.clone()).stream().share(3).into_iter();
+            let mut shared = feed.source(flow).stream().share(3).into_iter();
             let mut next = || shared.next().unwrap();
             let (even, odd) = next().split(|item| item.1 % 2 == 0);
             let predicates: Vec<fn(&Item) -> bool> = vec![|item| item.1 > 20, |item| item.1 > 0];
@@ -62,7 +62,7 @@ proptest! {
     fn watermarks_reach_every_branch(case in case(40)) {
         let windows = |case: &Case, holds: fn(&Item) -> bool, split: bool| {
             case.shape.run(&case.input(), |flow, feed| {
-                let stream = flow.source("items", feed.clone()).stream();
+                let stream = feed.source(flow).stream();
                 let stream = if split {
                     let (part, others) = stream.split(holds);
                     others.for_each(|_, _| {});
@@ -87,7 +87,7 @@ proptest! {
         let run = |partitions: usize, fraction: f64| {
             let shape = crate::support::Shape { partitions, ..case.shape.clone() };
             let sample = shape.run(&case.input(), |flow, feed| {
-                let stream = flow.source("items", feed.clone()).stream();
+                let stream = feed.source(flow).stream();
                 stream.sample_by(fraction, seed, |item| *item).collect()
             });
             sorted(sample.take_items())
@@ -100,7 +100,7 @@ proptest! {
         prop_assert!(some.iter().all(|item| more.contains(item)), "a larger sample has the smaller one in it");
         let shape = crate::support::Shape { partitions: 1, ..case.shape.clone() };
         let picked = shape.run(&case.input(), |flow, feed| {
-            flow.source("items", feed.clone()).stream().sample_every(every).collect()
+            feed.source(flow).stream().sample_every(every).collect()
         });
         prop_assert_eq!(picked.len() as u64, (case.items().len() as u64).div_ceil(every));
     }

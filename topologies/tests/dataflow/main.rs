@@ -19,5 +19,6 @@ mod pressure;
 mod processes;
 mod revisions;
 mod session_windows;
+mod stopping;
 mod support;
 mod triggered_windows;

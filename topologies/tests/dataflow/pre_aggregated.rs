@@ -15,8 +15,8 @@ fn run<W: WindowKind + Into<Slicing> + Copy>(case: &Case, window: W, capacity: u
     let capacity = NonZeroUsize::new(capacity).unwrap();
     let ((results, late_items), loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
         let late = flow.side_output::<Item>("late");
-        let results = flow
-            .source("items", feed.clone())
+        let results = feed
+            .source(flow)
             .stream()
             .key_by(|item| item.0)
             .window(window)
@@ -68,13 +68,11 @@ fn crossing(pre_aggregated: bool) -> (u64, u64) {
     });
     let shape = Shape {
         partitions: 2,
-        batch: 256,
-        seed: 1,
-        chunk: 100_000,
+        ..Shape::plain(256, 100_000)
     };
     let (results, loads) = shape.run_and_look(&[input.collect()], |flow, feed| {
-        let windowed = flow
-            .source("items", feed.clone())
+        let windowed = feed
+            .source(flow)
             .stream()
             .key_by(|item: &Item| item.0)
             .window(Tumbling::of(secs(10)));
