@@ -88,9 +88,9 @@ impl WatermarkMerger {
         self.lanes[lane].watermark
     }
 
-    /// Whether a lane has ended.
-    pub fn is_ended(&self, lane: usize) -> bool {
-        self.lanes[lane].ended
+    /// Whether it was told that all lanes are idle or complete, and none has spoken since.
+    pub fn is_idle(&self) -> bool {
+        self.idle
     }
 
     /// An item came in `lane`: it is not idle.

@@ -1,7 +1,8 @@
 //! The beginning of a stage that reads sources: pulls its splits in turn, follows their watermarks.
 //!
 //! Invariant: an item that is behind its own split's watermark is marked late with exactly that watermark, so
-//! that whether a window still takes it depends neither on batch sizes nor on the other splits.
+//! that whether a window still takes it depends neither on batch sizes nor on the other splits. Only for a split that
+//! comes back after it was idle the merged watermark counts, if that is later: the others went on without it.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -63,6 +64,14 @@ struct Reading<S, W> {
     items: u64,
 }
 
+/// What came of pulling the splits in turn.
+enum Sweep {
+    /// There may be more: the turn is over, or the operator is blocked.
+    Cut,
+    /// None has anything now; look again after this long, if it says so.
+    Over(Option<Duration>),
+}
+
 /// Input from sources.
 pub struct SourceHead<S, W> {
     splits: Vec<Reading<S, W>>,
@@ -79,6 +88,8 @@ pub struct SourceHead<S, W> {
 struct Tracked<'a, W, O> {
     policy: &'a mut W,
     operator: &'a mut O,
+    /// What is late whatever the policy says.
+    late_before: Timestamp,
     items: usize,
 }
 
@@ -91,7 +102,7 @@ where
     fn emit(&mut self, time: Timestamp, item: T) {
         let watermark = self.policy.watermark();
         if time < watermark {
-            self.operator.late_before(watermark);
+            self.operator.late_before(watermark.max(self.late_before));
         }
         self.policy.observe(time, &item);
         self.items += 1;
@@ -154,10 +165,13 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
         O: Operator<S::Item, Out = Infallible>,
     {
         let reading = &mut self.splits[at];
-        operator.late_before(reading.split.watermark());
+        // Where it was idle the others went on without it.
+        let late_before = reading.split.watermark().max(self.merger.late_before(at));
+        operator.late_before(late_before);
         let mut tracked = Tracked {
             policy: &mut reading.split.policy,
             operator,
+            late_before,
             items: 0,
         };
         let pulled = reading.split.source.pull(items_max, &mut tracked)?;
@@ -256,14 +270,13 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
         alignment.is_some_and(|alignment| alignment.is_ahead(self.splits[at].split.number))
     }
 
-    /// Pulls splits in turn until the turn is over, the operator is blocked or nothing is left. Gives what to
-    /// wait for in the last case.
+    /// Pulls splits in turn until the turn is over, the operator is blocked or nothing is left.
     fn pull_splits<O>(
         &mut self,
         operator: &mut O,
         turn: &Turn,
         clock: &dyn Clock,
-    ) -> Result<Option<Option<Duration>>, Fault>
+    ) -> Result<Sweep, Fault>
     where
         O: Operator<S::Item, Out = Infallible>,
     {
@@ -305,10 +318,10 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
                 }
             }
             if operator.is_blocked() || now.saturating_sub(turn.monotonic) >= TURN {
-                return Ok(None);
+                return Ok(Sweep::Cut);
             }
         }
-        Ok(Some(wait))
+        Ok(Sweep::Over(wait))
     }
 }
 
@@ -337,8 +350,9 @@ where
             operator.end(&mut Discard);
             return Ok(Pull::Ended);
         }
-        let Some(wait) = self.pull_splits(operator, turn, clock)? else {
-            return Ok(Pull::More);
+        let wait = match self.pull_splits(operator, turn, clock)? {
+            Sweep::Cut => return Ok(Pull::More),
+            Sweep::Over(wait) => wait,
         };
         if self.splits.iter().all(|reading| reading.ended) {
             operator.end(&mut Discard);
@@ -354,6 +368,10 @@ where
 
     fn stop(&mut self) {
         self.stopping = true;
+    }
+
+    fn is_idle(&self) -> bool {
+        self.merger.is_idle()
     }
 
     fn items_total(&self) -> u64 {

@@ -128,11 +128,11 @@ fn idle_splits_come_back_beside_complete_ones() {
             results.is_empty(),
             "{partitions} partitions: a split has ended"
         );
-        for split in 1..splits {
-            feed.push(split, seconds(2), (1, 0));
-            feed.push(split, seconds(11), (1, 0));
+        for time in [2, 11] {
+            // All are back before the first of them goes on: those that are idle are not waited for.
+            (1..splits).for_each(|split| feed.push(split, seconds(time), (1, 0)));
+            driver.run().unwrap();
         }
-        driver.run().unwrap();
         let items = 2 * splits as u64 - 1;
         assert_eq!(counts(&results), [(0, 1, items)], "{partitions} partitions");
         feed.end_all();
@@ -280,4 +280,43 @@ fn an_item_as_far_behind_as_the_bound_is_not_late() {
     driver.run().unwrap();
     // The second 9 came when the watermark was at 10.
     assert_eq!(counts(&results), [(0, 1, 1)]);
+}
+
+/// Results of the clock come out of a stage whose input is silent. That its watermark need not be waited for is still true.
+#[test]
+fn what_the_clock_gives_out_does_not_wake_an_idle_input() {
+    let (clicks, sales): (Feed<Item>, Feed<Item>) = (Feed::new(1), Feed::new(1));
+    let mut results = None;
+    let dataflow = Dataflow::build_with("test", options(), |flow| {
+        let source = flow.source("clicks", clicks.clone()).idle_after(secs(5));
+        let clicks = source.watermarks(Ascending::new()).stream();
+        let by_clock = Tumbling::of(secs(10)).in_processing_time();
+        let clicks = clicks.key_by(|item| item.0).window(by_clock).named("clock");
+        let clicks = clicks.aggregate(count());
+        let clicks = clicks.map(|window: Windowed<u8, u64>| (window.key, window.value as i64));
+        let source = flow.source("sales", sales.clone());
+        let sales = source.watermarks(Ascending::new()).stream();
+        let windows = sales.merge(clicks).key_by(|item| item.0);
+        let windows = windows.window(Tumbling::of(secs(10))).named("both");
+        results = Some(windows.aggregate(count()).collect());
+    });
+    let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
+    clicks.push(0, seconds(1), (1, 0));
+    driver.run().unwrap();
+    driver.advance(secs(6)).unwrap();
+    sales.push(0, seconds(3), (2, 0));
+    driver.run().unwrap();
+    driver.advance(secs(4)).unwrap();
+    sales.push(0, seconds(12), (2, 0));
+    driver.run().unwrap();
+    // The one of the clicks has the time of its window by the clock.
+    assert_eq!(counts(&results), [(0, 1, 1), (0, 2, 1)]);
+    // The input comes back, and is waited for.
+    clicks.push(0, seconds(13), (1, 0));
+    driver.run().unwrap();
+    sales.push(0, seconds(30), (2, 0));
+    driver.run().unwrap();
+    assert!(results.is_empty());
+    driver.advance(secs(6)).unwrap();
+    assert_eq!(counts(&results), [(10, 2, 1)], "it is silent again");
 }
