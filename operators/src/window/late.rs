@@ -23,14 +23,17 @@ impl CountLate {
             told: false,
         }
     }
-}
 
-impl<T: Send + 'static> Operator<T> for CountLate {
-    type Out = Infallible;
+    /// Says whose items are counted.
+    pub(super) fn begin(&mut self, wiring: &Wiring) {
+        self.metrics = Some(LateMetrics::new(&wiring.stage, wiring.partition_id()));
+        self.stage = wiring.stage.to_string();
+    }
 
-    fn item<E: Emit<Infallible>>(&mut self, time: Timestamp, _item: T, _out: &mut E) {
+    /// Counts `items`, the first of them at `time`.
+    pub(super) fn count(&mut self, time: Timestamp, items: u64) {
         if let Some(metrics) = &self.metrics {
-            metrics.count(1);
+            metrics.count(items);
         }
         if !self.told {
             self.told = true;
@@ -42,10 +45,17 @@ impl<T: Send + 'static> Operator<T> for CountLate {
             );
         }
     }
+}
+
+impl<T: Send + 'static> Operator<T> for CountLate {
+    type Out = Infallible;
+
+    fn item<E: Emit<Infallible>>(&mut self, time: Timestamp, _item: T, _out: &mut E) {
+        self.count(time, 1);
+    }
 
     fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
-        self.metrics = Some(LateMetrics::new(&wiring.stage, wiring.partition_id()));
-        self.stage = wiring.stage.to_string();
+        self.begin(wiring);
         Ok(())
     }
 }

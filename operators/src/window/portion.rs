@@ -8,6 +8,7 @@ use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 
+use super::CountLate;
 use crate::function::AggregateFunction;
 
 /// Items of one key and slice, already aggregated, or an item as it came.
@@ -21,6 +22,8 @@ pub enum Portion<T, K, A> {
         key: K,
         /// What they come to.
         sum: A,
+        /// How many they are.
+        items: u64,
     },
 }
 
@@ -95,16 +98,23 @@ where
     }
 }
 
-/// Takes late portions and gives the items on: only items as they came can be late.
+/// Takes late portions and gives the items on that are late as they came.
+///
+/// A sum is late if its sender was idle and the others went on: its items are counted with those that have nowhere to go,
+/// since they are not there any more.
 #[derive(Clone, Debug)]
 pub struct LatePortions<L> {
     late: L,
+    lost: CountLate,
 }
 
 impl<L> LatePortions<L> {
     /// Late items go to `late`.
     pub const fn new(late: L) -> Self {
-        Self { late }
+        Self {
+            late,
+            lost: CountLate::new(),
+        }
     }
 }
 
@@ -122,9 +132,7 @@ where
     ) {
         match portion {
             Portion::Item(item) => self.late.item(time, item, &mut Discard),
-            Portion::Sum { .. } => {
-                unreachable!("a slice is sent on before the watermark passes it")
-            }
+            Portion::Sum { items, .. } => self.lost.count(time, items),
         }
     }
 
@@ -137,6 +145,7 @@ where
     }
 
     fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.lost.begin(wiring);
         self.late.open(wiring)
     }
 
