@@ -1,5 +1,6 @@
 //! The log as a source: everything once, from where it was asked, to where it was asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use millstream::dataflow::{
@@ -7,8 +8,12 @@ use millstream::dataflow::{
     Stream,
 };
 use millstream::prelude::*;
-use millstream_engine::flow::{Ascending, Operator, Resources};
+use millstream_engine::event::{Offset, PartitionId};
+use millstream_engine::flow::{Ascending, Operator, Pulled, Resources, Source, Wiring};
+use millstream_engine::mailbox::Mailbox;
+use millstream_engine::time::{Clock, ManualClock};
 use millstream_operators::function::count;
+use millstream_operators::source::{LogAccess, LogSource, LogSplit, PayloadOnly, Unreadable};
 use millstream_operators::window::{Tumbling, Windowed};
 
 use super::support::*;
@@ -255,4 +260,48 @@ async fn silent_partitions_are_waited_for_where_events_have_times_of_their_own()
     assert!(said.await > 0);
     let never = closed_beside_silence(|source| count_each(source.never_idle().stream()));
     assert_eq!(never.await, 0);
+}
+
+/// Whatever else is in the log, a pull ends after a while, and the next one goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_of_other_categories_are_passed_over_in_several_pulls() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path(), empty()).await;
+    for number in 0..200 {
+        append_to(&engine, "other-1", sale("gold", number)).await;
+    }
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let wiring = Wiring {
+        stage: "read".into(),
+        partition: 0,
+        partitions: 1,
+        clock: Arc::clone(&clock),
+        resources: Arc::new(engine.resources()),
+    };
+    let mut pulls_max = 0;
+    for partition in 0..3 {
+        let split = LogSplit {
+            partition: PartitionId(partition),
+            from: Offset(0),
+            until: None,
+            categories: Some(["sale".to_owned()].into()),
+            unreadable: Unreadable::Fail,
+            event_times: false,
+            own_watermark: true,
+        };
+        let access = wiring.resources.get::<LogAccess>().unwrap();
+        let mut source = LogSource::<Sale, PayloadOnly>::new(access, split, &wiring);
+        let limits = options().mailbox;
+        source
+            .open(&Mailbox::new(limits, Arc::clone(&clock)))
+            .unwrap();
+        let mut pulls = 1;
+        let mut out = |_: Timestamp, sale: Sale| panic!("{sale:?}");
+        while source.pull(10, &mut out).unwrap() == Pulled::More {
+            pulls += 1;
+        }
+        pulls_max = pulls_max.max(pulls);
+    }
+    assert!(pulls_max > 2, "{pulls_max}");
+    close(engine).await;
 }
