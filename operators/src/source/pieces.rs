@@ -44,10 +44,21 @@ pub(super) struct Pieces {
     /// Bytes of `held` that were looked at, and whether they end within quotes.
     looked: usize,
     in_quotes: bool,
+    /// The last byte that was looked at closed a quoted field; another quote would go on with it.
+    closed: bool,
     /// Bytes of the file that were read.
     read: u64,
-    /// The file goes on under another name; what is left of it is being given.
-    replaced: bool,
+    replaced: Replaced,
+}
+
+/// Whether another file has taken the name of the one that is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Replaced {
+    No,
+    /// Since the last look: whoever wrote to the old one may still do so for a moment.
+    Seen,
+    /// What is left of the old one is being given.
+    Done,
 }
 
 impl Pieces {
@@ -61,8 +72,9 @@ impl Pieces {
             held: Vec::new(),
             looked: 0,
             in_quotes: false,
+            closed: false,
             read: 0,
-            replaced: false,
+            replaced: Replaced::No,
         }
     }
 
@@ -80,6 +92,12 @@ impl Pieces {
         } else {
             None
         };
+        if first == Some(Piece::Pending) {
+            // The file is not there yet, or its first record is not complete.
+            self.forget();
+            (self.from, self.read, self.file) = (Some((offset, with_header)), 0, None);
+            return Ok(first);
+        }
         self.seek(offset)?;
         Ok(match first {
             Some(Piece::Records(bytes)) => Some(Piece::Header(bytes)),
@@ -101,6 +119,7 @@ impl Pieces {
         self.held.clear();
         self.looked = 0;
         self.in_quotes = false;
+        self.closed = false;
     }
 
     fn failed(&self, error: &std::io::Error) -> String {
@@ -130,9 +149,9 @@ impl Pieces {
 
     pub(super) fn next(&mut self) -> Result<Piece, String> {
         if let Some((offset, with_header)) = self.from.take()
-            && let Some(header) = self.begin(offset, with_header)?
+            && let Some(first) = self.begin(offset, with_header)?
         {
-            return Ok(header);
+            return Ok(first);
         }
         loop {
             let start = self.held.len();
@@ -192,11 +211,15 @@ impl Pieces {
             looked => self.held[looked - 1],
         };
         for (at, &byte) in self.held.iter().enumerate().skip(self.looked) {
+            let closed = std::mem::take(&mut self.closed);
             match (byte, self.quoted) {
-                (b'"', Some(_)) if self.in_quotes => self.in_quotes = false,
-                // Only at the beginning of a field, or right behind a quote, where two of them mean one.
+                (b'"', Some(_)) if self.in_quotes => {
+                    self.in_quotes = false;
+                    self.closed = true;
+                }
+                // Only at the beginning of a field, or right behind the quote that ended one, where two of them mean one.
                 (b'"', Some(delimiter)) => {
-                    self.in_quotes = before == delimiter || matches!(before, b'\n' | b'"');
+                    self.in_quotes = closed || before == delimiter || before == b'\n';
                 }
                 (b'\n', _) if !self.in_quotes => last = Some(at + 1),
                 _ => {}
@@ -208,7 +231,7 @@ impl Pieces {
     }
 
     fn at_end(&mut self) -> Result<Piece, String> {
-        if self.follow && !self.replaced {
+        if self.follow && self.replaced != Replaced::Done {
             match self.change()? {
                 Change::None => return Ok(Piece::Pending),
                 Change::Cut => {
@@ -217,9 +240,13 @@ impl Pieces {
                     self.file = None;
                     return Ok(Piece::Restarted);
                 }
+                Change::Replaced if self.replaced == Replaced::No => {
+                    self.replaced = Replaced::Seen;
+                    return Ok(Piece::Pending);
+                }
                 // What was written to the old one since the last read is still to be read.
                 Change::Replaced => {
-                    self.replaced = true;
+                    self.replaced = Replaced::Done;
                     return self.next();
                 }
             }
@@ -229,8 +256,8 @@ impl Pieces {
             self.forget();
             return Ok(Piece::Records(rest));
         }
-        if self.replaced {
-            self.replaced = false;
+        if self.replaced == Replaced::Done {
+            self.replaced = Replaced::No;
             self.read = 0;
             self.file = None;
             return Ok(Piece::Restarted);
