@@ -9,8 +9,11 @@ use crate::time::ManualClock;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Gives what a closure says: seconds of items, and what comes of the pull.
-struct Scripted(Box<dyn FnMut(&mut Vec<i64>) -> Pulled + Send>);
+/// Adds seconds of items and says what comes of the pull.
+type Script = dyn FnMut(&mut Vec<i64>) -> Pulled + Send;
+
+/// Gives what a closure says.
+struct Scripted(Box<Script>);
 
 impl Source for Scripted {
     type Item = ();
