@@ -1,8 +1,8 @@
 //! Merges the watermarks of several lanes or splits: the minimum over those that something is to be expected of.
 //!
-//! Those are neither idle nor complete. A complete lane, one at [`Timestamp::MAX`], says nothing of the others: if they
-//! are idle the watermark stays where it is, and only when all are complete time has come to its end. Lanes whose times
-//! mean nothing to the others can be left out.
+//! Those are neither idle nor complete. A complete lane, one at [`Timestamp::MAX`], says nothing of the others: if all of
+//! them are idle it is the latest that any lane has told, and only when all are complete time has come to its end. Lanes
+//! whose times mean nothing to the others can be left out.
 //! Invariant: the merged watermark never decreases, also when an idle lane with an old watermark comes back.
 //! Cost: one pass over the lanes per watermark; lanes are few (senders of one stage).
 
@@ -11,6 +11,8 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, Copy)]
 struct Lane {
     watermark: Timestamp,
+    /// The same before it was complete.
+    latest: Timestamp,
     idle: bool,
     ended: bool,
     /// It has no say in what time it is.
@@ -56,6 +58,7 @@ impl WatermarkMerger {
     pub fn new(lanes: usize) -> Self {
         let lane = Lane {
             watermark: Timestamp::MIN,
+            latest: Timestamp::MIN,
             idle: false,
             ended: false,
             is_left_out: false,
@@ -110,6 +113,9 @@ impl WatermarkMerger {
         self.active(lane);
         let lane = &mut self.lanes[lane];
         lane.watermark = lane.watermark.max(watermark);
+        if !lane.is_complete() {
+            lane.latest = lane.watermark;
+        }
         self.merge()
     }
 
@@ -152,12 +158,21 @@ impl WatermarkMerger {
         self.lanes.iter().all(|lane| lane.ended)
     }
 
+    /// The latest watermark of any lane, where all are idle or complete: what the merged one would be if that lane had
+    /// become idle last. So it does not matter in which order they are told, and partitions that hear of the same lanes
+    /// in different order come to the same time; one that was behind would be late for what follows.
+    fn latest(&self) -> Timestamp {
+        let lanes = self.lanes.iter().filter(|lane| !lane.is_left_out);
+        let latest = lanes.map(|lane| lane.latest).max();
+        latest.unwrap_or(Timestamp::MIN)
+    }
+
     fn merge(&mut self) -> Merged {
         let holding = self.lanes.iter().filter(|lane| lane.holds());
         let minimum = match holding.map(|lane| lane.watermark).min() {
             Some(minimum) => minimum,
             None if self.is_complete() => Timestamp::MAX,
-            None => return Merged::Same,
+            None => self.latest(),
         };
         if minimum <= self.merged {
             return Merged::Same;
@@ -194,11 +209,16 @@ mod tests {
     }
 
     #[test]
-    fn all_idle_is_told_once_and_does_not_move_the_watermark() {
+    fn all_idle_is_told_once_and_in_any_order_comes_to_the_same_time() {
+        let mut merger = WatermarkMerger::new(2);
+        merger.advance(0, at(1));
+        assert_eq!(merger.set_idle(1), Merged::Watermark(at(1)));
+        assert_eq!(merger.set_idle(0), Merged::Idle);
         let mut merger = WatermarkMerger::new(2);
         merger.advance(0, at(1));
         assert_eq!(merger.set_idle(0), Merged::Same);
-        assert_eq!(merger.set_idle(1), Merged::Idle);
+        assert_eq!(merger.set_idle(1), Merged::Watermark(at(1)));
+        assert!(merger.became_idle());
         assert_eq!(merger.set_idle(1), Merged::Same);
         assert_eq!(merger.advance(0, at(3)), Merged::Watermark(at(3)));
         assert_eq!(merger.set_idle(0), Merged::Idle);
@@ -269,7 +289,7 @@ mod tests {
         ) {
             let mut merger = WatermarkMerger::new(3);
             let (mut own, mut idle) = ([Timestamp::MIN; 3], [false; 3]);
-            let mut ended = [false; 3];
+            let (mut ended, mut latest) = ([false; 3], [Timestamp::MIN; 3]);
             let mut expected = Timestamp::MIN;
             for (lane, what, seconds) in steps {
                 if ended[lane] {
@@ -279,6 +299,7 @@ mod tests {
                 match what {
                     0..6 => {
                         own[lane] = own[lane].max(at(seconds));
+                        latest[lane] = own[lane];
                         idle[lane] = false;
                         told = merger.advance(lane, at(seconds));
                     }
@@ -309,6 +330,7 @@ mod tests {
                 let minimum = (0..3).filter(holds).map(|lane| own[lane]).min();
                 let is_complete = own == [Timestamp::MAX; 3];
                 let minimum = minimum.or(is_complete.then_some(Timestamp::MAX));
+                let minimum = minimum.or(latest.into_iter().max());
                 let before = expected;
                 // An item alone moves nothing: the next watermark or idleness does.
                 if !(10..14).contains(&what) {

@@ -251,6 +251,9 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
             Merged::Idle => operator.idle(),
             Merged::Same | Merged::Ended => {}
         }
+        if self.merger.became_idle() {
+            operator.idle();
+        }
     }
 
     /// How long until the next split is idle, if it stays silent.
