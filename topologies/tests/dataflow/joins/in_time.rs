@@ -251,7 +251,7 @@ proptest! {
     fn what_a_window_gives_is_never_late_for_the_next_one(case in case(60), size in 1u64..6, times in 1u64..4) {
         let small = Tumbling::of(secs(size));
         let results = case.shape.run(&case.input(), |flow, feed| {
-            let sums = flow.source("items", feed.clone()).stream().key_by(key).named("small").window(small);
+            let sums = feed.source(flow).stream().key_by(key).named("small").window(small);
             let sums = sums.aggregate(sum(|item: &Item| item.1));
             let all = sums.key_by(|_| ()).named("large").window(Tumbling::of(secs(size * times)));
             all.aggregate(sum(|result: &Windowed<u8, i128>| result.value)).collect()
