@@ -115,3 +115,21 @@ fn sliding_windows_near_the_end_of_time_come_to_an_end() {
         "no window has the last time"
     );
 }
+
+#[test]
+fn what_was_deleted_does_not_come_back_by_a_late_value() {
+    let table = AsOf::new().deleted_by(|item: &Item| item.1 == 0);
+    let late = KeepLate::default();
+    let keep =
+        |_: &u8, left: &Item, right: Option<&Item>| (left.1, right.map_or(-1, |right| right.1));
+    let join = AsOfJoin::new(table, key, key, crate::join::LeftOuter(keep), late.clone());
+    let mut join = Driven::new(join);
+    join.right(1, (1, 0));
+    join.watermark(2);
+    assert_eq!(join.state(), 0);
+    join.late(1, 0, millstream_engine::flow::Side::Right((1, 7)));
+    join.late(i64::MIN, 24, millstream_engine::flow::Side::Left((1, 10)));
+    join.watermark(30);
+    assert_eq!(join.take(), [(24, (10, -1))]);
+    assert_eq!(late.0.lock().unwrap().len(), 1);
+}
