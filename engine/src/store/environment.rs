@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use heed::types::Bytes;
 use heed::{CommitOrAbort, CommitToken, Database, Env, EnvFlags, MdbError, OnCommit, WithoutTls};
 
+use super::folders::{sync_folder, sync_way_to};
 use super::preallocation::reserve_lock_file;
 use super::reader::Reader;
 use super::structure::{self, Report, Scope};
@@ -276,12 +277,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes a new file durable, then says so by removing the marker.
+    /// Makes a new file and the way to it durable, then says so by removing the marker.
     fn finish_creation(&self, folder: &Path) -> Result<(), StoreError> {
         self.file
             .sync_all()
             .map_err(|e| StoreError::io(&self.path, "syncing", e))?;
         sync_folder(folder)?;
+        sync_way_to(folder)?;
         let marker = folder.join(CREATING_FILE);
         std::fs::remove_file(&marker).map_err(|e| StoreError::io(&marker, "removing", e))?;
         sync_folder(folder)
@@ -339,12 +341,6 @@ fn prepare_folder(
         .map_err(|e| StoreError::io(&marker, "creating", e))?;
     sync_folder(folder)?;
     Ok(true)
-}
-
-fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    File::open(folder)
-        .and_then(|file| file.sync_all())
-        .map_err(|e| StoreError::io(folder, "syncing", e))
 }
 
 #[expect(

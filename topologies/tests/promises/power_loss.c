@@ -6,6 +6,8 @@
  * POWER_LOSS_ROOT is the folder whose files are recorded (an absolute path, without links), POWER_LOSS_RECORD the file
  * to record into, POWER_LOSS_ACKS a file of which each write is recorded as an acknowledgement and not made.
  * POWER_LOSS_SWALLOWED names, in one string, what this disk only pretends to do: "fdatasync", "dsync" (O_DSYNC).
+ * POWER_LOSS_DIES_AT is the number of a write with O_DSYNC, from 1, at which the process is killed: what it writes is
+ * in the kernel's memory then, and not yet forced.
  *
  * The record is a row of entries: five numbers of 64 bits (kind, token, place, length of the path, length of the
  * bytes), the path below the root, the bytes. Its order is that of the calls: one lock holds over each call that
@@ -21,6 +23,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -35,7 +38,15 @@
 enum kind { WRITE = 1, LENGTH, SYNC_BEGINS, SYNC_ENDS, CREATE, FOLDER, REMOVE, RENAME, ACKNOWLEDGED };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static uint64_t tokens;
+
+static uint64_t new_token(void)
+{
+	static uint64_t last;
+	/* Several processes may add to one record. */
+	if (!last)
+		last = (uint64_t)getpid() << 32;
+	return ++last;
+}
 
 /* The length that the record knows, by path. */
 static struct length {
@@ -145,7 +156,7 @@ static int force(const char *name, int fd)
 		return 0;
 	pthread_mutex_lock(&lock);
 	note_length(fd, path, 0);
-	uint64_t token = ++tokens;
+	uint64_t token = new_token();
 	note(SYNC_BEGINS, token, 0, path, 0);
 	pthread_mutex_unlock(&lock);
 	int result = call(fd);
@@ -212,11 +223,15 @@ static ssize_t write_parts(int fd, const struct iovec *parts, int count, off_t a
 	ssize_t result = plain(fd, parts, count, at);
 	int is_forced = (flags & O_DSYNC) && !is_swallowed("dsync");
 	if (result > 0) {
-		uint64_t token = is_forced ? ++tokens : 0;
+		uint64_t token = is_forced ? new_token() : 0;
 		note(WRITE, token, place, path, (size_t)result);
 		put_parts(parts, (size_t)result);
-		if (is_forced)
+		if (is_forced) {
+			static long forced;
+			if (++forced == atol(setting("POWER_LOSS_DIES_AT")))
+				kill(getpid(), SIGKILL);
 			note(SYNC_ENDS, token, 0, path, 0);
+		}
 		note_length(fd, path, 1);
 	}
 	pthread_mutex_unlock(&lock);
