@@ -67,7 +67,8 @@ pub(super) struct Shared {
 
 impl Environment {
     /// Opens the environment in `folder`, creating folder, file and databases that are missing (unless
-    /// read-only), after checking the file's meta pages, length and structure.
+    /// read-only), after checking the file's meta pages, length and structure. What is read from one of
+    /// [`Durability::Full`] that may be written is durable: it is synced here.
     ///
     /// The caller holds a [`FolderLock`](super::FolderLock) unless it opens read-only. Cost: reads all
     /// branch pages, the free-page lists and up to `check_bytes_max` of leaf pages.
@@ -116,6 +117,8 @@ impl Environment {
         shared.open_databases()?;
         if is_new {
             shared.finish_creation(folder)?;
+        } else {
+            shared.adopt()?;
         }
         Ok(Self {
             shared: Arc::new(shared),
@@ -275,6 +278,15 @@ impl Shared {
         let opened = opened.map_err(|e| self.error(e, "opening the databases of"))?;
         self.tables = opened.commit().unwrap_or_default();
         Ok(())
+    }
+
+    /// Makes durable what is about to be read as stored: a process that was killed may have left its last meta page
+    /// in the kernel's memory alone, and whoever reads what it shows takes that for safe.
+    fn adopt(&self) -> Result<(), StoreError> {
+        if self.options.read_only || self.options.durability != Durability::Full {
+            return Ok(());
+        }
+        self.env.force_sync().map_err(|e| self.error(e, "syncing"))
     }
 
     /// Makes a new file and the way to it durable, then says so by removing the marker.

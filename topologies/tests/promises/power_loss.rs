@@ -289,9 +289,10 @@ fn a_disk_that_only_pretends_to_sync_is_found_out() {
     for swallowed in ["fdatasync", "dsync", "fdatasync dsync"] {
         let recorder = Recorder::new();
         assert_success(&recorder.run(&[("POWER_LOSS_SWALLOWED", swallowed)]));
-        let losses = losses(&recorder, random.next(), 20);
-        eprintln!("without {swallowed}: {} of 20 lost", losses.len());
+        let mut losses = losses(&recorder, random.next(), 20);
         losses.iter().for_each(|loss| eprintln!("{loss}"));
+        losses.retain(|loss| loss.contains("is lost") || loss.contains("refused: the log"));
+        eprintln!("without {swallowed}: {} of 20 lost", losses.len());
         assert!(!losses.is_empty(), "nothing was lost without {swallowed}");
     }
 }
