@@ -228,8 +228,10 @@ static ssize_t write_parts(int fd, const struct iovec *parts, int count, off_t a
 		put_parts(parts, (size_t)result);
 		if (is_forced) {
 			static long forced;
-			if (++forced == atol(setting("POWER_LOSS_DIES_AT")))
+			if (++forced == atol(setting("POWER_LOSS_DIES_AT"))) {
 				kill(getpid(), SIGKILL);
+				pause();
+			}
 			note(SYNC_ENDS, token, 0, path, 0);
 		}
 		note_length(fd, path, 1);

@@ -36,6 +36,8 @@ const LOOKS: &str = "POWER_LOSS_LOOKS";
 
 /// Images that one process opens.
 const RUN: u64 = 25;
+/// Images of each disk that pretends. About every third loses something.
+const PRETENDED: u64 = 40;
 const WHOLE: &str = "whole";
 
 /// The process whose disk is recorded. Does nothing by itself.
@@ -53,8 +55,7 @@ fn recorded() {
     }
 }
 
-/// Opens images of a record, in a process that may die of one. Says first which it is, and then how it was. Does
-/// nothing by itself.
+/// Opens images of a record, in a process that may die of one, and says how each was. Does nothing by itself.
 #[test]
 fn examiner() {
     let Ok(images) = std::env::var(EXAMINED) else {
@@ -160,8 +161,9 @@ impl Recorder {
         let losses = losses(self, seed, images);
         if !losses.is_empty() {
             let (record, first) = (self.record.display(), self.first);
+            let again = format!("{RECORD}={record} {FROM}={first} {IMAGE_SEED}={seed}");
             let losses = losses.join("\n");
-            let text = format!("{RECORD}={record} {FROM}={first} {IMAGE_SEED}={seed}\n{losses}");
+            let text = format!("{again} {EXAMINED}=n..n+1 makes image n again\n{losses}");
             self.base.disable_cleanup(true);
             panic!("{text}");
         }
@@ -269,9 +271,15 @@ fn nothing_is_lost_with_the_power_again() {
 #[test]
 fn what_a_killed_process_left_in_memory_is_made_safe() {
     let mut random = Random::new();
-    for _ in 0..4 {
+    for round in 0..4 {
         let mut recorder = Recorder::new();
-        let at = (20 + random.below(60)).to_string();
+        // While the store is made, or long after.
+        let at = if round % 2 == 0 {
+            1 + random.below(4)
+        } else {
+            20 + random.below(60)
+        };
+        let at = at.to_string();
         let killed = recorder.run(&[("POWER_LOSS_DIES_AT", &at)]);
         assert!(!killed.status.success(), "it was to be killed");
         let record = std::fs::read(&recorder.record).unwrap();
@@ -289,10 +297,10 @@ fn a_disk_that_only_pretends_to_sync_is_found_out() {
     for swallowed in ["fdatasync", "dsync", "fdatasync dsync"] {
         let recorder = Recorder::new();
         assert_success(&recorder.run(&[("POWER_LOSS_SWALLOWED", swallowed)]));
-        let mut losses = losses(&recorder, random.next(), 20);
+        let mut losses = losses(&recorder, random.next(), PRETENDED);
         losses.iter().for_each(|loss| eprintln!("{loss}"));
         losses.retain(|loss| loss.contains("is lost") || loss.contains("refused: the log"));
-        eprintln!("without {swallowed}: {} of 20 lost", losses.len());
+        eprintln!("without {swallowed}: {} of {PRETENDED} lost", losses.len());
         assert!(!losses.is_empty(), "nothing was lost without {swallowed}");
     }
 }

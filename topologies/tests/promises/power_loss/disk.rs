@@ -43,7 +43,7 @@ enum Change {
 #[derive(Debug, Default)]
 struct Content {
     safe: Vec<u8>,
-    unsafe_yet: Vec<(usize, Change)>,
+    pending: Vec<(usize, Change)>,
 }
 
 /// What a sync makes safe once it ends.
@@ -89,12 +89,12 @@ impl Disk {
                 }
                 let bytes = bytes.to_vec();
                 let write = Change::Write { at, bytes, token };
-                self.files[file].unsafe_yet.push((number, write));
+                self.files[file].pending.push((number, write));
             }
             Entry::Length { path, bytes } => {
                 let file = self.file(path);
                 let length = Change::Length(bytes);
-                self.files[file].unsafe_yet.push((number, length));
+                self.files[file].pending.push((number, length));
             }
             Entry::SyncBegins { path, token } => {
                 let of = match self.names.get(path) {
@@ -210,10 +210,8 @@ impl Rename {
 impl Content {
     /// Makes everything before an entry safe.
     fn settle(&mut self, before: usize) {
-        let count = self
-            .unsafe_yet
-            .partition_point(|(number, _)| *number < before);
-        for (_, change) in self.unsafe_yet.drain(..count) {
+        let count = self.pending.partition_point(|(number, _)| *number < before);
+        for (_, change) in self.pending.drain(..count) {
             match change {
                 Change::Write { at, bytes, .. } => put(&mut self.safe, at, &bytes),
                 Change::Length(bytes) => self.safe.resize(bytes, 0),
@@ -223,17 +221,17 @@ impl Content {
 
     /// Makes one write safe, alone.
     fn force(&mut self, forced: u64) {
-        let place = self.unsafe_yet.iter().position(
+        let place = self.pending.iter().position(
             |(_, change)| matches!(change, Change::Write { token, .. } if *token == forced),
         );
         // A sync that began later may have ended before.
         let Some(place) = place else { return };
-        let (_, Change::Write { at, bytes, .. }) = self.unsafe_yet.remove(place) else {
+        let (_, Change::Write { at, bytes, .. }) = self.pending.remove(place) else {
             unreachable!()
         };
         put(&mut self.safe, at, &bytes);
         // There is one page in memory: an earlier write of it that reaches the disk later brings these bytes with it.
-        for (_, change) in &mut self.unsafe_yet[..place] {
+        for (_, change) in &mut self.pending[..place] {
             if let Change::Write {
                 at: before,
                 bytes: old,
@@ -253,7 +251,7 @@ impl Content {
     fn cut(&self, seed: &mut u64) -> Vec<u8> {
         let mut lengths = vec![self.safe.len()];
         let mut writes = Vec::new();
-        for (_, change) in &self.unsafe_yet {
+        for (_, change) in &self.pending {
             let length = *lengths.last().expect("there is the first");
             match change {
                 Change::Length(bytes) => lengths.push(*bytes),
