@@ -114,8 +114,9 @@ impl DeadLetter {
         }
     }
 
-    /// About how many bytes it takes.
-    pub(super) fn bytes(&self) -> usize {
+    /// About how many bytes it takes, stored or in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         let causes: usize = self.cause.iter().map(String::len).sum();
         self.payload.len() + self.dictionary.len() + causes + 8 * self.follower_offsets.len() + 256
     }

@@ -119,7 +119,26 @@ pub(super) enum ProjectionCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum LettersCommand {
     /// Print one line per parked key, in the order of projection and position
+    #[command(
+        after_help = "Examples:\n  millstream dead-letters list data/bank --projection balances --older-than 1h\n  millstream dead-letters list data/bank --key 'account-4*' --cause overdrawn"
+    )]
     List(letters::ListArguments),
+    /// Print how many there are, how old and how large, by stage and cause
+    ///
+    /// Causes that differ in their numbers only are one: each number is printed as #. `events` are the failed ones and
+    /// those that wait behind them.
+    #[command(
+        after_help = "Examples:\n  millstream dead-letters stats data/bank\n  millstream dead-letters stats data/bank --stage balances --json"
+    )]
+    Stats(letters::StatsArguments),
+    /// Print everything about each of them, one JSON object per line
+    ///
+    /// As `list --json`, with the event's bytes and the dictionary that they refer to in hexadecimal: what was decoded
+    /// can be read, what could not be is not lost.
+    #[command(
+        after_help = "Examples:\n  millstream dead-letters export data/bank > letters.jsonl\n  millstream dead-letters export data/bank --cause overdrawn | jq .payload"
+    )]
+    Export(letters::ExportArguments),
     /// Print everything about one of them, its payload with fields by name where that can be read
     Show {
         #[command(flatten)]
@@ -152,6 +171,8 @@ pub(super) fn run(command: &InspectCommand, is_json: bool, out: &mut impl Write)
         } => projections::list(&data.data, is_json, out),
         InspectCommand::DeadLetters { command } => match command {
             LettersCommand::List(arguments) => letters::list(arguments, is_json, out),
+            LettersCommand::Stats(arguments) => letters::stats(arguments, is_json, out),
+            LettersCommand::Export(arguments) => letters::export(arguments, out),
             LettersCommand::Show { data, id } => letters::show(&data.data, *id, is_json, out),
         },
     }

@@ -1,13 +1,20 @@
-//! `dead-letters list` and `show`.
+//! `dead-letters list` and `show`; [`filter`] says which letters, the other files are one command each.
+
+mod export;
+mod filter;
+mod stats;
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use millstream_engine::codec::payload_to_json;
 use millstream_engine::log::frame::Encoding;
-use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus, ProjectionId};
+use millstream_engine::state::{
+    DeadLetter, DeadLetterId, DeadLetterStatus, ProjectionId,
+};
 use millstream_engine::time::{Clock, SystemClock, Timestamp};
 use serde_json::{Value, json};
 
@@ -16,8 +23,10 @@ use super::folder::DataFolder;
 use super::projections::names;
 use super::text::{age, number, one_line, table};
 
-/// Letters read at a time.
-const PAGE: usize = 256;
+pub(in crate::cli) use export::{ExportArguments, export};
+pub(in crate::cli) use filter::Filter;
+pub(in crate::cli) use stats::{StatsArguments, stats};
+
 /// Characters of a cause in the list; `show` has all of it.
 const CAUSE_CHARS: usize = 80;
 
@@ -26,9 +35,8 @@ const CAUSE_CHARS: usize = 80;
 pub(in crate::cli) struct ListArguments {
     #[command(flatten)]
     data: Data,
-    /// Print only those of this projection, of all its versions
-    #[arg(long, value_name = "NAME")]
-    projection: Option<String>,
+    #[command(flatten)]
+    filter: Filter,
     /// Most letters to print
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
@@ -44,12 +52,6 @@ struct Printed<'a> {
 pub(super) fn list(arguments: &ListArguments, is_json: bool, out: &mut impl Write) -> Result<()> {
     let state = DataFolder::find(&arguments.data.data)?.state()?;
     let names = names(&state)?;
-    let wanted = arguments.projection.as_deref();
-    if let Some(name) = wanted
-        && !names.values().any(|known| known == name)
-    {
-        bail!("there is no projection {name} in this state");
-    }
     let now = SystemClock::new().now();
     let mut printed = table(&[
         "id",
@@ -62,27 +64,21 @@ pub(super) fn list(arguments: &ListArguments, is_json: bool, out: &mut impl Writ
         "age",
         "cause",
     ]);
-    let (mut after, mut left, mut count) = (None, arguments.limit, 0u64);
-    while left > 0 {
-        let page = state.dead_letters(None, after, PAGE)?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.id());
-        let is_wanted = |letter: &&DeadLetter| {
-            let name = names.get(&letter.projection).map(String::as_str);
-            wanted.is_none() || name == wanted
-        };
-        for letter in page.iter().filter(is_wanted).take(left) {
-            left -= 1;
-            count += 1;
-            let (names, letter) = (&names, letter);
-            let line = Printed { letter, names, now };
-            if is_json {
-                writeln!(out, "{}", line.to_json())?;
-            } else {
-                printed.add_row(line.cells());
-            }
+    let mut count = 0;
+    arguments.filter.for_each(&state, &names, now, |letter| {
+        if count == arguments.limit {
+            return Ok(ControlFlow::Break(()));
         }
-    }
+        count += 1;
+        let names = &names;
+        let line = Printed { letter, names, now };
+        if is_json {
+            writeln!(out, "{}", line.to_json())?;
+        } else {
+            printed.add_row(line.cells());
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
     if is_json {
         return Ok(());
     }

@@ -356,6 +356,98 @@ async fn dead_letters_are_listed_and_shown() {
     assert!(usage.is::<clap::Error>(), "{usage}");
 }
 
+#[tokio::test]
+async fn dead_letters_are_filtered_counted_and_exported() {
+    let folder = tempfile::tempdir().unwrap();
+    counted(folder.path()).await;
+    let run = |words: &[&str]| output(words, folder.path()).unwrap();
+    let whole = run(&["dead-letters", "list", "DATA"]);
+    let met: [&[&str]; 7] = [
+        &["--stage", "totals"],
+        &["--key", "counter-b"],
+        &["--key", "counter-*"],
+        &["--key", "*"],
+        &["--cause", "unlucky"],
+        &["--older-than", "0s"],
+        &[
+            "--projection",
+            "totals",
+            "--key",
+            "counter-b",
+            "--cause",
+            "thirteen",
+        ],
+    ];
+    let unmet: [&[&str]; 5] = [
+        &["--stage", "total"],
+        &["--key", "counter"],
+        &["--key", "counter-bb*"],
+        &["--cause", "Unlucky"],
+        &["--older-than", "1d", "--key", "counter-b"],
+    ];
+    for command in ["list", "stats", "export"] {
+        let with = |filter: &[&str]| run(&[&["dead-letters", command, "DATA"], filter].concat());
+        for filter in met {
+            assert_eq!(
+                with(filter).lines().count(),
+                with(&[]).lines().count(),
+                "{filter:?}"
+            );
+        }
+        let nothing = if command == "export" {
+            ""
+        } else {
+            "no dead letters\n"
+        };
+        for filter in unmet {
+            assert_eq!(with(filter), nothing, "{command} {filter:?}");
+        }
+    }
+    assert_eq!(
+        run(&["dead-letters", "list", "DATA", "--limit", "0"]),
+        "no dead letters\n"
+    );
+    assert_eq!(
+        run(&["dead-letters", "list", "DATA", "--limit", "1"]),
+        whole
+    );
+
+    let text = run(&["dead-letters", "stats", "DATA"]);
+    let row: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[..4], ["totals", "1", "1", "2"], "{text}");
+    assert!(text.ends_with("thirteen is unlucky\n"), "{text}");
+    let figures = json(&run(&["dead-letters", "stats", "DATA", "--json"]));
+    assert_eq!(
+        (figures[0]["dead"].as_u64(), figures[0]["retrying"].as_u64()),
+        (Some(1), Some(0))
+    );
+    assert_eq!(figures[0]["cause"], "thirteen is\nunlucky");
+    assert!(figures[0]["bytes"].as_u64().unwrap() > 256);
+    assert!(figures[0]["oldest_age_seconds"].is_u64());
+
+    let exported = json(&run(&["dead-letters", "export", "DATA"]));
+    let mut listed = json(&run(&["dead-letters", "list", "DATA", "--json"]));
+    for (name, value) in exported[0].as_object().unwrap() {
+        if name == "age_seconds" || name == "encoding" || name.ends_with("_hex") {
+            listed[0][name] = value.clone();
+        }
+    }
+    assert_eq!(exported, listed);
+    assert_eq!(exported[0]["encoding"], "binary");
+    // The text of the note stands in the bytes as it is.
+    assert!(exported[0]["payload_hex"].as_str().unwrap().contains("78"));
+    let bytes = exported[0]["payload_bytes"].as_u64().unwrap() as usize;
+    assert_eq!(
+        exported[0]["payload_hex"].as_str().unwrap().len(),
+        2 * bytes
+    );
+    let usage = output(
+        &["dead-letters", "list", "DATA", "--older-than", "soon"],
+        folder.path(),
+    );
+    assert!(usage.unwrap_err().to_string().contains("such as 15m"));
+}
+
 #[test]
 fn what_is_not_there_is_named_and_not_made() {
     let folder = tempfile::tempdir().unwrap();
