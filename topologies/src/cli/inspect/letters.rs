@@ -12,9 +12,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use millstream_engine::codec::payload_to_json;
 use millstream_engine::log::frame::Encoding;
-use millstream_engine::state::{
-    DeadLetter, DeadLetterId, DeadLetterStatus, ProjectionId,
-};
+use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus, ProjectionId};
 use millstream_engine::time::{Clock, SystemClock, Timestamp};
 use serde_json::{Value, json};
 
