@@ -110,7 +110,7 @@ struct Recorder {
     base: tempfile::TempDir,
     root: PathBuf,
     record: PathBuf,
-    library: PathBuf,
+    shim: PathBuf,
     /// Entries of the record that are history.
     first: usize,
 }
@@ -123,7 +123,7 @@ impl Recorder {
         Self {
             root: path.join("disk"),
             record: path.join("record"),
-            library: compile(&path),
+            shim: compile(&path),
             first: 0,
             base,
         }
@@ -149,7 +149,7 @@ impl Recorder {
             .env(ACKS, self.base.path().join("answers"))
             .env(RECORD, &self.record)
             .env("POWER_LOSS_ROOT", &self.root)
-            .env("LD_PRELOAD", &self.library)
+            .env("LD_PRELOAD", &self.shim)
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .output()
