@@ -29,7 +29,7 @@ async fn main() -> anyhow::Result<()> {
         flow.timed_items(clicks)
             .watermarks(BoundedOutOfOrderness::new(Duration::from_secs(30 * 60)))
             .stream()
-            .key_by(|(visitor, _): &(&str, &str)| *visitor)
+            .key_by(|(visitor, _): &(&str, &str)| visitor.to_string())
             .window(Session::gap(Duration::from_secs(30 * 60)))
             // A tuple of functions is a function.
             .aggregate((
@@ -59,10 +59,10 @@ async fn main() -> anyhow::Result<()> {
     assert_eq!(
         visits,
         [
-            ("anna", 0, 45, 5, 4),
-            ("anna", 100, 100, 1, 1),
-            ("ben", 5, 5, 1, 1),
-            ("ben", 101, 101, 1, 1),
+            ("anna".to_owned(), 0, 45, 5, 4),
+            ("anna".to_owned(), 100, 100, 1, 1),
+            ("ben".to_owned(), 5, 5, 1, 1),
+            ("ben".to_owned(), 101, 101, 1, 1),
         ]
     );
     Ok(())

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use millstream::dataflow::{Dataflow, FlowOptions};
-use millstream_engine::flow::{BatchSize, Emit, Fault, Operator, StageLoad};
+use millstream_engine::flow::{BatchSize, Emit, Fault, Operator, StageLoad, stateless};
 use millstream_engine::time::{Clock, Timestamp};
 
 use crate::{Case, Harness};
@@ -114,6 +114,8 @@ impl Operator<u64> for CountSink {
             .fetch_add(std::mem::take(&mut self.counted), Ordering::Relaxed);
         Ok(())
     }
+
+    stateless!();
 }
 
 /// The beginning of a run.

@@ -5,6 +5,7 @@
 //! by name. Start with the `millstream` crate unless you are writing an operator of your own.
 
 pub mod batch;
+pub mod checkpoint;
 pub mod codec;
 pub mod event;
 pub mod flow;

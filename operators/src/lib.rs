@@ -5,6 +5,7 @@
 pub mod aggregate;
 pub mod function;
 pub mod join;
+mod key;
 pub mod keyed;
 pub mod paced;
 pub mod pattern;
@@ -13,3 +14,5 @@ pub mod sink;
 pub mod source;
 pub mod stateless;
 pub mod window;
+
+pub use key::{Key, Savable};

@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use millstream::catalog::nexmark::direct::Variant;
 use millstream::catalog::nexmark::{NexmarkConfig, NexmarkOptions, Query, run as run_query};
 use millstream::dataflow::{Dataflow, SourcePlan};
-use millstream_engine::flow::{Emit, Fault, Pulled, Source, Wiring};
+use millstream_engine::flow::{Emit, Fault, Pulled, SeekError, Source, Wiring};
 use millstream_engine::time::Timestamp;
 use millstream_operators::function::count;
 use millstream_operators::window::Tumbling;
@@ -113,6 +113,14 @@ impl Source for KeyedSplit {
         }
         self.watermark = self.events.watermark();
         Ok(Pulled::More)
+    }
+
+    fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(None)
+    }
+
+    fn seek(&mut self, _position: &[u8]) -> Result<(), SeekError> {
+        Ok(())
     }
 }
 

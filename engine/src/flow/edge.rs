@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::message::Message;
 use super::resources::Resources;
 use crate::batch::{Batch, BatchLimits};
+use crate::checkpoint::StageLink;
 use crate::event::PartitionId;
-use crate::mailbox::{LaneReceiver, LaneSender, Mailbox};
+use crate::mailbox::{LaneReceiver, LaneSender, Mailbox, MailboxLimits};
 use crate::time::Clock;
 
 /// Emptied batches kept for reuse, per edge.
@@ -83,6 +84,8 @@ pub struct Wiring {
     pub clock: Arc<dyn Clock>,
     /// What sources and sinks need of the engine.
     pub resources: Arc<Resources>,
+    /// If checkpoints are taken.
+    pub checkpoints: Option<StageLink>,
 }
 
 impl Wiring {
@@ -142,11 +145,18 @@ impl<T: Send + 'static> Edge<T> {
     }
 
     /// Makes the lanes from `senders` partitions to those that own `mailboxes`: from each to the one of its
-    /// number if `one_to_one` (both have as many partitions then), else from each to all.
+    /// number if `one_to_one` (both have as many partitions then), else from each to all. Each lane has a bound of its
+    /// own, `limits`: one that is held for a barrier must not keep the others' barriers out.
     ///
     /// # Panics
     /// If `one_to_one` and the numbers differ: whoever declared the edge has checked.
-    pub fn connect(&self, senders: usize, mailboxes: &[Arc<Mailbox>], one_to_one: bool) {
+    pub fn connect(
+        &self,
+        senders: usize,
+        mailboxes: &[Arc<Mailbox>],
+        one_to_one: bool,
+        limits: MailboxLimits,
+    ) {
         assert!(
             !one_to_one || senders == mailboxes.len(),
             "lanes one to one need as many senders as receivers"
@@ -164,7 +174,7 @@ impl<T: Send + 'static> Edge<T> {
                 if one_to_one && sender != number {
                     continue;
                 }
-                let (sender, receiver) = mailbox.lane();
+                let (sender, receiver) = mailbox.own_lane(limits);
                 let wanted = Arc::clone(&wanted);
                 row.push(Link {
                     sender,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::operator::{Fault, Turn};
-use crate::time::Clock;
+use crate::checkpoint::{Epoch, Restoring, Saving};
+use crate::time::{Clock, Timestamp};
 
 /// What came of one pull.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum Pull {
     Idle,
     /// Nothing is there; look again after this long, or at a wake-up.
     IdleFor(Duration),
+    /// The barrier of this checkpoint has come everywhere: state is to be saved before more is pulled.
+    Barrier(Epoch),
     /// Everything has come, and [`Operator::end`](super::Operator::end) was called.
     Ended,
 }
@@ -48,4 +51,34 @@ pub trait Head<O>: Send + 'static {
 
     /// Items given to the operator so far.
     fn items_total(&self) -> u64;
+
+    /// Whether checkpoints begin here, instead of coming in.
+    fn is_source(&self) -> bool {
+        false
+    }
+
+    /// How long the last barrier was waited for, from the first lane to the last.
+    fn aligned(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    /// Before the first pull, and behind [`restore`](Self::restore).
+    ///
+    /// # Errors
+    /// [`Fault`]: it cannot be read.
+    fn open(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// Gives where it stands.
+    ///
+    /// # Errors
+    /// [`Fault`]: it cannot be written.
+    fn save(&self, saving: &mut Saving) -> Result<(), Fault>;
+
+    /// Goes to where it stood; gives the watermark that it had told then.
+    ///
+    /// # Errors
+    /// [`Fault`]: it cannot be read from there.
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<Timestamp, Fault>;
 }

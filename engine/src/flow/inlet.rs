@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::barriers::{Arrival, Barriers};
 use super::edge::{BatchSize, Edge};
 use super::head::{Head, Pull};
 use super::lanes::Lanes;
@@ -12,14 +13,18 @@ use super::merge::{Merged, WatermarkMerger};
 use super::message::Message;
 use super::operator::{Discard, Fault, Operator, Turn};
 use crate::batch::{Batch, BatchController};
+use crate::checkpoint::{Restoring, Saving};
 use crate::time::{Clock, Timestamp};
 
+/// Its kind of state in checkpoints.
+pub(crate) const KIND: &str = "input";
 /// Work after which the others of the thread have their turn.
 const TURN: Duration = Duration::from_millis(1);
 
 /// Time, end and batch size of a stage's input, whatever its types.
 struct Intake {
     merger: WatermarkMerger,
+    barriers: Barriers,
     /// `None` when the size is fixed.
     controller: Option<BatchController>,
     told: usize,
@@ -35,6 +40,7 @@ impl Intake {
         };
         Self {
             merger: WatermarkMerger::new(lanes),
+            barriers: Barriers::new(lanes),
             controller,
             told: 0,
             items: 0,
@@ -72,6 +78,8 @@ impl Intake {
                 self.tell::<In, O>(merged, operator);
                 return None;
             }
+            // Whoever drains the lanes sees to it.
+            Message::Barrier(_) => return None,
         };
         self.merger.active(lane);
         self.items += batch.len() as u64;
@@ -116,6 +124,27 @@ impl Intake {
         })
     }
 
+    /// What a message means for the lanes: `None` if it is no barrier, and ends no lane that one is waited for from.
+    fn barrier<T>(&mut self, lane: usize, message: &Message<T>, now: Duration) -> Option<Arrival> {
+        match *message {
+            Message::Barrier(epoch) => Some(self.barriers.arrive(lane, epoch, now)),
+            Message::End => self.barriers.end(lane, now).map(Arrival::Complete),
+            _ => None,
+        }
+    }
+
+    fn save(&self, saving: &mut Saving) -> Result<(), Fault> {
+        Ok(saving.whole(KIND, &self.merger.watermark())?)
+    }
+
+    /// The earliest of several partitions: none had told more than it.
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<Timestamp, Fault> {
+        let saved = restoring.whole::<Timestamp>(KIND)?;
+        let watermark = saved.into_iter().min().unwrap_or(Timestamp::MIN);
+        self.merger.resume(watermark);
+        Ok(watermark)
+    }
+
     /// Whether this turn has done enough.
     fn is_enough(start: Duration, clock: &dyn Clock) -> (bool, Duration) {
         let now = clock.monotonic();
@@ -150,6 +179,7 @@ impl<T: Send + 'static, O: Operator<T, Out = Infallible>> Head<O> for Inlet<T> {
     fn pull(&mut self, operator: &mut O, turn: &Turn, clock: &dyn Clock) -> Result<Pull, Fault> {
         let mut last = turn.monotonic;
         while let Some((lane, message)) = self.lanes.next() {
+            let arrival = self.intake.barrier(lane, &message, last);
             let before = self.intake.done();
             let emptied =
                 self.intake
@@ -161,6 +191,18 @@ impl<T: Send + 'static, O: Operator<T, Out = Infallible>> Head<O> for Inlet<T> {
             }
             if self.intake.ended {
                 return Ok(Pull::Ended);
+            }
+            match arrival {
+                None | Some(Arrival::Stale) => {}
+                Some(Arrival::Hold) => self.lanes.hold(lane),
+                Some(Arrival::HoldAnew) => {
+                    self.lanes.release();
+                    self.lanes.hold(lane);
+                }
+                Some(Arrival::Complete(epoch)) => {
+                    self.lanes.release();
+                    return Ok(Pull::Barrier(epoch));
+                }
             }
             if self.intake.done() != before {
                 let items = (self.intake.items - before.0) as usize;
@@ -190,6 +232,18 @@ impl<T: Send + 'static, O: Operator<T, Out = Infallible>> Head<O> for Inlet<T> {
 
     fn items_total(&self) -> u64 {
         self.intake.items
+    }
+
+    fn aligned(&self) -> Duration {
+        self.intake.barriers.aligned()
+    }
+
+    fn save(&self, saving: &mut Saving) -> Result<(), Fault> {
+        self.intake.save(saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<Timestamp, Fault> {
+        self.intake.restore(restoring)
     }
 }
 
@@ -243,8 +297,8 @@ impl<L: Send + 'static, R: Send + 'static> TwoInlets<L, R> {
         self
     }
 
-    /// One message of either side, the sides in turn; gives whether there was one.
-    fn take_one<O>(&mut self, operator: &mut O) -> bool
+    /// One message of either side, the sides in turn; gives what it means for the lanes, by their number.
+    fn take_one<O>(&mut self, operator: &mut O, now: Duration) -> Option<(usize, Option<Arrival>)>
     where
         O: Operator<Side<L, R>, Out = Infallible>,
     {
@@ -252,6 +306,7 @@ impl<L: Send + 'static, R: Send + 'static> TwoInlets<L, R> {
             self.right_next = !self.right_next;
             if self.right_next {
                 if let Some((lane, message)) = self.left.next() {
+                    let arrival = self.intake.barrier(lane, &message, now);
                     let emptied = self.intake.take::<L, Side<L, R>, O>(
                         lane,
                         message,
@@ -261,10 +316,11 @@ impl<L: Send + 'static, R: Send + 'static> TwoInlets<L, R> {
                     if let Some(batch) = emptied {
                         self.left.recycle(lane, batch);
                     }
-                    return true;
+                    return Some((lane, arrival));
                 }
             } else if let Some((lane, message)) = self.right.next() {
                 let number = self.left.len() + lane;
+                let arrival = self.intake.barrier(number, &message, now);
                 let emptied = self.intake.take::<R, Side<L, R>, O>(
                     number,
                     message,
@@ -274,10 +330,22 @@ impl<L: Send + 'static, R: Send + 'static> TwoInlets<L, R> {
                 if let Some(batch) = emptied {
                     self.right.recycle(lane, batch);
                 }
-                return true;
+                return Some((number, arrival));
             }
         }
-        false
+        None
+    }
+
+    fn hold(&mut self, lane: usize) {
+        match lane.checked_sub(self.left.len()) {
+            None => self.left.hold(lane),
+            Some(lane) => self.right.hold(lane),
+        }
+    }
+
+    fn release(&mut self) {
+        self.left.release();
+        self.right.release();
     }
 }
 
@@ -306,11 +374,23 @@ where
         let mut last = turn.monotonic;
         loop {
             let before = self.intake.done();
-            if !self.take_one(operator) {
+            let Some((lane, arrival)) = self.take_one(operator, last) else {
                 return Ok(Pull::Idle);
-            }
+            };
             if self.intake.ended {
                 return Ok(Pull::Ended);
+            }
+            match arrival {
+                None | Some(Arrival::Stale) => {}
+                Some(Arrival::Hold) => self.hold(lane),
+                Some(Arrival::HoldAnew) => {
+                    self.release();
+                    self.hold(lane);
+                }
+                Some(Arrival::Complete(epoch)) => {
+                    self.release();
+                    return Ok(Pull::Barrier(epoch));
+                }
             }
             if self.intake.done() != before {
                 let items = (self.intake.items - before.0) as usize;
@@ -341,6 +421,18 @@ where
 
     fn items_total(&self) -> u64 {
         self.intake.items
+    }
+
+    fn aligned(&self) -> Duration {
+        self.intake.barriers.aligned()
+    }
+
+    fn save(&self, saving: &mut Saving) -> Result<(), Fault> {
+        self.intake.save(saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<Timestamp, Fault> {
+        self.intake.restore(restoring)
     }
 }
 

@@ -32,7 +32,7 @@
 macro_rules! inner_sink {
     ($sink:ident) => {
         $crate::inner_sink!($sink: watermark late_before open begin processing_time next_due flush
-            is_blocked blocked idle end state_items);
+            is_blocked blocked idle end state_items before_barrier save restore checkpointed awaits_checkpoint);
     };
     ($sink:ident: $($call:ident)+) => {
         $($crate::inner_sink!(@$call $sink);)+
@@ -98,6 +98,40 @@ macro_rules! inner_sink {
     (@end $sink:ident) => {
         fn end<E: $crate::flow::Emit<Self::Out>>(&mut self, _out: &mut E) {
             self.$sink.end(&mut $crate::flow::Discard);
+        }
+    };
+    (@before_barrier $sink:ident) => {
+        fn before_barrier<E: $crate::flow::Emit<Self::Out>>(&mut self, _out: &mut E) {
+            self.$sink.before_barrier(&mut $crate::flow::Discard);
+        }
+    };
+    (@save $sink:ident) => {
+        fn save(
+            &mut self,
+            saving: &mut $crate::checkpoint::Saving,
+        ) -> Result<(), $crate::flow::Fault> {
+            self.$sink.save(saving)
+        }
+    };
+    (@restore $sink:ident) => {
+        fn restore(
+            &mut self,
+            restoring: &mut $crate::checkpoint::Restoring,
+        ) -> Result<(), $crate::flow::Fault> {
+            self.$sink.restore(restoring)
+        }
+    };
+    (@checkpointed $sink:ident) => {
+        fn checkpointed(
+            &mut self,
+            epoch: $crate::checkpoint::Epoch,
+        ) -> Result<(), $crate::flow::Fault> {
+            self.$sink.checkpointed(epoch)
+        }
+    };
+    (@awaits_checkpoint $sink:ident) => {
+        fn awaits_checkpoint(&self) -> bool {
+            self.$sink.awaits_checkpoint()
         }
     };
     (@state_items $sink:ident) => {

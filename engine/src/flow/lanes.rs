@@ -11,6 +11,8 @@ struct Lane<T> {
     receiver: LaneReceiver<Message<T>>,
     edge: Arc<Edge<T>>,
     wanted: Arc<AtomicUsize>,
+    /// Nothing is taken from it until the barriers of the others have come.
+    is_held: bool,
 }
 
 /// Some lanes of one type, and which is next.
@@ -30,6 +32,7 @@ impl<T: Send + 'static> Lanes<T> {
                     receiver,
                     edge: Arc::clone(edge),
                     wanted,
+                    is_held: false,
                 });
             }
         }
@@ -53,6 +56,9 @@ impl<T: Send + 'static> Lanes<T> {
             } else {
                 at + 1
             };
+            if self.lanes[at].is_held {
+                continue;
+            }
             self.lanes[at].receiver.drain(1, &mut self.taken);
             if let Some(message) = self.taken.pop() {
                 return Some((at, message));
@@ -61,9 +67,21 @@ impl<T: Send + 'static> Lanes<T> {
         None
     }
 
-    /// Messages that wait.
+    /// Messages that wait, without those of lanes that are held.
     pub(super) fn waiting(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.receiver.len()).sum()
+        let lanes = self.lanes.iter().filter(|lane| !lane.is_held);
+        lanes.map(|lane| lane.receiver.len()).sum()
+    }
+
+    /// Takes nothing from a lane until [`release`](Self::release).
+    pub(super) fn hold(&mut self, lane: usize) {
+        self.lanes[lane].is_held = true;
+    }
+
+    pub(super) fn release(&mut self) {
+        for lane in &mut self.lanes {
+            lane.is_held = false;
+        }
     }
 
     pub(super) fn recycle(&self, lane: usize, batch: crate::batch::Batch<T>) {

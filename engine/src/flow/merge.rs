@@ -80,6 +80,11 @@ impl WatermarkMerger {
         self.merged
     }
 
+    /// Begins where it had come to before: it never decreases.
+    pub fn resume(&mut self, watermark: Timestamp) {
+        self.merged = self.merged.max(watermark);
+    }
+
     /// Times before this are late for an item of `lane`: its own watermark, or the merged one where that is
     /// later because the lane was idle.
     pub fn late_before(&self, lane: usize) -> Timestamp {

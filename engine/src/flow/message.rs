@@ -1,6 +1,7 @@
 //! What travels in a lane of a dataflow.
 
 use crate::batch::Batch;
+use crate::checkpoint::Epoch;
 use crate::time::Timestamp;
 
 /// One entry of a lane. Order is the order of sending, for all kinds together.
@@ -21,6 +22,8 @@ pub enum Message<T> {
     Watermark(Timestamp),
     /// Nothing may come for a while: do not wait for this lane's watermark.
     Idle,
+    /// What came before belongs to this checkpoint, what comes after does not.
+    Barrier(Epoch),
     /// Nothing will ever come. After a watermark of [`Timestamp::MAX`] the input was finite and is complete;
     /// otherwise its source was stopped and windows stay open.
     End,
@@ -31,7 +34,7 @@ impl<T> Message<T> {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Batch(batch) | Self::Late { batch, .. } => batch.column_bytes(),
-            Self::Watermark(_) | Self::Idle | Self::End => size_of::<Self>(),
+            Self::Watermark(_) | Self::Idle | Self::Barrier(_) | Self::End => size_of::<Self>(),
         }
     }
 }

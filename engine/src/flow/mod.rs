@@ -11,9 +11,10 @@
 //! Threads: a stage is stepped by one thread at a time; edges are crossed by batches.
 //! Failure: an operator that panics ends its stage; what that means for the dataflow is the deployer's business.
 //! Cost: per item the operators' own work, and at an exchange one hash and one push; the rest is per batch.
-//! Not here: any operator by name, checkpoints.
+//! Not here: any operator by name; when checkpoints are taken and where they are kept, see [`checkpoint`](crate::checkpoint).
 
 mod alignment;
+mod barriers;
 mod edge;
 mod head;
 mod inlet;
@@ -31,10 +32,11 @@ mod source_head;
 mod stage;
 mod watermarks;
 
-pub use crate::inner_sink;
+pub use crate::{inner_sink, stateless, unsaved};
 pub use alignment::Alignment;
 pub use edge::{BatchSize, Edge, EdgeOptions, Wiring};
 pub use head::{Head, Pull};
+pub(crate) use inlet::KIND as INPUT_KIND;
 pub use inlet::{Inlet, Side, TwoInlets};
 pub use load::{StageLoad, StageMeter};
 pub use merge::{Merged, WatermarkMerger};
@@ -42,8 +44,9 @@ pub use message::Message;
 pub use operator::{Discard, Emit, Fault, Identity, Operator, Then, Turn};
 pub use outlet::Outlet;
 pub use resources::Resources;
+pub(crate) use route::target_of;
 pub use route::{Broadcast, ByKey, Forward, Rebalance, Route, exchange_hash};
-pub use source::{Pulled, Source};
+pub use source::{Pulled, SeekError, Source, number_position, position_number};
 pub use source_head::{SourceHead, SourceOptions, Split};
 pub use stage::{FlowStage, FlowStageParts};
 pub use watermarks::{Ascending, BoundedOutOfOrderness, NoWatermarks, Punctuated, WatermarkPolicy};

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::edge::Wiring;
 use crate::batch::Batch;
+use crate::checkpoint::{CheckpointError, Epoch, Restoring, Saving};
 use crate::stage::Blocked;
 use crate::time::Timestamp;
 
@@ -49,6 +50,12 @@ pub struct Turn {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Fault(pub String);
+
+impl From<CheckpointError> for Fault {
+    fn from(error: CheckpointError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// A state machine over items, watermarks and time.
 ///
@@ -146,6 +153,85 @@ pub trait Operator<In>: Send + 'static {
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         let _ = into;
     }
+
+    /// A barrier has come: gives out what it only keeps to save work. A sink [is blocked](Self::is_blocked) from here
+    /// until what it took is safe where it writes to, unless it saves that: state is given when nobody is blocked.
+    fn before_barrier<E: Emit<Self::Out>>(&mut self, out: &mut E) {
+        let _ = out;
+    }
+
+    /// Gives its state as it is now. One that has none says so with [`stateless!`](crate::flow::stateless).
+    ///
+    /// # Errors
+    /// [`Fault`]: it cannot be written.
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault>;
+
+    /// Takes back what it gave, after [`open`](Self::open) and before anything else. What it takes from `restoring` must
+    /// be as many parts, of the same kinds, as [`save`](Self::save) gives.
+    ///
+    /// # Errors
+    /// [`Fault`]: what is stored is not its own.
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault>;
+
+    /// The checkpoint of this epoch is complete, and those before it: what was held back until then may go out.
+    ///
+    /// # Errors
+    /// [`Fault`]: what it writes to failed.
+    fn checkpointed(&mut self, epoch: Epoch) -> Result<(), Fault> {
+        let _ = epoch;
+        Ok(())
+    }
+
+    /// Whether it holds something back until a checkpoint is complete.
+    fn awaits_checkpoint(&self) -> bool {
+        false
+    }
+}
+
+/// Inside of an `impl Operator`: it has no state that a checkpoint must hold.
+#[macro_export]
+macro_rules! stateless {
+    () => {
+        fn save(
+            &mut self,
+            _saving: &mut $crate::checkpoint::Saving,
+        ) -> Result<(), $crate::flow::Fault> {
+            Ok(())
+        }
+
+        fn restore(
+            &mut self,
+            _restoring: &mut $crate::checkpoint::Restoring,
+        ) -> Result<(), $crate::flow::Fault> {
+            Ok(())
+        }
+    };
+}
+
+/// Inside of an `impl Operator`: a dataflow with it takes no checkpoint.
+#[macro_export]
+macro_rules! unsaved {
+    ($kind:literal) => {
+        fn save(
+            &mut self,
+            _saving: &mut $crate::checkpoint::Saving,
+        ) -> Result<(), $crate::flow::Fault> {
+            Err($crate::checkpoint::CheckpointError::Unsupported {
+                kind: $kind.to_owned(),
+            }
+            .into())
+        }
+
+        fn restore(
+            &mut self,
+            _restoring: &mut $crate::checkpoint::Restoring,
+        ) -> Result<(), $crate::flow::Fault> {
+            Err($crate::checkpoint::CheckpointError::Unsupported {
+                kind: $kind.to_owned(),
+            }
+            .into())
+        }
+    };
 }
 
 /// Gives items on as they are: the beginning of every chain.
@@ -159,6 +245,8 @@ impl<T: 'static> Operator<T> for Identity {
     fn item<E: Emit<T>>(&mut self, time: Timestamp, item: T, out: &mut E) {
         out.emit(time, item);
     }
+
+    crate::stateless!();
 }
 
 /// Two operators as one: the second takes what the first gives out.
@@ -273,5 +361,30 @@ impl<In, A: Operator<In>, B: Operator<A::Out>> Operator<In> for Then<A, B> {
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         self.first.state_items(into);
         self.second.state_items(into);
+    }
+
+    fn before_barrier<E: Emit<B::Out>>(&mut self, out: &mut E) {
+        let operator = &mut self.second;
+        self.first.before_barrier(&mut Into { operator, out });
+        self.second.before_barrier(out);
+    }
+
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        self.first.save(saving)?;
+        self.second.save(saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        self.first.restore(restoring)?;
+        self.second.restore(restoring)
+    }
+
+    fn checkpointed(&mut self, epoch: Epoch) -> Result<(), Fault> {
+        self.first.checkpointed(epoch)?;
+        self.second.checkpointed(epoch)
+    }
+
+    fn awaits_checkpoint(&self) -> bool {
+        self.first.awaits_checkpoint() || self.second.awaits_checkpoint()
     }
 }

@@ -15,6 +15,7 @@ use super::message::Message;
 use super::operator::{Emit, Fault, Operator, Turn};
 use super::route::Route;
 use crate::batch::Batch;
+use crate::checkpoint::{Restoring, Saving};
 use crate::mailbox::Overloaded;
 use crate::stage::Blocked;
 use crate::time::Timestamp;
@@ -36,7 +37,12 @@ struct Target<T> {
 
 impl<T: Send + 'static> Target<T> {
     fn send(&mut self, message: Message<T>) {
-        self.is_idle = matches!(message, Message::Idle);
+        // A barrier says nothing of it.
+        self.is_idle = match message {
+            Message::Idle => true,
+            Message::Barrier(_) => self.is_idle,
+            _ => false,
+        };
         if !self.queue.is_empty() {
             self.queue.push_back(message);
             return;
@@ -219,6 +225,21 @@ impl<T: Send + 'static, R: Route<T>> Operator<T> for Outlet<T, R> {
                 target.send(Message::Idle);
             }
         }
+    }
+
+    /// The barrier goes behind what came before; nothing is kept here then.
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        if saving.has_barrier() {
+            for target in &mut self.targets {
+                target.send_watermark(&self.edge, self.watermark);
+                target.send(Message::Barrier(saving.epoch()));
+            }
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, _restoring: &mut Restoring) -> Result<(), Fault> {
+        Ok(())
     }
 
     fn end<E: Emit<Infallible>>(&mut self, _out: &mut E) {

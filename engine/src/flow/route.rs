@@ -9,10 +9,18 @@ use crate::time::Timestamp;
 /// Differs from the seed of the tables behind the exchange, whose keys would otherwise share bits.
 const SEED: u64 = 0x6d69_6c6c_7374_7265;
 
-/// The hash by which an exchange spreads keys. Not part of any stored format.
+/// The hash by which an exchange spreads keys. Not part of any stored format: a checkpoint only notes whether it was the
+/// same one.
 #[inline(always)]
 pub fn exchange_hash<K: Hash>(key: &K) -> u64 {
     FixedState::with_seed(SEED).hash_one(key)
+}
+
+/// To which of `targets` partitions a key of this hash belongs.
+#[inline(always)]
+pub(crate) fn target_of(hash: u64, targets: usize) -> usize {
+    // The high bits, scaled: no division, and any number of targets.
+    ((u128::from(hash) * targets as u128) >> 64) as usize
 }
 
 /// Chooses the targets of each item.
@@ -72,9 +80,7 @@ impl<T, K: Hash, F: Fn(&T) -> K + Clone + Send + 'static> Route<T> for ByKey<F> 
         mut push: impl FnMut(usize, Timestamp, T),
     ) {
         let hash = exchange_hash(&(self.key)(&item));
-        // The high bits, scaled: no division, and any number of targets.
-        let at = ((u128::from(hash) * targets as u128) >> 64) as usize;
-        push(at, time, item);
+        push(target_of(hash, targets), time, item);
     }
 }
 

@@ -47,4 +47,45 @@ pub trait Source: Send + 'static {
     /// [`Fault`]: reading failed.
     fn pull<E: Emit<Self::Item>>(&mut self, items_max: usize, out: &mut E)
     -> Result<Pulled, Fault>;
+
+    /// Where it stands, for [`seek`](Self::seek); `None` if what was read cannot be read again, so that a restart
+    /// after a failure goes on with what comes then.
+    ///
+    /// # Errors
+    /// [`Fault`]: it cannot be known.
+    fn position(&self) -> Result<Option<Vec<u8>>, Fault>;
+
+    /// Goes to a position, before [`open`](Self::open): what is read first is what came after it.
+    ///
+    /// # Errors
+    /// [`SeekError`]: it is none of this source, or the medium has another past.
+    fn seek(&mut self, position: &[u8]) -> Result<(), SeekError>;
+}
+
+/// A source cannot go to a position.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SeekError {
+    /// What was read up to there is not what the medium holds, as when it was restored from a backup: state that was made
+    /// of it is to be discarded.
+    #[error("what was read before is not what is there now: {0}")]
+    OtherHistory(String),
+    /// It cannot be read from there.
+    #[error(transparent)]
+    Failed(#[from] Fault),
+}
+
+/// A position that is a number, such as that of the next item.
+pub fn number_position(number: u64) -> Vec<u8> {
+    number.to_be_bytes().to_vec()
+}
+
+/// The number of such a position.
+///
+/// # Errors
+/// [`SeekError::Failed`]: it is another kind of position.
+pub fn position_number(position: &[u8]) -> Result<u64, SeekError> {
+    let bytes = position.try_into();
+    let bytes = bytes.map_err(|_| Fault("a position of another kind of source".to_owned()))?;
+    Ok(u64::from_be_bytes(bytes))
 }

@@ -9,17 +9,22 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::alignment::Alignment;
 use super::edge::BatchSize;
 use super::head::{Head, Pull};
 use super::merge::{Merged, WatermarkMerger};
 use super::operator::{Discard, Emit, Fault, Operator, Turn};
-use super::source::{Pulled, Source};
+use super::source::{Pulled, SeekError, Source};
 use super::watermarks::WatermarkPolicy;
 use crate::batch::{BatchController, BatchLimits};
+use crate::checkpoint::{Restoring, Saving};
 use crate::mailbox::Mailbox;
 use crate::time::{Clock, Timestamp};
 
+/// Its kind of state in checkpoints.
+const KIND: &str = "source";
 /// Work after which the others of the thread have their turn.
 const TURN: Duration = Duration::from_millis(1);
 /// How often a split looks again that waits for others to catch up.
@@ -34,6 +39,10 @@ pub struct Split<S, W> {
     pub policy: W,
     /// Its number among all splits of the source, over all partitions.
     pub number: usize,
+    /// How many splits there are, if what a split is depends on that.
+    pub of: Option<usize>,
+    /// The watermark that it had come to when it was saved.
+    pub resumed: Timestamp,
 }
 
 /// How sources are read.
@@ -51,7 +60,7 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> Split<S, W> {
     /// What the policy says, or the source itself where that is later.
     fn watermark(&self) -> Timestamp {
         let own = self.source.watermark().unwrap_or(Timestamp::MIN);
-        self.policy.watermark().max(own)
+        self.policy.watermark().max(own).max(self.resumed)
     }
 }
 
@@ -72,6 +81,22 @@ enum Sweep {
     Over(Option<Duration>),
 }
 
+/// A split as it is saved.
+#[derive(Serialize, Deserialize)]
+struct SavedSplit {
+    number: usize,
+    of: Option<usize>,
+    position: Option<Vec<u8>>,
+    watermark: Timestamp,
+}
+
+/// The splits of a partition as they are saved.
+#[derive(Serialize, Deserialize)]
+struct SavedSource {
+    watermark: Timestamp,
+    splits: Vec<SavedSplit>,
+}
+
 /// Input from sources.
 pub struct SourceHead<S, W> {
     splits: Vec<Reading<S, W>>,
@@ -82,6 +107,7 @@ pub struct SourceHead<S, W> {
     fixed: usize,
     items: u64,
     stopping: bool,
+    mailbox: Arc<Mailbox>,
 }
 
 /// Passes items on and marks late ones.
@@ -111,40 +137,31 @@ where
 }
 
 impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
-    /// Opens `splits`; a partition may have none, and ends at once then.
-    ///
-    /// # Errors
-    /// [`Fault`]: a source cannot be read.
-    pub fn open(
-        splits: Vec<Split<S, W>>,
-        options: SourceOptions,
-        mailbox: &Arc<Mailbox>,
-    ) -> Result<Self, Fault> {
-        let mut opened = Vec::with_capacity(splits.len());
-        for mut split in splits {
-            split.source.open(mailbox)?;
-            opened.push(Reading {
-                split,
-                ended: false,
-                idle: false,
-                silent_since: None,
-                items: 0,
-            });
-        }
+    /// Reads `splits` once it is opened; a partition may have none, and ends at once then.
+    pub fn new(splits: Vec<Split<S, W>>, options: SourceOptions, mailbox: &Arc<Mailbox>) -> Self {
+        let reading = |split| Reading {
+            split,
+            ended: false,
+            idle: false,
+            silent_since: None,
+            items: 0,
+        };
+        let splits: Vec<_> = splits.into_iter().map(reading).collect();
         let (controller, fixed) = match &options.batch {
             BatchSize::Dynamic(limits) => (Some(source_controller(limits)), 0),
             BatchSize::Fixed(items) => (None, items.get()),
         };
-        Ok(Self {
-            merger: WatermarkMerger::new(opened.len()),
-            splits: opened,
+        Self {
+            merger: WatermarkMerger::new(splits.len()),
+            mailbox: Arc::clone(mailbox),
+            splits,
             next: 0,
             options,
             controller,
             fixed,
             items: 0,
             stopping: false,
-        })
+        }
     }
 
     fn items_wanted(&self) -> usize {
@@ -379,6 +396,65 @@ where
 
     fn items_total(&self) -> u64 {
         self.items
+    }
+
+    fn is_source(&self) -> bool {
+        true
+    }
+
+    fn open(&mut self) -> Result<(), Fault> {
+        let mut sources = self.splits.iter_mut();
+        sources.try_for_each(|reading| reading.split.source.open(&self.mailbox))
+    }
+
+    fn save(&self, saving: &mut Saving) -> Result<(), Fault> {
+        let splits = self.splits.iter().map(|reading| {
+            Ok(SavedSplit {
+                number: reading.split.number,
+                of: reading.split.of,
+                position: reading.split.source.position()?,
+                watermark: reading.split.watermark(),
+            })
+        });
+        let saved = SavedSource {
+            watermark: self.merger.watermark(),
+            splits: splits.collect::<Result<_, Fault>>()?,
+        };
+        Ok(saving.whole(KIND, &saved)?)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<Timestamp, Fault> {
+        let saved = restoring.whole::<SavedSource>(KIND)?;
+        let watermark = saved.iter().map(|saved| saved.watermark).min();
+        for split in saved.into_iter().flat_map(|saved| saved.splits) {
+            let mut own = self.splits.iter_mut();
+            let Some(reading) = own.find(|own| own.split.number == split.number) else {
+                if restoring.is_spread_anew() {
+                    continue; // Another partition reads it.
+                }
+                let number = split.number;
+                return Err(Fault(format!("split {number} of the source is gone")));
+            };
+            if reading.split.of != split.of {
+                let (of, now) = (split.of.unwrap_or(0), reading.split.of.unwrap_or(0));
+                return Err(Fault(format!(
+                    "the source had {of} splits and now has {now}, which are not the same parts of it: give it the \
+                     number of partitions that it had"
+                )));
+            }
+            if let Some(position) = split.position {
+                reading.split.source.seek(&position).map_err(|error| {
+                    if matches!(error, SeekError::OtherHistory(_)) {
+                        restoring.mark_stale();
+                    }
+                    Fault(error.to_string())
+                })?;
+            }
+            reading.split.resumed = split.watermark;
+        }
+        let watermark = watermark.unwrap_or(Timestamp::MIN);
+        self.merger.resume(watermark);
+        Ok(watermark)
     }
 }
 

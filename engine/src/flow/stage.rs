@@ -10,9 +10,12 @@ use super::edge::Wiring;
 use super::head::{Head, Pull};
 use super::load::{Doing, StageMeter};
 use super::operator::{Discard, Fault, Operator, Turn};
+use crate::checkpoint::{Epoch, Part, Saving, StageLink};
 use crate::stage::{Blocked, StageCore, Step};
 use crate::time::{Clock, Timestamp};
 
+/// How often a stage that has ended looks whether it may go.
+const END_WAIT: Duration = Duration::from_millis(100);
 /// How often the size of the state is counted.
 const STATE_EVERY: Duration = Duration::from_millis(100);
 
@@ -45,6 +48,18 @@ pub struct FlowStage<H, O> {
     counted_at: Duration,
     counts: Vec<(&'static str, usize)>,
     ended: bool,
+    checkpoints: Option<Checkpoints>,
+    /// One that has come and is not passed on yet.
+    barrier: Option<Epoch>,
+}
+
+/// What a stage knows of checkpoints.
+struct Checkpoints {
+    link: StageLink,
+    /// The last one that it gave its state for.
+    taken: Epoch,
+    /// The last complete one that its operators were told of.
+    told: Epoch,
 }
 
 impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
@@ -60,9 +75,35 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             meter,
         } = parts;
         operator.open(&wiring)?;
+        let mut head = head;
+        let checkpoints = wiring.checkpoints.map(|link| Checkpoints {
+            taken: link.requested(),
+            told: link.completed(),
+            link,
+        });
+        if checkpoints.is_some() {
+            // Better now than at the first barrier.
+            operator.save(&mut Saving::without_barrier(Epoch::default()))?;
+        }
+        if let Some(Checkpoints { link, .. }) = &checkpoints
+            && let Some(mut restoring) = link.restoring()?
+        {
+            let restored = head.restore(&mut restoring);
+            let watermark = restored.inspect_err(|_| link.tell_restored(&restoring))?;
+            operator.restore(&mut restoring)?;
+            restoring.finish()?;
+            if watermark > Timestamp::MIN {
+                // It was told before, so nothing comes of it but that everybody knows it again.
+                operator.late_before(watermark);
+                operator.watermark(watermark, &mut Discard);
+            }
+        }
+        head.open()?;
         Ok(Self {
             head,
             operator,
+            checkpoints,
+            barrier: None,
             clock: wiring.clock,
             meter,
             counted_at: Duration::ZERO,
@@ -74,9 +115,22 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
     /// One turn: due timers, input, output.
     fn turn(&mut self, turn: &Turn) -> Result<Pull, Fault> {
         self.operator.begin(turn);
+        self.tell_checkpointed()?;
         if self.ended {
             self.operator.flush(true)?;
             return Ok(Pull::Ended);
+        }
+        if self.barrier.is_none()
+            && let Some(epoch) = self.requested()
+        {
+            self.come_to_barrier(epoch)?;
+        }
+        if self.barrier.is_some() {
+            // What was on its way may have left room for what waited behind it.
+            self.operator.flush(true)?;
+        }
+        if !self.pass_barrier()? {
+            return Ok(Pull::More);
         }
         if self.operator.next_due().is_some_and(|due| due <= turn.now) {
             self.operator.processing_time(turn.now, &mut Discard);
@@ -85,10 +139,89 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
                 self.operator.idle();
             }
         }
-        let pulled = self.head.pull(&mut self.operator, turn, &*self.clock)?;
+        let mut pulled = self.head.pull(&mut self.operator, turn, &*self.clock)?;
+        if let Pull::Barrier(epoch) = pulled {
+            self.come_to_barrier(epoch)?;
+            self.pass_barrier()?;
+            pulled = Pull::More;
+        }
         self.ended = pulled == Pull::Ended;
         self.operator.flush(pulled != Pull::More)?;
+        if self.ended {
+            self.end_checkpoints()?;
+        }
         Ok(pulled)
+    }
+
+    /// The checkpoint that is to be begun here.
+    fn requested(&self) -> Option<Epoch> {
+        let checkpoints = self.checkpoints.as_ref()?;
+        let requested = checkpoints.link.requested();
+        (self.head.is_source() && requested > checkpoints.taken).then_some(requested)
+    }
+
+    /// Nothing more is taken before the state is saved, which is when what came before has been sent on.
+    fn come_to_barrier(&mut self, epoch: Epoch) -> Result<(), Fault> {
+        self.barrier = Some(epoch);
+        self.operator.before_barrier(&mut Discard);
+        self.operator.flush(true)
+    }
+
+    /// Gives the state and sends the barrier on, if there is one; `false` if it must wait for output to go.
+    fn pass_barrier(&mut self) -> Result<bool, Fault> {
+        if self.barrier.is_none() {
+            return Ok(true);
+        }
+        if self.operator.is_blocked() {
+            return Ok(false);
+        }
+        if let Some(epoch) = self.barrier.take() {
+            self.take_checkpoint(epoch)?;
+        }
+        Ok(true)
+    }
+
+    fn take_checkpoint(&mut self, epoch: Epoch) -> Result<(), Fault> {
+        let parts = self.saved(Saving::new(epoch))?;
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.taken = epoch;
+            checkpoints.link.take(epoch, parts, self.head.aligned());
+        }
+        Ok(())
+    }
+
+    fn saved(&mut self, mut saving: Saving) -> Result<Vec<Part>, Fault> {
+        self.head.save(&mut saving)?;
+        self.operator.save(&mut saving)?;
+        Ok(saving.into_parts())
+    }
+
+    /// Gives the state at the end of the input: it stands for all later checkpoints.
+    fn end_checkpoints(&mut self) -> Result<(), Fault> {
+        let Some(checkpoints) = &self.checkpoints else {
+            return Ok(());
+        };
+        // The first one that can be complete without this partition's part is the next.
+        let next = Epoch(checkpoints.taken.0 + 1);
+        let parts = self.saved(Saving::without_barrier(next))?;
+        if let Some(checkpoints) = &self.checkpoints {
+            let waits = self.operator.awaits_checkpoint();
+            checkpoints.link.end(parts, waits);
+        }
+        Ok(())
+    }
+
+    /// Tells the operators of a checkpoint that was completed.
+    fn tell_checkpointed(&mut self) -> Result<(), Fault> {
+        let Some(checkpoints) = &mut self.checkpoints else {
+            return Ok(());
+        };
+        let completed = checkpoints.link.completed();
+        if completed <= checkpoints.told {
+            return Ok(());
+        }
+        checkpoints.told = completed;
+        self.operator.checkpointed(completed)
     }
 
     fn account(&mut self, end: Duration, doing: Option<Doing>) {
@@ -143,7 +276,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> StageCore for FlowStage
         let doing = match (blocked, pulled) {
             (true, _) => Some(Doing::Blocked),
             // Others of the thread may have their turn, but it is ready to work.
-            (false, Pull::More) => Some(Doing::Working),
+            (false, Pull::More | Pull::Barrier(_)) => Some(Doing::Working),
             (false, Pull::Idle | Pull::IdleFor(_)) if self.head.holds_back() => {
                 Some(Doing::Working)
             }
@@ -158,7 +291,9 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> StageCore for FlowStage
         }
         let due = self.until_due(turn.now);
         match (pulled, due) {
-            (Pull::More, _) => Step::Again,
+            (Pull::More | Pull::Barrier(_), _) => Step::Again,
+            // Woken when a checkpoint is complete; the timer is for a stage that was asked to stop meanwhile.
+            (Pull::Ended, _) if self.operator.awaits_checkpoint() => Step::IdleUntil(END_WAIT),
             (Pull::Ended, _) => Step::Done,
             (Pull::Idle, None) => Step::Idle,
             (Pull::Idle, Some(due)) => Step::IdleUntil(due),

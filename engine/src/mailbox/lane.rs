@@ -1,6 +1,6 @@
 //! One lane of a mailbox: a bounded queue of one type from one sender to the receiver.
 //!
-//! Invariant: the queue has a slot for every credit of the mailbox and an item holds at least one
+//! Invariant: the queue has a slot for every credit that it draws on and an item holds at least one
 //! credit from before its push until after its pop, so a push that holds credits always finds a slot.
 
 use std::fmt;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::credits::Refused;
+use super::credits::{Credits, Refused};
 use super::shared::LaneDepth;
 use super::{Closed, Mailbox, Overloaded};
 
@@ -23,6 +23,8 @@ struct Slot<T> {
 
 struct Lane<T> {
     mailbox: Arc<Mailbox>,
+    /// Of the mailbox, or the lane's own.
+    credits: Arc<Credits>,
     sender: Sender<Slot<T>>,
     receiver: Receiver<Slot<T>>,
     /// Set when the last receiver is gone.
@@ -36,7 +38,7 @@ impl<T> Lane<T> {
         while let Ok(slot) = self.receiver.try_recv() {
             credits += slot.cost as usize;
         }
-        self.mailbox.credits.release(credits);
+        self.credits.release(credits);
     }
 }
 
@@ -48,10 +50,14 @@ impl<T: Send> LaneDepth for Lane<T> {
 
 pub(super) type NewLane<T> = (LaneSender<T>, LaneReceiver<T>, Weak<dyn LaneDepth>);
 
-pub(super) fn new_lane<T: Send + 'static>(mailbox: Arc<Mailbox>) -> NewLane<T> {
-    let (sender, receiver) = bounded(mailbox.credits.total() as usize);
+pub(super) fn new_lane<T: Send + 'static>(
+    mailbox: Arc<Mailbox>,
+    credits: Arc<Credits>,
+) -> NewLane<T> {
+    let (sender, receiver) = bounded(credits.total() as usize);
     let lane = Arc::new(Lane {
         mailbox,
+        credits,
         sender,
         receiver,
         abandoned: AtomicBool::new(false),
@@ -79,17 +85,17 @@ impl<T: Send> LaneSender<T> {
     /// # Errors
     /// [`Overloaded`] with the item: the mailbox is full or closed; nothing was queued.
     pub fn try_send(&self, item: T, bytes: usize) -> Result<(), Overloaded<T>> {
-        let mailbox = &*self.lane.mailbox;
-        let cost = mailbox.credits.cost(bytes);
+        let credits = &*self.lane.credits;
+        let cost = credits.cost(bytes);
         if self.is_abandoned() {
             return Err(Overloaded::Closed(item));
         }
-        match mailbox.credits.acquire_now(cost) {
+        match credits.acquire_now(cost) {
             Ok(()) => self
                 .push(item, cost, bytes)
                 .map_err(|Closed(item)| Overloaded::Closed(item)),
             Err(Refused::Full) => {
-                mailbox.count_refused();
+                self.lane.mailbox.count_refused();
                 Err(Overloaded::Full(item))
             }
             Err(Refused::Closed) => Err(Overloaded::Closed(item)),
@@ -103,14 +109,14 @@ impl<T: Send> LaneSender<T> {
     /// # Errors
     /// [`Closed`] with the item: the mailbox was closed, before or while waiting.
     pub async fn send(&self, item: T, bytes: usize) -> Result<(), Closed<T>> {
-        let mailbox = &*self.lane.mailbox;
-        let cost = mailbox.credits.cost(bytes);
+        let credits = &*self.lane.credits;
+        let cost = credits.cost(bytes);
         if self.is_abandoned() {
             return Err(Closed(item));
         }
-        let admitted = match mailbox.credits.acquire_now(cost) {
+        let admitted = match credits.acquire_now(cost) {
             Ok(()) => true,
-            Err(Refused::Full) => mailbox.acquire_waiting(cost).await,
+            Err(Refused::Full) => self.lane.mailbox.acquire_waiting(credits, cost).await,
             Err(Refused::Closed) => false,
         };
         if admitted {
@@ -150,7 +156,7 @@ impl<T: Send> LaneSender<T> {
         if let Err(refused) = self.lane.sender.try_send(Slot { item, cost, bytes }) {
             // The lane has a slot per credit and keeps its own receiver: neither full nor closed.
             debug_assert!(false, "a lane had no slot for an item that held credits");
-            self.lane.mailbox.credits.release(cost as usize);
+            self.lane.credits.release(cost as usize);
             return Err(Closed(refused.into_inner().item));
         }
         self.lane.mailbox.wake(); // Its fence also orders the push before the load below.
@@ -239,7 +245,7 @@ impl<T: Send> LaneReceiver<T> {
             summary.bytes += u64::from(slot.bytes);
             summary.credits += slot.cost as usize;
         }
-        lane.mailbox.credits.release(summary.credits);
+        lane.credits.release(summary.credits);
         summary
     }
 

@@ -2,7 +2,8 @@
 //!
 //! Place: between stages, and between callers and partitions; data never waits in ractor's own
 //! queues, which have no bound. [`Mailbox`] holds what the lanes share (credits, wake-up, counters),
-//! [`Mailbox::lane`] makes a typed lane; lanes of different types may share a mailbox.
+//! [`Mailbox::lane`] makes a typed lane; lanes of different types may share a mailbox. [`Mailbox::own_lane`] makes one
+//! with a bound of its own.
 //! Invariants: (1) order is kept within a lane, not between lanes; (2) credits in use never pass the
 //! limits, see [`Credits`]; (3) an item in a lane is followed by a wake-up, see [`WakeFlag`]; (4) what a
 //! lane refuses goes back to the sender inside the error.

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -48,7 +48,9 @@ pub struct MailboxStatistics {
 ///
 /// Shared as `Arc<Mailbox>` between the receiver, its supervisor and whoever makes lanes.
 pub struct Mailbox {
-    pub(super) credits: Credits,
+    credits: Arc<Credits>,
+    /// Of lanes that have their own.
+    own: Mutex<Vec<Weak<Credits>>>,
     pub(super) clock: Arc<dyn Clock>,
     flag: WakeFlag,
     target: ArcSwapOption<Arc<dyn Wake>>,
@@ -64,7 +66,8 @@ impl Mailbox {
     /// An empty mailbox without lanes and without a receiver.
     pub fn new(limits: MailboxLimits, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
-            credits: Credits::new(limits),
+            credits: Arc::new(Credits::new(limits)),
+            own: Mutex::new(Vec::new()),
             clock,
             flag: WakeFlag::new(),
             target: ArcSwapOption::empty(),
@@ -78,11 +81,50 @@ impl Mailbox {
 
     /// A new lane for one sender (and its clones). Reserves `items_max` slots of `T`.
     pub fn lane<T: Send + 'static>(self: &Arc<Self>) -> (LaneSender<T>, LaneReceiver<T>) {
-        let (sender, receiver, depth) = new_lane(Arc::clone(self));
+        self.lane_drawing_on(Arc::clone(&self.credits))
+    }
+
+    /// A new lane with a bound of its own instead of a part in the mailbox's: for a receiver that leaves one lane
+    /// full while it needs what comes in another, which could not come if both drew on the same credits.
+    /// Make all lanes before the mailbox is closed.
+    pub fn own_lane<T: Send + 'static>(
+        self: &Arc<Self>,
+        limits: MailboxLimits,
+    ) -> (LaneSender<T>, LaneReceiver<T>) {
+        let credits = Arc::new(Credits::new(limits));
+        let mut own = self.own();
+        own.retain(|credits| credits.strong_count() > 0);
+        own.push(Arc::downgrade(&credits));
+        drop(own);
+        self.lane_drawing_on(credits)
+    }
+
+    fn lane_drawing_on<T: Send + 'static>(
+        self: &Arc<Self>,
+        credits: Arc<Credits>,
+    ) -> (LaneSender<T>, LaneReceiver<T>) {
+        let (sender, receiver, depth) = new_lane(Arc::clone(self), credits);
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         lanes.retain(|lane| lane.strong_count() > 0);
         lanes.push(depth);
         (sender, receiver)
+    }
+
+    fn own(&self) -> MutexGuard<'_, Vec<Weak<Credits>>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Credits in use and all credits, of the mailbox and of lanes that have their own.
+    fn used_and_total(&self) -> (u32, u32) {
+        let own = self.own();
+        let all = own.iter().filter_map(Weak::upgrade);
+        all.fold(
+            (self.credits.used(), self.credits.total()),
+            |(used, total), credits| {
+                let used = used.saturating_add(credits.used());
+                (used, total.saturating_add(credits.total()))
+            },
+        )
     }
 
     /// Makes `target` the receiver, clears the flag and wakes it, so that nothing left by the one
@@ -128,6 +170,9 @@ impl Mailbox {
     /// be drained. Wakes the receiver. Closing again changes nothing.
     pub fn close(&self) {
         self.credits.close();
+        for credits in self.own().iter().filter_map(Weak::upgrade) {
+            credits.close();
+        }
         self.wake();
     }
 
@@ -138,10 +183,10 @@ impl Mailbox {
 
     /// Whether it was closed and nothing is queued or on its way in: no item will ever come again.
     pub fn is_drained(&self) -> bool {
-        self.credits.is_closed() && self.credits.used() == 0
+        self.credits.is_closed() && self.used_and_total().0 == 0
     }
 
-    /// The credits of this mailbox.
+    /// The credits of this mailbox, without those of lanes that have their own.
     pub fn credits(&self) -> &Credits {
         &self.credits
     }
@@ -154,10 +199,11 @@ impl Mailbox {
             .filter_map(Weak::upgrade)
             .map(|lane| lane.items())
             .sum();
+        let (credits_used, credits_total) = self.used_and_total();
         MailboxStatistics {
             items,
-            credits_used: self.credits.used(),
-            credits_total: self.credits.total(),
+            credits_used,
+            credits_total,
             refused_total: self.refused.load(Ordering::Relaxed),
             waits_total: self.waits.load(Ordering::Relaxed),
             waited: Duration::from_nanos(self.waited_nanos.load(Ordering::Relaxed)),
@@ -169,10 +215,10 @@ impl Mailbox {
     }
 
     /// Waits for credits and counts the wait; `false` when closed meanwhile.
-    pub(super) async fn acquire_waiting(&self, cost: u32) -> bool {
+    pub(super) async fn acquire_waiting(&self, credits: &Credits, cost: u32) -> bool {
         // Dropped after the wait, also when the wait is given up.
         let _wait = CountedWait::new(self);
-        self.credits.acquire(cost).await
+        credits.acquire(cost).await
     }
 
     fn nanos(&self) -> u64 {

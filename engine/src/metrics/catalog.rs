@@ -205,6 +205,20 @@ catalog! {
     // Label: `dataflow`.
     DATAFLOW_FAILED = "millstream_dataflow_failed", Gauge, Flag,
         "Whether the dataflow has failed: it gives nothing out until the process is started again";
+    DATAFLOW_RESTARTS_TOTAL = "millstream_dataflow_restarts_total", Counter, Count,
+        "Times that the dataflow began again from its last checkpoint because a stage had failed";
+    CHECKPOINTS_COMPLETED_TOTAL = "millstream_checkpoints_completed_total", Counter, Count,
+        "Checkpoints of the dataflow that were completed";
+    CHECKPOINTS_FAILED_TOTAL = "millstream_checkpoints_failed_total", Counter, Count,
+        "Checkpoints of the dataflow that were given up";
+    CHECKPOINT_SECONDS = "millstream_checkpoint_seconds", Histogram, Seconds,
+        "Time from the beginning of a checkpoint until it was complete";
+    CHECKPOINT_ALIGNMENT_SECONDS = "millstream_checkpoint_alignment_seconds", Histogram, Seconds,
+        "Time from the first barrier of a checkpoint to the last, at each partition of a stage with several senders";
+    CHECKPOINT_WRITTEN_BYTES_TOTAL = "millstream_checkpoint_written_bytes_total", Counter, Bytes,
+        "Bytes of state that were written for checkpoints";
+    CHECKPOINT_BYTES = "millstream_checkpoint_bytes", Gauge, Bytes,
+        "Bytes of state that the last complete checkpoint consists of";
 
     // Labels: `partition`.
     INDEX_RUNS = "millstream_index_runs", Gauge, Count,

@@ -192,18 +192,71 @@ impl StageMetrics {
 #[derive(Clone, Debug)]
 pub struct DataflowMetrics {
     failed: Gauge,
+    restarts: Counter,
 }
 
 impl DataflowMetrics {
     /// Takes the handle of the dataflow `name`.
     pub fn new(name: &str) -> Self {
-        let failed = Labels::dataflow(name).gauge(catalog::DATAFLOW_FAILED);
-        Self { failed }
+        let labels = Labels::dataflow(name);
+        Self {
+            failed: labels.gauge(catalog::DATAFLOW_FAILED),
+            restarts: labels.counter(catalog::DATAFLOW_RESTARTS_TOTAL),
+        }
+    }
+
+    /// Counts a beginning from the last checkpoint after a failure.
+    pub fn count_restart(&self) {
+        self.restarts.increment(1);
     }
 
     /// Shows whether it has failed.
     pub fn observe(&self, failed: bool) {
         self.failed.set(f64::from(u8::from(failed)));
+    }
+}
+
+/// Checkpoints of one dataflow. Label: `dataflow`.
+#[derive(Clone, Debug)]
+pub struct CheckpointMetrics {
+    completed: Counter,
+    failed: Counter,
+    seconds: Histogram,
+    alignment_seconds: Histogram,
+    written_bytes: Counter,
+    bytes: Gauge,
+}
+
+impl CheckpointMetrics {
+    /// Takes the handles of the dataflow `name`.
+    pub fn new(name: &str) -> Self {
+        let labels = Labels::dataflow(name);
+        Self {
+            completed: labels.counter(catalog::CHECKPOINTS_COMPLETED_TOTAL),
+            failed: labels.counter(catalog::CHECKPOINTS_FAILED_TOTAL),
+            seconds: labels.histogram(catalog::CHECKPOINT_SECONDS),
+            alignment_seconds: labels.histogram(catalog::CHECKPOINT_ALIGNMENT_SECONDS),
+            written_bytes: labels.counter(catalog::CHECKPOINT_WRITTEN_BYTES_TOTAL),
+            bytes: labels.gauge(catalog::CHECKPOINT_BYTES),
+        }
+    }
+
+    /// Counts one that is complete: how long it took, what was written for it and of what it consists, in bytes.
+    pub fn observe_completed(&self, elapsed: Duration, written: u64, bytes: u64) {
+        self.completed.increment(1);
+        self.seconds.record(elapsed);
+        self.written_bytes.increment(written);
+        self.bytes.set(bytes as f64);
+    }
+
+    /// Counts one that was given up.
+    pub fn count_failed(&self) {
+        self.failed.increment(1);
+    }
+
+    /// Records how long a partition waited for the last of its barriers.
+    pub fn observe_alignment(&self, elapsed: Duration) {
+        self.alignment_seconds.record(elapsed);
     }
 }
 

@@ -22,8 +22,8 @@ mod write_side;
 
 pub use catalog::*;
 pub use flow::{
-    BatchMetrics, DataflowMetrics, LateMetrics, MailboxMetrics, PartitionMetrics, StageMetrics,
-    UnreadableMetrics, observe_skew,
+    BatchMetrics, CheckpointMetrics, DataflowMetrics, LateMetrics, MailboxMetrics,
+    PartitionMetrics, StageMetrics, UnreadableMetrics, observe_skew,
 };
 pub use load::{LoadMeter, skew};
 pub use read_side::{DeadLetterMetrics, ParkedNow, ProjectionMetrics, StateWriterMetrics};

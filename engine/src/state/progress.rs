@@ -49,7 +49,8 @@ impl Progress {
         }
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
+    /// As it is stored.
+    pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![FORMAT_VERSION];
         out.extend_from_slice(&self.next.0.to_be_bytes());
         if let Some((first, hash)) = self.frame {
@@ -59,7 +60,8 @@ impl Progress {
         sealed(out)
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    /// From its stored bytes; `None` if they are none of ours.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut input = Input::unsealed(bytes)?;
         let next = Offset(input.u64()?);
         if input.clone().rest().is_empty() {

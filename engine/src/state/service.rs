@@ -6,7 +6,7 @@
 //! taken is answered once, also when the thread ends.
 //! Failure: after a failed commit every batch is answered with [`StateError::Stopped`], until closed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
@@ -117,6 +117,35 @@ impl StateWriterHandle {
     /// As [`flush`](Self::flush).
     pub fn sync(&self) -> Result<(), StateError> {
         self.ask(StateWriter::sync)
+    }
+
+    /// As [`sync`](Self::sync) without waiting: `done` is told the outcome once, on the writer's thread. `false`, and
+    /// nobody is told: the queue has no room now.
+    pub fn try_sync(&self, done: impl FnOnce(Result<(), StateError>) + Send + 'static) -> bool {
+        let Some(_inside) = self.gate.enter() else {
+            done(Err(StateError::Closed));
+            return true;
+        };
+        let told = Arc::new(Mutex::new(Some(done)));
+        let tell = {
+            let told = Arc::clone(&told);
+            move |outcome| {
+                let done = told.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(done) = done {
+                    done(outcome);
+                }
+            }
+        };
+        // Answered also where the thread ends before it comes to it.
+        let pending = Pending::new(StateBatch::default().on_done(tell), None);
+        let task: Task = Box::new(move |writer| pending.answer(writer.sync()));
+        match self.queue.try_send(Message::Task(task)) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => true,
+            Err(TrySendError::Full(_not_taken)) => {
+                told.lock().unwrap_or_else(PoisonError::into_inner).take();
+                false
+            }
+        }
     }
 
     /// As [`StateWriter::register_projection`], on the writer's thread. Blocks the thread.

@@ -208,6 +208,19 @@ impl StateStore {
         self.view(|view| view.scan(table, from, to, limit))
     }
 
+    /// Keys in their order, at most `limit`, as [`StateView::keys`].
+    ///
+    /// # Errors
+    /// As [`StateView::keys`].
+    pub fn keys(
+        &self,
+        table: TableId,
+        from: Bound<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, StateError> {
+        self.view(|view| view.keys(table, from, limit))
+    }
+
     /// Hands each row to `each` in the order of their keys, until it breaks. Short reads of 1,024 rows: what is
     /// written meanwhile may or may not be seen, no row is seen twice, and `each` may take its time.
     ///

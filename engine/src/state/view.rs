@@ -84,6 +84,25 @@ impl StateView<'_> {
         Ok(page)
     }
 
+    /// Keys from `from` on in their order, at most `limit`: without their rows, which are not looked at.
+    ///
+    /// # Errors
+    /// [`StateError::Store`].
+    pub fn keys(
+        &self,
+        table: TableId,
+        from: Bound<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, StateError> {
+        let (from, to) = row_bounds(table, from, Bound::Unbounded);
+        let rows = self
+            .reader
+            .range(self.databases.rows, as_ref(&from), as_ref(&to))?;
+        rows.take(limit)
+            .map(|row| Ok(row?.0[4..].to_vec()))
+            .collect()
+    }
+
     /// Counts rows from `from` on, at most `limit`; with the last key that was counted.
     pub(super) fn count_slice(
         &self,

@@ -15,7 +15,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::time::Duration;
 
-use millstream_engine::flow::{Discard, Emit, Operator, Side, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Operator, Side, inner_sink, unsaved};
 use millstream_engine::time::Timestamp;
 use smallvec::SmallVec;
 
@@ -273,12 +273,14 @@ where
         self.late.late_before(limit);
     }
 
-    inner_sink!(late: begin open flush is_blocked blocked idle end);
+    inner_sink!(late: begin open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join items", self.waiting.len()));
         into.push(("join rows", self.versions));
     }
+
+    unsaved!("as-of join");
 }
 
 impl<K, L, R, FL, FR, G, S> Clone for AsOfJoin<K, L, R, FL, FR, G, S>

@@ -15,7 +15,7 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use millstream_engine::flow::{Discard, Emit, Operator, Side, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Operator, Side, inner_sink, unsaved};
 use millstream_engine::time::Timestamp;
 
 use super::due::DueQueue;
@@ -339,11 +339,13 @@ where
         self.late.late_before(limit);
     }
 
-    inner_sink!(late: begin open flush is_blocked blocked idle end);
+    inner_sink!(late: begin open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join items", self.held));
     }
+
+    unsaved!("interval join");
 }
 
 impl<K, L, R, FL, FR, G, S> Clone for IntervalJoin<K, L, R, FL, FR, G, S>

@@ -16,11 +16,12 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use millstream_engine::flow::{Emit, Operator, Side};
+use millstream_engine::flow::{Emit, Operator, Side, unsaved};
 use millstream_engine::time::Timestamp;
 
 use super::due::DueQueue;
 use super::{JoinResult, micros};
+use crate::Key;
 
 /// How a join with the latest value holds its table.
 pub struct Latest<R> {
@@ -129,7 +130,7 @@ impl<K, L, R, FL, FR, G> LatestJoin<K, L, R, FL, FR, G> {
 
 impl<K, L, R, FL, FR, G> Operator<Side<L, R>> for LatestJoin<K, L, R, FL, FR, G>
 where
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     L: Send + 'static,
     R: Send + 'static,
     FL: Fn(&L) -> K + Send + 'static,
@@ -178,6 +179,8 @@ where
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join rows", self.table.len()));
     }
+
+    unsaved!("latest join");
 }
 
 impl<K, L, R, FL: Clone, FR: Clone, G: Clone> Clone for LatestJoin<K, L, R, FL, FR, G> {

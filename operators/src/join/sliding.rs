@@ -12,7 +12,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Discard, Emit, Operator, Side, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Operator, Side, inner_sink, unsaved};
 use millstream_engine::time::Timestamp;
 
 use super::due::DueQueue;
@@ -20,6 +20,7 @@ use super::group::{GroupResult, Items};
 use super::held_back;
 use super::keyed::{Keyed, Slot, SlotId};
 use super::run::{Held, Run};
+use crate::Key;
 use crate::window::{Revision, Sliding, Span, TimeDomain, Windowed, by_span};
 
 /// What is held of one key.
@@ -204,7 +205,7 @@ where
 
 impl<K, L, R, FL, FR, G, S> Operator<Side<L, R>> for SlidingJoin<K, L, R, FL, FR, G, S>
 where
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     L: Send + 'static,
     R: Send + 'static,
     FL: Fn(&L) -> K + Send + 'static,
@@ -238,11 +239,13 @@ where
     }
 
     by_span!();
-    inner_sink!(late: open flush is_blocked blocked idle end);
+    inner_sink!(late: open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join items", self.held));
     }
+
+    unsaved!("sliding join");
 }
 
 impl<K, L, R, FL, FR, G, S> Clone for SlidingJoin<K, L, R, FL, FR, G, S>

@@ -7,16 +7,16 @@
 //! State: one row per key and side, until it is deleted. Cost: per change one lookup.
 
 use std::fmt;
-use std::hash::Hash;
 use std::marker::PhantomData;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use millstream_engine::flow::{Emit, Operator, Side};
+use millstream_engine::flow::{Emit, Operator, Side, unsaved};
 use millstream_engine::time::Timestamp;
 
 use super::{Change, JoinResult, Update};
+use crate::Key;
 
 /// The two parts of a row; never `None` twice between changes.
 type Row<L, R> = (Option<L>, Option<R>);
@@ -50,7 +50,7 @@ fn row_of<K, L, R, G: JoinResult<K, L, R>>(result: &G, key: &K, row: &Row<L, R>)
 
 impl<K, L, R, G> Operator<Side<Update<K, L>, Update<K, R>>> for TableJoin<K, L, R, G>
 where
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     L: Send + 'static,
     R: Send + 'static,
     G: JoinResult<K, L, R>,
@@ -113,6 +113,8 @@ where
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join rows", self.rows.len()));
     }
+
+    unsaved!("table join");
 }
 
 impl<K, L, R, G: Clone> Clone for TableJoin<K, L, R, G> {

@@ -11,12 +11,13 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Discard, Emit, Operator, Side, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Operator, Side, inner_sink, unsaved};
 use millstream_engine::time::Timestamp;
 use smallvec::SmallVec;
 
 use super::group::{GroupResult, Items};
 use super::held_back;
+use crate::Key;
 use crate::window::{Revision, Slices, Span, TimeDomain, Tumbling, Windowed, by_span};
 
 /// Both sides' items of one key and window.
@@ -137,7 +138,7 @@ where
 
 impl<K, L, R, FL, FR, G, S> Operator<Side<L, R>> for TumblingJoin<K, L, R, FL, FR, G, S>
 where
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     L: Send + 'static,
     R: Send + 'static,
     FL: Fn(&L) -> K + Send + 'static,
@@ -176,12 +177,14 @@ where
     }
 
     by_span!();
-    inner_sink!(late: open flush is_blocked blocked idle end);
+    inner_sink!(late: open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     /// Counts keys, not items: one entry per key and open window.
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join window keys", self.open.len()));
     }
+
+    unsaved!("tumbling join");
 }
 
 impl<K, L, R, FL, FR, G, S> Clone for TumblingJoin<K, L, R, FL, FR, G, S>

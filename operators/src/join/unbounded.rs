@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::{Entry, OccupiedEntry};
-use millstream_engine::flow::{Emit, Operator, Side};
+use millstream_engine::flow::{Emit, Operator, Side, unsaved};
 use millstream_engine::time::Timestamp;
 use smallvec::SmallVec;
 
@@ -98,6 +98,8 @@ where
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join items", self.items));
     }
+
+    unsaved!("unbounded join");
 }
 
 impl<K, L, R, FL: Clone, FR: Clone, G: Clone> Clone for UnboundedJoin<K, L, R, FL, FR, G> {

@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use millstream_engine::flow::{Emit, Operator, Side};
+use millstream_engine::flow::{Emit, Operator, Side, unsaved};
 use millstream_engine::time::Timestamp;
 use smallvec::{SmallVec, smallvec};
 
@@ -111,6 +111,8 @@ where
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join items", self.waiting + self.rights));
     }
+
+    unsaved!("unique join");
 }
 
 impl<K, L, R, FL: Clone, FR: Clone, G: Clone> Clone for UniqueJoin<K, L, R, FL, FR, G> {

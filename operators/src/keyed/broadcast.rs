@@ -8,7 +8,7 @@
 
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Emit, Operator, Side};
+use millstream_engine::flow::{Emit, Operator, Side, unsaved};
 use millstream_engine::time::Timestamp;
 
 /// Joins items on the left with a state made of the right.
@@ -60,4 +60,6 @@ where
             Side::Right(control) => (self.control)(&mut self.state, control),
         }
     }
+
+    unsaved!("broadcast join");
 }

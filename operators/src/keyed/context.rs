@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use millstream_engine::flow::{Emit, Operator};
+use millstream_engine::flow::{Emit, Operator, stateless};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -282,4 +282,6 @@ impl Operator<Infallible> for NoSide {
     fn item<E: Emit<Infallible>>(&mut self, _time: Timestamp, item: Infallible, _out: &mut E) {
         match item {}
     }
+
+    stateless!();
 }

@@ -2,15 +2,15 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::hash::Hash;
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Discard, Emit, Operator, Turn, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Operator, Turn, inner_sink, unsaved};
 use millstream_engine::time::Timestamp;
 
 use super::context::{Context, KeyedProcess, NoSide, Scope, Scratch, Timer};
 use super::expiring::Now;
 use super::table::{Fired, Table};
+use crate::Key;
 use crate::window::TimeDomain;
 
 /// A [`KeyedProcess`] as an operator.
@@ -68,7 +68,7 @@ impl<T, K, F, P: KeyedProcess<K, T>, L> Process<T, K, F, P, L> {
 impl<T, K, F, P, L> Process<T, K, F, P, L>
 where
     T: Send + 'static,
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     P: KeyedProcess<K, T>,
     L: Operator<P::Side, Out = Infallible>,
 {
@@ -157,7 +157,7 @@ where
 impl<T, K, F, P, L> Operator<T> for Process<T, K, F, P, L>
 where
     T: Send + 'static,
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     F: Fn(&T) -> K + Send + 'static,
     P: KeyedProcess<K, T>,
     L: Operator<P::Side, Out = Infallible>,
@@ -223,12 +223,14 @@ where
         self.table.first(TimeDomain::Processing).map(Timestamp)
     }
 
-    inner_sink!(side: open flush is_blocked blocked idle end);
+    inner_sink!(side: open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("keyed states", self.table.len()));
         into.push(("timers", self.table.timers_len()));
     }
+
+    unsaved!("keyed process");
 }
 
 impl<T, K, F: Clone, P: KeyedProcess<K, T>, L: Clone> Clone for Process<T, K, F, P, L> {

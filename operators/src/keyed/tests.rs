@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::time::Duration;
 
-use millstream_engine::flow::{Operator, Turn};
+use millstream_engine::flow::{Operator, Turn, stateless};
 use millstream_engine::time::Timestamp;
 use proptest::prelude::*;
 
@@ -374,6 +374,8 @@ impl Operator<(u8, i64)> for Collect {
     ) {
         self.0.push(item);
     }
+
+    stateless!();
 }
 
 #[test]

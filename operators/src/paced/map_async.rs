@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::flow::{Fault, Head, Operator, Pull, Turn};
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::time::{Clock, Timestamp};
@@ -73,6 +74,7 @@ type Outcome<T, U, E> = Result<U, AsyncError<T, E>>;
 pub struct MapAsync<H, T, F, C, U, E> {
     inner: H,
     inner_ended: bool,
+    holds_barrier: bool,
     recorder: Recorder<T>,
     teller: Teller,
     function: F,
@@ -97,6 +99,7 @@ where
         Self {
             inner,
             inner_ended: false,
+            holds_barrier: false,
             recorder: Recorder::new(),
             teller: Teller::new(),
             function,
@@ -197,8 +200,8 @@ where
         self.order.finish(call.ticket, done);
     }
 
-    /// Gives on what may go on; gives whether that was the end.
-    fn give<O>(&mut self, operator: &mut O) -> bool
+    /// Gives on what may go on; gives the end or a barrier when it comes to that.
+    fn give<O>(&mut self, operator: &mut O) -> Option<Pull>
     where
         O: Operator<Outcome<T, U, E>, Out = Infallible>,
     {
@@ -212,14 +215,19 @@ where
                 }
                 Some(Next::Mark(mark)) => {
                     self.teller.mark(operator, mark);
-                    if mark == Mark::End {
-                        return true;
+                    match mark {
+                        Mark::End => return Some(Pull::Ended),
+                        Mark::Barrier(epoch) => {
+                            self.holds_barrier = false;
+                            return Some(Pull::Barrier(epoch));
+                        }
+                        Mark::Watermark(_) | Mark::Idle => {}
                     }
                 }
             }
         }
         self.teller.rest(operator);
-        false
+        None
     }
 
     fn is_full(&self) -> bool {
@@ -255,13 +263,19 @@ where
         let mut now = turn.monotonic;
         loop {
             self.poll(now);
-            if self.give(operator) {
-                return Ok(Pull::Ended);
+            if let Some(given) = self.give(operator) {
+                return Ok(given);
             }
             let mut input = Pull::Idle;
-            if self.recorder.is_empty() && !self.is_full() && !self.inner_ended {
+            let wants_more = !self.is_full() && !self.inner_ended && !self.holds_barrier;
+            if self.recorder.is_empty() && wants_more {
                 input = self.inner.pull(&mut self.recorder, turn, clock)?;
                 self.inner_ended = input == Pull::Ended;
+                if let Pull::Barrier(epoch) = input {
+                    // What follows belongs to the next checkpoint, so nothing is taken until this one is given on.
+                    self.recorder.add_barrier(epoch);
+                    self.holds_barrier = true;
+                }
             }
             let took = self.start(now);
             now = clock.monotonic();
@@ -297,6 +311,25 @@ where
 
     fn items_total(&self) -> u64 {
         self.items
+    }
+
+    fn aligned(&self) -> Duration {
+        <H as Head<Recorder<T>>>::aligned(&self.inner)
+    }
+
+    fn open(&mut self) -> Result<(), Fault> {
+        <H as Head<Recorder<T>>>::open(&mut self.inner)
+    }
+
+    /// Nothing is held when a barrier is given on.
+    fn save(&self, saving: &mut Saving) -> Result<(), Fault> {
+        <H as Head<Recorder<T>>>::save(&self.inner, saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<Timestamp, Fault> {
+        let watermark = <H as Head<Recorder<T>>>::restore(&mut self.inner, restoring)?;
+        self.teller.resume(watermark);
+        Ok(watermark)
     }
 }
 

@@ -7,8 +7,9 @@ use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
+use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::flow::{Fault, Head, Operator, Pull, Turn};
-use millstream_engine::time::Clock;
+use millstream_engine::time::{Clock, Timestamp};
 
 use super::recorder::{Mark, Recorded, Recorder, Teller};
 
@@ -72,6 +73,10 @@ where
         if self.recorder.is_empty() && !self.inner_ended {
             pulled = self.inner.pull(&mut self.recorder, turn, clock)?;
             self.inner_ended = pulled == Pull::Ended;
+            if let Pull::Barrier(epoch) = pulled {
+                self.recorder.add_barrier(epoch);
+                pulled = Pull::More;
+            }
         }
         while !self.recorder.is_empty() && !operator.is_blocked() {
             if self.recorder.is_item_next()
@@ -87,8 +92,10 @@ where
                 }
                 Some(Recorded::Mark(mark)) => {
                     self.teller.mark(operator, mark);
-                    if mark == Mark::End {
-                        return Ok(Pull::Ended);
+                    match mark {
+                        Mark::End => return Ok(Pull::Ended),
+                        Mark::Barrier(epoch) => return Ok(Pull::Barrier(epoch)),
+                        Mark::Watermark(_) | Mark::Idle => {}
                     }
                 }
                 None => {}
@@ -112,6 +119,25 @@ where
 
     fn items_total(&self) -> u64 {
         self.items
+    }
+
+    fn aligned(&self) -> Duration {
+        <H as Head<Recorder<T>>>::aligned(&self.inner)
+    }
+
+    fn open(&mut self) -> Result<(), Fault> {
+        <H as Head<Recorder<T>>>::open(&mut self.inner)
+    }
+
+    /// Nothing is held when a barrier is given on.
+    fn save(&self, saving: &mut Saving) -> Result<(), Fault> {
+        <H as Head<Recorder<T>>>::save(&self.inner, saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<Timestamp, Fault> {
+        let watermark = <H as Head<Recorder<T>>>::restore(&mut self.inner, restoring)?;
+        self.teller.resume(watermark);
+        Ok(watermark)
     }
 }
 

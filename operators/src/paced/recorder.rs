@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 
-use millstream_engine::flow::{Discard, Emit, Operator};
+use millstream_engine::checkpoint::Epoch;
+use millstream_engine::flow::{Discard, Emit, Operator, stateless};
 use millstream_engine::time::Timestamp;
 
 /// What is told between items.
@@ -13,16 +14,19 @@ pub enum Mark {
     Watermark(Timestamp),
     /// Nothing may come for a while.
     Idle,
+    /// A checkpoint: what came before is part of it.
+    Barrier(Epoch),
     /// Nothing will come.
     End,
 }
 
 impl Mark {
-    /// Gives the mark to an operator.
+    /// Gives the mark to an operator. A barrier is the head's business.
     pub fn tell<T, O: Operator<T, Out = Infallible>>(self, operator: &mut O) {
         match self {
             Self::Watermark(watermark) => operator.watermark(watermark, &mut Discard),
             Self::Idle => operator.idle(),
+            Self::Barrier(_) => {}
             Self::End => operator.end(&mut Discard),
         }
     }
@@ -44,6 +48,11 @@ impl Teller {
             watermark: Timestamp::MIN,
             limit: Timestamp::MIN,
         }
+    }
+
+    /// Begins where it was: what was told then.
+    pub fn resume(&mut self, watermark: Timestamp) {
+        self.watermark = self.watermark.max(watermark);
     }
 
     /// Gives an item to an operator.
@@ -123,6 +132,11 @@ impl<T> Recorder<T> {
         taken
     }
 
+    /// A barrier came behind everything that is held.
+    pub fn add_barrier(&mut self, epoch: Epoch) {
+        self.held.push_back(Recorded::Mark(Mark::Barrier(epoch)));
+    }
+
     /// Whether the next thing is an item.
     pub fn is_item_next(&self) -> bool {
         matches!(self.held.front(), Some(Recorded::Item(..)))
@@ -180,4 +194,6 @@ impl<T: Send + 'static> Operator<T> for Recorder<T> {
     fn end<E: Emit<Infallible>>(&mut self, _out: &mut E) {
         self.held.push_back(Recorded::Mark(Mark::End));
     }
+
+    stateless!();
 }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use millstream_engine::flow::{Emit, Operator};
+use millstream_engine::flow::{Emit, Operator, stateless};
 use millstream_engine::time::Timestamp;
 use proptest::prelude::*;
 
@@ -105,6 +105,8 @@ impl Operator<u8> for Told {
     fn end<E: Emit<Infallible>>(&mut self, _out: &mut E) {
         self.0.push(("end", 0));
     }
+
+    stateless!();
 }
 
 /// What a mark makes the operator give out is not judged by the last item's limit, nor is what the clock does after it.

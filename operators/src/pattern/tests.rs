@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millstream_engine::flow::{Emit, Operator};
+use millstream_engine::flow::{Emit, Operator, stateless};
 use millstream_engine::time::Timestamp;
 use proptest::prelude::*;
 
@@ -345,6 +345,8 @@ impl Operator<Item> for Collected {
     fn item<E: Emit<Self::Out>>(&mut self, time: Timestamp, item: Item, _out: &mut E) {
         self.0.push((time.0, item));
     }
+
+    stateless!();
 }
 
 /// A match as places in `items`, which are told apart by time and value.
@@ -434,6 +436,8 @@ impl Operator<u32> for Nowhere {
     type Out = std::convert::Infallible;
 
     fn item<E: Emit<Self::Out>>(&mut self, _time: Timestamp, _item: u32, _out: &mut E) {}
+
+    stateless!();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -48,6 +49,11 @@ impl<K: TableKey, R: Row> HotRows<K, R> {
             .collect()
     }
 
+    /// Leaves all rows to the store.
+    pub(crate) fn forget_all(&self) {
+        self.rows.clear();
+    }
+
     /// Leaves a row to the store.
     pub(super) fn forget(&self, key: &K) {
         self.rows.remove(key);
@@ -56,7 +62,8 @@ impl<K: TableKey, R: Row> HotRows<K, R> {
 
 /// Answers queries on one table, from any thread. Cheap to clone.
 pub struct TableReader<K: TableKey, R: Row> {
-    id: TableId,
+    /// Shared: a table that is made anew has another one.
+    id: Arc<AtomicU32>,
     store: StateStore,
     hot: Arc<HotRows<K, R>>,
     board: Arc<ProgressBoard>,
@@ -65,7 +72,7 @@ pub struct TableReader<K: TableKey, R: Row> {
 impl<K: TableKey, R: Row> Clone for TableReader<K, R> {
     fn clone(&self) -> Self {
         Self {
-            id: self.id,
+            id: Arc::clone(&self.id),
             store: self.store.clone(),
             hot: Arc::clone(&self.hot),
             board: Arc::clone(&self.board),
@@ -76,7 +83,7 @@ impl<K: TableKey, R: Row> Clone for TableReader<K, R> {
 impl<K: TableKey, R: Row> std::fmt::Debug for TableReader<K, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TableReader")
-            .field("id", &self.id)
+            .field("id", &self.id())
             .field("projection", &self.board.projection())
             .finish_non_exhaustive()
     }
@@ -92,11 +99,21 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
         board: Arc<ProgressBoard>,
     ) -> Self {
         Self {
-            id,
+            id: Arc::new(AtomicU32::new(id.0)),
             store,
             hot,
             board,
         }
+    }
+
+    /// The table that it reads.
+    fn id(&self) -> TableId {
+        TableId(self.id.load(Ordering::Acquire))
+    }
+
+    /// Reads table `id` from now on, and so do all clones: the table was made anew.
+    pub(crate) fn read_from(&self, id: TableId) {
+        self.id.store(id.0, Ordering::Release);
     }
 
     /// How far the table's projection has come.
@@ -116,7 +133,7 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
         }
         let mut bytes = Vec::new();
         key.write(&mut bytes);
-        match self.store.get(self.id, &bytes)? {
+        match self.store.get(self.id(), &bytes)? {
             Some(value) => Ok(Some(StandaloneReader::new().decode(&value)?)),
             None => Ok(None),
         }
@@ -159,7 +176,7 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
         let (mut from, mut decoder) = (None::<Vec<u8>>, StandaloneReader::new());
         loop {
             let start = from.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            let page = self.store.scan(self.id, start, SCAN_ROWS)?;
+            let page = self.store.scan(self.id(), start, SCAN_ROWS)?;
             for (key, value) in &page {
                 while let Some((_, (key, row))) = hot.next_if(|(bytes, _)| bytes < key) {
                     row.into_iter().for_each(|row| with(key.clone(), row));

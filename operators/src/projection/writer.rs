@@ -83,6 +83,16 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         }
     }
 
+    /// The table.
+    pub(crate) const fn id(&self) -> TableId {
+        self.id
+    }
+
+    /// The store holds rows that are not here.
+    pub(crate) const fn has_more_stored(&mut self) {
+        self.complete = false;
+    }
+
     /// The row under `key`, if there is one.
     pub fn get(&mut self, key: &K) -> Option<&R> {
         let slot = self.slot(key)?;

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use millstream_engine::flow::{Emit, Fault, Operator};
+use millstream_engine::flow::{Emit, Fault, Operator, unsaved};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 use tokio::sync::mpsc::Sender;
@@ -78,6 +78,8 @@ impl<T: Send + 'static> Operator<T> for ChannelSink<T> {
             }
         }));
     }
+
+    unsaved!("channel sink");
 }
 
 impl<T> fmt::Debug for ChannelSink<T> {

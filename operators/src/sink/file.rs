@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
-use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring};
+use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring, unsaved};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 use serde::Serialize;
@@ -367,6 +367,8 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
         self.finish();
         self.ending = true;
     }
+
+    unsaved!("file sink");
 }
 
 impl<T, F: fmt::Debug> fmt::Debug for FileSink<T, F> {

@@ -15,7 +15,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use millstream_engine::event::{Offset, PartitionId, Position};
-use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring};
+use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring, unsaved};
 use millstream_engine::log::frame::{Encoding, Kind};
 use millstream_engine::stage::Blocked;
 use millstream_engine::state::{
@@ -258,6 +258,8 @@ impl<T: Serialize + Send + 'static> Operator<T> for LateLetters<T> {
     fn end<E: Emit<Infallible>>(&mut self, _out: &mut E) {
         self.ending = true;
     }
+
+    unsaved!("late letters");
 }
 
 impl fmt::Debug for LetterAccess {

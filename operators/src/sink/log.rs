@@ -34,7 +34,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use millstream_engine::codec::Event;
 use millstream_engine::event::{EventId, StreamId};
-use millstream_engine::flow::{Emit, Fault, Operator, Wiring};
+use millstream_engine::flow::{Emit, Fault, Operator, Wiring, unsaved};
 use millstream_engine::partition::{AppendError, Appender, Expected, NewEvent, Payload};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
@@ -381,6 +381,8 @@ impl<E: Event> Operator<(StreamId, E)> for LogSink<E> {
             into.push(("counted streams", open.streams.len()));
         }
     }
+
+    unsaved!("log sink");
 }
 
 impl<E> fmt::Debug for LogSink<E> {

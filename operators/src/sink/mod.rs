@@ -12,17 +12,20 @@
 //! Not here: how sinks are declared, which is the builder's.
 
 mod channel;
+mod deliver;
 mod file;
 mod file_writer;
 mod late_letters;
 mod log;
 mod log_standing;
 mod table;
+mod table_part;
 
 #[cfg(test)]
 mod tests;
 
 pub use channel::ChannelSink;
+pub use deliver::{Deliver, Delivery, ResultId};
 pub use file::{CsvRows, FileSink, FileSinkOptions, JsonRows, RowFormat};
 pub use late_letters::{LateLetters, LetterAccess};
 pub use log::{LogEffect, LogSink, LogSinkOptions};

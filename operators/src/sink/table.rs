@@ -3,8 +3,9 @@
 //! Place: a dataflow -> **table sink** -> hot rows for readers, and `state/`. Input: a key with its new row, or with
 //! none to remove it; the last one that comes to the sink wins. Each key must come to one partition of the sink.
 //! Invariants: (1) readers see a row as some item left it; (2) the stage does not end before its rows are stored.
-//! Until there are checkpoints, the table is emptied when the dataflow starts and made anew from its sources: what
-//! is read meanwhile is part of the whole.
+//! With checkpoints rows are stored as part of them: what the store holds is what the last complete one has, whatever
+//! was shown since. Without, the table is emptied when the dataflow starts and made anew from its sources: what is read
+//! meanwhile is part of the whole.
 //! Bounds: at most `hot_rows_max` rows and places in memory per partition, then all are stored and let go; one
 //! batch of rows on its way. Threads: one owner; outcomes come from the state's thread. Failure: a row that cannot
 //! be written, or a failed store, fails the stage.
@@ -12,21 +13,27 @@
 //! encoding at each store.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
 use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
-use millstream_engine::state::{StateBatch, StateError, StateStore, StateWriterHandle, TableId};
+use millstream_engine::state::{
+    StateBatch, StateError, StateStore, StateWrite, StateWriterHandle, TableId,
+};
 use millstream_engine::time::Timestamp;
 use tokio::sync::Notify;
 
+use super::table_part;
 use crate::projection::{HotRows, ProgressBoard, Row, Table, TableKey, TableMut, TableReader};
 
+/// Its kind of state in checkpoints.
+const KIND: &str = "table rows";
 /// Time after which rows are offered again to a state writer that had no room for them.
 const REFUSED_EVERY: Duration = Duration::from_millis(2);
 
@@ -38,6 +45,8 @@ pub struct TablePlace {
     hot: Arc<dyn Any + Send + Sync>,
     /// A `TableReader<K, R>`.
     reader: Arc<dyn Any + Send + Sync>,
+    /// Has that reader read another table.
+    move_reader: Arc<dyn Fn(TableId) + Send + Sync>,
 }
 
 impl TablePlace {
@@ -47,10 +56,22 @@ impl TablePlace {
         let hot: Arc<HotRows<K, R>> = Arc::default();
         let board = ProgressBoard::without_positions(table.name());
         let reader = TableReader::new(id, store.clone(), Arc::clone(&hot), board);
+        let moved = reader.clone();
         Self {
             id,
             hot,
             reader: Arc::new(reader),
+            move_reader: Arc::new(move |id| moved.read_from(id)),
+        }
+    }
+
+    /// This place for a table that may have been made anew: its readers read that one from now on.
+    #[must_use]
+    pub fn moved_to(&self, place: &Self) -> Self {
+        (self.move_reader)(place.id);
+        Self {
+            id: place.id,
+            ..self.clone()
         }
     }
 
@@ -155,6 +176,14 @@ struct Open<K: TableKey, R> {
     now: Turn,
     published_at: Duration,
     stored_at: Duration,
+    /// Rows are stored with checkpoints only, so that a restart finds those of the one that it begins from.
+    has_checkpoints: bool,
+    /// Rows that belong to a checkpoint which is not complete, by its epoch.
+    unfinished: VecDeque<(Epoch, Vec<StateWrite>)>,
+    /// Rows of complete checkpoints, to be stored.
+    released: VecDeque<Vec<StateWrite>>,
+    /// A barrier has come: what is released is to be stored before the state is saved.
+    must_settle: bool,
     /// When to look again although no item comes.
     look_at: Option<Timestamp>,
 }
@@ -209,7 +238,38 @@ impl<K: TableKey, R: Row> Open<K, R> {
 
     /// Whether everything that came is stored.
     fn is_all_stored(&self) -> bool {
-        self.rows.unstored() == 0 && self.refused.is_none() && !self.in_flight
+        self.rows.unstored() == 0 && self.unfinished.is_empty() && self.is_settled()
+    }
+
+    /// Whether everything that may be stored is.
+    fn is_settled(&self) -> bool {
+        self.released.is_empty() && self.refused.is_none() && !self.in_flight
+    }
+
+    /// The next rows to be stored, if it is their time.
+    fn next_writes(
+        &mut self,
+        options: &TableSinkOptions,
+        must: bool,
+    ) -> Result<Option<Vec<StateWrite>>, Fault> {
+        if self.has_checkpoints {
+            return Ok(self.released.pop_front());
+        }
+        let unstored = self.rows.unstored();
+        let since = self.now.monotonic.saturating_sub(self.stored_at);
+        let due = since >= options.store_every || unstored >= options.unstored_rows_max;
+        if unstored == 0 || !(due || must) {
+            return Ok(None);
+        }
+        self.take_rows().map(Some)
+    }
+
+    /// What has changed since it was last asked.
+    fn take_rows(&mut self) -> Result<Vec<StateWrite>, Fault> {
+        let mut writes = Vec::new();
+        let taken = self.rows.store(&mut writes);
+        taken.map_err(|error| Fault(format!("a row cannot be stored: {error}")))?;
+        Ok(writes)
     }
 
     /// Hands what is due to the state's writer, one batch at a time.
@@ -222,15 +282,12 @@ impl<K: TableKey, R: Row> Open<K, R> {
         if let Some(batch) = self.refused.take() {
             return self.submit(batch);
         }
-        let unstored = self.rows.unstored();
-        let since = self.now.monotonic.saturating_sub(self.stored_at);
-        let due = since >= options.store_every || unstored >= options.unstored_rows_max;
-        if unstored == 0 || !(due || must) || self.in_flight {
+        if self.in_flight {
             return Ok(());
         }
-        let mut writes = Vec::new();
-        let stored = self.rows.store(&mut writes);
-        stored.map_err(|error| Fault(format!("a row cannot be stored: {error}")))?;
+        let Some(writes) = self.next_writes(options, must)? else {
+            return Ok(());
+        };
         let storing = Arc::clone(&self.storing);
         let batch = StateBatch::new(writes).on_done(move |outcome| storing.finish(outcome));
         self.stored_at = self.now.monotonic;
@@ -255,7 +312,12 @@ impl<K: TableKey, R: Row> Open<K, R> {
 
     /// When the rows that are left should be stored.
     fn next_look(&self, options: &TableSinkOptions) -> Option<Timestamp> {
-        if self.rows.unstored() == 0 && self.refused.is_none() {
+        let waits = if self.has_checkpoints {
+            !self.released.is_empty()
+        } else {
+            self.rows.unstored() > 0
+        };
+        if !waits && self.refused.is_none() {
             return None;
         }
         let since = self.now.monotonic.saturating_sub(self.stored_at);
@@ -297,13 +359,19 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
         let place = access.places.get(name).ok_or_else(missing)?;
         let hot = Arc::clone(&place.hot).downcast::<HotRows<K, R>>();
         let hot = hot.map_err(|_| Fault(format!("table {name:?} has other keys or rows")))?;
+        // Of an earlier beginning in this process: readers see what is stored until there is something newer.
+        hot.forget_all();
         let now = Turn {
             now: wiring.clock.now(),
             monotonic: wiring.clock.monotonic(),
         };
         self.open = Some(Open {
-            // Emptied at start: nothing is stored that is not here.
+            // Emptied at start, nothing is stored that is not here; what is kept is said when it is restored.
             rows: TableMut::new(place.id, Some(access.store.clone()), hot, true),
+            has_checkpoints: wiring.checkpoints.is_some(),
+            unfinished: VecDeque::new(),
+            released: VecDeque::new(),
+            must_settle: false,
             state: access.writer.clone(),
             storing: Arc::default(),
             in_flight: false,
@@ -334,6 +402,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
         if let Some(fault) = open.fault.take() {
             return Err(fault);
         }
+        open.must_settle &= !open.is_settled();
         let is_full = open.rows.rows() > self.options.hot_rows_max;
         let shown = open.now.monotonic.saturating_sub(open.published_at);
         if idle || is_full || self.ending || shown >= self.options.publish_every {
@@ -349,6 +418,9 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
 
     fn is_blocked(&self) -> bool {
         self.open.as_ref().is_some_and(|open| {
+            if open.has_checkpoints {
+                return (self.ending || open.must_settle) && !open.is_settled();
+            }
             let is_full = open.rows.rows() > self.options.hot_rows_max;
             (self.ending || is_full) && !open.is_all_stored()
         })
@@ -371,6 +443,66 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
         if let Some(open) = &self.open {
             into.push(("rows in memory", open.rows.rows()));
         }
+    }
+
+    /// What the checkpoint before has released is stored first.
+    fn before_barrier<E: Emit<Infallible>>(&mut self, _out: &mut E) {
+        if let Some(open) = &mut self.open {
+            open.must_settle = true;
+        }
+    }
+
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        let mut bytes = Vec::new();
+        if let Some(open) = &mut self.open {
+            let writes = open.take_rows()?;
+            if !writes.is_empty() {
+                open.unfinished.push_back((saving.epoch(), writes));
+            }
+            for (_, writes) in &open.unfinished {
+                table_part::write(writes, &mut bytes);
+            }
+        }
+        saving.part(KIND, saving.epoch(), bytes);
+        Ok(())
+    }
+
+    /// Rows of the checkpoint may not have been stored before the end: they are once more.
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        let is_taken = restoring.is_first() || !restoring.is_spread_anew();
+        let saved = restoring.parts(KIND)?;
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        open.rows.has_more_stored();
+        for bytes in saved.iter().filter_map(|parts| parts.last()) {
+            let table = open.rows.id();
+            let writes = table_part::read(table, bytes);
+            let writes = writes.ok_or_else(|| Fault("its stored rows are damaged".to_owned()))?;
+            if is_taken {
+                open.released.push_back(writes);
+            }
+        }
+        Ok(())
+    }
+
+    fn checkpointed(&mut self, epoch: Epoch) -> Result<(), Fault> {
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        while let Some((of, _)) = open.unfinished.front() {
+            if *of > epoch {
+                break;
+            }
+            open.released
+                .extend(open.unfinished.pop_front().map(|(_, writes)| writes));
+        }
+        Ok(())
+    }
+
+    fn awaits_checkpoint(&self) -> bool {
+        let open = self.open.as_ref().filter(|open| open.has_checkpoints);
+        open.is_some_and(|open| open.rows.unstored() > 0 || !open.unfinished.is_empty())
     }
 }
 

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Resources, Then, Turn, Wiring};
+use millstream_engine::flow::{
+    Discard, Emit, Fault, Operator, Resources, Then, Turn, Wiring, stateless,
+};
 use millstream_engine::stage::Blocked;
 use millstream_engine::state::{StateError, StateOptions, StateStore};
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
@@ -37,6 +39,7 @@ fn wiring(clock: &Arc<ManualClock>) -> Wiring {
         partitions: 3,
         clock,
         resources: Arc::new(Resources::new()),
+        checkpoints: None,
     }
 }
 
@@ -216,6 +219,8 @@ impl Operator<Row> for Full {
     fn blocked(&mut self, waits: &mut Vec<Blocked>) {
         waits.push(Box::pin(async {}));
     }
+
+    stateless!();
 }
 
 /// Another operator of the stage waits, and the sink has sent nothing: what it would wait for never comes.

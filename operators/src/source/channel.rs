@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
-use millstream_engine::flow::{Emit, Fault, Pulled, Source};
+use millstream_engine::flow::{Emit, Fault, Pulled, SeekError, Source};
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::time::{Clock, Timestamp};
 use tokio::sync::mpsc::Receiver;
@@ -75,6 +75,15 @@ impl<T: Send + 'static> Source for ChannelSource<T> {
             }
         }
         Ok(Pulled::More)
+    }
+
+    /// What was taken from a channel is nowhere else.
+    fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(None)
+    }
+
+    fn seek(&mut self, _position: &[u8]) -> Result<(), SeekError> {
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_engine::event::PartitionId;
-use millstream_engine::flow::{Emit, Fault, Pulled, Source};
+use millstream_engine::flow::{Emit, Fault, Pulled, SeekError, Source, position_number};
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::time::Timestamp;
 use serde::de::DeserializeOwned;
@@ -99,6 +99,7 @@ pub struct ReadInPlace;
 /// One file as a source.
 pub struct FileSource<T, F, P> {
     name: Arc<str>,
+    path: PathBuf,
     /// Goes to the reader when the source is opened.
     pieces: Option<Pieces>,
     on_a_thread: bool,
@@ -134,6 +135,7 @@ where
             .from(options.from.offset, format.has_header());
         Self {
             name: path.display().to_string().into(),
+            path,
             pieces: Some(pieces),
             on_a_thread: false,
             reader: None,
@@ -269,6 +271,32 @@ where
             }
         }
         Ok(Pulled::More)
+    }
+
+    fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
+        let FilePosition { offset, line } = self.position();
+        let mut position = offset.to_be_bytes().to_vec();
+        position.extend_from_slice(&line.to_be_bytes());
+        Ok(Some(position))
+    }
+
+    fn seek(&mut self, position: &[u8]) -> Result<(), SeekError> {
+        let Some((offset, line)) = position.split_at_checked(8) else {
+            return Err(Fault("a position of another kind of source".to_owned()).into());
+        };
+        let from = FilePosition {
+            offset: position_number(offset)?,
+            line: position_number(line)?,
+        };
+        let pieces = Pieces::new(
+            self.path.clone(),
+            self.format.quoted_fields(),
+            self.options.follow,
+        );
+        self.pieces = Some(pieces.from(from.offset, self.format.has_header()));
+        self.options.from = from;
+        self.piece = from;
+        Ok(())
     }
 }
 

@@ -18,11 +18,12 @@ use std::sync::Arc;
 
 use millstream_engine::codec::{DecodeError, Event, EventReader};
 use millstream_engine::event::{Offset, PartitionId, Position, Recorded, StreamId};
-use millstream_engine::flow::{Emit, Fault, Pulled, Source, Wiring};
-use millstream_engine::log::frame::{Record, SHAPES};
+use millstream_engine::flow::{Emit, Fault, Pulled, SeekError, Source, Wiring};
+use millstream_engine::log::frame::{FrameHash, Record, SHAPES};
 use millstream_engine::log::{Feed, FrameSlice, LogCursor, LogReader, StreamReader};
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::metrics::UnreadableMetrics;
+use millstream_engine::state::{Progress, ProgressStanding};
 use millstream_engine::time::Timestamp;
 
 /// The log as dataflows reach it: a value of the [`Resources`](millstream_engine::flow::Resources).
@@ -180,6 +181,8 @@ pub struct LogSource<E, R> {
     stage: Arc<str>,
     metrics: UnreadableMetrics,
     told: bool,
+    /// The last frame that was passed in whole: first offset and hash.
+    passed: Option<(Offset, FrameHash)>,
     shape: PhantomData<fn() -> R>,
 }
 
@@ -197,6 +200,7 @@ impl<E: Event, R: RecordShape<E>> LogSource<E, R> {
             stage: Arc::clone(&wiring.stage),
             metrics: UnreadableMetrics::new(&wiring.stage, split.partition),
             told: false,
+            passed: None,
             split,
             shape: PhantomData,
         }
@@ -209,6 +213,16 @@ impl<E: Event, R: RecordShape<E>> LogSource<E, R> {
             (Some((slice, slot)), _) => slice.frame.header().first.plus(u64::from(*slot)),
             (None, Some(cursor)) => cursor.next_offset(),
             (None, None) => self.split.from,
+        }
+    }
+
+    /// The same with the frame that proves what was read.
+    fn progress(&self) -> Progress {
+        let at_work = self.at_work.as_ref().filter(|(_, slot)| *slot > 0);
+        let frame = at_work.map(|(slice, _)| frame_of(slice));
+        Progress {
+            next: self.position(),
+            frame: frame.or(self.passed),
         }
     }
 
@@ -243,8 +257,10 @@ impl<E: Event, R: RecordShape<E>> LogSource<E, R> {
             };
             let kinds = slice.frame.kinds();
             let header = slice.frame.header();
+            let frame = frame_of(&slice);
             if !kinds.iter().any(|kind| wanted(&kind.category)) {
                 self.watermark = self.watermark.max(header.recorded_last);
+                self.passed = Some(frame);
                 continue;
             }
             self.all_wanted = kinds.iter().all(|kind| wanted(&kind.category));
@@ -295,6 +311,7 @@ impl<E: Event, R: RecordShape<E>> LogSource<E, R> {
             }
             self.watermark = self.watermark.max(record.recorded_at);
         }
+        self.passed = Some(frame_of(&slice));
         // Of records at the end of the frame that were not wanted.
         self.watermark = self.watermark.max(slice.frame.header().recorded_last);
         Ok(looked)
@@ -321,6 +338,11 @@ impl<E: Event, R: RecordShape<E>> LogSource<E, R> {
         }
         Ok(())
     }
+}
+
+fn frame_of(slice: &FrameSlice) -> (Offset, FrameHash) {
+    let header = slice.frame.header();
+    (header.first, header.hash)
 }
 
 impl<E: Event, R: RecordShape<E>> Source for LogSource<E, R> {
@@ -358,6 +380,31 @@ impl<E: Event, R: RecordShape<E>> Source for LogSource<E, R> {
             }
         }
         Ok(Pulled::More)
+    }
+
+    fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(Some(self.progress().encode()))
+    }
+
+    fn seek(&mut self, position: &[u8]) -> Result<(), SeekError> {
+        let progress = Progress::decode(position);
+        let progress =
+            progress.ok_or_else(|| Fault("a position of another kind of source".to_owned()))?;
+        let partition = self.split.partition;
+        if progress.frame.is_some() {
+            let standing = progress.check(&*self.access.streams, partition);
+            let standing =
+                standing.map_err(|error| Fault(format!("partition {partition}: {error}")))?;
+            if standing != ProgressStanding::Valid {
+                let next = progress.next;
+                return Err(SeekError::OtherHistory(format!(
+                    "partition {partition} before {next}"
+                )));
+            }
+        }
+        self.passed = progress.frame;
+        self.split.from = progress.next;
+        Ok(())
     }
 }
 

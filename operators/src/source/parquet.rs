@@ -15,7 +15,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use millstream_engine::event::PartitionId;
-use millstream_engine::flow::{Emit, Fault, Pulled, Source};
+use millstream_engine::flow::{
+    Emit, Fault, Pulled, SeekError, Source, number_position, position_number,
+};
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::time::Timestamp;
 use parquet::file::reader::SerializedFileReader;
@@ -137,6 +139,15 @@ where
             self.next += 1;
         }
         Ok(Pulled::More)
+    }
+
+    fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(Some(number_position(self.next)))
+    }
+
+    fn seek(&mut self, position: &[u8]) -> Result<(), SeekError> {
+        self.next = position_number(position)?;
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Keeps some items.
 
-use millstream_engine::flow::{Emit, Operator};
+use millstream_engine::flow::{Emit, Operator, stateless};
 use millstream_engine::time::Timestamp;
 
 /// Gives out the items for which a predicate holds. Watermarks pass whatever is filtered away.
@@ -25,4 +25,6 @@ impl<In: 'static, F: Fn(&In) -> bool + Send + 'static> Operator<In> for Filter<F
             out.emit(time, item);
         }
     }
+
+    stateless!();
 }

@@ -1,6 +1,6 @@
 //! One item becomes one other or none.
 
-use millstream_engine::flow::{Emit, Operator};
+use millstream_engine::flow::{Emit, Operator, stateless};
 use millstream_engine::time::Timestamp;
 
 /// Gives out what a function makes of an item, where it makes something.
@@ -25,4 +25,6 @@ impl<In, U, F: Fn(In) -> Option<U> + Send + 'static> Operator<In> for FilterMap<
             out.emit(time, item);
         }
     }
+
+    stateless!();
 }

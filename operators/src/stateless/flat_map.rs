@@ -1,6 +1,6 @@
 //! One item becomes any number of others.
 
-use millstream_engine::flow::{Emit, Operator};
+use millstream_engine::flow::{Emit, Operator, stateless};
 use millstream_engine::time::Timestamp;
 
 /// Gives out all that a function makes of an item, at the item's time.
@@ -29,4 +29,6 @@ where
             out.emit(time, item);
         }
     }
+
+    stateless!();
 }

@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 
+use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
 use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring, inner_sink};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
@@ -119,6 +120,30 @@ where
         for sink in &mut self.sinks {
             sink.end(&mut Discard);
         }
+    }
+
+    fn before_barrier<E: Emit<Infallible>>(&mut self, _out: &mut E) {
+        for sink in &mut self.sinks {
+            sink.before_barrier(&mut Discard);
+        }
+    }
+
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        self.sinks.iter_mut().try_for_each(|sink| sink.save(saving))
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        let mut sinks = self.sinks.iter_mut();
+        sinks.try_for_each(|sink| sink.restore(restoring))
+    }
+
+    fn checkpointed(&mut self, epoch: Epoch) -> Result<(), Fault> {
+        let mut sinks = self.sinks.iter_mut();
+        sinks.try_for_each(|sink| sink.checkpointed(epoch))
+    }
+
+    fn awaits_checkpoint(&self) -> bool {
+        self.sinks.iter().any(Operator::awaits_checkpoint)
     }
 }
 

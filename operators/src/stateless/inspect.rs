@@ -1,6 +1,6 @@
 //! Looks at items on their way.
 
-use millstream_engine::flow::{Emit, Operator};
+use millstream_engine::flow::{Emit, Operator, stateless};
 use millstream_engine::time::Timestamp;
 
 /// Shows each item to a function and gives it on.
@@ -24,4 +24,6 @@ impl<In: 'static, F: Fn(Timestamp, &In) + Send + 'static> Operator<In> for Inspe
         (self.function)(time, &item);
         out.emit(time, item);
     }
+
+    stateless!();
 }

@@ -1,6 +1,6 @@
 //! One item becomes one other.
 
-use millstream_engine::flow::{Emit, Operator};
+use millstream_engine::flow::{Emit, Operator, stateless};
 use millstream_engine::time::Timestamp;
 
 /// Gives out what a function makes of each item.
@@ -23,6 +23,8 @@ impl<In, U, F: Fn(In) -> U + Send + 'static> Operator<In> for Map<F> {
     fn item<E: Emit<U>>(&mut self, time: Timestamp, item: In, out: &mut E) {
         out.emit(time, (self.function)(item));
     }
+
+    stateless!();
 }
 
 /// Like [`Map`], for functions that look at the event time.
@@ -45,4 +47,6 @@ impl<In, U, F: Fn(Timestamp, In) -> U + Send + 'static> Operator<In> for MapTime
     fn item<E: Emit<U>>(&mut self, time: Timestamp, item: In, out: &mut E) {
         out.emit(time, (self.function)(time, item));
     }
+
+    stateless!();
 }

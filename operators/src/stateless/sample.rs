@@ -3,7 +3,8 @@
 use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
-use millstream_engine::flow::{Emit, Operator};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Emit, Fault, Operator, stateless};
 use millstream_engine::time::Timestamp;
 
 /// Keeps a share of the items, chosen by the hash of what a function gives of each: the same ones in every run, and of
@@ -44,7 +45,12 @@ where
             out.emit(time, item);
         }
     }
+
+    stateless!();
 }
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "sample";
 
 /// Keeps the first of every so many items of its partition.
 #[derive(Clone, Copy, Debug)]
@@ -72,5 +78,18 @@ impl<In: 'static> Operator<In> for SampleEvery {
         if self.seen >= self.every {
             self.seen = 0;
         }
+    }
+
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        Ok(saving.whole(KIND, &self.seen)?)
+    }
+
+    /// Of other partitions than now each counts for one that begins anew.
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        let saved = restoring.whole::<u64>(KIND)?;
+        if let (false, Some(&seen)) = (restoring.is_spread_anew(), saved.first()) {
+            self.seen = seen;
+        }
+        Ok(())
     }
 }

@@ -6,12 +6,13 @@
 //! aggregates of the older slices, and one aggregate of the newer. Either way a slice costs a constant number of
 //! merges in the mean, however many slices a window has.
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::function::AggregateFunction;
 
 /// Slices of one key, oldest first.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Fifo<A> {
     /// Numbers ascend. The first `forgotten` ones are nobody's any more, those after them up to `dead` have left the
     /// window and wait for late items. Two slices need no allocation.

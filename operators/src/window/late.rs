@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millstream_engine::flow::{Emit, Fault, Operator, Wiring};
+use millstream_engine::flow::{Emit, Fault, Operator, Wiring, stateless};
 use millstream_engine::metrics::LateMetrics;
 use millstream_engine::time::Timestamp;
 
@@ -92,4 +92,6 @@ impl<T: Send + 'static> Operator<T> for CountLate {
         self.begin(wiring);
         Ok(())
     }
+
+    stateless!();
 }

@@ -141,7 +141,7 @@ where
     }
 
     inner_sink!(late: watermark late_before begin processing_time next_due flush is_blocked blocked idle end
-        state_items);
+        state_items before_barrier save restore checkpointed awaits_checkpoint);
 }
 
 impl<T, K, A: Clone> Clone for Merging<T, K, A> {

@@ -16,7 +16,7 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring, unsaved};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 
@@ -196,6 +196,8 @@ where
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("sums before the exchange", self.held));
     }
+
+    unsaved!("pre-aggregation");
 }
 
 impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, S: Clone> Clone

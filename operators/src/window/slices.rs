@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 use std::hash::Hash;
 
+use millstream_engine::checkpoint::Restoring;
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::table::Table;
 use crate::function::AggregateFunction;
@@ -14,11 +16,34 @@ use crate::function::AggregateFunction;
 /// Emptied tables kept for the slices to come.
 const SPARES: usize = 4;
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound(deserialize = "K: Hash + Eq + Deserialize<'de>, A: Deserialize<'de>"))]
 pub(crate) struct Slice<K, A> {
     /// Number of the slice; it ends at `(number + 1) * length + offset`.
     pub(crate) number: i64,
     pub(crate) table: Table<K, A>,
+}
+
+/// Adds slices that were saved, as far as their keys are this partition's; both lists are ordered.
+pub(crate) fn take_back<K: Hash + Eq, A>(
+    slices: &mut VecDeque<Slice<K, A>>,
+    saved: VecDeque<Slice<K, A>>,
+    restoring: &Restoring,
+) {
+    for Slice { number, mut table } in saved {
+        let own = table.drain().filter(|(key, _)| restoring.owns(key));
+        let at = slices.partition_point(|slice| slice.number < number);
+        match slices.get_mut(at) {
+            Some(slice) if slice.number == number => slice.table.take_in(own),
+            _ => {
+                let mut table = Table::default();
+                table.take_in(own);
+                if !table.is_empty() {
+                    slices.insert(at, Slice { number, table });
+                }
+            }
+        }
+    }
 }
 
 /// Slices that still take items, earliest first.
@@ -139,6 +164,16 @@ impl<K: Hash + Eq, A> Slices<K, A> {
         if self.spares.len() < SPARES {
             self.spares.push(table);
         }
+    }
+
+    /// As they are saved: earliest first.
+    pub(crate) const fn all(&self) -> &VecDeque<Slice<K, A>> {
+        &self.slices
+    }
+
+    /// Takes back what was saved, as far as it is this partition's.
+    pub(crate) fn take_back(&mut self, saved: VecDeque<Slice<K, A>>, restoring: &Restoring) {
+        take_back(&mut self.slices, saved, restoring);
     }
 
     /// Accumulators in all slices.

@@ -11,6 +11,7 @@ use std::hash::{BuildHasher, Hash};
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Accumulators by key.
 #[derive(Clone)]
@@ -60,7 +61,37 @@ impl<K, A> Table<K, A> {
     }
 }
 
+impl<K: Serialize, A: Serialize> Serialize for Table<K, A> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.entries.serialize(serializer)
+    }
+}
+
+impl<'de, K, A> Deserialize<'de> for Table<K, A>
+where
+    K: Hash + Eq + Deserialize<'de>,
+    A: Deserialize<'de>,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let entries = Vec::<(K, A)>::deserialize(deserializer)?;
+        let mut table = Self::default();
+        table.take_in(entries);
+        Ok(table)
+    }
+}
+
 impl<K: Hash + Eq, A> Table<K, A> {
+    /// Adds keys, those that were there are replaced.
+    pub(crate) fn take_in(&mut self, entries: impl IntoIterator<Item = (K, A)>) {
+        for (key, value) in entries {
+            let mut value = Some(value);
+            let kept = self.get_or_insert_with(key, || value.take().expect("made once"));
+            if let Some(value) = value {
+                *kept = value;
+            }
+        }
+    }
+
     pub(crate) fn get(&self, key: &K) -> Option<&A> {
         let is_it = |&place: &u32| self.entries[place as usize].0 == *key;
         let place = *self.places.find(self.hasher.hash_one(key), is_it)?;

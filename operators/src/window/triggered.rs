@@ -12,13 +12,14 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ops::Bound;
 
-use millstream_engine::flow::{Discard, Emit, Operator, Turn, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Operator, Turn, inner_sink, unsaved};
 use millstream_engine::time::Timestamp;
 
 use super::aligned::Span;
 use super::pane::{Giving, Pane};
 use super::table::Table;
 use super::{Global, Revision, Sliding, TimeDomain, Triggered, Tumbling, Windowed};
+use crate::Key;
 use crate::function::AggregateFunction;
 
 /// The windows that [`TriggeredWindows`] can have.
@@ -212,7 +213,7 @@ where
 impl<T, K, F, A, L> Operator<T> for TriggeredWindows<T, K, F, A, L>
 where
     T: Send + 'static,
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     F: Fn(&T) -> K + Send + 'static,
     A: AggregateFunction<T>,
     L: Operator<T, Out = Infallible>,
@@ -282,7 +283,7 @@ where
         due.map(Timestamp)
     }
 
-    inner_sink!(late: open flush is_blocked blocked idle end);
+    inner_sink!(late: open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         debug_assert_eq!(
@@ -291,6 +292,8 @@ where
         );
         into.push(("window accumulators", self.panes));
     }
+
+    unsaved!("triggered windows");
 }
 
 impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone

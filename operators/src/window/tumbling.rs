@@ -10,14 +10,29 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 
 use millstream_engine::batch::Batch;
-use millstream_engine::flow::{Discard, Emit, Operator, inner_sink};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, inner_sink};
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::aligned::{Span, by_span};
-use super::slices::{Slice, Slices};
+use super::slices::{Slice, Slices, take_back};
 use super::table::Table;
 use super::{Revision, TimeDomain, Tumbling, Windowed};
+use crate::Key;
 use crate::function::AggregateFunction;
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "tumbling windows";
+
+/// What is saved, of slices that are lent or owned.
+#[derive(Serialize, Deserialize)]
+struct Saved<S> {
+    open: S,
+    given: S,
+    watermark: i64,
+    now: Timestamp,
+}
 
 /// Aggregates each key's items of each window.
 pub struct TumblingWindows<T, K, F, A: AggregateFunction<T>, L> {
@@ -169,7 +184,7 @@ where
 impl<T, K, F, A, L> Operator<T> for TumblingWindows<T, K, F, A, L>
 where
     T: Send + 'static,
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     F: Fn(&T) -> K + Send + 'static,
     A: AggregateFunction<T>,
     L: Operator<T, Out = Infallible>,
@@ -232,11 +247,33 @@ where
     }
 
     by_span!();
-    inner_sink!(late: open flush is_blocked blocked idle end);
+    inner_sink!(late: open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         let given: usize = self.given.iter().map(|slice| slice.table.len()).sum();
         into.push(("window accumulators", self.open.len() + given));
+    }
+
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        let saved = Saved {
+            open: self.open.all(),
+            given: &self.given,
+            watermark: self.watermark,
+            now: self.now,
+        };
+        saving.whole(KIND, &saved)?;
+        self.late.save(saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        type Stored<K, A> = Saved<VecDeque<Slice<K, A>>>;
+        for saved in restoring.whole::<Stored<K, A::Accumulator>>(KIND)? {
+            self.open.take_back(saved.open, restoring);
+            take_back(&mut self.given, saved.given, restoring);
+            self.watermark = self.watermark.max(saved.watermark);
+            self.now = self.now.max(saved.now);
+        }
+        self.late.restore(restoring)
     }
 }
 

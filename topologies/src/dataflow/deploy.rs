@@ -1,17 +1,20 @@
 //! Makes the stages of a dataflow and starts them as actors.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use millstream_engine::flow::{Fault, Resources, StageMeter, Wiring};
-use millstream_engine::mailbox::Mailbox;
-use millstream_engine::stage::{
-    NoCore, RestartPolicy, SpawnStageError, StageCore, StageSpec, spawn_stage,
+use millstream_engine::checkpoint::{
+    CheckpointError, Coordinator, CoordinatorParts, Manifest, SavedCheckpoint, StageManifest,
+    StageShape,
 };
+use millstream_engine::flow::{Fault, Resources, StageMeter, Wiring};
+use millstream_engine::mailbox::{Mailbox, MailboxLimits};
+use millstream_engine::stage::{SpawnStageError, StageCore};
 use millstream_engine::time::{Clock, SystemClock};
 
-use super::flow::Dataflow;
-use super::guard::Guarded;
-use super::handle::{DataflowHandle, Failure, Parts};
+use super::flow::{Dataflow, Draft, FlowOptions};
+use super::handle::{DataflowHandle, Failure};
+use super::home::{Checkpointing, Home};
+use super::run::Run;
 
 /// Why a dataflow did not start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,9 +30,40 @@ pub enum StartDataflowError {
         /// Why.
         cause: String,
     },
+    /// The checkpoint to begin from was made of something else than what the sources hold now, as after the log was
+    /// restored from a backup.
+    #[error("dataflow {dataflow:?}, its checkpoint is of another history: {cause}")]
+    OtherHistory {
+        /// The dataflow.
+        dataflow: String,
+        /// What was found.
+        cause: String,
+    },
+    /// The checkpoint to begin from cannot be used.
+    #[error("dataflow {dataflow:?}: {cause}")]
+    Checkpoint {
+        /// The dataflow.
+        dataflow: String,
+        /// Why.
+        cause: CheckpointError,
+    },
+    /// What its tables are kept in failed.
+    #[error("dataflow {dataflow:?}, its tables: {cause}")]
+    Tables {
+        /// The dataflow.
+        dataflow: String,
+        /// Why.
+        cause: String,
+    },
     /// The runtime refused a stage; those before it were started and are stopped again.
     #[error(transparent)]
     Spawn(#[from] SpawnStageError),
+}
+
+/// A dataflow whose stages are made and not started.
+pub(super) struct PlacedDataflow {
+    pub(super) stages: Vec<Placed>,
+    pub(super) coordinator: Option<Coordinator>,
 }
 
 /// One partition of a stage, made and not started.
@@ -43,12 +77,13 @@ pub(super) struct Placed {
 }
 
 impl Dataflow {
-    /// Makes all stages. Opens files and reads the log, so it may block.
+    /// Makes all stages, and restores them. Opens files and reads the log, so it may block.
     pub(super) fn place(
         &self,
         clock: &Arc<dyn Clock>,
         resources: &Arc<Resources>,
-    ) -> Result<Vec<Placed>, StartDataflowError> {
+        checkpoints: Option<Checkpointing>,
+    ) -> Result<PlacedDataflow, StartDataflowError> {
         let draft = self.draft.lock().unwrap_or_else(PoisonError::into_inner);
         let mailboxes: Vec<Vec<_>> = draft
             .stages
@@ -60,11 +95,15 @@ impl Dataflow {
             .collect();
         for edge in &draft.edges {
             if let (Some(from), Some(to)) = (edge.from, edge.to) {
-                (edge.connect)(draft.stages[from].site.partitions, &mailboxes[to]);
+                let limits = draft.lane_limits(&self.options, to);
+                (edge.connect)(draft.stages[from].site.partitions, &mailboxes[to], limits);
             }
         }
+        let coordinator = checkpoints
+            .map(|checkpoints| coordinator(&self.name, &draft, &mailboxes, clock, checkpoints))
+            .transpose()?;
         let mut placed = Vec::new();
-        for (stage, mailboxes) in draft.stages.iter().zip(&mailboxes) {
+        for (number, (stage, mailboxes)) in draft.stages.iter().zip(&mailboxes).enumerate() {
             let name: Arc<str> = format!("{}/{}", self.name, stage.name).into();
             for (partition, mailbox) in mailboxes.iter().enumerate() {
                 let meter = StageMeter::new(Arc::clone(&name), partition, Arc::clone(clock));
@@ -74,12 +113,25 @@ impl Dataflow {
                     partitions: mailboxes.len(),
                     clock: Arc::clone(clock),
                     resources: Arc::clone(resources),
+                    checkpoints: coordinator
+                        .as_ref()
+                        .map(|coordinator| coordinator.link(number, partition)),
                 };
                 let made = (stage.make)(&wiring, mailbox, meter.clone());
-                let core = made.map_err(|Fault(cause)| StartDataflowError::Stage {
-                    dataflow: self.name.clone(),
-                    stage: stage.name.clone(),
-                    cause,
+                let core = made.map_err(|Fault(cause)| {
+                    let is_stale = |coordinator: &Coordinator| coordinator.control().is_stale();
+                    if coordinator.as_ref().is_some_and(is_stale) {
+                        StartDataflowError::OtherHistory {
+                            dataflow: self.name.clone(),
+                            cause,
+                        }
+                    } else {
+                        StartDataflowError::Stage {
+                            dataflow: self.name.clone(),
+                            stage: stage.name.clone(),
+                            cause,
+                        }
+                    }
                 })?;
                 placed.push(Placed {
                     name: format!("{name}/{partition}"),
@@ -90,7 +142,10 @@ impl Dataflow {
                 });
             }
         }
-        Ok(placed)
+        Ok(PlacedDataflow {
+            stages: placed,
+            coordinator,
+        })
     }
 
     /// Names of stages that follow each other, as their loads have them.
@@ -103,13 +158,13 @@ impl Dataflow {
             .collect()
     }
 
-    /// Runs it on the current tokio runtime, without a log or tables.
+    /// Runs it on the current tokio runtime, without a log, tables or checkpoints.
     ///
     /// # Errors
     /// [`StartDataflowError`]: a stage cannot be made.
     pub async fn start(self) -> Result<DataflowHandle, StartDataflowError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        self.start_in(clock, Arc::new(Resources::new())).await
+        self.start_in(Home::without_state(clock)).await
     }
 
     /// Runs it to its end: for inputs that are finite.
@@ -122,39 +177,8 @@ impl Dataflow {
         Ok(handle)
     }
 
-    pub(crate) async fn start_in(
-        self,
-        clock: Arc<dyn Clock>,
-        resources: Arc<Resources>,
-    ) -> Result<DataflowHandle, StartDataflowError> {
-        let placed = {
-            let clock = Arc::clone(&clock);
-            // Sources open files.
-            let placing = tokio::task::spawn_blocking(move || {
-                let placed = self.place(&clock, &resources);
-                placed.map(|placed| (self.name.clone(), self.edges(), placed))
-            });
-            placing
-                .await
-                .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-        };
-        let (name, edges, placed) = placed?;
-        let parts = Parts::new(&name, edges);
-        for stage in placed {
-            let is_source = stage.is_source;
-            parts.add_meter(stage.meter.clone());
-            let core = Box::new(Guarded::new(stage.core, parts.failed()));
-            let stage = Placed { core, ..stage };
-            let spec = spec(stage, &clock, parts.failure());
-            match spawn_stage(spec).await {
-                Ok(handle) => parts.add_stage(handle, is_source),
-                Err(error) => {
-                    parts.stop_all();
-                    return Err(error.into());
-                }
-            }
-        }
-        Ok(DataflowHandle::watching(parts))
+    pub(crate) async fn start_in(self, home: Home) -> Result<DataflowHandle, StartDataflowError> {
+        Run::start(self, home).await
     }
 }
 
@@ -170,26 +194,82 @@ pub enum RunDataflowError {
     Failed(#[from] Failure),
 }
 
-/// A stage without a checkpoint to begin again from: the first failure ends the dataflow.
-fn spec(
-    stage: Placed,
+/// The coordinator of a dataflow whose mailboxes are made.
+fn coordinator(
+    name: &str,
+    draft: &Draft,
+    mailboxes: &[Vec<Arc<Mailbox>>],
     clock: &Arc<dyn Clock>,
-    on_failure: impl Fn(&str, &str) + Send + 'static,
-) -> StageSpec {
-    let core = Mutex::new(Some(stage.core));
-    StageSpec {
-        name: stage.name,
-        mailbox: stage.mailbox,
+    checkpoints: Checkpointing,
+) -> Result<Coordinator, StartDataflowError> {
+    let refused = |cause| StartDataflowError::Checkpoint {
+        dataflow: name.to_owned(),
+        cause,
+    };
+    let Checkpointing {
+        options,
+        storage,
+        from,
+    } = checkpoints;
+    if let Some(from) = &from {
+        draft.check_removed(from).map_err(refused)?;
+    }
+    let stages = draft.stages.iter().zip(mailboxes);
+    let stages = stages.map(|(stage, mailboxes)| StageShape {
+        name: stage.name.as_str().into(),
+        is_source: stage.site.inputs.is_empty(),
+        mailboxes: mailboxes.clone(),
+    });
+    let parts = CoordinatorParts {
+        dataflow: name.to_owned(),
+        options,
         clock: Arc::clone(clock),
-        factory: Box::new(move || {
-            let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
-            core.take()
-                .ok_or_else(|| NoCore::Failed("its state is gone".to_owned()))
-        }),
-        policy: RestartPolicy {
-            attempts_max: 0,
-            ..RestartPolicy::default()
-        },
-        on_give_up: Box::new(on_failure),
+        must_sync: draft.stages.iter().any(|stage| stage.site.lets_out),
+        stages: stages.collect(),
+        restored: from.map(|from| SavedCheckpoint::new(from, Arc::clone(&storage))),
+        storage,
+    };
+    Coordinator::new(parts).map_err(refused)
+}
+
+impl Draft {
+    /// The bound of each lane into a stage: all of them together have what a mailbox may hold.
+    fn lane_limits(&self, options: &FlowOptions, to: usize) -> MailboxLimits {
+        let into = self.edges.iter().filter(|edge| edge.to == Some(to));
+        let lanes = into.map(|edge| match (edge.one_to_one, edge.from) {
+            (true, _) | (_, None) => 1,
+            (false, Some(from)) => self.stages[from].site.partitions,
+        });
+        let lanes = u32::try_from(lanes.sum::<usize>())
+            .unwrap_or(u32::MAX)
+            .max(1);
+        let MailboxLimits {
+            items_max,
+            bytes_max,
+        } = options.mailbox;
+        let items = (items_max.get() / lanes)
+            .max(LANE_BATCHES_MIN)
+            .min(items_max.get());
+        let bytes = bytes_max.get() / u64::from(lanes);
+        MailboxLimits {
+            items_max: items.try_into().unwrap_or(items_max),
+            bytes_max: bytes.try_into().unwrap_or(bytes_max),
+        }
+    }
+
+    /// Whether a checkpoint has state of a stage that is there no longer.
+    fn check_removed(&self, from: &Manifest) -> Result<(), CheckpointError> {
+        let is_gone = |stage: &&StageManifest| {
+            self.stages.iter().all(|known| known.name != stage.name) && stage.has_state()
+        };
+        match from.stages.iter().find(is_gone) {
+            None => Ok(()),
+            Some(stage) => Err(CheckpointError::Removed {
+                stage: stage.name.clone(),
+            }),
+        }
     }
 }
+
+/// Batches that a lane holds at least: one that is worked on and one that waits.
+const LANE_BATCHES_MIN: u32 = 2;

@@ -17,6 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use millstream_engine::checkpoint::{
+    CheckpointStatus, CheckpointStorage, Control, Coordinator, InMemory,
+};
 use millstream_engine::flow::{Resources, StageLoad, StageMeter};
 use millstream_engine::mailbox::{Mailbox, Wake};
 use millstream_engine::stage::{Blocked, StageCore, Step};
@@ -27,8 +30,10 @@ use millstream_operators::sink::{LetterAccess, TableAccess};
 use millstream_operators::source::ReadInPlace;
 use millstream_operators::window::LateCounts;
 
+use super::deploy::{Placed, PlacedDataflow};
 use super::driver_tables::OwnTables;
 use super::flow::Dataflow;
+use super::home::Checkpointing;
 use super::pressure;
 use super::{Failure, StartDataflowError};
 
@@ -68,10 +73,41 @@ struct Driven {
     core: Box<dyn StageCore>,
     woken: Arc<Woken>,
     state: State,
-    meter: StageMeter,
+    /// Not of the one that takes checkpoints.
+    meter: Option<StageMeter>,
 }
 
 impl Driven {
+    fn of_stage(stage: Placed) -> Self {
+        stage.meter.count_state_each_step();
+        let woken = Arc::new(Woken::default());
+        stage.mailbox.attach(Arc::<Woken>::clone(&woken));
+        Self {
+            name: stage.name,
+            is_source: stage.is_source,
+            mailbox: stage.mailbox,
+            core: stage.core,
+            woken,
+            state: State::Ready,
+            meter: Some(stage.meter),
+        }
+    }
+
+    fn of_coordinator(dataflow: &str, coordinator: Coordinator) -> Self {
+        let woken = Arc::new(Woken::default());
+        let mailbox = Arc::clone(coordinator.mailbox());
+        mailbox.attach(Arc::<Woken>::clone(&woken));
+        Self {
+            name: format!("{dataflow}/checkpoints"),
+            is_source: false,
+            mailbox,
+            core: Box::new(coordinator),
+            woken,
+            state: State::Ready,
+            meter: None,
+        }
+    }
+
     /// When a timer of its is due.
     const fn due(&self) -> Option<Duration> {
         match self.state {
@@ -123,6 +159,8 @@ pub struct Driver {
     edges: Vec<(String, String)>,
     random: u64,
     failure: Option<Failure>,
+    control: Option<Arc<Control>>,
+    storage: Option<InMemory>,
     late: LateCounts,
     tables: Option<Arc<TableAccess>>,
     letters: Option<Arc<LetterAccess>>,
@@ -149,6 +187,29 @@ impl Driver {
         seed: u64,
         resources: Resources,
     ) -> Result<Self, StartDataflowError> {
+        Self::make(dataflow, seed, resources, None)
+    }
+
+    /// The same with checkpoints in `storage`, from the latest of which it begins. To crash, drop the driver, say so to
+    /// the storage ([`InMemory::crash`]), and make another one.
+    ///
+    /// # Errors
+    /// [`StartDataflowError`].
+    pub fn with_checkpoints(
+        dataflow: Dataflow,
+        seed: u64,
+        resources: Resources,
+        storage: InMemory,
+    ) -> Result<Self, StartDataflowError> {
+        Self::make(dataflow, seed, resources, Some(storage))
+    }
+
+    fn make(
+        dataflow: Dataflow,
+        seed: u64,
+        resources: Resources,
+        storage: Option<InMemory>,
+    ) -> Result<Self, StartDataflowError> {
         let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
         let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
         let late = LateCounts::default();
@@ -162,25 +223,22 @@ impl Driver {
         }
         let tables = resources.get::<TableAccess>();
         let letters = resources.get::<LetterAccess>();
-        let placed = dataflow.place(&shared, &Arc::new(resources))?;
-        let stages = placed.into_iter().map(|stage| {
-            stage.meter.count_state_each_step();
-            let woken = Arc::new(Woken::default());
-            stage.mailbox.attach(Arc::<Woken>::clone(&woken));
-            Driven {
-                name: stage.name,
-                is_source: stage.is_source,
-                mailbox: stage.mailbox,
-                core: stage.core,
-                woken,
-                state: State::Ready,
-                meter: stage.meter,
-            }
+        let placed = match &storage {
+            None => dataflow.place(&shared, &Arc::new(resources), None)?,
+            Some(storage) => checkpointed(&dataflow, &shared, Arc::new(resources), storage)?,
+        };
+        let mut stages: Vec<_> = placed.stages.into_iter().map(Driven::of_stage).collect();
+        let control = placed.coordinator.map(|coordinator| {
+            let control = Arc::clone(coordinator.control());
+            stages.push(Driven::of_coordinator(dataflow.name(), coordinator));
+            control
         });
         Ok(Self {
             name: dataflow.name().to_owned(),
             clock,
-            stages: stages.collect(),
+            stages,
+            control,
+            storage,
             edges: dataflow.edges(),
             random: seed,
             failure: None,
@@ -228,11 +286,10 @@ impl Driver {
             let runnable: Vec<_> = (0..self.stages.len())
                 .filter(|&at| self.is_runnable(at, &mut Context::from_waker(Waker::noop())))
                 .collect();
-            if runnable.is_empty() {
+            if runnable.is_empty() && !self.is_storing() {
                 return Ok(());
             }
-            let chosen = runnable[self.next_random() as usize % runnable.len()];
-            self.step(chosen);
+            self.step_one(&runnable);
         }
     }
 
@@ -339,13 +396,64 @@ impl Driver {
 
     /// What each partition of each stage has done, with the state that it holds.
     pub fn loads(&self) -> Vec<StageLoad> {
-        self.stages.iter().map(|stage| stage.meter.load()).collect()
+        let meters = self.stages.iter().filter_map(|stage| stage.meter.as_ref());
+        meters.map(StageMeter::load).collect()
     }
 
     /// The partition of a stage that has held the others back since the start, as
     /// [`DataflowHandle::bottleneck`](super::DataflowHandle::bottleneck) tells it.
     pub fn bottleneck(&self) -> Option<StageLoad> {
         pressure::bottleneck(&self.loads(), &self.edges)
+    }
+
+    /// Makes up to `steps` steps, chosen by the seed; gives whether there is anything left to do at this time.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_steps(&mut self, steps: usize) -> Result<bool, Failure> {
+        for _ in 0..steps {
+            if let Some(failure) = &self.failure {
+                return Err(failure.clone());
+            }
+            let runnable: Vec<_> = (0..self.stages.len())
+                .filter(|&at| self.is_runnable(at, &mut Context::from_waker(Waker::noop())))
+                .collect();
+            if runnable.is_empty() && !self.is_storing() {
+                return Ok(false);
+            }
+            self.step_one(&runnable);
+        }
+        Ok(true)
+    }
+
+    /// Asks for a checkpoint, which is taken as the stages are stepped.
+    pub fn ask_for_checkpoint(&self) {
+        if let Some(control) = &self.control {
+            control.ask();
+        }
+    }
+
+    /// Where its checkpoints stand; `None` without any.
+    pub fn checkpoints(&self) -> Option<CheckpointStatus> {
+        let control = self.control.as_ref()?;
+        Some(control.status().borrow().clone())
+    }
+
+    fn is_storing(&self) -> bool {
+        self.storage.as_ref().is_some_and(InMemory::is_waiting)
+    }
+
+    /// Steps a stage, or has the storage do what waits there.
+    fn step_one(&mut self, runnable: &[usize]) {
+        let choices = runnable.len() + usize::from(self.is_storing());
+        let chosen = self.next_random() as usize % choices;
+        match (runnable.get(chosen), &self.storage) {
+            (Some(&stage), _) => self.step(stage),
+            (None, Some(storage)) => {
+                storage.step();
+            }
+            (None, None) => {}
+        }
     }
 
     fn is_runnable(&mut self, at: usize, context: &mut Context<'_>) -> bool {
@@ -402,6 +510,27 @@ impl Driver {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
+}
+
+/// Makes the stages, from the latest checkpoint if there is one.
+fn checkpointed(
+    dataflow: &Dataflow,
+    clock: &Arc<dyn Clock>,
+    resources: Arc<Resources>,
+    storage: &InMemory,
+) -> Result<PlacedDataflow, StartDataflowError> {
+    let storage: Arc<dyn CheckpointStorage> = Arc::new(storage.clone());
+    let stored = Coordinator::stored(&*storage);
+    let mut stored = stored.map_err(|cause| StartDataflowError::Checkpoint {
+        dataflow: dataflow.name().to_owned(),
+        cause,
+    })?;
+    let checkpoints = Checkpointing {
+        options: dataflow.options.checkpoints.clone().unwrap_or_default(),
+        storage,
+        from: stored.pop(),
+    };
+    dataflow.place(clock, &resources, Some(checkpoints))
 }
 
 impl fmt::Debug for Driver {

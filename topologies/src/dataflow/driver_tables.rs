@@ -35,7 +35,9 @@ impl OwnTables {
         let state = |error: millstream_engine::state::StateError| fault(error.to_string());
         let (store, writer) = StateStore::open(folder.path(), options).map_err(state)?;
         let (writer, thread) = millstream_engine::state::start(writer).map_err(state)?;
-        let placed = dataflow.place_tables(&store, &writer).map_err(state)?;
+        let placed = dataflow
+            .place_tables(&store, &writer, false)
+            .map_err(state)?;
         Ok(Some(Self {
             placed,
             _thread: thread,

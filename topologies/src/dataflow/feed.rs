@@ -1,22 +1,25 @@
 //! A source that is fed by hand.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millstream_engine::flow::{Emit, Fault, Pulled, Source, Wiring};
+use millstream_engine::flow::{
+    Emit, Fault, Pulled, SeekError, Source, Wiring, number_position, position_number,
+};
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::time::Timestamp;
 
 use super::source::SourcePlan;
 
+#[derive(Clone)]
 enum Fed<T> {
     Item(Timestamp, T),
     Watermark(Timestamp),
 }
 
 struct FeedSplit<T> {
-    fed: VecDeque<Fed<T>>,
+    /// All of it, so that it can be read again after a restart.
+    fed: Vec<Fed<T>>,
     ended: bool,
     mailbox: Option<Arc<Mailbox>>,
 }
@@ -31,7 +34,7 @@ impl<T> Feed<T> {
     pub fn new(splits: usize) -> Self {
         let split = |_| {
             Mutex::new(FeedSplit {
-                fed: VecDeque::new(),
+                fed: Vec::new(),
                 ended: false,
                 mailbox: None,
             })
@@ -56,14 +59,12 @@ impl<T> Feed<T> {
     /// # Panics
     /// There is no such split; so for the others.
     pub fn push(&self, split: usize, time: Timestamp, item: T) {
-        self.change(split, |split| split.fed.push_back(Fed::Item(time, item)));
+        self.change(split, |split| split.fed.push(Fed::Item(time, item)));
     }
 
     /// Says that no item before `watermark` is to come.
     pub fn watermark(&self, split: usize, watermark: Timestamp) {
-        self.change(split, |split| {
-            split.fed.push_back(Fed::Watermark(watermark))
-        });
+        self.change(split, |split| split.fed.push(Fed::Watermark(watermark)));
     }
 
     /// Says that nothing more comes in this split.
@@ -90,9 +91,11 @@ pub struct FeedSource<T> {
     splits: Arc<Vec<Mutex<FeedSplit<T>>>>,
     number: usize,
     watermark: Option<Timestamp>,
+    /// What of it comes next.
+    next: usize,
 }
 
-impl<T: Send + 'static> Source for FeedSource<T> {
+impl<T: Clone + Send + 'static> Source for FeedSource<T> {
     type Item = T;
 
     fn open(&mut self, mailbox: &Arc<Mailbox>) -> Result<(), Fault> {
@@ -110,15 +113,16 @@ impl<T: Send + 'static> Source for FeedSource<T> {
     fn pull<E: Emit<T>>(&mut self, items_max: usize, out: &mut E) -> Result<Pulled, Fault> {
         for _ in 0..items_max {
             let fed = {
-                let mut split = self.splits[self.number]
+                let split = self.splits[self.number]
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner);
-                match split.fed.pop_front() {
+                match split.fed.get(self.next) {
                     None if split.ended => return Ok(Pulled::End),
                     None => return Ok(Pulled::Pending),
-                    Some(fed) => fed,
+                    Some(fed) => fed.clone(),
                 }
             };
+            self.next += 1;
             match fed {
                 Fed::Item(time, item) => out.emit(time, item),
                 Fed::Watermark(watermark) => {
@@ -130,9 +134,18 @@ impl<T: Send + 'static> Source for FeedSource<T> {
         }
         Ok(Pulled::More)
     }
+
+    fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(Some(number_position(self.next as u64)))
+    }
+
+    fn seek(&mut self, position: &[u8]) -> Result<(), SeekError> {
+        self.next = position_number(position)? as usize;
+        Ok(())
+    }
 }
 
-impl<T: Send + 'static> SourcePlan for Feed<T> {
+impl<T: Clone + Send + 'static> SourcePlan for Feed<T> {
     type Source = FeedSource<T>;
 
     fn split_count(&self, _wiring: &Wiring) -> Result<usize, Fault> {
@@ -144,6 +157,7 @@ impl<T: Send + 'static> SourcePlan for Feed<T> {
             splits: Arc::clone(&self.splits),
             number: split,
             watermark: None,
+            next: 0,
         })
     }
 }

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
+use millstream_engine::checkpoint::CheckpointOptions;
 use millstream_engine::flow::{
     Edge, EdgeOptions, Fault, Forward, Identity, Operator, Outlet, StageMeter, Then, Wiring,
 };
@@ -26,9 +27,12 @@ pub struct FlowOptions {
     pub partitions: usize,
     /// Batches between stages.
     pub edges: EdgeOptions,
-    /// Batches (not items) that wait before each partition of a stage, and their bytes. Default: 64 and 1 MiB. More:
-    /// longer bursts; less: fresher caches.
+    /// Batches (not items) that wait before each partition of a stage, and their bytes, shared out among the partitions that
+    /// send to it (at least two batches each). Default: 64 and 1 MiB. More: longer bursts; less: fresher caches.
     pub mailbox: MailboxLimits,
+    /// When checkpoints are taken, in an engine; `None`: never, so that each start begins anew. Default: every ten
+    /// seconds.
+    pub checkpoints: Option<CheckpointOptions>,
 }
 
 impl Default for FlowOptions {
@@ -41,6 +45,7 @@ impl Default for FlowOptions {
                 items_max: const { std::num::NonZeroU32::new(64).unwrap() },
                 bytes_max: const { std::num::NonZeroU64::new(1 << 20).unwrap() },
             },
+            checkpoints: Some(CheckpointOptions::default()),
         }
     }
 }
@@ -52,7 +57,7 @@ pub(super) type StageId = usize;
 pub(super) type MakeStage =
     Box<dyn Fn(&Wiring, &Arc<Mailbox>, StageMeter) -> Result<Box<dyn StageCore>, Fault> + Send>;
 /// Makes the lanes of an edge.
-pub(super) type Connect = Box<dyn Fn(usize, &[Arc<Mailbox>]) + Send>;
+pub(super) type Connect = Box<dyn Fn(usize, &[Arc<Mailbox>], MailboxLimits) + Send>;
 
 pub(super) struct StagePlan {
     pub(super) site: Site,
@@ -144,8 +149,8 @@ impl Flow {
             one_to_one,
             from: None,
             to: None,
-            connect: Box::new(move |senders, mailboxes| {
-                connected.connect(senders, mailboxes, one_to_one);
+            connect: Box::new(move |senders, mailboxes, limits| {
+                connected.connect(senders, mailboxes, one_to_one, limits);
             }),
         });
         (draft.edges.len() - 1, edge)

@@ -3,18 +3,15 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use millstream_engine::event::PartitionId;
+use millstream_engine::checkpoint::{CheckpointStatus, Control, Epoch};
 use millstream_engine::flow::{StageLoad, StageMeter};
-use millstream_engine::metrics::{DataflowMetrics, StageMetrics};
 use millstream_engine::stage::{StageHandle, StageStatus};
 use tokio::sync::watch;
 
 use super::pressure;
+use super::run::tell;
 
-/// How often metrics are brought up to date.
-const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// How many looks back the present pressure is measured.
 const LOOKS: usize = 10;
 
@@ -26,6 +23,24 @@ pub struct Failure {
     pub stage: String,
     /// Why.
     pub cause: String,
+}
+
+/// A checkpoint that was asked for is not there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TakeCheckpointError {
+    /// The dataflow takes none: it runs without an engine, or its options say so.
+    #[error("the dataflow takes no checkpoints")]
+    None,
+    /// It took too long.
+    #[error("the checkpoint was given up: {cause}")]
+    GivenUp {
+        /// Who was waited for.
+        cause: String,
+    },
+    /// The dataflow has ended or failed.
+    #[error("the dataflow has ended")]
+    Ended,
 }
 
 /// Where a dataflow stands.
@@ -40,12 +55,15 @@ pub enum DataflowStatus {
     Failed(Failure),
 }
 
+/// What runs now.
 #[derive(Default)]
 struct Stages {
     all: Vec<(StageHandle, bool)>,
     meters: Vec<StageMeter>,
     /// Loads as they were at the last looks, the oldest first.
     looks: VecDeque<Vec<StageLoad>>,
+    failure: Option<watch::Sender<Option<Failure>>>,
+    checkpoints: Option<Arc<Control>>,
 }
 
 /// What handle and watcher share.
@@ -55,7 +73,9 @@ pub(super) struct Parts {
     /// Names of stages that follow each other.
     edges: Arc<[(String, String)]>,
     stages: Arc<Mutex<Stages>>,
-    failure: Arc<watch::Sender<Option<Failure>>>,
+    /// Told once, when nothing runs any more and nothing will.
+    outcome: Arc<watch::Sender<Option<Result<(), Failure>>>>,
+    is_stopping: Arc<watch::Sender<bool>>,
 }
 
 impl Parts {
@@ -64,7 +84,8 @@ impl Parts {
             name: name.into(),
             edges: edges.into(),
             stages: Arc::default(),
-            failure: Arc::new(watch::Sender::new(None)),
+            outcome: Arc::new(watch::Sender::new(None)),
+            is_stopping: Arc::new(watch::Sender::new(false)),
         }
     }
 
@@ -72,32 +93,32 @@ impl Parts {
         self.stages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Other stages take the place of those that ran.
+    pub(super) fn begin_run(
+        &self,
+        meters: Vec<StageMeter>,
+        failure: watch::Sender<Option<Failure>>,
+        checkpoints: Option<Arc<Control>>,
+    ) {
+        *self.lock() = Stages {
+            all: Vec::new(),
+            meters,
+            looks: VecDeque::new(),
+            failure: Some(failure),
+            checkpoints,
+        };
+    }
+
     pub(super) fn add_stage(&self, handle: StageHandle, is_source: bool) {
-        self.lock().all.push((handle, is_source));
-    }
-
-    pub(super) fn add_meter(&self, meter: StageMeter) {
-        self.lock().meters.push(meter);
-    }
-
-    /// Keeps the first failure: later ones are its consequences.
-    pub(super) fn failure(&self) -> impl Fn(&str, &str) + Send + 'static {
-        let failure = Arc::clone(&self.failure);
-        move |stage, cause| {
-            failure.send_if_modified(|first| {
-                let is_first = first.is_none();
-                first.get_or_insert_with(|| Failure {
-                    stage: stage.to_owned(),
-                    cause: cause.to_owned(),
-                });
-                is_first
-            });
+        self.lock().all.push((handle.clone(), is_source));
+        // Asked to stop while it was being started; who asks from now on finds it.
+        if is_source && self.is_stopping() {
+            handle.begin_stop();
         }
-    }
-
-    /// Set when a stage has failed.
-    pub(super) fn failed(&self) -> watch::Receiver<Option<Failure>> {
-        self.failure.subscribe()
     }
 
     pub(super) fn stop_all(&self) {
@@ -106,60 +127,35 @@ impl Parts {
         }
     }
 
-    fn handles(&self) -> Vec<StageHandle> {
+    pub(super) fn handles(&self) -> Vec<StageHandle> {
         let stages = self.lock();
         stages.all.iter().map(|(stage, _)| stage.clone()).collect()
     }
 
-    fn loads(&self) -> Vec<StageLoad> {
+    pub(super) fn loads(&self) -> Vec<StageLoad> {
         self.lock().meters.iter().map(StageMeter::load).collect()
     }
 
-    /// Ends the others when one has failed, and keeps the metrics up to date until all have ended.
-    async fn watch(self) {
-        let metrics: Vec<_> = self
-            .loads()
-            .iter()
-            .map(|load| {
-                let partition = PartitionId(u16::try_from(load.partition).unwrap_or(u16::MAX));
-                StageMetrics::new(&load.stage, partition)
-            })
-            .collect();
-        let dataflow = DataflowMetrics::new(&self.name);
-        let show = || {
-            dataflow.observe(self.failure.borrow().is_some());
-            let loads = self.loads();
-            for (metrics, load) in metrics.iter().zip(&loads) {
-                metrics.observe(load);
-            }
-            let looks = &mut self.lock().looks;
-            if looks.len() == LOOKS {
-                looks.pop_front();
-            }
-            looks.push_back(loads);
-        };
-        let mut failed = self.failure.subscribe();
-        let mut stopped = false;
-        let stages = self.handles();
-        let all_ended = async {
-            for stage in &stages {
-                stage.ended().await;
-            }
-        };
-        tokio::pin!(all_ended);
-        let mut tick = tokio::time::interval(SHOW_EVERY);
-        loop {
-            tokio::select! {
-                () = &mut all_ended => break,
-                // It may have failed before this task began.
-                Ok(_) = failed.wait_for(Option::is_some), if !stopped => {
-                    stopped = true;
-                    self.stop_all();
-                }
-                _ = tick.tick() => show(),
-            }
+    /// Keeps a look at the loads.
+    pub(super) fn look(&self, loads: Vec<StageLoad>) {
+        let looks = &mut self.lock().looks;
+        if looks.len() == LOOKS {
+            looks.pop_front();
         }
-        show();
+        looks.push_back(loads);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.is_stopping.borrow()
+    }
+
+    pub(super) async fn until_stopping(&self) {
+        // The sender is ours.
+        let _ = self.is_stopping.subscribe().wait_for(|is| *is).await;
+    }
+
+    pub(super) fn end(&self, outcome: Result<(), Failure>) {
+        self.outcome.send_replace(Some(outcome));
     }
 }
 
@@ -170,34 +166,28 @@ pub struct DataflowHandle {
 }
 
 impl DataflowHandle {
-    /// Starts the watcher.
-    pub(super) fn watching(parts: Parts) -> Self {
-        tokio::spawn(parts.clone().watch());
+    pub(super) const fn new(parts: Parts) -> Self {
         Self { parts }
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.parts.name
+        self.parts.name()
     }
 
-    /// Where each partition of each stage stands, such as `velocity/window/1`.
+    /// Where each partition of each stage stands, such as `velocity/window/1`, and `velocity/checkpoints` if there are any.
     pub fn stages(&self) -> Vec<(String, StageStatus)> {
         let stages = self.parts.handles().into_iter();
         let stand = |stage: StageHandle| (stage.name().to_owned(), stage.status());
         stages.map(stand).collect()
     }
 
-    /// Where it stands.
+    /// Where it stands. One that begins again from its last checkpoint after a failure is running.
     pub fn status(&self) -> DataflowStatus {
-        if let Some(failure) = &*self.parts.failure.borrow() {
-            return DataflowStatus::Failed(failure.clone());
-        }
-        let ended = |stage: &StageHandle| stage.status().is_ended();
-        if self.parts.handles().iter().all(ended) {
-            DataflowStatus::Ended
-        } else {
-            DataflowStatus::Running
+        match &*self.parts.outcome.borrow() {
+            None => DataflowStatus::Running,
+            Some(Ok(())) => DataflowStatus::Ended,
+            Some(Err(failure)) => DataflowStatus::Failed(failure.clone()),
         }
     }
 
@@ -206,24 +196,16 @@ impl DataflowHandle {
     /// # Errors
     /// [`Failure`]: the first stage that failed.
     pub async fn wait(&self) -> Result<(), Failure> {
-        let mut first: Option<Failure> = None;
-        for stage in self.parts.handles() {
-            if let StageStatus::Failed { first_cause, .. } = stage.ended().await {
-                first.get_or_insert_with(|| Failure {
-                    stage: stage.name().to_owned(),
-                    cause: first_cause,
-                });
-            }
-        }
-        // What was told first is the cause; the order of the stages is not that of failing.
-        match self.parts.failure.borrow().clone().or(first) {
-            Some(failure) => Err(failure),
-            None => Ok(()),
+        let mut outcome = self.parts.outcome.subscribe();
+        match outcome.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(outcome)) => outcome.clone(),
+            // The sender is ours.
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 
     /// Has the sources read nothing more and waits until all that was read is dealt with. Windows that are open stay
-    /// without a result.
+    /// without a result; with checkpoints the last one holds them, and the next start goes on there.
     ///
     /// # Errors
     /// As [`wait`](Self::wait).
@@ -234,6 +216,7 @@ impl DataflowHandle {
 
     /// The same without waiting.
     pub fn begin_stop(&self) {
+        self.parts.is_stopping.send_replace(true);
         for (stage, is_source) in &self.parts.lock().all {
             if *is_source {
                 stage.begin_stop();
@@ -243,7 +226,8 @@ impl DataflowHandle {
 
     /// Has every stage end where it stands, whatever it waits for, and waits until they have: for a dataflow that does
     /// not [stop](Self::stop). What was read and not dealt with is lost, as when a stage fails, and `cause` is told as
-    /// the failure. Code of the program's own that runs is waited for: nothing can take it off its thread.
+    /// the failure; with checkpoints the next start goes on from the last one. Code of the program's own that runs is
+    /// waited for: nothing can take it off its thread.
     ///
     /// Does nothing to a dataflow that has ended.
     ///
@@ -256,11 +240,44 @@ impl DataflowHandle {
 
     /// The same without waiting.
     pub fn begin_abort(&self, cause: &str) {
-        if self.status() == DataflowStatus::Running {
-            let stage = format!("dataflow {}", self.name());
-            self.parts.failure()(&stage, cause);
+        self.parts.is_stopping.send_replace(true);
+        let failure = self.parts.lock().failure.clone();
+        if let (DataflowStatus::Running, Some(failure)) = (self.status(), failure) {
+            tell(&failure, &format!("dataflow {}", self.name()), cause);
             self.parts.stop_all();
         }
+    }
+
+    /// Takes a checkpoint now and waits until it is complete.
+    ///
+    /// # Errors
+    /// [`TakeCheckpointError`]: why there is none.
+    pub async fn checkpoint(&self) -> Result<Epoch, TakeCheckpointError> {
+        let control = self.parts.lock().checkpoints.clone();
+        let control = control.ok_or(TakeCheckpointError::None)?;
+        let before = control.status().borrow().completed;
+        let number = control.ask();
+        let mut status = control.status();
+        let answered = status.wait_for(|status| status.answered >= number || status.is_final);
+        let ended = self.wait();
+        tokio::select! {
+            answered = answered => match answered.as_deref() {
+                Ok(status) if status.completed > before || status.is_final => {
+                    status.completed.ok_or(TakeCheckpointError::None)
+                }
+                Ok(status) => Err(TakeCheckpointError::GivenUp {
+                    cause: status.failure.clone().unwrap_or_default(),
+                }),
+                Err(_) => Err(TakeCheckpointError::Ended),
+            },
+            _ = ended => Err(TakeCheckpointError::Ended),
+        }
+    }
+
+    /// Where its checkpoints stand; `None` if none are taken.
+    pub fn checkpoints(&self) -> Option<CheckpointStatus> {
+        let control = self.parts.lock().checkpoints.clone();
+        control.map(|control| control.status().borrow().clone())
     }
 
     /// What each partition of each stage does with its time, in the order of declaration.

@@ -18,6 +18,7 @@ mod flow;
 mod forks;
 mod guard;
 mod handle;
+pub(crate) mod home;
 mod items;
 mod joins;
 mod keyed;
@@ -32,6 +33,7 @@ mod pre_aggregated;
 mod pressure;
 mod processed;
 mod reach;
+mod run;
 mod sink;
 mod site;
 mod source;
@@ -51,7 +53,7 @@ pub use feed::{Feed, FeedSource};
 pub use files::Files;
 pub use flow::{Dataflow, Flow, FlowOptions, SideOutput};
 pub use forks::Branch;
-pub use handle::{DataflowHandle, DataflowStatus, Failure};
+pub use handle::{DataflowHandle, DataflowStatus, Failure, TakeCheckpointError};
 pub use items::Items;
 pub use joins::{
     ForeignJoinedStream, ForeignJoining, IntervalJoining, JoinBothSides, JoinInTime, JoinLeft,

@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::hash::Hash;
 
 use millstream_engine::flow::{Forward, Operator, Outlet};
+use millstream_operators::Key;
 use millstream_operators::function::Stored;
 use millstream_operators::pattern::{Pattern, PatternMatcher};
 use millstream_operators::window::CountLate;
@@ -34,7 +34,7 @@ where
     P: Origin,
     O: Operator<P::Item> + Clone,
     O::Out: Send + 'static,
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     F: Fn(&O::Out) -> K + Clone + Send + 'static,
 {
     /// Looks for `pattern` in each key's items, in the order of event time.
@@ -53,7 +53,7 @@ where
     P: Origin,
     O: Operator<P::Item> + Clone,
     O::Out: Stored,
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     F: Fn(&O::Out) -> K + Clone + Send + 'static,
     L: Operator<O::Out, Out = Infallible> + Clone,
 {

@@ -2,11 +2,11 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use millstream_engine::flow::{ByKey, Identity, Operator, Outlet, Then};
+use millstream_operators::Key;
 use millstream_operators::function::AggregateFunction;
 use millstream_operators::window::{
     LatePortions, Merging, Portion, PreAggregate, Slicing, Windowed,
@@ -52,7 +52,7 @@ where
     P: Origin,
     O: Operator<P::Item> + Clone,
     O::Out: Send + 'static,
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     F: Fn(&O::Out) -> K + Clone + Send + 'static,
     W: WindowKind + Into<Slicing> + Copy,
     L: Operator<O::Out, Out = Infallible> + Clone,

@@ -1,10 +1,10 @@
 //! Keyed streams whose state is not a window: processes, running aggregates, removal of repeats, throttling.
 
 use std::convert::Infallible;
-use std::hash::Hash;
 use std::time::Duration;
 
 use millstream_engine::flow::{Forward, Identity, Operator, Outlet, Then};
+use millstream_operators::Key;
 use millstream_operators::function::{AggregateFunction, Fold, Stored, fold};
 use millstream_operators::keyed::{
     Dedup, KeyedProcess, NoSide, Process, Reducing, Running, Throttle, Ttl,
@@ -28,7 +28,7 @@ where
     P: Origin,
     O: Operator<P::Item> + Clone,
     O::Out: Send + 'static,
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     F: Fn(&O::Out) -> K + Clone + Send + 'static,
 {
     pub(super) fn processed<Q, L>(

@@ -4,8 +4,11 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millstream_engine::flow::{Emit, Fault, Operator};
+use millstream_engine::flow::{Emit, Fault, Operator, stateless};
 use millstream_engine::time::Timestamp;
+
+use millstream_operators::function::Stored;
+use millstream_operators::sink::{Deliver, Delivery};
 
 use super::origin::Origin;
 use super::stream::Stream;
@@ -78,6 +81,8 @@ impl<T: Send + 'static> Operator<T> for CollectSink<T> {
         }
         Ok(())
     }
+
+    stateless!();
 }
 
 /// Calls a closure for each item.
@@ -93,6 +98,8 @@ impl<T, F: FnMut(Timestamp, T) + Send + 'static> Operator<T> for ForEach<F> {
     fn item<E: Emit<Infallible>>(&mut self, time: Timestamp, item: T, _out: &mut E) {
         (self.function)(time, item);
     }
+
+    stateless!();
 }
 
 impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
@@ -109,6 +116,22 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
             items: Vec::new(),
         });
         collected
+    }
+
+    /// Ends the stream in a closure that gets each result with an id, once a checkpoint has made it final: whatever happens,
+    /// no other result has that id. At least once: a crash between a checkpoint and what it lets out has the next run give it
+    /// out again, under the same id. It runs on the engine's threads and must not block.
+    ///
+    /// Cost: results wait for the next checkpoint, which holds them. Without checkpoints they are given out at once, and the
+    /// ids are those of this run.
+    pub fn deliver<F>(self, function: F)
+    where
+        O::Out: Stored,
+        F: FnMut(Delivery<O::Out>) + Clone + Send + 'static,
+    {
+        let mut stream = self;
+        stream.site.lets_out = true;
+        stream.end(Deliver::new(function));
     }
 
     /// Ends the stream in a closure; each partition has a clone of it. It runs on the engine's threads and must not

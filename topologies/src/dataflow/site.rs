@@ -105,6 +105,8 @@ pub(super) struct Site {
     pub(super) notes: Vec<Note>,
     /// Its number among the sources, if it reads one.
     pub(super) source: Option<usize>,
+    /// What it lets out when a checkpoint is complete cannot be taken back.
+    pub(super) lets_out: bool,
     /// Its name as a producer, if it ends in a sink that tells repetitions by their number.
     pub(super) producer: Option<String>,
 }
@@ -121,6 +123,7 @@ impl Site {
             states: Vec::new(),
             notes: Vec::new(),
             source: None,
+            lets_out: false,
             producer: None,
         }
     }

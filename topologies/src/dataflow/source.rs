@@ -7,8 +7,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use millstream_engine::flow::{
-    Alignment, Emit, Fault, Identity, NoWatermarks, Operator, Pulled, Source, SourceHead,
-    SourceOptions, Split, StageMeter, WatermarkPolicy, Wiring,
+    Alignment, Emit, Fault, Identity, NoWatermarks, Operator, Pulled, SeekError, Source,
+    SourceHead, SourceOptions, Split, StageMeter, WatermarkPolicy, Wiring, number_position,
+    position_number,
 };
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::stage::StageCore;
@@ -39,6 +40,11 @@ pub trait SourcePlan: Send + 'static {
     /// What must be known of it before it runs. Default: nothing is promised.
     fn notes(&self) -> SourceNotes {
         SourceNotes::default()
+    }
+
+    /// Whether split n of a number of splits is something else than split n of another number.
+    fn splits_depend_on_count(&self) -> bool {
+        false
     }
 
     /// The items' times will not be those of the medium: a watermark that is made from those would be wrong.
@@ -254,6 +260,8 @@ where
                 source: self.plan.split(number, wiring)?,
                 policy: self.policy.clone(),
                 number,
+                of: self.plan.splits_depend_on_count().then_some(count),
+                resumed: Timestamp::MIN,
             });
         }
         let mut options = self.options.clone();
@@ -261,7 +269,7 @@ where
             let make = || Arc::new(Alignment::new(count, drift));
             Arc::clone(self.alignment.get_or_init(make))
         });
-        let head = SourceHead::open(splits, options, mailbox)?;
+        let head = SourceHead::new(splits, options, mailbox);
         open_stage(head, operator, wiring, meter)
     }
 }
@@ -301,6 +309,14 @@ impl<S: Source, F: Fn(&S::Item) -> Timestamp + Send + 'static> Source for Timest
         let time = &self.time;
         self.inner.pull(items_max, &mut Stamp { time, out })
     }
+
+    fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
+        self.inner.position()
+    }
+
+    fn seek(&mut self, position: &[u8]) -> Result<(), SeekError> {
+        self.inner.seek(position)
+    }
 }
 
 impl<S, F> SourcePlan for Timestamped<S, F>
@@ -323,6 +339,10 @@ where
 
     fn notes(&self) -> SourceNotes {
         self.inner.notes()
+    }
+
+    fn splits_depend_on_count(&self) -> bool {
+        self.inner.splits_depend_on_count()
     }
 }
 
@@ -398,11 +418,13 @@ impl<I: Iterator> Iterator for WithoutTime<I> {
 #[derive(Debug, Clone)]
 pub struct IteratorSource<I> {
     items: I,
+    /// Items that were given.
+    given: u64,
 }
 
 impl<I> IteratorSource<I> {
     pub(super) const fn new(items: I) -> Self {
-        Self { items }
+        Self { items, given: 0 }
     }
 }
 
@@ -411,13 +433,32 @@ impl<T: 'static, I: Iterator<Item = (Timestamp, T)> + Send + 'static> Source for
 
     #[inline]
     fn pull<E: Emit<T>>(&mut self, items_max: usize, out: &mut E) -> Result<Pulled, Fault> {
-        for _ in 0..items_max {
+        for given in 0..items_max {
             let Some((time, item)) = self.items.next() else {
+                self.given += given as u64;
                 return Ok(Pulled::End);
             };
             out.emit(time, item);
         }
+        self.given += items_max as u64;
         Ok(Pulled::More)
+    }
+
+    /// Counts what was given: an iterator that does not give the same again goes on with something else.
+    fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(Some(number_position(self.given)))
+    }
+
+    /// Cost: makes what comes before once more.
+    fn seek(&mut self, position: &[u8]) -> Result<(), SeekError> {
+        self.given = position_number(position)?;
+        for _ in 0..self.given {
+            if self.items.next().is_none() {
+                let reason = "the iterator gives fewer items than it had given before";
+                return Err(Fault(reason.to_owned()).into());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -435,9 +476,7 @@ where
 
     fn split(&self, split: usize, wiring: &Wiring) -> Result<Self::Source, Fault> {
         let splits = self.split_count(wiring)?;
-        Ok(IteratorSource {
-            items: (self.make)(split, splits),
-        })
+        Ok(IteratorSource::new((self.make)(split, splits)))
     }
 
     fn notes(&self) -> SourceNotes {
@@ -445,6 +484,10 @@ where
             is_repeatable: self.is_repeatable,
             ..SourceNotes::default()
         }
+    }
+
+    fn splits_depend_on_count(&self) -> bool {
+        self.splits.is_none()
     }
 }
 

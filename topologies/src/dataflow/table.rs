@@ -1,6 +1,8 @@
 //! Streams that end in a table, and the places that an engine makes for it.
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use millstream_engine::event::PartitionId;
 use millstream_engine::flow::{Operator, Resources};
@@ -15,6 +17,45 @@ use millstream_operators::sink::{
 use super::flow::Dataflow;
 use super::origin::Origin;
 use super::stream::Stream;
+
+/// The tables of one dataflow of an engine, over all of its beginnings: whoever reads them keeps its reader.
+pub(crate) struct Tables {
+    store: StateStore,
+    writer: StateWriterHandle,
+    places: Mutex<HashMap<&'static str, TablePlace>>,
+}
+
+impl Tables {
+    pub(crate) fn new(store: StateStore, writer: StateWriterHandle) -> Self {
+        Self {
+            store,
+            writer,
+            places: Mutex::default(),
+        }
+    }
+
+    /// Places for a run that begins, the same ones as before as far as a table has kept its id.
+    pub(crate) fn place(&self, dataflow: &Dataflow, is_kept: bool) -> Result<Placed, StateError> {
+        let mut placed = dataflow.place_tables(&self.store, &self.writer, is_kept)?;
+        let mut known = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, place) in &mut placed.tables.places {
+            match known.get(name) {
+                Some(before) => *place = before.moved_to(place),
+                None => {
+                    known.insert(name, place.clone());
+                }
+            }
+        }
+        Ok(placed)
+    }
+
+    /// Readers by the names of the tables, once they are placed.
+    pub(crate) fn readers(&self) -> Vec<(&'static str, Arc<dyn Any + Send + Sync>)> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let readers = places.iter().map(|(name, place)| (*name, place.reader()));
+        readers.collect()
+    }
+}
 
 /// Where a dataflow keeps what it stores.
 pub(crate) struct Placed {
@@ -108,11 +149,18 @@ impl Dataflow {
             .collect()
     }
 
-    /// Empties its tables, makes places for them and says where they are. Blocks on the state's writer.
+    /// Whether it can take checkpoints and is to.
+    pub(crate) const fn takes_checkpoints(&self) -> bool {
+        self.options.checkpoints.is_some()
+    }
+
+    /// Empties its tables unless they are kept, makes places for them and says where they are. Blocks on the state's
+    /// writer.
     pub(crate) fn place_tables(
         &self,
         store: &StateStore,
         writer: &StateWriterHandle,
+        is_kept: bool,
     ) -> Result<Placed, StateError> {
         let draft = self.lock();
         let names: Vec<_> = draft.tables.iter().map(TablePlan::name).collect();
@@ -123,7 +171,7 @@ impl Dataflow {
         };
         // Registered like a projection that has nobody's name.
         let owner = owner(&self.name);
-        if store.projection(&owner, VERSION)?.is_some() {
+        if !is_kept && store.projection(&owner, VERSION)?.is_some() {
             writer.drop_projection(&owner, VERSION)?;
         }
         if names.is_empty() && !draft.has_letters {

@@ -2,9 +2,9 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::hash::Hash;
 
 use millstream_engine::flow::{Forward, Operator, Outlet};
+use millstream_operators::Key;
 use millstream_operators::function::AggregateFunction;
 use millstream_operators::window::{CountLate, Trigger, Triggered};
 
@@ -69,7 +69,7 @@ where
     P: Origin,
     O: Operator<P::Item> + Clone,
     O::Out: Send + 'static,
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     F: Fn(&O::Out) -> K + Clone + Send + 'static,
     W: WindowKind,
     L: Operator<O::Out, Out = Infallible> + Clone,

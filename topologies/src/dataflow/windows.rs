@@ -2,9 +2,9 @@
 //! and what it cannot do.
 
 use std::convert::Infallible;
-use std::hash::Hash;
 
 use millstream_engine::flow::Operator;
+use millstream_operators::Key;
 use millstream_operators::function::AggregateFunction;
 use millstream_operators::window::{
     Count, CountWindows, Global, Session, SessionWindows, Sliding, SlidingWindows, Timed, Trigger,
@@ -21,7 +21,7 @@ pub trait WindowKind: Timed + Sized {
     type Windows<T, K, F, A, L>: Operator<T, Out = Windowed<K, A::Output>> + Clone
     where
         T: Send + 'static,
-        K: Hash + Eq + Clone + Send + 'static,
+        K: Key,
         F: Fn(&T) -> K + Clone + Send + 'static,
         A: AggregateFunction<T>,
         L: Operator<T, Out = Infallible> + Clone;
@@ -30,7 +30,7 @@ pub trait WindowKind: Timed + Sized {
     fn windows<T, K, F, A, L>(self, key: F, function: A, late: L) -> Self::Windows<T, K, F, A, L>
     where
         T: Send + 'static,
-        K: Hash + Eq + Clone + Send + 'static,
+        K: Key,
         F: Fn(&T) -> K + Clone + Send + 'static,
         A: AggregateFunction<T>,
         L: Operator<T, Out = Infallible> + Clone;
@@ -55,7 +55,7 @@ macro_rules! kind {
                 = $operator<T, K, F, A, L>
             where
                 T: Send + 'static,
-                K: Hash + Eq + Clone + Send + 'static,
+                K: Key,
                 F: Fn(&T) -> K + Clone + Send + 'static,
                 A: AggregateFunction<T>,
                 L: Operator<T, Out = Infallible> + Clone;
@@ -68,7 +68,7 @@ macro_rules! kind {
             ) -> Self::Windows<T, K, F, A, L>
             where
                 T: Send + 'static,
-                K: Hash + Eq + Clone + Send + 'static,
+                K: Key,
                 F: Fn(&T) -> K + Clone + Send + 'static,
                 A: AggregateFunction<T>,
                 L: Operator<T, Out = Infallible> + Clone,

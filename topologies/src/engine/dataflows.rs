@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_engine::checkpoint::{CheckpointStorage, InState};
 use millstream_engine::flow::Resources;
 use millstream_engine::partition::Appender;
 use millstream_engine::stage::StageStatus;
@@ -14,8 +15,9 @@ use super::projections::Surroundings;
 use super::start::blocking;
 use super::{Engine, OpenError, ShutdownError};
 use crate::Topology;
-use crate::dataflow::table;
-use crate::dataflow::{Dataflow, DataflowHandle, DataflowStatus, Failure};
+use crate::dataflow::home::Home;
+use crate::dataflow::table::{self, Tables};
+use crate::dataflow::{Dataflow, DataflowHandle, DataflowStatus, Failure, StartDataflowError};
 
 /// Time for the steps under way of a dataflow that is aborted; a step takes about a millisecond unless user code hangs.
 const ABORT_WAIT: Duration = Duration::from_secs(5);
@@ -95,24 +97,35 @@ async fn start_one(
 ) -> Result<(), OpenError> {
     let name = dataflow.name().to_owned();
     let (store, writer) = (around.store.clone(), around.writer.clone());
-    let (dataflow, placed) = blocking(move || {
-        let placed = dataflow.place_tables(&store, &writer);
-        (dataflow, placed)
+    let takes_checkpoints = dataflow.takes_checkpoints();
+    let (storage, tables) = blocking(move || {
+        let storage = takes_checkpoints.then(|| InState::open(&name, &store, &writer));
+        (storage.transpose(), Tables::new(store, writer))
     })
     .await;
-    let placed = placed.map_err(|cause| OpenError::DataflowTables {
-        dataflow: name,
+    let storage = storage.map_err(|cause| OpenError::DataflowTables {
+        dataflow: dataflow.name().to_owned(),
         cause,
     })?;
-    let places = placed.tables.places.iter();
-    started
-        .readers
-        .extend(places.map(|(name, place)| (*name, place.reader())));
-    let resources = Arc::new(placed.add_to(inputs.resources()));
-    let clock = Arc::clone(&around.clock);
-    started
-        .handles
-        .push(dataflow.start_in(clock, resources).await?);
+    let tables = Arc::new(tables);
+    let home = Home {
+        clock: Arc::clone(&around.clock),
+        furnish: {
+            let (inputs, tables) = (inputs.clone(), Arc::clone(&tables));
+            Box::new(move |dataflow, is_kept| {
+                let placed = tables.place(dataflow, is_kept);
+                let placed = placed.map_err(|cause| StartDataflowError::Tables {
+                    dataflow: dataflow.name().to_owned(),
+                    cause: cause.to_string(),
+                })?;
+                Ok(placed.add_to(inputs.resources()))
+            })
+        },
+        storage: storage.map(|storage| Arc::new(storage) as Arc<dyn CheckpointStorage>),
+        restart: around.restart,
+    };
+    started.handles.push(dataflow.start_in(home).await?);
+    started.readers.extend(tables.readers());
     Ok(())
 }
 

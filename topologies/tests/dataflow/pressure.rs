@@ -25,6 +25,7 @@ struct Bounds {
 impl Bounds {
     fn options(self) -> FlowOptions {
         FlowOptions {
+            checkpoints: None,
             partitions: 1,
             edges: EdgeOptions {
                 batch: BatchSize::Fixed(NonZeroUsize::new(self.batch).unwrap()),

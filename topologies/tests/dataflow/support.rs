@@ -68,7 +68,7 @@ pub(crate) struct Input<T> {
     idle_after: Option<u64>,
 }
 
-impl<T: Send + 'static> Input<T> {
+impl<T: Clone + Send + 'static> Input<T> {
     /// The source, named `items`.
     pub(crate) fn source(&self, flow: &Flow) -> SourceBuilder<Feed<T>> {
         let source = flow.source("items", self.feed.clone());
@@ -142,6 +142,7 @@ impl Shape {
         };
         let defaults = FlowOptions::default();
         FlowOptions {
+            checkpoints: None,
             partitions: self.partitions,
             edges: EdgeOptions {
                 batch,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use millstream::dataflow::SourcePlan;
-use millstream_engine::flow::{Emit, Fault, Pulled, Source, Wiring};
+use millstream_engine::flow::{Emit, Fault, Pulled, SeekError, Source, Wiring};
 use millstream_engine::time::Timestamp;
 use tokio::sync::Notify;
 
@@ -170,6 +170,14 @@ impl Source for LoadSplit {
             progress.add((self.number - before) / self.stride);
         }
         Ok(pulled)
+    }
+
+    fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(None)
+    }
+
+    fn seek(&mut self, _position: &[u8]) -> Result<(), SeekError> {
+        Ok(())
     }
 }
 

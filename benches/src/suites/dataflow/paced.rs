@@ -12,7 +12,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use millstream::dataflow::SourcePlan;
-use millstream_engine::flow::{Emit, Fault, Operator, Pulled, Source, Wiring};
+use millstream_engine::flow::{
+    Emit, Fault, Operator, Pulled, SeekError, Source, Wiring, stateless,
+};
 use millstream_engine::time::{Clock, Timestamp};
 use millstream_operators::window::Windowed;
 
@@ -201,6 +203,14 @@ impl Source for PacedSplit {
         let wait = self.pace.due(self.number).saturating_sub(now);
         Ok(Pulled::PendingFor(wait.max(Duration::from_nanos(1))))
     }
+
+    fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(None)
+    }
+
+    fn seek(&mut self, _position: &[u8]) -> Result<(), SeekError> {
+        Ok(())
+    }
 }
 
 impl SourcePlan for Pace {
@@ -277,6 +287,8 @@ impl Operator<Windowed<u64, u64>> for LatencySink {
         add(&self.pace.seen.results, &mut self.latencies);
         *lock(&self.pace.seen.counted) += std::mem::take(&mut self.counted);
     }
+
+    stateless!();
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use millstream::dataflow::{Dataflow, FlowOptions};
-use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring};
+use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring, stateless};
 use millstream_engine::time::{Clock, Timestamp};
 
 use super::load::{Load, Progress};
@@ -73,6 +73,8 @@ impl Operator<u64> for SlowSink {
         self.told[0].store(self.taken, Ordering::Relaxed);
         self.told[1].store(self.in_flight_max, Ordering::Relaxed);
     }
+
+    stateless!();
 }
 
 pub(super) async fn run(bench: Bench<'_>, sizes: Sizes) -> Result<()> {

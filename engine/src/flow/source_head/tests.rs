@@ -26,6 +26,14 @@ impl Source for Scripted {
         }
         Ok(pulled)
     }
+
+    fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(None)
+    }
+
+    fn seek(&mut self, _position: &[u8]) -> Result<(), SeekError> {
+        Ok(())
+    }
 }
 
 /// What the operators behind the head hear.
@@ -47,6 +55,8 @@ impl Operator<()> for Heard {
     fn idle(&mut self) {
         self.idle += 1;
     }
+
+    crate::stateless!();
 }
 
 struct Bench {
@@ -71,10 +81,12 @@ impl Bench {
             source,
             policy: Ascending::new(),
             number,
+            of: None,
+            resumed: Timestamp::MIN,
         };
         let splits = scripts.into_iter().enumerate().map(split).collect();
         Self {
-            head: SourceHead::open(splits, options, &mailbox).unwrap(),
+            head: SourceHead::new(splits, options, &mailbox),
             clock,
             heard: Heard::default(),
         }

@@ -1,15 +1,15 @@
 //! Where the left table's keys are: which foreign key each row has.
 
 use std::fmt;
-use std::hash::Hash;
 use std::marker::PhantomData;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use millstream_engine::flow::{Emit, Operator};
+use millstream_engine::flow::{Emit, Operator, unsaved};
 use millstream_engine::time::Timestamp;
 
 use super::Reference;
+use crate::Key;
 use crate::join::{Change, Update};
 
 /// Knows the foreign key of each left row.
@@ -34,7 +34,7 @@ impl<K, FK, L, F> ForeignKeys<K, FK, L, F> {
 
 impl<K, FK, L, F> Operator<Update<K, L>> for ForeignKeys<K, FK, L, F>
 where
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     FK: Eq + Clone + Send + 'static,
     L: 'static,
     F: Fn(&L) -> FK + Send + 'static,
@@ -84,6 +84,8 @@ where
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("foreign keys", self.keys.len()));
     }
+
+    unsaved!("foreign key join");
 }
 
 impl<K, FK, L, F: Clone> Clone for ForeignKeys<K, FK, L, F> {

@@ -7,10 +7,11 @@ use std::marker::PhantomData;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use millstream_engine::flow::{Emit, Operator, Side};
+use millstream_engine::flow::{Emit, Operator, Side, unsaved};
 use millstream_engine::time::Timestamp;
 
 use super::{Reference, Settling};
+use crate::Key;
 use crate::join::{Change, JoinResult, Update};
 
 /// A right row and the left rows that name it.
@@ -117,8 +118,8 @@ impl<K, L, R> Named<K, L, R> {
 impl<K, FK, L, R, G> Operator<Side<Reference<K, FK, L>, Update<FK, R>>>
     for ForeignJoin<K, FK, L, R, G>
 where
-    K: Hash + Eq + Clone + Send + 'static,
-    FK: Hash + Eq + Clone + Send + 'static,
+    K: Key,
+    FK: Key,
     L: Send + 'static,
     R: Send + 'static,
     G: JoinResult<K, L, R>,
@@ -170,6 +171,8 @@ where
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join rows", self.items));
     }
+
+    unsaved!("foreign key join");
 }
 
 impl<K, FK, L, R, G: Clone> Clone for ForeignJoin<K, FK, L, R, G> {

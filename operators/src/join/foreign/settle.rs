@@ -1,14 +1,14 @@
 //! Where the left table's keys are again: results in order.
 
 use std::fmt;
-use std::hash::Hash;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use millstream_engine::flow::{Emit, Operator};
+use millstream_engine::flow::{Emit, Operator, unsaved};
 use millstream_engine::time::Timestamp;
 
 use super::Settling;
+use crate::Key;
 use crate::join::{Change, Update};
 
 /// Puts the results of each left key in order.
@@ -34,7 +34,7 @@ impl<K> Default for Settle<K> {
 
 impl<K, U> Operator<Settling<K, U>> for Settle<K>
 where
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     U: 'static,
 {
     type Out = Update<K, U>;
@@ -70,6 +70,8 @@ where
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join results", self.given.len()));
     }
+
+    unsaved!("foreign key join");
 }
 
 impl<K> Clone for Settle<K> {

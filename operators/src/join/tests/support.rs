@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use millstream_engine::flow::{Emit, Operator, Side};
+use millstream_engine::flow::{Emit, Operator, Side, stateless};
 use millstream_engine::time::Timestamp;
 
 /// A key and a value.
@@ -26,6 +26,8 @@ impl Operator<Side<Item, Item>> for KeepLate {
     fn item<E: Emit<Infallible>>(&mut self, time: Timestamp, item: Side<Item, Item>, _: &mut E) {
         self.0.lock().unwrap().push((time.0, item));
     }
+
+    stateless!();
 }
 
 pub(super) struct Driven<J, Out> {

@@ -21,7 +21,7 @@ pub(super) enum Held<A> {
 }
 
 #[derive(Clone)]
-pub(super) struct Key<A> {
+pub(super) struct OfKey<A> {
     /// Items that came.
     taken: u64,
     held: Held<A>,
@@ -42,7 +42,7 @@ impl Count {
     }
 }
 
-impl<A: Clone> Key<A> {
+impl<A: Clone> OfKey<A> {
     pub(super) fn new(count: &Count, merges: bool) -> Self {
         let held = if count.shares(merges) {
             Held::Runs {

@@ -8,12 +8,13 @@ use std::marker::PhantomData;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use millstream_engine::flow::{Discard, Emit, Operator, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Operator, inner_sink, unsaved};
 use millstream_engine::time::Timestamp;
 
 use super::Count;
 use super::bounds::{Bounded, window};
-use super::held::Key;
+use super::held::OfKey;
+use crate::Key;
 use crate::function::AggregateFunction;
 use crate::window::{Revision, Windowed};
 
@@ -23,7 +24,7 @@ pub struct CountWindows<T, K, F, A: AggregateFunction<T>, L> {
     key: F,
     function: Bounded<A>,
     late: L,
-    keys: HashMap<K, Key<A::Accumulator>, FixedState>,
+    keys: HashMap<K, OfKey<A::Accumulator>, FixedState>,
     watermark: Timestamp,
     item: PhantomData<fn(T)>,
 }
@@ -70,7 +71,7 @@ where
 impl<T, K, F, A, L> Operator<T> for CountWindows<T, K, F, A, L>
 where
     T: Send + 'static,
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     F: Fn(&T) -> K + Send + 'static,
     A: AggregateFunction<T>,
     L: Operator<T, Out = Infallible>,
@@ -81,7 +82,7 @@ where
         let (count, function) = (&self.count, &self.function);
         let mut known = match self.keys.entry((self.key)(&item)) {
             Entry::Occupied(known) => known,
-            Entry::Vacant(new) => new.insert_entry(Key::new(count, A::MERGES)),
+            Entry::Vacant(new) => new.insert_entry(OfKey::new(count, A::MERGES)),
         };
         let full = known.get_mut().add(count, function, (time, &item));
         let is_over = known.get().is_over(count);
@@ -108,12 +109,15 @@ where
         self.watermark = watermark;
     }
 
-    inner_sink!(late: late_before open begin flush is_blocked blocked idle end);
+    inner_sink!(late: late_before open begin flush is_blocked blocked idle end before_barrier checkpointed
+        awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
-        let held = self.keys.values().map(Key::len).sum();
+        let held = self.keys.values().map(OfKey::len).sum();
         into.push(("window accumulators", held));
     }
+
+    unsaved!("count windows");
 }
 
 impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone

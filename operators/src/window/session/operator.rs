@@ -8,13 +8,14 @@ use std::marker::PhantomData;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use millstream_engine::flow::{Discard, Emit, Operator, Turn, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Operator, Turn, inner_sink, unsaved};
 use millstream_engine::time::Timestamp;
 
 use super::Session;
 use super::list::{One, Sessions};
 use super::queues::Queues;
 use super::rules::Rules;
+use crate::Key;
 use crate::function::AggregateFunction;
 use crate::window::{TimeDomain, Trigger, Triggered, Windowed};
 
@@ -122,7 +123,7 @@ where
 impl<T, K, F, A, L> Operator<T> for SessionWindows<T, K, F, A, L>
 where
     T: Send + 'static,
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     F: Fn(&T) -> K + Send + 'static,
     A: AggregateFunction<T>,
     L: Operator<T, Out = Infallible>,
@@ -219,11 +220,13 @@ where
         due.map(Timestamp)
     }
 
-    inner_sink!(late: open flush is_blocked blocked idle end);
+    inner_sink!(late: open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("window accumulators", self.sessions));
     }
+
+    unsaved!("session windows");
 }
 
 impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone

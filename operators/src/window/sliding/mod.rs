@@ -10,7 +10,7 @@
 
 mod late;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
@@ -19,15 +19,37 @@ use std::marker::PhantomData;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use millstream_engine::batch::Batch;
-use millstream_engine::flow::{Emit, Operator, inner_sink};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Emit, Fault, Operator, inner_sink};
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::aligned::{Span, by_span};
 use super::fifo::Fifo;
-use super::slices::Slices;
+use super::slices::{Slice, Slices};
 use super::table::Table;
 use super::{Revision, Sliding, TimeDomain, Windowed};
+use crate::Key;
 use crate::function::AggregateFunction;
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "sliding windows";
+
+/// What is saved, of state that is lent or owned.
+#[derive(Serialize, Deserialize)]
+struct Saved<S, F, T> {
+    open: S,
+    keys: F,
+    alone: T,
+    given: i64,
+    live_until: i64,
+    watermark: i64,
+    now: Timestamp,
+}
+
+/// The same as it is read.
+type Stored<K, A> =
+    Saved<VecDeque<Slice<K, A>>, HashMap<K, Fifo<A>, FixedState>, BTreeMap<i64, Table<K, A>>>;
 
 /// Aggregates each key's items of each window.
 pub struct SlidingWindows<T, K, F, A: AggregateFunction<T>, L> {
@@ -214,7 +236,7 @@ where
 impl<T, K, F, A, L> Operator<T> for SlidingWindows<T, K, F, A, L>
 where
     T: Send + 'static,
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     F: Fn(&T) -> K + Send + 'static,
     A: AggregateFunction<T>,
     L: Operator<T, Out = Infallible>,
@@ -283,12 +305,44 @@ where
     }
 
     by_span!();
-    inner_sink!(late: open flush is_blocked blocked idle end);
+    inner_sink!(late: open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         let closed: usize = self.keys.values().map(Fifo::len).sum();
         let alone: usize = self.alone.values().map(Table::len).sum();
         into.push(("window accumulators", self.open.len() + closed + alone));
+    }
+
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        let saved = Saved {
+            open: self.open.all(),
+            keys: &self.keys,
+            alone: &self.alone,
+            given: self.given,
+            live_until: self.live_until,
+            watermark: self.watermark,
+            now: self.now,
+        };
+        saving.whole(KIND, &saved)?;
+        self.late.save(saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        for saved in restoring.whole::<Stored<K, A::Accumulator>>(KIND)? {
+            self.open.take_back(saved.open, restoring);
+            let own = saved.keys.into_iter();
+            self.keys.extend(own.filter(|(key, _)| restoring.owns(key)));
+            for (end, mut table) in saved.alone {
+                let own = table.drain().filter(|(key, _)| restoring.owns(key));
+                self.alone.entry(end).or_default().take_in(own);
+            }
+            self.given = self.given.max(saved.given);
+            self.live_until = self.live_until.max(saved.live_until);
+            self.watermark = self.watermark.max(saved.watermark);
+            self.now = self.now.max(saved.now);
+        }
+        self.alone.retain(|_, table| !table.is_empty());
+        self.late.restore(restoring)
     }
 }
 

@@ -56,6 +56,7 @@ pub struct NexmarkSource {
     number: u64,
     /// Number, time and watermark of the round's events.
     round: (u64, i64, Timestamp),
+    total: u64,
     left: u64,
 }
 
@@ -97,6 +98,7 @@ impl NexmarkSource {
             turn: 0,
             number: 0,
             round: (0, 0, Timestamp::MIN),
+            total: left,
             left,
         };
         source.begin_round();
@@ -110,6 +112,30 @@ impl NexmarkSource {
             return Timestamp::MAX;
         }
         self.round.2
+    }
+
+    /// Events that were given.
+    #[must_use]
+    pub fn given(&self) -> u64 {
+        self.total - self.left
+    }
+
+    /// Goes on behind the first `given` events, or behind all if there are fewer. Only before the first one is taken.
+    pub fn seek(&mut self, given: u64) {
+        let mut ahead = given.min(self.left);
+        self.left -= ahead;
+        while let Some(shortest) = self.ranges.iter().map(|range| range.events).min() {
+            let in_turn = self.ranges.len() as u64;
+            let rounds = (ahead / in_turn).min(shortest - self.number);
+            self.number += rounds;
+            ahead -= rounds * in_turn;
+            if self.number < shortest {
+                self.turn = ahead as usize;
+                break;
+            }
+            self.ranges.retain(|range| range.events > shortest);
+        }
+        self.begin_round();
     }
 
     /// Gives up to `events_max` events to `take`, and whether there may be more. The same as [`Iterator::next`] as often,

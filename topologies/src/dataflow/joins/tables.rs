@@ -1,9 +1,9 @@
 //! Joins of tables that are given as changes.
 
 use std::fmt;
-use std::hash::Hash;
 
 use millstream_engine::flow::{Identity, Operator, Then};
+use millstream_operators::Key;
 use millstream_operators::join::{
     ForeignJoin, ForeignKeys, FullOuter, Inner, JoinResult, LeftOuter, Reference, Settle, Settling,
     TableJoin, Update,
@@ -33,7 +33,7 @@ impl<P, O, K, L, F> KeyedStream<P, O, F>
 where
     P: Origin,
     O: Operator<P::Item, Out = Update<K, L>> + Clone,
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     L: Send + 'static,
     F: Fn(&Update<K, L>) -> K + Clone + Send + 'static,
 {
@@ -69,7 +69,7 @@ impl<P, O, K, L, R, F, P2, O2, F2> TableJoining<KeyedStream<P, O, F>, KeyedStrea
 where
     P: Origin,
     O: Operator<P::Item, Out = Update<K, L>> + Clone,
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Key,
     L: Send + 'static,
     R: Send + 'static,
     F: Fn(&Update<K, L>) -> K + Clone + Send + 'static,
@@ -123,8 +123,8 @@ impl<P, O, K, FK, L, R, F, P2, O2, F2, FF>
 where
     P: Origin,
     O: Operator<P::Item, Out = Update<K, L>> + Clone,
-    K: Hash + Eq + Clone + Send + 'static,
-    FK: Hash + Eq + Clone + Send + 'static,
+    K: Key,
+    FK: Key,
     L: Send + 'static,
     R: Send + 'static,
     F: Fn(&Update<K, L>) -> K + Clone + Send + 'static,

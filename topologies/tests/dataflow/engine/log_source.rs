@@ -277,6 +277,7 @@ async fn frames_of_other_categories_are_passed_over_in_several_pulls() {
         partitions: 1,
         clock: Arc::clone(&clock),
         resources: Arc::new(engine.resources()),
+        checkpoints: None,
     };
     let mut pulls_max = 0;
     for partition in 0..3 {

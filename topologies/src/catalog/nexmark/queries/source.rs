@@ -1,6 +1,8 @@
 //! The generator as a source: its partitions share its generators out.
 
-use millstream_engine::flow::{Emit, Fault, Pulled, Source, Wiring};
+use millstream_engine::flow::{
+    Emit, Fault, Pulled, SeekError, Source, Wiring, number_position, position_number,
+};
 use millstream_engine::time::Timestamp;
 
 use super::super::config::NexmarkConfig;
@@ -50,6 +52,16 @@ impl Source for NexmarkSplit {
         self.watermark = events.watermark();
         Ok(Pulled::More)
     }
+
+    fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(Some(number_position(self.events.given())))
+    }
+
+    fn seek(&mut self, position: &[u8]) -> Result<(), SeekError> {
+        self.events.seek(position_number(position)?);
+        self.watermark = self.events.watermark();
+        Ok(())
+    }
 }
 
 impl SourcePlan for NexmarkPlan {
@@ -65,5 +77,9 @@ impl SourcePlan for NexmarkPlan {
             .map_err(|error| Fault(error.to_string()))?;
         let watermark = events.watermark();
         Ok(NexmarkSplit { events, watermark })
+    }
+
+    fn splits_depend_on_count(&self) -> bool {
+        true
     }
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::hint::black_box;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millstream_engine::flow::{Emit, Fault, Operator};
+use millstream_engine::flow::{Emit, Fault, Operator, stateless};
 use millstream_engine::time::Timestamp;
 
 use super::super::checksum::{Canonical, Checksum};
@@ -82,4 +82,6 @@ impl<R: Canonical + Send + 'static> Operator<R> for TallySink {
         }
         Ok(())
     }
+
+    stateless!();
 }

@@ -15,6 +15,7 @@ use super::report::{Check, ShopReport};
 use crate::Engine;
 use crate::catalog::shop::dataflows::{self, SalesRows};
 use crate::dataflow::RunDataflowError;
+use crate::dataflow::home::Home;
 
 /// A check per dataflow; notes how long they took.
 pub(super) async fn compare(
@@ -25,8 +26,11 @@ pub(super) async fn compare(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let start = clock.monotonic();
     let (dataflow, output) = dataflows::over_the_log(report.disorder)?;
+    let resources = engine.clone();
     let running = dataflow
-        .start_in(Arc::clone(&clock), Arc::new(engine.resources()))
+        .start_in(Home::with_resources(Arc::clone(&clock), move || {
+            resources.resources()
+        }))
         .await
         .map_err(RunDataflowError::from)?;
     running.wait().await.map_err(RunDataflowError::from)?;

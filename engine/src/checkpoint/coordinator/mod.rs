@@ -1,0 +1,531 @@
+//! Decides when a checkpoint is taken, stores what the stages give and says when it is complete.
+//!
+//! Actor of one dataflow, as a step core. In: what partitions tell, outcomes of writes, the clock. Out: the request
+//! that sources read, rows, wake-ups. At most one checkpoint is under way; one that takes too long is given up, and
+//! what was given for it belongs to the next.
+
+mod options;
+mod progress;
+mod writes;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use options::CheckpointOptions;
+use progress::{Progress, UnderWay};
+use writes::Writes;
+
+use super::control::{Control, StageLink, Told, What};
+use super::storage::{Rows, manifest_key, manifests};
+use super::{
+    CheckpointError, CheckpointStorage, Epoch, Manifest, SavedCheckpoint, StageManifest,
+    StorageWrite,
+};
+use crate::mailbox::{LaneReceiver, LaneSender, Mailbox, MailboxLimits};
+use crate::metrics::CheckpointMetrics;
+use crate::stage::{StageCore, Step};
+use crate::time::Clock;
+
+/// How often rows are offered again to a storage that had no room.
+const REFUSED_EVERY: Duration = Duration::from_millis(2);
+
+/// A stage whose partitions take part.
+#[derive(Debug, Clone)]
+pub struct StageShape {
+    /// Its name within the dataflow, which its state is found by.
+    pub name: Arc<str>,
+    /// It reads a source.
+    pub is_source: bool,
+    /// Of its partitions.
+    pub mailboxes: Vec<Arc<Mailbox>>,
+}
+
+/// What a coordinator is made from.
+pub struct CoordinatorParts {
+    /// For metrics.
+    pub dataflow: String,
+    /// When and how often.
+    pub options: CheckpointOptions,
+    /// The engine's clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where they are kept.
+    pub storage: Arc<dyn CheckpointStorage>,
+    /// Something that cannot be taken back follows a checkpoint, such as events in the log: it is forced to the disk.
+    pub must_sync: bool,
+    /// All stages.
+    pub stages: Vec<StageShape>,
+    /// What the run begins from.
+    pub restored: Option<SavedCheckpoint>,
+}
+
+impl fmt::Debug for CoordinatorParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CoordinatorParts")
+            .field("dataflow", &self.dataflow)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is under way.
+enum Phase {
+    Resting,
+    /// Barriers are on their way.
+    Taking {
+        deadline: Duration,
+    },
+    /// The manifest is being written.
+    Storing(Box<Manifest>),
+    /// It is written and being forced to the disk.
+    Syncing(Box<Manifest>),
+}
+
+/// The coordinator of one run of a dataflow.
+pub struct Coordinator {
+    options: CheckpointOptions,
+    clock: Arc<dyn Clock>,
+    storage: Arc<dyn CheckpointStorage>,
+    must_sync: bool,
+    stages: Vec<StageShape>,
+    numbers: Vec<u32>,
+    progress: Vec<Vec<Progress>>,
+    retained: Vec<Manifest>,
+    control: Arc<Control>,
+    told: LaneReceiver<Told>,
+    teller: LaneSender<Told>,
+    taken: Vec<Told>,
+    mailbox: Arc<Mailbox>,
+    restored: Option<SavedCheckpoint>,
+    writes: Writes,
+    phase: Phase,
+    epoch: Epoch,
+    began: Duration,
+    rested_since: Duration,
+    /// Asked for before the one under way began.
+    asked: u64,
+    answered: u64,
+    failures: u32,
+    bytes: u64,
+    stopping: bool,
+    metrics: CheckpointMetrics,
+}
+
+impl Coordinator {
+    /// A coordinator; deletes what was stored behind the checkpoint that the run begins from, or all if it begins from
+    /// none. Blocks on the storage.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Storage`].
+    pub fn new(parts: CoordinatorParts) -> Result<Self, CheckpointError> {
+        let last = parts
+            .restored
+            .as_ref()
+            .map(|saved| saved.manifest().clone());
+        let epoch = last.as_ref().map(|last| last.epoch).unwrap_or_default();
+        let retained = delete_behind(&*parts.storage, last.as_ref())?;
+        let count: usize = parts.stages.iter().map(|stage| stage.mailboxes.len()).sum();
+        let items = u32::try_from(count * 8 + 16).unwrap_or(u32::MAX);
+        let limits = MailboxLimits {
+            items_max: items.try_into().unwrap_or(std::num::NonZeroU32::MAX),
+            ..MailboxLimits::default()
+        };
+        let mailbox = Mailbox::new(limits, Arc::clone(&parts.clock));
+        let (teller, told) = mailbox.lane();
+        let control = Control::new(last.as_ref().map(|last| last.epoch), Arc::clone(&mailbox));
+        let now = parts.clock.monotonic();
+        let progress = parts.stages.iter().map(|stage| {
+            let saved = last.as_ref().and_then(|last| last.stage(&stage.name));
+            progress::of_stage(stage.mailboxes.len(), saved, last.as_ref())
+        });
+        let progress = progress.collect();
+        let numbers = numbers(&parts.stages, last.as_ref());
+        let writes = Writes::new(Arc::clone(&mailbox), &retained);
+        Ok(Self {
+            numbers,
+            progress,
+            retained,
+            control,
+            told,
+            teller,
+            taken: Vec::new(),
+            mailbox,
+            writes,
+            phase: Phase::Resting,
+            epoch,
+            began: now,
+            rested_since: now,
+            asked: 0,
+            answered: 0,
+            failures: 0,
+            bytes: 0,
+            stopping: false,
+            metrics: CheckpointMetrics::new(&parts.dataflow),
+            options: parts.options,
+            clock: parts.clock,
+            storage: parts.storage,
+            must_sync: parts.must_sync,
+            stages: parts.stages,
+            restored: parts.restored,
+        })
+    }
+
+    /// What it shares with the stages.
+    pub fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    /// Its mailbox.
+    pub fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+
+    /// What a partition of stage number `stage` needs.
+    pub fn link(&self, stage: usize, partition: usize) -> StageLink {
+        let shape = &self.stages[stage];
+        let restored = self.restored.as_ref().map(|saved| {
+            let partitions = shape.mailboxes.len();
+            (saved.clone(), Arc::clone(&shape.name), partitions)
+        });
+        StageLink::new(
+            Arc::clone(&self.control),
+            (stage, partition),
+            self.teller.clone(),
+            restored,
+        )
+    }
+
+    /// The stored checkpoints of a dataflow, the oldest first, as far as they can be read.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Storage`].
+    pub fn stored(storage: &dyn CheckpointStorage) -> Result<Vec<Manifest>, CheckpointError> {
+        let all = manifests(storage)?.into_iter();
+        Ok(all.filter_map(|(_, manifest)| manifest.ok()).collect())
+    }
+
+    fn partitions(&mut self) -> impl Iterator<Item = &mut Progress> {
+        self.progress.iter_mut().flatten()
+    }
+
+    fn is_all_ended(&self) -> bool {
+        let mut all = self.progress.iter().flatten();
+        all.all(Progress::has_ended)
+    }
+
+    fn drain(&mut self) {
+        let mut taken = std::mem::take(&mut self.taken);
+        self.told.drain(usize::MAX, &mut taken);
+        for Told {
+            stage,
+            partition,
+            what,
+        } in taken.drain(..)
+        {
+            let under_way = match self.phase {
+                Phase::Resting => UnderWay::Nothing,
+                Phase::Taking { .. } => UnderWay::Taking(self.epoch),
+                Phase::Storing(_) | Phase::Syncing(_) => UnderWay::Taken,
+            };
+            let place = (self.numbers[stage], partition);
+            let progress = &mut self.progress[stage][partition];
+            match what {
+                What::Taken {
+                    epoch,
+                    parts,
+                    aligned,
+                } => {
+                    self.metrics.observe_alignment(aligned);
+                    self.bytes += self.writes.add(place, epoch, &parts);
+                    progress.taken(epoch, &parts);
+                }
+                What::Ended { parts, waits } => {
+                    let under = progress.ended(&parts, waits, self.epoch, under_way);
+                    self.bytes += self.writes.add(place, under, &parts);
+                }
+            }
+        }
+        self.taken = taken;
+    }
+
+    /// Whether the next one should begin now; otherwise how long until it should.
+    fn due(&self, now: Duration) -> Result<(), Duration> {
+        if self.is_all_ended() {
+            return Ok(());
+        }
+        let rested = now.saturating_sub(self.rested_since);
+        let mut all = self.progress.iter().flatten();
+        let is_wanted = self.control.asked() > self.answered || all.any(Progress::waits);
+        let wait = if is_wanted {
+            self.options.pause()
+        } else {
+            self.options.interval()
+        };
+        match wait.saturating_sub(rested) {
+            Duration::ZERO => Ok(()),
+            // One that was asked for at the beginning need not wait for a pause after nothing.
+            _ if is_wanted && self.began == self.rested_since => Ok(()),
+            left => Err(left),
+        }
+    }
+
+    fn begin(&mut self, now: Duration) {
+        self.epoch = Epoch(self.epoch.0 + 1);
+        self.began = now;
+        self.asked = self.control.asked();
+        self.phase = Phase::Taking {
+            deadline: now.saturating_add(self.options.timeout()),
+        };
+        self.control.request(self.epoch);
+        for stage in self.stages.iter().filter(|stage| stage.is_source) {
+            stage.mailboxes.iter().for_each(|mailbox| mailbox.wake());
+        }
+    }
+
+    /// What is complete once everybody has given its part.
+    fn manifest(&self, now: Duration) -> Manifest {
+        let stages = self.stages.iter().zip(&self.numbers).zip(&self.progress);
+        let stages = stages.map(|((stage, &number), progress)| StageManifest {
+            name: stage.name.to_string(),
+            number,
+            partitions: progress.iter().map(Progress::slots).collect(),
+        });
+        Manifest {
+            epoch: self.epoch,
+            taken_at: self.clock.now(),
+            micros: micros(now.saturating_sub(self.began)),
+            bytes_written: self.bytes,
+            hash_probe: Manifest::probe(),
+            is_savepoint: false,
+            stages: stages.collect(),
+        }
+    }
+
+    /// One move of what is under way; `false`: nothing can be done before something comes.
+    fn advance(&mut self, now: Duration) -> Result<bool, String> {
+        let epoch = self.epoch;
+        match std::mem::replace(&mut self.phase, Phase::Resting) {
+            Phase::Resting => {
+                if self.due(now).is_err() {
+                    return Ok(false);
+                }
+                self.begin(now);
+                Ok(true)
+            }
+            Phase::Taking { deadline } => {
+                let is_given = self.partitions().all(|progress| progress.has_given(epoch));
+                if is_given && self.writes.is_done() {
+                    let manifest = Box::new(self.manifest(now));
+                    let bytes = manifest.to_bytes().map_err(|error| error.to_string())?;
+                    self.writes.put_manifest(epoch, bytes);
+                    self.phase = Phase::Storing(manifest);
+                    return Ok(true);
+                }
+                if now >= deadline {
+                    self.give_up(now)?;
+                    return Ok(true);
+                }
+                self.phase = Phase::Taking { deadline };
+                Ok(false)
+            }
+            Phase::Storing(manifest) if self.writes.is_done() => {
+                if self.must_sync {
+                    self.writes.want_sync();
+                }
+                self.phase = Phase::Syncing(manifest);
+                Ok(true)
+            }
+            Phase::Syncing(manifest) if self.writes.is_done() => {
+                self.complete(*manifest, now);
+                Ok(true)
+            }
+            waiting @ (Phase::Storing(_) | Phase::Syncing(_)) => {
+                self.phase = waiting;
+                Ok(false)
+            }
+        }
+    }
+
+    fn complete(&mut self, manifest: Manifest, now: Duration) {
+        self.metrics.observe_completed(
+            now.saturating_sub(self.began),
+            self.bytes,
+            manifest.bytes(),
+        );
+        self.bytes = 0;
+        self.failures = 0;
+        self.rested_since = now;
+        self.answered = self.asked;
+        let is_final = self.is_all_ended();
+        self.retained.push(manifest);
+        while self.retained.len() > self.options.retained.max(1) {
+            let gone = self.retained.remove(0);
+            self.writes.delete_manifest(gone.epoch);
+        }
+        self.writes.delete_unnamed(&self.retained, self.epoch);
+        for progress in self.progress.iter_mut().flatten() {
+            progress.completed();
+        }
+        self.control.complete(self.epoch);
+        let answered = self.answered;
+        self.control.tell(|status| {
+            status.answered = answered;
+            status.is_final = is_final;
+        });
+        let all = self.stages.iter().flat_map(|stage| &stage.mailboxes);
+        all.for_each(|mailbox| mailbox.wake());
+    }
+
+    /// It takes too long: barriers may still come, and count for nothing but what they bring.
+    fn give_up(&mut self, now: Duration) -> Result<(), String> {
+        let missing = self.missing();
+        let cause = format!(
+            "checkpoint {} was not complete after {} ms: waiting for {missing}",
+            self.epoch, self.options.timeout_ms
+        );
+        tracing::warn!(cause, "a checkpoint is given up");
+        self.metrics.count_failed();
+        self.failures += 1;
+        self.rested_since = now;
+        self.answered = self.asked;
+        self.partitions().for_each(Progress::gave_up);
+        let answered = self.answered;
+        self.control.tell(|status| {
+            status.failed += 1;
+            status.answered = answered;
+            status.failure = Some(cause.clone());
+        });
+        match self.options.failures_max {
+            Some(max) if self.failures > max => Err(format!(
+                "{} checkpoints in a row were given up; the last: {cause}",
+                self.failures
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Who has not come to the barrier.
+    fn missing(&self) -> String {
+        let mut names = Vec::new();
+        for (stage, progress) in self.stages.iter().zip(&self.progress) {
+            for (partition, progress) in progress.iter().enumerate() {
+                if !progress.has_given(self.epoch) {
+                    names.push(format!("{}/{partition}", stage.name));
+                }
+            }
+        }
+        match names.len() {
+            0 => "the disk".to_owned(),
+            1..=4 => names.join(", "),
+            more => format!("{} and {} others", names[..3].join(", "), more - 3),
+        }
+    }
+
+    fn wait(&self, now: Duration) -> Duration {
+        let wait = match &self.phase {
+            Phase::Resting => self.due(now).err().unwrap_or(Duration::ZERO),
+            Phase::Taking { deadline } => deadline.saturating_sub(now),
+            Phase::Storing(_) | Phase::Syncing(_) => Duration::from_secs(1),
+        };
+        if self.writes.is_refused() {
+            wait.min(REFUSED_EVERY)
+        } else {
+            wait
+        }
+    }
+}
+
+impl StageCore for Coordinator {
+    fn step(&mut self) -> Step {
+        if self.stopping {
+            return Step::Done;
+        }
+        self.drain();
+        loop {
+            self.writes.offer(&*self.storage);
+            if let Some(cause) = self.writes.failure() {
+                return Step::Failed(format!("a checkpoint could not be stored: {cause}"));
+            }
+            if self.control.status().borrow().is_final {
+                // What is no longer needed may be deleted by the next run.
+                return Step::Done;
+            }
+            let now = self.clock.monotonic();
+            match self.advance(now) {
+                Ok(true) => {}
+                Ok(false) => return Step::IdleUntil(self.wait(now)),
+                Err(cause) => return Step::Failed(cause),
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+    }
+}
+
+/// Numbers of stages in keys: those that they had, and new ones for new names.
+fn numbers(stages: &[StageShape], last: Option<&Manifest>) -> Vec<u32> {
+    let known: BTreeMap<&str, u32> = last
+        .into_iter()
+        .flat_map(|last| &last.stages)
+        .map(|stage| (stage.name.as_str(), stage.number))
+        .collect();
+    let mut next = known.values().max().map_or(0, |last| last + 1);
+    let number = |stage: &StageShape| {
+        known.get(&*stage.name).copied().unwrap_or_else(|| {
+            next += 1;
+            next - 1
+        })
+    };
+    stages.iter().map(number).collect()
+}
+
+/// Deletes what was stored after `last`, and gives what is stored up to it.
+fn delete_behind(
+    storage: &dyn CheckpointStorage,
+    last: Option<&Manifest>,
+) -> Result<Vec<Manifest>, CheckpointError> {
+    let epoch = last.map(|last| last.epoch).unwrap_or_default();
+    let next = Epoch(epoch.0 + 1).0.to_be_bytes();
+    loop {
+        let keys = storage.keys(Rows::Parts, Bound::Included(&next), 4_096)?;
+        if keys.is_empty() {
+            break;
+        }
+        let deletes = keys.into_iter().map(|key| StorageWrite {
+            rows: Rows::Parts,
+            key,
+            value: None,
+        });
+        writes::blocking(storage, deletes.collect())?;
+    }
+    let mut kept = Vec::new();
+    for (stored, manifest) in manifests(storage)? {
+        match manifest {
+            Ok(manifest) if stored <= epoch => kept.push(manifest),
+            _ => writes::blocking(
+                storage,
+                vec![StorageWrite {
+                    rows: Rows::Manifests,
+                    key: manifest_key(stored),
+                    value: None,
+                }],
+            )?,
+        }
+    }
+    Ok(kept)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl fmt::Debug for Coordinator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coordinator")
+            .field("epoch", &self.epoch)
+            .finish_non_exhaustive()
+    }
+}

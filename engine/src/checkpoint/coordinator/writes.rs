@@ -1,0 +1,226 @@
+//! Rows on their way to the storage, and which parts are stored.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::super::storage::{CHUNK_BYTES, manifest_key, part_key};
+use super::super::{
+    CheckpointError, CheckpointStorage, Epoch, Manifest, Part, Rows, StorageWrite, StoredCallback,
+};
+use crate::mailbox::Mailbox;
+
+/// Bytes of one transaction, about.
+const TRANSACTION_BYTES: usize = 4 << 20;
+
+/// What identifies a part: epoch, stage, partition, slot.
+type PartId = (Epoch, u32, usize, usize);
+
+/// Transactions that were handed over and not answered.
+#[derive(Debug)]
+struct Outcomes {
+    in_flight: AtomicUsize,
+    failure: Mutex<Option<String>>,
+    mailbox: Arc<Mailbox>,
+}
+
+#[derive(Debug)]
+pub(super) struct Writes {
+    waiting: VecDeque<Vec<StorageWrite>>,
+    wants_sync: bool,
+    is_refused: bool,
+    outcomes: Arc<Outcomes>,
+    /// Parts that are stored, with the number of their rows.
+    stored: BTreeMap<PartId, u32>,
+}
+
+impl Writes {
+    /// With the parts that `retained` name.
+    pub(super) fn new(mailbox: Arc<Mailbox>, retained: &[Manifest]) -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            wants_sync: false,
+            is_refused: false,
+            outcomes: Arc::new(Outcomes {
+                in_flight: AtomicUsize::new(0),
+                failure: Mutex::new(None),
+                mailbox,
+            }),
+            stored: retained.iter().flat_map(named).collect(),
+        }
+    }
+
+    /// Whether everything was stored.
+    pub(super) fn is_done(&self) -> bool {
+        self.waiting.is_empty()
+            && !self.wants_sync
+            && self.outcomes.in_flight.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether the storage had no room when it was last asked.
+    pub(super) const fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    pub(super) fn failure(&self) -> Option<String> {
+        let failure = self.outcomes.failure.lock();
+        failure.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds parts; gives their bytes.
+    pub(super) fn add(
+        &mut self,
+        (stage, partition): (u32, usize),
+        epoch: Epoch,
+        parts: &[Part],
+    ) -> u64 {
+        let mut bytes = 0;
+        for (slot, part) in parts.iter().enumerate() {
+            bytes += part.bytes.len();
+            let mut chunks = 0;
+            for chunk in part.bytes.chunks(CHUNK_BYTES) {
+                self.push(StorageWrite {
+                    rows: Rows::Parts,
+                    key: part_key(epoch, stage, partition, slot, chunks),
+                    value: Some(chunk.to_vec()),
+                });
+                chunks += 1;
+            }
+            self.stored.insert((epoch, stage, partition, slot), chunks);
+        }
+        bytes as u64
+    }
+
+    /// In a transaction of its own, behind everything that it names.
+    pub(super) fn put_manifest(&mut self, epoch: Epoch, bytes: Vec<u8>) {
+        self.waiting.push_back(vec![StorageWrite {
+            rows: Rows::Manifests,
+            key: manifest_key(epoch),
+            value: Some(bytes),
+        }]);
+    }
+
+    pub(super) fn want_sync(&mut self) {
+        self.wants_sync = true;
+    }
+
+    pub(super) fn delete_manifest(&mut self, epoch: Epoch) {
+        self.push(StorageWrite {
+            rows: Rows::Manifests,
+            key: manifest_key(epoch),
+            value: None,
+        });
+    }
+
+    /// Deletes the parts up to `epoch` that no checkpoint names any more.
+    pub(super) fn delete_unnamed(&mut self, retained: &[Manifest], epoch: Epoch) {
+        let named: BTreeSet<PartId> = retained
+            .iter()
+            .flat_map(named)
+            .map(|(part, _)| part)
+            .collect();
+        let gone: Vec<_> = self
+            .stored
+            .iter()
+            .filter(|(part, _)| part.0 <= epoch && !named.contains(part))
+            .map(|(&part, &chunks)| (part, chunks))
+            .collect();
+        for (part, chunks) in gone {
+            self.stored.remove(&part);
+            let (epoch, stage, partition, slot) = part;
+            for chunk in 0..chunks {
+                self.push(StorageWrite {
+                    rows: Rows::Parts,
+                    key: part_key(epoch, stage, partition, slot, chunk),
+                    value: None,
+                });
+            }
+        }
+    }
+
+    /// Adds to the last transaction, or begins one.
+    fn push(&mut self, write: StorageWrite) {
+        let bytes = |write: &StorageWrite| write.value.as_ref().map_or(64, Vec::len);
+        if let Some(last) = self.waiting.back_mut()
+            && last.iter().map(bytes).sum::<usize>() < TRANSACTION_BYTES
+        {
+            last.push(write);
+        } else {
+            self.waiting.push_back(vec![write]);
+        }
+    }
+
+    /// Hands over what waits, as far as there is room.
+    pub(super) fn offer(&mut self, storage: &dyn CheckpointStorage) {
+        self.is_refused = false;
+        while let Some(writes) = self.waiting.pop_front() {
+            if let Err(writes) = storage.write(writes, self.callback()) {
+                self.outcomes.in_flight.fetch_sub(1, Ordering::AcqRel);
+                self.waiting.push_front(writes);
+                self.is_refused = true;
+                return;
+            }
+        }
+        if self.wants_sync {
+            if storage.sync(self.callback()) {
+                self.wants_sync = false;
+            } else {
+                self.outcomes.in_flight.fetch_sub(1, Ordering::AcqRel);
+                self.is_refused = true;
+            }
+        }
+    }
+
+    /// Counts one that is handed over.
+    fn callback(&self) -> StoredCallback {
+        self.outcomes.in_flight.fetch_add(1, Ordering::AcqRel);
+        let outcomes = Arc::clone(&self.outcomes);
+        Arc::new(move |outcome| {
+            if let Err(cause) = outcome {
+                let mut failure = outcomes
+                    .failure
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                failure.get_or_insert(cause);
+            }
+            outcomes.in_flight.fetch_sub(1, Ordering::AcqRel);
+            outcomes.mailbox.wake();
+        })
+    }
+}
+
+/// Parts that a manifest names, with the numbers of their rows.
+fn named(manifest: &Manifest) -> impl Iterator<Item = (PartId, u32)> {
+    manifest.stages.iter().flat_map(|stage| {
+        let partitions = stage.partitions.iter().enumerate();
+        partitions.flat_map(move |(partition, slots)| {
+            slots.iter().enumerate().flat_map(move |(number, slot)| {
+                let parts = slot.parts.iter();
+                parts.map(move |part| {
+                    let id = (part.epoch, stage.number, partition, number);
+                    (id, part.chunks())
+                })
+            })
+        })
+    })
+}
+
+/// Writes rows and waits for the outcome: where nothing runs yet.
+pub(super) fn blocking(
+    storage: &dyn CheckpointStorage,
+    writes: Vec<StorageWrite>,
+) -> Result<(), CheckpointError> {
+    let (tell, told) = crossbeam_channel::bounded(1);
+    let done: StoredCallback = Arc::new(move |outcome| {
+        // Who waits is still there.
+        let _ = tell.send(outcome);
+    });
+    let mut writes = writes;
+    while let Err(refused) = storage.write(writes, Arc::clone(&done)) {
+        writes = refused;
+        std::thread::yield_now();
+    }
+    drop(done);
+    let outcome = told.recv().unwrap_or_else(|_| Err("closed".to_owned()));
+    outcome.map_err(CheckpointError::Storage)
+}

@@ -1,0 +1,231 @@
+//! What the operators of one partition of a stage get back when a dataflow is restored.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::storage::{CheckpointStorage, Rows, part_key};
+use super::{CheckpointError, Epoch, Manifest, SlotManifest, StageManifest};
+use crate::flow::{exchange_hash, target_of};
+
+/// What one operator gave: by partition that was saved, its parts, the oldest first.
+#[derive(Debug)]
+struct Slot {
+    kind: String,
+    parts: Vec<Vec<Vec<u8>>>,
+}
+
+/// Gives the operators of one partition of a stage their state, in their order.
+#[derive(Debug)]
+pub struct Restoring {
+    slots: VecDeque<Slot>,
+    partition: usize,
+    partitions: usize,
+    /// What is stored lies in other partitions than it is wanted in.
+    is_spread_anew: bool,
+    /// Nothing is stored of this stage.
+    is_new: bool,
+    is_stale: bool,
+}
+
+impl Restoring {
+    /// Of a stage that has no stored state.
+    pub const fn nothing(partition: usize, partitions: usize) -> Self {
+        Self {
+            slots: VecDeque::new(),
+            partition,
+            partitions,
+            is_spread_anew: false,
+            is_new: true,
+            is_stale: false,
+        }
+    }
+
+    /// Whether the state comes from other partitions than it goes to, so that it holds what is not this partition's and
+    /// the next checkpoint must have all of it.
+    pub const fn is_spread_anew(&self) -> bool {
+        self.is_spread_anew
+    }
+
+    /// What it was made of is not what its source holds now: the checkpoint is of no use.
+    pub const fn mark_stale(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// Whether it was marked so.
+    pub(super) const fn is_stale(&self) -> bool {
+        self.is_stale
+    }
+
+    /// Whether this partition is the one that takes what belongs to none in particular.
+    pub const fn is_first(&self) -> bool {
+        self.partition == 0
+    }
+
+    /// Whether a key is this partition's.
+    pub fn owns<K: Hash>(&self, key: &K) -> bool {
+        !self.is_spread_anew || target_of(exchange_hash(key), self.partitions) == self.partition
+    }
+
+    /// The state that the next operator gave [in whole](super::Saving::whole): of this partition, or of all if it
+    /// [is spread anew](Self::is_spread_anew). None if nothing is stored.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Changed`], [`CheckpointError::Decode`].
+    pub fn whole<T: DeserializeOwned>(
+        &mut self,
+        kind: &'static str,
+    ) -> Result<Vec<T>, CheckpointError> {
+        let parts = self.parts(kind)?;
+        let last = parts.iter().filter_map(|parts| parts.last());
+        last.map(|bytes| decode(kind, bytes)).collect()
+    }
+
+    /// The parts that the next operator gave: by partition that was saved, the oldest first.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Changed`].
+    pub fn parts(&mut self, kind: &'static str) -> Result<Vec<Vec<Vec<u8>>>, CheckpointError> {
+        if self.is_new {
+            return Ok(Vec::new());
+        }
+        match self.slots.pop_front() {
+            Some(slot) if slot.kind == kind => Ok(slot.parts),
+            slot => Err(CheckpointError::Changed {
+                expected: kind.to_owned(),
+                found: slot.map_or_else(|| "nothing".to_owned(), |slot| slot.kind),
+            }),
+        }
+    }
+
+    /// All operators have asked.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Changed`]: there is state that none wanted.
+    pub fn finish(mut self) -> Result<(), CheckpointError> {
+        match self.slots.pop_front() {
+            None => Ok(()),
+            Some(slot) => Err(CheckpointError::Changed {
+                expected: "nothing".to_owned(),
+                found: slot.kind,
+            }),
+        }
+    }
+}
+
+/// Reads a value that [`Saving`](super::Saving) wrote.
+pub(super) fn decode<T: DeserializeOwned>(kind: &str, bytes: &[u8]) -> Result<T, CheckpointError> {
+    rmp_serde::from_slice(bytes).map_err(|error| CheckpointError::Decode {
+        kind: kind.to_owned(),
+        cause: error.to_string(),
+    })
+}
+
+/// A checkpoint that is to be restored.
+#[derive(Clone)]
+pub struct SavedCheckpoint {
+    manifest: Arc<Manifest>,
+    storage: Arc<dyn CheckpointStorage>,
+}
+
+impl SavedCheckpoint {
+    /// A stored checkpoint.
+    pub fn new(manifest: Manifest, storage: Arc<dyn CheckpointStorage>) -> Self {
+        Self {
+            manifest: Arc::new(manifest),
+            storage,
+        }
+    }
+
+    /// What it holds.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The state of one partition of the stage named `stage`, which has `partitions` of them now.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Damaged`], [`CheckpointError::Storage`].
+    pub fn restoring(
+        &self,
+        stage: &str,
+        partition: usize,
+        partitions: usize,
+    ) -> Result<Restoring, CheckpointError> {
+        let Some(saved) = self.manifest.stage(stage) else {
+            return Ok(Restoring::nothing(partition, partitions));
+        };
+        let is_spread_anew =
+            saved.partitions.len() != partitions || self.manifest.hash_probe != Manifest::probe();
+        let wanted: Vec<usize> = if is_spread_anew {
+            (0..saved.partitions.len()).collect()
+        } else {
+            vec![partition]
+        };
+        let mut slots = VecDeque::new();
+        let longest = saved.partitions.iter().map(Vec::len).max().unwrap_or(0);
+        for number in 0..longest {
+            let mut slot = Slot {
+                kind: String::new(),
+                parts: Vec::new(),
+            };
+            for &from in &wanted {
+                if let Some(stored) = saved.partitions[from].get(number) {
+                    slot.kind.clone_from(&stored.kind);
+                    slot.parts.push(self.read(saved, from, number, stored)?);
+                }
+            }
+            slots.push_back(slot);
+        }
+        Ok(Restoring {
+            slots,
+            partition,
+            partitions,
+            is_spread_anew,
+            is_new: false,
+            is_stale: false,
+        })
+    }
+
+    fn read(
+        &self,
+        stage: &StageManifest,
+        partition: usize,
+        slot: usize,
+        stored: &SlotManifest,
+    ) -> Result<Vec<Vec<u8>>, CheckpointError> {
+        let mut parts = Vec::with_capacity(stored.parts.len());
+        for part in &stored.parts {
+            let mut bytes = Vec::with_capacity(usize::try_from(part.bytes).unwrap_or(0));
+            for chunk in 0..part.chunks() {
+                let key = part_key(part.epoch, stage.number, partition, slot, chunk);
+                let value = self.storage.get(Rows::Parts, &key)?;
+                let value = value.ok_or_else(|| self.damaged(stage, part.epoch, "is missing"))?;
+                bytes.extend_from_slice(&value);
+            }
+            if bytes.len() as u64 != part.bytes {
+                return Err(self.damaged(stage, part.epoch, "has another length"));
+            }
+            parts.push(bytes);
+        }
+        Ok(parts)
+    }
+
+    fn damaged(&self, stage: &StageManifest, part: Epoch, what: &str) -> CheckpointError {
+        CheckpointError::Damaged {
+            epoch: self.manifest.epoch,
+            what: format!("part {part} of stage {:?} {what}", stage.name),
+        }
+    }
+}
+
+impl fmt::Debug for SavedCheckpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SavedCheckpoint")
+            .field("epoch", &self.manifest.epoch)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,98 @@
+//! What the operators of one partition of a stage give at a barrier.
+
+use serde::Serialize;
+
+use super::{CheckpointError, Epoch};
+
+/// State of one operator, as far as it is to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// What kind of operator gave it: another kind does not read it.
+    pub kind: &'static str,
+    /// Parts from before this epoch are needed no longer.
+    pub base: Epoch,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Takes the state of the operators of one partition of a stage, in their order.
+#[derive(Debug)]
+pub struct Saving {
+    epoch: Epoch,
+    has_barrier: bool,
+    parts: Vec<Part>,
+}
+
+impl Saving {
+    /// For checkpoint `epoch`, whose barrier is passed on.
+    pub const fn new(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            has_barrier: true,
+            parts: Vec::new(),
+        }
+    }
+
+    /// At the end of the input, for `epoch` and later ones: there is nobody left to pass a barrier on to.
+    pub const fn without_barrier(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            has_barrier: false,
+            parts: Vec::new(),
+        }
+    }
+
+    /// Whether a barrier is to be passed on.
+    pub const fn has_barrier(&self) -> bool {
+        self.has_barrier
+    }
+
+    /// Which checkpoint it is.
+    pub const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Takes all of an operator's state; what it gave before is needed no longer.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Encode`].
+    pub fn whole<T: Serialize + ?Sized>(
+        &mut self,
+        kind: &'static str,
+        state: &T,
+    ) -> Result<(), CheckpointError> {
+        let mut bytes = Vec::new();
+        encode(kind, state, &mut bytes)?;
+        self.part(kind, self.epoch, bytes);
+        Ok(())
+    }
+
+    /// Takes what has changed of an operator's state since it was last asked; what it gave from epoch `base` on stays
+    /// part of it.
+    pub fn part(&mut self, kind: &'static str, base: Epoch, bytes: Vec<u8>) {
+        self.parts.push(Part { kind, base, bytes });
+    }
+
+    /// What was taken.
+    pub fn into_parts(self) -> Vec<Part> {
+        self.parts
+    }
+}
+
+/// Appends a value. Fields have their names, so that one that is added with a default needs nothing.
+///
+/// # Errors
+/// [`CheckpointError::Encode`].
+pub(super) fn encode<T: Serialize + ?Sized>(
+    kind: &str,
+    value: &T,
+    into: &mut Vec<u8>,
+) -> Result<(), CheckpointError> {
+    let mut serializer = rmp_serde::Serializer::new(into).with_struct_map();
+    value
+        .serialize(&mut serializer)
+        .map_err(|error| CheckpointError::Encode {
+            kind: kind.to_owned(),
+            cause: error.to_string(),
+        })
+}

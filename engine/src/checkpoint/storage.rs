@@ -1,0 +1,109 @@
+//! Where checkpoints are kept: two sets of rows by key, written in transactions.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::{CheckpointError, Epoch, Manifest};
+
+/// Length of a row of a part.
+pub(super) const CHUNK_BYTES: usize = 1 << 20;
+
+/// Which rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rows {
+    /// State.
+    Parts,
+    /// What belongs together.
+    Manifests,
+}
+
+/// A row to be put, or removed if it has no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageWrite {
+    /// Where.
+    pub rows: Rows,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its value.
+    pub value: Option<Vec<u8>>,
+}
+
+/// Called once with the outcome; on any thread, and must be short.
+pub type StoredCallback = Arc<dyn Fn(Result<(), String>) + Send + Sync>;
+
+/// Rows that outlive the process.
+pub trait CheckpointStorage: Send + Sync {
+    /// Writes all rows in one transaction, after those that were given before, and tells the outcome.
+    ///
+    /// # Errors
+    /// The writes back: there is no room now; ask again later.
+    fn write(
+        &self,
+        writes: Vec<StorageWrite>,
+        done: StoredCallback,
+    ) -> Result<(), Vec<StorageWrite>>;
+
+    /// Makes what was written before safe from a power failure, and tells the outcome. Gives whether there was room to
+    /// ask for it.
+    fn sync(&self, done: StoredCallback) -> bool;
+
+    /// The row with this key.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Storage`].
+    fn get(&self, rows: Rows, key: &[u8]) -> Result<Option<Vec<u8>>, CheckpointError>;
+
+    /// Keys from `from` on, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Storage`].
+    fn keys(
+        &self,
+        rows: Rows,
+        from: Bound<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, CheckpointError>;
+}
+
+/// Key of a row of a part: the epoch first, so that what came after a checkpoint lies together.
+pub(super) fn part_key(
+    epoch: Epoch,
+    stage: u32,
+    partition: usize,
+    slot: usize,
+    chunk: u32,
+) -> Vec<u8> {
+    let mut key = Vec::with_capacity(24);
+    key.extend_from_slice(&epoch.0.to_be_bytes());
+    key.extend_from_slice(&stage.to_be_bytes());
+    key.extend_from_slice(&(partition as u32).to_be_bytes());
+    key.extend_from_slice(&(slot as u32).to_be_bytes());
+    key.extend_from_slice(&chunk.to_be_bytes());
+    key
+}
+
+/// Key of a manifest.
+pub(super) fn manifest_key(epoch: Epoch) -> Vec<u8> {
+    epoch.0.to_be_bytes().to_vec()
+}
+
+/// All manifests, the oldest first; those that cannot be read with the reason.
+///
+/// # Errors
+/// [`CheckpointError::Storage`].
+pub(super) fn manifests(
+    storage: &dyn CheckpointStorage,
+) -> Result<Vec<(Epoch, Result<Manifest, CheckpointError>)>, CheckpointError> {
+    let mut found = Vec::new();
+    for key in storage.keys(Rows::Manifests, Bound::Unbounded, usize::MAX)? {
+        let Ok(epoch) = <[u8; 8]>::try_from(&key[..]) else {
+            continue;
+        };
+        let Some(bytes) = storage.get(Rows::Manifests, &key)? else {
+            continue;
+        };
+        let epoch = Epoch(u64::from_be_bytes(epoch));
+        found.push((epoch, Manifest::from_bytes(&bytes)));
+    }
+    Ok(found)
+}

@@ -1,0 +1,266 @@
+//! Runs a dataflow: starts its stages, watches them, and begins again from the last checkpoint when one fails.
+//!
+//! A stage that fails ends its run, since what the others hold no longer fits to what it had: all begin again from the last
+//! checkpoint, after a pause that doubles, and a bounded number of times. Without checkpoints the first failure is the
+//! last. What is told then is the first cause, not what came of it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use millstream_engine::event::PartitionId;
+use millstream_engine::metrics::{DataflowMetrics, StageMetrics};
+use millstream_engine::stage::{
+    Directive, NoCore, RestartPolicy, StageSpec, Supervision, spawn_stage,
+};
+use millstream_engine::time::Clock;
+use tokio::sync::watch;
+
+use super::deploy::{Placed, PlacedDataflow, StartDataflowError};
+use super::flow::Dataflow;
+use super::guard::Guarded;
+use super::handle::{DataflowHandle, Failure, Parts};
+use super::home::Home;
+
+/// How often metrics are brought up to date.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
+
+/// A dataflow and where it runs.
+pub(super) struct Run {
+    dataflow: Dataflow,
+    home: Home,
+}
+
+impl Run {
+    /// Starts it, and a task that watches it.
+    pub(super) async fn start(
+        dataflow: Dataflow,
+        home: Home,
+    ) -> Result<DataflowHandle, StartDataflowError> {
+        let parts = Parts::new(dataflow.name(), dataflow.edges());
+        let run = Arc::new(Self { dataflow, home });
+        let failed = run.begin(&parts).await?;
+        tokio::spawn(Arc::clone(&run).watch(parts.clone(), failed));
+        Ok(DataflowHandle::new(parts))
+    }
+
+    /// Makes the stages and starts them. Gives where the first failure of this run is told.
+    async fn begin(
+        self: &Arc<Self>,
+        parts: &Parts,
+    ) -> Result<watch::Sender<Option<Failure>>, StartDataflowError> {
+        let placed = {
+            let run = Arc::clone(self);
+            // Sources open files.
+            let placing = tokio::task::spawn_blocking(move || run.home.place(&run.dataflow));
+            placing
+                .await
+                .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?
+        };
+        let failure = watch::Sender::new(None);
+        let PlacedDataflow {
+            stages,
+            coordinator,
+        } = placed;
+        parts.begin_run(
+            stages.iter().map(|stage| stage.meter.clone()).collect(),
+            failure.clone(),
+            coordinator.as_ref().map(|of| Arc::clone(of.control())),
+        );
+        let mut specs = Vec::with_capacity(stages.len() + 1);
+        if let Some(coordinator) = coordinator {
+            specs.push((self.coordinator_spec(coordinator, &failure), false));
+        }
+        for stage in stages {
+            let is_source = stage.is_source;
+            let core = Box::new(Guarded::new(stage.core, failure.subscribe()));
+            let stage = Placed { core, ..stage };
+            specs.push((stage_spec(stage, &self.home.clock, &failure), is_source));
+        }
+        for (spec, is_source) in specs {
+            match spawn_stage(spec).await {
+                Ok(handle) => parts.add_stage(handle, is_source),
+                Err(error) => {
+                    parts.stop_all();
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(failure)
+    }
+
+    fn coordinator_spec(
+        &self,
+        coordinator: millstream_engine::checkpoint::Coordinator,
+        failure: &watch::Sender<Option<Failure>>,
+    ) -> StageSpec {
+        let mailbox = Arc::clone(coordinator.mailbox());
+        let name = format!("{}/checkpoints", self.dataflow.name());
+        let core = Guarded::new(Box::new(coordinator), failure.subscribe());
+        spec(name, mailbox, Box::new(core), &self.home.clock, failure)
+    }
+
+    /// Keeps it going until it has ended or is given up.
+    async fn watch(self: Arc<Self>, parts: Parts, failed: watch::Sender<Option<Failure>>) {
+        let may_restart =
+            self.home.storage.is_some() && self.dataflow.options.checkpoints.is_some();
+        let mut supervision = Supervision::new(RestartPolicy {
+            attempts_max: if may_restart {
+                self.home.restart.attempts_max
+            } else {
+                0
+            },
+            ..self.home.restart
+        });
+        let mut first: Option<Failure> = None;
+        let mut failed = failed;
+        let outcome = loop {
+            self.until_over(&parts, &failed).await;
+            let Some(failure) = failed.borrow().clone() else {
+                break Ok(());
+            };
+            if supervision.attempts() == 0 {
+                first = None;
+            }
+            let first = first.get_or_insert_with(|| failure.clone());
+            if parts.is_stopping() {
+                break Err(first.clone());
+            }
+            match self.begin_again(&parts, &mut supervision, failure).await {
+                Some(next) => failed = next,
+                None => break Err(first.clone()),
+            }
+        };
+        DataflowMetrics::new(parts.name()).observe(outcome.is_err());
+        parts.end(outcome);
+    }
+
+    /// After a failure: waits and starts it again; `None` if it is given up.
+    async fn begin_again(
+        self: &Arc<Self>,
+        parts: &Parts,
+        supervision: &mut Supervision,
+        failure: Failure,
+    ) -> Option<watch::Sender<Option<Failure>>> {
+        let mut failure = failure;
+        loop {
+            let now = self.home.clock.monotonic();
+            let wait = match supervision.on_failure(now, failure.cause.clone()) {
+                Directive::RestartAfter(wait) => wait,
+                Directive::GiveUp { .. } => return None,
+            };
+            tracing::warn!(
+                dataflow = parts.name(),
+                stage = failure.stage,
+                cause = failure.cause,
+                ?wait,
+                "a stage failed: the dataflow begins again from its last checkpoint"
+            );
+            DataflowMetrics::new(parts.name()).count_restart();
+            if tokio::time::timeout(wait, parts.until_stopping())
+                .await
+                .is_ok()
+            {
+                return None;
+            }
+            match self.begin(parts).await {
+                Ok(failed) => return Some(failed),
+                Err(error) => {
+                    failure = Failure {
+                        stage: format!("dataflow {}", parts.name()),
+                        cause: error.to_string(),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Until all stages have ended; has the others end when one fails, and keeps the metrics up to date.
+    async fn until_over(&self, parts: &Parts, failure: &watch::Sender<Option<Failure>>) {
+        let metrics: Vec<_> = parts
+            .loads()
+            .iter()
+            .map(|load| {
+                let partition = PartitionId(u16::try_from(load.partition).unwrap_or(u16::MAX));
+                StageMetrics::new(&load.stage, partition)
+            })
+            .collect();
+        let dataflow = DataflowMetrics::new(parts.name());
+        let show = || {
+            dataflow.observe(false);
+            let loads = parts.loads();
+            for (metrics, load) in metrics.iter().zip(&loads) {
+                metrics.observe(load);
+            }
+            parts.look(loads);
+        };
+        let mut failed = failure.subscribe();
+        let mut stopped = false;
+        let stages = parts.handles();
+        let all_ended = async {
+            for stage in &stages {
+                stage.ended().await;
+            }
+        };
+        tokio::pin!(all_ended);
+        let mut tick = tokio::time::interval(SHOW_EVERY);
+        loop {
+            tokio::select! {
+                () = &mut all_ended => break,
+                // It may have failed before this task began.
+                Ok(_) = failed.wait_for(Option::is_some), if !stopped => {
+                    stopped = true;
+                    parts.stop_all();
+                }
+                _ = tick.tick() => show(),
+            }
+        }
+        show();
+    }
+}
+
+fn stage_spec(
+    stage: Placed,
+    clock: &Arc<dyn Clock>,
+    failure: &watch::Sender<Option<Failure>>,
+) -> StageSpec {
+    spec(stage.name, stage.mailbox, stage.core, clock, failure)
+}
+
+/// A stage whose first failure ends the run.
+fn spec(
+    name: String,
+    mailbox: Arc<millstream_engine::mailbox::Mailbox>,
+    core: Box<dyn millstream_engine::stage::StageCore>,
+    clock: &Arc<dyn Clock>,
+    failure: &watch::Sender<Option<Failure>>,
+) -> StageSpec {
+    let core = Mutex::new(Some(core));
+    let failure = failure.clone();
+    StageSpec {
+        name,
+        mailbox,
+        clock: Arc::clone(clock),
+        factory: Box::new(move || {
+            let mut core = core.lock().unwrap_or_else(PoisonError::into_inner);
+            core.take()
+                .ok_or_else(|| NoCore::Failed("its state is gone".to_owned()))
+        }),
+        policy: RestartPolicy {
+            attempts_max: 0,
+            ..RestartPolicy::default()
+        },
+        on_give_up: Box::new(move |stage: &str, cause: &str| tell(&failure, stage, cause)),
+    }
+}
+
+/// Keeps the first failure: later ones are its consequences.
+pub(super) fn tell(failure: &watch::Sender<Option<Failure>>, stage: &str, cause: &str) {
+    failure.send_if_modified(|first| {
+        let is_first = first.is_none();
+        first.get_or_insert_with(|| Failure {
+            stage: stage.to_owned(),
+            cause: cause.to_owned(),
+        });
+        is_first
+    });
+}
