@@ -226,14 +226,16 @@ where
             declare(flow, &input.feed, &outside);
         });
         let (flow, storage_of_run) = (flow.unwrap(), storage.clone());
-        let made =
-            Driver::with_checkpoints(flow, random.next(), Resources::new(), storage_of_run);
+        let made = Driver::with_checkpoints(flow, random.next(), Resources::new(), storage_of_run);
         storage.set_slow(shape.slow_storage);
         let mut driver = made.unwrap_or_else(|error| panic!("seed {seed}, run {run}: {error}"));
         let is_last = run == crashes;
         let mut rounds = random.below(30);
         for round in 0.. {
-            assert!(round < 20_000, "seed {seed}, run {run}: it does not end: {driver:?}");
+            assert!(
+                round < 20_000,
+                "seed {seed}, run {run}: it does not end: {driver:?}"
+            );
             input.feed(random.below(40) as usize);
             let steps = random.below(60) as usize;
             let stepped = driver.run_steps(steps);
