@@ -1,0 +1,239 @@
+//! Dataflows of an engine that begin again from their last checkpoint.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use millstream::dataflow::{DataflowStatus, FlowOptions};
+use millstream::prelude::*;
+use millstream_engine::checkpoint::CheckpointOptions;
+use millstream_operators::function::sum;
+use millstream_operators::window::Tumbling;
+
+use super::support::*;
+
+/// Microseconds.
+const WINDOW: i64 = 1_000;
+const PRODUCTS: [&str; 3] = ["tea", "milk", "bread"];
+/// Cents by product and last microsecond of the window.
+const WINDOWS: Table<String, u64> = Table::named("windows");
+
+fn options_with(interval_ms: u64) -> FlowOptions {
+    FlowOptions {
+        checkpoints: Some(CheckpointOptions {
+            interval_ms,
+            pause_ms_min: 1,
+            ..CheckpointOptions::default()
+        }),
+        ..options()
+    }
+}
+
+/// Cents per product and millisecond of recording, in a table and in the log; `look` sees each sale of the first.
+fn topology(interval_ms: u64, look: impl Fn(&Sale) + Clone + Send + 'static) -> Topology {
+    let window = || Tumbling::of(Duration::from_micros(WINDOW.unsigned_abs()));
+    let topology = Topology::named("shop")
+        .dataflow_with("rows", options_with(interval_ms), move |flow| {
+            flow.events::<Sale>()
+                .category("sale")
+                .stream()
+                .inspect(move |_, sale| look(sale))
+                .key_by(|sale: &Sale| sale.product.clone())
+                .window(window())
+                .aggregate(sum(|sale: &Sale| sale.cents as i64))
+                .to_table(&WINDOWS, |window| {
+                    let key = format!("{}@{}", window.key, window.window.end.0 - 1);
+                    (key, Some(window.value as u64))
+                });
+        })
+        .dataflow_with("events", options_with(interval_ms), move |flow| {
+            flow.events::<Sale>()
+                .category("sale")
+                .stream()
+                .key_by(|sale: &Sale| sale.product.clone())
+                .named("sales")
+                .window(window())
+                .aggregate(sum(|sale: &Sale| sale.cents as i64))
+                .to_log_with_checkpoints("adder", |window| {
+                    let name = stream(&format!("sum-{}", window.key));
+                    (name, sale(&window.key, window.value as u64))
+                });
+        });
+    topology.build().unwrap()
+}
+
+/// Cents of each window, computed from the log.
+fn expected(engine: &Engine, product: &str) -> BTreeMap<i64, u64> {
+    let mut windows = BTreeMap::new();
+    for number in 0..10 {
+        let name = stream(&format!("sale-{number}"));
+        let sales = engine.events::<Sale>(&name, 0, 10_000).unwrap();
+        for sale in sales.iter().filter(|sale| sale.payload.product == product) {
+            let end = (sale.recorded_at.0.div_euclid(WINDOW) + 1) * WINDOW;
+            *windows.entry(end - 1).or_default() += sale.payload.cents;
+        }
+    }
+    windows
+}
+
+/// Windows in the log, in their order.
+fn appended(engine: &Engine, product: &str) -> Vec<(i64, u64)> {
+    let name = stream(&format!("sum-{product}"));
+    let events = engine.events::<Sale>(&name, 0, 10_000).unwrap();
+    let sums = events.iter();
+    sums.map(|event| (event.event_time.0, event.payload.cents))
+        .collect()
+}
+
+/// Windows in the table.
+async fn rows(engine: &Engine) -> BTreeMap<String, u64> {
+    let rows = engine.query(&WINDOWS).rows().await.unwrap();
+    rows.into_iter().collect()
+}
+
+/// Every window that is there is right, and none is missing before the last.
+async fn check(engine: &Engine) -> (usize, usize) {
+    let (rows, mut count) = (rows(engine).await, 0);
+    for product in PRODUCTS {
+        let expected: Vec<_> = expected(engine, product).into_iter().collect();
+        let appended = appended(engine, product);
+        assert_eq!(appended, expected[..appended.len()], "{product}");
+        count += appended.len();
+        let of_product = expected
+            .iter()
+            .map(|(end, cents)| (format!("{product}@{end}"), *cents));
+        let there: Vec<_> = of_product
+            .map(|(key, cents)| (rows.get(&key).copied(), cents))
+            .collect();
+        let until = there
+            .iter()
+            .position(|(row, _)| row.is_none())
+            .unwrap_or(there.len());
+        assert!(
+            there[..until]
+                .iter()
+                .all(|(row, cents)| *row == Some(*cents))
+        );
+        assert!(
+            there[until..].iter().all(|(row, _)| row.is_none()),
+            "{product}: {there:?}"
+        );
+    }
+    (rows.len(), count)
+}
+
+/// Aborted again and again between checkpoints, both go on where the last one was: nothing twice and nothing lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aborted_dataflow_goes_on_from_its_last_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = Arc::new(AtomicU64::new(0));
+    let mut before = (0, 0);
+    for round in 0..4 {
+        let seen_here = Arc::clone(&seen);
+        let look = move |_: &Sale| {
+            seen_here.fetch_add(1, Ordering::Relaxed);
+        };
+        let engine = open(folder.path(), topology(3_600_000, look)).await;
+        let flows = ["rows", "events"].map(|name| engine.dataflow(name));
+        let restored = flows[0].checkpoints().unwrap().completed;
+        assert_eq!(restored.is_some(), round > 0);
+        within(async {
+            while check(&engine).await.0 < before.0 + 5 {
+                append(&engine, &sales(30)).await;
+            }
+        })
+        .await;
+        for flow in &flows {
+            within(flow.checkpoint()).await.unwrap();
+        }
+        // What comes now is done once more by the next run.
+        append(&engine, &sales(60)).await;
+        let after = check(&engine).await;
+        assert!(after.0 >= before.0 && after.1 >= before.1);
+        for flow in &flows {
+            within(flow.abort("a test says so")).await.unwrap_err();
+        }
+        before = (before.0 + 5, after.1);
+        // A shutdown tells that they failed.
+        let _ = within(engine.shutdown()).await;
+    }
+    let sold = {
+        let engine = open(folder.path(), Topology::named("shop").build().unwrap()).await;
+        let of = |number| engine.events::<Sale>(&stream(&format!("sale-{number}")), 0, 10_000);
+        let sold: usize = (0..10).map(|number| of(number).unwrap().len()).sum();
+        close(engine).await;
+        sold as u64
+    };
+    // Not everything was read again by every run.
+    assert!(seen.load(Ordering::Relaxed) < sold * 2);
+}
+
+/// A stop takes what was read into the last checkpoint.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orderly_end_loses_nothing_and_nothing_is_read_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = Arc::new(AtomicU64::new(0));
+    let mut sold = 0;
+    for _ in 0..3 {
+        let seen_here = Arc::clone(&seen);
+        let look = move |_: &Sale| {
+            seen_here.fetch_add(1, Ordering::Relaxed);
+        };
+        let engine = open(folder.path(), topology(3_600_000, look)).await;
+        append(&engine, &sales(60)).await;
+        sold += 60;
+        within(async {
+            while seen.load(Ordering::Relaxed) < sold {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        check(&engine).await;
+        close(engine).await;
+    }
+    assert_eq!(seen.load(Ordering::Relaxed), sold);
+}
+
+/// Code that panics now and then: the dataflow begins again by itself, and its results are those of one that did not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_has_the_dataflow_begin_again_by_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = Arc::new(AtomicU64::new(0));
+    let seen_here = Arc::clone(&seen);
+    let look = move |_: &Sale| {
+        let seen = seen_here.fetch_add(1, Ordering::Relaxed);
+        assert!(seen != 100 && seen != 250, "sale {seen}");
+    };
+    let engine = open(folder.path(), topology(10, look)).await;
+    within(async {
+        while seen.load(Ordering::Relaxed) < 400 || check(&engine).await.0 < 20 {
+            append(&engine, &sales(30)).await;
+        }
+    })
+    .await;
+    check(&engine).await;
+    assert_eq!(engine.dataflow("rows").status(), DataflowStatus::Running);
+    assert!(engine.failed_dataflows().is_empty());
+    close(engine).await;
+}
+
+/// One that panics at every start is given up, with the first cause.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_at_every_beginning_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let look = |sale: &Sale| assert!(sale.cents != 7, "seven");
+    let mut config = config();
+    config.restart.attempts_max = 2;
+    config.restart.backoff_first = Duration::from_millis(1);
+    let opened = Engine::open(folder.path())
+        .config(config)
+        .run(topology(10, look))
+        .await;
+    let engine = opened.unwrap();
+    append(&engine, &sales(30)).await;
+    let failure = within(engine.dataflow("rows").wait()).await.unwrap_err();
+    assert!(failure.cause.contains("seven"), "{failure}");
+    assert_eq!(engine.dataflow("events").status(), DataflowStatus::Running);
+    let _ = within(engine.shutdown()).await;
+}
