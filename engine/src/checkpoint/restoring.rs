@@ -108,6 +108,21 @@ impl Restoring {
         last.map(|bytes| decode(kind, bytes)).collect()
     }
 
+    /// The [changes](super::Saving::changes) that the next operator gave: by partition that was saved, the oldest first.
+    ///
+    /// # Errors
+    /// As [`whole`](Self::whole).
+    pub fn changes<T: DeserializeOwned>(
+        &mut self,
+        kind: &'static str,
+    ) -> Result<Vec<Vec<T>>, CheckpointError> {
+        let of_partition = |parts: Vec<Vec<u8>>| {
+            let parts = parts.iter();
+            parts.map(|bytes| decode(kind, bytes)).collect()
+        };
+        self.parts(kind)?.into_iter().map(of_partition).collect()
+    }
+
     /// The parts that the next operator gave: by partition that was saved, the oldest first.
     ///
     /// # Errors

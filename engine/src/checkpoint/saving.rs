@@ -67,6 +67,23 @@ impl Saving {
         Ok(())
     }
 
+    /// Takes a value that says what has changed since an operator was last asked; those that it gave from epoch `base` on
+    /// stay part of its state.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Encode`].
+    pub fn changes<T: Serialize + ?Sized>(
+        &mut self,
+        kind: &'static str,
+        base: Epoch,
+        changes: &T,
+    ) -> Result<(), CheckpointError> {
+        let mut bytes = Vec::new();
+        encode(kind, changes, &mut bytes)?;
+        self.part(kind, base, bytes);
+        Ok(())
+    }
+
     /// Takes what has changed of an operator's state since it was last asked; what it gave from epoch `base` on stays
     /// part of it.
     pub fn part(&mut self, kind: &'static str, base: Epoch, bytes: Vec<u8>) {

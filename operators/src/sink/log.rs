@@ -32,14 +32,16 @@ use std::task::{Context, Poll, Waker};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
+use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
 use millstream_engine::codec::Event;
 use millstream_engine::event::{EventId, StreamId};
-use millstream_engine::flow::{Emit, Fault, Operator, Wiring, unsaved};
+use millstream_engine::flow::{Emit, Fault, Operator, Wiring};
 use millstream_engine::partition::{AppendError, Appender, Expected, NewEvent, Payload};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 
 use super::log_standing::{Standing, said_time};
+use super::log_state::LogState;
 use crate::source::LogAccess;
 
 /// Events of one append: they share a frame, which has a bound.
@@ -50,8 +52,11 @@ const TRIES: usize = 5;
 /// How often an item is in the log after restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogEffect {
-    /// Once: repetitions are told by their number in their stream.
+    /// Once: repetitions are told by their number in their stream. Appended as they come, so every start must compute the
+    /// same ones.
     Once,
+    /// Once, whatever a restart computes: held until a checkpoint has them, and appended then.
+    OnceWithCheckpoints,
     /// Once per time that it is computed.
     AtLeastOnce,
 }
@@ -89,6 +94,7 @@ struct Open<E> {
     appender: Appender,
     log: Arc<LogAccess>,
     streams: HashMap<StreamId, Standing, FixedState>,
+    saved: LogState<E>,
     /// The round that fills up, and where each stream is in it.
     groups: Vec<Group<E>>,
     places: HashMap<StreamId, usize, FixedState>,
@@ -142,6 +148,7 @@ impl<E: Event> Open<E> {
         stream: &StreamId,
         (time, event): (Timestamp, &E),
     ) -> Result<Option<u64>, Fault> {
+        self.saved.change(stream);
         if let Some(standing) = self.streams.get_mut(stream) {
             return standing.advance(producer, stream, time, event);
         }
@@ -152,6 +159,7 @@ impl<E: Event> Open<E> {
             )));
         }
         let mut standing = Standing::read::<E>(&self.log, producer, stream)?;
+        standing.resume(producer, stream, self.saved.resumed(stream))?;
         let number = standing.advance(producer, stream, time, event);
         self.streams.insert(stream.clone(), standing);
         number
@@ -305,7 +313,7 @@ impl<E: Event> Operator<(StreamId, E)> for LogSink<E> {
         }
         let number = match self.effect {
             LogEffect::AtLeastOnce => None,
-            LogEffect::Once => {
+            LogEffect::Once | LogEffect::OnceWithCheckpoints => {
                 let item = (time, &event);
                 match open.count(&self.producer, &self.options, &stream, item) {
                     Ok(Some(number)) => Some(number),
@@ -317,16 +325,27 @@ impl<E: Event> Operator<(StreamId, E)> for LogSink<E> {
                 }
             }
         };
-        open.add(stream, number, (time, Arc::new(event)));
+        let event = Arc::new(event);
+        match number {
+            Some(number) if self.effect == LogEffect::OnceWithCheckpoints => {
+                open.saved.hold(stream, number, time, event);
+            }
+            number => open.add(stream, number, (time, event)),
+        }
     }
 
     fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
         let resources = &wiring.resources;
         let missing = || Fault("there is no log: the dataflow runs without an engine".to_owned());
+        if self.effect == LogEffect::OnceWithCheckpoints && wiring.checkpoints.is_none() {
+            let reason = "the log sink waits for checkpoints, and the dataflow takes none";
+            return Err(Fault(reason.to_owned()));
+        }
         self.open = Some(Open {
             appender: (*resources.get::<Appender>().ok_or_else(missing)?).clone(),
             log: resources.get::<LogAccess>().ok_or_else(missing)?,
             streams: HashMap::default(),
+            saved: LogState::new(),
             groups: Vec::new(),
             places: HashMap::default(),
             events: 0,
@@ -382,7 +401,46 @@ impl<E: Event> Operator<(StreamId, E)> for LogSink<E> {
         }
     }
 
-    unsaved!("log sink");
+    /// Nothing is on its way then: a sink that has something is blocked.
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        let streams = &open.streams;
+        let next = |stream: &StreamId| streams.get(stream).map(Standing::next);
+        Ok(open.saved.save(saving, streams.keys(), next)?)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        // The checkpoint is complete, but it may have been the last that happened.
+        for held in open.saved.restore(restoring)? {
+            open.add(
+                held.stream,
+                Some(held.number),
+                (held.time, Arc::new(held.event)),
+            );
+        }
+        Ok(())
+    }
+
+    fn checkpointed(&mut self, epoch: Epoch) -> Result<(), Fault> {
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        for held in open.saved.release(epoch) {
+            open.add(held.stream, Some(held.number), (held.time, held.event));
+        }
+        Ok(())
+    }
+
+    fn awaits_checkpoint(&self) -> bool {
+        self.open
+            .as_ref()
+            .is_some_and(|open| open.saved.is_holding())
+    }
 }
 
 impl<E> fmt::Debug for LogSink<E> {

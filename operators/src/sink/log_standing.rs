@@ -97,6 +97,29 @@ impl Standing {
         })
     }
 
+    /// Number of the next item.
+    pub(super) const fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Begins behind the items that a checkpoint has.
+    pub(super) fn resume(
+        &mut self,
+        producer: &str,
+        stream: &StreamId,
+        next: u64,
+    ) -> Result<(), Fault> {
+        self.next = next;
+        if next > self.stored {
+            return Err(Fault(format!(
+                "stream {stream}: the checkpoint has {next} events of log sink {producer:?}, and the log {}: it lost some, \
+                 or was restored from a backup",
+                self.stored
+            )));
+        }
+        Ok(())
+    }
+
     /// The number of the next item; `None` if it is a repetition.
     pub(super) fn advance<E: Event>(
         &mut self,

@@ -18,6 +18,7 @@ mod file_writer;
 mod late_letters;
 mod log;
 mod log_standing;
+mod log_state;
 mod table;
 mod table_part;
 

@@ -28,6 +28,20 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
         self.to_log_with(producer, LogEffect::Once, LogSinkOptions::default(), event);
     }
 
+    /// Appends what `event` makes of each item to the log, each item once, whatever a restart computes: items are held until a
+    /// checkpoint has them, and appended then under numbers that it has as well. So it does for any dataflow, also one whose
+    /// results depend on the clock, on how streams are interleaved or on a source that cannot be read again.
+    ///
+    /// Cost: items are in the log only after the next checkpoint, which holds them. Needs an engine with checkpoints.
+    pub fn to_log_with_checkpoints<E, F>(self, producer: &str, event: F)
+    where
+        E: Event,
+        F: Fn(O::Out) -> (StreamId, E) + Clone + Send + 'static,
+    {
+        let options = LogSinkOptions::default();
+        self.to_log_with(producer, LogEffect::OnceWithCheckpoints, options, event);
+    }
+
     /// Appends what `event` makes of each item to the log: once for each time that it is computed, so again after a
     /// restart that computes it again. For sources that cannot be read again.
     pub fn to_log_at_least_once<E, F>(self, event: F)
@@ -58,6 +72,7 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
             return stream.end(sink);
         }
         stream.site.producer = Some(producer.to_owned());
+        stream.site.lets_out = effect == LogEffect::OnceWithCheckpoints;
         let name = Some(format!("log sink {producer}"));
         stream.with_state("a log sink", name).end(sink);
     }
