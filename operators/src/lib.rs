@@ -10,6 +10,8 @@ pub mod keyed;
 pub mod paced;
 pub mod pattern;
 pub mod projection;
+#[cfg(test)]
+mod restart;
 pub mod sink;
 pub mod source;
 pub mod stateless;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::storage::{CheckpointStorage, Rows, part_key};
-use super::{CheckpointError, Epoch, Manifest, SlotManifest, StageManifest};
+use super::{CheckpointError, Epoch, Manifest, Part, SlotManifest, StageManifest};
 use crate::flow::{exchange_hash, target_of};
 
 /// What one operator gave: by partition that was saved, its parts, the oldest first.
@@ -41,6 +41,30 @@ impl Restoring {
             is_spread_anew: false,
             is_new: true,
             is_stale: false,
+        }
+    }
+
+    /// Of what the operators of each partition gave, without storage between: for tests of operators.
+    pub fn of_parts(saved: Vec<Vec<Part>>, partition: usize, partitions: usize) -> Self {
+        let is_spread_anew = saved.len() != partitions;
+        let wanted = saved.into_iter().enumerate();
+        let wanted = wanted.filter(|(from, _)| is_spread_anew || *from == partition);
+        let mut slots: VecDeque<Slot> = VecDeque::new();
+        for (_, parts) in wanted {
+            slots.resize_with(slots.len().max(parts.len()), || Slot {
+                kind: String::new(),
+                parts: Vec::new(),
+            });
+            for (slot, part) in slots.iter_mut().zip(parts) {
+                part.kind.clone_into(&mut slot.kind);
+                slot.parts.push(vec![part.bytes]);
+            }
+        }
+        Self {
+            slots,
+            is_spread_anew,
+            is_new: false,
+            ..Self::nothing(partition, partitions)
         }
     }
 

@@ -3,13 +3,18 @@
 //! The other stream is sent to every partition, and each has a state of its own that all its items see. An item sees
 //! what came before it in its partition; the two streams are not put in order of event time, so which of two that come
 //! at about the same time sees the other depends on timing. The head of the stage leaves the other stream's watermarks out.
-//! State: one per partition, as large as the closures let it
-//! become.
+//! State: one per partition, as large as the closures let it become, and stored with each checkpoint.
 
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Emit, Operator, Side, unsaved};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Emit, Fault, Operator, Side};
 use millstream_engine::time::Timestamp;
+
+use crate::Savable;
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "broadcast join";
 
 /// Joins items on the left with a state made of the right.
 #[derive(Debug)]
@@ -42,7 +47,7 @@ impl<S: Clone, C: Clone, F: Clone, U> Clone for BroadcastJoin<S, C, F, U> {
 
 impl<L, R, S, C, F, U> Operator<Side<L, R>> for BroadcastJoin<S, C, F, U>
 where
-    S: Send + 'static,
+    S: Savable,
     C: Fn(&mut S, R) + Send + 'static,
     F: Fn(&S, L) -> Option<U> + Send + 'static,
     U: 'static,
@@ -61,5 +66,16 @@ where
         }
     }
 
-    unsaved!("broadcast join");
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        Ok(saving.whole(KIND, &self.state)?)
+    }
+
+    /// All partitions have seen the same of the other stream: in another number of them each takes the state of the
+    /// first.
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        if let Some(state) = restoring.whole::<S>(KIND)?.into_iter().next() {
+            self.state = state;
+        }
+        Ok(())
+    }
 }

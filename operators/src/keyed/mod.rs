@@ -22,6 +22,8 @@ mod throttle;
 mod timers;
 
 #[cfg(test)]
+mod restarts;
+#[cfg(test)]
 mod tests;
 
 pub use broadcast::BroadcastJoin;

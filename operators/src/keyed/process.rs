@@ -4,14 +4,27 @@ use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Discard, Emit, Operator, Turn, inner_sink, unsaved};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, inner_sink};
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::context::{Context, KeyedProcess, NoSide, Scope, Scratch, Timer};
 use super::expiring::Now;
-use super::table::{Fired, Table};
+use super::table::{Fired, SavedTable, Table};
 use crate::Key;
 use crate::window::TimeDomain;
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "keyed process";
+
+/// What is saved, of a table that is lent or owned.
+#[derive(Serialize, Deserialize)]
+struct Saved<T> {
+    table: T,
+    watermark: Timestamp,
+    now: Timestamp,
+}
 
 /// A [`KeyedProcess`] as an operator.
 pub struct Process<T, K, F, P: KeyedProcess<K, T>, L = NoSide> {
@@ -230,7 +243,27 @@ where
         into.push(("timers", self.table.timers_len()));
     }
 
-    unsaved!("keyed process");
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        let saved = Saved {
+            table: &self.table,
+            watermark: self.watermark,
+            now: self.now,
+        };
+        saving.whole(KIND, &saved)?;
+        self.side.save(saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        let all = restoring.whole::<Saved<SavedTable<K, P::State>>>(KIND)?;
+        // As the input: of several partitions the earliest, after which items may still come.
+        let watermark = all.iter().map(|saved| saved.watermark).min();
+        self.watermark = watermark.unwrap_or(Timestamp::MIN);
+        for saved in all {
+            self.table.take_back(saved.table, restoring);
+            self.now = self.now.max(saved.now);
+        }
+        self.side.restore(restoring)
+    }
 }
 
 impl<T, K, F: Clone, P: KeyedProcess<K, T>, L: Clone> Clone for Process<T, K, F, P, L> {

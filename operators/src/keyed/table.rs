@@ -1,5 +1,7 @@
 //! States and timers of all keys of a partition.
 
+mod saved;
+
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hash};
 
@@ -13,6 +15,8 @@ use super::context::{Request, Timer};
 use super::expiring::{KeyedState, Left, Now};
 use super::timers::{Due, Timers};
 use crate::window::TimeDomain;
+
+pub(super) use saved::SavedTable;
 
 /// A timer of one key and the number that its entry in the heap has.
 #[derive(Clone, Copy, Debug)]

@@ -29,6 +29,8 @@ mod triggered;
 mod tumbling;
 
 #[cfg(test)]
+mod restarts;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use aligned::Span;

@@ -2,13 +2,14 @@
 
 use millstream_engine::flow::Emit;
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::aligned::Span;
 use super::{Revision, Trigger, Window, Windowed};
 use crate::function::AggregateFunction;
 
 /// What was given out last.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 enum Shown<A> {
     Nothing,
     Current,
@@ -16,7 +17,7 @@ enum Shown<A> {
     Before(Box<A>),
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Pane<A> {
     pub(super) sum: A,
     /// Items since it was given out.

@@ -7,7 +7,8 @@
 //! stage behind the exchange went on without this one, which was idle; how many items a sum has goes with it for that;
 //! (2) an item that is behind its source's watermark is not summed up, but goes on with that watermark, so that it is
 //! late or not as without pre-aggregation.
-//! State: at most `capacity` accumulators; when there are more, and when the stage goes idle, all are sent on.
+//! State: at most `capacity` accumulators; when there are more, and when the stage goes idle or a barrier comes, all are sent on,
+//! so that a checkpoint holds none.
 //! Cost: one lookup per item. Failure: a function that panics ends the stage.
 
 use std::convert::Infallible;
@@ -16,7 +17,8 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::num::NonZeroUsize;
 
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring, unsaved};
+use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 
@@ -197,7 +199,27 @@ where
         into.push(("sums before the exchange", self.held));
     }
 
-    unsaved!("pre-aggregation");
+    fn before_barrier<E: Emit<Infallible>>(&mut self, _out: &mut E) {
+        self.send(i64::MAX);
+        self.next.before_barrier(&mut Discard);
+    }
+
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        debug_assert_eq!(self.held, 0, "all was sent on before the barrier");
+        self.next.save(saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        self.next.restore(restoring)
+    }
+
+    fn checkpointed(&mut self, epoch: Epoch) -> Result<(), Fault> {
+        self.next.checkpointed(epoch)
+    }
+
+    fn awaits_checkpoint(&self) -> bool {
+        self.next.awaits_checkpoint()
+    }
 }
 
 impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, S: Clone> Clone

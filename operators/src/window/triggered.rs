@@ -12,8 +12,10 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ops::Bound;
 
-use millstream_engine::flow::{Discard, Emit, Operator, Turn, inner_sink, unsaved};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, inner_sink};
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::aligned::Span;
 use super::pane::{Giving, Pane};
@@ -21,6 +23,23 @@ use super::table::Table;
 use super::{Global, Revision, Sliding, TimeDomain, Triggered, Tumbling, Windowed};
 use crate::Key;
 use crate::function::AggregateFunction;
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "triggered windows";
+
+/// What is saved, of state that is lent or owned.
+#[derive(Serialize, Deserialize)]
+struct Saved<W, D> {
+    windows: W,
+    dirty: D,
+    early_at: Option<i64>,
+    watermark: i64,
+    earlier: i64,
+    now: Timestamp,
+}
+
+/// The same as it is read.
+type Stored<K, A> = Saved<BTreeMap<i64, Table<K, Pane<A>>>, Vec<(i64, K)>>;
 
 /// The windows that [`TriggeredWindows`] can have.
 #[derive(Clone, Copy, Debug)]
@@ -293,7 +312,45 @@ where
         into.push(("window accumulators", self.panes));
     }
 
-    unsaved!("triggered windows");
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        let saved = Saved {
+            windows: &self.windows,
+            dirty: &self.dirty,
+            early_at: self.early_at,
+            watermark: self.giving.watermark,
+            earlier: self.giving.earlier,
+            now: self.now,
+        };
+        saving.whole(KIND, &saved)?;
+        self.late.save(saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        let all = restoring.whole::<Stored<K, A::Accumulator>>(KIND)?;
+        // By the clock partitions are not equally far: after the latest of them, windows of the others that end before
+        // it would never be given out.
+        let watermark = all.iter().map(|saved| saved.watermark).min();
+        self.giving.watermark = watermark.unwrap_or(i64::MIN);
+        for saved in all {
+            for (end, mut table) in saved.windows {
+                let own = table.drain().filter(|(key, _)| restoring.owns(key));
+                self.windows.entry(end).or_default().take_in(own);
+            }
+            let before = self.dirty.len();
+            let own = saved.dirty.into_iter();
+            self.dirty
+                .extend(own.filter(|(_, key)| restoring.owns(key)));
+            if self.dirty.len() > before {
+                // Too early costs a result that is replaced.
+                self.early_at = self.early_at.into_iter().chain(saved.early_at).min();
+            }
+            self.giving.earlier = self.giving.earlier.max(saved.earlier);
+            self.now = self.now.max(saved.now);
+        }
+        self.windows.retain(|_, table| !table.is_empty());
+        self.panes = self.windows.values().map(Table::len).sum();
+        self.late.restore(restoring)
+    }
 }
 
 impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone

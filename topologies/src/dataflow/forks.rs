@@ -4,6 +4,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use millstream_engine::flow::{Broadcast, Forward, Identity, Operator, Outlet, Then};
+use millstream_operators::function::Stored;
 use millstream_operators::keyed::BroadcastJoin;
 use millstream_operators::stateless::{Choose, Fork, Sample, SampleEvery, Tee, ToAll, ToOne};
 
@@ -175,7 +176,7 @@ where
         P2: Origin,
         O2: Operator<P2::Item> + Clone,
         O2::Out: Clone + Send + 'static,
-        S: Clone + Send + 'static,
+        S: Stored,
         C: Fn(&mut S, O2::Out) + Clone + Send + 'static,
         F: Fn(&S, O::Out) -> Option<U> + Clone + Send + 'static,
         U: 'static,

@@ -6,5 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod other_windows;
+mod processes;
+mod settle;
 mod simulation;
 mod windows;

@@ -49,9 +49,9 @@ enum Fed {
 }
 
 impl Input {
-    /// Up to 300 items in up to three splits, some of them late.
-    pub(crate) fn random(random: &mut Random) -> Self {
-        let splits = 1 + random.below(3) as usize;
+    /// Up to 300 items in up to `splits_max` splits, some of them late.
+    pub(crate) fn random(random: &mut Random, splits_max: u64) -> Self {
+        let splits = 1 + random.below(splits_max) as usize;
         let mut clocks = vec![0_i64; splits];
         let mut plan = Vec::new();
         for _ in 0..random.below(300) {
@@ -209,14 +209,49 @@ where
     outside.sorted()
 }
 
+/// Results with their times.
+pub(crate) type Results<T> = Vec<(Timestamp, T)>;
+
 /// Runs a dataflow with crashes; the partitions may change at each, if `rescales`.
 pub(crate) fn simulate<T>(seed: u64, declare: Declare<T>, rescales: bool)
 where
     T: Clone + Debug + PartialEq + Ord,
 {
+    simulate_as(seed, declare, rescales, 3, |results| results);
+}
+
+/// The same with input of one split, whose items of a key come in the same order in every run.
+pub(crate) fn simulate_in_order<T>(seed: u64, declare: Declare<T>, rescales: bool)
+where
+    T: Clone + Debug + PartialEq + Ord,
+{
+    simulate_as(seed, declare, rescales, 1, |results| results);
+}
+
+/// The same for results that depend on timing, of which `settle` leaves what does not.
+pub(crate) fn simulate_settled<T>(
+    seed: u64,
+    declare: Declare<T>,
+    rescales: bool,
+    settle: fn(Results<T>) -> Results<T>,
+) where
+    T: Clone + Debug + PartialEq + Ord,
+{
+    simulate_as(seed, declare, rescales, 3, settle);
+}
+
+fn simulate_as<T>(
+    seed: u64,
+    declare: Declare<T>,
+    rescales: bool,
+    splits_max: u64,
+    settle: fn(Results<T>) -> Results<T>,
+) where
+    T: Clone + Debug + PartialEq + Ord,
+{
     let mut random = Random(seed);
-    let mut input = Input::random(&mut random);
-    let expected = undisturbed(&input, declare);
+    let mut input = Input::random(&mut random, splits_max);
+    let expected = settle(undisturbed(&input, declare));
     let mut shape = Shape::random(&mut random);
     let outside = Outside::new();
     let storage = InMemory::default();
@@ -266,7 +301,7 @@ where
             shape.partitions = 1 + random.below(3) as usize;
         }
     }
-    assert_eq!(outside.sorted(), expected, "seed {seed}");
+    assert_eq!(settle(outside.sorted()), expected, "seed {seed}");
 }
 
 /// The seeds of a test: so many, or those that were asked for.

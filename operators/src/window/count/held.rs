@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::Count;
 use super::bounds::{Bounded, Sum};
 use crate::function::AggregateFunction;
 use crate::window::fifo::Fifo;
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) enum Held<A> {
     /// Windows that are not full, oldest first, each with its number of items.
     Windows(VecDeque<(u64, Sum<A>)>),
@@ -20,7 +21,7 @@ pub(super) enum Held<A> {
     },
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct OfKey<A> {
     /// Items that came.
     taken: u64,

@@ -8,8 +8,10 @@ use std::marker::PhantomData;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use millstream_engine::flow::{Discard, Emit, Operator, inner_sink, unsaved};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, inner_sink};
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::Count;
 use super::bounds::{Bounded, window};
@@ -17,6 +19,16 @@ use super::held::OfKey;
 use crate::Key;
 use crate::function::AggregateFunction;
 use crate::window::{Revision, Windowed};
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "count windows";
+
+/// What is saved, of keys that are lent or owned.
+#[derive(Serialize, Deserialize)]
+struct Saved<S> {
+    keys: S,
+    watermark: Timestamp,
+}
 
 /// Aggregates every so many items of each key.
 pub struct CountWindows<T, K, F, A: AggregateFunction<T>, L> {
@@ -117,7 +129,24 @@ where
         into.push(("window accumulators", held));
     }
 
-    unsaved!("count windows");
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        let saved = Saved {
+            keys: &self.keys,
+            watermark: self.watermark,
+        };
+        saving.whole(KIND, &saved)?;
+        self.late.save(saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        type Stored<K, A> = Saved<HashMap<K, OfKey<A>, FixedState>>;
+        for saved in restoring.whole::<Stored<K, A::Accumulator>>(KIND)? {
+            let own = saved.keys.into_iter();
+            self.keys.extend(own.filter(|(key, _)| restoring.owns(key)));
+            self.watermark = self.watermark.max(saved.watermark);
+        }
+        self.late.restore(restoring)
+    }
 }
 
 impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone

@@ -1,20 +1,21 @@
 //! The sessions of one key, in order of time.
 
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::function::AggregateFunction;
 use crate::window::Window;
 
 /// A session as it was given out.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Past<A> {
     pub(super) window: Window,
     pub(super) sum: A,
 }
 
 /// A session. Kept small: with many keys, what a lookup costs is the memory that it touches.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct One<A> {
     /// Times of the first and the last item.
     pub(super) start: i64,
@@ -70,7 +71,7 @@ impl<A: Clone> One<A> {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Sessions<A> {
     /// When the key is looked at next; entries of other times in the queue are outdated.
     pub(super) queued: i64,

@@ -6,10 +6,12 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use millstream_engine::flow::{Discard, Emit, Operator, Turn, inner_sink, unsaved};
+use hashbrown::{HashMap, HashSet};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, inner_sink};
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::Session;
 use super::list::{One, Sessions};
@@ -18,6 +20,22 @@ use super::rules::Rules;
 use crate::Key;
 use crate::function::AggregateFunction;
 use crate::window::{TimeDomain, Trigger, Triggered, Windowed};
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "session windows";
+
+/// What is saved, of state that is lent or owned. When keys are looked at next is known from their sessions.
+#[derive(Serialize, Deserialize)]
+struct Saved<S, D> {
+    keys: S,
+    dirty: D,
+    early_at: Option<i64>,
+    watermark: i64,
+    now: Timestamp,
+}
+
+/// The same as it is read.
+type Stored<K, A> = Saved<HashMap<K, Sessions<A>, FixedState>, HashSet<K, FixedState>>;
 
 /// Buckets of the queue per gap: sessions of a bucket are sorted together.
 const BUCKETS: i64 = 16;
@@ -226,7 +244,33 @@ where
         into.push(("window accumulators", self.sessions));
     }
 
-    unsaved!("session windows");
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        let saved = Saved {
+            keys: &self.keys,
+            dirty: self.queues.dirty(),
+            early_at: self.queues.early_at,
+            watermark: self.rules.watermark,
+            now: self.queues.now,
+        };
+        saving.whole(KIND, &saved)?;
+        self.late.save(saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        for saved in restoring.whole::<Stored<K, A::Accumulator>>(KIND)? {
+            let own = saved.keys.into_iter();
+            for (key, sessions) in own.filter(|(key, _)| restoring.owns(key)) {
+                self.sessions += sessions.list.len();
+                self.queues.due.push(sessions.queued, key.clone());
+                self.keys.insert(key, sessions);
+            }
+            let own = saved.dirty.into_iter().filter(|key| restoring.owns(key));
+            self.queues.wait_again(own, saved.early_at);
+            self.queues.now = self.queues.now.max(saved.now);
+            self.rules.watermark = self.rules.watermark.max(saved.watermark);
+        }
+        self.late.restore(restoring)
+    }
 }
 
 impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone

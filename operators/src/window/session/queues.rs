@@ -30,6 +30,22 @@ impl<K: Hash + Eq + Clone> Queues<K> {
         }
     }
 
+    /// Keys that wait for an early result by the clock.
+    pub(super) const fn dirty(&self) -> &HashSet<K, FixedState> {
+        &self.dirty
+    }
+
+    /// Takes back keys that wait for an early result by the clock, which is due at `early_at`.
+    pub(super) fn wait_again(&mut self, keys: impl Iterator<Item = K>, early_at: Option<i64>) {
+        let before = self.dirty.len();
+        self.dirty.extend(keys);
+        if self.dirty.len() > before {
+            // Several partitions may have waited for different times: too early costs a result that is replaced.
+            let due = self.early_at.into_iter().chain(early_at);
+            self.early_at = due.min();
+        }
+    }
+
     /// After an item for `key`, whose sessions may wait for an early result by the clock.
     pub(super) fn after_item<F, A>(
         &mut self,

@@ -1,0 +1,135 @@
+//! For tests: operators that are saved, thrown away and restored between any two steps, beside one that is not.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
+use millstream_engine::flow::{Operator, Turn};
+use millstream_engine::time::Timestamp;
+use proptest::prelude::*;
+
+/// What happens to an operator.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// An item of this time, key and number, from a source whose watermark is so much ahead of the merged one.
+    Item(i64, u8, i64, i64),
+    /// The watermark comes so much further.
+    Watermark(i64),
+    /// The clock goes on by so much.
+    Clock(i64),
+    /// A checkpoint, and a restart from it.
+    Restart,
+}
+
+/// Some steps, in which times are small numbers of microseconds.
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        8 => (-8..20i64, 0..4u8, 0..10i64, 0..6i64)
+            .prop_map(|(time, key, number, ahead)| Step::Item(time, key, number, ahead)),
+        2 => (0..12i64).prop_map(Step::Watermark),
+        1 => (0..12i64).prop_map(Step::Clock),
+        2 => Just(Step::Restart),
+    ];
+    prop::collection::vec(step, 0..120)
+}
+
+/// An operator and how far it has come.
+struct Run<O> {
+    operator: O,
+    watermark: i64,
+    now: i64,
+}
+
+impl<O> Run<O> {
+    /// What a step gives out. The order is left out: it may be that of a hash map.
+    fn step<T>(&mut self, step: &Step, item: impl Fn(u8, i64) -> T) -> Vec<String>
+    where
+        O: Operator<T>,
+        O::Out: Debug,
+    {
+        let mut given = Vec::new();
+        let mut out = |time: Timestamp, item: O::Out| given.push(format!("{} {item:?}", time.0));
+        let operator = &mut self.operator;
+        match *step {
+            Step::Item(time, key, number, ahead) => {
+                let merged = Timestamp(self.watermark);
+                operator.late_before(Timestamp(self.watermark.saturating_add(ahead)));
+                let time = self.watermark.max(0).saturating_add(time);
+                operator.item(Timestamp(time), item(key, number), &mut out);
+                operator.late_before(merged);
+            }
+            Step::Watermark(by) => {
+                self.watermark = self.watermark.max(0).saturating_add(by);
+                operator.late_before(Timestamp(self.watermark));
+                operator.watermark(Timestamp(self.watermark), &mut out);
+            }
+            Step::Clock(by) => {
+                self.now += by;
+                let now = Timestamp(self.now);
+                let monotonic = Duration::from_micros(self.now as u64);
+                operator.begin(&Turn { now, monotonic });
+                if operator.next_due().is_some_and(|due| due <= now) {
+                    operator.processing_time(now, &mut out);
+                }
+            }
+            Step::Restart => {}
+        }
+        given.sort();
+        given
+    }
+
+    /// As a stage does it.
+    fn restart<T>(&mut self, fresh: O)
+    where
+        O: Operator<T>,
+    {
+        let mut saving = Saving::new(Epoch(1));
+        self.operator.before_barrier(&mut |_, _| {});
+        self.operator.save(&mut saving).unwrap();
+        self.operator = fresh;
+        let mut restoring = Restoring::of_parts(vec![saving.into_parts()], 0, 1);
+        self.operator.restore(&mut restoring).unwrap();
+        restoring.finish().unwrap();
+        let mut given = 0;
+        let mut out = |_, _| given += 1;
+        if self.watermark > i64::MIN {
+            self.operator.late_before(Timestamp(self.watermark));
+            self.operator.watermark(Timestamp(self.watermark), &mut out);
+        }
+        assert_eq!(given, 0, "it was given out before");
+    }
+}
+
+fn held<T>(operator: &impl Operator<T>) -> Vec<(&'static str, usize)> {
+    let mut items = Vec::new();
+    operator.state_items(&mut items);
+    items
+}
+
+/// Whether restarts change anything in what the operators that `make` makes give out, step by step, and hold.
+pub(crate) fn assert_survives<T, O>(
+    make: impl Fn() -> O,
+    item: impl Fn(u8, i64) -> T,
+    steps: &[Step],
+) -> Result<(), TestCaseError>
+where
+    O: Operator<T>,
+    O::Out: Debug,
+{
+    let run = || Run {
+        operator: make(),
+        watermark: i64::MIN,
+        now: 0,
+    };
+    let (mut undisturbed, mut restarted) = (run(), run());
+    for step in steps.iter().chain([&Step::Watermark(i64::MAX)]) {
+        if matches!(step, Step::Restart) {
+            restarted.restart(make());
+        }
+        let (expected, found) = (undisturbed.step(step, &item), restarted.step(step, &item));
+        prop_assert_eq!(expected, found, "at {:?}", step);
+        let (expected, found) = (held(&undisturbed.operator), held(&restarted.operator));
+        prop_assert_eq!(expected, found, "after {:?}", step);
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! Windows that are saved and restored between any two steps.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{
+    Count, CountLate, CountWindows, Global, Session, SessionWindows, Sliding, SlidingWindows,
+    Trigger, Triggered, TriggeredWindows, Tumbling, TumblingWindows,
+};
+use crate::function::{collect, sum};
+use crate::restart::{assert_survives, steps};
+
+type Item = (u8, i64);
+
+fn micros(micros: u64) -> Duration {
+    Duration::from_micros(micros)
+}
+
+fn item(key: u8, number: i64) -> Item {
+    (key, number)
+}
+
+fn key(item: &Item) -> String {
+    item.0.to_string()
+}
+
+fn number(item: &Item) -> i64 {
+    item.1
+}
+
+fn early() -> Trigger {
+    Trigger::at_watermark()
+        .early_every(micros(7))
+        .early_count(3)
+}
+
+/// Each kind of window, with functions that merge, that invert, and that do neither.
+macro_rules! survive {
+    ($steps:ident: $($operator:ident::$make:ident($window:expr, $function:expr);)*) => {
+        $(
+            let make = || $operator::$make($window, key, $function, CountLate::new());
+            assert_survives(make, item, &$steps)?;
+        )*
+    };
+}
+
+proptest! {
+    #[test]
+    fn aligned_windows_go_on_as_if_nothing_had_happened(steps in steps()) {
+        let tumbling = Tumbling::of(micros(10));
+        let sliding = Sliding::of(micros(12)).every(micros(4));
+        survive!(steps:
+            TumblingWindows::new(tumbling, collect());
+            TumblingWindows::new(tumbling.allowed_lateness(micros(9)).retracting(), sum(number));
+            TumblingWindows::new(tumbling.in_processing_time(), sum(number));
+            SlidingWindows::new(sliding, collect());
+            SlidingWindows::new(sliding.allowed_lateness(micros(9)).retracting(), sum(number));
+            SlidingWindows::new(sliding.in_processing_time(), sum(number));
+        );
+    }
+
+    #[test]
+    fn sessions_go_on_as_if_nothing_had_happened(steps in steps()) {
+        let window = Session::gap(micros(5));
+        let late = window.allowed_lateness(micros(9));
+        survive!(steps:
+            SessionWindows::new(window, sum(number));
+            SessionWindows::new(late.retracting(), sum(number));
+            SessionWindows::new(late, sum(number));
+            SessionWindows::new(window.in_processing_time(), sum(number));
+            SessionWindows::triggered(Triggered::new(late.retracting(), early()), sum(number));
+            SessionWindows::triggered(Triggered::new(window.in_processing_time(), early()), sum(number));
+        );
+    }
+
+    #[test]
+    fn count_windows_go_on_as_if_nothing_had_happened(steps in steps()) {
+        survive!(steps:
+            CountWindows::new(Count::of(3).with_unfinished(), collect());
+            CountWindows::new(Count::of(6).every(4).with_unfinished(), collect());
+            CountWindows::new(Count::of(6).every(4).with_unfinished(), sum(number));
+            CountWindows::new(Count::of(2).every(5), sum(number));
+        );
+    }
+
+    #[test]
+    fn triggered_windows_go_on_as_if_nothing_had_happened(steps in steps()) {
+        let tumbling = Tumbling::of(micros(10)).allowed_lateness(micros(9));
+        let sliding = Sliding::of(micros(12)).every(micros(4)).allowed_lateness(micros(9));
+        survive!(steps:
+            TriggeredWindows::new(Triggered::new(tumbling, early()), collect());
+            TriggeredWindows::new(Triggered::new(tumbling, early().late_each()).retracting(), sum(number));
+            TriggeredWindows::new(Triggered::new(tumbling.in_processing_time(), early()), sum(number));
+            TriggeredWindows::new(Triggered::new(sliding, early()).retracting(), sum(number));
+            TriggeredWindows::new(Triggered::new(Global::new(), early()).retracting(), sum(number));
+        );
+    }
+}
