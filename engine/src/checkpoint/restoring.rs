@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 
 use super::storage::{CheckpointStorage, Rows, part_key};
-use super::{CheckpointError, Epoch, Manifest, SlotManifest, StageManifest};
+use super::{CheckpointError, Epoch, Manifest, Part, SlotManifest, StageManifest};
 use crate::flow::{exchange_hash, target_of};
 
 /// What one operator gave: by partition that was saved, its parts, the oldest first.
@@ -40,6 +40,40 @@ impl Restoring {
             partitions,
             is_spread_anew: false,
             is_new: true,
+            is_stale: false,
+        }
+    }
+
+    /// Of what a stage's partitions gave, without a storage between: for tests of operators.
+    ///
+    /// # Panics
+    /// Two partitions gave different operators' state.
+    pub fn of(given: &[Vec<Part>], partition: usize, partitions: usize) -> Self {
+        let is_spread_anew = given.len() != partitions;
+        let wanted = if is_spread_anew {
+            given
+        } else {
+            &given[partition..=partition]
+        };
+        let mut slots: VecDeque<Slot> = VecDeque::new();
+        for parts in wanted {
+            for (number, part) in parts.iter().enumerate() {
+                if number == slots.len() {
+                    slots.push_back(Slot {
+                        kind: part.kind.to_owned(),
+                        parts: Vec::new(),
+                    });
+                }
+                assert_eq!(slots[number].kind, part.kind, "partitions of one stage");
+                slots[number].parts.push(vec![part.bytes.clone()]);
+            }
+        }
+        Self {
+            slots,
+            partition,
+            partitions,
+            is_spread_anew,
+            is_new: false,
             is_stale: false,
         }
     }
