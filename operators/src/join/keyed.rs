@@ -100,8 +100,8 @@ impl<K: Hash + Eq, V> Keyed<K, V> {
         self.slots.get_mut(id as usize)?.as_mut()
     }
 
-    /// All slots, those first that `queue` has, in its order: restored in this order, equal times stay as they are.
-    /// `due` is when it has a slot next.
+    /// All slots, those first that `queue` has, in its order, so that it can be made anew from them. `due` is when it has a
+    /// slot next. Of equal times a key that was queued for an earlier one meanwhile may come later than it would have.
     pub(super) fn in_order(
         &self,
         queue: &DueQueue<SlotId>,

@@ -6,5 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod joins;
 mod simulation;
+mod sinks;
 mod windows;

@@ -65,7 +65,10 @@ fn drive<In, O: Operator<In> + Clone>(
     steps: &[Step],
     item: impl Fn(bool, Item) -> In,
     restarts: bool,
-) -> Given<O::Out> {
+) -> Given<O::Out>
+where
+    O::Out: Debug,
+{
     let mut watermark = i64::MIN;
     let mut given = Vec::new();
     for step in steps.iter().copied().chain([Step::Watermark(i64::MAX)]) {
@@ -92,6 +95,8 @@ fn drive<In, O: Operator<In> + Clone>(
             Step::Restart if restarts => operator = restored(&mut operator, watermark),
             Step::Restart => {}
         }
+        // Keys that are due at the same time may come in another order.
+        out.sort_by_cached_key(|(time, out)| (*time, format!("{out:?}")));
         given.push(out);
     }
     let mut held = Vec::new();
