@@ -31,11 +31,9 @@ impl InMemory {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has writes wait until [`step`](Self::step).
-    #[must_use]
-    pub fn slow(self) -> Self {
-        self.lock().is_slow = true;
-        self
+    /// Has writes wait until [`step`](Self::step), or not. Not while a run is begun, which waits for them.
+    pub fn set_slow(&self, is_slow: bool) {
+        self.lock().is_slow = is_slow;
     }
 
     /// Does what waits longest and tells its outcome; whether there was anything.

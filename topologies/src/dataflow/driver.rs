@@ -535,8 +535,16 @@ fn checkpointed(
 
 impl fmt::Debug for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver")
-            .field("stages", &self.stages.len())
-            .finish_non_exhaustive()
+        let mut stages = f.debug_map();
+        for stage in &self.stages {
+            let state = match stage.state {
+                State::Ready => "ready",
+                State::Idle(_) => "idle",
+                State::Blocked(_) => "blocked",
+                State::Ended => "ended",
+            };
+            stages.entry(&stage.name, &state);
+        }
+        stages.finish()
     }
 }

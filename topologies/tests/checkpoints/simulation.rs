@@ -254,11 +254,6 @@ where
     let mut shape = Shape::random(&mut random);
     let outside = Outside::new();
     let storage = InMemory::default();
-    let storage = if shape.slow_storage {
-        storage.slow()
-    } else {
-        storage
-    };
     let crashes = random.below(8);
     for run in 0..=crashes {
         let flow = Dataflow::build_with("sim", shape.options(), |flow| {
@@ -266,10 +261,15 @@ where
         });
         let (flow, storage_of_run) = (flow.unwrap(), storage.clone());
         let made = Driver::with_checkpoints(flow, random.next(), Resources::new(), storage_of_run);
+        storage.set_slow(shape.slow_storage);
         let mut driver = made.unwrap_or_else(|error| panic!("seed {seed}, run {run}: {error}"));
         let is_last = run == crashes;
         let mut rounds = random.below(30);
-        loop {
+        for round in 0.. {
+            assert!(
+                round < 20_000,
+                "seed {seed}, run {run}: it does not end: {driver:?}"
+            );
             input.feed(random.below(40) as usize);
             let steps = random.below(60) as usize;
             let stepped = driver.run_steps(steps);
@@ -294,6 +294,7 @@ where
             }
         }
         drop(driver);
+        storage.set_slow(false);
         storage.crash(random.below(4) as usize);
         if rescales {
             shape.partitions = 1 + random.below(3) as usize;

@@ -166,12 +166,10 @@ fn expected(input: &Input) -> Vec<Row> {
     rows
 }
 
-fn storage_of(shape: &Shape) -> InMemory {
-    if shape.slow_storage {
-        InMemory::default().slow()
-    } else {
-        InMemory::default()
-    }
+/// Loses what was not forced to the disk, or a part of it.
+fn crash(storage: &InMemory, random: &mut Random) {
+    storage.set_slow(false);
+    storage.crash(random.below(4) as usize);
 }
 
 fn simulate_files(seed: u64, rescales: bool) {
@@ -179,7 +177,7 @@ fn simulate_files(seed: u64, rescales: bool) {
     let mut input = Input::random(&mut random, 3);
     let expected = expected(&input);
     let mut shape = Shape::random(&mut random);
-    let storage = storage_of(&shape);
+    let storage = InMemory::default();
     let folder = tempfile::tempdir().unwrap();
     let options = FileSinkOptions {
         rows_max: [3, 50, u64::MAX][random.below(3) as usize],
@@ -207,6 +205,7 @@ fn simulate_files(seed: u64, rescales: bool) {
         );
         let mut driver =
             made.unwrap_or_else(|error| panic!("seed {seed}, run {run_number}: {error}"));
+        storage.set_slow(shape.slow_storage);
         run(
             &mut driver,
             &mut random,
@@ -225,7 +224,7 @@ fn simulate_files(seed: u64, rescales: bool) {
             },
         );
         drop(driver);
-        storage.crash(random.below(4) as usize);
+        crash(&storage, &mut random);
         if rescales {
             shape.partitions = 1 + random.below(3) as usize;
         }
@@ -299,11 +298,12 @@ fn simulate_letters(seed: u64, rescales: bool) {
         input.feed(usize::MAX);
         let flow = Dataflow::build("sim", |flow| late(flow, &input.feed)).unwrap();
         let mut driver = Driver::new(flow).unwrap();
+        storage.set_slow(shape.slow_storage);
         run(&mut driver, &mut Random(seed), &mut input, false, || {});
         late_items(&driver)
     };
     let mut shape = Shape::random(&mut random);
-    let storage = storage_of(&shape);
+    let storage = InMemory::default();
     let folder = tempfile::tempdir().unwrap();
     let options = StateOptions {
         map_bytes_max: 1 << 30,
@@ -320,6 +320,7 @@ fn simulate_letters(seed: u64, rescales: bool) {
             Driver::with_checkpoints(flow.unwrap(), random.next(), resources, storage.clone());
         let mut driver =
             made.unwrap_or_else(|error| panic!("seed {seed}, run {run_number}: {error}"));
+        storage.set_slow(shape.slow_storage);
         run(
             &mut driver,
             &mut random,
@@ -331,7 +332,7 @@ fn simulate_letters(seed: u64, rescales: bool) {
             assert_eq!(late_items(&driver), expected, "seed {seed}");
         }
         drop(driver);
-        storage.crash(random.below(4) as usize);
+        crash(&storage, &mut random);
         if rescales {
             shape.partitions = 1 + random.below(3) as usize;
         }
@@ -360,7 +361,7 @@ fn channels_receive_each_row_at_least_once() {
         let mut input = Input::random(&mut random, 3);
         let mut expected = expected(&input);
         let shape = Shape::random(&mut random);
-        let storage = storage_of(&shape);
+        let storage = InMemory::default();
         let mut received = Vec::new();
         let crashes = random.below(8);
         for run_number in 0..=crashes {
@@ -368,8 +369,13 @@ fn channels_receive_each_row_at_least_once() {
             let flow = Dataflow::build_with("sim", shape.options(), |flow| {
                 pairs!(flow, input.feed).to_channel(sender);
             });
-            let (seed, storage) = (random.next(), storage.clone());
-            let made = Driver::with_checkpoints(flow.unwrap(), seed, Resources::new(), storage);
+            let made = Driver::with_checkpoints(
+                flow.unwrap(),
+                random.next(),
+                Resources::new(),
+                storage.clone(),
+            );
+            storage.set_slow(shape.slow_storage);
             let mut driver = made.unwrap();
             let rounds = random.below(60);
             for round in 0..=ROUNDS_MAX as u64 {
@@ -388,12 +394,12 @@ fn channels_receive_each_row_at_least_once() {
                 }
             }
             drop(driver);
+            crash(&storage, &mut random);
             // What is in the channel was handed over.
             while let Ok(row) = receiver.try_recv() {
                 received.push(row);
             }
         }
-        storage.crash(0);
         received.sort();
         received.dedup();
         expected.dedup();
