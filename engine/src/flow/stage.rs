@@ -48,6 +48,8 @@ pub struct FlowStage<H, O> {
     counted_at: Duration,
     counts: Vec<(&'static str, usize)>,
     ended: bool,
+    /// The state at the end is given, if anybody wants it.
+    end_given: bool,
     checkpoints: Option<Checkpoints>,
     /// One that has come and is not passed on yet.
     barrier: Option<Epoch>,
@@ -109,6 +111,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             counted_at: Duration::ZERO,
             counts: Vec::new(),
             ended: false,
+            end_given: false,
         })
     }
 
@@ -118,6 +121,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
         self.tell_checkpointed()?;
         if self.ended {
             self.operator.flush(true)?;
+            self.end_checkpoints()?;
             return Ok(Pull::Ended);
         }
         if self.barrier.is_none()
@@ -196,8 +200,13 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
         Ok(saving.into_parts())
     }
 
-    /// Gives the state at the end of the input: it stands for all later checkpoints.
+    /// Gives the state at the end of the input: it stands for all later checkpoints. As at a barrier, what waits for room
+    /// or is being written goes first.
     fn end_checkpoints(&mut self) -> Result<(), Fault> {
+        if self.end_given || self.operator.is_blocked() {
+            return Ok(());
+        }
+        self.end_given = true;
         let Some(checkpoints) = &self.checkpoints else {
             return Ok(());
         };
@@ -293,6 +302,8 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> StageCore for FlowStage
         match (pulled, due) {
             (Pull::More | Pull::Barrier(_), _) => Step::Again,
             // Woken when a checkpoint is complete; the timer is for a stage that was asked to stop meanwhile.
+            // What it waited for was over between two looks.
+            (Pull::Ended, _) if !self.end_given => Step::Again,
             (Pull::Ended, _) if self.operator.awaits_checkpoint() => Step::IdleUntil(END_WAIT),
             (Pull::Ended, _) => Step::Done,
             (Pull::Idle, None) => Step::Idle,

@@ -15,13 +15,19 @@ use std::fmt;
 use std::hash::Hash;
 use std::time::Duration;
 
-use millstream_engine::flow::{Discard, Emit, Operator, Side, inner_sink, unsaved};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, inner_sink};
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::due::DueQueue;
 use super::keyed::{Keyed, Slot, SlotId};
 use super::{JoinResult, micros};
+use crate::{Key, Savable};
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "as-of join";
 
 /// Microseconds of a bucket times 32; what waits is what the watermark lags behind.
 const QUEUE_SPAN: i64 = 1_000_000;
@@ -82,6 +88,15 @@ impl<R> Clone for AsOf<R> {
 
 impl<R> Copy for AsOf<R> {}
 
+/// What is saved, of keys and left items that are lent or owned.
+#[derive(Serialize, Deserialize)]
+struct Saved<S, L> {
+    keys: Vec<S>,
+    waiting: Vec<(i64, L)>,
+    watermark: i64,
+}
+
+#[derive(Serialize, Deserialize)]
 struct Version<R> {
     time: i64,
     /// Left items before this do not meet it: its time, or the watermark that it was late for.
@@ -90,6 +105,7 @@ struct Version<R> {
 }
 
 /// Values of one key by time; equal times in the order of arrival.
+#[derive(Serialize, Deserialize)]
 struct Versions<R> {
     list: SmallVec<[Version<R>; 1]>,
     /// When the queue has it next.
@@ -224,9 +240,9 @@ where
 
 impl<K, L, R, FL, FR, G, S> Operator<Side<L, R>> for AsOfJoin<K, L, R, FL, FR, G, S>
 where
-    K: Hash + Eq + Send + 'static,
-    L: Send + 'static,
-    R: Send + 'static,
+    K: Key,
+    L: Savable,
+    R: Savable,
     FL: Fn(&L) -> K + Send + 'static,
     FR: Fn(&R) -> K + Send + 'static,
     G: JoinResult<K, L, R>,
@@ -280,7 +296,39 @@ where
         into.push(("join rows", self.versions));
     }
 
-    unsaved!("as-of join");
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        let saved = Saved {
+            keys: self.keys.in_order(&self.queue, |versions| versions.due),
+            waiting: self.waiting.in_order(),
+            watermark: self.watermark,
+        };
+        saving.whole(KIND, &saved)?;
+        self.late.save(saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        type Stored<K, L, R> = Saved<Slot<K, Versions<R>>, L>;
+        for saved in restoring.whole::<Stored<K, L, R>>(KIND)? {
+            for Slot { key, value } in saved.keys {
+                if restoring.owns(&key) {
+                    self.versions += value.list.len();
+                    let due = value.due;
+                    let id = self.keys.insert(key, value);
+                    // One that has nothing to be dropped is in no queue.
+                    if due < i64::MAX {
+                        self.queue.push(due, id);
+                    }
+                }
+            }
+            for (time, item) in saved.waiting {
+                if restoring.owns(&(self.left_key)(&item)) {
+                    self.waiting.push(time, item);
+                }
+            }
+            self.watermark = self.watermark.max(saved.watermark);
+        }
+        self.late.restore(restoring)
+    }
 }
 
 impl<K, L, R, FL, FR, G, S> Clone for AsOfJoin<K, L, R, FL, FR, G, S>

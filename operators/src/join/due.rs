@@ -124,6 +124,20 @@ impl<T> DueQueue<T> {
         Some(())
     }
 
+    /// All values in the order in which they would be taken out.
+    pub(super) fn in_order(&self) -> Vec<(i64, &T)> {
+        let mut near: Vec<_> = self.near.iter().collect();
+        near.sort_unstable_by_key(|near| (near.due, near.number));
+        let sorted = self.sorted.iter().rev().map(|(due, value)| (*due, value));
+        let near = near.into_iter().map(|near| (near.due, &near.value));
+        let buckets = self.buckets.values().flatten();
+        let buckets = buckets.map(|(due, value)| (*due, value));
+        let mut all: Vec<_> = sorted.chain(near).chain(buckets).collect();
+        // The sort is stable: of equal times, what is in the sorted bucket came first.
+        all.sort_by_key(|(due, _)| *due);
+        all
+    }
+
     /// When the earliest value is due; of a bucket that is not sorted yet, its beginning.
     pub(super) fn first(&self) -> Option<i64> {
         let sorted = self.sorted.last().map(|(due, _)| *due);
@@ -163,6 +177,11 @@ mod tests {
                     prop_assert!(model.iter().all(|(due, _)| *due >= time));
                 }
                 prop_assert_eq!(queue.len(), model.len());
+                let in_order: Vec<_> =
+                    queue.in_order().into_iter().map(|(due, number)| (due, *number)).collect();
+                let mut sorted = model.clone();
+                sorted.sort_unstable();
+                prop_assert_eq!(in_order, sorted);
             }
         }
     }

@@ -15,19 +15,32 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use millstream_engine::flow::{Discard, Emit, Operator, Side, inner_sink, unsaved};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, inner_sink};
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::due::DueQueue;
 use super::keyed::{Keyed, Slot, SlotId};
 use super::run::{Held, Run};
 use super::{JoinResult, micros};
+use crate::{Key, Savable};
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "interval join";
 
 /// Microseconds. Below it a bucket of the queue would be shorter than what one batch brings.
 const QUEUE_SPAN_MIN: i64 = 32_000;
 
+/// What is saved, of keys that are lent or owned.
+#[derive(Serialize, Deserialize)]
+struct Saved<S> {
+    keys: Vec<S>,
+    watermark: i64,
+}
+
 /// What is held of one key.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Pending<L, R> {
     left: Run<L>,
     right: Run<R>,
@@ -299,9 +312,9 @@ where
 
 impl<K, L, R, FL, FR, G, S> Operator<Side<L, R>> for IntervalJoin<K, L, R, FL, FR, G, S>
 where
-    K: Hash + Eq + Send + 'static,
-    L: Send + 'static,
-    R: Send + 'static,
+    K: Key,
+    L: Savable,
+    R: Savable,
     FL: Fn(&L) -> K + Send + 'static,
     FR: Fn(&R) -> K + Send + 'static,
     G: JoinResult<K, L, R>,
@@ -345,7 +358,33 @@ where
         into.push(("join items", self.held));
     }
 
-    unsaved!("interval join");
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        let saved = Saved {
+            keys: self.keys.in_order(&self.queue, |pending| pending.due),
+            watermark: self.watermark,
+        };
+        saving.whole(KIND, &saved)?;
+        self.late.save(saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        type Stored<K, L, R> = Saved<Slot<K, Pending<L, R>>>;
+        for saved in restoring.whole::<Stored<K, L, R>>(KIND)? {
+            for Slot { key, value } in saved.keys {
+                if restoring.owns(&key) {
+                    self.held += value.left.len() + value.right.len();
+                    let due = value.due;
+                    let id = self.keys.insert(key, value);
+                    // Until the end of time it is in no queue.
+                    if due < i64::MAX {
+                        self.queue.push(due, id);
+                    }
+                }
+            }
+            self.watermark = self.watermark.max(saved.watermark);
+        }
+        self.late.restore(restoring)
+    }
 }
 
 impl<K, L, R, FL, FR, G, S> Clone for IntervalJoin<K, L, R, FL, FR, G, S>

@@ -7,11 +7,14 @@ use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
+
+use super::due::DueQueue;
 
 /// Number of a slot.
 pub(super) type SlotId = u32;
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Slot<K, V> {
     pub(super) key: K,
     pub(super) value: V,
@@ -80,9 +83,40 @@ impl<K: Hash + Eq, V> Keyed<K, V> {
         }
     }
 
+    /// Takes back what was saved of `key`; gives its slot.
+    pub(super) fn insert(&mut self, key: K, value: V) -> SlotId
+    where
+        V: Default,
+    {
+        let id = self.find_or_insert(key);
+        if let Some(slot) = self.get_mut(id) {
+            slot.value = value;
+        }
+        id
+    }
+
     #[inline]
     pub(super) fn get_mut(&mut self, id: SlotId) -> Option<&mut Slot<K, V>> {
         self.slots.get_mut(id as usize)?.as_mut()
+    }
+
+    /// All slots, those first that `queue` has, in its order, so that it can be made anew from them. `due` is when it has a
+    /// slot next. Of equal times a key that was queued for an earlier one meanwhile may come later than it would have.
+    pub(super) fn in_order(
+        &self,
+        queue: &DueQueue<SlotId>,
+        due: impl Fn(&V) -> i64,
+    ) -> Vec<&Slot<K, V>> {
+        let mut slots: Vec<_> = self.slots.iter().map(Option::as_ref).collect();
+        let mut ordered = Vec::with_capacity(slots.len() - self.free.len());
+        for (at, &id) in queue.in_order() {
+            let place = slots.get_mut(id as usize);
+            // One that was queued anew for an earlier time is there twice, or another key's by now.
+            let next = place.and_then(|slot| slot.take_if(|slot| due(&slot.value) == at));
+            ordered.extend(next);
+        }
+        ordered.extend(slots.into_iter().flatten());
+        ordered
     }
 
     pub(super) fn remove(&mut self, id: SlotId) {

@@ -16,12 +16,24 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use millstream_engine::flow::{Emit, Operator, Side, unsaved};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Emit, Fault, Operator, Side};
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::due::DueQueue;
 use super::{JoinResult, micros};
-use crate::Key;
+use crate::{Key, Savable};
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "latest join";
+
+/// What is saved, of a table that is lent or owned.
+#[derive(Serialize, Deserialize)]
+struct Saved<T> {
+    table: T,
+    watermark: i64,
+}
 
 /// How a join with the latest value holds its table.
 pub struct Latest<R> {
@@ -132,7 +144,7 @@ impl<K, L, R, FL, FR, G> Operator<Side<L, R>> for LatestJoin<K, L, R, FL, FR, G>
 where
     K: Key,
     L: Send + 'static,
-    R: Send + 'static,
+    R: Savable,
     FL: Fn(&L) -> K + Send + 'static,
     FR: Fn(&R) -> K + Send + 'static,
     G: JoinResult<K, L, R>,
@@ -180,7 +192,29 @@ where
         into.push(("join rows", self.table.len()));
     }
 
-    unsaved!("latest join");
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        let saved = Saved {
+            table: &self.table,
+            watermark: self.watermark,
+        };
+        Ok(saving.whole(KIND, &saved)?)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        type Stored<K, R> = Saved<HashMap<K, (i64, R), FixedState>>;
+        for saved in restoring.whole::<Stored<K, R>>(KIND)? {
+            let own = saved.table.into_iter();
+            for (key, (time, item)) in own.filter(|(key, _)| restoring.owns(key)) {
+                // It may have been queued for an earlier time; that a value is over is not seen before its own.
+                if let Some(ttl) = self.table_of.time_to_live {
+                    self.queue.push(time.saturating_add(ttl), key.clone());
+                }
+                self.table.insert(key, (time, item));
+            }
+            self.watermark = self.watermark.max(saved.watermark);
+        }
+        Ok(())
+    }
 }
 
 impl<K, L, R, FL: Clone, FR: Clone, G: Clone> Clone for LatestJoin<K, L, R, FL, FR, G> {

@@ -8,7 +8,8 @@
 //! two times and on the watermarks of the items' own sources; (2) each join states when its state is gone; (3) what
 //! is late goes to the late sink.
 //! Threads: one owner per partition. Failure: a closure that panics ends the stage.
-//! Cost: see the operators. A clone of a join is the same join with nothing in it.
+//! Checkpoints hold all of it; what is rebuilt are the queues. Cost: see the operators. A clone of a join is the same
+//! join with nothing in it.
 
 mod as_of;
 mod change;
@@ -18,6 +19,7 @@ mod group;
 mod interval;
 mod keyed;
 mod latest;
+mod maybe;
 mod result;
 mod run;
 mod sliding;

@@ -3,10 +3,11 @@
 //! Cost: an item in order is a push; one out of order is moved into place. What is dropped at the front is only
 //! counted, and moved out when half of the run is dropped: a constant cost per item, and no allocation for a run of one.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 /// An item that waits for partners.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Held<T> {
     pub(super) time: i64,
     /// The watermark of its source when it came: what was over then is not for it. At most `time` unless it was late.
@@ -30,6 +31,19 @@ impl<T> Default for Run<T> {
             held: SmallVec::new(),
             dropped: 0,
         }
+    }
+}
+
+impl<T: Serialize> Serialize for Run<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.live().serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Run<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let held = SmallVec::deserialize(deserializer)?;
+        Ok(Self { held, dropped: 0 })
     }
 }
 
@@ -66,7 +80,6 @@ impl<T> Run<T> {
         self.live().first().map(|held| held.time)
     }
 
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.held.len() - self.dropped
     }

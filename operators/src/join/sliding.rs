@@ -12,18 +12,32 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Discard, Emit, Operator, Side, inner_sink, unsaved};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, inner_sink};
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::due::DueQueue;
 use super::group::{GroupResult, Items};
 use super::held_back;
 use super::keyed::{Keyed, Slot, SlotId};
 use super::run::{Held, Run};
-use crate::Key;
 use crate::window::{Revision, Sliding, Span, TimeDomain, Windowed, by_span};
+use crate::{Key, Savable};
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "sliding join";
+
+/// What is saved, of keys that are lent or owned.
+#[derive(Serialize, Deserialize)]
+struct Saved<S> {
+    keys: Vec<S>,
+    watermark: i64,
+    now: Timestamp,
+}
 
 /// What is held of one key.
+#[derive(Serialize, Deserialize)]
 struct Pending<L, R> {
     left: Run<L>,
     right: Run<R>,
@@ -206,8 +220,8 @@ where
 impl<K, L, R, FL, FR, G, S> Operator<Side<L, R>> for SlidingJoin<K, L, R, FL, FR, G, S>
 where
     K: Key,
-    L: Send + 'static,
-    R: Send + 'static,
+    L: Savable,
+    R: Savable,
     FL: Fn(&L) -> K + Send + 'static,
     FR: Fn(&R) -> K + Send + 'static,
     G: GroupResult<K, L, R>,
@@ -245,7 +259,34 @@ where
         into.push(("join items", self.held));
     }
 
-    unsaved!("sliding join");
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        let span = self.span;
+        let due = |pending: &Pending<L, R>| number_of(&span, pending.end);
+        let saved = Saved {
+            keys: self.keys.in_order(&self.queue, due),
+            watermark: self.watermark,
+            now: self.now,
+        };
+        saving.whole(KIND, &saved)?;
+        self.late.save(saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        type Stored<K, L, R> = Saved<Slot<K, Pending<L, R>>>;
+        for saved in restoring.whole::<Stored<K, L, R>>(KIND)? {
+            for Slot { key, value } in saved.keys {
+                if restoring.owns(&key) {
+                    self.held += value.left.len() + value.right.len();
+                    let number = number_of(&self.span, value.end);
+                    let id = self.keys.insert(key, value);
+                    self.queue.push(number, id);
+                }
+            }
+            self.watermark = self.watermark.max(saved.watermark);
+            self.now = self.now.max(saved.now);
+        }
+        self.late.restore(restoring)
+    }
 }
 
 impl<K, L, R, FL, FR, G, S> Clone for SlidingJoin<K, L, R, FL, FR, G, S>

@@ -12,14 +12,29 @@ use std::marker::PhantomData;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use millstream_engine::flow::{Emit, Operator, Side, unsaved};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Emit, Fault, Operator, Side};
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use super::{Change, JoinResult, Update};
-use crate::Key;
+use super::{Change, JoinResult, Update, maybe};
+use crate::{Key, Savable};
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "table join";
 
 /// The two parts of a row; never `None` twice between changes.
-type Row<L, R> = (Option<L>, Option<R>);
+#[derive(Serialize, Deserialize)]
+#[serde(bound(
+    serialize = "L: Serialize, R: Serialize",
+    deserialize = "L: Deserialize<'de>, R: Deserialize<'de>"
+))]
+struct Row<L, R> {
+    #[serde(with = "maybe")]
+    left: Option<L>,
+    #[serde(with = "maybe")]
+    right: Option<R>,
+}
 
 /// Joins the rows of one key.
 pub struct TableJoin<K, L, R, G> {
@@ -40,7 +55,7 @@ impl<K, L, R, G> TableJoin<K, L, R, G> {
 }
 
 fn row_of<K, L, R, G: JoinResult<K, L, R>>(result: &G, key: &K, row: &Row<L, R>) -> Option<G::Out> {
-    match row {
+    match (&row.left, &row.right) {
         (Some(left), Some(right)) => Some(result.pair(key, left, right)),
         (Some(left), None) => result.left_alone(key, left),
         (None, Some(right)) => result.right_alone(key, right),
@@ -51,8 +66,8 @@ fn row_of<K, L, R, G: JoinResult<K, L, R>>(result: &G, key: &K, row: &Row<L, R>)
 impl<K, L, R, G> Operator<Side<Update<K, L>, Update<K, R>>> for TableJoin<K, L, R, G>
 where
     K: Key,
-    L: Send + 'static,
-    R: Send + 'static,
+    L: Savable,
+    R: Savable,
     G: JoinResult<K, L, R>,
 {
     type Out = Update<K, G::Out>;
@@ -69,10 +84,13 @@ where
         };
         let mut held = match self.rows.entry(key) {
             Entry::Occupied(held) => held,
-            Entry::Vacant(vacant) => vacant.insert_entry((None, None)),
+            Entry::Vacant(vacant) => vacant.insert_entry(Row {
+                left: None,
+                right: None,
+            }),
         };
         let row = held.get_mut();
-        let had = match row {
+        let had = match (&row.left, &row.right) {
             (Some(_), Some(_)) => true,
             (Some(_), None) => G::LEFT,
             (None, Some(_)) => G::RIGHT,
@@ -80,17 +98,17 @@ where
         };
         let changed = match change {
             Side::Left(Change::Upsert(left)) => {
-                row.0 = Some(left);
+                row.left = Some(left);
                 true
             }
             Side::Right(Change::Upsert(right)) => {
-                row.1 = Some(right);
+                row.right = Some(right);
                 true
             }
-            Side::Left(Change::Delete) => row.0.take().is_some(),
-            Side::Right(Change::Delete) => row.1.take().is_some(),
+            Side::Left(Change::Delete) => row.left.take().is_some(),
+            Side::Right(Change::Delete) => row.right.take().is_some(),
         };
-        let is_gone = row.0.is_none() && row.1.is_none();
+        let is_gone = row.left.is_none() && row.right.is_none();
         if changed {
             let (key, row) = (held.key(), held.get());
             match row_of(&self.result, key, row) {
@@ -114,7 +132,18 @@ where
         into.push(("join rows", self.rows.len()));
     }
 
-    unsaved!("table join");
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        Ok(saving.whole(KIND, &self.rows)?)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        type Stored<K, L, R> = HashMap<K, Row<L, R>, FixedState>;
+        for saved in restoring.whole::<Stored<K, L, R>>(KIND)? {
+            let own = saved.into_iter();
+            self.rows.extend(own.filter(|(key, _)| restoring.owns(key)));
+        }
+        Ok(())
+    }
 }
 
 impl<K, L, R, G: Clone> Clone for TableJoin<K, L, R, G> {

@@ -3,4 +3,5 @@
 mod support;
 
 mod interval;
+mod saved;
 mod state;

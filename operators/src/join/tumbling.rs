@@ -6,21 +6,36 @@
 //! Cost: per item one lookup and a push, without an allocation for the first of a key and side; per window the walk
 //! over its table, whose memory the next window takes.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Discard, Emit, Operator, Side, inner_sink, unsaved};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, inner_sink};
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::group::{GroupResult, Items};
 use super::held_back;
-use crate::Key;
-use crate::window::{Revision, Slices, Span, TimeDomain, Tumbling, Windowed, by_span};
+use crate::window::{Revision, Slice, Slices, Span, TimeDomain, Tumbling, Windowed, by_span};
+use crate::{Key, Savable};
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "tumbling join";
+
+/// What is saved, of slices that are lent or owned.
+#[derive(Serialize, Deserialize)]
+struct Saved<S> {
+    open: S,
+    watermark: i64,
+    now: Timestamp,
+}
 
 /// Both sides' items of one key and window.
+#[derive(Serialize, Deserialize)]
 struct Sides<L, R> {
     left: SmallVec<[L; 1]>,
     right: SmallVec<[R; 1]>,
@@ -139,8 +154,8 @@ where
 impl<K, L, R, FL, FR, G, S> Operator<Side<L, R>> for TumblingJoin<K, L, R, FL, FR, G, S>
 where
     K: Key,
-    L: Send + 'static,
-    R: Send + 'static,
+    L: Savable,
+    R: Savable,
     FL: Fn(&L) -> K + Send + 'static,
     FR: Fn(&R) -> K + Send + 'static,
     G: GroupResult<K, L, R>,
@@ -184,7 +199,25 @@ where
         into.push(("join window keys", self.open.len()));
     }
 
-    unsaved!("tumbling join");
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        let saved = Saved {
+            open: self.open.all(),
+            watermark: self.watermark,
+            now: self.now,
+        };
+        saving.whole(KIND, &saved)?;
+        self.late.save(saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        type Stored<K, L, R> = Saved<VecDeque<Slice<K, Sides<L, R>>>>;
+        for saved in restoring.whole::<Stored<K, L, R>>(KIND)? {
+            self.open.take_back(saved.open, restoring);
+            self.watermark = self.watermark.max(saved.watermark);
+            self.now = self.now.max(saved.now);
+        }
+        self.late.restore(restoring)
+    }
 }
 
 impl<K, L, R, FL, FR, G, S> Clone for TumblingJoin<K, L, R, FL, FR, G, S>

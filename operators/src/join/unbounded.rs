@@ -12,11 +12,16 @@ use std::marker::PhantomData;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::{Entry, OccupiedEntry};
-use millstream_engine::flow::{Emit, Operator, Side, unsaved};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Emit, Fault, Operator, Side};
 use millstream_engine::time::Timestamp;
 use smallvec::SmallVec;
 
 use super::JoinResult;
+use crate::{Key, Savable};
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "unbounded join";
 
 type Timed<T> = SmallVec<[(Timestamp, T); 1]>;
 type Both<L, R> = (Timed<L>, Timed<R>);
@@ -58,9 +63,9 @@ impl<K, L, R, FL, FR, G> UnboundedJoin<K, L, R, FL, FR, G> {
 
 impl<K, L, R, FL, FR, G> Operator<Side<L, R>> for UnboundedJoin<K, L, R, FL, FR, G>
 where
-    K: Hash + Eq + Send + 'static,
-    L: Send + 'static,
-    R: Send + 'static,
+    K: Key,
+    L: Savable,
+    R: Savable,
     FL: Fn(&L) -> K + Send + 'static,
     FR: Fn(&R) -> K + Send + 'static,
     G: JoinResult<K, L, R>,
@@ -99,7 +104,21 @@ where
         into.push(("join items", self.items));
     }
 
-    unsaved!("unbounded join");
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        Ok(saving.whole(KIND, &self.keys)?)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        type Stored<K, L, R> = HashMap<K, Both<L, R>, FixedState>;
+        for saved in restoring.whole::<Stored<K, L, R>>(KIND)? {
+            let own = saved.into_iter();
+            for (key, both) in own.filter(|(key, _)| restoring.owns(key)) {
+                self.items += both.0.len() + both.1.len();
+                self.keys.insert(key, both);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<K, L, R, FL: Clone, FR: Clone, G: Clone> Clone for UnboundedJoin<K, L, R, FL, FR, G> {

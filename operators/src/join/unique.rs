@@ -7,18 +7,24 @@
 //! Cost: per item one lookup; a left item whose partner is there is neither moved nor held.
 
 use std::fmt;
-use std::hash::Hash;
 use std::marker::PhantomData;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use millstream_engine::flow::{Emit, Operator, Side, unsaved};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Emit, Fault, Operator, Side};
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use smallvec::{SmallVec, smallvec};
 
 use super::JoinResult;
+use crate::{Key, Savable};
 
+/// Its kind of state in checkpoints.
+const KIND: &str = "unique join";
+
+#[derive(Serialize, Deserialize)]
 enum Met<L, R> {
     /// The right item, which all left ones so far have met.
     Right(Timestamp, R),
@@ -54,9 +60,9 @@ impl<K, L, R, FL, FR, G> UniqueJoin<K, L, R, FL, FR, G> {
 
 impl<K, L, R, FL, FR, G> Operator<Side<L, R>> for UniqueJoin<K, L, R, FL, FR, G>
 where
-    K: Hash + Eq + Send + 'static,
-    L: Send + 'static,
-    R: Send + 'static,
+    K: Key,
+    L: Savable,
+    R: Savable,
     FL: Fn(&L) -> K + Send + 'static,
     FR: Fn(&R) -> K + Send + 'static,
     G: JoinResult<K, L, R>,
@@ -112,7 +118,24 @@ where
         into.push(("join items", self.waiting + self.rights));
     }
 
-    unsaved!("unique join");
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        Ok(saving.whole(KIND, &self.keys)?)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        type Stored<K, L, R> = HashMap<K, Met<L, R>, FixedState>;
+        for saved in restoring.whole::<Stored<K, L, R>>(KIND)? {
+            let own = saved.into_iter();
+            for (key, met) in own.filter(|(key, _)| restoring.owns(key)) {
+                match &met {
+                    Met::Right(..) => self.rights += 1,
+                    Met::Waiting(waiting) => self.waiting += waiting.len(),
+                }
+                self.keys.insert(key, met);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<K, L, R, FL: Clone, FR: Clone, G: Clone> Clone for UniqueJoin<K, L, R, FL, FR, G> {

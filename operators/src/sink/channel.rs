@@ -1,6 +1,8 @@
 //! A tokio channel as a sink.
 //!
 //! Bounds: those of the channel, and one turn's output while it is full. Order is kept within a partition of the sink.
+//! At a barrier the stage waits until the channel has all that came before, so that a restart from a checkpoint repeats
+//! only what came after it: at least once.
 //! Failure: a receiver that is gone fails the stage.
 
 use std::convert::Infallible;
@@ -8,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use millstream_engine::flow::{Emit, Fault, Operator, unsaved};
+use millstream_engine::flow::{Emit, Fault, Operator, stateless};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 use tokio::sync::mpsc::Sender;
@@ -79,7 +81,8 @@ impl<T: Send + 'static> Operator<T> for ChannelSink<T> {
         }));
     }
 
-    unsaved!("channel sink");
+    // What was refused is never saved: a stage gives its state when none of its operators is blocked.
+    stateless!();
 }
 
 impl<T> fmt::Debug for ChannelSink<T> {

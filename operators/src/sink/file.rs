@@ -5,8 +5,13 @@
 //! about `bytes_max` bytes, or is `age_max` old, and at the end of the input: forced to the disk, then renamed.
 //! At least once: what is computed again after a restart is written again, into further files; rows need an id of
 //! their own where that matters. What had no name yet is deleted.
+//! With checkpoints exactly once, over crashes and with another number of partitions: a file gets its name when a
+//! checkpoint is complete that has all of it, so nothing is in sight that could be written again. A checkpoint knows how
+//! far the present file is; a restart cuts it there and goes on, and deletes what was begun later. A dataflow that cannot
+//! begin from its checkpoint begins anew and is at least once then.
 //! Bounds: a chunk of 64 KiB and a queue of eight. Threads: the sink's owner and one that writes. Failure: a row that
-//! cannot be written, or an error of the file system, fails the stage. Cost: per row its encoding.
+//! cannot be written, or an error of the file system, fails the stage; so does a file that a checkpoint has and that is
+//! not there. Cost: per row its encoding; per checkpoint forcing the present file to the disk.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -17,107 +22,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
-use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring, unsaved};
+use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
+use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 use serde::Serialize;
 
-use super::file_writer::{self, Command, Naming, Shared};
+use super::file_state::{Begun, HeldFile, Place, Present, Saved};
+use super::file_writer::{self, Command, FileId, Naming, Shared, Thread};
+use super::row_format::RowFormat;
 
+/// Its kind of state in checkpoints.
+const KIND: &str = "file sink";
 /// Bytes that are handed to the thread together.
 const CHUNK_BYTES: usize = 64 << 10;
-
-/// How rows are written.
-pub trait RowFormat: Clone + Send + 'static {
-    /// Of the files' names.
-    const EXTENSION: &'static str;
-
-    /// A file begins.
-    fn begin(&mut self);
-
-    /// Adds a row to the chunk.
-    ///
-    /// # Errors
-    /// Why it cannot be written.
-    fn row<T: Serialize>(&mut self, row: &T) -> Result<(), String>;
-
-    /// About how many bytes the chunk has.
-    fn chunk_bytes(&self) -> usize;
-
-    /// Takes the chunk.
-    ///
-    /// # Errors
-    /// Why a row of it cannot be written.
-    fn take_chunk(&mut self) -> Result<Vec<u8>, String>;
-}
-
-/// A JSON value per line.
-#[derive(Clone, Debug, Default)]
-pub struct JsonRows {
-    chunk: Vec<u8>,
-}
-
-impl RowFormat for JsonRows {
-    const EXTENSION: &'static str = "jsonl";
-
-    fn begin(&mut self) {}
-
-    fn row<T: Serialize>(&mut self, row: &T) -> Result<(), String> {
-        serde_json::to_writer(&mut self.chunk, row).map_err(|error| error.to_string())?;
-        self.chunk.push(b'\n');
-        Ok(())
-    }
-
-    fn chunk_bytes(&self) -> usize {
-        self.chunk.len()
-    }
-
-    fn take_chunk(&mut self) -> Result<Vec<u8>, String> {
-        Ok(std::mem::take(&mut self.chunk))
-    }
-}
-
-/// CSV with a header of the fields' names in every file.
-#[derive(Debug, Default)]
-pub struct CsvRows {
-    writer: Option<csv::Writer<Vec<u8>>>,
-    has_header: bool,
-}
-
-impl Clone for CsvRows {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-impl RowFormat for CsvRows {
-    const EXTENSION: &'static str = "csv";
-
-    fn begin(&mut self) {
-        self.has_header = false;
-    }
-
-    fn row<T: Serialize>(&mut self, row: &T) -> Result<(), String> {
-        let has_header = std::mem::replace(&mut self.has_header, true);
-        let writer = self.writer.get_or_insert_with(|| {
-            let mut builder = csv::WriterBuilder::new();
-            builder.has_headers(!has_header).from_writer(Vec::new())
-        });
-        writer.serialize(row).map_err(|error| error.to_string())
-    }
-
-    fn chunk_bytes(&self) -> usize {
-        let writer = self.writer.as_ref();
-        writer.map_or(0, |writer| writer.get_ref().len())
-    }
-
-    fn take_chunk(&mut self) -> Result<Vec<u8>, String> {
-        match self.writer.take() {
-            None => Ok(Vec::new()),
-            Some(writer) => writer.into_inner().map_err(|error| error.to_string()),
-        }
-    }
-}
 
 /// Where files go and when they are complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,9 +74,35 @@ struct Open {
     /// What was done when the last flush looked for a failure: what ends later may have failed unseen.
     done: u64,
     is_gone: bool,
+    /// Of the present file.
+    number: u64,
+    /// Joins the thread if another run may follow at once; behind `commands`, whose end it waits for.
+    _thread: Option<Thread>,
 }
 
 impl Open {
+    fn new(
+        commands: Sender<Command>,
+        shared: Arc<Shared>,
+        number: u64,
+        thread: Option<Thread>,
+    ) -> Self {
+        Self {
+            commands,
+            shared,
+            refused: VecDeque::new(),
+            sent: 0,
+            done: 0,
+            is_gone: false,
+            number,
+            _thread: thread,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.refused.is_empty() && self.done >= self.sent
+    }
+
     fn send(&mut self, command: Command) {
         self.refused.push_back(command);
         self.pump();
@@ -189,6 +133,14 @@ pub struct FileSink<T, F> {
     due: Option<Timestamp>,
     now: Timestamp,
     ending: bool,
+    /// With checkpoints.
+    place: Option<Place>,
+    /// So many bytes of the present file are on the disk for certain.
+    synced: u64,
+    /// A barrier waits until all is on the disk.
+    settling: bool,
+    /// Complete files without their names, with the checkpoint that each is part of, once one has it.
+    held: VecDeque<(Option<Epoch>, HeldFile)>,
     fault: Option<Fault>,
     types: PhantomData<fn(T)>,
 }
@@ -206,6 +158,10 @@ impl<T, F: RowFormat> FileSink<T, F> {
             due: None,
             now: Timestamp::EPOCH,
             ending: false,
+            place: None,
+            synced: 0,
+            settling: false,
+            held: VecDeque::new(),
             fault: None,
             types: PhantomData,
         }
@@ -214,14 +170,7 @@ impl<T, F: RowFormat> FileSink<T, F> {
     /// A sink whose thread is the test.
     #[cfg(test)]
     pub(super) fn with_writer(mut self, commands: Sender<Command>, shared: Arc<Shared>) -> Self {
-        self.open = Some(Open {
-            commands,
-            shared,
-            refused: VecDeque::new(),
-            sent: 0,
-            done: 0,
-            is_gone: false,
-        });
+        self.open = Some(Open::new(commands, shared, 0, None));
         self
     }
 
@@ -232,7 +181,7 @@ impl<T, F: RowFormat> FileSink<T, F> {
         if !open.refused.is_empty() {
             // One of them makes room.
             Some(open.shared.done().min(last))
-        } else if self.ending && open.done < open.sent {
+        } else if (self.ending || self.settling) && open.done < open.sent {
             Some(last)
         } else {
             None
@@ -265,9 +214,41 @@ impl<T, F: RowFormat> FileSink<T, F> {
         self.cut();
         if let Some(open) = &mut self.open {
             open.send(Command::Finish);
+            if let Some(place) = &self.place {
+                let id = FileId {
+                    partition: place.partition(),
+                    number: open.number,
+                };
+                let bytes = self.bytes;
+                self.held.push_back((None, HeldFile { id, bytes }));
+            }
+            open.number += 1;
         }
         self.format.begin();
-        (self.rows, self.bytes, self.due) = (0, 0, None);
+        (self.rows, self.bytes, self.due, self.synced) = (0, 0, None, 0);
+    }
+
+    /// Begins where `saved` ends, or anew.
+    fn start(&mut self, saved: &[Saved]) -> Result<(), Fault> {
+        let Some(place) = &self.place else {
+            return Ok(());
+        };
+        let Begun {
+            number,
+            present,
+            held,
+        } = place.begin(saved)?;
+        let (present, file) = present.unzip();
+        let naming = place.naming().clone();
+        let started = file_writer::start_holding(naming, number, file);
+        let (commands, shared, thread) = started.map_err(|error| place.fault(&error))?;
+        self.open = Some(Open::new(commands, shared, number, Some(thread)));
+        if let Some(Present { rows, bytes, due }) = present {
+            (self.rows, self.bytes, self.due, self.synced) = (rows, bytes, due, bytes);
+            self.format.go_on();
+        }
+        self.held.extend(held.into_iter().map(|held| (None, held)));
+        Ok(())
     }
 }
 
@@ -305,24 +286,27 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
             partition: wiring.partition,
             extension: F::EXTENSION,
         };
+        if wiring.checkpoints.is_some() {
+            // What is there says nothing before it is known which checkpoint it begins from.
+            self.place = Some(Place::new(naming, wiring.partitions));
+            return Ok(());
+        }
         let started = file_writer::start(naming);
         let (commands, shared) = started.map_err(|error| {
             let folder = self.options.folder.display();
             Fault(format!("{folder}: {error}"))
         })?;
-        self.open = Some(Open {
-            commands,
-            shared,
-            refused: VecDeque::new(),
-            sent: 0,
-            done: 0,
-            is_gone: false,
-        });
+        self.open = Some(Open::new(commands, shared, 0, None));
         Ok(())
     }
 
     fn begin(&mut self, turn: &Turn) {
         self.now = turn.now;
+        if self.open.is_none()
+            && let Err(Fault(cause)) = self.start(&[])
+        {
+            self.fail(cause);
+        }
     }
 
     fn processing_time<E: Emit<Infallible>>(&mut self, now: Timestamp, _out: &mut E) {
@@ -343,6 +327,7 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
             open.pump();
             // Before the failure, which is there once its command is done.
             open.done = open.shared.done();
+            self.settling &= !open.is_done();
             if let Some(cause) = open.shared.failure() {
                 return Err(Fault(cause));
             }
@@ -368,7 +353,59 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
         self.ending = true;
     }
 
-    unsaved!("file sink");
+    /// Blocked from here until all that it took is on the disk.
+    fn before_barrier<E: Emit<Infallible>>(&mut self, _out: &mut E) {
+        self.settling = true;
+        if !F::GOES_ON {
+            return self.finish();
+        }
+        self.cut();
+        if let Some(open) = &mut self.open
+            && self.bytes > self.synced
+        {
+            self.synced = self.bytes;
+            open.send(Command::Sync);
+        }
+    }
+
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        for (epoch, _) in &mut self.held {
+            epoch.get_or_insert(saving.epoch());
+        }
+        let present = (self.rows > 0).then_some(Present {
+            rows: self.rows,
+            bytes: self.bytes,
+            due: self.due,
+        });
+        let saved = Saved {
+            partition: self.place.as_ref().map_or(0, Place::partition),
+            number: self.open.as_ref().map_or(0, |open| open.number),
+            present,
+            held: self.held.iter().map(|(_, held)| *held).collect(),
+        };
+        Ok(saving.whole(KIND, &saved)?)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        let saved = restoring.whole::<Saved>(KIND)?;
+        self.start(&saved)
+    }
+
+    fn checkpointed(&mut self, epoch: Epoch) -> Result<(), Fault> {
+        let is_final = |(of, _): &(Option<Epoch>, HeldFile)| of.is_some_and(|of| of <= epoch);
+        let count = self.held.iter().take_while(|held| is_final(held)).count();
+        let files: Vec<_> = self.held.drain(..count).map(|(_, held)| held.id).collect();
+        if let Some(open) = &mut self.open
+            && !files.is_empty()
+        {
+            open.send(Command::Name(files));
+        }
+        Ok(())
+    }
+
+    fn awaits_checkpoint(&self) -> bool {
+        !self.held.is_empty()
+    }
 }
 
 impl<T, F: fmt::Debug> fmt::Debug for FileSink<T, F> {

@@ -1,17 +1,20 @@
 //! The thread that writes one partition's files: a name appears when its file is complete and durable.
 //!
 //! Invariants: (1) a file is written under a temporary name, forced to the disk and then renamed, so that whoever
-//! sees the name sees all of it; (2) commands are carried out in order. Bounds: the queue to the thread.
+//! sees the name sees all of it; (2) commands are carried out in order. With checkpoints files are renamed on command,
+//! and what has no name yet stays. Bounds: the queue to the thread.
 //! Failure: the first one is kept, and nothing is written after it; what has no name yet is deleted.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use millstream_engine::threads;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 /// Commands that wait for the thread.
@@ -24,6 +27,18 @@ pub(super) enum Command {
     Write(Vec<u8>),
     /// Completes the present file.
     Finish,
+    /// Forces the present file to the disk.
+    Sync,
+    /// Gives complete files their names, as far as they do not have them.
+    Name(Vec<FileId>),
+}
+
+/// A file of a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FileId {
+    /// Of the sink.
+    pub(super) partition: usize,
+    pub(super) number: u64,
 }
 
 /// How files of one partition are named: `prefix-000-000000.extension`.
@@ -36,39 +51,73 @@ pub(super) struct Naming {
 }
 
 impl Naming {
-    fn stem(&self) -> String {
-        format!("{}-{:03}-", self.prefix, self.partition)
+    pub(super) const fn file(&self, number: u64) -> FileId {
+        FileId {
+            partition: self.partition,
+            number,
+        }
     }
 
-    fn complete(&self, number: u64) -> PathBuf {
-        let (stem, extension) = (self.stem(), self.extension);
-        self.folder.join(format!("{stem}{number:06}.{extension}"))
+    fn name(&self, file: FileId) -> String {
+        let FileId { partition, number } = file;
+        let (prefix, extension) = (&self.prefix, self.extension);
+        format!("{prefix}-{partition:03}-{number:06}.{extension}")
     }
 
-    fn temporary(&self, number: u64) -> PathBuf {
-        let (stem, extension) = (self.stem(), self.extension);
-        let name = format!(".{stem}{number:06}.{extension}.part");
-        self.folder.join(name)
+    pub(super) fn complete(&self, file: FileId) -> PathBuf {
+        self.folder.join(self.name(file))
     }
 
-    /// The number behind those that are there. Deletes what an earlier process left incomplete.
-    fn first_free(&self) -> io::Result<u64> {
-        let (mut next, stem) = (0, self.stem());
-        let hidden = format!(".{stem}");
+    pub(super) fn temporary(&self, file: FileId) -> PathBuf {
+        self.folder.join(format!(".{}.part", self.name(file)))
+    }
+
+    /// The file that has this name, whatever its extension, which is given as well.
+    fn file_of<'a>(&self, name: &'a str) -> Option<(FileId, &'a str)> {
+        let rest = name.strip_prefix(&self.prefix)?.strip_prefix('-')?;
+        let (partition, rest) = rest.split_once('-')?;
+        let (number, extension) = rest.split_once('.')?;
+        let file = FileId {
+            partition: partition.parse().ok()?,
+            number: number.parse().ok()?,
+        };
+        Some((file, extension))
+    }
+
+    /// The number behind those that are there. Deletes incomplete files for which `is_over` holds.
+    pub(super) fn first_free(&self, is_over: impl Fn(FileId) -> bool) -> io::Result<u64> {
+        let mut next = 0;
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            if name.starts_with(&hidden) && name.ends_with(".part") {
+            let hidden = name.strip_prefix('.').and_then(|name| {
+                let name = name.strip_suffix(".part")?;
+                self.file_of(name)
+            });
+            if hidden.is_some_and(|(file, _)| is_over(file)) {
                 fs::remove_file(entry.path())?;
             }
-            let number = name.strip_prefix(&stem).and_then(|rest| {
-                let (number, extension) = rest.split_once('.')?;
-                (extension == self.extension).then(|| number.parse::<u64>().ok())?
-            });
-            next = next.max(number.map_or(0, |number| number + 1));
+            if let Some((file, extension)) = self.file_of(name)
+                && file.partition == self.partition
+                && extension == self.extension
+            {
+                next = next.max(file.number + 1);
+            }
         }
         Ok(next)
+    }
+
+    /// Gives complete files their names, as far as they do not have them.
+    pub(super) fn name_all(&self, files: &[FileId]) -> io::Result<()> {
+        for &file in files {
+            match fs::rename(self.temporary(file), self.complete(file)) {
+                // It has its name, and whoever waited for it may have taken it away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                renamed => renamed?,
+            }
+        }
+        sync_folder(&self.folder)
     }
 }
 
@@ -77,6 +126,8 @@ impl Naming {
 pub(super) struct Shared {
     done: AtomicU64,
     failed: Mutex<Option<String>>,
+    /// Nobody wants what is not carried out yet.
+    is_abandoned: AtomicBool,
     moved: Notify,
 }
 
@@ -114,49 +165,108 @@ struct Writer {
     naming: Naming,
     number: u64,
     file: Option<File>,
+    /// Files are named on command, and stay as they are at the end.
+    holds: bool,
+}
+
+/// The thread of a sink with checkpoints. Dropped, it gives up what is not carried out and waits for its end: the next
+/// run, which may begin at once, must be alone with its files. That takes as long as one write or one sync; a sink that
+/// came to its end has nothing left to do.
+#[derive(Debug)]
+pub(super) struct Thread {
+    shared: Arc<Shared>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.shared.is_abandoned.store(true, Ordering::Release);
+        if let Some(handle) = self.handle.take() {
+            // A panic was its failure, which the sink has seen as a thread that is gone.
+            let _ = handle.join();
+        }
+    }
 }
 
 /// Starts the thread; it ends when the sender is dropped.
 pub(super) fn start(naming: Naming) -> io::Result<(Sender<Command>, Arc<Shared>)> {
     fs::create_dir_all(&naming.folder)?;
+    let partition = naming.partition;
     let writer = Writer {
-        number: naming.first_free()?,
+        number: naming.first_free(|file| file.partition == partition)?,
         naming,
         file: None,
+        holds: false,
     };
+    let (sender, shared, _) = spawn(writer)?;
+    Ok((sender, shared))
+}
+
+/// The same with checkpoints, in a folder that is there: goes on with `file`, which has that number, or begins with it.
+pub(super) fn start_holding(
+    naming: Naming,
+    number: u64,
+    file: Option<File>,
+) -> io::Result<(Sender<Command>, Arc<Shared>, Thread)> {
+    let writer = Writer {
+        naming,
+        number,
+        file,
+        holds: true,
+    };
+    let (sender, shared, handle) = spawn(writer)?;
+    let thread = Thread {
+        shared: Arc::clone(&shared),
+        handle: Some(handle),
+    };
+    Ok((sender, shared, thread))
+}
+
+fn spawn(writer: Writer) -> io::Result<(Sender<Command>, Arc<Shared>, JoinHandle<()>)> {
     let (sender, receiver) = bounded(PLACES);
     let shared = Arc::new(Shared::default());
     let told = Arc::clone(&shared);
-    threads::try_spawn("file-sink", move || serve(writer, &receiver, &told))?;
-    Ok((sender, shared))
+    let handle = threads::try_spawn("file-sink", move || serve(writer, &receiver, &told))?;
+    Ok((sender, shared, handle))
 }
 
 fn serve(mut writer: Writer, commands: &Receiver<Command>, shared: &Shared) {
     let mut failed = false;
     for command in commands {
+        if shared.is_abandoned.load(Ordering::Acquire) {
+            break;
+        }
         let mut failure = None;
         if !failed && let Err(error) = writer.run(command) {
             failed = true;
-            let path = writer.naming.temporary(writer.number);
+            let path = writer.temporary();
             failure = Some(format!("{}: {error}", path.display()));
         }
         shared.finish(failure);
     }
-    writer.discard();
+    if !writer.holds {
+        writer.discard();
+    }
 }
 
 impl Writer {
+    fn temporary(&self) -> PathBuf {
+        self.naming.temporary(self.naming.file(self.number))
+    }
+
     fn run(&mut self, command: Command) -> io::Result<()> {
         match command {
             Command::Write(bytes) => {
                 if self.file.is_none() {
-                    self.file = Some(File::create(self.naming.temporary(self.number))?);
+                    self.file = Some(File::create(self.temporary())?);
                 }
                 self.file
                     .as_mut()
                     .map_or(Ok(()), |file| file.write_all(&bytes))
             }
             Command::Finish => self.finish(),
+            Command::Sync => self.sync(),
+            Command::Name(files) => self.naming.name_all(&files),
         }
     }
 
@@ -166,17 +276,28 @@ impl Writer {
         };
         file.sync_all()?;
         drop(file);
-        let complete = self.naming.complete(self.number);
-        fs::rename(self.naming.temporary(self.number), complete)?;
+        if !self.holds {
+            let complete = self.naming.complete(self.naming.file(self.number));
+            fs::rename(self.temporary(), complete)?;
+        }
         sync_folder(&self.naming.folder)?;
         self.number += 1;
+        Ok(())
+    }
+
+    /// Also that it is there.
+    fn sync(&self) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            file.sync_all()?;
+            sync_folder(&self.naming.folder)?;
+        }
         Ok(())
     }
 
     fn discard(&mut self) {
         if self.file.take().is_some() {
             // Deleted at the next start if not now.
-            let _ = fs::remove_file(self.naming.temporary(self.number));
+            let _ = fs::remove_file(self.temporary());
         }
     }
 }

@@ -3,34 +3,42 @@
 //! Place: a window's or pattern's late items -> **late letters** -> `state/`, where `dead-letters list|show` finds
 //! them. A letter has the stage, the item's time and the watermark that it came behind, and the item as JSON; the
 //! place of its id is the partition of the stage and its number there. Like the tables of a dataflow they belong to one
-//! start: the next one drops them and finds them again, as long as there are no checkpoints.
+//! start: the next one drops them and finds them again. With checkpoints they stay, and their numbers go on: a barrier
+//! waits until all letters before it are stored, and a start from the checkpoint deletes those after it, which come
+//! again.
 //! Bounds: at most `max` letters per partition of a stage, the oldest is given up for a new one; 4,096 letters in
 //! memory, then the stage waits. Threads: one owner; outcomes come from the state's thread. Failure: an item that
 //! cannot be encoded, or a failed store, fails the stage.
 
 use std::any::type_name;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::event::{Offset, PartitionId, Position};
-use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring, unsaved};
+use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::log::frame::{Encoding, Kind};
 use millstream_engine::stage::Blocked;
 use millstream_engine::state::{
-    DeadLetter, DeadLetterStatus, ProjectionId, StateBatch, StateError, StateStore, StateWrite,
-    StateWriterHandle,
+    DeadLetter, DeadLetterId, DeadLetterStatus, ProjectionId, StateBatch, StateError, StateStore,
+    StateWrite, StateWriterHandle,
 };
 use millstream_engine::time::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::table::{Storing, a_moment};
 
+/// Its kind of state in checkpoints.
+const KIND: &str = "late letters";
 /// Letters kept per partition of a stage.
 const MAX: u64 = 10_000;
 /// Writes that wait in memory before the stage does.
 const WAITING_MAX: usize = 4_096;
+/// Letters that are read at a time.
+const PAGE: usize = 1_000;
 
 /// Where the letters of one dataflow go: a value of the [`Resources`](millstream_engine::flow::Resources).
 #[derive(Clone)]
@@ -43,16 +51,26 @@ pub struct LetterAccess {
     pub owner: ProjectionId,
 }
 
+/// What is saved: how many letters there were, by partition.
+#[derive(Default, Serialize, Deserialize)]
+struct Saved {
+    counts: BTreeMap<u16, u64>,
+}
+
 struct Open {
+    store: StateStore,
     writer: StateWriterHandle,
     owner: ProjectionId,
     stage: Arc<str>,
     partition: PartitionId,
+    partitions: usize,
     storing: Arc<Storing>,
     in_flight: bool,
     refused: Option<StateBatch>,
     waiting: Vec<StateWrite>,
     must_wait: bool,
+    /// Counts of partitions that there were once; the first one keeps them.
+    gone: BTreeMap<u16, u64>,
     now: Timestamp,
     fault: Option<Fault>,
 }
@@ -126,6 +144,50 @@ impl Open {
             payload,
             followers: 0,
             follower_offsets: Vec::new(),
+        }
+    }
+
+    /// Deletes letters of this stage that a checkpoint does not have, of `first` and, unless it is the `last`, of the
+    /// partitions behind it.
+    fn forget(
+        &mut self,
+        counts: &BTreeMap<u16, u64>,
+        first: PartitionId,
+        last: PartitionId,
+    ) -> Result<(), Fault> {
+        let count = |partition: PartitionId| counts.get(&partition.0).copied().unwrap_or(0);
+        let mut after = count(first).checked_sub(1).map(|offset| DeadLetterId {
+            projection: self.owner,
+            partition: first,
+            offset: Offset(offset),
+            discriminator: u32::MAX,
+        });
+        if after.is_none() && first.0 > 0 {
+            after = Some(DeadLetterId {
+                projection: self.owner,
+                partition: PartitionId(first.0 - 1),
+                offset: Offset(u64::MAX),
+                discriminator: u32::MAX,
+            });
+        }
+        loop {
+            let page = self.store.dead_letters(Some(self.owner), after, PAGE);
+            let page =
+                page.map_err(|error| Fault(format!("late items cannot be read: {error}")))?;
+            let Some(letter) = page.last() else {
+                return Ok(());
+            };
+            after = Some(letter.id());
+            for letter in page {
+                let Position { partition, offset } = letter.position;
+                if partition > last {
+                    return Ok(());
+                }
+                if *letter.stage == *self.stage && offset.0 >= count(partition) {
+                    let write = StateWrite::DeleteDeadLetter(letter.id());
+                    self.waiting.push(write);
+                }
+            }
         }
     }
 
@@ -205,15 +267,18 @@ impl<T: Serialize + Send + 'static> Operator<T> for LateLetters<T> {
             Fault("there are no dead letters: the dataflow runs without an engine".to_owned())
         })?;
         self.open = Some(Open {
+            store: access.store.clone(),
             writer: access.writer.clone(),
             owner: access.owner,
             stage: Arc::clone(&wiring.stage),
             partition: wiring.partition_id(),
+            partitions: wiring.partitions,
             storing: Arc::default(),
             in_flight: false,
             refused: None,
             waiting: Vec::new(),
             must_wait: false,
+            gone: BTreeMap::new(),
             now: wiring.clock.now(),
             fault: None,
         });
@@ -259,7 +324,44 @@ impl<T: Serialize + Send + 'static> Operator<T> for LateLetters<T> {
         self.ending = true;
     }
 
-    unsaved!("late letters");
+    /// Blocked from here until all of them are stored: an idle flush follows.
+    fn before_barrier<E: Emit<Infallible>>(&mut self, _out: &mut E) {
+        if let Some(open) = &mut self.open {
+            open.must_wait = true;
+        }
+    }
+
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        let mut saved = Saved::default();
+        if let Some(open) = &self.open {
+            saved.counts.clone_from(&open.gone);
+            saved.counts.insert(open.partition.0, self.count);
+        }
+        Ok(saving.whole(KIND, &saved)?)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        let saved = restoring.whole::<Saved>(KIND)?;
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        let mut counts = BTreeMap::new();
+        for (partition, count) in saved.into_iter().flat_map(|saved| saved.counts) {
+            let known = counts.entry(partition).or_insert(count);
+            *known = count.max(*known);
+        }
+        let own = open.partition;
+        self.count = counts.get(&own.0).copied().unwrap_or(0);
+        open.forget(&counts, own, own)?;
+        if restoring.is_first() {
+            let partitions = u16::try_from(open.partitions).unwrap_or(u16::MAX);
+            open.gone = counts.split_off(&partitions);
+            let gone = std::mem::take(&mut open.gone);
+            open.forget(&gone, PartitionId(partitions), PartitionId(u16::MAX))?;
+            open.gone = gone;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Debug for LetterAccess {

@@ -3,22 +3,26 @@
 //! Place: the last operator of a stage. A sink never blocks its thread: what has no room makes the stage wait, which
 //! the stages before it feel. What a repetition after a restart means is said of each:
 //!
-//! | sink | after a restart that computes everything again |
-//! |---|---|
-//! | [`ChannelSink`], [`FileSink`] | at least once |
-//! | [`LogSink`] | exactly once under the conditions said there, or at least once, as chosen |
-//! | [`LateLetters`], [`TableSink`] | exactly once: the table is emptied at start and made anew |
+//! | sink | after a restart that computes everything again | from a checkpoint |
+//! |---|---|---|
+//! | [`ChannelSink`] | at least once | at least once, what came after the checkpoint |
+//! | [`FileSink`] | at least once | exactly once |
+//! | [`LogSink`] | exactly once under the conditions said there, or at least once, as chosen | the same |
+//! | [`LateLetters`], [`TableSink`] | exactly once: the table is emptied at start and made anew | exactly once |
+//! | [`Deliver`] | at least once | at least once, under the same id |
 //!
 //! Not here: how sinks are declared, which is the builder's.
 
 mod channel;
 mod deliver;
 mod file;
+mod file_state;
 mod file_writer;
 mod late_letters;
 mod log;
 mod log_standing;
 mod log_state;
+mod row_format;
 mod table;
 mod table_part;
 
@@ -27,7 +31,8 @@ mod tests;
 
 pub use channel::ChannelSink;
 pub use deliver::{Deliver, Delivery, ResultId};
-pub use file::{CsvRows, FileSink, FileSinkOptions, JsonRows, RowFormat};
+pub use file::{FileSink, FileSinkOptions};
 pub use late_letters::{LateLetters, LetterAccess};
 pub use log::{LogEffect, LogSink, LogSinkOptions};
+pub use row_format::{CsvRows, JsonRows, RowFormat};
 pub use table::{TableAccess, TablePlace, TableSink, TableSinkOptions};

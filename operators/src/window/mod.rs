@@ -35,7 +35,7 @@ mod tests;
 
 pub(crate) use aligned::Span;
 pub(crate) use aligned::by_span;
-pub(crate) use slices::Slices;
+pub(crate) use slices::{Slice, Slices};
 
 pub use aligned::{Sliding, TimeDomain, Tumbling};
 pub use count::{Count, CountWindows};

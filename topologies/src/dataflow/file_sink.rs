@@ -13,7 +13,8 @@ where
     O::Out: Serialize + 'static,
 {
     /// Writes items into files of a JSON value per line. A file has its name only once it is complete and durable. At
-    /// least once: what is computed again after a restart is written again, into further files.
+    /// least once: what is computed again after a restart is written again, into further files. With checkpoints exactly
+    /// once: a file has its name only once a checkpoint has it.
     pub fn to_json_lines(self, files: FileSinkOptions) {
         self.to_files(files, JsonRows::default());
     }
@@ -26,6 +27,8 @@ where
 
     /// Writes items into files of a format of one's own; otherwise as [`to_json_lines`](Self::to_json_lines).
     pub fn to_files<F: RowFormat>(self, files: FileSinkOptions, format: F) {
-        self.end(FileSink::new(files, format));
+        let mut stream = self;
+        stream.site.lets_out = true;
+        stream.end(FileSink::new(files, format));
     }
 }

@@ -6,8 +6,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod joins;
 mod other_windows;
 mod processes;
 mod settle;
 mod simulation;
+mod sinks;
 mod windows;

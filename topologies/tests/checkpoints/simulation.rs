@@ -49,7 +49,7 @@ enum Fed {
 }
 
 impl Input {
-    /// Up to 300 items in up to `splits_max` splits, some of them late.
+    /// Up to 300 items in up to so many splits, some of them late.
     pub(crate) fn random(random: &mut Random, splits_max: u64) -> Self {
         let splits = 1 + random.below(splits_max) as usize;
         let mut clocks = vec![0_i64; splits];
@@ -72,8 +72,13 @@ impl Input {
         }
     }
 
+    /// Whether all is fed.
+    pub(crate) fn is_fed(&self) -> bool {
+        self.plan.is_empty()
+    }
+
     /// The same with nothing fed yet.
-    fn again(&self) -> Self {
+    pub(crate) fn again(&self) -> Self {
         let splits = 1 + self.plan.iter().map(|fed| fed.split()).max().unwrap_or(0);
         Self {
             feed: Feed::new(splits),
@@ -82,7 +87,7 @@ impl Input {
     }
 
     /// Feeds the next `count`; ends all splits after the last.
-    fn feed(&mut self, count: usize) {
+    pub(crate) fn feed(&mut self, count: usize) {
         for fed in self.plan.drain(..count.min(self.plan.len())) {
             match fed {
                 Fed::Item(split, time, item) => {
@@ -135,25 +140,23 @@ impl<T: Clone + Debug + PartialEq + Ord> Outside<T> {
         }
     }
 
-    fn sorted(&self) -> Vec<(Timestamp, T)> {
-        let mut results: Vec<_> = self.results.lock().unwrap().values().cloned().collect();
-        results.sort();
-        results
+    fn read<U>(&self, read: impl Read<T, U>) -> Vec<U> {
+        read(&self.results.lock().unwrap())
     }
 }
 
 /// How one run of a simulated dataflow is made.
 #[derive(Clone)]
 pub(crate) struct Shape {
-    partitions: usize,
+    pub(crate) partitions: usize,
     batch: Option<usize>,
     mailbox: u32,
     interval_ms: u64,
-    slow_storage: bool,
+    pub(crate) slow_storage: bool,
 }
 
 impl Shape {
-    fn random(random: &mut Random) -> Self {
+    pub(crate) fn random(random: &mut Random) -> Self {
         Self {
             partitions: 1 + random.below(3) as usize,
             batch: [None, Some(1), Some(3), Some(17)][random.below(4) as usize],
@@ -163,7 +166,7 @@ impl Shape {
         }
     }
 
-    fn options(&self) -> FlowOptions {
+    pub(crate) fn options(&self) -> FlowOptions {
         let batch = match self.batch {
             Some(items) => BatchSize::Fixed(NonZeroUsize::new(items).unwrap()),
             None => BatchSize::default(),
@@ -190,8 +193,21 @@ impl Shape {
 /// Declares a dataflow over a feed that delivers to the outside.
 pub(crate) type Declare<T> = fn(&Flow, &Feed<Item>, &Outside<T>);
 
+/// What there is to be compared of results.
+pub(crate) trait Read<T, U>:
+    Fn(&BTreeMap<ResultId, (Timestamp, T)>) -> Vec<U> + Copy
+{
+}
+impl<T, U, F: Fn(&BTreeMap<ResultId, (Timestamp, T)>) -> Vec<U> + Copy> Read<T, U> for F {}
+
+fn sorted<T: Clone + Ord>(results: &BTreeMap<ResultId, (Timestamp, T)>) -> Vec<(Timestamp, T)> {
+    let mut results: Vec<_> = results.values().cloned().collect();
+    results.sort();
+    results
+}
+
 /// What a run without a crash gives.
-fn undisturbed<T>(input: &Input, declare: Declare<T>) -> Vec<(Timestamp, T)>
+fn undisturbed<T>(input: &Input, declare: Declare<T>) -> Outside<T>
 where
     T: Clone + Debug + PartialEq + Ord,
 {
@@ -206,26 +222,26 @@ where
     let mut driver = Driver::new(flow.unwrap()).unwrap();
     driver.run().unwrap();
     assert!(driver.is_ended());
-    outside.sorted()
+    outside
 }
-
-/// Results with their times.
-pub(crate) type Results<T> = Vec<(Timestamp, T)>;
 
 /// Runs a dataflow with crashes; the partitions may change at each, if `rescales`.
 pub(crate) fn simulate<T>(seed: u64, declare: Declare<T>, rescales: bool)
 where
     T: Clone + Debug + PartialEq + Ord,
 {
-    simulate_as(seed, declare, rescales, 3, |results| results);
+    run(seed, declare, rescales, 3, sorted);
 }
+
+/// Results with their times.
+pub(crate) type Results<T> = Vec<(Timestamp, T)>;
 
 /// The same with input of one split, whose items of a key come in the same order in every run.
 pub(crate) fn simulate_in_order<T>(seed: u64, declare: Declare<T>, rescales: bool)
 where
     T: Clone + Debug + PartialEq + Ord,
 {
-    simulate_as(seed, declare, rescales, 1, |results| results);
+    run(seed, declare, rescales, 1, sorted);
 }
 
 /// The same for results that depend on timing, of which `settle` leaves what does not.
@@ -237,21 +253,33 @@ pub(crate) fn simulate_settled<T>(
 ) where
     T: Clone + Debug + PartialEq + Ord,
 {
-    simulate_as(seed, declare, rescales, 3, settle);
+    run(seed, declare, rescales, 3, |results| {
+        settle(sorted(results))
+    });
 }
 
-fn simulate_as<T>(
+/// The same where only a part of the results does not depend on how partitions are interleaved. The input is one split:
+/// its items come in order.
+pub(crate) fn simulate_part<T, U>(
     seed: u64,
     declare: Declare<T>,
     rescales: bool,
-    splits_max: u64,
-    settle: fn(Results<T>) -> Results<T>,
+    read: impl Read<T, U>,
 ) where
     T: Clone + Debug + PartialEq + Ord,
+    U: Debug + PartialEq,
+{
+    run(seed, declare, rescales, 1, read);
+}
+
+fn run<T, U>(seed: u64, declare: Declare<T>, rescales: bool, splits: u64, read: impl Read<T, U>)
+where
+    T: Clone + Debug + PartialEq + Ord,
+    U: Debug + PartialEq,
 {
     let mut random = Random(seed);
-    let mut input = Input::random(&mut random, splits_max);
-    let expected = settle(undisturbed(&input, declare));
+    let mut input = Input::random(&mut random, splits);
+    let expected = undisturbed(&input, declare).read(read);
     let mut shape = Shape::random(&mut random);
     let outside = Outside::new();
     let storage = InMemory::default();
@@ -301,7 +329,7 @@ fn simulate_as<T>(
             shape.partitions = 1 + random.below(3) as usize;
         }
     }
-    assert_eq!(settle(outside.sorted()), expected, "seed {seed}");
+    assert_eq!(outside.read(read), expected, "seed {seed}");
 }
 
 /// The seeds of a test: so many, or those that were asked for.

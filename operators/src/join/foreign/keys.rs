@@ -5,12 +5,24 @@ use std::marker::PhantomData;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use millstream_engine::flow::{Emit, Operator, unsaved};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Emit, Fault, Operator};
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::Reference;
 use crate::Key;
 use crate::join::{Change, Update};
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "foreign keys";
+
+/// What is saved, of keys that are lent or owned.
+#[derive(Serialize, Deserialize)]
+struct Saved<M> {
+    keys: M,
+    number: u64,
+}
 
 /// Knows the foreign key of each left row.
 pub struct ForeignKeys<K, FK, L, F> {
@@ -35,7 +47,7 @@ impl<K, FK, L, F> ForeignKeys<K, FK, L, F> {
 impl<K, FK, L, F> Operator<Update<K, L>> for ForeignKeys<K, FK, L, F>
 where
     K: Key,
-    FK: Eq + Clone + Send + 'static,
+    FK: Key,
     L: 'static,
     F: Fn(&L) -> FK + Send + 'static,
 {
@@ -85,7 +97,21 @@ where
         into.push(("foreign keys", self.keys.len()));
     }
 
-    unsaved!("foreign key join");
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        let (keys, number) = (&self.keys, self.number);
+        Ok(saving.whole(KIND, &Saved { keys, number })?)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        type Stored<K, FK> = Saved<HashMap<K, (FK, u64), FixedState>>;
+        for saved in restoring.whole::<Stored<K, FK>>(KIND)? {
+            let own = saved.keys.into_iter();
+            self.keys.extend(own.filter(|(key, _)| restoring.owns(key)));
+            // A key goes on after its old numbers, whoever gave them.
+            self.number = self.number.max(saved.number);
+        }
+        Ok(())
+    }
 }
 
 impl<K, FK, L, F: Clone> Clone for ForeignKeys<K, FK, L, F> {

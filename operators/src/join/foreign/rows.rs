@@ -7,15 +7,26 @@ use std::marker::PhantomData;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use millstream_engine::flow::{Emit, Operator, Side, unsaved};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Emit, Fault, Operator, Side};
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::{Reference, Settling};
-use crate::Key;
-use crate::join::{Change, JoinResult, Update};
+use crate::join::{Change, JoinResult, Update, maybe};
+use crate::{Key, Savable};
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "foreign join";
 
 /// A right row and the left rows that name it.
+#[derive(Serialize, Deserialize)]
+#[serde(bound(
+    serialize = "K: Hash + Eq + Serialize, L: Serialize, R: Serialize",
+    deserialize = "K: Hash + Eq + Deserialize<'de>, L: Deserialize<'de>, R: Deserialize<'de>"
+))]
 struct Named<K, L, R> {
+    #[serde(with = "maybe")]
     right: Option<R>,
     lefts: HashMap<K, (u64, L), FixedState>,
 }
@@ -120,8 +131,8 @@ impl<K, FK, L, R, G> Operator<Side<Reference<K, FK, L>, Update<FK, R>>>
 where
     K: Key,
     FK: Key,
-    L: Send + 'static,
-    R: Send + 'static,
+    L: Savable,
+    R: Savable,
     G: JoinResult<K, L, R>,
 {
     type Out = Settling<K, G::Out>;
@@ -172,7 +183,21 @@ where
         into.push(("join rows", self.items));
     }
 
-    unsaved!("foreign key join");
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        Ok(saving.whole(KIND, &self.rows)?)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        type Stored<K, FK, L, R> = HashMap<FK, Named<K, L, R>, FixedState>;
+        for saved in restoring.whole::<Stored<K, FK, L, R>>(KIND)? {
+            let own = saved.into_iter();
+            for (key, named) in own.filter(|(key, _)| restoring.owns(key)) {
+                self.items += named.len();
+                self.rows.insert(key, named);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<K, FK, L, R, G: Clone> Clone for ForeignJoin<K, FK, L, R, G> {

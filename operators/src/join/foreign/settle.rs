@@ -4,12 +4,16 @@ use std::fmt;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use millstream_engine::flow::{Emit, Operator, unsaved};
+use millstream_engine::checkpoint::{Restoring, Saving};
+use millstream_engine::flow::{Emit, Fault, Operator};
 use millstream_engine::time::Timestamp;
 
 use super::Settling;
 use crate::Key;
 use crate::join::{Change, Update};
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "foreign results";
 
 /// Puts the results of each left key in order.
 pub struct Settle<K> {
@@ -71,7 +75,18 @@ where
         into.push(("join results", self.given.len()));
     }
 
-    unsaved!("foreign key join");
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        Ok(saving.whole(KIND, &self.given)?)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        for saved in restoring.whole::<HashMap<K, u64, FixedState>>(KIND)? {
+            let own = saved.into_iter();
+            self.given
+                .extend(own.filter(|(key, _)| restoring.owns(key)));
+        }
+        Ok(())
+    }
 }
 
 impl<K> Clone for Settle<K> {

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use millstream_engine::flow::{Identity, Operator, Then};
-use millstream_operators::Key;
 use millstream_operators::join::{
     ForeignJoin, ForeignKeys, FullOuter, Inner, JoinResult, LeftOuter, Reference, Settle, Settling,
     TableJoin, Update,
 };
+use millstream_operators::{Key, Savable};
 
 use super::{JoinedStream, Meeting, meet};
 use crate::dataflow::keyed::KeyedStream;
@@ -70,8 +70,8 @@ where
     P: Origin,
     O: Operator<P::Item, Out = Update<K, L>> + Clone,
     K: Key,
-    L: Send + 'static,
-    R: Send + 'static,
+    L: Savable,
+    R: Savable,
     F: Fn(&Update<K, L>) -> K + Clone + Send + 'static,
     P2: Origin,
     O2: Operator<P2::Item, Out = Update<K, R>> + Clone,
@@ -125,8 +125,8 @@ where
     O: Operator<P::Item, Out = Update<K, L>> + Clone,
     K: Key,
     FK: Key,
-    L: Send + 'static,
-    R: Send + 'static,
+    L: Savable,
+    R: Savable,
     F: Fn(&Update<K, L>) -> K + Clone + Send + 'static,
     P2: Origin,
     O2: Operator<P2::Item, Out = Update<FK, R>> + Clone,

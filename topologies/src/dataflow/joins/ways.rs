@@ -3,12 +3,12 @@
 use std::convert::Infallible;
 
 use millstream_engine::flow::{Operator, Side};
-use millstream_operators::Key;
 use millstream_operators::join::{
     AsOf, AsOfJoin, Bounds, GroupResult, IntervalJoin, JoinResult, Latest, LatestJoin, SlidingJoin,
     TumblingJoin, UnboundedJoin, UniqueJoin,
 };
 use millstream_operators::window::{Sliding, Tumbling};
+use millstream_operators::{Key, Savable};
 
 use crate::dataflow::site::Note;
 
@@ -75,13 +75,14 @@ pub struct Unbounded;
 #[derive(Debug, Clone, Copy)]
 pub struct UniqueRight;
 
+/// A way to join, and what its left items must be: `Savable` if it keeps them.
 macro_rules! join_of {
-    ($how:ty, $stage:literal, $result:ident, $join:ty, $meeting:expr, |$self:ident, $fl:ident, $fr:ident, $g:ident, $s:ident| $make:expr) => {
+    ($how:ty, $left:ident, $stage:literal, $result:ident, $join:ty, $meeting:expr, |$self:ident, $fl:ident, $fr:ident, $g:ident, $s:ident| $make:expr) => {
         impl<K, L, R, FL, FR, G, S> JoinOf<K, L, R, FL, FR, G, S> for $how
         where
             K: Key,
-            L: Send + 'static,
-            R: Send + 'static,
+            L: $left + 'static,
+            R: Savable,
             FL: Fn(&L) -> K + Clone + Send + 'static,
             FR: Fn(&R) -> K + Clone + Send + 'static,
             G: $result<K, L, R>,
@@ -102,20 +103,20 @@ macro_rules! join_of {
     };
 }
 
-join_of!(Bounds, "interval-join", JoinResult, IntervalJoin<K, L, R, FL, FR, G, S>, |_| Meeting::Pairs,
+join_of!(Bounds, Savable, "interval-join", JoinResult, IntervalJoin<K, L, R, FL, FR, G, S>, |_| Meeting::Pairs,
     |self, left, right, result, late| IntervalJoin::new(self, left, right, result, late));
-join_of!(Tumbling, "window-join", GroupResult, TumblingJoin<K, L, R, FL, FR, G, S>, |_| Meeting::AtWatermark,
+join_of!(Tumbling, Savable, "window-join", GroupResult, TumblingJoin<K, L, R, FL, FR, G, S>, |_| Meeting::AtWatermark,
     |self, left, right, result, late| TumblingJoin::new(self, left, right, result, late));
-join_of!(Sliding, "window-join", GroupResult, SlidingJoin<K, L, R, FL, FR, G, S>, |_| Meeting::AtWatermark,
+join_of!(Sliding, Savable, "window-join", GroupResult, SlidingJoin<K, L, R, FL, FR, G, S>, |_| Meeting::AtWatermark,
     |self, left, right, result, late| SlidingJoin::new(self, left, right, result, late));
-join_of!(AsOf<R>, "as-of-join", JoinResult, AsOfJoin<K, L, R, FL, FR, G, S>,
+join_of!(AsOf<R>, Savable, "as-of-join", JoinResult, AsOfJoin<K, L, R, FL, FR, G, S>,
     |as_of| if as_of.allows_late() { Meeting::AtWatermarkOrLater } else { Meeting::AtWatermark },
     |self, left, right, result, late| AsOfJoin::new(self, left, right, result, late));
-join_of!(Latest<R>, "latest-join", JoinResult, LatestJoin<K, L, R, FL, FR, G>, |_| Meeting::AtTheMoment,
+join_of!(Latest<R>, Send, "latest-join", JoinResult, LatestJoin<K, L, R, FL, FR, G>, |_| Meeting::AtTheMoment,
     |self, left, right, result, _late| LatestJoin::new(self, left, right, result));
-join_of!(Unbounded, "join", JoinResult, UnboundedJoin<K, L, R, FL, FR, G>, |_| Meeting::InTheEnd,
+join_of!(Unbounded, Savable, "join", JoinResult, UnboundedJoin<K, L, R, FL, FR, G>, |_| Meeting::InTheEnd,
     |self, left, right, result, _late| UnboundedJoin::new(left, right, result));
-join_of!(UniqueRight, "join", JoinResult, UniqueJoin<K, L, R, FL, FR, G>, |_| Meeting::InTheEnd,
+join_of!(UniqueRight, Savable, "join", JoinResult, UniqueJoin<K, L, R, FL, FR, G>, |_| Meeting::InTheEnd,
     |self, left, right, result, _late| UniqueJoin::new(left, right, result));
 
 impl JoinBothSides for Bounds {}
