@@ -38,7 +38,7 @@ macro_rules! pairs {
         let odds = odds.key_by(|(key, _): &Item| *key);
         evens
             .key_by(|(key, _): &Item| *key)
-            .join_interval(odds)
+            .interval_join(odds)
             .between(seconds(4), seconds(9))
             .inner(|key: &u8, left: &Item, right: &Item| Row {
                 key: *key,
@@ -298,7 +298,6 @@ fn simulate_letters(seed: u64, rescales: bool) {
         input.feed(usize::MAX);
         let flow = Dataflow::build("sim", |flow| late(flow, &input.feed)).unwrap();
         let mut driver = Driver::new(flow).unwrap();
-        storage.set_slow(shape.slow_storage);
         run(&mut driver, &mut Random(seed), &mut input, false, || {});
         late_items(&driver)
     };
