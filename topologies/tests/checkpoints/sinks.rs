@@ -298,7 +298,6 @@ fn simulate_letters(seed: u64, rescales: bool) {
         input.feed(usize::MAX);
         let flow = Dataflow::build("sim", |flow| late(flow, &input.feed)).unwrap();
         let mut driver = Driver::new(flow).unwrap();
-        storage.set_slow(shape.slow_storage);
         run(&mut driver, &mut Random(seed), &mut input, false, || {});
         late_items(&driver)
     };
