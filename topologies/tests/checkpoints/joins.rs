@@ -41,7 +41,7 @@ macro_rules! joins {
 }
 
 joins!(interval, |evens, odds| evens
-    .join_interval(odds)
+    .interval_join(odds)
     .between(seconds(4), seconds(9))
     .full(full));
 joins!(tumbling, |evens, odds| evens

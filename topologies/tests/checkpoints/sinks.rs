@@ -38,7 +38,7 @@ macro_rules! pairs {
         let odds = odds.key_by(|(key, _): &Item| *key);
         evens
             .key_by(|(key, _): &Item| *key)
-            .join_interval(odds)
+            .interval_join(odds)
             .between(seconds(4), seconds(9))
             .inner(|key: &u8, left: &Item, right: &Item| Row {
                 key: *key,

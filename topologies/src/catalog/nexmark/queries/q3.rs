@@ -5,6 +5,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use millstream_engine::flow::Side;
 use millstream_operators::join::{Inner, UniqueJoin};
+use serde::{Deserialize, Serialize};
 
 use super::super::event::NexmarkEvent;
 use super::super::rows::LocalItem;
@@ -14,14 +15,14 @@ const CATEGORY: u64 = 10;
 const STATES: [&str; 3] = ["OR", "ID", "CA"];
 
 /// An auction's seller and its number.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Offer {
     seller: u64,
     auction: u64,
 }
 
 /// What is wanted of a person.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Neighbour {
     person: u64,
     name: CompactString,

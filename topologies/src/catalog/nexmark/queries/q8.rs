@@ -7,6 +7,7 @@ use compact_str::CompactString;
 use millstream_engine::flow::Side;
 use millstream_operators::join::{CoGroup, Inner, Items, TumblingJoin};
 use millstream_operators::window::{CountLate, Tumbling, Window};
+use serde::{Deserialize, Serialize};
 
 use super::super::direct::Variant;
 use super::super::event::NexmarkEvent;
@@ -16,14 +17,14 @@ use super::{Events, Tally};
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// Somebody new.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Newcomer {
     person: u64,
     name: CompactString,
 }
 
 /// What is wanted of an auction.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Offer {
     seller: u64,
     reserve: u64,

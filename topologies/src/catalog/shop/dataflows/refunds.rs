@@ -12,6 +12,7 @@ use compact_str::CompactString;
 use millstream_engine::time::Timestamp;
 use millstream_operators::function::{max, sum};
 use millstream_operators::window::Tumbling;
+use serde::{Deserialize, Serialize};
 
 use super::{DAY, HOUR, Late, Sale, SaleKind};
 use crate::dataflow::{Branch, Collected, Flow};
@@ -31,7 +32,7 @@ pub struct RefundRow {
 }
 
 /// What both sides of the join need of a line.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Deal {
     customer: CompactString,
     stock_code: CompactString,
