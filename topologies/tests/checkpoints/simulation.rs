@@ -196,7 +196,9 @@ pub(crate) type Declare<T> = fn(&Flow, &Feed<Item>, &Outside<T>);
 /// What there is to be compared of results.
 pub(crate) type Read<T, U> = fn(&BTreeMap<ResultId, (Timestamp, T)>) -> Vec<U>;
 
-fn sorted<T: Clone + Ord>(results: &BTreeMap<ResultId, (Timestamp, T)>) -> Vec<(Timestamp, T)> {
+pub(crate) fn sorted<T: Clone + Ord>(
+    results: &BTreeMap<ResultId, (Timestamp, T)>,
+) -> Vec<(Timestamp, T)> {
     let mut results: Vec<_> = results.values().cloned().collect();
     results.sort();
     results
@@ -229,7 +231,7 @@ where
     run(seed, declare, rescales, 3, sorted);
 }
 
-/// The same where only a part of the results does not depend on how partitions are interleaved. The input is one split:
+/// The same where the results, or all of them but what is read, depend on how splits are interleaved. The input is one:
 /// its items come in order.
 pub(crate) fn simulate_in_order<T, U>(
     seed: u64,
