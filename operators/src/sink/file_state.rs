@@ -176,3 +176,152 @@ impl Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+    use std::path::Path;
+
+    fn place(folder: &Path, partition: usize, partitions: usize) -> Place {
+        let naming = Naming {
+            folder: folder.to_owned(),
+            prefix: "rows".to_owned(),
+            partition,
+            extension: "csv",
+        };
+        Place::new(naming, partitions)
+    }
+
+    fn saved(partition: usize, number: u64, bytes: Option<u64>, held: &[(usize, u64)]) -> Saved {
+        let held = held.iter().map(|&(partition, number)| HeldFile {
+            id: FileId { partition, number },
+            bytes: 4,
+        });
+        Saved {
+            partition,
+            number,
+            present: bytes.map(|bytes| Present {
+                rows: 1,
+                bytes,
+                due: None,
+            }),
+            held: held.collect(),
+        }
+    }
+
+    /// A folder with files of these names, whose content is the name's beginning.
+    fn folder(names: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            std::fs::write(folder.path().join(name), "abcd").unwrap();
+        }
+        folder
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_came_after_the_checkpoint_is_cut_off_and_deleted() {
+        let folder = folder(&[
+            "rows-001-000000.csv",
+            ".rows-001-000001.csv.part",
+            ".rows-001-000002.csv.part",
+            ".rows-001-000003.csv.part",
+            ".rows-000-000003.csv.part",
+            "rows-002-000009.csv",
+        ]);
+        let place = place(folder.path(), 1, 3);
+        let begun = place.begin(&[saved(1, 2, Some(3), &[(1, 1)])]).unwrap();
+        assert_eq!((begun.number, begun.held.len()), (2, 0));
+        let (_, mut file) = begun.present.unwrap();
+        file.write_all(b"x").unwrap();
+        let present = folder.path().join(".rows-001-000002.csv.part");
+        assert_eq!(std::fs::read_to_string(present).unwrap(), "abcx");
+        assert_eq!(
+            names(folder.path()),
+            [
+                ".rows-000-000003.csv.part",
+                ".rows-001-000002.csv.part",
+                "rows-001-000000.csv",
+                "rows-001-000001.csv",
+                "rows-002-000009.csv",
+            ]
+        );
+        // The next number is behind what is there and behind what was there.
+        let begun = place.begin(&[saved(1, 0, None, &[])]).unwrap();
+        assert_eq!(begun.number, 2);
+        let begun = place.begin(&[saved(1, 7, None, &[])]).unwrap();
+        assert_eq!((begun.number, begun.present.is_none()), (7, true));
+    }
+
+    #[test]
+    fn files_that_are_not_what_the_checkpoint_says_are_left_alone() {
+        let folder = folder(&[
+            ".rows-000-000001.csv.part",
+            ".rows-000-000002.csv.part",
+            "rows-000-000003.csv",
+            ".rows-000-000003.csv.part",
+        ]);
+        let place = place(folder.path(), 0, 1);
+        let before = names(folder.path());
+        for saved in [
+            saved(0, 2, Some(5), &[]),
+            saved(0, 3, Some(4), &[]),
+            saved(0, 4, Some(1), &[]),
+        ] {
+            let fault = place.begin(&[saved]).unwrap_err();
+            assert!(fault.0.contains(".rows-000-00000"), "{fault}");
+        }
+        let mut longer = saved(0, 2, Some(4), &[(0, 1)]);
+        longer.held[0].bytes = 5;
+        place.begin(&[longer]).unwrap_err();
+        assert_eq!(names(folder.path()), before);
+    }
+
+    #[test]
+    fn the_first_partition_takes_what_those_that_are_gone_have_left() {
+        let folder = folder(&[
+            ".rows-000-000000.csv.part",
+            ".rows-001-000000.csv.part",
+            ".rows-002-000000.csv.part",
+            ".rows-002-000001.csv.part",
+            ".rows-002-000002.csv.part",
+            ".rows-003-000000.csv.part",
+        ]);
+        let all = [
+            saved(0, 0, Some(1), &[]),
+            saved(1, 0, Some(2), &[]),
+            saved(2, 1, Some(3), &[(2, 0)]),
+        ];
+        let begun = place(folder.path(), 0, 2).begin(&all).unwrap();
+        let taken = FileId {
+            partition: 2,
+            number: 1,
+        };
+        let (id, bytes) = (taken, 3);
+        assert_eq!(begun.held, [HeldFile { id, bytes }]);
+        assert_eq!(
+            names(folder.path()),
+            [
+                ".rows-000-000000.csv.part",
+                ".rows-001-000000.csv.part",
+                ".rows-002-000001.csv.part",
+                "rows-002-000000.csv",
+            ]
+        );
+        // The same once more, as after a crash before the next checkpoint.
+        let begun = place(folder.path(), 0, 2).begin(&all).unwrap();
+        assert_eq!(begun.held, [HeldFile { id, bytes }]);
+        let begun = place(folder.path(), 1, 2).begin(&all).unwrap();
+        assert_eq!((begun.number, begun.held.len()), (0, 0));
+        assert!(begun.present.is_some());
+    }
+}

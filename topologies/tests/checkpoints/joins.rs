@@ -10,7 +10,7 @@ use millstream_operators::join::{Change, Update};
 use millstream_operators::sink::ResultId;
 use millstream_operators::window::{Sliding, Tumbling};
 
-use crate::simulation::{Item, Outside, seeds, simulate, simulate_part};
+use crate::simulation::{Item, Outside, seeds, simulate, simulate_part, sorted};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -71,7 +71,7 @@ fn unique(flow: &Flow, feed: &Feed<Item>, outside: &Outside<Pair>) {
     let (items, counted) = (items.map(|(item, _)| item), counted.map(|(item, _)| item));
     let counts = counted
         .key_by(|item: &Item| *item)
-        .window(Tumbling::of(seconds(1_000_000)))
+        .window(Tumbling::of(seconds(1_000_000)).offset(seconds(900_000)))
         .named("counts")
         .aggregate(count())
         .map(|window| (window.key, window.value as i64))
@@ -171,9 +171,16 @@ tests! {
     interval_joins, interval_joins_in_other_partitions: interval;
     tumbling_joins, tumbling_joins_in_other_partitions: tumbling;
     sliding_joins, sliding_joins_in_other_partitions: sliding;
-    as_of_joins, as_of_joins_in_other_partitions: as_of;
     unbounded_joins, unbounded_joins_in_other_partitions: unbounded;
     unique_joins, unique_joins_in_other_partitions: unique;
+}
+
+/// Of two values of the same time the one that came last counts.
+#[test]
+fn as_of_joins() {
+    for seed in seeds(80) {
+        simulate_part(seed, as_of, seed % 2 == 0, sorted);
+    }
 }
 
 #[test]

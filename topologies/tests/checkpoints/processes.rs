@@ -115,6 +115,30 @@ impl KeyedProcess<u8, Item> for SumByClock {
     }
 }
 
+/// Lets pass what is not late. Whether a time to live is over for a late item depends on how far the watermark has come
+/// where it is kept.
+#[derive(Clone)]
+struct InTime;
+
+impl KeyedProcess<u8, Item> for InTime {
+    type State = ();
+    type Out = Item;
+    type Side = Infallible;
+
+    fn item(
+        &mut self,
+        _key: &u8,
+        _state: &mut (),
+        _time: Timestamp,
+        item: Item,
+        ctx: &mut Context<'_, Item>,
+    ) {
+        if !ctx.is_late() {
+            ctx.emit(item);
+        }
+    }
+}
+
 /// A dataflow of one operator by key, and what rows are made of its results.
 macro_rules! keyed {
     ($name:ident: $row:ty, $key:expr $(, .$more:ident($($argument:expr),*))*) => {
@@ -132,9 +156,10 @@ macro_rules! keyed {
 
 keyed!(by_event_time: Row, key, .process(SumSpans));
 keyed!(by_clock: Row, key, .process(SumByClock));
-keyed!(running: (u8, i128), key, .aggregate_running(Ttl::Event(seconds(6)), sum(|item: &Item| item.1)));
+keyed!(running: (u8, i128), key, .named("in time"), .process(InTime), .key_by(key), .named("running"),
+    .aggregate_running(Ttl::Event(seconds(6)), sum(|item: &Item| item.1)));
 keyed!(reduced: (u8, Item), key, .reduce(Ttl::Never, |one, two| (two.0, one.1.max(two.1))));
-keyed!(folded: (u8, String), key,
+keyed!(folded: (u8, String), key, .named("in time"), .process(InTime), .key_by(key), .named("folded"),
 .fold(Ttl::Event(seconds(9)), String::new(), |all: &mut String, item: &Item| {
     all.push_str(&item.1.to_string());
 }));

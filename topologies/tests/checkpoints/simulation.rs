@@ -200,7 +200,9 @@ pub(crate) trait Read<T, U>:
 }
 impl<T, U, F: Fn(&BTreeMap<ResultId, (Timestamp, T)>) -> Vec<U> + Copy> Read<T, U> for F {}
 
-fn sorted<T: Clone + Ord>(results: &BTreeMap<ResultId, (Timestamp, T)>) -> Vec<(Timestamp, T)> {
+pub(crate) fn sorted<T: Clone + Ord>(
+    results: &BTreeMap<ResultId, (Timestamp, T)>,
+) -> Vec<(Timestamp, T)> {
     let mut results: Vec<_> = results.values().cloned().collect();
     results.sort();
     results
