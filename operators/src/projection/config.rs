@@ -67,6 +67,16 @@ pub struct ProjectionConfig {
     /// used up, queries answer [`QueryError::Stopped`](super::QueryError::Stopped). 0: the first event that
     /// fails halts it. More: memory; less: an earlier halt.
     pub parked_keys_max: usize,
+    /// Dead letters of one actor that are tried again per second, when somebody has many redriven at once.
+    /// Default 1,000, at least 1. More: they are through sooner; less: more of the time is left for what comes.
+    pub redrives_per_second: u32,
+}
+
+impl ProjectionConfig {
+    /// Time between two dead letters that are redriven.
+    pub(super) fn redrive_gap(&self) -> Duration {
+        Duration::from_secs(1) / self.redrives_per_second.max(1)
+    }
 }
 
 impl Default for ProjectionConfig {
@@ -79,6 +89,7 @@ impl Default for ProjectionConfig {
             publish_every_ms: 250,
             hot_rows_max: 4_000_000,
             parked_keys_max: 100_000,
+            redrives_per_second: 1_000,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The projection as a step core: pull frames, apply, show, store.
 
+mod deciding;
 mod freeing;
 mod storing;
 
@@ -24,6 +25,7 @@ use millstream_engine::state::{
 use millstream_engine::time::{Clock, Timestamp};
 
 use super::applier::{Applier, Failure};
+use super::decision::DECISIONS;
 use super::parked::{Moment, Parked, Sender};
 use super::{OpenProjectionError, ProgressBoard, Projection, ProjectionConfig, TableSet};
 
@@ -173,6 +175,7 @@ impl<P: Projection> ProjectionCore<P> {
                     category: P::CATEGORY,
                 },
                 parts.config.failures,
+                Arc::clone(&parts.board),
             ),
             registered: parts.registered,
             config: parts.config,
@@ -194,6 +197,7 @@ impl<P: Projection> ProjectionCore<P> {
             dead_letters: DeadLetterMetrics::new(P::NAME, first),
         };
         core.restore_parked(&parts.store)?;
+        core.look_ahead()?;
         core.board.announce();
         Ok(core)
     }
@@ -234,11 +238,15 @@ impl<P: Projection> ProjectionCore<P> {
         let is_wanted = |record: &Record<'_>| record.kind.category == P::CATEGORY;
         let kinds = slice.frame.kinds();
         let mut applied = 0;
-        if kinds.iter().any(|kind| kind.category == P::CATEGORY) {
+        let is_decided = kinds.iter().any(|kind| kind.category == DECISIONS);
+        if is_decided || kinds.iter().any(|kind| kind.category == P::CATEGORY) {
             // Shapes that cannot be read fail each event that needs them, with its own cause.
             let _ = self.applier.begin(&slice.frame);
             let all = kinds.iter().all(|kind| kind.category == P::CATEGORY);
             for record in slice.records() {
+                if is_decided && record.kind.category == DECISIONS {
+                    self.decide(partition, &slice.frame, &record, record.offset)?;
+                }
                 if !all && !is_wanted(&record) {
                     continue;
                 }

@@ -3,12 +3,15 @@
 //! Only the failed event is kept here. What waits behind it are the later events of its stream up to the
 //! projection's position, which the log gives in order when the key is freed: memory does not grow with
 //! them. A key is freed when all of them are applied.
-//! Invariants: `due` holds exactly the keys that are tried again; `waiting` and `listed` are sums over `keys`.
+//! Invariants: `due` holds exactly the keys that are tried again, `ages` all of them; `waiting` and `listed` are sums over `keys`.
 //! Only [`Parked::insert`], [`Parked::take`] and [`Parked::queue_behind`] change them.
 //! Cost: O(log n) per failure and per try, with n keys that are tried again; nothing looks through all keys.
 //! Not here: how many keys there may be, see [`ProjectionConfig`](super::ProjectionConfig).
 
+mod settling;
+
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::{CompactString, format_compact};
@@ -20,8 +23,8 @@ use millstream_engine::state::{
 };
 use millstream_engine::time::Timestamp;
 
-use super::FailurePolicy;
 use super::applier::Failure;
+use super::{FailurePolicy, ParkedStream, ProgressBoard};
 
 /// Followers listed by their offsets over all keys: 8 MiB. Beyond that they are counted only.
 const LISTED_MAX: usize = 1 << 20;
@@ -63,9 +66,13 @@ pub(super) struct Moment {
 pub(super) struct Parked {
     sender: Sender,
     policy: FailurePolicy,
+    /// Where queries see which keys are parked.
+    board: Arc<ProgressBoard>,
     keys: HashMap<CompactString, ParkedKey, foldhash::fast::RandomState>,
     /// Keys that are tried again, by the monotonic time of that.
     due: BTreeSet<(Duration, CompactString)>,
+    /// All keys, by the time of the first failure.
+    ages: BTreeSet<(Timestamp, CompactString)>,
     /// Events that wait, the failed ones included.
     waiting: u64,
     /// Followers whose offsets are in memory.
@@ -75,20 +82,25 @@ pub(super) struct Parked {
     /// Letters of which only the followers changed: stored when rows are, never sooner.
     followed: Vec<CompactString>,
     removed: Vec<DeadLetterId>,
+    /// Monotonic time before which no further dead letter is tried again.
+    redrive_at: Duration,
 }
 
 impl Parked {
-    pub(super) fn new(sender: Sender, policy: FailurePolicy) -> Self {
+    pub(super) fn new(sender: Sender, policy: FailurePolicy, board: Arc<ProgressBoard>) -> Self {
         Self {
             sender,
             policy,
+            board,
             keys: HashMap::default(),
             due: BTreeSet::new(),
+            ages: BTreeSet::new(),
             waiting: 0,
             listed: 0,
             changed: Vec::new(),
             followed: Vec::new(),
             removed: Vec::new(),
+            redrive_at: Duration::ZERO,
         }
     }
 
@@ -114,13 +126,16 @@ impl Parked {
         if let Some(due) = parked.due {
             self.due.insert((due, id.clone()));
         }
+        self.ages.insert((parked.letter.first_failed, id.clone()));
         self.waiting += parked.letter.followers + 1;
         self.listed += parked.letter.follower_offsets.len();
+        self.board.park(&id, ParkedStream::of(&parked.letter));
         self.keys.insert(id, parked);
     }
 
     fn take(&mut self, id: &str) -> Option<ParkedKey> {
         let (id, parked) = self.keys.remove_entry(id)?;
+        self.ages.remove(&(parked.letter.first_failed, id.clone()));
         if let Some(due) = parked.due {
             self.due.remove(&(due, id));
         }
@@ -196,6 +211,7 @@ impl Parked {
             kind: record.kind.clone(),
             dictionary: frame.attachment(SHAPES).unwrap_or_default().to_vec(),
             payload: record.payload.to_vec(),
+            earlier: Vec::new(),
             followers: 0,
             follower_offsets: Vec::new(),
         };
@@ -285,6 +301,7 @@ impl Parked {
     pub(super) fn free(&mut self, id: &str) {
         if let Some(parked) = self.take(id) {
             self.removed.push(parked.letter.id());
+            self.board.free(id);
         }
     }
 
@@ -305,6 +322,11 @@ impl Parked {
     /// Keys that wait for a person.
     pub(super) fn dead(&self) -> usize {
         self.keys.len() - self.due.len()
+    }
+
+    /// First failure of the key that has been parked longest.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.ages.first().map(|(first_failed, _)| *first_failed)
     }
 
     /// Events that wait, the failed ones included.

@@ -124,6 +124,7 @@ impl Open {
             },
             dictionary: Vec::new(),
             payload,
+            earlier: Vec::new(),
             followers: 0,
             follower_offsets: Vec::new(),
         }

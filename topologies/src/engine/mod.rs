@@ -10,15 +10,18 @@
 pub(crate) mod aggregates;
 mod config;
 mod dataflows;
+mod dead_letters;
 mod error;
 mod merge;
 mod monitor;
 pub(crate) mod projections;
 mod read;
+pub(crate) mod requests;
 mod shutdown;
 mod start;
 
 pub use config::{EngineConfig, LogConfig};
+pub use dead_letters::{DeadLetters, DecideError};
 pub use error::{OpenError, ShutdownError};
 pub use merge::read_all;
 pub use read::{ReadEventsError, StoredEvent, read_partition, read_stream};

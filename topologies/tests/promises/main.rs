@@ -30,6 +30,7 @@ mod parked_keys;
 mod projections;
 mod reading;
 mod repeats;
+mod settled_letters;
 mod shutdown;
 mod subscriptions;
 mod unreadable_events;

@@ -7,6 +7,9 @@ impl<P: Projection> ProjectionCore<P> {
     /// their positions, so a frame is read once for all of its letters.
     pub(super) fn restore_parked(&mut self, store: &StateStore) -> Result<(), OpenProjectionError> {
         let now = self.moment();
+        for source in &self.sources {
+            self.board.free_all(source.cursor.partition());
+        }
         let mut after = None;
         let mut frame: Option<(PartitionId, Arc<Frame>)> = None;
         loop {
