@@ -18,6 +18,15 @@ impl<P: Projection> ProjectionCore<P> {
     ) -> Result<(), LogError> {
         if let Some(decision) = read::<P>(partition, frame, record) {
             self.carry_out(&decision, partition, upto)?;
+            // Tried before the next decision, which may be about what fails next. In a rebuild they follow each other.
+            let key = decision.order().key.get(P::CATEGORY.len() + 1..);
+            let id = key.unwrap_or_default();
+            let now = self.moment();
+            while let Some(next) = self.parked.untried(id) {
+                self.retry_key(id, next, upto, now)?;
+            }
+            // The events behind this one need the shapes of its frame again.
+            let _ = self.applier.begin(frame);
         }
         Ok(())
     }

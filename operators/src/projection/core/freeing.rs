@@ -52,7 +52,8 @@ impl<P: Projection> ProjectionCore<P> {
         let now = self.moment();
         while let Some((id, partition, poison, version)) = self.parked.due(now.monotonic) {
             self.dead_letters.count_retries(1);
-            self.retry_key(&id, partition, poison, version, now)?;
+            let upto = self.next_offset(partition);
+            self.retry_key(&id, (partition, poison, version), upto, now)?;
             if self.clock.monotonic().saturating_sub(start) >= TURN {
                 break;
             }
@@ -60,19 +61,22 @@ impl<P: Projection> ProjectionCore<P> {
         Ok(())
     }
 
-    fn retry_key(
-        &mut self,
-        id: &str,
-        partition: PartitionId,
-        poison: Offset,
-        version: u64,
-        now: Moment,
-    ) -> Result<(), LogError> {
-        let position = self
-            .sources
+    /// Offset behind the last event of a partition that was taken from the log.
+    fn next_offset(&self, partition: PartitionId) -> Offset {
+        self.sources
             .iter()
             .find(|source| source.cursor.partition() == partition)
-            .map_or(Offset(0), |source| source.cursor.next_offset());
+            .map_or(Offset(0), |source| source.cursor.next_offset())
+    }
+
+    /// Tries a key, and what waits behind it before `position`.
+    pub(super) fn retry_key(
+        &mut self,
+        id: &str,
+        (partition, poison, version): (PartitionId, Offset, u64),
+        position: Offset,
+        now: Moment,
+    ) -> Result<(), LogError> {
         let name = format!("{}-{id}", P::CATEGORY);
         let stream = StreamRef {
             partition,

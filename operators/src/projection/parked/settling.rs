@@ -31,6 +31,16 @@ impl Parked {
         parked.is_some_and(|parked| parked.letter.position == position)
     }
 
+    /// The place to go on from of a key whose event was not tried yet, since the one before it was given up.
+    pub(in crate::projection) fn untried(&self, id: &str) -> Option<(PartitionId, Offset, u64)> {
+        let parked = self
+            .keys
+            .get(id)
+            .filter(|parked| parked.letter.attempts == 0)?;
+        let Position { partition, offset } = parked.letter.position;
+        Some((partition, offset, parked.version))
+    }
+
     /// Number in its stream of the event that failed.
     pub(in crate::projection) fn first(&self, id: &str) -> Option<u64> {
         self.keys.get(id).map(|parked| parked.first)

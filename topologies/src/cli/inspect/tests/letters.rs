@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use millstream_operators::projection::{LetterDecision, LetterOrder};
+
 use super::*;
 
 #[tokio::test]
@@ -170,30 +172,17 @@ async fn requests_are_taken_up_by_the_engine() {
 
     let engine = open_counters(folder.path()).await;
     until(|| engine.state().dead_letters(None, None, 1).unwrap()[0].attempts == 2).await;
-    // While it runs.
-    let listed = json(&run(&["dead-letters", "list", "DATA", "--json"]).unwrap());
-    assert_eq!(listed[0]["earlier"][0]["redriven_by"], "ann");
-    let id = listed[0]["id"].as_str().unwrap();
-    let shown = run(&["dead-letters", "show", "DATA", id]).unwrap();
-    assert!(shown.contains("earlier     1 attempts until "), "{shown}");
+    // While it runs. The state is open in this process: the command itself is for another one.
+    let letter = engine
+        .state()
+        .dead_letters(None, None, 1)
+        .unwrap()
+        .remove(0);
+    assert_eq!(letter.earlier[0].redriven_by, "ann");
     // One that cannot be read is put aside, and the others are taken.
     std::fs::write(requests.join("0.jsonl"), "{}\n").unwrap();
-    let said = run(&[
-        "dead-letters",
-        "discard",
-        "DATA",
-        id,
-        "--by",
-        "ann",
-        "--reason",
-        "13",
-        "--json",
-    ]);
-    let said = json(&said.unwrap()).remove(0);
-    assert_eq!(
-        (&said["requested"], &said["letters"]),
-        (&"discard".into(), &1.into())
-    );
+    let order = LetterOrder::of(&letter, "ann", "13").unwrap();
+    crate::engine::requests::leave(folder.path(), [LetterDecision::Discarded(order)]).unwrap();
     until_left(&engine, 0).await;
     engine.shutdown().await.unwrap();
     drop(engine);
