@@ -27,15 +27,16 @@ use serde_json::json;
 pub(crate) use options::{Options, Peer, Query};
 pub(crate) use tally::Tally;
 
-/// Runs a peer once. Gives rows, checksum if it was asked for, and seconds.
+/// Runs a peer once. Gives rows, checksum if it was asked for, seconds, and seconds of all cores together.
 #[expect(
     clippy::disallowed_methods,
     reason = "a program of its own, which measures time"
 )]
-fn timed(options: &Options) -> Result<(Tally, f64)> {
-    let start = std::time::Instant::now();
+fn timed(options: &Options) -> Result<(Tally, f64, f64)> {
+    let (start, cpu) = (std::time::Instant::now(), millstream_benches::cpu_time());
     let tally = answer(options)?;
-    Ok((tally, start.elapsed().as_secs_f64()))
+    let cpu = millstream_benches::cpu_time() - cpu;
+    Ok((tally, start.elapsed().as_secs_f64(), cpu.as_secs_f64()))
 }
 
 fn answer(options: &Options) -> Result<Tally> {
@@ -79,7 +80,7 @@ fn by_definition(options: &Options) -> Result<Tally> {
 fn main() -> Result<()> {
     let options = Options::parse();
     options.check()?;
-    let (tally, seconds) = timed(&options)?;
+    let (tally, seconds, core_seconds) = timed(&options)?;
     let line = json!({
         "peer": options.peer.name(),
         "query": options.query.name(),
@@ -91,6 +92,7 @@ fn main() -> Result<()> {
         "checksum": options.checksum.then(|| format!("{:016x}", tally.sum)),
         "seconds": seconds,
         "events_per_second": (options.events as f64 / seconds).round(),
+        "events_per_core_second": (options.events as f64 / core_seconds).round(),
     });
     println!("{line}");
     Ok(())

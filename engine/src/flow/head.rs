@@ -35,6 +35,11 @@ pub trait Head<O>: Send + 'static {
     /// Asks for an early end: sources read nothing more. Inlets end when their senders do.
     fn stop(&mut self) {}
 
+    /// Whether it has told the operator that it is idle, and nothing has come since.
+    fn is_idle(&self) -> bool {
+        false
+    }
+
     /// Whether it takes no input for a reason of its own, such as a rate or calls under way: that time counts as work,
     /// since those before it wait for it.
     fn holds_back(&self) -> bool {

@@ -100,9 +100,14 @@ impl Intake {
         }
     }
 
-    /// Learns what `items` cost and says what is wanted now, if that changed.
+    /// Changes with whatever may have taken time: items, and a watermark, at which windows close.
+    fn done(&self) -> (u64, Timestamp) {
+        (self.items, self.merger.watermark())
+    }
+
+    /// Learns what `items`, if there were any, cost and says what is wanted now, if that changed.
     fn learn(&mut self, items: usize, elapsed: Duration) -> Option<usize> {
-        let controller = self.controller.as_mut()?;
+        let controller = self.controller.as_mut().filter(|_| items > 0)?;
         controller.observe(items, elapsed);
         let wanted = controller.batch_items(usize::MAX);
         (self.told != wanted).then(|| {
@@ -145,7 +150,7 @@ impl<T: Send + 'static, O: Operator<T, Out = Infallible>> Head<O> for Inlet<T> {
     fn pull(&mut self, operator: &mut O, turn: &Turn, clock: &dyn Clock) -> Result<Pull, Fault> {
         let mut last = turn.monotonic;
         while let Some((lane, message)) = self.lanes.next() {
-            let before = self.intake.items;
+            let before = self.intake.done();
             let emptied =
                 self.intake
                     .take::<T, T, O>(lane, message, operator, |operator, batch| {
@@ -157,8 +162,8 @@ impl<T: Send + 'static, O: Operator<T, Out = Infallible>> Head<O> for Inlet<T> {
             if self.intake.ended {
                 return Ok(Pull::Ended);
             }
-            let items = (self.intake.items - before) as usize;
-            if items > 0 {
+            if self.intake.done() != before {
+                let items = (self.intake.items - before.0) as usize;
                 let (enough, now) = Intake::is_enough(turn.monotonic, clock);
                 if let Some(wanted) = self.intake.learn(items, now.saturating_sub(last)) {
                     self.lanes.want(wanted);
@@ -177,6 +182,10 @@ impl<T: Send + 'static, O: Operator<T, Out = Infallible>> Head<O> for Inlet<T> {
         } else {
             Pull::Idle
         })
+    }
+
+    fn is_idle(&self) -> bool {
+        self.intake.merger.is_idle()
     }
 
     fn items_total(&self) -> u64 {
@@ -223,6 +232,15 @@ impl<L: Send + 'static, R: Send + 'static> TwoInlets<L, R> {
             intake,
             right_next: false,
         })
+    }
+
+    /// Leaves the right side out of event time: it holds back no watermark, says none, and only its end is waited for.
+    #[must_use]
+    pub fn by_time_of_left(mut self) -> Self {
+        for lane in 0..self.right.len() {
+            self.intake.merger.leave_out(self.left.len() + lane);
+        }
+        self
     }
 
     /// One message of either side, the sides in turn; gives whether there was one.
@@ -287,15 +305,15 @@ where
     fn pull(&mut self, operator: &mut O, turn: &Turn, clock: &dyn Clock) -> Result<Pull, Fault> {
         let mut last = turn.monotonic;
         loop {
-            let before = self.intake.items;
+            let before = self.intake.done();
             if !self.take_one(operator) {
                 return Ok(Pull::Idle);
             }
             if self.intake.ended {
                 return Ok(Pull::Ended);
             }
-            let items = (self.intake.items - before) as usize;
-            if items > 0 {
+            if self.intake.done() != before {
+                let items = (self.intake.items - before.0) as usize;
                 let (enough, now) = Intake::is_enough(turn.monotonic, clock);
                 if let Some(wanted) = self.intake.learn(items, now.saturating_sub(last)) {
                     self.left.want(wanted);
@@ -315,6 +333,10 @@ where
         } else {
             Pull::Idle
         })
+    }
+
+    fn is_idle(&self) -> bool {
+        self.intake.merger.is_idle()
     }
 
     fn items_total(&self) -> u64 {

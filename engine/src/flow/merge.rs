@@ -1,5 +1,8 @@
-//! Merges the watermarks of several lanes or splits: the minimum over those that are not idle.
+//! Merges the watermarks of several lanes or splits: the minimum over those that something is to be expected of.
 //!
+//! Those are neither idle nor complete. A complete lane, one at [`Timestamp::MAX`], says nothing of the others: if all of
+//! them are idle it is the latest that any lane has told, and only when all are complete time has come to its end. Lanes
+//! whose times mean nothing to the others can be left out.
 //! Invariant: the merged watermark never decreases, also when an idle lane with an old watermark comes back.
 //! Cost: one pass over the lanes per watermark; lanes are few (senders of one stage).
 
@@ -8,8 +11,25 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, Copy)]
 struct Lane {
     watermark: Timestamp,
+    /// The same before it was complete.
+    latest: Timestamp,
     idle: bool,
     ended: bool,
+    /// It has no say in what time it is.
+    is_left_out: bool,
+}
+
+impl Lane {
+    /// Whether everything of it has come.
+    fn is_complete(&self) -> bool {
+        self.watermark == Timestamp::MAX || self.is_left_out
+    }
+
+    /// Whether it holds the others back. One that ended before it was complete was stopped, and does so for good:
+    /// nothing may close that its missing items belong to.
+    fn holds(&self) -> bool {
+        !self.is_complete() && (self.ended || !self.idle)
+    }
 }
 
 /// What changed for the stage when one of its lanes told something.
@@ -19,7 +39,7 @@ pub enum Merged {
     Same,
     /// The merged watermark is this now.
     Watermark(Timestamp),
-    /// All lanes are idle (or ended) now, and were not before.
+    /// All lanes are idle (or complete) now, and were not before.
     Idle,
     /// All lanes have ended.
     Ended,
@@ -38,14 +58,21 @@ impl WatermarkMerger {
     pub fn new(lanes: usize) -> Self {
         let lane = Lane {
             watermark: Timestamp::MIN,
+            latest: Timestamp::MIN,
             idle: false,
             ended: false,
+            is_left_out: false,
         };
         Self {
             lanes: vec![lane; lanes],
             merged: Timestamp::MIN,
             idle: false,
         }
+    }
+
+    /// Takes no notice of what `lane` tells of time: only its end is waited for.
+    pub fn leave_out(&mut self, lane: usize) {
+        self.lanes[lane].is_left_out = true;
     }
 
     /// The merged watermark.
@@ -64,9 +91,9 @@ impl WatermarkMerger {
         self.lanes[lane].watermark
     }
 
-    /// Whether a lane has ended.
-    pub fn is_ended(&self, lane: usize) -> bool {
-        self.lanes[lane].ended
+    /// Whether it was told that all lanes are idle or complete, and none has spoken since.
+    pub fn is_idle(&self) -> bool {
+        self.idle
     }
 
     /// An item came in `lane`: it is not idle.
@@ -80,26 +107,35 @@ impl WatermarkMerger {
 
     /// `lane` tells a watermark; an earlier one than before counts for nothing.
     pub fn advance(&mut self, lane: usize, watermark: Timestamp) -> Merged {
+        if self.lanes[lane].is_left_out {
+            return Merged::Same;
+        }
         self.active(lane);
         let lane = &mut self.lanes[lane];
         lane.watermark = lane.watermark.max(watermark);
+        if !lane.is_complete() {
+            lane.latest = lane.watermark;
+        }
         self.merge()
     }
 
     /// `lane` is idle.
     pub fn set_idle(&mut self, lane: usize) -> Merged {
-        self.lanes[lane].idle = true;
-        let merged = self.merge();
-        if merged == Merged::Same && !self.idle && self.is_quiet() {
-            self.idle = true;
-            return Merged::Idle;
+        if self.lanes[lane].is_left_out {
+            return Merged::Same;
         }
-        merged
+        self.lanes[lane].idle = true;
+        match self.merge() {
+            Merged::Same if self.became_idle() => Merged::Idle,
+            merged => merged,
+        }
     }
 
-    /// Whether all lanes are idle or ended and the stage should say so; tells it once.
+    /// Whether all lanes are idle or complete now, so that the stage should say that it is idle; tells it once. Not if
+    /// all are complete: the watermark says more then.
     pub fn became_idle(&mut self) -> bool {
-        let became = !self.idle && self.is_quiet() && !self.is_all_ended();
+        let quiet = !self.lanes.iter().any(Lane::holds);
+        let became = !self.idle && quiet && !self.is_complete();
         self.idle |= became;
         became
     }
@@ -114,20 +150,29 @@ impl WatermarkMerger {
         }
     }
 
-    fn is_quiet(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.idle || lane.ended)
+    fn is_complete(&self) -> bool {
+        self.lanes.iter().all(Lane::is_complete)
     }
 
     fn is_all_ended(&self) -> bool {
         self.lanes.iter().all(|lane| lane.ended)
     }
 
-    /// An ended lane keeps its watermark: the maximum if it was complete, and if it was stopped nothing may
-    /// close that its missing items belong to.
+    /// The latest watermark of any lane, where all are idle or complete: what the merged one would be if that lane had
+    /// become idle last. So it does not matter in which order they are told, and partitions that hear of the same lanes
+    /// in different order come to the same time; one that was behind would be late for what follows.
+    fn latest(&self) -> Timestamp {
+        let lanes = self.lanes.iter().filter(|lane| !lane.is_left_out);
+        let latest = lanes.map(|lane| lane.latest).max();
+        latest.unwrap_or(Timestamp::MIN)
+    }
+
     fn merge(&mut self) -> Merged {
-        let active = self.lanes.iter().filter(|lane| !lane.idle || lane.ended);
-        let Some(minimum) = active.map(|lane| lane.watermark).min() else {
-            return Merged::Same;
+        let holding = self.lanes.iter().filter(|lane| lane.holds());
+        let minimum = match holding.map(|lane| lane.watermark).min() {
+            Some(minimum) => minimum,
+            None if self.is_complete() => Timestamp::MAX,
+            None => self.latest(),
         };
         if minimum <= self.merged {
             return Merged::Same;
@@ -164,11 +209,16 @@ mod tests {
     }
 
     #[test]
-    fn all_idle_is_told_once_and_does_not_move_the_watermark() {
+    fn all_idle_is_told_once_and_in_any_order_comes_to_the_same_time() {
+        let mut merger = WatermarkMerger::new(2);
+        merger.advance(0, at(1));
+        assert_eq!(merger.set_idle(1), Merged::Watermark(at(1)));
+        assert_eq!(merger.set_idle(0), Merged::Idle);
         let mut merger = WatermarkMerger::new(2);
         merger.advance(0, at(1));
         assert_eq!(merger.set_idle(0), Merged::Same);
-        assert_eq!(merger.set_idle(1), Merged::Idle);
+        assert_eq!(merger.set_idle(1), Merged::Watermark(at(1)));
+        assert!(merger.became_idle());
         assert_eq!(merger.set_idle(1), Merged::Same);
         assert_eq!(merger.advance(0, at(3)), Merged::Watermark(at(3)));
         assert_eq!(merger.set_idle(0), Merged::Idle);
@@ -184,36 +234,112 @@ mod tests {
         assert_eq!(merger.watermark(), at(4));
     }
 
+    #[test]
+    fn a_complete_lane_says_nothing_of_idle_ones() {
+        let mut merger = WatermarkMerger::new(3);
+        merger.advance(0, at(10));
+        merger.advance(1, at(20));
+        assert_eq!(merger.advance(2, Timestamp::MAX), Merged::Watermark(at(10)));
+        assert_eq!(merger.end(2), Merged::Same);
+        assert_eq!(merger.set_idle(0), Merged::Watermark(at(20)));
+        assert_eq!(merger.set_idle(1), Merged::Idle);
+        assert_eq!(merger.watermark(), at(20));
+        assert_eq!(merger.advance(1, at(21)), Merged::Watermark(at(21)));
+        assert_eq!(merger.advance(1, Timestamp::MAX), Merged::Same);
+        assert!(merger.became_idle(), "the only one that is left is idle");
+        assert_eq!(merger.end(1), Merged::Same);
+        assert!(!merger.became_idle(), "it was told");
+        let all = merger.advance(0, Timestamp::MAX);
+        assert_eq!(all, Merged::Watermark(Timestamp::MAX));
+        assert!(!merger.became_idle());
+        assert_eq!(merger.end(0), Merged::Ended);
+    }
+
+    #[test]
+    fn a_stopped_lane_holds_also_if_it_was_idle() {
+        let mut merger = WatermarkMerger::new(2);
+        merger.advance(0, at(1));
+        merger.set_idle(0);
+        assert_eq!(merger.advance(1, at(5)), Merged::Watermark(at(5)));
+        assert_eq!(merger.end(0), Merged::Same);
+        assert_eq!(merger.advance(1, at(6)), Merged::Same);
+        assert_eq!(merger.set_idle(1), Merged::Same, "nothing may go on");
+    }
+
+    #[test]
+    fn a_lane_that_is_left_out_has_no_say_and_its_end_is_waited_for() {
+        let mut merger = WatermarkMerger::new(2);
+        merger.leave_out(1);
+        assert_eq!(merger.advance(0, at(3)), Merged::Watermark(at(3)));
+        assert_eq!(merger.advance(1, at(1)), Merged::Same);
+        assert_eq!(merger.set_idle(1), Merged::Same);
+        assert_eq!(merger.set_idle(0), Merged::Idle);
+        merger.active(1);
+        assert!(!merger.became_idle());
+        let all = merger.advance(0, Timestamp::MAX);
+        assert_eq!(all, Merged::Watermark(Timestamp::MAX));
+        assert_eq!(merger.end(0), Merged::Same);
+        assert_eq!(merger.end(1), Merged::Ended);
+    }
+
     proptest! {
         #[test]
         fn it_never_decreases_and_is_the_minimum_of_what_counts(
-            steps in prop::collection::vec((0usize..3, 0u8..4, -100i64..100), 0..200)
+            steps in prop::collection::vec((0usize..3, 0u8..16, -100i64..100), 0..60)
         ) {
             let mut merger = WatermarkMerger::new(3);
             let (mut own, mut idle) = ([Timestamp::MIN; 3], [false; 3]);
+            let (mut ended, mut latest) = ([false; 3], [Timestamp::MIN; 3]);
             let mut expected = Timestamp::MIN;
             for (lane, what, seconds) in steps {
+                if ended[lane] {
+                    continue;
+                }
+                let mut told = Merged::Same;
                 match what {
-                    0 | 1 => {
+                    0..6 => {
                         own[lane] = own[lane].max(at(seconds));
+                        latest[lane] = own[lane];
                         idle[lane] = false;
-                        merger.advance(lane, at(seconds));
+                        told = merger.advance(lane, at(seconds));
                     }
-                    2 => {
+                    6..10 => {
                         idle[lane] = true;
-                        merger.set_idle(lane);
+                        told = merger.set_idle(lane);
                     }
-                    _ => {
+                    10..14 => {
                         idle[lane] = false;
                         merger.active(lane);
                     }
+                    14 => {
+                        (own[lane], idle[lane], ended[lane]) = (Timestamp::MAX, false, true);
+                        told = merger.advance(lane, Timestamp::MAX);
+                        merger.end(lane);
+                    }
+                    _ => {
+                        ended[lane] = true;
+                        told = merger.end(lane);
+                    }
                 }
-                let active = (0..3).filter(|&lane| !idle[lane]).map(|lane| own[lane]);
+                if told == Merged::Ended {
+                    break; // Nobody asks for the time any more.
+                }
+                let holds = |lane: &usize| {
+                    own[*lane] < Timestamp::MAX && (ended[*lane] || !idle[*lane])
+                };
+                let minimum = (0..3).filter(holds).map(|lane| own[lane]).min();
+                let is_complete = own == [Timestamp::MAX; 3];
+                let minimum = minimum.or(is_complete.then_some(Timestamp::MAX));
+                let minimum = minimum.or(latest.into_iter().max());
+                let before = expected;
                 // An item alone moves nothing: the next watermark or idleness does.
-                if what < 3 {
-                    expected = active.min().map_or(expected, |minimum| expected.max(minimum));
+                if !(10..14).contains(&what) {
+                    expected = minimum.map_or(expected, |minimum| expected.max(minimum));
                 }
                 prop_assert_eq!(merger.watermark(), expected);
+                if expected > before {
+                    prop_assert_eq!(told, Merged::Watermark(expected));
+                }
             }
         }
     }

@@ -134,7 +134,7 @@ pub trait Operator<In>: Send + 'static {
         let _ = waits;
     }
 
-    /// The input is idle: watermarks need not wait for it.
+    /// The input is idle: watermarks need not wait for it. Told again after what the clock gave out meanwhile.
     fn idle(&mut self) {}
 
     /// The input has ended, after a last watermark of [`Timestamp::MAX`] if it was complete.

@@ -30,10 +30,13 @@ struct Target<T> {
     queue: VecDeque<Message<T>>,
     /// The watermark that was sent last.
     watermark: Timestamp,
+    /// It was told last that the lane is idle.
+    is_idle: bool,
 }
 
 impl<T: Send + 'static> Target<T> {
     fn send(&mut self, message: Message<T>) {
+        self.is_idle = matches!(message, Message::Idle);
         if !self.queue.is_empty() {
             self.queue.push_back(message);
             return;
@@ -115,13 +118,6 @@ impl<T: Send + 'static, R> Outlet<T, R> {
             now: Duration::ZERO,
         }
     }
-
-    fn send_all(&mut self, message: impl Fn() -> Message<T>) {
-        for target in &mut self.targets {
-            target.send_watermark(&self.edge, self.watermark);
-            target.send(message());
-        }
-    }
 }
 
 impl<T: Send + 'static, R: Route<T>> Outlet<T, R> {
@@ -173,6 +169,7 @@ impl<T: Send + 'static, R: Route<T>> Operator<T> for Outlet<T, R> {
             buffer: Batch::new(),
             queue: VecDeque::new(),
             watermark: Timestamp::MIN,
+            is_idle: false,
         });
         self.targets = targets.collect();
         Ok(())
@@ -214,12 +211,21 @@ impl<T: Send + 'static, R: Route<T>> Operator<T> for Outlet<T, R> {
         }
     }
 
+    /// May be told repeatedly: only those are told again that got something since.
     fn idle(&mut self) {
-        self.send_all(|| Message::Idle);
+        for target in &mut self.targets {
+            target.send_watermark(&self.edge, self.watermark);
+            if !target.is_idle {
+                target.send(Message::Idle);
+            }
+        }
     }
 
     fn end<E: Emit<Infallible>>(&mut self, _out: &mut E) {
-        self.send_all(|| Message::End);
+        for target in &mut self.targets {
+            target.send_watermark(&self.edge, self.watermark);
+            target.send(Message::End);
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! The beginning of a stage that reads sources: pulls its splits in turn, follows their watermarks.
 //!
 //! Invariant: an item that is behind its own split's watermark is marked late with exactly that watermark, so
-//! that whether a window still takes it depends neither on batch sizes nor on the other splits.
+//! that whether a window still takes it depends neither on batch sizes nor on the other splits. Only for a split that
+//! comes back after it was idle the merged watermark counts, if that is later: the others went on without it.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -58,9 +59,17 @@ struct Reading<S, W> {
     split: Split<S, W>,
     ended: bool,
     idle: bool,
-    /// When its last item came.
-    active_at: Duration,
+    /// Since when no pull has found anything. Not while it is not pulled: who is not asked is not silent.
+    silent_since: Option<Duration>,
     items: u64,
+}
+
+/// What came of pulling the splits in turn.
+enum Sweep {
+    /// There may be more: the turn is over, or the operator is blocked.
+    Cut,
+    /// None has anything now; look again after this long, if it says so.
+    Over(Option<Duration>),
 }
 
 /// Input from sources.
@@ -72,7 +81,6 @@ pub struct SourceHead<S, W> {
     controller: Option<BatchController>,
     fixed: usize,
     items: u64,
-    started: bool,
     stopping: bool,
 }
 
@@ -80,6 +88,8 @@ pub struct SourceHead<S, W> {
 struct Tracked<'a, W, O> {
     policy: &'a mut W,
     operator: &'a mut O,
+    /// What is late whatever the policy says.
+    late_before: Timestamp,
     items: usize,
 }
 
@@ -92,7 +102,7 @@ where
     fn emit(&mut self, time: Timestamp, item: T) {
         let watermark = self.policy.watermark();
         if time < watermark {
-            self.operator.late_before(watermark);
+            self.operator.late_before(watermark.max(self.late_before));
         }
         self.policy.observe(time, &item);
         self.items += 1;
@@ -117,7 +127,7 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
                 split,
                 ended: false,
                 idle: false,
-                active_at: Duration::ZERO,
+                silent_since: None,
                 items: 0,
             });
         }
@@ -133,7 +143,6 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
             controller,
             fixed,
             items: 0,
-            started: false,
             stopping: false,
         })
     }
@@ -156,10 +165,13 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
         O: Operator<S::Item, Out = Infallible>,
     {
         let reading = &mut self.splits[at];
-        operator.late_before(reading.split.watermark());
+        // Where it was idle the others went on without it.
+        let late_before = reading.split.watermark().max(self.merger.late_before(at));
+        operator.late_before(late_before);
         let mut tracked = Tracked {
             policy: &mut reading.split.policy,
             operator,
+            late_before,
             items: 0,
         };
         let pulled = reading.split.source.pull(items_max, &mut tracked)?;
@@ -169,9 +181,13 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
         reading.items += items as u64;
         self.items += items as u64;
         let watermark = reading.split.watermark();
-        if items > 0 {
+        let moved = watermark > self.merger.lane_watermark(at);
+        if items > 0 || moved {
             reading.idle = false;
             self.merger.active(at);
+        }
+        if items > 0 || moved || pulled == Pulled::More {
+            reading.silent_since = None;
         }
         let number = reading.split.number;
         if pulled == Pulled::End {
@@ -181,7 +197,11 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
             }
             self.tell_watermark(at, Timestamp::MAX, operator);
             self.merger.end(at);
-        } else if items > 0 || watermark > self.merger.lane_watermark(at) {
+            if self.merger.became_idle() {
+                // The others were silent already.
+                operator.idle();
+            }
+        } else if items > 0 || moved {
             if let Some(alignment) = &self.options.alignment {
                 alignment.advance(number, watermark);
             }
@@ -202,42 +222,49 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
         }
     }
 
-    /// Takes splits that have been silent for long enough as idle; gives when the next one will be.
-    fn look_for_idle<O>(&mut self, now: Duration, operator: &mut O) -> Option<Duration>
+    /// After a pull that found the end of what there is: takes the split as idle if that has gone on for long enough.
+    ///
+    /// Told from the pulls of the split alone, not from time that went by between them: a turn may be over, or the
+    /// stage blocked, before each split was asked.
+    fn look_for_idle<O>(&mut self, at: usize, now: Duration, operator: &mut O)
     where
         O: Operator<S::Item, Out = Infallible>,
     {
-        let after = self.options.idle_after?;
-        let mut next = None;
-        for at in 0..self.splits.len() {
-            let reading = &mut self.splits[at];
-            if reading.ended || reading.idle {
-                continue;
-            }
-            let silent = now.saturating_sub(reading.active_at);
-            if silent < after {
-                let left = after - silent;
-                next = Some(next.map_or(left, |next: Duration| next.min(left)));
-                continue;
-            }
-            reading.idle = true;
-            if let Some(alignment) = &self.options.alignment {
-                alignment.release(reading.split.number);
-            }
-            let before = self.merger.watermark();
-            match self.merger.set_idle(at) {
-                Merged::Watermark(watermark) => {
-                    operator.late_before(before);
-                    operator.watermark(watermark, &mut Discard);
-                }
-                Merged::Idle => operator.idle(),
-                Merged::Same | Merged::Ended => {}
-            }
-            if self.merger.became_idle() {
-                operator.idle();
-            }
+        let reading = &mut self.splits[at];
+        let since = *reading.silent_since.get_or_insert(now);
+        let Some(after) = self.options.idle_after else {
+            return;
+        };
+        if reading.idle || now.saturating_sub(since) < after {
+            return;
         }
-        next
+        reading.idle = true;
+        if let Some(alignment) = &self.options.alignment {
+            alignment.release(reading.split.number);
+        }
+        let before = self.merger.watermark();
+        match self.merger.set_idle(at) {
+            Merged::Watermark(watermark) => {
+                operator.late_before(before);
+                operator.watermark(watermark, &mut Discard);
+            }
+            Merged::Idle => operator.idle(),
+            Merged::Same | Merged::Ended => {}
+        }
+        if self.merger.became_idle() {
+            operator.idle();
+        }
+    }
+
+    /// How long until the next split is idle, if it stays silent.
+    fn until_idle(&self, now: Duration) -> Option<Duration> {
+        let after = self.options.idle_after?;
+        let waiting = self.splits.iter();
+        let waiting = waiting.filter(|reading| !reading.ended && !reading.idle);
+        let left = |since: Duration| after.saturating_sub(now.saturating_sub(since));
+        waiting
+            .filter_map(|reading| reading.silent_since.map(left))
+            .min()
     }
 
     /// Whether the split must wait for others in event time.
@@ -246,14 +273,13 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
         alignment.is_some_and(|alignment| alignment.is_ahead(self.splits[at].split.number))
     }
 
-    /// Pulls splits in turn until the turn is over, the operator is blocked or nothing is left. Gives what to
-    /// wait for in the last case.
+    /// Pulls splits in turn until the turn is over, the operator is blocked or nothing is left.
     fn pull_splits<O>(
         &mut self,
         operator: &mut O,
         turn: &Turn,
         clock: &dyn Clock,
-    ) -> Result<Option<Option<Duration>>, Fault>
+    ) -> Result<Sweep, Fault>
     where
         O: Operator<S::Item, Out = Infallible>,
     {
@@ -271,18 +297,21 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
             }
             if self.is_ahead(at) {
                 quiet += 1;
+                self.splits[at].silent_since = None;
                 wait = Some(wait.map_or(ALIGNMENT_WAIT, |wait: Duration| wait.min(ALIGNMENT_WAIT)));
                 continue;
             }
             let (pulled, items) = self.pull_split(at, self.items_wanted(), operator)?;
             let now = clock.monotonic();
-            if items > 0 {
-                self.splits[at].active_at = now;
-                if let Some(controller) = &mut self.controller {
-                    controller.observe(items, now.saturating_sub(last));
-                }
+            if items > 0
+                && let Some(controller) = &mut self.controller
+            {
+                controller.observe(items, now.saturating_sub(last));
             }
             last = now;
+            if matches!(pulled, Pulled::Pending | Pulled::PendingFor(_)) {
+                self.look_for_idle(at, now, operator);
+            }
             match pulled {
                 Pulled::More => quiet = 0,
                 Pulled::Pending | Pulled::End => quiet += 1,
@@ -292,10 +321,10 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
                 }
             }
             if operator.is_blocked() || now.saturating_sub(turn.monotonic) >= TURN {
-                return Ok(None);
+                return Ok(Sweep::Cut);
             }
         }
-        Ok(Some(wait))
+        Ok(Sweep::Over(wait))
     }
 }
 
@@ -316,12 +345,6 @@ where
     type Item = S::Item;
 
     fn pull(&mut self, operator: &mut O, turn: &Turn, clock: &dyn Clock) -> Result<Pull, Fault> {
-        if !self.started {
-            self.started = true;
-            for reading in &mut self.splits {
-                reading.active_at = turn.monotonic;
-            }
-        }
         if self.splits.is_empty() {
             // Nothing will come from here, and nobody need wait for it.
             operator.watermark(Timestamp::MAX, &mut Discard);
@@ -330,14 +353,15 @@ where
             operator.end(&mut Discard);
             return Ok(Pull::Ended);
         }
-        let Some(wait) = self.pull_splits(operator, turn, clock)? else {
-            return Ok(Pull::More);
+        let wait = match self.pull_splits(operator, turn, clock)? {
+            Sweep::Cut => return Ok(Pull::More),
+            Sweep::Over(wait) => wait,
         };
         if self.splits.iter().all(|reading| reading.ended) {
             operator.end(&mut Discard);
             return Ok(Pull::Ended);
         }
-        let idle = self.look_for_idle(clock.monotonic(), operator);
+        let idle = self.until_idle(clock.monotonic());
         Ok(match (wait, idle) {
             (None, None) => Pull::Idle,
             (Some(wait), Some(idle)) => Pull::IdleFor(wait.min(idle)),
@@ -347,6 +371,10 @@ where
 
     fn stop(&mut self) {
         self.stopping = true;
+    }
+
+    fn is_idle(&self) -> bool {
+        self.merger.is_idle()
     }
 
     fn items_total(&self) -> u64 {
@@ -362,3 +390,6 @@ impl<S, W> fmt::Debug for SourceHead<S, W> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,6 +80,10 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
         }
         if self.operator.next_due().is_some_and(|due| due <= turn.now) {
             self.operator.processing_time(turn.now, &mut Discard);
+            if self.head.is_idle() {
+                // What the clock gives out does not make those behind wait for the watermark of a silent input.
+                self.operator.idle();
+            }
         }
         let pulled = self.head.pull(&mut self.operator, turn, &*self.clock)?;
         self.ended = pulled == Pull::Ended;

@@ -204,6 +204,9 @@ catalog! {
         "Items that came too late for their window and had nowhere else to go";
     SOURCE_UNREADABLE_TOTAL = "millstream_source_unreadable_total", Counter, Count,
         "Events or lines that a source passed over because they could not be read";
+    // Label: `dataflow`.
+    DATAFLOW_FAILED = "millstream_dataflow_failed", Gauge, Flag,
+        "Whether the dataflow has failed: it gives nothing out until the process is started again";
 
     // Labels: `partition`.
     INDEX_RUNS = "millstream_index_runs", Gauge, Count,

@@ -188,6 +188,25 @@ impl StageMetrics {
     }
 }
 
+/// One dataflow. Label: `dataflow`.
+#[derive(Clone, Debug)]
+pub struct DataflowMetrics {
+    failed: Gauge,
+}
+
+impl DataflowMetrics {
+    /// Takes the handle of the dataflow `name`.
+    pub fn new(name: &str) -> Self {
+        let failed = Labels::dataflow(name).gauge(catalog::DATAFLOW_FAILED);
+        Self { failed }
+    }
+
+    /// Shows whether it has failed.
+    pub fn observe(&self, failed: bool) {
+        self.failed.set(f64::from(u8::from(failed)));
+    }
+}
+
 /// Late items of one stage that are only counted. Labels: `stage`, `partition`.
 #[derive(Clone, Debug)]
 pub struct LateMetrics {

@@ -25,6 +25,10 @@ impl Labels {
         ])
     }
 
+    pub(super) fn dataflow(name: &str) -> Self {
+        Self(vec![Label::new("dataflow", name.to_owned())])
+    }
+
     pub(super) fn counter(&self, name: &'static str) -> Counter {
         metrics::counter!(name, self.0.clone())
     }

@@ -3,7 +3,7 @@
 //! Place: above everything that counts (mailboxes, batches, the index); the parts that run take a
 //! handle struct at their start and record once per batch, commit or scrape, never once per event.
 //! Invariants: (1) each name stands once in [`ALL`], with unit and help; (2) labels are `stage`,
-//! `partition`, `category` and `projection`, whose values a topology fixes: nothing of a stream, key or
+//! `partition`, `category`, `projection` and `dataflow`, whose values a topology fixes: nothing of a stream, key or
 //! caller ever becomes a label.
 //! Threads: handles may be used from any thread.
 //! Failure: none. Handles are bound to the recorder that is installed when they are made; made
@@ -22,8 +22,8 @@ mod write_side;
 
 pub use catalog::*;
 pub use flow::{
-    BatchMetrics, LateMetrics, MailboxMetrics, PartitionMetrics, StageMetrics, UnreadableMetrics,
-    observe_skew,
+    BatchMetrics, DataflowMetrics, LateMetrics, MailboxMetrics, PartitionMetrics, StageMetrics,
+    UnreadableMetrics, observe_skew,
 };
 pub use load::{LoadMeter, skew};
 pub use read_side::{DeadLetterMetrics, ParkedNow, ProjectionMetrics, StateWriterMetrics};

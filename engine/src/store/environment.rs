@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use heed::types::Bytes;
 use heed::{CommitOrAbort, CommitToken, Database, Env, EnvFlags, MdbError, OnCommit, WithoutTls};
 
+use super::folders::{sync_folder, sync_way_to};
 use super::preallocation::reserve_lock_file;
 use super::reader::Reader;
 use super::structure::{self, Report, Scope};
@@ -66,7 +67,8 @@ pub(super) struct Shared {
 
 impl Environment {
     /// Opens the environment in `folder`, creating folder, file and databases that are missing (unless
-    /// read-only), after checking the file's meta pages, length and structure.
+    /// read-only), after checking the file's meta pages, length and structure. What is read from one of
+    /// [`Durability::Full`] that may be written is durable: it is synced here.
     ///
     /// The caller holds a [`FolderLock`](super::FolderLock) unless it opens read-only. Cost: reads all
     /// branch pages, the free-page lists and up to `check_bytes_max` of leaf pages.
@@ -115,6 +117,8 @@ impl Environment {
         shared.open_databases()?;
         if is_new {
             shared.finish_creation(folder)?;
+        } else {
+            shared.adopt()?;
         }
         Ok(Self {
             shared: Arc::new(shared),
@@ -276,12 +280,22 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes a new file durable, then says so by removing the marker.
+    /// Makes durable what is about to be read as stored: a process that was killed may have left its last meta page
+    /// in the kernel's memory alone, and whoever reads what it shows takes that for safe.
+    fn adopt(&self) -> Result<(), StoreError> {
+        if self.options.read_only || self.options.durability != Durability::Full {
+            return Ok(());
+        }
+        self.env.force_sync().map_err(|e| self.error(e, "syncing"))
+    }
+
+    /// Makes a new file and the way to it durable, then says so by removing the marker.
     fn finish_creation(&self, folder: &Path) -> Result<(), StoreError> {
         self.file
             .sync_all()
             .map_err(|e| StoreError::io(&self.path, "syncing", e))?;
         sync_folder(folder)?;
+        sync_way_to(folder)?;
         let marker = folder.join(CREATING_FILE);
         std::fs::remove_file(&marker).map_err(|e| StoreError::io(&marker, "removing", e))?;
         sync_folder(folder)
@@ -339,12 +353,6 @@ fn prepare_folder(
         .map_err(|e| StoreError::io(&marker, "creating", e))?;
     sync_folder(folder)?;
     Ok(true)
-}
-
-fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    File::open(folder)
-        .and_then(|file| file.sync_all())
-        .map_err(|e| StoreError::io(folder, "syncing", e))
 }
 
 #[expect(

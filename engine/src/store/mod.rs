@@ -16,6 +16,7 @@
 mod environment;
 mod error;
 mod folder_lock;
+mod folders;
 mod meta;
 mod options;
 mod page;

@@ -4,7 +4,8 @@
 //! passed its time, since a value in time may come until then, and is given out with its own time. A right item that is
 //! late counts for the left items from its source's watermark on: those before were given out. A left item is late if
 //! its time plus the allowed lateness is before its source's watermark; one that is late but allowed is given out at
-//! once.
+//! once. So is a right item if there are deletions: what is deleted leaves no trace once it is over, and must not come
+//! back by a value older than its deletion.
 //! State: left items until the watermark passes them; of each key the value that is valid at the watermark less the
 //! allowed lateness, and later ones. What remains at the end of the input is dropped with it.
 //! Cost: per item one lookup, and for a left one a place in a queue; per value one visit when it becomes valid.
@@ -28,7 +29,7 @@ const QUEUE_SPAN: i64 = 1_000_000;
 /// How a join by event time holds its table.
 pub struct AsOf<R> {
     lateness: i64,
-    deletes: fn(&R) -> bool,
+    deletes: Option<fn(&R) -> bool>,
 }
 
 impl<R> AsOf<R> {
@@ -36,11 +37,12 @@ impl<R> AsOf<R> {
     pub fn new() -> Self {
         Self {
             lateness: 0,
-            deletes: |_| false,
+            deletes: None,
         }
     }
 
-    /// Left items may come this long (in event time) after the watermark. Holds values longer. Default: none.
+    /// Left items, and right ones if there are deletions, may come this long (in event time) after the watermark. Holds
+    /// values longer. Default: none.
     #[must_use]
     pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
         self.lateness = micros(lateness);
@@ -53,11 +55,16 @@ impl<R> AsOf<R> {
         self.lateness > 0
     }
 
-    /// From right items for which `deletes` holds on, their key has no value. Default: none does.
+    /// From right items for which `deletes` holds on, their key has no value. Default: none does. With it, right items
+    /// that are behind their source's watermark by more than the allowed lateness are late; without, they are taken.
     #[must_use]
     pub fn deleted_by(mut self, deletes: fn(&R) -> bool) -> Self {
-        self.deletes = deletes;
+        self.deletes = Some(deletes);
         self
+    }
+
+    fn is_deletion(&self, item: &R) -> bool {
+        self.deletes.is_some_and(|deletes| deletes(item))
     }
 }
 
@@ -133,7 +140,7 @@ where
     G: JoinResult<K, L, R>,
     S: Operator<Side<L, R>, Out = Infallible>,
 {
-    /// Joins by the keys that `left_key` and `right_key` give; late left items go to `late`.
+    /// Joins by the keys that `left_key` and `right_key` give; late items go to `late`.
     pub fn new(table_of: AsOf<R>, left_key: FL, right_key: FR, result: G, late: S) -> Self {
         Self {
             table_of,
@@ -158,7 +165,7 @@ where
             let at = slot.value.at(time)?;
             slot.value.list.get(at)
         });
-        let right = version.filter(|version| !(self.table_of.deletes)(&version.item));
+        let right = version.filter(|version| !self.table_of.is_deletion(&version.item));
         let result = match right {
             Some(version) => Some(self.result.pair(&key, item, &version.item)),
             None => self.result.left_alone(&key, item),
@@ -198,7 +205,7 @@ where
             }
             let before = value.list.len();
             if let Some(valid) = value.at(reached) {
-                let is_deleted = (self.table_of.deletes)(&value.list[valid].item);
+                let is_deleted = self.table_of.is_deletion(&value.list[valid].item);
                 value.list.drain(..valid + usize::from(is_deleted));
             }
             self.versions -= before - value.list.len();
@@ -229,10 +236,14 @@ where
 
     #[inline]
     fn item<E: Emit<G::Out>>(&mut self, time: Timestamp, item: Side<L, R>, out: &mut E) {
+        let is_late = time.0.saturating_add(self.table_of.lateness) < self.late_before;
         match item {
+            Side::Right(item) if is_late && self.table_of.deletes.is_some() => {
+                self.late.item(time, Side::Right(item), &mut Discard);
+            }
             Side::Right(item) => self.put(time.0, item),
             Side::Left(item) => {
-                if time.0.saturating_add(self.table_of.lateness) < self.late_before {
+                if is_late {
                     self.late.item(time, Side::Left(item), &mut Discard);
                 } else if time.0 < self.watermark {
                     self.give(time.0, &item, out);

@@ -12,7 +12,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Discard, Emit, Operator, Side, Turn, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Operator, Side, inner_sink};
 use millstream_engine::time::Timestamp;
 
 use super::due::DueQueue;
@@ -20,7 +20,7 @@ use super::group::{GroupResult, Items};
 use super::held_back;
 use super::keyed::{Keyed, Slot, SlotId};
 use super::run::{Held, Run};
-use crate::window::{Revision, Sliding, Span, TimeDomain, Windowed};
+use crate::window::{Revision, Sliding, Span, TimeDomain, Windowed, by_span};
 
 /// What is held of one key.
 struct Pending<L, R> {
@@ -105,7 +105,7 @@ where
     fn first_end(&self, time: i64, limit: i64) -> Option<i64> {
         let over = limit.saturating_sub(self.span.lateness);
         let end = self.span.next_end(time.max(over));
-        (end.saturating_sub(self.span.size) <= time).then_some(end)
+        (end.saturating_sub(self.span.size) <= time && time < end).then_some(end)
     }
 
     fn take(&mut self, time: Timestamp, item: Side<L, R>) {
@@ -222,37 +222,8 @@ where
         }
     }
 
-    fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
-        self.late.watermark(watermark, &mut Discard);
-        // In processing time only the end of the input closes what is open.
-        if self.span.domain == TimeDomain::Event || watermark == Timestamp::MAX {
-            self.watermark = watermark.0;
-            self.fire(watermark.0, out);
-        }
-    }
-
     fn output_watermark(&self, watermark: Timestamp) -> Timestamp {
         held_back(watermark, self.span.lateness)
-    }
-
-    fn late_before(&mut self, limit: Timestamp) {
-        if self.span.domain == TimeDomain::Event {
-            self.late_before = limit.0;
-        }
-        self.late.late_before(limit);
-    }
-
-    fn begin(&mut self, turn: &Turn) {
-        // A clock that goes back must not open a window anew.
-        self.now = self.now.max(turn.now);
-        self.late.begin(turn);
-    }
-
-    fn processing_time<E: Emit<Self::Out>>(&mut self, now: Timestamp, out: &mut E) {
-        if self.span.domain == TimeDomain::Processing {
-            self.watermark = self.watermark.max(now.0);
-            self.fire(self.watermark, out);
-        }
     }
 
     fn next_due(&self) -> Option<Timestamp> {
@@ -266,6 +237,7 @@ where
         }
     }
 
+    by_span!();
     inner_sink!(late: open flush is_blocked blocked idle end);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {

@@ -11,13 +11,13 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Discard, Emit, Operator, Side, Turn, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Operator, Side, inner_sink};
 use millstream_engine::time::Timestamp;
 use smallvec::SmallVec;
 
 use super::group::{GroupResult, Items};
 use super::held_back;
-use crate::window::{Revision, Slices, Span, TimeDomain, Tumbling, Windowed};
+use crate::window::{Revision, Slices, Span, TimeDomain, Tumbling, Windowed, by_span};
 
 /// Both sides' items of one key and window.
 struct Sides<L, R> {
@@ -160,37 +160,8 @@ where
         }
     }
 
-    fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
-        self.late.watermark(watermark, &mut Discard);
-        // In processing time only the end of the input closes what is open.
-        if self.span.domain == TimeDomain::Event || watermark == Timestamp::MAX {
-            self.watermark = watermark.0;
-            self.fire(watermark.0, out);
-        }
-    }
-
     fn output_watermark(&self, watermark: Timestamp) -> Timestamp {
         held_back(watermark, self.span.lateness)
-    }
-
-    fn late_before(&mut self, limit: Timestamp) {
-        if self.span.domain == TimeDomain::Event {
-            self.late_before = limit.0;
-        }
-        self.late.late_before(limit);
-    }
-
-    fn begin(&mut self, turn: &Turn) {
-        // A clock that goes back must not open a window anew.
-        self.now = self.now.max(turn.now);
-        self.late.begin(turn);
-    }
-
-    fn processing_time<E: Emit<Self::Out>>(&mut self, now: Timestamp, out: &mut E) {
-        if self.span.domain == TimeDomain::Processing {
-            self.watermark = self.watermark.max(now.0);
-            self.fire(self.watermark, out);
-        }
     }
 
     fn next_due(&self) -> Option<Timestamp> {
@@ -204,6 +175,7 @@ where
         }
     }
 
+    by_span!();
     inner_sink!(late: open flush is_blocked blocked idle end);
 
     /// Counts keys, not items: one entry per key and open window.

@@ -2,7 +2,8 @@
 //!
 //! The other stream is sent to every partition, and each has a state of its own that all its items see. An item sees
 //! what came before it in its partition; the two streams are not put in order of event time, so which of two that come
-//! at about the same time sees the other depends on timing. State: one per partition, as large as the closures let it
+//! at about the same time sees the other depends on timing. The head of the stage leaves the other stream's watermarks out.
+//! State: one per partition, as large as the closures let it
 //! become.
 
 use std::marker::PhantomData;

@@ -286,6 +286,11 @@ where
         <H as Head<Recorder<T>>>::stop(&mut self.inner);
     }
 
+    fn is_idle(&self) -> bool {
+        let is_idle = <H as Head<Recorder<T>>>::is_idle(&self.inner);
+        is_idle && self.recorder.is_empty() && self.order.items() == 0
+    }
+
     fn holds_back(&self) -> bool {
         self.is_full()
     }

@@ -102,6 +102,10 @@ where
         <H as Head<Recorder<T>>>::stop(&mut self.inner);
     }
 
+    fn is_idle(&self) -> bool {
+        self.recorder.is_empty() && <H as Head<Recorder<T>>>::is_idle(&self.inner)
+    }
+
     fn holds_back(&self) -> bool {
         !self.recorder.is_empty()
     }

@@ -5,8 +5,9 @@
 //! again at byte 0. A file that is *followed* has no end: what is appended to it comes as soon as the next look finds
 //! it, a record once its line has ended; if another file takes its name (a rotation by renaming), the old one is read
 //! to its end, then the new one from its beginning. One that is copied and cut may lose what was written in between.
-//! Bounds: reads of 64 KiB, records of at most 16 MiB. Threads: one owner; a read may wait for the disk, for one
-//! piece at a time. Failure: errors of the file system fail the stage; a record that cannot be read is dealt
+//! A pipe can be read as well, from its beginning, and has no position that could be read again.
+//! Bounds: reads of 64 KiB, records of at most 16 MiB. Threads: one owner, which waits for no read if the source is given a
+//! [thread](FileSource::on_a_thread) that reads. Failure: errors of the file system fail the stage; a record that cannot be read is dealt
 //! with by the [`BadLinePolicy`].
 
 use std::fmt;
@@ -23,6 +24,7 @@ use serde::de::DeserializeOwned;
 
 use super::bad_line::{BadLine, BadLinePolicy};
 use super::pieces::{Piece, Pieces};
+use super::reader::Reader;
 
 /// The time that an item says it has.
 pub type TimeOf<T> = Arc<dyn Fn(&T) -> Timestamp + Send + Sync>;
@@ -89,10 +91,18 @@ impl Default for FileOptions {
     }
 }
 
+/// A [resource](millstream_engine::flow::Resources) of whoever steps a dataflow on one thread: files are read by that
+/// thread, so that nothing happens beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadInPlace;
+
 /// One file as a source.
 pub struct FileSource<T, F, P> {
     name: Arc<str>,
-    pieces: Pieces,
+    /// Goes to the reader when the source is opened.
+    pieces: Option<Pieces>,
+    on_a_thread: bool,
+    reader: Option<Reader>,
     format: F,
     policy: P,
     options: FileOptions,
@@ -120,9 +130,13 @@ where
         options: FileOptions,
         time: Option<TimeOf<T>>,
     ) -> Self {
+        let pieces = Pieces::new(path.clone(), format.quoted_fields(), options.follow)
+            .from(options.from.offset, format.has_header());
         Self {
             name: path.display().to_string().into(),
-            pieces: Pieces::new(path, format.quoted_fields(), options.follow),
+            pieces: Some(pieces),
+            on_a_thread: false,
+            reader: None,
             format,
             policy,
             piece: options.from,
@@ -132,6 +146,13 @@ where
             last_time: Timestamp::EPOCH,
             items: PhantomData,
         }
+    }
+
+    /// Reads by a thread of its own instead of the one that pulls, which no read holds up then.
+    #[must_use]
+    pub fn on_a_thread(mut self) -> Self {
+        self.on_a_thread = true;
+        self
     }
 
     /// Says where it belongs, for metrics.
@@ -154,14 +175,12 @@ where
         }
     }
 
-    /// Reads the header of a file that is then read from somewhere else.
-    fn read_header(&mut self) -> Result<(), Fault> {
-        if let Piece::Records(bytes) = self.pieces.next().map_err(Fault)? {
-            self.format.begin_piece(bytes);
-            // Whatever the first record is, the header stands before it.
-            let _ = self.format.next::<serde::de::IgnoredAny>();
-        }
-        Ok(())
+    /// The next piece; `None` if the mailbox is woken once it has been read.
+    fn next_piece(&mut self) -> Result<Option<Piece>, Fault> {
+        let Some(reader) = &mut self.reader else {
+            return Err(Fault(format!("{}: the source was not opened", self.name)));
+        };
+        reader.next().map_err(Fault)
     }
 
     /// Gives one record; whether there was one in the piece.
@@ -204,14 +223,17 @@ where
 {
     type Item = P::Item;
 
-    fn open(&mut self, _mailbox: &Arc<Mailbox>) -> Result<(), Fault> {
+    fn open(&mut self, mailbox: &Arc<Mailbox>) -> Result<(), Fault> {
         self.format.begin_file();
-        if self.options.from.offset > 0 {
-            if self.format.has_header() {
-                self.read_header()?;
-            }
-            self.pieces.seek(self.options.from.offset).map_err(Fault)?;
-        }
+        let Some(pieces) = self.pieces.take() else {
+            return Err(Fault(format!("{}: the source was opened twice", self.name)));
+        };
+        self.reader = Some(if self.on_a_thread {
+            let started = Reader::on_a_thread(pieces, mailbox);
+            started.map_err(|error| Fault(format!("{}: no thread to read: {error}", self.name)))?
+        } else {
+            Reader::Here(pieces)
+        });
         Ok(())
     }
 
@@ -224,7 +246,15 @@ where
                 }
                 continue;
             }
-            match self.pieces.next().map_err(Fault)? {
+            let Some(piece) = self.next_piece()? else {
+                return Ok(Pulled::Pending);
+            };
+            match piece {
+                Piece::Header(bytes) => {
+                    self.format.begin_piece(bytes);
+                    // Whatever the first record is, the header stands before it.
+                    let _ = self.format.next::<serde::de::IgnoredAny>();
+                }
                 Piece::Records(bytes) => {
                     self.format.begin_piece(bytes);
                     self.is_at_work = true;

@@ -153,6 +153,19 @@ pub struct LogSplit {
     pub own_watermark: bool,
 }
 
+/// Frames without anything wanted that one pull passes over: a log of other categories must not hold the stage up.
+const SKIPPED_MAX: usize = 64;
+
+/// What came of looking for a frame.
+enum Next {
+    /// It is at work.
+    Frame,
+    /// None among those that one pull looks at.
+    Later,
+    /// There is none now.
+    Nothing,
+}
+
 /// One partition of the log as a source.
 pub struct LogSource<E, R> {
     access: Arc<LogAccess>,
@@ -204,25 +217,25 @@ impl<E: Event, R: RecordShape<E>> LogSource<E, R> {
         categories.is_none_or(|wanted| wanted.iter().any(|wanted| wanted == category))
     }
 
-    /// Takes the next frame that holds something wanted; `None` if there is none now.
-    fn next_frame(&mut self) -> Result<Option<()>, Fault> {
+    /// Takes the next frame that holds something wanted.
+    fn next_frame(&mut self) -> Result<Next, Fault> {
         let partition = self.split.partition;
         let Some(cursor) = &mut self.cursor else {
             return Err(Fault("the log source was not opened".to_owned()));
         };
-        loop {
+        for _ in 0..SKIPPED_MAX {
             if self
                 .split
                 .until
                 .is_some_and(|end| cursor.next_offset() >= end)
             {
-                return Ok(None);
+                return Ok(Next::Nothing);
             }
             let pulled = cursor.pull();
             let pulled =
                 pulled.map_err(|error| Fault(format!("partition {partition}: {error}")))?;
             let Some(slice) = pulled else {
-                return Ok(None);
+                return Ok(Next::Nothing);
             };
             let categories = self.split.categories.as_ref();
             let wanted = |category: &str| {
@@ -240,8 +253,9 @@ impl<E: Event, R: RecordShape<E>> LogSource<E, R> {
             let _ = self.events.begin_frame(dictionary);
             let slot = (slice.from.0 - header.first.0) as u32;
             self.at_work = Some((slice, slot));
-            return Ok(Some(()));
+            return Ok(Next::Frame);
         }
+        Ok(Next::Later)
     }
 
     /// Gives up to `items_max` records of a frame; the frame goes on in the next pull if it has more.
@@ -329,9 +343,15 @@ impl<E: Event, R: RecordShape<E>> Source for LogSource<E, R> {
     fn pull<X: Emit<R::Item>>(&mut self, items_max: usize, out: &mut X) -> Result<Pulled, Fault> {
         let mut left = items_max;
         while left > 0 {
-            if self.at_work.is_none() && self.next_frame()?.is_none() {
-                let ended = self.split.until.is_some_and(|end| self.position() >= end);
-                return Ok(if ended { Pulled::End } else { Pulled::Pending });
+            if self.at_work.is_none() {
+                match self.next_frame()? {
+                    Next::Frame => {}
+                    Next::Later => return Ok(Pulled::More),
+                    Next::Nothing => {
+                        let ended = self.split.until.is_some_and(|end| self.position() >= end);
+                        return Ok(if ended { Pulled::End } else { Pulled::Pending });
+                    }
+                }
             }
             if let Some((slice, slot)) = self.at_work.take() {
                 left -= self.give(slice, slot, left, out)?;

@@ -23,6 +23,7 @@ mod log;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod pieces;
+mod reader;
 
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,7 @@ mod tests;
 pub use bad_line::{BadLine, BadLinePolicy, FailOnBadLine, KeepBadLines, SkipBadLines};
 pub use channel::ChannelSource;
 pub use csv::CsvFormat;
-pub use file::{FileOptions, FilePosition, FileSource, LineFormat, Parsed, TimeOf};
+pub use file::{FileOptions, FilePosition, FileSource, LineFormat, Parsed, ReadInPlace, TimeOf};
 pub use json_lines::JsonLinesFormat;
 pub use log::{LogAccess, LogSource, LogSplit, PayloadOnly, RecordShape, Unreadable, WholeRecord};
 #[cfg(feature = "parquet")]

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 
+mod threads;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Sale {
     product: String,
@@ -226,12 +228,15 @@ fn a_file_that_is_replaced_is_read_to_its_end_and_the_new_one_from_its_beginning
     append(&old, "3");
     // Another order of columns: the header is read again.
     std::fs::write(&path, "cents,product\n5,bread\n").unwrap();
+    assert_eq!(pull(&mut source, 10).0, [], "the old one may still grow");
+    append(&old, "3\nvery last,4");
     let found: Vec<_> = pull(&mut source, 10)
         .0
         .into_iter()
         .map(Result::unwrap)
         .collect();
-    assert_eq!(found, [sale("last", 33), sale("bread", 5)]);
+    let expected = [sale("last", 333), sale("very last", 4), sale("bread", 5)];
+    assert_eq!(found, expected);
     assert_eq!(source.position().offset, 22);
 }
 
@@ -257,6 +262,43 @@ fn a_file_that_is_not_there_yet_is_awaited() {
     assert!(matches!(pull(&mut source, 10).1, Pulled::PendingFor(_)));
     std::fs::write(&path, "product,cents\ntea,1\n").unwrap();
     assert_eq!(pull(&mut source, 10).0.len(), 1);
+}
+
+#[test]
+fn a_file_that_is_read_from_a_later_byte_on_is_awaited_with_its_header() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("later");
+    let from = FilePosition {
+        offset: 20,
+        line: 3,
+    };
+    let options = FileOptions { from, ..follow() };
+    let mut source = source(&path, csv(), options);
+    let nothing = |source: &mut Checked<CsvFormat>| {
+        let (found, end) = pull(source, 10);
+        assert!(found.is_empty() && matches!(end, Pulled::PendingFor(_)));
+    };
+    nothing(&mut source);
+    std::fs::write(&path, "product,ce").unwrap();
+    nothing(&mut source);
+    append(&path, "nts\ntea,1\nmilk,2\n");
+    let found = pull(&mut source, 10).0;
+    assert_eq!(found, [Ok(sale("milk", 2))]);
+    assert_eq!(source.position().offset, 27);
+}
+
+#[test]
+fn quotes_within_a_field_without_quotes_open_nothing() {
+    let text = "product,cents\n5\"\" pipe,1\n\"6\"\"\",2\n\"\",3\n";
+    let (_folder, path) = file(text);
+    let mut source = source(&path, csv(), follow());
+    let found: Vec<_> = pull(&mut source, 10)
+        .0
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
+    let expected = [sale("5\"\" pipe", 1), sale("6\"", 2), sale("", 3)];
+    assert_eq!(found, expected);
 }
 
 proptest! {

@@ -97,6 +97,52 @@ impl Span {
     }
 }
 
+/// Inside of an `impl Operator` of windows or joins with the fields `span`, `late`, `watermark`, `late_before` and `now`:
+/// what they do with time, which is the items' or the clock's as the span says.
+macro_rules! by_span {
+    () => {
+        fn watermark<E: millstream_engine::flow::Emit<Self::Out>>(
+            &mut self,
+            watermark: millstream_engine::time::Timestamp,
+            out: &mut E,
+        ) {
+            use millstream_engine::{flow::Discard, time::Timestamp};
+            self.late.watermark(watermark, &mut Discard);
+            // In processing time only the end of the input closes what is open.
+            if self.span.domain == $crate::window::TimeDomain::Event || watermark == Timestamp::MAX
+            {
+                self.watermark = watermark.0;
+                self.fire(watermark.0, out);
+            }
+        }
+
+        fn late_before(&mut self, limit: millstream_engine::time::Timestamp) {
+            if self.span.domain == $crate::window::TimeDomain::Event {
+                self.late_before = limit.0;
+            }
+            self.late.late_before(limit);
+        }
+
+        fn begin(&mut self, turn: &millstream_engine::flow::Turn) {
+            // A clock that goes back must not open a window anew.
+            self.now = self.now.max(turn.now);
+            self.late.begin(turn);
+        }
+
+        fn processing_time<E: millstream_engine::flow::Emit<Self::Out>>(
+            &mut self,
+            now: millstream_engine::time::Timestamp,
+            out: &mut E,
+        ) {
+            if self.span.domain == $crate::window::TimeDomain::Processing {
+                self.watermark = self.watermark.max(now.0);
+                self.fire(self.watermark, out);
+            }
+        }
+    };
+}
+pub(crate) use by_span;
+
 fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }

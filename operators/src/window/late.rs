@@ -52,17 +52,22 @@ impl CountLate {
             told: false,
         }
     }
-}
 
-impl<T: Send + 'static> Operator<T> for CountLate {
-    type Out = Infallible;
+    /// Says whose items are counted.
+    pub(super) fn begin(&mut self, wiring: &Wiring) {
+        self.metrics = Some(LateMetrics::new(&wiring.stage, wiring.partition_id()));
+        self.stage = wiring.stage.to_string();
+        let counts = wiring.resources.get::<LateCounts>();
+        self.counted = counts.map(|counts| counts.of(&wiring.stage));
+    }
 
-    fn item<E: Emit<Infallible>>(&mut self, time: Timestamp, _item: T, _out: &mut E) {
+    /// Counts `items`, the first of them at `time`.
+    pub(super) fn count(&mut self, time: Timestamp, items: u64) {
         if let Some(metrics) = &self.metrics {
-            metrics.count(1);
+            metrics.count(items);
         }
         if let Some(counted) = &self.counted {
-            counted.fetch_add(1, Ordering::Relaxed);
+            counted.fetch_add(items, Ordering::Relaxed);
         }
         if !self.told {
             self.told = true;
@@ -74,12 +79,17 @@ impl<T: Send + 'static> Operator<T> for CountLate {
             );
         }
     }
+}
+
+impl<T: Send + 'static> Operator<T> for CountLate {
+    type Out = Infallible;
+
+    fn item<E: Emit<Infallible>>(&mut self, time: Timestamp, _item: T, _out: &mut E) {
+        self.count(time, 1);
+    }
 
     fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
-        self.metrics = Some(LateMetrics::new(&wiring.stage, wiring.partition_id()));
-        self.stage = wiring.stage.to_string();
-        let counts = wiring.resources.get::<LateCounts>();
-        self.counted = counts.map(|counts| counts.of(&wiring.stage));
+        self.begin(wiring);
         Ok(())
     }
 }

@@ -32,6 +32,7 @@ mod tumbling;
 mod tests;
 
 pub(crate) use aligned::Span;
+pub(crate) use aligned::by_span;
 pub(crate) use slices::Slices;
 
 pub use aligned::{Sliding, TimeDomain, Tumbling};

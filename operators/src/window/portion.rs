@@ -4,9 +4,10 @@ use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 
-use millstream_engine::flow::{Discard, Emit, Operator, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Wiring, inner_sink};
 use millstream_engine::time::Timestamp;
 
+use super::CountLate;
 use crate::function::AggregateFunction;
 
 /// Items of one key and slice, already aggregated, or an item as it came.
@@ -20,6 +21,8 @@ pub enum Portion<T, K, A> {
         key: K,
         /// What they come to.
         sum: A,
+        /// How many they are.
+        items: u64,
     },
 }
 
@@ -94,16 +97,23 @@ where
     }
 }
 
-/// Takes late portions and gives the items on: only items as they came can be late.
+/// Takes late portions and gives the items on that are late as they came.
+///
+/// A sum is late if its sender was idle and the others went on: its items are counted with those that have nowhere to go,
+/// since they are not there any more.
 #[derive(Clone, Debug)]
 pub struct LatePortions<L> {
     late: L,
+    lost: CountLate,
 }
 
 impl<L> LatePortions<L> {
     /// Late items go to `late`.
     pub const fn new(late: L) -> Self {
-        Self { late }
+        Self {
+            late,
+            lost: CountLate::new(),
+        }
     }
 }
 
@@ -121,13 +131,17 @@ where
     ) {
         match portion {
             Portion::Item(item) => self.late.item(time, item, &mut Discard),
-            Portion::Sum { .. } => {
-                unreachable!("a slice is sent on before the watermark passes it")
-            }
+            Portion::Sum { items, .. } => self.lost.count(time, items),
         }
     }
 
-    inner_sink!(late);
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.lost.begin(wiring);
+        self.late.open(wiring)
+    }
+
+    inner_sink!(late: watermark late_before begin processing_time next_due flush is_blocked blocked idle end
+        state_items);
 }
 
 impl<T, K, A: Clone> Clone for Merging<T, K, A> {

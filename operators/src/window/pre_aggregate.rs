@@ -3,7 +3,8 @@
 //! Place: the end of the stage before a keyed stage of tumbling or sliding windows; holds the outlet, since it decides
 //! what is late there. Worth it for few or hot keys; where nearly every item has a key of its own it only adds a
 //! lookup.
-//! Invariants: (1) a slice is sent on before the watermark that passes its end, so what is summed up is never late;
+//! Invariants: (1) a slice is sent on before the watermark that passes its end, so what is summed up is late only where the
+//! stage behind the exchange went on without this one, which was idle; how many items a sum has goes with it for that;
 //! (2) an item that is behind its source's watermark is not summed up, but goes on with that watermark, so that it is
 //! late or not as without pre-aggregation.
 //! State: at most `capacity` accumulators; when there are more, and when the stage goes idle, all are sent on.
@@ -55,7 +56,8 @@ impl From<Sliding> for Slicing {
 pub struct PreAggregate<T, K, F, A: AggregateFunction<T>, S> {
     key: F,
     function: A,
-    slices: Slices<K, A::Accumulator>,
+    /// With the number of items.
+    slices: Slices<K, (A::Accumulator, u64)>,
     held: usize,
     capacity: NonZeroUsize,
     late_before: Timestamp,
@@ -99,8 +101,8 @@ where
             let end = self.slices.end_of(slice.number);
             let last = Timestamp(end.saturating_sub(1));
             self.held -= slice.table.len();
-            for (key, sum) in slice.table.drain() {
-                let portion = Portion::Sum { key, sum };
+            for (key, (sum, items)) in slice.table.drain() {
+                let portion = Portion::Sum { key, sum, items };
                 self.next.item(last, portion, &mut Discard);
             }
             self.slices.recycle(slice.table);
@@ -138,11 +140,12 @@ where
         let key = (self.key)(&item);
         let function = &self.function;
         let (table, held) = (self.slices.current(), &mut self.held);
-        let accumulator = table.get_or_insert_with(key, || {
+        let (accumulator, items) = table.get_or_insert_with(key, || {
             *held += 1;
-            function.create()
+            (function.create(), 0)
         });
         function.add(accumulator, time, &item);
+        *items += 1;
         if self.held >= self.capacity.get() {
             self.send(i64::MAX);
         }

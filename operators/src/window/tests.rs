@@ -269,3 +269,39 @@ fn lateness_without_an_end_costs_no_windows_without_items() {
         assert_eq!((results, held(&operator)), (2, 0));
     }
 }
+
+/// An item at 7 s by the clock, and nothing else: its window ends at 10 s and is kept for 5 s more. What the clock is
+/// asked for must suffice to be rid of it.
+fn assert_lateness_ends_by_the_clock<O>(mut operator: O)
+where
+    O: Operator<u64, Out = Windowed<u64, u64>>,
+{
+    let mut results = 0;
+    let mut out = |_: Timestamp, _: Windowed<u64, u64>| results += 1;
+    operator.begin(&millstream_engine::flow::Turn {
+        now: Timestamp::from_seconds(7),
+        monotonic: Duration::ZERO,
+    });
+    operator.item(Timestamp::EPOCH, 1, &mut out);
+    let mut last = Timestamp::MIN;
+    while let Some(due) = operator.next_due() {
+        assert!(due > last, "the clock is asked for {due} again");
+        last = due;
+        operator.processing_time(due, &mut out);
+    }
+    assert_eq!(last, Timestamp::from_seconds(15));
+    assert_eq!((results, held(&operator)), (1, 0));
+}
+
+#[test]
+fn lateness_ends_by_the_clock_where_windows_go_by_it() {
+    let window = Tumbling::of(secs(10)).allowed_lateness(secs(5));
+    let window = window.in_processing_time();
+    let late = CountLate::new;
+    assert_lateness_ends_by_the_clock(TumblingWindows::new(window, itself, count(), late()));
+    let window = Sliding::of(secs(10)).every(secs(10));
+    let window = window.allowed_lateness(secs(5)).in_processing_time();
+    assert_lateness_ends_by_the_clock(SlidingWindows::new(window, itself, count(), late()));
+    let fold = fold(0u64, |sum: &mut u64, _: &u64| *sum += 1);
+    assert_lateness_ends_by_the_clock(SlidingWindows::new(window, itself, fold, late()));
+}

@@ -10,10 +10,10 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 
 use millstream_engine::batch::Batch;
-use millstream_engine::flow::{Discard, Emit, Operator, Turn, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Operator, inner_sink};
 use millstream_engine::time::Timestamp;
 
-use super::aligned::Span;
+use super::aligned::{Span, by_span};
 use super::slices::{Slice, Slices};
 use super::table::Table;
 use super::{Revision, TimeDomain, Tumbling, Windowed};
@@ -218,35 +218,6 @@ where
         batch.times.clear();
     }
 
-    fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
-        self.late.watermark(watermark, &mut Discard);
-        // In processing time only the end of the input closes what is open.
-        if self.span.domain == TimeDomain::Event || watermark == Timestamp::MAX {
-            self.watermark = watermark.0;
-            self.fire(watermark.0, out);
-        }
-    }
-
-    fn late_before(&mut self, limit: Timestamp) {
-        if self.span.domain == TimeDomain::Event {
-            self.late_before = limit.0;
-        }
-        self.late.late_before(limit);
-    }
-
-    fn begin(&mut self, turn: &Turn) {
-        // A clock that goes back must not open a window anew.
-        self.now = self.now.max(turn.now);
-        self.late.begin(turn);
-    }
-
-    fn processing_time<E: Emit<Self::Out>>(&mut self, now: Timestamp, out: &mut E) {
-        if self.span.domain == TimeDomain::Processing {
-            self.watermark = self.watermark.max(now.0);
-            self.fire(self.watermark, out);
-        }
-    }
-
     fn next_due(&self) -> Option<Timestamp> {
         match self.span.domain {
             TimeDomain::Event => None,
@@ -260,6 +231,7 @@ where
         }
     }
 
+    by_span!();
     inner_sink!(late: open flush is_blocked blocked idle end);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {

@@ -24,6 +24,7 @@ use millstream_engine::state::{DeadLetter, StateError};
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
 use millstream_operators::projection::{Row, Table, TableKey, TableReader};
 use millstream_operators::sink::{LetterAccess, TableAccess};
+use millstream_operators::source::ReadInPlace;
 use millstream_operators::window::LateCounts;
 
 use super::driver_tables::OwnTables;
@@ -62,12 +63,12 @@ enum State {
 
 struct Driven {
     name: String,
+    is_source: bool,
     mailbox: Arc<Mailbox>,
     core: Box<dyn StageCore>,
     woken: Arc<Woken>,
     state: State,
     meter: StageMeter,
-    is_source: bool,
 }
 
 impl Driven {
@@ -151,7 +152,7 @@ impl Driver {
         let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
         let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
         let late = LateCounts::default();
-        let mut resources = resources.with(late.clone());
+        let mut resources = resources.with(late.clone()).with(ReadInPlace);
         let own_tables = match resources.get::<TableAccess>() {
             Some(_) => None,
             None => OwnTables::of(&dataflow)?,
@@ -168,12 +169,12 @@ impl Driver {
             stage.mailbox.attach(Arc::<Woken>::clone(&woken));
             Driven {
                 name: stage.name,
+                is_source: stage.is_source,
                 mailbox: stage.mailbox,
                 core: stage.core,
                 woken,
                 state: State::Ready,
                 meter: stage.meter,
-                is_source: stage.is_source,
             }
         });
         Ok(Self {

@@ -9,7 +9,7 @@ use millstream_engine::flow::{Fault, Forward, Operator, Outlet, Then, Wiring};
 use millstream_engine::time::Timestamp;
 use millstream_operators::source::{
     BadLinePolicy, CsvFormat, FailOnBadLine, FileOptions, FilePosition, FileSource,
-    JsonLinesFormat, KeepBadLines, LineFormat, SkipBadLines, TimeOf,
+    JsonLinesFormat, KeepBadLines, LineFormat, ReadInPlace, SkipBadLines, TimeOf,
 };
 use millstream_operators::stateless::SplitResult;
 use serde::de::DeserializeOwned;
@@ -19,7 +19,8 @@ use super::origin::Origin;
 use super::source::{SourceNotes, SourcePlan};
 use super::stream::Stream;
 
-/// Files as a source, one split per file.
+/// Files as a source, one split per file; also pipes, `/dev/stdin` among them. While a dataflow runs each file is read by a
+/// thread of its own; a [`Driver`](super::Driver) reads on its own thread.
 ///
 /// ```
 /// use millstream::dataflow::{Dataflow, Driver, Files};
@@ -169,6 +170,9 @@ where
             self.time.clone(),
         );
         source.place(&wiring.stage, split);
+        if wiring.resources.get::<ReadInPlace>().is_none() {
+            source = source.on_a_thread();
+        }
         Ok(source)
     }
 

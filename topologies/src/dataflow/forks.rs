@@ -158,7 +158,8 @@ where
     ///
     /// All of `other` goes to every partition, where `control` changes a state that begins as `state`; `function` makes
     /// something, or nothing, of each item and the state of the moment. The two are not put in order of event time:
-    /// which of two that come at about the same time is first depends on timing.
+    /// which of two that come at about the same time is first depends on timing. So the watermark is that of the items
+    /// alone: `other` may be silent for ever. The stage ends when both have ended.
     #[expect(
         clippy::type_complexity,
         reason = "the operators so far are in the type"
@@ -185,7 +186,7 @@ where
         let mut site = Site::new("broadcast-join", partitions, vec![left, right]).following();
         let reason = "what its two sides bring at about the same time meets in any order";
         site.notes.push(Note::content("join_broadcast", reason));
-        let origin = PairOrigin::new(vec![left_edge], vec![right_edge]);
+        let origin = PairOrigin::new(vec![left_edge], vec![right_edge]).by_time_of_left();
         Stream::new(flow, origin, Identity, site)
             .then(BroadcastJoin::new(state, control, function))
             .with_state("a broadcast join", None)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use millstream_engine::event::PartitionId;
 use millstream_engine::flow::{StageLoad, StageMeter};
-use millstream_engine::metrics::StageMetrics;
+use millstream_engine::metrics::{DataflowMetrics, StageMetrics};
 use millstream_engine::stage::{StageHandle, StageStatus};
 use tokio::sync::watch;
 
@@ -22,7 +22,7 @@ const LOOKS: usize = 10;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("stage {stage:?} failed: {cause}")]
 pub struct Failure {
-    /// The stage that failed first.
+    /// The stage that failed first; `dataflow` and its name if it was aborted.
     pub stage: String,
     /// Why.
     pub cause: String,
@@ -125,7 +125,9 @@ impl Parts {
                 StageMetrics::new(&load.stage, partition)
             })
             .collect();
+        let dataflow = DataflowMetrics::new(&self.name);
         let show = || {
+            dataflow.observe(self.failure.borrow().is_some());
             let loads = self.loads();
             for (metrics, load) in metrics.iter().zip(&loads) {
                 metrics.observe(load);
@@ -236,6 +238,28 @@ impl DataflowHandle {
             if *is_source {
                 stage.begin_stop();
             }
+        }
+    }
+
+    /// Has every stage end where it stands, whatever it waits for, and waits until they have: for a dataflow that does
+    /// not [stop](Self::stop). What was read and not dealt with is lost, as when a stage fails, and `cause` is told as
+    /// the failure. Code of the program's own that runs is waited for: nothing can take it off its thread.
+    ///
+    /// Does nothing to a dataflow that has ended.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait): `cause`, or an earlier failure.
+    pub async fn abort(&self, cause: &str) -> Result<(), Failure> {
+        self.begin_abort(cause);
+        self.wait().await
+    }
+
+    /// The same without waiting.
+    pub fn begin_abort(&self, cause: &str) {
+        if self.status() == DataflowStatus::Running {
+            let stage = format!("dataflow {}", self.name());
+            self.parts.failure()(&stage, cause);
+            self.parts.stop_all();
         }
     }
 

@@ -14,11 +14,11 @@ use millstream_operators::source::{
 };
 
 use super::flow::Flow;
-use super::source::{SourceBuilder, SourceNotes, SourcePlan};
+use super::source::{Idleness, SourceBuilder, SourceNotes, SourcePlan};
 
 /// Silence after which a partition of the log no longer holds windows back. Well above the time from an event's
 /// recording to its visibility, which is one forced write: what is recorded later has a later time, so that a
-/// partition that speaks again is not late.
+/// partition that speaks again is not late. That holds for times of recording only.
 const IDLE_AFTER: Duration = Duration::from_secs(5);
 
 /// Where in the log a source begins.
@@ -64,7 +64,7 @@ impl Flow {
     /// the categories that are [named](SourceBuilder::category).
     ///
     /// One split per partition of the log. Each event's time is that of its recording, and so is the watermark; a
-    /// partition that is silent for 5 s holds windows back no longer. The source has no end unless it is
+    /// partition that is silent for 5 s holds windows back no longer, unless items get other times. The source has no end unless it is
     /// [asked to](SourceBuilder::until_durable_end). Its position is replayable: an offset per partition. Until
     /// there are checkpoints, each start reads again from where [`from`](SourceBuilder::from) says.
     ///
@@ -103,7 +103,8 @@ impl Flow {
         };
         let mut source = self.source(kind, plan);
         source.is_named = false;
-        source.idle_after(IDLE_AFTER)
+        source.idle_after = Idleness::OfTheMedium(IDLE_AFTER);
+        source
     }
 }
 
@@ -142,10 +143,12 @@ impl<E: Event, R: RecordShape<E>> SourceBuilder<LogPlan<E, R>, NoWatermarks> {
     }
 
     /// Takes the time when each event happened, as its writer said it, instead of that of its recording. Say what the
-    /// [watermark](SourceBuilder::watermarks) is then: the log does not know it.
+    /// [watermark](SourceBuilder::watermarks) is then: the log does not know it. Nor does it know what silence means for
+    /// these times, so that partitions are waited for unless [told otherwise](SourceBuilder::idle_after).
     pub fn event_times(mut self) -> Self {
         self.plan.event_times = true;
         self.plan.own_watermark = false;
+        self.idle_after = self.idle_after.times_are_replaced();
         self
     }
 }

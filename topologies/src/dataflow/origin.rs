@@ -79,11 +79,22 @@ impl<T: Send + 'static> Origin for InletOrigin<T> {
 pub struct PairOrigin<L, R> {
     left: Vec<Arc<Edge<L>>>,
     right: Vec<Arc<Edge<R>>>,
+    /// The right side has no say in what time it is.
+    by_time_of_left: bool,
 }
 
 impl<L, R> PairOrigin<L, R> {
     pub(super) const fn new(left: Vec<Arc<Edge<L>>>, right: Vec<Arc<Edge<R>>>) -> Self {
-        Self { left, right }
+        Self {
+            left,
+            right,
+            by_time_of_left: false,
+        }
+    }
+
+    pub(super) const fn by_time_of_left(mut self) -> Self {
+        self.by_time_of_left = true;
+        self
     }
 }
 
@@ -97,7 +108,10 @@ impl<L: Send + 'static, R: Send + 'static> Origin for PairOrigin<L, R> {
         _mailbox: &Arc<Mailbox>,
         meter: StageMeter,
     ) -> Result<Box<dyn StageCore>, Fault> {
-        let head = TwoInlets::open(&self.left, &self.right, wiring.partition)?;
+        let mut head = TwoInlets::open(&self.left, &self.right, wiring.partition)?;
+        if self.by_time_of_left {
+            head = head.by_time_of_left();
+        }
         open_stage(head, operator, wiring, meter)
     }
 }

@@ -80,8 +80,34 @@ pub struct SourceBuilder<S, W = NoWatermarks> {
     pub(super) plan: S,
     policy: W,
     partitions: usize,
-    idle_after: Option<Duration>,
+    pub(super) idle_after: Idleness,
     drift: Option<Duration>,
+}
+
+/// When a split of a source no longer holds windows back.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Idleness {
+    /// As it was said: after so much silence, or never.
+    Said(Option<Duration>),
+    /// After so much silence as long as items have the times of the medium, otherwise never.
+    OfTheMedium(Duration),
+}
+
+impl Idleness {
+    /// Items have other times than those of the medium: what was safe to say of those says nothing of these.
+    pub(super) const fn times_are_replaced(self) -> Self {
+        match self {
+            Self::OfTheMedium(_) => Self::Said(None),
+            said @ Self::Said(_) => said,
+        }
+    }
+
+    const fn after(self) -> Option<Duration> {
+        match self {
+            Self::Said(after) => after,
+            Self::OfTheMedium(after) => Some(after),
+        }
+    }
 }
 
 impl Flow {
@@ -94,7 +120,7 @@ impl Flow {
             plan,
             policy: NoWatermarks,
             partitions: self.partitions(),
-            idle_after: None,
+            idle_after: Idleness::Said(None),
             drift: None,
         }
     }
@@ -118,12 +144,14 @@ impl<S, W> SourceBuilder<S, W> {
 }
 
 impl<S: SourcePlan, W: WatermarkPolicy<<S::Source as Source>::Item>> SourceBuilder<S, W> {
-    /// Takes each item's event time from the item. Default: the time that the medium has for it.
+    /// Takes each item's event time from the item. Default: the time that the medium has for it. What the medium says of
+    /// watermarks and of [silence](Self::idle_after) does not hold for these times.
     pub fn timestamps<F>(mut self, time: F) -> SourceBuilder<Timestamped<S, F>, W>
     where
         F: Fn(&<S::Source as Source>::Item) -> Timestamp + Clone + Send + 'static,
     {
         self.plan.times_are_replaced();
+        self.idle_after = self.idle_after.times_are_replaced();
         self.map_parts(|inner, policy| (Timestamped { inner, time }, policy))
     }
 
@@ -135,10 +163,16 @@ impl<S: SourcePlan, W: WatermarkPolicy<<S::Source as Source>::Item>> SourceBuild
         self.map_parts(|plan, _| (plan, policy))
     }
 
-    /// Time without an item after which a split of the source no longer holds windows back. Default: never, so
-    /// that a split without items stops all windows.
+    /// Time without an item or a watermark after which a split of the source no longer holds windows back. Default:
+    /// [never](Self::never_idle), but 5 s for the log as long as items have the times of their recording.
     pub const fn idle_after(mut self, silence: Duration) -> Self {
-        self.idle_after = Some(silence);
+        self.idle_after = Idleness::Said(Some(silence));
+        self
+    }
+
+    /// A split without items holds all windows back, however long it is silent.
+    pub const fn never_idle(mut self) -> Self {
+        self.idle_after = Idleness::Said(None);
         self
     }
 
@@ -167,7 +201,7 @@ impl<S: SourcePlan, W: WatermarkPolicy<<S::Source as Source>::Item>> SourceBuild
         site.name = self.is_named.then(|| self.name.clone());
         draft.sources.push(SourceNote {
             has_policy: TypeId::of::<W>() != TypeId::of::<NoWatermarks>(),
-            may_be_idle: self.idle_after.is_some(),
+            may_be_idle: self.idle_after.after().is_some(),
             name: self.name,
             notes,
         });
@@ -178,7 +212,7 @@ impl<S: SourcePlan, W: WatermarkPolicy<<S::Source as Source>::Item>> SourceBuild
             policy: self.policy,
             options: SourceOptions {
                 batch,
-                idle_after: self.idle_after,
+                idle_after: self.idle_after.after(),
                 alignment: None,
             },
             drift: self.drift,

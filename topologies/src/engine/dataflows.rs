@@ -17,6 +17,9 @@ use crate::Topology;
 use crate::dataflow::table;
 use crate::dataflow::{Dataflow, DataflowHandle, DataflowStatus, Failure};
 
+/// Time for the steps under way of a dataflow that is aborted; a step takes about a millisecond unless user code hangs.
+const ABORT_WAIT: Duration = Duration::from_secs(5);
+
 /// What dataflows of an engine are given.
 #[derive(Clone)]
 pub(super) struct Inputs {
@@ -113,25 +116,42 @@ async fn start_one(
     Ok(())
 }
 
-/// Has all sources stop and waits until what was read is dealt with.
+/// Has all sources stop and waits until what was read is dealt with. Those that do not end within `deadline` are
+/// aborted: they must not hold the log and the state when the engine is gone.
 pub(super) async fn stop_all(
     dataflows: &[DataflowHandle],
     deadline: Duration,
 ) -> Result<(), ShutdownError> {
     dataflows.iter().for_each(DataflowHandle::begin_stop);
+    // All at once: they wait for different things.
+    let ends: Vec<_> = dataflows
+        .iter()
+        .map(|dataflow| tokio::spawn(end_one(dataflow.clone(), deadline)))
+        .collect();
     let mut outcome = Ok(());
-    for dataflow in dataflows {
-        let ended = match tokio::time::timeout(deadline, dataflow.wait()).await {
-            Ok(Ok(())) => continue,
-            Ok(Err(Failure { stage, cause })) => ShutdownError::Stage { stage, cause },
-            Err(_elapsed) => ShutdownError::Stage {
-                stage: format!("dataflow {}", dataflow.name()),
-                cause: format!("it did not end within {deadline:?}"),
-            },
-        };
-        outcome = outcome.and(Err(ended));
+    for end in ends {
+        if let Ok(ended) = end.await {
+            outcome = outcome.and(ended);
+        }
     }
     outcome
+}
+
+async fn end_one(dataflow: DataflowHandle, deadline: Duration) -> Result<(), ShutdownError> {
+    let ended = match tokio::time::timeout(deadline, dataflow.wait()).await {
+        Ok(ended) => ended,
+        Err(_elapsed) => {
+            let cause = format!("it did not end within {deadline:?}");
+            match tokio::time::timeout(ABORT_WAIT, dataflow.abort(&cause)).await {
+                Ok(ended) => ended,
+                Err(_elapsed) => Err(Failure {
+                    stage: format!("dataflow {}", dataflow.name()),
+                    cause: format!("{cause}, and user code in it runs on"),
+                }),
+            }
+        }
+    };
+    ended.map_err(|Failure { stage, cause }| ShutdownError::Stage { stage, cause })
 }
 
 impl Engine {

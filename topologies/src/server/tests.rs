@@ -13,6 +13,7 @@ use millstream_engine::mailbox::MailboxStatistics;
 use millstream_engine::metrics::*;
 
 use super::*;
+use crate::dataflow::{Dataflow, Received};
 
 const PARTITION: PartitionId = PartitionId(3);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -66,6 +67,7 @@ fn record_dataflows() {
         state_items: 4,
         ..StageLoad::default()
     });
+    DataflowMetrics::new("sales").observe(true);
     LateMetrics::new("sales/window", PARTITION).count(1);
     UnreadableMetrics::new("sales/events", PARTITION).count(1);
 }
@@ -208,6 +210,36 @@ fn each_metric_is_recorded_and_has_its_help() {
     ] {
         assert_eq!(samples.get(series), Some(&value), "{series}\n{text}");
     }
+}
+
+#[test]
+fn a_dataflow_shows_that_it_runs_and_that_it_failed() {
+    let local = LocalMetrics::new();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let is_shown = |failed: u8| {
+        let series = format!("millstream_dataflow_failed{{dataflow=\"strict\"}} {failed}");
+        local.render().contains(&series)
+    };
+    let run = async {
+        let (sender, numbers) = Received::channel(1);
+        let flow = Dataflow::build("strict", |flow| {
+            let numbers = flow.source("numbers", numbers).stream();
+            numbers.for_each(|_, number: u64| assert_ne!(number, 13));
+        });
+        let handle = flow.unwrap().start().await.unwrap();
+        while !is_shown(0) {
+            tokio::task::yield_now().await;
+        }
+        sender.send(13).await.unwrap();
+        handle.wait().await.unwrap_err();
+        while !is_shown(1) {
+            tokio::task::yield_now().await;
+        }
+    };
+    local.during(|| runtime.block_on(run));
 }
 
 #[test]

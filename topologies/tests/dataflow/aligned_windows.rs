@@ -114,8 +114,8 @@ fn run<W: WindowKind, A: AggregateFunction<Item, Output = (i64, u64)>>(
 ) -> Outcome {
     let (results, late) = case.shape.run(&case.input(), |flow, feed| {
         let late = flow.side_output::<Item>("late");
-        let results = flow
-            .source("items", feed.clone())
+        let results = feed
+            .source(flow)
             .stream()
             .key_by(|item| item.0)
             .window(window)
@@ -156,12 +156,7 @@ fn an_offset_shifts_the_windows() {
             crate::support::Fed::Item(5, (1, 1)),
             crate::support::Fed::Item(12, (1, 2)),
         ]],
-        shape: crate::support::Shape {
-            partitions: 1,
-            batch: 10,
-            seed: 0,
-            chunk: 10,
-        },
+        shape: crate::support::Shape::plain(10, 10),
     };
     let window = Tumbling::of(secs(10)).offset(secs(3));
     let found = run(&case, window, SumAndCount::<true, true>);

@@ -64,6 +64,114 @@ fn a_silent_split_holds_windows_back_until_it_counts_as_idle() {
 }
 
 #[test]
+fn a_split_that_moves_by_its_watermark_alone_can_be_idle_again() {
+    let feed: Feed<Item> = Feed::new(2);
+    let mut results = None;
+    let dataflow = Dataflow::build_with("test", options(), |flow| {
+        let items = flow
+            .source("items", feed.clone())
+            .watermarks(Ascending::new())
+            .idle_after(secs(30))
+            .stream();
+        let windows = items.key_by(|item| item.0).window(Tumbling::of(secs(10)));
+        results = Some(windows.aggregate(count()).collect());
+    });
+    let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
+    feed.push(0, seconds(1), (1, 0));
+    driver.run().unwrap();
+    driver.advance(secs(31)).unwrap();
+    feed.watermark(1, seconds(2));
+    driver.run().unwrap();
+    feed.push(0, seconds(12), (1, 0));
+    driver.advance(secs(29)).unwrap();
+    assert!(results.is_empty(), "split 1 has spoken 29 s ago");
+    driver.advance(secs(1)).unwrap();
+    feed.push(0, seconds(13), (1, 0));
+    driver.run().unwrap();
+    assert_eq!(counts(&results), [(0, 1, 1)]);
+}
+
+/// More partitions than splits, a split that ends, and the rest silent for a while: nothing that is complete may take
+/// that for the end of time, or everything would be late from then on.
+#[test]
+fn idle_splits_come_back_beside_complete_ones() {
+    for (partitions, splits) in [(4, 2), (1, 2), (2, 3), (3, 3)] {
+        let feed: Feed<Item> = Feed::new(splits);
+        let mut results = None;
+        let options = FlowOptions {
+            partitions,
+            ..FlowOptions::default()
+        };
+        let dataflow = Dataflow::build_with("test", options, |flow| {
+            let items = flow
+                .source("items", feed.clone())
+                .watermarks(Ascending::new())
+                .idle_after(secs(30))
+                .stream();
+            let windows = items.key_by(|item| item.0).window(Tumbling::of(secs(10)));
+            results = Some(windows.aggregate(count()).collect());
+        });
+        let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
+        for split in 0..splits {
+            feed.push(split, seconds(1), (1, 0));
+        }
+        driver.run().unwrap();
+        driver.advance(secs(31)).unwrap();
+        assert!(
+            results.is_empty(),
+            "{partitions} partitions: no more is to come"
+        );
+        feed.end(0);
+        driver.run().unwrap();
+        driver.advance(secs(31)).unwrap();
+        assert!(
+            results.is_empty(),
+            "{partitions} partitions: a split has ended"
+        );
+        for time in [2, 11] {
+            // All are back before the first of them goes on: those that are idle are not waited for.
+            (1..splits).for_each(|split| feed.push(split, seconds(time), (1, 0)));
+            driver.run().unwrap();
+        }
+        let items = 2 * splits as u64 - 1;
+        assert_eq!(counts(&results), [(0, 1, items)], "{partitions} partitions");
+        feed.end_all();
+        driver.run().unwrap();
+        assert!(driver.is_ended());
+        assert_eq!(counts(&results), [(10, 1, splits as u64 - 1)]);
+    }
+}
+
+#[test]
+fn history_that_ends_beside_a_silent_live_stream_closes_nothing_too_early() {
+    let (history, live): (Feed<Item>, Feed<Item>) = (Feed::new(1), Feed::new(1));
+    let mut results = None;
+    let dataflow = Dataflow::build_with("test", options(), |flow| {
+        let source = flow.source("history", history.clone());
+        let past = source.watermarks(Ascending::new()).stream();
+        let source = flow.source("live", live.clone()).idle_after(secs(5));
+        let now = source.watermarks(Ascending::new()).stream();
+        let windows = past.merge(now).key_by(|item| item.0);
+        let windows = windows.window(Tumbling::of(secs(10)));
+        results = Some(windows.aggregate(count()).collect());
+    });
+    let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
+    driver.run().unwrap();
+    driver.advance(secs(6)).unwrap();
+    for time in [1, 12, 13] {
+        history.push(0, seconds(time), (1, 0));
+    }
+    driver.run().unwrap();
+    history.end(0);
+    driver.run().unwrap();
+    assert_eq!(counts(&results), [(0, 1, 1)]);
+    live.push(0, seconds(14), (1, 0));
+    live.push(0, seconds(20), (1, 0));
+    driver.run().unwrap();
+    assert_eq!(counts(&results), [(10, 1, 3)]);
+}
+
+#[test]
 fn watermarks_pass_where_all_items_are_filtered_away() {
     let (some, none): (Feed<Item>, Feed<Item>) = (Feed::new(1), Feed::new(1));
     let mut results = None;
@@ -172,4 +280,43 @@ fn an_item_as_far_behind_as_the_bound_is_not_late() {
     driver.run().unwrap();
     // The second 9 came when the watermark was at 10.
     assert_eq!(counts(&results), [(0, 1, 1)]);
+}
+
+/// Results of the clock come out of a stage whose input is silent. That its watermark need not be waited for is still true.
+#[test]
+fn what_the_clock_gives_out_does_not_wake_an_idle_input() {
+    let (clicks, sales): (Feed<Item>, Feed<Item>) = (Feed::new(1), Feed::new(1));
+    let mut results = None;
+    let dataflow = Dataflow::build_with("test", options(), |flow| {
+        let source = flow.source("clicks", clicks.clone()).idle_after(secs(5));
+        let clicks = source.watermarks(Ascending::new()).stream();
+        let by_clock = Tumbling::of(secs(10)).in_processing_time();
+        let clicks = clicks.key_by(|item| item.0).window(by_clock).named("clock");
+        let clicks = clicks.aggregate(count());
+        let clicks = clicks.map(|window: Windowed<u8, u64>| (window.key, window.value as i64));
+        let source = flow.source("sales", sales.clone());
+        let sales = source.watermarks(Ascending::new()).stream();
+        let windows = sales.merge(clicks).key_by(|item| item.0);
+        let windows = windows.window(Tumbling::of(secs(10))).named("both");
+        results = Some(windows.aggregate(count()).collect());
+    });
+    let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
+    clicks.push(0, seconds(1), (1, 0));
+    driver.run().unwrap();
+    driver.advance(secs(6)).unwrap();
+    sales.push(0, seconds(3), (2, 0));
+    driver.run().unwrap();
+    driver.advance(secs(4)).unwrap();
+    sales.push(0, seconds(12), (2, 0));
+    driver.run().unwrap();
+    // The one of the clicks has the time of its window by the clock.
+    assert_eq!(counts(&results), [(0, 1, 1), (0, 2, 1)]);
+    // The input comes back, and is waited for.
+    clicks.push(0, seconds(13), (1, 0));
+    driver.run().unwrap();
+    sales.push(0, seconds(30), (2, 0));
+    driver.run().unwrap();
+    assert!(results.is_empty());
+    driver.advance(secs(6)).unwrap();
+    assert_eq!(counts(&results), [(10, 2, 1)], "it is silent again");
 }

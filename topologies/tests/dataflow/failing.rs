@@ -1,10 +1,14 @@
 //! An operator that panics ends its dataflow: with the first cause, and whatever the other stages wait for.
 
+use std::convert::Infallible;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use millstream::dataflow::{Dataflow, DataflowStatus, FlowOptions, Generate, Received};
+use millstream_engine::flow::{BatchSize, EdgeOptions};
 use millstream_engine::stage::StageStatus;
 use millstream_operators::function::count;
+use millstream_operators::paced::AsyncOptions;
 use millstream_operators::window::Tumbling;
 use tokio::sync::mpsc::channel;
 
@@ -93,4 +97,45 @@ async fn a_stage_that_fails_at_once_ends_the_others_too() {
         assert!(failure.cause.contains("not even one"), "{failure}");
         drop(sender);
     }
+}
+
+/// A stage that takes nothing more is at rest although its mailbox is not empty, and nothing will ever wake it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_without_an_answer_does_not_keep_a_failed_dataflow() {
+    let (questions, asked) = Received::channel(4);
+    let (numbers, given) = Received::channel(4);
+    let options = FlowOptions {
+        partitions: 1,
+        edges: EdgeOptions {
+            batch: BatchSize::Fixed(NonZeroUsize::MIN),
+            ..EdgeOptions::default()
+        },
+        ..FlowOptions::default()
+    };
+    let dataflow = Dataflow::build_with("failing", options, |flow| {
+        let asked = flow.source("questions", asked).stream();
+        asked
+            .map_async(AsyncOptions::ordered(1), |_: u64| {
+                std::future::pending::<Result<u64, Infallible>>()
+            })
+            .for_each(|_, _| {});
+        let numbers = flow.source("numbers", given).stream();
+        numbers.for_each(|_, number: u64| assert_ne!(number, 13, "thirteen brings bad luck"));
+    });
+    let handle = dataflow.unwrap().start().await.unwrap();
+    let read = || {
+        let mut loads = handle.loads().into_iter();
+        let source = loads.find(|load| load.stage == "failing/questions");
+        source.unwrap().items_total
+    };
+    for question in 0..8 {
+        questions.send(question).await.unwrap();
+    }
+    while read() < 8 {
+        tokio::task::yield_now().await;
+    }
+    numbers.send(13).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(60), handle.wait());
+    let failure = ended.await.expect("it hangs").unwrap_err();
+    assert!(failure.cause.contains("thirteen"), "{failure}");
 }

@@ -217,3 +217,49 @@ async fn a_receiver_that_is_gone_fails_the_dataflow() {
         "{error}"
     );
 }
+
+/// A pipe that nobody writes to holds neither a thread of the runtime nor the stop.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_pipe_without_a_writer_can_be_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    let read = |path: &std::path::Path| {
+        let mut read = None;
+        let flow = Dataflow::build_with("read", options(), |flow| {
+            let lines = Files::<Sale, _>::csv(path);
+            read = Some(flow.source("sales", lines).stream().collect());
+        });
+        (flow.unwrap(), read.unwrap())
+    };
+    let bound = Duration::from_secs(60);
+    let (flow, _) = read(&path);
+    let handle = flow.start().await.unwrap();
+    let stopped = tokio::time::timeout(bound, handle.stop());
+    stopped.await.expect("it hangs").unwrap();
+    // With a writer that stays: lines come, and a stop does as well. The reader of before takes nothing: it ends at the
+    // first piece.
+    let path = folder.path().join("another");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    let (flow, found) = read(&path);
+    let handle = flow.start().await.unwrap();
+    let opened = {
+        let path = path.clone();
+        tokio::task::spawn_blocking(move || std::fs::OpenOptions::new().write(true).open(path))
+    };
+    let mut pipe = opened.await.unwrap().unwrap();
+    std::io::Write::write_all(&mut pipe, b"second,product\n1,tea\n2,mi").unwrap();
+    let come = async {
+        while found.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(bound, come).await.expect("it hangs");
+    assert_eq!(found.take_items(), [sale(1, "tea")]);
+    let stopped = tokio::time::timeout(bound, handle.stop());
+    stopped.await.expect("it hangs").unwrap();
+    drop(pipe);
+}

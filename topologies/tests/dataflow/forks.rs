@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use millstream::dataflow::{Dataflow, DataflowFault, Driver, Feed};
-use millstream_operators::function::count;
+use millstream_operators::function::{count, sum};
 use millstream_operators::window::Tumbling;
 use proptest::prelude::*;
 
@@ -25,7 +25,7 @@ proptest! {
     #[test]
     fn each_item_goes_where_it_belongs(case in case(40)) {
         let (parts, branches, routes, copies) = case.shape.run(&case.input(), |flow, feed| {
-            let mut shared = flow.source("items", feed.clone()).stream().share(3).into_iter();
+            let mut shared = feed.source(flow).stream().share(3).into_iter();
             let mut next = || shared.next().unwrap();
             let (even, odd) = next().split(|item| item.1 % 2 == 0);
             let predicates: Vec<fn(&Item) -> bool> = vec![|item| item.1 > 20, |item| item.1 > 0];
@@ -62,7 +62,7 @@ proptest! {
     fn watermarks_reach_every_branch(case in case(40)) {
         let windows = |case: &Case, holds: fn(&Item) -> bool, split: bool| {
             case.shape.run(&case.input(), |flow, feed| {
-                let stream = flow.source("items", feed.clone()).stream();
+                let stream = feed.source(flow).stream();
                 let stream = if split {
                     let (part, others) = stream.split(holds);
                     others.for_each(|_, _| {});
@@ -87,7 +87,7 @@ proptest! {
         let run = |partitions: usize, fraction: f64| {
             let shape = crate::support::Shape { partitions, ..case.shape.clone() };
             let sample = shape.run(&case.input(), |flow, feed| {
-                let stream = flow.source("items", feed.clone()).stream();
+                let stream = feed.source(flow).stream();
                 stream.sample_by(fraction, seed, |item| *item).collect()
             });
             sorted(sample.take_items())
@@ -100,7 +100,7 @@ proptest! {
         prop_assert!(some.iter().all(|item| more.contains(item)), "a larger sample has the smaller one in it");
         let shape = crate::support::Shape { partitions: 1, ..case.shape.clone() };
         let picked = shape.run(&case.input(), |flow, feed| {
-            flow.source("items", feed.clone()).stream().sample_every(every).collect()
+            feed.source(flow).stream().sample_every(every).collect()
         });
         prop_assert_eq!(picked.len() as u64, (case.items().len() as u64).div_ceil(every));
     }
@@ -160,6 +160,58 @@ fn every_partition_sees_what_steers_it() {
     rates.end_all();
     driver.run().unwrap();
     assert!(driver.is_ended());
+}
+
+#[test]
+fn what_steers_has_no_say_in_event_time() {
+    let (prices, rates) = (Feed::<Item>::new(2), Feed::<i64>::new(1));
+    let mut results = None;
+    let dataflow = Dataflow::build("rates", |flow| {
+        let rates = flow.source("rates", rates.clone()).stream();
+        let prices = flow.source("prices", prices.clone()).stream();
+        let joined = prices.join_broadcast(
+            rates,
+            1,
+            |rate, changed| *rate = changed,
+            |rate, (key, price)| Some((key, *rate * price)),
+        );
+        let windows = joined.state_named("rates").key_by(|item: &Item| item.0);
+        let windows = windows.window(Tumbling::of(secs(10))).named("sums");
+        results = Some(windows.aggregate(sum(|item: &Item| item.1)).collect());
+    });
+    let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
+    let sums = || {
+        let results = results.take_items().into_iter();
+        results.map(|window| window.value).collect::<Vec<_>>()
+    };
+    let push = |at| {
+        for split in 0..2 {
+            prices.push(split, seconds(at), (1, 5));
+            prices.watermark(split, seconds(at));
+        }
+    };
+    push(1);
+    push(11);
+    driver.run().unwrap();
+    assert_eq!(sums(), [10], "no rate ever came");
+    rates.push(0, seconds(0), 100);
+    rates.watermark(0, seconds(2));
+    driver.run().unwrap();
+    push(12);
+    push(21);
+    driver.run().unwrap();
+    assert_eq!(sums(), [10 + 1_000]);
+    // Rates that have ended are not the end of time, nor is the end of the prices that of the dataflow.
+    rates.end_all();
+    driver.run().unwrap();
+    assert!(results.is_empty());
+    push(31);
+    driver.run().unwrap();
+    assert_eq!(sums(), [1_000]);
+    prices.end_all();
+    driver.run().unwrap();
+    assert!(driver.is_ended());
+    assert_eq!(sums(), [1_000]);
 }
 
 #[test]

@@ -21,5 +21,6 @@ mod processes;
 mod repeats;
 mod revisions;
 mod session_windows;
+mod stopping;
 mod support;
 mod triggered_windows;

@@ -20,7 +20,7 @@ proptest! {
     fn count_windows_take_every_item_once(case in dense_case(40), size in 1u64..7) {
         let window = Count::of(size).with_unfinished();
         let (results, loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
-            let keyed = flow.source("items", feed.clone()).stream().key_by(|item| item.0);
+            let keyed = feed.source(flow).stream().key_by(|item| item.0);
             keyed.window(window).aggregate(Sums).collect()
         });
         assert_no_state(&loads);
@@ -46,7 +46,7 @@ proptest! {
     fn a_global_window_has_all_items_in_the_end(case in dense_case(40), enough in 1u64..7, every in 1u64..4) {
         let trigger = Trigger::at_watermark().early_count(enough).early_every(secs(every));
         let (results, loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
-            let keyed = flow.source("items", feed.clone()).stream().key_by(|item| item.0);
+            let keyed = feed.source(flow).stream().key_by(|item| item.0);
             keyed.window(Global::new()).trigger(trigger).retracting().aggregate(Sums).collect()
         });
         assert_no_state(&loads);
@@ -69,8 +69,8 @@ proptest! {
         let outer_size = size * times;
         let ((totals, late), loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
             let late = flow.side_output("late counts");
-            let totals = flow
-                .source("items", feed.clone())
+            let totals = feed
+                .source(flow)
                 .stream()
                 .key_by(|item| item.0)
                 .named("inner")

@@ -230,7 +230,7 @@ proptest! {
         let run = |calls: bool| {
             let (windows, late) = case.shape.run(&case.input(), |flow, feed| {
                 let late = flow.side_output::<Item>("late");
-                let stream = flow.source("items", feed.clone()).stream();
+                let stream = feed.source(flow).stream();
                 let call = |item: Item| async move {
                     give_way(item.1.unsigned_abs() % 7).await;
                     Ok::<_, ()>(item)
@@ -257,7 +257,7 @@ proptest! {
         items in 1usize..60, per_second in 1u32..20, burst in 1u32..8
     ) {
         let (feed, mut passed) = (Feed::new(1), None);
-        let shape = Shape { partitions: 1, batch: 5, seed: 1, chunk: 1 };
+        let shape = Shape::plain(5, 1);
         let dataflow = Dataflow::build_with("rate", shape.options(), |flow| {
             let stream = flow.source("numbers", feed.clone()).stream();
             passed = Some(stream.rate_limit(f64::from(per_second), burst).collect());

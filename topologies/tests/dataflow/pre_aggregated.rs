@@ -2,7 +2,8 @@
 
 use std::num::NonZeroUsize;
 
-use millstream::dataflow::{Dataflow, DataflowFault, Feed, WindowKind};
+use millstream::dataflow::{Dataflow, DataflowFault, Driver, Feed, FlowOptions, WindowKind};
+use millstream_engine::flow::Ascending;
 use millstream_operators::function::{count, fold};
 use millstream_operators::window::{Slicing, Sliding, Tumbling};
 use proptest::prelude::*;
@@ -15,8 +16,8 @@ fn run<W: WindowKind + Into<Slicing> + Copy>(case: &Case, window: W, capacity: u
     let capacity = NonZeroUsize::new(capacity).unwrap();
     let ((results, late_items), loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
         let late = flow.side_output::<Item>("late");
-        let results = flow
-            .source("items", feed.clone())
+        let results = feed
+            .source(flow)
             .stream()
             .key_by(|item| item.0)
             .window(window)
@@ -56,6 +57,55 @@ proptest! {
     }
 }
 
+/// A sender that was idle sums up what the others take for late: it is counted, as it would be without summing up.
+#[test]
+fn sums_of_a_sender_that_was_idle_may_be_late() {
+    for (partitions, pre_aggregated) in [(2, true), (1, true), (2, false)] {
+        let feed: Feed<Item> = Feed::new(2);
+        let options = FlowOptions {
+            partitions,
+            ..FlowOptions::default()
+        };
+        let mut results = None;
+        let dataflow = Dataflow::build_with("test", options, |flow| {
+            let items = flow
+                .source("items", feed.clone())
+                .watermarks(Ascending::new())
+                .idle_after(secs(30))
+                .stream();
+            let windows = items.key_by(|item| item.0).window(Tumbling::of(secs(10)));
+            results = Some(if pre_aggregated {
+                windows.pre_aggregated().aggregate(count()).collect()
+            } else {
+                windows.aggregate(count()).collect()
+            });
+        });
+        let results = results.unwrap();
+        let mut driver = Driver::new(dataflow.unwrap()).unwrap();
+        let push = |split, time| feed.push(split, seconds(time), (1, 0));
+        push(0, 50);
+        push(1, 50);
+        driver.run().unwrap();
+        driver.advance(secs(30)).unwrap();
+        push(0, 100);
+        driver.run().unwrap();
+        push(1, 60);
+        push(1, 61);
+        push(1, 105);
+        driver.run().unwrap();
+        feed.end_all();
+        driver.run().unwrap();
+        assert!(driver.is_ended());
+        assert_no_state(&driver.loads());
+        let results = results.take_items().into_iter();
+        let mut counts: Vec<_> = results
+            .map(|window| (window.window.start.as_millis() / 1_000, window.value))
+            .collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [(50, 2), (100, 2)]);
+    }
+}
+
 /// 10,000 items of a few hot keys in ten windows: those that reach the stage behind the exchange.
 fn crossing(pre_aggregated: bool) -> (u64, u64) {
     let input = (0..10_000i64).map(|number| {
@@ -68,13 +118,11 @@ fn crossing(pre_aggregated: bool) -> (u64, u64) {
     });
     let shape = Shape {
         partitions: 2,
-        batch: 256,
-        seed: 1,
-        chunk: 100_000,
+        ..Shape::plain(256, 100_000)
     };
     let (results, loads) = shape.run_and_look(&[input.collect()], |flow, feed| {
-        let windowed = flow
-            .source("items", feed.clone())
+        let windowed = feed
+            .source(flow)
             .stream()
             .key_by(|item: &Item| item.0)
             .window(Tumbling::of(secs(10)));

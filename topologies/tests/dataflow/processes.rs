@@ -61,8 +61,89 @@ impl KeyedProcess<u8, Item> for Bursts {
     }
 }
 
+/// Sums of ten seconds with a timer for each: what it gives does not depend on the order of arrival.
+#[derive(Clone)]
+struct Spans;
+
+impl KeyedProcess<u8, Item> for Spans {
+    /// Ends and sums.
+    type State = Vec<(Timestamp, i64)>;
+    type Out = (u8, i64);
+    type Side = Item;
+
+    fn item(
+        &mut self,
+        _key: &u8,
+        spans: &mut Self::State,
+        time: Timestamp,
+        item: Item,
+        ctx: &mut Context<'_, Self::Out, Item>,
+    ) {
+        if ctx.is_late() {
+            ctx.emit_side(item);
+            if spans.is_empty() {
+                ctx.clear_state();
+            }
+            return;
+        }
+        let end = end_of_span(time);
+        match spans.iter_mut().find(|span| span.0 == end) {
+            Some((_, sum)) => *sum += item.1,
+            None => spans.push((end, item.1)),
+        }
+        ctx.set_event_timer(end);
+    }
+
+    fn timer(
+        &mut self,
+        key: &u8,
+        spans: &mut Self::State,
+        timer: Timer,
+        ctx: &mut Context<'_, Self::Out, Item>,
+    ) {
+        let at = spans.iter().position(|span| Timer::Event(span.0) == timer);
+        let (_, sum) = spans.swap_remove(at.unwrap());
+        ctx.emit((*key, sum));
+        if spans.is_empty() {
+            ctx.clear_state();
+        }
+    }
+}
+
+fn end_of_span(time: Timestamp) -> Timestamp {
+    let span = 10_000_000;
+    Timestamp((time.0.div_euclid(span) + 1) * span)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn timers_agree_with_the_model_over_all_splits(case in case(50)) {
+        let ((spans, late), loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
+            let late = flow.side_output("late");
+            let keyed = feed.source(flow).stream().key_by(|item: &Item| item.0);
+            let spans = keyed.process_with_side(Spans, &late).collect();
+            (spans, flow.side(&late).collect())
+        });
+        let (mut sums, mut lates) = (BTreeMap::<_, i64>::new(), Vec::new());
+        for (time, item, watermark) in case.items() {
+            if time < watermark {
+                lates.push(item);
+            } else {
+                *sums.entry((end_of_span(seconds(time)), item.0)).or_default() += item.1;
+            }
+        }
+        let mut found = spans.take();
+        found.sort_unstable();
+        let sums: Vec<_> = sums.into_iter().map(|((end, key), sum)| (end, (key, sum))).collect();
+        prop_assert_eq!(found, sums);
+        let mut late = late.take_items();
+        late.sort_unstable();
+        lates.sort_unstable();
+        prop_assert_eq!(late, lates);
+        prop_assert_eq!(loads.iter().map(|load| load.state_items).sum::<usize>(), 0);
+    }
 
     #[test]
     fn a_process_agrees_with_the_model_and_loses_nothing(case in case(50)) {
@@ -71,8 +152,8 @@ proptest! {
         let input = vec![case.input().swap_remove(0)];
         let (bursts, late) = case.shape.run(&input, |flow, feed| {
             let late = flow.side_output("late");
-            let bursts = flow
-                .source("items", feed.clone())
+            let bursts = feed
+                .source(flow)
                 .stream()
                 .key_by(|item: &Item| item.0)
                 .process_with_side(Bursts, &late)
@@ -122,7 +203,7 @@ proptest! {
     #[test]
     fn running_values_end_in_the_totals(case in case(40)) {
         let (sums, maxima, counts) = case.shape.run(&case.input(), |flow, feed| {
-            let mut shared = flow.source("items", feed.clone()).stream().share(3).into_iter();
+            let mut shared = feed.source(flow).stream().share(3).into_iter();
             let mut keyed = |name| shared.next().unwrap().key_by(|item: &Item| item.0).named(name);
             (
                 keyed("sums").aggregate_running(Ttl::Never, sum(|item: &Item| item.1)).collect(),
@@ -150,7 +231,7 @@ proptest! {
     #[test]
     fn items_that_pass_dedup_are_apart_and_the_others_near_one(case in case(40), within in 1u64..12) {
         let passed = case.shape.run(&case.input(), |flow, feed| {
-            let stream = flow.source("items", feed.clone()).stream();
+            let stream = feed.source(flow).stream();
             stream.key_by(|item: &Item| item.0).dedup(secs(within)).collect()
         });
         let passed = passed.take();
@@ -174,8 +255,8 @@ proptest! {
     fn a_throttle_passes_the_same_number_whatever_the_order(case in case(40), items in 1u64..4) {
         let (passed, others) = case.shape.run(&case.input(), |flow, feed| {
             let side = flow.side_output("too many");
-            let passed = flow
-                .source("items", feed.clone())
+            let passed = feed
+                .source(flow)
                 .stream()
                 .key_by(|item: &Item| item.0)
                 .throttle(items, secs(5), &side)
@@ -261,12 +342,7 @@ fn timers_of_processing_time_need_no_input() {
 #[test]
 fn what_a_window_gives_out_is_not_late_because_an_item_before_it_was() {
     let (feed, mut counts) = (Feed::new(2), None);
-    let shape = Shape {
-        partitions: 1,
-        batch: 10,
-        seed: 0,
-        chunk: 1,
-    };
+    let shape = Shape::plain(10, 1);
     let dataflow = Dataflow::build_with("twice", shape.options(), |flow| {
         let items = flow.source("items", feed.clone()).stream();
         let window = || Tumbling::of(secs(10));

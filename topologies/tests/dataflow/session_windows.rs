@@ -46,8 +46,8 @@ fn model(case: &Case, gap: i64, lateness: i64) -> Outcome {
 fn run<W: WindowKind>(case: &Case, window: W, retracting: bool) -> Outcome {
     let ((results, late_items), loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
         let late = flow.side_output::<Item>("late");
-        let results = flow
-            .source("items", feed.clone())
+        let results = feed
+            .source(flow)
             .stream()
             .key_by(|item| item.0)
             .window(window)

@@ -11,8 +11,8 @@ use crate::support::{Case, Item, secs};
 fn run<W: WindowKind + Retracting>(case: &Case, window: W, retracting: bool) -> Outcome {
     let ((results, late_items), loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
         let late = flow.side_output::<Item>("late");
-        let mut windowed = flow
-            .source("items", feed.clone())
+        let mut windowed = feed
+            .source(flow)
             .stream()
             .key_by(|item| item.0)
             .window(window)

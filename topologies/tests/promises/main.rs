@@ -27,6 +27,8 @@ mod failing_events;
 mod kills;
 mod panics;
 mod parked_keys;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod power_loss;
 mod projections;
 mod reading;
 mod repeats;

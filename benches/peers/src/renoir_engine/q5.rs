@@ -1,7 +1,5 @@
 //! q5: counts per auction and pane, then per window over its panes.
 
-use std::collections::HashMap;
-
 use millstream::catalog::nexmark::NexmarkEvent;
 use millstream::catalog::nexmark::rows::HotItem;
 use renoir::operator::Operator;
@@ -11,6 +9,7 @@ use renoir::{KeyedStream, Stream};
 use super::{Output, aligned, rounded, take, when_moved};
 use crate::Options;
 use crate::input::{WINDOW_MILLIS, timestamp};
+use crate::loops::FastMap;
 
 const WINDOW: i64 = WINDOW_MILLIS.cast_signed();
 
@@ -54,8 +53,8 @@ fn most(
         .reorder()
         .window(EventTimeWindow::tumbling(WINDOW))
         .fold(
-            HashMap::new(),
-            |counts: &mut HashMap<u64, u64>, (_, auction, bids): &(i64, u64, u64)| {
+            FastMap::default(),
+            |counts: &mut FastMap<u64, u64>, (_, auction, bids): &(i64, u64, u64)| {
                 *counts.entry(*auction).or_default() += *bids;
             },
         )

@@ -90,3 +90,46 @@ where
     assert_eq!(join.next_due(), None);
     assert_eq!(found, ends);
 }
+
+#[test]
+fn sliding_windows_near_the_end_of_time_come_to_an_end() {
+    let sliding = Sliding::of(micros(10)).every(micros(5));
+    let late = KeepLate::default();
+    let join = SlidingJoin::new(sliding, key, key, Inner(pair), late.clone());
+    let mut join = Driven::new(join);
+    for (number, time) in [i64::MAX - 12, i64::MAX - 3, i64::MAX]
+        .into_iter()
+        .enumerate()
+    {
+        join.left(time, (number as u8, 1));
+        join.right(time, (number as u8, 2));
+    }
+    join.watermark(i64::MAX - 1);
+    join.watermark(i64::MAX);
+    assert_eq!(join.state(), 0);
+    let results = join.out.len();
+    assert!((2..=5).contains(&results), "{results} results");
+    assert_eq!(
+        late.0.lock().unwrap().len(),
+        2,
+        "no window has the last time"
+    );
+}
+
+#[test]
+fn what_was_deleted_does_not_come_back_by_a_late_value() {
+    let table = AsOf::new().deleted_by(|item: &Item| item.1 == 0);
+    let late = KeepLate::default();
+    let keep =
+        |_: &u8, left: &Item, right: Option<&Item>| (left.1, right.map_or(-1, |right| right.1));
+    let join = AsOfJoin::new(table, key, key, crate::join::LeftOuter(keep), late.clone());
+    let mut join = Driven::new(join);
+    join.right(1, (1, 0));
+    join.watermark(2);
+    assert_eq!(join.state(), 0);
+    join.late(1, 0, millstream_engine::flow::Side::Right((1, 7)));
+    join.late(i64::MIN, 24, millstream_engine::flow::Side::Left((1, 10)));
+    join.watermark(30);
+    assert_eq!(join.take(), [(24, (10, -1))]);
+    assert_eq!(late.0.lock().unwrap().len(), 1);
+}

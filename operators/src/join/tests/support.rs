@@ -30,7 +30,7 @@ impl Operator<Side<Item, Item>> for KeepLate {
 
 pub(super) struct Driven<J, Out> {
     pub(super) join: J,
-    out: Vec<(i64, Out)>,
+    pub(super) out: Vec<(i64, Out)>,
 }
 
 impl<J: Operator<Side<Item, Item>, Out = Out>, Out> Driven<J, Out> {

@@ -19,10 +19,10 @@ use std::marker::PhantomData;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use millstream_engine::batch::Batch;
-use millstream_engine::flow::{Discard, Emit, Operator, Turn, inner_sink};
+use millstream_engine::flow::{Emit, Operator, inner_sink};
 use millstream_engine::time::Timestamp;
 
-use super::aligned::Span;
+use super::aligned::{Span, by_span};
 use super::fifo::Fifo;
 use super::slices::Slices;
 use super::table::Table;
@@ -267,42 +267,22 @@ where
         batch.times.clear();
     }
 
-    fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
-        self.late.watermark(watermark, &mut Discard);
-        // In processing time only the end of the input closes what is open.
-        if self.span.domain == TimeDomain::Event || watermark == Timestamp::MAX {
-            self.watermark = watermark.0;
-            self.fire(watermark.0, out);
-        }
-    }
-
-    fn late_before(&mut self, limit: Timestamp) {
-        if self.span.domain == TimeDomain::Event {
-            self.late_before = limit.0;
-        }
-        self.late.late_before(limit);
-    }
-
-    fn begin(&mut self, turn: &Turn) {
-        // A clock that goes back must not open a window anew.
-        self.now = self.now.max(turn.now);
-        self.late.begin(turn);
-    }
-
-    fn processing_time<E: Emit<Self::Out>>(&mut self, now: Timestamp, out: &mut E) {
-        if self.span.domain == TimeDomain::Processing {
-            self.watermark = self.watermark.max(now.0);
-            self.fire(self.watermark, out);
-        }
-    }
-
     fn next_due(&self) -> Option<Timestamp> {
         match self.span.domain {
             TimeDomain::Event => None,
-            TimeDomain::Processing => self.next_end().map(Timestamp),
+            TimeDomain::Processing => {
+                // What waits for late items only is dropped when its time is over.
+                let keys = (!self.keys.is_empty()).then_some(self.live_until);
+                let alone = self.alone.keys().next().copied();
+                let over = keys.into_iter().chain(alone);
+                let over = over.map(|end| end.saturating_add(self.span.lateness));
+                let due = over.chain(self.next_end()).min();
+                due.map(Timestamp)
+            }
         }
     }
 
+    by_span!();
     inner_sink!(late: open flush is_blocked blocked idle end);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {

@@ -209,12 +209,14 @@ impl<A, B, R> Joining<A, B, Latest<R>> {
 }
 
 impl<A, B, R, S> Joining<A, B, AsOf<R>, S> {
-    /// Left items may come this long (in event time) after the watermark. Holds values longer. Default: none.
+    /// Left items, and right ones if there are deletions, may come this long (in event time) after the watermark. Holds
+    /// values longer. Default: none.
     pub fn allowed_lateness(self, lateness: Duration) -> Self {
         self.with_how(|as_of| as_of.allowed_lateness(lateness))
     }
 
-    /// From right items for which `deletes` holds on, their key has no value. Default: none does.
+    /// From right items for which `deletes` holds on, their key has no value. Default: none does. With it, right items
+    /// that are behind their source's watermark by more than the allowed lateness are late; without, they are taken.
     pub fn deleted_by(self, deletes: fn(&R) -> bool) -> Self {
         self.with_how(|as_of| as_of.deleted_by(deletes))
     }

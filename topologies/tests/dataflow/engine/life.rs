@@ -1,7 +1,9 @@
 //! Declaring, failing and stopping.
 
+use std::time::Duration;
+
 use millstream::catalog::bank::{Account, AccountEvent, BALANCES, Balances};
-use millstream::dataflow::{DataflowFault, DataflowStatus, Generate};
+use millstream::dataflow::{DataflowFault, DataflowHandle, DataflowStatus, Generate};
 use millstream::prelude::*;
 use millstream::{OpenError, TopologyFault};
 use millstream_engine::stage::StageStatus;
@@ -145,6 +147,52 @@ async fn what_was_read_before_a_shutdown_is_dealt_with() {
         of.map(|load| load.items_total).sum::<u64>()
     };
     assert_eq!(taken_in("numbers"), taken_in("rebalance"));
+}
+
+/// Stages that nobody lets end are ended, and with them what they hold of the folder.
+#[tokio::test(flavor = "multi_thread")]
+async fn dataflows_that_do_not_end_are_aborted_and_the_folder_is_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut unread = Vec::new();
+    let mut topology = Topology::named("shop");
+    for name in ["one", "two", "three"] {
+        let (full, receiver) = tokio::sync::mpsc::channel(1);
+        unread.push(receiver);
+        topology = topology.dataflow_with(name, options(), |flow| {
+            let sales = flow.events::<Sale>().category("sale").stream();
+            sales.rebalance(2).to_channel(full);
+        });
+    }
+    let config = EngineConfig {
+        shutdown_deadline: Duration::from_millis(50),
+        ..config()
+    };
+    let opened = Engine::open(folder.path()).config(config);
+    let engine = opened.run(topology.build().unwrap()).await.unwrap();
+    append(&engine, &sales(20)).await;
+    let handles = engine.dataflows().to_vec();
+    let is_blocked = |handle: &DataflowHandle| {
+        let loads = handle.loads();
+        loads.iter().any(|load| load.blocked > Duration::ZERO)
+    };
+    within(async {
+        while !handles.iter().all(is_blocked) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let error = within(engine.shutdown()).await.unwrap_err();
+    assert!(error.to_string().contains("did not end within"), "{error}");
+    for handle in &handles {
+        let failure = within(handle.wait()).await.unwrap_err();
+        assert_eq!(failure.stage, format!("dataflow {}", handle.name()));
+        let ended = |(_, status): &(String, StageStatus)| *status == StageStatus::Stopped;
+        assert!(handle.stages().iter().all(ended), "{handle:?}");
+    }
+    drop((engine, handles));
+    let engine = open(folder.path(), Topology::named("shop").build().unwrap()).await;
+    close(engine).await;
+    drop(unread);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,20 @@
 //! The log as a source: everything once, from where it was asked, to where it was asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use millstream::dataflow::{Collected, Dataflow, DataflowStatus, Driver, Flow, LogFrom};
+use millstream::dataflow::{
+    Collected, Dataflow, DataflowStatus, Driver, Flow, LogFrom, LogPlan, Origin, SourceBuilder,
+    Stream,
+};
 use millstream::prelude::*;
-use millstream_engine::flow::Resources;
+use millstream_engine::event::{Offset, PartitionId};
+use millstream_engine::flow::{Ascending, Operator, Pulled, Resources, Source, Wiring};
+use millstream_engine::mailbox::Mailbox;
+use millstream_engine::time::{Clock, ManualClock};
 use millstream_operators::function::count;
-use millstream_operators::window::Tumbling;
+use millstream_operators::source::{LogAccess, LogSource, LogSplit, PayloadOnly, Unreadable};
+use millstream_operators::window::{Tumbling, Windowed};
 
 use super::support::*;
 
@@ -199,5 +207,101 @@ async fn a_finite_read_inside_an_engine_ends_by_itself() {
     within(read.wait()).await.unwrap();
     assert_eq!(read.status(), DataflowStatus::Ended);
     assert_eq!(sorted(&given.unwrap()).len(), 10);
+    close(engine).await;
+}
+
+/// Windows of a second over events of one stream, so that two partitions of the log are silent; how many have closed
+/// six seconds later.
+async fn closed_beside_silence(source: impl Fn(SourceBuilder<LogPlan<Sale>>) -> Counted) -> usize {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path(), empty()).await;
+    for number in 0..20 {
+        append_to(&engine, "sale-0", sale("tea", number)).await;
+    }
+    let (mut driver, counted) = drive(&engine, |flow| {
+        source(flow.events::<Sale>().category("sale"))
+    });
+    assert!(counted.is_empty(), "partitions are waited for");
+    driver.advance(Duration::from_secs(6)).unwrap();
+    drop(driver);
+    close(engine).await;
+    counted.len()
+}
+
+type Counted = Collected<Windowed<(), u64>>;
+
+fn count_each<P: Origin, O: Operator<P::Item, Out = Sale> + Clone>(sales: Stream<P, O>) -> Counted {
+    let window = Tumbling::of(Duration::from_micros(1));
+    sales
+        .key_by(|_: &Sale| ())
+        .window(window)
+        .aggregate(count())
+        .collect()
+}
+
+/// That a silent partition has nothing from the past is known of times of recording, and of no others.
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_partitions_are_waited_for_where_events_have_times_of_their_own() {
+    let recorded = closed_beside_silence(|source| count_each(source.stream()));
+    assert!(recorded.await > 0);
+    let own = closed_beside_silence(|source| {
+        count_each(source.event_times().watermarks(Ascending::new()).stream())
+    });
+    assert_eq!(own.await, 0);
+    let stamped = closed_beside_silence(|source| {
+        let stamped = source.timestamps(|sale| Timestamp::from_seconds(sale.cents as i64));
+        count_each(stamped.watermarks(Ascending::new()).stream())
+    });
+    assert_eq!(stamped.await, 0);
+    let said = closed_beside_silence(|source| {
+        let said = source.idle_after(Duration::from_secs(1)).event_times();
+        count_each(said.watermarks(Ascending::new()).stream())
+    });
+    assert!(said.await > 0);
+    let never = closed_beside_silence(|source| count_each(source.never_idle().stream()));
+    assert_eq!(never.await, 0);
+}
+
+/// Whatever else is in the log, a pull ends after a while, and the next one goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_of_other_categories_are_passed_over_in_several_pulls() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path(), empty()).await;
+    for number in 0..200 {
+        append_to(&engine, "other-1", sale("gold", number)).await;
+    }
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let wiring = Wiring {
+        stage: "read".into(),
+        partition: 0,
+        partitions: 1,
+        clock: Arc::clone(&clock),
+        resources: Arc::new(engine.resources()),
+    };
+    let mut pulls_max = 0;
+    for partition in 0..3 {
+        let split = LogSplit {
+            partition: PartitionId(partition),
+            from: Offset(0),
+            until: None,
+            categories: Some(["sale".to_owned()].into()),
+            unreadable: Unreadable::Fail,
+            event_times: false,
+            own_watermark: true,
+        };
+        let access = wiring.resources.get::<LogAccess>().unwrap();
+        let mut source = LogSource::<Sale, PayloadOnly>::new(access, split, &wiring);
+        let limits = options().mailbox;
+        source
+            .open(&Mailbox::new(limits, Arc::clone(&clock)))
+            .unwrap();
+        let mut pulls = 1;
+        let mut out = |_: Timestamp, sale: Sale| panic!("{sale:?}");
+        while source.pull(10, &mut out).unwrap() == Pulled::More {
+            pulls += 1;
+        }
+        pulls_max = pulls_max.max(pulls);
+    }
+    assert!(pulls_max > 2, "{pulls_max}");
     close(engine).await;
 }

@@ -35,7 +35,8 @@ pub(crate) fn options() -> FlowOptions {
     }
 }
 
-pub(crate) async fn open(folder: &Path, topology: Topology) -> Engine {
+/// Small files.
+pub(crate) fn config() -> EngineConfig {
     let mut config = EngineConfig {
         partitions: Some(3),
         ..EngineConfig::default()
@@ -44,7 +45,11 @@ pub(crate) async fn open(folder: &Path, topology: Topology) -> Engine {
     config.log.preallocate_step_bytes = 1 << 20;
     config.state.map_bytes_max = 8 << 30;
     config.state.preallocate_step_bytes = 1 << 20;
-    let opened = Engine::open(folder).config(config).run(topology).await;
+    config
+}
+
+pub(crate) async fn open(folder: &Path, topology: Topology) -> Engine {
+    let opened = Engine::open(folder).config(config()).run(topology).await;
     opened.unwrap_or_else(|error| panic!("the engine did not open: {error}"))
 }
 

@@ -32,6 +32,9 @@ fn feed_chunk(feed: &Feed<Item>, case: &Case, from: usize, chunk: usize) {
                 Fed::Watermark(time) => feed.watermark(number, seconds(*time)),
             }
         }
+        if case.shape.ends_early && split.len() <= from + chunk {
+            feed.end(number);
+        }
     }
 }
 

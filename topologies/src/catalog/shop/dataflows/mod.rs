@@ -41,8 +41,6 @@ use crate::dataflow::{Collected, Dataflow, Flow, InvalidDataflow, Origin, SideOu
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 const DAYS_30: Duration = Duration::from_secs(30 * DAY.as_secs());
-/// Reads until the end of what is durable, so a partition of the log is never silent: it is waited for.
-const NEVER_IDLE: Duration = Duration::from_secs(365 * DAY.as_secs());
 
 /// Rows of all dataflows, each sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -150,7 +148,6 @@ pub fn over_the_log(disorder: Duration) -> Result<(Dataflow, SalesOutput), Inval
             .until_durable_end()
             .timestamps(|recorded| sale::time(&recorded.payload))
             .watermarks(BoundedOutOfOrderness::new(disorder))
-            .idle_after(NEVER_IDLE)
             .stream()
             .map(|recorded: Recorded<CustomerEvent>| {
                 Sale::of(recorded.stream.id(), recorded.payload)
