@@ -22,7 +22,7 @@ pub const FOLLOWERS_MAX: usize = 4_096;
 pub const CAUSES_MAX: usize = 16;
 /// Redrives of one letter that are remembered: the latest.
 pub const EARLIER_MAX: usize = 16;
-/// Version of a letter with earlier tries; those of version 1 have none.
+/// Version of a letter with earlier tries, redrives and bytes of followers; those of version 1 have none.
 const WITH_EARLIER: u8 = 2;
 /// Bytes kept of one text.
 const CAUSE_BYTES_MAX: usize = 4 << 10;
@@ -83,8 +83,13 @@ pub struct DeadLetter {
     pub payload: Vec<u8>,
     /// What came before each redrive, oldest first. Stored: the last [`EARLIER_MAX`].
     pub earlier: Vec<EarlierTries>,
+    /// Redrives of the event that the log holds, as far as was read. A decision names how many it knew of: two
+    /// that know of the same are one.
+    pub redrives: u32,
     /// How many later events of the key are queued behind it.
     pub followers: u64,
+    /// Bytes of their payloads.
+    pub followers_bytes: u64,
     /// Where they lie, oldest first. Stored: the first [`FOLLOWERS_MAX`].
     pub follower_offsets: Vec<Offset>,
 }
@@ -121,16 +126,7 @@ pub struct ParseDeadLetterIdError {
 impl DeadLetter {
     /// The letter's id: its projection, position and key.
     pub fn id(&self) -> DeadLetterId {
-        let mut named = Vec::with_capacity(self.stage.len() + self.key.len() + 1);
-        named.extend_from_slice(self.stage.as_bytes());
-        named.push(0);
-        named.extend_from_slice(self.key.as_bytes());
-        DeadLetterId {
-            projection: self.projection,
-            partition: self.position.partition,
-            offset: self.position.offset,
-            discriminator: xxh3_64(&named) as u32,
-        }
+        DeadLetterId::new(self.projection, self.position, &self.stage, &self.key)
     }
 
     /// Adds to what came before a redrive; the oldest is given up for it when there are [`EARLIER_MAX`].
@@ -191,6 +187,8 @@ impl DeadLetter {
             put_text(&mut out, &tries.cause);
             put_text(&mut out, &tries.redriven_by);
         }
+        out.extend_from_slice(&self.redrives.to_be_bytes());
+        out.extend_from_slice(&self.followers_bytes.to_be_bytes());
         out.extend_from_slice(&self.followers.to_be_bytes());
         for offset in self.follower_offsets.iter().take(FOLLOWERS_MAX) {
             out.extend_from_slice(&offset.0.to_be_bytes());
@@ -203,6 +201,7 @@ impl DeadLetter {
         if ![FORMAT_VERSION, WITH_EARLIER].contains(&format) {
             return None;
         }
+        let has_earlier = format == WITH_EARLIER;
         let mut input = Input::bare(rest);
         let stage = input.text()?.into();
         let version = input.u32()?;
@@ -237,11 +236,13 @@ impl DeadLetter {
             },
             dictionary: input.sized()?.to_vec(),
             payload: input.sized()?.to_vec(),
-            earlier: if format == WITH_EARLIER {
+            earlier: if has_earlier {
                 earlier(&mut input)?
             } else {
                 Vec::new()
             },
+            redrives: if has_earlier { input.u32()? } else { 0 },
+            followers_bytes: if has_earlier { input.u64()? } else { 0 },
             followers: input.u64()?,
             follower_offsets: {
                 let (offsets, rest) = input.rest().as_chunks::<8>();
@@ -281,6 +282,21 @@ fn encoding(byte: u8) -> Option<Encoding> {
 }
 
 impl DeadLetterId {
+    /// The id of the letter of the event at `position` that `stage` failed on, parked under `key`.
+    #[must_use]
+    pub fn new(projection: ProjectionId, position: Position, stage: &str, key: &str) -> Self {
+        let mut named = Vec::with_capacity(stage.len() + key.len() + 1);
+        named.extend_from_slice(stage.as_bytes());
+        named.push(0);
+        named.extend_from_slice(key.as_bytes());
+        Self {
+            projection,
+            partition: position.partition,
+            offset: position.offset,
+            discriminator: xxh3_64(&named) as u32,
+        }
+    }
+
     pub(super) fn to_key(self) -> [u8; 18] {
         let mut key = [0; 18];
         key[..4].copy_from_slice(&self.projection.0.to_be_bytes());

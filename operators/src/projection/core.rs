@@ -25,6 +25,7 @@ use millstream_engine::state::{
 use millstream_engine::time::{Clock, Timestamp};
 
 use super::applier::{Applier, Failure};
+use super::decided::Decided;
 use super::decision::DECISIONS;
 use super::parked::{Moment, Parked, Sender};
 use super::{OpenProjectionError, ProgressBoard, Projection, ProjectionConfig, TableSet};
@@ -89,6 +90,10 @@ struct Source {
     metrics: ProjectionMetrics,
     /// When the newest event that was applied had been recorded.
     recorded: Timestamp,
+    /// What was decided about events that wait or are still to come.
+    decided: Decided,
+    /// Decisions before this offset are in `decided`, those about settled events apart.
+    read_upto: Offset,
 }
 
 /// A projection at work.
@@ -110,6 +115,8 @@ pub struct ProjectionCore<P: Projection> {
     lost: Arc<AtomicBool>,
     /// What the state's writer had no room for: to be handed over before anything else.
     refused: Option<StateBatch>,
+    /// Parked keys that were due then are looked at before anything else.
+    opened_at: Duration,
     published_at: Duration,
     stored_at: Duration,
     shown_at: Duration,
@@ -157,6 +164,8 @@ impl<P: Projection> ProjectionCore<P> {
                 stored: progress.next,
                 metrics: ProjectionMetrics::new(P::NAME, partition),
                 recorded: Timestamp::MIN,
+                decided: Decided::default(),
+                read_upto: progress.next,
             });
         }
         let (tables, store) = (parts.projection.tables(), Some(&parts.store));
@@ -175,6 +184,7 @@ impl<P: Projection> ProjectionCore<P> {
                     category: P::CATEGORY,
                 },
                 parts.config.failures,
+                parts.config.followers(),
                 Arc::clone(&parts.board),
             ),
             registered: parts.registered,
@@ -190,6 +200,7 @@ impl<P: Projection> ProjectionCore<P> {
             storing: parts.storing,
             lost: Arc::new(AtomicBool::new(false)),
             refused: None,
+            opened_at: now,
             published_at: now,
             stored_at: now,
             shown_at: now,
@@ -197,7 +208,7 @@ impl<P: Projection> ProjectionCore<P> {
             dead_letters: DeadLetterMetrics::new(P::NAME, first),
         };
         core.restore_parked(&parts.store)?;
-        core.look_ahead()?;
+        core.read_decisions()?;
         core.board.announce();
         Ok(core)
     }
@@ -211,9 +222,22 @@ impl<P: Projection> ProjectionCore<P> {
 
     /// Applies frames until the turn is over or nothing is left; gives whether something is left.
     fn apply_frames(&mut self, start: Duration) -> Result<bool, Halt> {
+        // A full projection has no place for what fails next before what was decided has made some.
+        let waits = |due: Duration| due <= self.opened_at;
+        if self.parked.next_due().is_some_and(waits) {
+            return Ok(true);
+        }
         let count = self.sources.len();
         let mut idle = 0;
         while idle < count {
+            if let Some(id) = self.parked.overfull() {
+                // Not before the letter is stored: somebody has to decide about it.
+                return if self.is_all_stored() {
+                    Err(Halt::queue::<P>(&self.config, id))
+                } else {
+                    Ok(false)
+                };
+            }
             let at = self.turn % count;
             match self.sources[at].cursor.pull()? {
                 Some(slice) => {
@@ -234,7 +258,6 @@ impl<P: Projection> ProjectionCore<P> {
     }
 
     fn apply_slice(&mut self, at: usize, slice: &FrameSlice) -> Result<(), Halt> {
-        let partition = self.sources[at].cursor.partition();
         let is_wanted = |record: &Record<'_>| record.kind.category == P::CATEGORY;
         let kinds = slice.frame.kinds();
         let mut applied = 0;
@@ -245,26 +268,13 @@ impl<P: Projection> ProjectionCore<P> {
             let all = kinds.iter().all(|kind| kind.category == P::CATEGORY);
             for record in slice.records() {
                 if is_decided && record.kind.category == DECISIONS {
-                    self.decide(partition, &slice.frame, &record, record.offset)?;
+                    self.decide(at, &slice.frame, &record);
                 }
                 if !all && !is_wanted(&record) {
                     continue;
                 }
                 applied += 1;
-                if !self.parked.is_empty() && self.parked.queue_behind(record.stream, record.offset)
-                {
-                    continue;
-                }
-                if let Err(failure) = self.applier.apply(partition, &record) {
-                    self.sources[at].metrics.count_failures(1);
-                    self.dead_letters.count_added(1);
-                    if self.parked.len() >= self.config.parked_keys_max {
-                        return Err(Halt::full::<P>(&self.config, record.stream, &failure));
-                    }
-                    let now = self.moment();
-                    self.parked
-                        .park(partition, &slice.frame, &record, failure, now);
-                }
+                self.apply_record(at, &slice.frame, &record)?;
             }
         }
         let header = slice.frame.header();
@@ -275,6 +285,47 @@ impl<P: Projection> ProjectionCore<P> {
         source.metrics.observe_batch(applied);
         Ok(())
     }
+
+    /// Applies an event of the frame begun last, unless it waits behind another one or is given up.
+    #[inline]
+    fn apply_record(&mut self, at: usize, frame: &Frame, record: &Record<'_>) -> Result<(), Halt> {
+        if !self.parked.is_empty() && self.parked.queue_behind(record) {
+            return Ok(());
+        }
+        let source = &mut self.sources[at];
+        let partition = source.cursor.partition();
+        if source.decided.is_discarded(record.stream, record.offset) {
+            self.dead_letters.count_discarded(1);
+        } else if let Err(failure) = self.applier.apply(partition, record) {
+            return self.park(at, frame, record, failure);
+        }
+        source.decided.forget(record.stream, record.offset);
+        Ok(())
+    }
+
+    #[cold]
+    fn park(
+        &mut self,
+        at: usize,
+        frame: &Frame,
+        record: &Record<'_>,
+        failure: Failure,
+    ) -> Result<(), Halt> {
+        let now = self.moment();
+        let source = &self.sources[at];
+        source.metrics.count_failures(1);
+        self.dead_letters.count_added(1);
+        let is_full = self.parked.len() >= self.config.parked_keys_max
+            || self.parked.bytes() >= self.config.parked_bytes_max;
+        if is_full {
+            return Err(Halt::full::<P>(&self.parked, record.stream, &failure));
+        }
+        let partition = source.cursor.partition();
+        let redrives = source.decided.redrives(record.stream, record.offset);
+        self.parked
+            .park(partition, frame, record, failure, redrives, now);
+        Ok(())
+    }
 }
 
 /// Why a projection cannot go on. What it applied since its last store is forgotten with it.
@@ -283,23 +334,43 @@ enum Halt {
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(
-        "{max} keys are parked, which is all that `parked_keys_max` allows, and an event of {key} failed \
-         too: {cause}"
+        "{keys} keys are parked with {bytes} bytes, which is all that `parked_keys_max` or `parked_bytes_max` allow, \
+         and an event of {key} failed too: {cause}"
     )]
-    ParkedKeys {
-        max: usize,
+    Parked {
+        keys: usize,
+        bytes: usize,
         key: String,
         cause: String,
+    },
+    #[error(
+        "behind the failed event of {key} wait more than `followers_max` ({events}) or `followers_bytes_max` ({bytes}) \
+         allow: redrive or discard it and start again"
+    )]
+    Queue {
+        events: u64,
+        bytes: u64,
+        key: String,
     },
 }
 
 impl Halt {
     #[cold]
-    fn full<P: Projection>(config: &ProjectionConfig, stream: &str, failure: &Failure) -> Self {
-        Self::ParkedKeys {
-            max: config.parked_keys_max,
+    fn full<P: Projection>(parked: &Parked, stream: &str, failure: &Failure) -> Self {
+        Self::Parked {
+            keys: parked.len(),
+            bytes: parked.bytes(),
             key: format!("{}-{stream}", P::CATEGORY),
             cause: failure.causes.join(": "),
+        }
+    }
+
+    #[cold]
+    fn queue<P: Projection>(config: &ProjectionConfig, stream: &str) -> Self {
+        Self::Queue {
+            events: config.followers_max,
+            bytes: config.followers_bytes_max,
+            key: format!("{}-{stream}", P::CATEGORY),
         }
     }
 }

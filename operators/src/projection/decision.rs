@@ -33,16 +33,19 @@ impl Event for LetterDecision {
 /// Which letter, and who decided why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LetterOrder {
-    /// Name of the projection, of whichever version.
+    /// Name of the projection.
     pub projection: String,
+    /// Its version. The decision is one for this version and all later ones.
+    pub version: u32,
     /// The parked stream.
     pub key: String,
     /// Partition of the event that failed.
     pub partition: u16,
     /// Its offset.
     pub offset: u64,
-    /// How often it had been tried when somebody decided.
-    pub attempts: u32,
+    /// How many redrives of it the log held, as far as the letter said: of two decisions that know of the same ones
+    /// the first counts.
+    pub redrives: u32,
     /// Who decided.
     pub by: String,
     /// Why.
@@ -58,10 +61,11 @@ impl LetterOrder {
         let id = letter.key.strip_prefix(category)?.strip_prefix('-')?;
         (!category.is_empty() && !id.is_empty()).then(|| Self {
             projection: letter.stage.to_string(),
+            version: letter.version,
             key: letter.key.to_string(),
             partition: letter.position.partition.0,
             offset: letter.position.offset.0,
-            attempts: letter.attempts,
+            redrives: letter.redrives,
             by: by.to_owned(),
             reason: reason.to_owned(),
         })

@@ -13,6 +13,7 @@ mod applier;
 mod board;
 mod config;
 mod core;
+mod decided;
 mod decision;
 mod error;
 mod key;

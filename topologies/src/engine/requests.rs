@@ -3,7 +3,7 @@
 //! Place: `dead-letters redrive|discard` -> a file in `requests/` -> **here**, once a second and at the start -> the log.
 //! Invariants: (1) a request appears whole or not at all: it is written under another name, synced and renamed;
 //! (2) it is removed after its decisions are durable, so a crash in between takes it up again, which does nothing
-//! twice; (3) one that cannot be read is put aside as `….refused` and said, never dropped.
+//! twice: what is not about a letter as it is now is left out; (3) one that cannot be read is put aside as `….refused` and said, never dropped.
 //! Memory: one chunk of a request. Threads: the monitor's starts it, a task of the runtime does it, one at a time.
 
 use std::fs;
@@ -106,17 +106,27 @@ async fn take(engine: &Engine, request: &Path) -> Result<(), Untaken> {
         }
         count += 1;
     }
-    let mut lines = lines(request)?;
+    let waiting = dead_letters::Waiting::of(engine).map_err(|error| Untaken::Append(error.into()))?;
+    let (mut lines, mut late) = (lines(request)?, 0);
     loop {
-        let chunk: Vec<_> = lines.by_ref().take(CHUNK).collect::<Result<_, _>>()?;
+        let mut chunk: Vec<_> = lines.by_ref().take(CHUNK).collect::<Result<_, _>>()?;
         if chunk.is_empty() {
             break;
+        }
+        for at in (0..chunk.len()).rev() {
+            if !waiting
+                .admits(chunk[at].order())
+                .map_err(Untaken::Append)?
+            {
+                late += 1;
+                chunk.remove(at);
+            }
         }
         dead_letters::append(&engine.inner.appender, engine.partitions(), chunk)
             .await
             .map_err(Untaken::Append)?;
     }
-    tracing::info!(request = %request.display(), count, "decisions about dead letters were taken");
+    tracing::info!(request = %request.display(), count, late, "decisions about dead letters were taken, but those that came too late");
     fs::remove_file(request).map_err(|error| Untaken::Unreadable(error.to_string()))
 }
 

@@ -33,6 +33,8 @@ fn letter(projection: u32, partition: u16, offset: u64) -> DeadLetter {
             cause: "no such account".into(),
             redriven_by: "ann".into(),
         }],
+        redrives: 1,
+        followers_bytes: 300,
         followers: 2,
         follower_offsets: vec![Offset(offset + 1), Offset(offset + 9)],
     }
@@ -146,12 +148,15 @@ proptest! {
 fn letters_of_version_1_have_no_earlier_tries() {
     let expected = DeadLetter {
         earlier: Vec::new(),
+        redrives: 0,
+        followers_bytes: 0,
         ..letter(2, 0, 300)
     };
     let mut bytes = expected.encode();
-    // Before the count of followers and two offsets: the number of earlier tries.
-    let at = bytes.len() - 8 - 2 * 8 - 1;
-    assert_eq!((bytes[0], bytes.remove(at)), (2, 0));
+    // Before the count of followers and two offsets: the number of earlier tries, redrives, bytes of followers.
+    let at = bytes.len() - 8 - 2 * 8 - 13;
+    let removed: Vec<_> = bytes.drain(at..at + 13).collect();
+    assert_eq!((bytes[0], removed), (2, vec![0; 13]));
     bytes[0] = 1;
     assert_eq!(
         DeadLetter::decode(expected.id(), &bytes),

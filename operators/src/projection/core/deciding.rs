@@ -1,4 +1,8 @@
-//! Carrying out what a person decided about dead letters: their events come between the others of the partition.
+//! Decisions about dead letters: read ahead when the projection opens, met at their place afterwards.
+//!
+//! An event that is given up is passed over wherever it stands: at once when its key waits for it, at its own place in
+//! rows that are made anew. Either way the key has the same events in the same order, and no event is applied that is
+//! given up later in the log: for that, decisions are read before the first event.
 
 use millstream_engine::codec::EventReader;
 use millstream_engine::log::frame::SHAPES;
@@ -7,138 +11,134 @@ use super::*;
 use crate::projection::decision::{LetterDecision, LetterOrder};
 
 impl<P: Projection> ProjectionCore<P> {
-    /// Carries out the decision in this record, if it is for this projection and its letter is still here: a repeat
-    /// finds another letter, or none. Events of the key that lie before `upto` were seen.
-    pub(super) fn decide(
-        &mut self,
-        partition: PartitionId,
-        frame: &Frame,
-        record: &Record<'_>,
-        upto: Offset,
-    ) -> Result<(), LogError> {
-        if let Some(decision) = read::<P>(partition, frame, record) {
-            self.carry_out(&decision, partition, upto)?;
-            // Tried before the next decision, which may be about what fails next. In a rebuild they follow each other.
-            let key = decision.order().key.get(P::CATEGORY.len() + 1..);
-            let id = key.unwrap_or_default();
-            let now = self.moment();
-            while let Some(next) = self.parked.untried(id) {
-                self.retry_key(id, next, upto, now)?;
+    /// Reads what was decided about events that wait or are still to come, and carries it out, before anything new is
+    /// applied. Cost: a look at each decision about them; in a rebuild at each there is.
+    pub(super) fn read_decisions(&mut self) -> Result<(), OpenProjectionError> {
+        for at in 0..self.sources.len() {
+            self.read_decisions_of(at)?;
+        }
+        let now = self.moment();
+        self.opened_at = now.monotonic;
+        for (id, position) in self.parked.heads() {
+            let source = self
+                .sources
+                .iter_mut()
+                .find(|source| source.cursor.partition() == position.partition);
+            let Some(source) = source else { continue };
+            let Some(verdict) = source.decided.get(&id, position.offset).cloned() else {
+                continue;
+            };
+            self.parked.know(&id, verdict.redrives);
+            if verdict.discarded {
+                self.parked.hurry(&id, Duration::ZERO, now);
+            } else if source
+                .decided
+                .carry_out(&id, position.offset, verdict.redrives)
+            {
+                self.parked.redrive(&id, &verdict.by, Duration::ZERO, now);
             }
-            // The events behind this one need the shapes of its frame again.
-            let _ = self.applier.begin(frame);
         }
         Ok(())
     }
 
-    fn carry_out(
-        &mut self,
-        decision: &LetterDecision,
-        partition: PartitionId,
-        upto: Offset,
-    ) -> Result<(), LogError> {
-        let order = decision.order();
-        let key = order.key.strip_prefix(P::CATEGORY);
-        let Some(id) = key.and_then(|rest| rest.strip_prefix('-')) else {
+    fn read_decisions_of(&mut self, at: usize) -> Result<(), OpenProjectionError> {
+        let partitions = self.streams.partitions();
+        let source = &mut self.sources[at];
+        let (partition, position) = (source.cursor.partition(), source.cursor.next_offset());
+        // No partition of this log.
+        let Ok(id) = LetterDecision::stream(partition, partitions) else {
             return Ok(());
         };
-        if order.position().partition != partition || !self.parked.holds(id, order.position()) {
-            return Ok(());
-        }
-        match decision {
-            LetterDecision::Redriven(order) => {
-                let gap = self.config.redrive_gap();
-                let now = self.moment();
-                if self.parked.redrive(id, order, gap, now) {
-                    tell::<P>(order, "a dead letter is tried again");
-                }
-                Ok(())
-            }
-            LetterDecision::Discarded(order) => {
-                tell::<P>(order, "the event of a dead letter is given up");
-                self.dead_letters.count_discarded(1);
-                self.pass_over(id, partition, upto)
-            }
-        }
-    }
-
-    /// Goes on behind the failed event of a key: its letter becomes that of the next event, which is tried at once,
-    /// or the key is free.
-    fn pass_over(
-        &mut self,
-        id: &str,
-        partition: PartitionId,
-        upto: Offset,
-    ) -> Result<(), LogError> {
-        let Some(first) = self.parked.first(id) else {
-            return Ok(());
-        };
-        let now = self.moment();
-        let name = format!("{}-{id}", P::CATEGORY);
-        let stream = StreamRef {
-            partition,
-            category: P::CATEGORY,
-            id,
-            hash: millstream_engine::event::stream_hash(&name),
-        };
-        let (mut is_next, parked) = (false, &mut self.parked);
-        let behind = Direction::Forwards;
+        let stream = StreamRef::new(&id, partitions);
+        // A decision lies behind its event.
+        let oldest = self.parked.oldest_in(partition).unwrap_or(position);
+        let floor = oldest.min(position);
+        let from = first_behind(&*self.streams, stream, floor)?;
+        source.read_upto = position;
+        let (parked, ahead) = (&self.parked, Direction::Forwards);
         for_each_event::<_, LogError>(
             &*self.streams,
             stream,
-            first + 1,
-            1,
-            behind,
-            |frame, next| {
-                if next.offset < upto {
-                    is_next = true;
-                    parked.pass_on(frame, next, now);
+            from,
+            usize::MAX,
+            ahead,
+            |frame, record| {
+                source.read_upto = source.read_upto.max(record.offset.plus(1));
+                let Some(decision) = read::<P>(partition, frame, record) else {
+                    return Ok(());
+                };
+                let order = decision.order();
+                let (id, event) = (id_of::<P>(order), Offset(order.offset));
+                if event < position && !parked.is_waiting(id, event) {
+                    return Ok(());
+                }
+                if source.decided.take(id, &decision) && record.offset < position {
+                    let redrives = source.decided.redrives(id, event);
+                    source.decided.carry_out(id, event, redrives);
                 }
                 Ok(())
             },
         )?;
-        if !is_next {
-            self.parked.free(id);
-        }
         Ok(())
     }
 
-    /// Carries out decisions that lie beyond the positions. Only for a projection that has as many keys parked as it
-    /// may have: the next failure would halt it before it came to them. When it comes to them they are repeats.
-    pub(super) fn look_ahead(&mut self) -> Result<(), OpenProjectionError> {
-        if self.parked.is_empty() || self.parked.len() < self.config.parked_keys_max {
-            return Ok(());
-        }
-        let partitions = self.streams.partitions();
-        for at in 0..self.sources.len() {
-            let cursor = &self.sources[at].cursor;
-            let (partition, upto) = (cursor.partition(), cursor.next_offset());
-            let Ok(id) = LetterDecision::stream(partition, partitions) else {
-                continue;
-            };
-            let mut ahead = Vec::new();
-            let found = for_each_event(
-                &*self.streams,
-                StreamRef::new(&id, partitions),
-                u64::MAX,
-                usize::MAX,
-                Direction::Backwards,
-                |frame, record| {
-                    if record.offset < upto {
-                        return Err(Seen::All);
-                    }
-                    ahead.extend(read::<P>(partition, frame, record));
-                    Ok(())
-                },
-            );
-            if let Err(Seen::Failed(error)) = found {
-                return Err(error.into());
-            }
-            for decision in ahead.iter().rev() {
-                self.carry_out(decision, partition, upto)?;
+    /// Comes to the decision in this record.
+    pub(super) fn decide(&mut self, at: usize, frame: &Frame, record: &Record<'_>) {
+        let source = &mut self.sources[at];
+        let partition = source.cursor.partition();
+        let Some(decision) = read::<P>(partition, frame, record) else {
+            return;
+        };
+        let order = decision.order();
+        let (id, event) = (id_of::<P>(order), Offset(order.offset));
+        if record.offset >= source.read_upto {
+            // An event that does not wait was settled: a repeat.
+            if !self.parked.is_waiting(id, event) || !source.decided.take(id, &decision) {
+                return;
             }
         }
+        let is_next = self.parked.holds(id, event);
+        let (gap, now) = (self.config.redrive_gap(), self.moment());
+        match &decision {
+            LetterDecision::Redriven(order) => {
+                let source = &mut self.sources[at];
+                let redrives = order.redrives.saturating_add(1);
+                if source.decided.carry_out(id, event, redrives) && is_next {
+                    tell::<P>(order, "a dead letter is tried again");
+                    self.parked.know(id, source.decided.redrives(id, event));
+                    self.parked.redrive(id, &order.by, gap, now);
+                }
+            }
+            LetterDecision::Discarded(order) => {
+                if is_next && self.sources[at].decided.is_discarded(id, event) {
+                    tell::<P>(order, "the event of a dead letter is given up");
+                    self.parked.hurry(id, gap, now);
+                }
+            }
+        }
+    }
+}
+
+/// Number in the stream of its first event behind `floor`, or of the one after its last.
+fn first_behind(
+    streams: &dyn StreamReader,
+    stream: StreamRef<'_>,
+    floor: Offset,
+) -> Result<u64, LogError> {
+    if floor == Offset(0) {
+        return Ok(0);
+    }
+    let (mut first, back) = (u64::MAX, Direction::Backwards);
+    let found = for_each_event(streams, stream, u64::MAX, usize::MAX, back, |_, record| {
+        if record.offset <= floor {
+            return Err(Seen::All);
+        }
+        first = record.version;
         Ok(())
+    });
+    match found {
+        Ok(_) | Err(Seen::All) => Ok(first),
+        Err(Seen::Failed(error)) => Err(error),
     }
 }
 
@@ -154,7 +154,8 @@ impl From<LogError> for Seen {
     }
 }
 
-/// The decision of a record that is meant for this projection. One that cannot be read is nobody's.
+/// The decision of a record that is meant for this projection, about an event of its category that lies before it. One
+/// that cannot be read is nobody's.
 fn read<P: Projection>(
     partition: PartitionId,
     frame: &Frame,
@@ -165,7 +166,15 @@ fn read<P: Projection>(
         .begin_frame(frame.attachment(SHAPES).unwrap_or_default())
         .and_then(|()| reader.decode(record.kind, record.payload));
     match decoded {
-        Ok(decision) => (decision.order().projection == P::NAME).then_some(decision),
+        Ok(decision) => {
+            let order = decision.order();
+            let is_ours = order.projection == P::NAME
+                && order.version <= P::VERSION
+                && order.partition == partition.0
+                && order.offset < record.offset.0
+                && !id_of::<P>(order).is_empty();
+            is_ours.then_some(decision)
+        }
         Err(cause) => {
             let position = millstream_engine::event::Position {
                 partition,
@@ -175,6 +184,13 @@ fn read<P: Projection>(
             None
         }
     }
+}
+
+/// Id of the stream without the category; empty for a stream of another one.
+fn id_of<P: Projection>(order: &LetterOrder) -> &str {
+    let rest = order.key.strip_prefix(P::CATEGORY);
+    rest.and_then(|rest| rest.strip_prefix('-'))
+        .unwrap_or_default()
 }
 
 fn tell<P: Projection>(order: &LetterOrder, what: &str) {

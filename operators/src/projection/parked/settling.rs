@@ -3,83 +3,90 @@
 use millstream_engine::state::EarlierTries;
 
 use super::*;
-use crate::projection::decision::LetterOrder;
 
 impl Parked {
-    /// As [`move_on`](Self::move_on), where the event before was given up: `record` has not failed yet.
-    pub(in crate::projection) fn pass_on(
-        &mut self,
-        frame: &Frame,
-        record: &Record<'_>,
-        now: Moment,
-    ) {
-        self.move_on(frame, record, now);
-        if let Some(mut parked) = self.take(record.stream) {
-            let letter = &mut parked.letter;
-            letter.attempts = 0;
-            letter.cause =
-                vec!["the event before it was given up, and it was not tried yet".into()];
-            letter.earlier = Vec::new();
-            (letter.first_failed, letter.last_failed) = (now.wall, now.wall);
-            self.insert(record.stream.into(), parked);
+    /// Whether the letter of a key is that of this event.
+    pub(in crate::projection) fn holds(&self, id: &str, event: Offset) -> bool {
+        let parked = self.keys.get(id);
+        parked.is_some_and(|parked| parked.letter.position.offset == event)
+    }
+
+    /// Whether an event that was taken from the log was neither applied nor passed over.
+    pub(in crate::projection) fn is_waiting(&self, id: &str, event: Offset) -> bool {
+        let parked = self.keys.get(id);
+        parked.is_some_and(|parked| parked.letter.position.offset <= event)
+    }
+
+    /// Each key with the event that it waits for. Copies: for the start.
+    pub(in crate::projection) fn heads(&self) -> Vec<(CompactString, Position)> {
+        let head = |(id, parked): (&CompactString, &ParkedKey)| (id.clone(), parked.letter.position);
+        let mut heads: Vec<_> = self.keys.iter().map(head).collect();
+        heads.sort_unstable_by_key(|(_, position)| (position.partition, position.offset));
+        heads
+    }
+
+    /// The oldest event of a partition that a key waits for. Looks through all keys: for the start.
+    pub(in crate::projection) fn oldest_in(&self, partition: PartitionId) -> Option<Offset> {
+        let positions = self.keys.values().map(|parked| parked.letter.position);
+        positions
+            .filter(|position| position.partition == partition)
+            .map(|position| position.offset)
+            .min()
+    }
+
+    /// How many redrives of a key's event the log holds.
+    pub(in crate::projection) fn know(&mut self, id: &str, redrives: u32) {
+        if let Some(parked) = self.keys.get_mut(id)
+            && parked.letter.redrives != redrives
+        {
+            parked.letter.redrives = redrives;
+            self.changed.push(id.into());
         }
     }
 
-    /// Whether the letter of a key is that of this event.
-    pub(in crate::projection) fn holds(&self, id: &str, position: Position) -> bool {
-        let parked = self.keys.get(id);
-        parked.is_some_and(|parked| parked.letter.position == position)
-    }
-
-    /// The place to go on from of a key whose event was not tried yet, since the one before it was given up.
-    pub(in crate::projection) fn untried(&self, id: &str) -> Option<(PartitionId, Offset, u64)> {
-        let parked = self
-            .keys
-            .get(id)
-            .filter(|parked| parked.letter.attempts == 0)?;
-        let Position { partition, offset } = parked.letter.position;
-        Some((partition, offset, parked.version))
-    }
-
-    /// Number in its stream of the event that failed.
-    pub(in crate::projection) fn first(&self, id: &str) -> Option<u64> {
-        self.keys.get(id).map(|parked| parked.first)
-    }
-
-    /// Has a dead letter tried again, each `gap` after the one before; its tries so far become part of its
-    /// history. `false`, and nothing changes, when it was tried since somebody decided or is tried anyhow.
+    /// Has a dead letter tried again; its tries so far become part of its history. One that is tried anyhow stays as
+    /// it is.
     pub(in crate::projection) fn redrive(
         &mut self,
         id: &str,
-        order: &LetterOrder,
+        by: &str,
         gap: Duration,
         now: Moment,
-    ) -> bool {
-        let is_same = self.keys.get(id).is_some_and(|parked| {
-            parked.letter.attempts == order.attempts
-                && parked.letter.status == DeadLetterStatus::Dead
-        });
-        if !is_same {
-            return false;
-        }
-        let Some(mut parked) = self.take(id) else {
-            return false;
+    ) {
+        let Some(parked) = self.keys.get_mut(id) else {
+            return;
         };
-        let due = self.redrive_at.max(now.monotonic + LATER);
-        self.redrive_at = due + gap;
         let letter = &mut parked.letter;
+        if letter.status != DeadLetterStatus::Dead {
+            return;
+        }
         let cause = letter.cause.first().cloned().unwrap_or_default();
         letter.remember(EarlierTries {
             attempts: letter.attempts,
             last_failed: letter.last_failed,
             cause,
-            redriven_by: order.by.clone(),
+            redriven_by: by.to_owned(),
         });
+        self.hurry(id, gap, now);
+    }
+
+    /// Has a key looked at again, each `gap` after the one before.
+    pub(in crate::projection) fn hurry(&mut self, id: &str, gap: Duration, now: Moment) {
+        let Some(mut parked) = self.take(id) else {
+            return;
+        };
+        let due = if gap.is_zero() {
+            now.monotonic
+        } else {
+            let due = self.hurried_at.max(now.monotonic + LATER);
+            self.hurried_at = due + gap;
+            due
+        };
+        let due = parked.due.map_or(due, |before| before.min(due));
         let at = now.wall.saturating_add(due.saturating_sub(now.monotonic));
-        letter.status = DeadLetterStatus::Retrying { at };
+        parked.letter.status = DeadLetterStatus::Retrying { at };
         parked.due = Some(due);
         self.insert(id.into(), parked);
         self.changed.push(id.into());
-        true
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::ops::ControlFlow;
 
 use anyhow::{Context, Result, bail, ensure};
-use millstream_engine::state::{DeadLetter, DeadLetterId};
+use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus};
 use millstream_engine::time::{Clock, SystemClock};
 use millstream_operators::projection::{LetterDecision, LetterOrder};
 use serde_json::json;
@@ -83,7 +83,10 @@ impl Whom {
         let by = by.unwrap_or_default();
         ensure!(!by.trim().is_empty(), "who decides? say it with --by");
         let state = DataFolder::find(&self.data.data)?.state()?;
-        let order = |letter: &DeadLetter| LetterOrder::of(letter, &by, reason);
+        let order = |letter: &DeadLetter| {
+            let is_dead = letter.status == DeadLetterStatus::Dead;
+            is_dead.then(|| LetterOrder::of(letter, &by, reason))?
+        };
         if !self.ids.is_empty() {
             ensure!(
                 self.filter.is_empty(),
@@ -96,7 +99,7 @@ impl Whom {
                 })?;
                 order(&letter).with_context(|| {
                     format!(
-                        "dead letter {id} is not a projection's: nothing waits for a decision on it"
+                        "dead letter {id} does not wait for a decision: it is tried again, or no projection's"
                     )
                 })
             };
