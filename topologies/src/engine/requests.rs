@@ -109,20 +109,19 @@ async fn take(engine: &Engine, request: &Path) -> Result<(), Untaken> {
     let waiting = dead_letters::Waiting::of(engine).map_err(|error| Untaken::Append(error.into()))?;
     let (mut lines, mut late) = (lines(request)?, 0);
     loop {
-        let mut chunk: Vec<_> = lines.by_ref().take(CHUNK).collect::<Result<_, _>>()?;
+        let chunk: Vec<_> = lines.by_ref().take(CHUNK).collect::<Result<_, _>>()?;
         if chunk.is_empty() {
             break;
         }
-        for at in (0..chunk.len()).rev() {
-            if !waiting
-                .admits(chunk[at].order())
-                .map_err(Untaken::Append)?
-            {
-                late += 1;
-                chunk.remove(at);
+        let mut admitted = Vec::with_capacity(chunk.len());
+        for decision in chunk {
+            match waiting.admits(decision.order()) {
+                Ok(true) => admitted.push(decision),
+                Ok(false) => late += 1,
+                Err(cause) => return Err(Untaken::Append(cause)),
             }
         }
-        dead_letters::append(&engine.inner.appender, engine.partitions(), chunk)
+        dead_letters::append(&engine.inner.appender, engine.partitions(), admitted)
             .await
             .map_err(Untaken::Append)?;
     }

@@ -44,6 +44,40 @@ async fn dead(engine: &Engine, count: usize) -> Vec<DeadLetter> {
     letters(engine)
 }
 
+/// Waits until all that the log has is in the stored rows: what is visible is stored later.
+async fn stored(engine: &Engine) {
+    let durable = engine.durable();
+    let state = engine.state();
+    let id = state.projection("fragile", 1).unwrap().unwrap().id;
+    until("all is stored", || {
+        durable.positions().iter().all(|position| {
+            let progress = state.progress(id, position.partition).unwrap();
+            progress.is_some_and(|progress| progress.next > position.offset)
+        })
+    })
+    .await;
+}
+
+/// Events that are given up, by the log alone: the first decision that names a number of redrives counts.
+fn given_up(engine: &Engine) -> BTreeSet<Position> {
+    let mut redrives = BTreeMap::<Position, u32>::new();
+    let mut given_up = BTreeSet::new();
+    for decision in decisions(engine) {
+        let order = decision.order();
+        let known = redrives.entry(order.position()).or_default();
+        if order.redrives < *known || given_up.contains(&order.position()) {
+            continue;
+        }
+        match decision {
+            LetterDecision::Redriven(_) => *known = order.redrives + 1,
+            LetterDecision::Discarded(_) => {
+                given_up.insert(order.position());
+            }
+        }
+    }
+    given_up
+}
+
 fn ids(letters: &[DeadLetter]) -> Vec<DeadLetterId> {
     letters.iter().map(DeadLetter::id).collect()
 }
@@ -120,58 +154,70 @@ async fn a_redrive_keeps_order_and_history() {
     close(engine).await;
 }
 
-/// Goal: the same redrive twice does what one does, also when the first one has failed already, and one of a letter
-/// that is gone does nothing.
+/// Goal: the same redrive twice does what one does, also at the same time; nobody but the engine writes decisions.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redrive_twice_is_one() {
     let folder = tempfile::tempdir().unwrap();
     let switch = Arc::new(Switch::default());
     let engine = engine_failing(folder.path(), &switch).await;
     add(&engine, "a", &[POISON, 1]).await;
+    for round in 1..4 {
+        let letter = dead(&engine, 1).await.remove(0);
+        assert_eq!((letter.attempts, letter.redrives), (round, round - 1));
+        let (api, ids) = (engine.dead_letters(), [letter.id()]);
+        // Those that come too late find it tried, or name what was named before.
+        let (first, second, third) = tokio::join!(
+            api.redrive(&ids, "ann", "one"),
+            api.redrive(&ids, "ben", "two"),
+            api.redrive(&ids, "cleo", "three")
+        );
+        assert!([first, second, third].iter().any(Result::is_ok));
+        until("it failed again", || {
+            letters(&engine)[0].attempts == round + 1
+        })
+        .await;
+        stored(&engine).await;
+        let again = dead(&engine, 1).await.remove(0);
+        assert_eq!((again.attempts, again.redrives), (round + 1, round));
+    }
     let letter = dead(&engine, 1).await.remove(0);
-    let order = LetterOrder::of(&letter, "ann", "twice").unwrap();
+    let order = LetterOrder::of(&letter, "ann", "by hand").unwrap();
     let stream = LetterDecision::stream(letter.position.partition, PARTITIONS).unwrap();
     assert_eq!(stream.partition(PARTITIONS), letter.position.partition);
-    let appender = engine.appender();
-    let decide = |decision: LetterDecision, times: usize| {
-        let events = (0..times).map(|_| NewEvent::typed(decision.clone()));
-        appender.append(stream.clone(), Expected::Any, events.collect())
-    };
-    let redrive = LetterDecision::Redriven(order.clone());
-    decide(redrive.clone(), 3).await.unwrap();
-    until("it failed again", || letters(&engine)[0].attempts == 2).await;
-    for _ in 0..3 {
-        decide(redrive.clone(), 2).await.unwrap();
-        add(&engine, "b", &[1]).await;
-        projected(&engine).await;
-    }
-    let found = dead(&engine, 1).await.remove(0);
-    assert_eq!((found.attempts, found.earlier.len()), (2, 1));
-    // For another projection, another event, or unreadable: nobody's.
-    let other = LetterOrder {
-        projection: "other".into(),
-        ..order.clone()
-    };
-    decide(LetterDecision::Discarded(other), 1).await.unwrap();
-    let other = LetterOrder {
-        offset: order.offset + 1,
-        ..order.clone()
-    };
-    decide(LetterDecision::Discarded(other), 1).await.unwrap();
-    let nonsense = vec![
-        NewEvent::json("Redriven", "{}"),
-        NewEvent::opaque("Redriven", *b"x"),
-    ];
+    let events = vec![NewEvent::typed(LetterDecision::Discarded(order))];
+    let refused = engine.appender().append(stream, Expected::Any, events).await;
+    assert!(
+        matches!(refused, Err(AppendError::OwnedCategory { .. })),
+        "{refused:?}"
+    );
+    switch.failing.lock().unwrap().clear();
+    let ids = [letter.id()];
     engine
-        .appender()
-        .append(stream.clone(), Expected::Any, nonsense)
+        .dead_letters()
+        .redrive(&ids, "ann", "mended")
         .await
         .unwrap();
-    assert_eq!(dead(&engine, 1).await, [found]);
-    decide(LetterDecision::Discarded(order), 2).await.unwrap();
-    projected(&engine).await;
     until("no letter is left", || letters(&engine).is_empty()).await;
-    assert_eq!(rows(&engine).0["a"], [1]);
+    assert_eq!(rows(&engine).0["a"], [POISON, 1]);
+    close(engine).await;
+}
+
+/// Danger: an event that is tried by itself may be applied the next moment. Goal: nobody decides about it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_tried_anyhow_is_not_decided() {
+    let folder = tempfile::tempdir().unwrap();
+    let switch = Arc::new(Switch::default());
+    switch.failing.lock().unwrap().insert(POISON);
+    let engine = fragile::<true>(folder.path(), &switch, quick(u32::MAX)).await;
+    add(&engine, "a", &[POISON, 1]).await;
+    until("the letter is stored", || letters(&engine).len() == 1).await;
+    let id = letters(&engine)[0].id();
+    let refused = engine.dead_letters().discard(&[id], "ann", "no").await;
+    assert!(
+        matches!(refused, Err(DecideError::Retrying { id: named }) if named == id),
+        "{refused:?}"
+    );
+    assert!(decisions(&engine).is_empty());
     close(engine).await;
 }
 
@@ -257,11 +303,16 @@ async fn a_discard_is_for_ever() {
     std::fs::remove_dir_all(folder.path().join("state")).unwrap();
     let engine = engine_failing(folder.path(), &switch).await;
     projected(&engine).await;
-    until("nothing is parked in rows made anew", || {
-        letters(&engine).is_empty()
-    })
-    .await;
-    until("all is applied", || rows(&engine) == expected).await;
+    stored(&engine).await;
+    assert!(letters(&engine).is_empty());
+    assert_eq!(rows(&engine), expected);
+    close(engine).await;
+
+    // Also when it would not fail any more.
+    std::fs::remove_dir_all(folder.path().join("state")).unwrap();
+    let engine = fragile::<true>(folder.path(), &Arc::default(), quick(1)).await;
+    projected(&engine).await;
+    assert_eq!(rows(&engine), expected);
     close(engine).await;
 }
 
@@ -338,7 +389,9 @@ fn victim() {
 
 /// Goal: after kill -9 between any two steps, each row has each event of its stream once and in order, but those that
 /// were discarded, and no others lack. Method: a real process is killed over and over on one folder; in the end
-/// all that is left is redriven by a mended handler.
+/// all that is left is redriven by a mended handler, and rows are made anew.
+/// Story: it once failed in half of its runs, since it looked at the stored letters when the rows were visible, which is
+/// earlier: a letter that was not stored yet was neither redriven nor waited for.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn decisions_survive_a_kill() {
     let folder = tempfile::tempdir().unwrap();
@@ -351,7 +404,7 @@ async fn decisions_survive_a_kill() {
     }
     let switch = Arc::new(Switch::default());
     let engine = engine_failing(folder.path(), &switch).await;
-    projected(&engine).await;
+    stored(&engine).await;
     until("all are dead or settled", || {
         letters(&engine).iter().all(is_dead)
     })
@@ -364,12 +417,8 @@ async fn decisions_survive_a_kill() {
         .await
         .unwrap();
     until("no letter is left", || letters(&engine).is_empty()).await;
-    projected(&engine).await;
-    let discarded: BTreeSet<Position> = decisions(&engine)
-        .iter()
-        .filter(|decision| matches!(decision, LetterDecision::Discarded(_)))
-        .map(|decision| decision.order().position())
-        .collect();
+    stored(&engine).await;
+    let discarded = given_up(&engine);
     let mut expected = BTreeMap::<String, Vec<i64>>::new();
     for stream in streams(&engine).into_keys() {
         let id: StreamId = stream.parse().unwrap();
@@ -387,6 +436,11 @@ async fn decisions_survive_a_kill() {
             expected.insert(id.id().to_owned(), values);
         }
     }
+    until("all is shown", || rows(&engine).0 == expected).await;
+    close(engine).await;
+    std::fs::remove_dir_all(folder.path().join("state")).unwrap();
+    let engine = fragile::<true>(folder.path(), &switch, quick(1)).await;
+    projected(&engine).await;
     assert_eq!(rows(&engine).0, expected);
     close(engine).await;
 }
