@@ -8,6 +8,7 @@ use std::sync::Arc;
 use millstream::DecideError;
 use millstream::prelude::*;
 use millstream_engine::event::Position;
+use millstream_engine::partition::AppendError;
 use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus};
 use millstream_operators::projection::{DECISIONS, LetterDecision, LetterOrder};
 
