@@ -14,7 +14,9 @@ pub enum AppendError {
     #[error(transparent)]
     Conflict(#[from] Conflict),
     /// Events of this category come from its aggregate, or the engine, alone: send a command.
-    #[error("category {category:?} belongs to an aggregate or the engine: send a command instead of an append")]
+    #[error(
+        "category {category:?} belongs to an aggregate or the engine: send a command instead of an append"
+    )]
     OwnedCategory {
         /// The category.
         category: String,

@@ -2,6 +2,7 @@
 
 mod deciding;
 mod freeing;
+mod halting;
 mod storing;
 
 use std::fmt;
@@ -19,11 +20,12 @@ use millstream_engine::mailbox::Mailbox;
 use millstream_engine::metrics::{DeadLetterMetrics, ParkedNow, ProjectionMetrics};
 use millstream_engine::stage::{StageCore, Step};
 use millstream_engine::state::{
-    Progress, RegisteredProjection, StateBatch, StateError, StateStore, StateWrite,
+    Progress, ProjectionId, RegisteredProjection, StateBatch, StateError, StateStore, StateWrite,
     StateWriterHandle,
 };
 use millstream_engine::time::{Clock, Timestamp};
 
+use self::halting::Halt;
 use super::applier::{Applier, Failure};
 use super::decided::Decided;
 use super::decision::DECISIONS;
@@ -174,19 +176,10 @@ impl<P: Projection> ProjectionCore<P> {
             .ok_or(OpenProjectionError::Tables)?;
         let now = parts.clock.monotonic();
         let first = parts.partitions.first().copied().unwrap_or_default();
+        let parked = parked::<P>(&parts.config, parts.registered.id, &parts.board);
         let mut core = Self {
             applier: Applier::new(parts.projection, writers),
-            parked: Parked::new(
-                Sender {
-                    projection: parts.registered.id,
-                    stage: P::NAME,
-                    version: P::VERSION,
-                    category: P::CATEGORY,
-                },
-                parts.config.failures,
-                parts.config.followers(),
-                Arc::clone(&parts.board),
-            ),
+            parked,
             registered: parts.registered,
             config: parts.config,
             sources,
@@ -328,51 +321,20 @@ impl<P: Projection> ProjectionCore<P> {
     }
 }
 
-/// Why a projection cannot go on. What it applied since its last store is forgotten with it.
-#[derive(Debug, thiserror::Error)]
-enum Halt {
-    #[error(transparent)]
-    Log(#[from] LogError),
-    #[error(
-        "{keys} keys are parked with {bytes} bytes, which is all that `parked_keys_max` or `parked_bytes_max` allow, \
-         and an event of {key} failed too: {cause}"
-    )]
-    Parked {
-        keys: usize,
-        bytes: usize,
-        key: String,
-        cause: String,
-    },
-    #[error(
-        "behind the failed event of {key} wait more than `followers_max` ({events}) or `followers_bytes_max` ({bytes}) \
-         allow: redrive or discard it and start again"
-    )]
-    Queue {
-        events: u64,
-        bytes: u64,
-        key: String,
-    },
-}
-
-impl Halt {
-    #[cold]
-    fn full<P: Projection>(parked: &Parked, stream: &str, failure: &Failure) -> Self {
-        Self::Parked {
-            keys: parked.len(),
-            bytes: parked.bytes(),
-            key: format!("{}-{stream}", P::CATEGORY),
-            cause: failure.causes.join(": "),
-        }
-    }
-
-    #[cold]
-    fn queue<P: Projection>(config: &ProjectionConfig, stream: &str) -> Self {
-        Self::Queue {
-            events: config.followers_max,
-            bytes: config.followers_bytes_max,
-            key: format!("{}-{stream}", P::CATEGORY),
-        }
-    }
+/// No keys yet.
+fn parked<P: Projection>(
+    config: &ProjectionConfig,
+    id: ProjectionId,
+    board: &Arc<ProgressBoard>,
+) -> Parked {
+    let sender = Sender {
+        projection: id,
+        stage: P::NAME,
+        version: P::VERSION,
+        category: P::CATEGORY,
+    };
+    let limits = config.followers();
+    Parked::new(sender, config.failures, limits, Arc::clone(board))
 }
 
 impl<P: Projection> StageCore for ProjectionCore<P> {

@@ -70,7 +70,10 @@ impl Decided {
 
     /// Whether an event is given up.
     pub(super) fn is_discarded(&self, id: &str, offset: Offset) -> bool {
-        !self.is_empty() && self.get(id, offset).is_some_and(|verdict| verdict.discarded)
+        !self.is_empty()
+            && self
+                .get(id, offset)
+                .is_some_and(|verdict| verdict.discarded)
     }
 
     /// Redrives of an event that count.
@@ -153,11 +156,23 @@ mod tests {
     #[test]
     fn the_first_that_names_a_number_counts() {
         let rows = [
-            (vec![redriven(0), redriven(0), redriven(1)], vec![true, false, true]),
+            (
+                vec![redriven(0), redriven(0), redriven(1)],
+                vec![true, false, true],
+            ),
             (vec![redriven(0), discarded(0)], vec![true, false]),
-            (vec![redriven(0), discarded(1), discarded(1)], vec![true, true, false]),
-            (vec![discarded(0), redriven(0), redriven(1)], vec![true, false, false]),
-            (vec![redriven(u32::MAX), discarded(u32::MAX)], vec![false, false]),
+            (
+                vec![redriven(0), discarded(1), discarded(1)],
+                vec![true, true, false],
+            ),
+            (
+                vec![discarded(0), redriven(0), redriven(1)],
+                vec![true, false, false],
+            ),
+            (
+                vec![redriven(u32::MAX), discarded(u32::MAX)],
+                vec![false, false],
+            ),
         ];
         for (decisions, counts) in rows {
             let mut decided = Decided::default();

@@ -1,11 +1,11 @@
 //! What a person decided about a dead letter: events of the log, in a category of their own.
 //!
-//! Place: `dead-letters redrive|discard` or the engine's API -> the log -> **the projection**, which comes upon them at
-//! their place between the other events of the partition.
-//! Invariants: (1) a decision lies in the partition of its letter, so the position that is stored with the rows says
-//! which decisions were carried out: a crash repeats and loses none; (2) a decision names the event and, for a
-//! redrive, the number of tries that it had, so that the same decision twice does what one does; (3) a rebuild comes
-//! upon them again, and an event that was discarded stays so.
+//! Place: `dead-letters redrive|discard` or the engine's API -> the log -> **the projection**, which reads those about events
+//! ahead when it opens, and comes upon later ones between the other events of the partition.
+//! Invariants: (1) a decision lies in the partition of its letter, behind its event; (2) it names the event and the
+//! number of redrives before it, and the first that names a number counts: the same decision twice does what one does;
+//! (3) it is appended by the engine alone, about an event that is stored as dead: nothing but a decision that names the
+//! same number, or the one itself, has that event applied or passed over.
 
 use millstream_engine::codec::Event;
 use millstream_engine::event::{Offset, PartitionId, Position, StreamId, StreamIdError};

@@ -56,7 +56,6 @@ pub(super) struct FollowerLimits {
     pub(super) bytes: u64,
 }
 
-
 impl FollowerLimits {
     fn are_exceeded(self, letter: &DeadLetter) -> bool {
         letter.followers > self.events || letter.followers_bytes > self.bytes

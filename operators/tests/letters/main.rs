@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bounds;
 mod model;
 mod world;
 
@@ -86,7 +87,10 @@ impl Run {
     }
 
     fn add(&mut self, events: &[(usize, u32)]) {
-        let events: Vec<_> = events.iter().map(|(key, value)| (KEYS[*key], *value)).collect();
+        let events: Vec<_> = events
+            .iter()
+            .map(|(key, value)| (KEYS[*key], *value))
+            .collect();
         let places = self.world.add(&events);
         for ((key, value), place) in events.into_iter().zip(places) {
             let key = key.to_owned();

@@ -201,12 +201,7 @@ impl World {
         parts.config = self.config.clone();
         let board = Arc::clone(&parts.board);
         let readers = (LISTS,)
-            .readers(
-                &parts.registered.tables,
-                &parts.store,
-                &parts.hot,
-                &board,
-            )
+            .readers(&parts.registered.tables, &parts.store, &parts.hot, &board)
             .unwrap();
         let reader = readers[0].1.downcast_ref::<TableReader<String, Vec<u32>>>();
         let reader = reader.unwrap().clone();
@@ -239,7 +234,13 @@ impl World {
 
     fn close_state(&mut self) {
         self.running = None;
-        if let Some(State { store, thread, writer, .. }) = self.state.take() {
+        if let Some(State {
+            store,
+            thread,
+            writer,
+            ..
+        }) = self.state.take()
+        {
             drop((store, writer));
             thread.close().unwrap();
         }

@@ -47,7 +47,9 @@ pub enum DecideError {
         id: DeadLetterId,
     },
     /// Rows of a newer version are kept, which may have gone past the event: they would not be as if made anew.
-    #[error("{projection} has rows of version {newer} as well: run that one, or delete the state, and decide then")]
+    #[error(
+        "{projection} has rows of version {newer} as well: run that one, or delete the state, and decide then"
+    )]
     NewerVersion {
         /// Name of the projection.
         projection: String,

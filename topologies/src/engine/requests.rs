@@ -106,7 +106,8 @@ async fn take(engine: &Engine, request: &Path) -> Result<(), Untaken> {
         }
         count += 1;
     }
-    let waiting = dead_letters::Waiting::of(engine).map_err(|error| Untaken::Append(error.into()))?;
+    let waiting =
+        dead_letters::Waiting::of(engine).map_err(|error| Untaken::Append(error.into()))?;
     let (mut lines, mut late) = (lines(request)?, 0);
     loop {
         let chunk: Vec<_> = lines.by_ref().take(CHUNK).collect::<Result<_, _>>()?;

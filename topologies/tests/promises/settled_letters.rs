@@ -186,7 +186,10 @@ async fn a_redrive_twice_is_one() {
     let stream = LetterDecision::stream(letter.position.partition, PARTITIONS).unwrap();
     assert_eq!(stream.partition(PARTITIONS), letter.position.partition);
     let events = vec![NewEvent::typed(LetterDecision::Discarded(order))];
-    let refused = engine.appender().append(stream, Expected::Any, events).await;
+    let refused = engine
+        .appender()
+        .append(stream, Expected::Any, events)
+        .await;
     assert!(
         matches!(refused, Err(AppendError::OwnedCategory { .. })),
         "{refused:?}"

@@ -19,7 +19,8 @@ impl Parked {
 
     /// Each key with the event that it waits for. Copies: for the start.
     pub(in crate::projection) fn heads(&self) -> Vec<(CompactString, Position)> {
-        let head = |(id, parked): (&CompactString, &ParkedKey)| (id.clone(), parked.letter.position);
+        let head =
+            |(id, parked): (&CompactString, &ParkedKey)| (id.clone(), parked.letter.position);
         let mut heads: Vec<_> = self.keys.iter().map(head).collect();
         heads.sort_unstable_by_key(|(_, position)| (position.partition, position.offset));
         heads
