@@ -94,6 +94,9 @@ fn whole_file(folder: &Path) -> Vec<u8> {
             },
             dictionary: vec![1; 20],
             payload: vec![2; 200],
+            earlier: Vec::new(),
+            redrives: 0,
+            followers_bytes: 0,
             followers: 1,
             follower_offsets: vec![Offset(n + 1)],
         })));

@@ -11,8 +11,9 @@ pub mod server;
 mod topology;
 
 pub use engine::{
-    Engine, EngineBuilder, EngineConfig, LogConfig, OpenError, ProjectedError, ReadEventsError,
-    ShutdownError, StoredEvent, StuckPartition, read_all, read_partition, read_stream,
+    DeadLetters, DecideError, Engine, EngineBuilder, EngineConfig, LogConfig, OpenError,
+    ProjectedError, ReadEventsError, ShutdownError, StoredEvent, StuckPartition, read_all,
+    read_partition, read_stream,
 };
 pub use topology::{InvalidTopology, Topology, TopologyBuilder, TopologyFault};
 

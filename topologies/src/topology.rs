@@ -5,7 +5,7 @@ use std::fmt;
 
 use millstream_engine::event::StreamId;
 use millstream_operators::aggregate::{Aggregate, AggregateConfig};
-use millstream_operators::projection::{Projection, ProjectionConfig};
+use millstream_operators::projection::{DECISIONS, Projection, ProjectionConfig};
 
 use crate::dataflow::{Dataflow, DataflowFault, Flow, FlowOptions};
 use crate::engine::aggregates::{AnyAggregate, Registered};
@@ -54,6 +54,12 @@ pub enum TopologyFault {
         "aggregate {category:?}: a category is not empty and has no '-', '@' or control character"
     )]
     Category {
+        /// The category.
+        category: &'static str,
+    },
+    /// A category whose streams the engine itself writes.
+    #[error("aggregate {category:?}: this category belongs to the engine")]
+    ReservedCategory {
         /// The category.
         category: &'static str,
     },
@@ -282,6 +288,9 @@ fn check_aggregates(topology: &Topology, faults: &mut Vec<TopologyFault>) {
         let category = aggregate.category();
         if category.contains('@') || StreamId::new(category, "x").is_err() {
             faults.push(TopologyFault::Category { category });
+        }
+        if category == DECISIONS {
+            faults.push(TopologyFault::ReservedCategory { category });
         }
         if categories.insert(category, ()).is_some() {
             faults.push(TopologyFault::SameCategory { category });

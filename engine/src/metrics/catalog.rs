@@ -178,7 +178,9 @@ catalog! {
     DEAD_LETTERS_REDRIVEN_TOTAL = "millstream_dead_letters_redriven_total", Counter, Count,
         "Dead letters sent through their stage again";
     DEAD_LETTERS_DISCARDED_TOTAL = "millstream_dead_letters_discarded_total", Counter, Count,
-        "Dead letters given up by somebody's decision";
+        "Dead letters given up by somebody's decision or by their projection's limits";
+    DEAD_LETTERS_OLDEST_SECONDS = "millstream_dead_letters_oldest_seconds", Gauge, Seconds,
+        "Time since the first failure of the event that has waited longest, 0 when none waits";
     DEAD_LETTERS_RETRIES_TOTAL = "millstream_dead_letters_retries_total", Counter, Count,
         "Tries of failing events after the first";
     DEAD_LETTERS_PARKED_KEYS = "millstream_dead_letters_parked_keys", Gauge, Count,

@@ -86,6 +86,8 @@ pub struct ParkedNow {
     pub keys: u64,
     /// Events that queue behind a failing one of their key.
     pub events: u64,
+    /// Time since the first failure of the event that has waited longest.
+    pub oldest: Duration,
 }
 
 /// Dead letters and parking of one stage. Labels: `stage`, `partition`.
@@ -94,6 +96,7 @@ pub struct DeadLetterMetrics {
     dead_letters: Gauge,
     parked_keys: Gauge,
     parked_events: Gauge,
+    oldest_seconds: Gauge,
     added: Counter,
     redriven: Counter,
     discarded: Counter,
@@ -108,6 +111,7 @@ impl DeadLetterMetrics {
             dead_letters: labels.gauge(catalog::DEAD_LETTERS),
             parked_keys: labels.gauge(catalog::DEAD_LETTERS_PARKED_KEYS),
             parked_events: labels.gauge(catalog::DEAD_LETTERS_PARKED_EVENTS),
+            oldest_seconds: labels.gauge(catalog::DEAD_LETTERS_OLDEST_SECONDS),
             added: labels.counter(catalog::DEAD_LETTERS_ADDED_TOTAL),
             redriven: labels.counter(catalog::DEAD_LETTERS_REDRIVEN_TOTAL),
             discarded: labels.counter(catalog::DEAD_LETTERS_DISCARDED_TOTAL),
@@ -120,6 +124,7 @@ impl DeadLetterMetrics {
         self.dead_letters.set(now.dead_letters as f64);
         self.parked_keys.set(now.keys as f64);
         self.parked_events.set(now.events as f64);
+        self.oldest_seconds.set(now.oldest);
     }
 
     /// Counts events that became dead letters.

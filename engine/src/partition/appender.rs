@@ -130,6 +130,8 @@ impl NewEvent {
 pub struct Appender {
     /// One lane per partition.
     lanes: Arc<[LaneSender<AppendRequest>]>,
+    /// Categories that are not for those who have it.
+    refused: &'static [&'static str],
 }
 
 impl Appender {
@@ -138,6 +140,16 @@ impl Appender {
     pub fn new(lanes: Vec<LaneSender<AppendRequest>>) -> Self {
         Self {
             lanes: lanes.into(),
+            refused: &[],
+        }
+    }
+
+    /// The same one, but for streams of these categories.
+    #[must_use]
+    pub fn refusing(self, categories: &'static [&'static str]) -> Self {
+        Self {
+            refused: categories,
+            ..self
         }
     }
 
@@ -186,6 +198,10 @@ impl Appender {
     ) -> Result<(AppendRequest, Answer, usize, usize), AppendError> {
         if events.is_empty() {
             return Err(AppendError::Empty);
+        }
+        if self.refused.contains(&stream.category()) {
+            let category = stream.category().to_owned();
+            return Err(AppendError::OwnedCategory { category });
         }
         let partitions = u16::try_from(self.lanes.len()).expect("made from a u16 of partitions");
         let partition = usize::from(stream.partition(partitions).0);

@@ -13,8 +13,10 @@ pub enum AppendError {
     /// The stream is not as expected: read what happened, decide again.
     #[error(transparent)]
     Conflict(#[from] Conflict),
-    /// Events of this category come from its aggregate alone: send it a command.
-    #[error("category {category:?} belongs to an aggregate: send a command instead of an append")]
+    /// Events of this category come from its aggregate, or the engine, alone: send a command.
+    #[error(
+        "category {category:?} belongs to an aggregate or the engine: send a command instead of an append"
+    )]
     OwnedCategory {
         /// The category.
         category: String,

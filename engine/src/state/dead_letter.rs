@@ -20,6 +20,10 @@ use crate::time::Timestamp;
 pub const FOLLOWERS_MAX: usize = 4_096;
 /// Texts kept of one chain of causes.
 pub const CAUSES_MAX: usize = 16;
+/// Redrives of one letter that are remembered: the latest.
+pub const EARLIER_MAX: usize = 16;
+/// Version of a letter with earlier tries, redrives and bytes of followers; those of version 1 have none.
+const WITH_EARLIER: u8 = 2;
 /// Bytes kept of one text.
 const CAUSE_BYTES_MAX: usize = 4 << 10;
 
@@ -33,6 +37,19 @@ pub enum DeadLetterStatus {
     },
     /// It waits for a person.
     Dead,
+}
+
+/// Tries of a letter's event before somebody had it tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlierTries {
+    /// How often it had been tried until then, counted from the first try.
+    pub attempts: u32,
+    /// When it had failed last.
+    pub last_failed: Timestamp,
+    /// The error, without what caused it. Stored: 4 KiB.
+    pub cause: String,
+    /// Who had it tried again. Stored: 4 KiB.
+    pub redriven_by: String,
 }
 
 /// A parked key: the event that failed, why, and what is queued behind it.
@@ -64,8 +81,15 @@ pub struct DeadLetter {
     pub dictionary: Vec<u8>,
     /// The event's payload.
     pub payload: Vec<u8>,
+    /// What came before each redrive, oldest first. Stored: the last [`EARLIER_MAX`].
+    pub earlier: Vec<EarlierTries>,
+    /// Redrives of the event that the log holds, as far as was read. A decision names how many it knew of: two
+    /// that know of the same are one.
+    pub redrives: u32,
     /// How many later events of the key are queued behind it.
     pub followers: u64,
+    /// Bytes of their payloads.
+    pub followers_bytes: u64,
     /// Where they lie, oldest first. Stored: the first [`FOLLOWERS_MAX`].
     pub follower_offsets: Vec<Offset>,
 }
@@ -102,28 +126,36 @@ pub struct ParseDeadLetterIdError {
 impl DeadLetter {
     /// The letter's id: its projection, position and key.
     pub fn id(&self) -> DeadLetterId {
-        let mut named = Vec::with_capacity(self.stage.len() + self.key.len() + 1);
-        named.extend_from_slice(self.stage.as_bytes());
-        named.push(0);
-        named.extend_from_slice(self.key.as_bytes());
-        DeadLetterId {
-            projection: self.projection,
-            partition: self.position.partition,
-            offset: self.position.offset,
-            discriminator: xxh3_64(&named) as u32,
+        DeadLetterId::new(self.projection, self.position, &self.stage, &self.key)
+    }
+
+    /// Adds to what came before a redrive; the oldest is given up for it when there are [`EARLIER_MAX`].
+    pub fn remember(&mut self, tries: EarlierTries) {
+        if self.earlier.len() >= EARLIER_MAX {
+            self.earlier.drain(..=self.earlier.len() - EARLIER_MAX);
         }
+        self.earlier.push(tries);
     }
 
     /// About how many bytes it takes, stored or in memory.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let causes: usize = self.cause.iter().map(String::len).sum();
-        self.payload.len() + self.dictionary.len() + causes + 8 * self.follower_offsets.len() + 256
+        let earlier = self.earlier.iter();
+        let earlier: usize = earlier
+            .map(|tries| tries.cause.len() + tries.redriven_by.len() + 24)
+            .sum();
+        self.payload.len()
+            + self.dictionary.len()
+            + causes
+            + earlier
+            + 8 * self.follower_offsets.len()
+            + 256
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.bytes());
-        out.push(FORMAT_VERSION);
+        out.push(WITH_EARLIER);
         put_sized(&mut out, self.stage.as_bytes());
         out.extend_from_slice(&self.version.to_be_bytes());
         put_sized(&mut out, self.key.as_bytes());
@@ -136,8 +168,7 @@ impl DeadLetter {
         let causes = &self.cause[..self.cause.len().min(CAUSES_MAX)];
         out.push(causes.len() as u8);
         for cause in causes {
-            let end = cause.floor_char_boundary(CAUSE_BYTES_MAX);
-            put_sized(&mut out, &cause.as_bytes()[..end]);
+            put_text(&mut out, cause);
         }
         out.extend_from_slice(&self.attempts.to_be_bytes());
         out.extend_from_slice(&self.first_failed.0.to_be_bytes());
@@ -148,6 +179,16 @@ impl DeadLetter {
         out.push(self.kind.encoding as u8);
         put_sized(&mut out, &self.dictionary);
         put_sized(&mut out, &self.payload);
+        let earlier = &self.earlier[self.earlier.len().saturating_sub(EARLIER_MAX)..];
+        out.push(earlier.len() as u8);
+        for tries in earlier {
+            out.extend_from_slice(&tries.attempts.to_be_bytes());
+            out.extend_from_slice(&tries.last_failed.0.to_be_bytes());
+            put_text(&mut out, &tries.cause);
+            put_text(&mut out, &tries.redriven_by);
+        }
+        out.extend_from_slice(&self.redrives.to_be_bytes());
+        out.extend_from_slice(&self.followers_bytes.to_be_bytes());
         out.extend_from_slice(&self.followers.to_be_bytes());
         for offset in self.follower_offsets.iter().take(FOLLOWERS_MAX) {
             out.extend_from_slice(&offset.0.to_be_bytes());
@@ -156,7 +197,12 @@ impl DeadLetter {
     }
 
     pub(super) fn decode(id: DeadLetterId, bytes: &[u8]) -> Option<Self> {
-        let mut input = Input::versioned(bytes)?;
+        let (&format, rest) = bytes.split_first()?;
+        if ![FORMAT_VERSION, WITH_EARLIER].contains(&format) {
+            return None;
+        }
+        let has_earlier = format == WITH_EARLIER;
+        let mut input = Input::bare(rest);
         let stage = input.text()?.into();
         let version = input.u32()?;
         let key = input.text()?.into();
@@ -190,6 +236,13 @@ impl DeadLetter {
             },
             dictionary: input.sized()?.to_vec(),
             payload: input.sized()?.to_vec(),
+            earlier: if has_earlier {
+                earlier(&mut input)?
+            } else {
+                Vec::new()
+            },
+            redrives: if has_earlier { input.u32()? } else { 0 },
+            followers_bytes: if has_earlier { input.u64()? } else { 0 },
             followers: input.u64()?,
             follower_offsets: {
                 let (offsets, rest) = input.rest().as_chunks::<8>();
@@ -203,6 +256,25 @@ impl DeadLetter {
     }
 }
 
+/// Appends the text, or as much of it as is kept.
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    let end = text.floor_char_boundary(CAUSE_BYTES_MAX);
+    put_sized(out, &text.as_bytes()[..end]);
+}
+
+fn earlier(input: &mut Input<'_>) -> Option<Vec<EarlierTries>> {
+    (0..input.byte()?)
+        .map(|_| {
+            Some(EarlierTries {
+                attempts: input.u32()?,
+                last_failed: Timestamp(input.i64()?),
+                cause: input.text()?.to_owned(),
+                redriven_by: input.text()?.to_owned(),
+            })
+        })
+        .collect()
+}
+
 fn encoding(byte: u8) -> Option<Encoding> {
     [Encoding::Binary, Encoding::Json, Encoding::Opaque]
         .into_iter()
@@ -210,6 +282,21 @@ fn encoding(byte: u8) -> Option<Encoding> {
 }
 
 impl DeadLetterId {
+    /// The id of the letter of the event at `position` that `stage` failed on, parked under `key`.
+    #[must_use]
+    pub fn new(projection: ProjectionId, position: Position, stage: &str, key: &str) -> Self {
+        let mut named = Vec::with_capacity(stage.len() + key.len() + 1);
+        named.extend_from_slice(stage.as_bytes());
+        named.push(0);
+        named.extend_from_slice(key.as_bytes());
+        Self {
+            projection,
+            partition: position.partition,
+            offset: position.offset,
+            discriminator: xxh3_64(&named) as u32,
+        }
+    }
+
     pub(super) fn to_key(self) -> [u8; 18] {
         let mut key = [0; 18];
         key[..4].copy_from_slice(&self.projection.0.to_be_bytes());

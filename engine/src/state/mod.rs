@@ -35,7 +35,8 @@ mod writer;
 pub use batch::{Done, StateBatch, StateWrite};
 pub use catalog::{NAME_BYTES_MAX, ProjectionId, RegisteredProjection, TableId};
 pub use dead_letter::{
-    CAUSES_MAX, DeadLetter, DeadLetterId, DeadLetterStatus, FOLLOWERS_MAX, ParseDeadLetterIdError,
+    CAUSES_MAX, DeadLetter, DeadLetterId, DeadLetterStatus, EARLIER_MAX, EarlierTries,
+    FOLLOWERS_MAX, ParseDeadLetterIdError,
 };
 pub use error::StateError;
 pub use options::StateOptions;

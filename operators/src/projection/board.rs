@@ -4,10 +4,34 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use compact_str::CompactString;
+use dashmap::DashMap;
 use millstream_engine::event::{Offset, PartitionId, Token};
+use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus};
 use tokio::sync::Notify;
 
 use super::QueryError;
+
+/// A stream whose later events are not in the rows yet, since one of them failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParkedStream {
+    /// Its letter, which `millstream dead-letters show` prints once it is stored.
+    pub letter: DeadLetterId,
+    /// What becomes of it.
+    pub status: DeadLetterStatus,
+    /// How often the event was tried.
+    pub attempts: u32,
+}
+
+impl ParkedStream {
+    pub(super) fn of(letter: &DeadLetter) -> Self {
+        Self {
+            letter: letter.id(),
+            status: letter.status,
+            attempts: letter.attempts,
+        }
+    }
+}
 
 /// Visible positions of one projection, per partition. Rows are visible before the position that covers them.
 #[derive(Debug)]
@@ -20,6 +44,8 @@ pub struct ProgressBoard {
     knows_positions: bool,
     stopped: AtomicBool,
     cause: Mutex<String>,
+    /// Parked streams by id without the category.
+    parked: DashMap<CompactString, ParkedStream, foldhash::fast::RandomState>,
 }
 
 impl ProgressBoard {
@@ -44,6 +70,7 @@ impl ProgressBoard {
             moved: Notify::new(),
             stopped: AtomicBool::new(false),
             cause: Mutex::default(),
+            parked: DashMap::default(),
         })
     }
 
@@ -58,6 +85,26 @@ impl ProgressBoard {
     pub fn visible(&self, partition: PartitionId) -> Offset {
         let found = self.visible.get(usize::from(partition.0));
         Offset(found.map_or(0, |visible| visible.load(Ordering::Acquire)))
+    }
+
+    /// Whether the stream with this id (without the category) is parked, and by which letter. Cost: a hash lookup.
+    #[must_use]
+    pub fn parked(&self, id: &str) -> Option<ParkedStream> {
+        self.parked.get(id).map(|parked| *parked)
+    }
+
+    pub(super) fn park(&self, id: &CompactString, parked: ParkedStream) {
+        self.parked.insert(id.clone(), parked);
+    }
+
+    pub(super) fn free(&self, id: &str) {
+        self.parked.remove(id);
+    }
+
+    /// Forgets the parked streams of a partition, whose projection begins anew.
+    pub(super) fn free_all(&self, partition: PartitionId) {
+        self.parked
+            .retain(|_, parked| parked.letter.partition != partition);
     }
 
     /// Says that all before `next` is visible. Goes back only when a projection starts anew.

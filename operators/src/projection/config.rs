@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::parked::FollowerLimits;
+
 /// What happens to an event that a projection fails on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -67,6 +69,36 @@ pub struct ProjectionConfig {
     /// used up, queries answer [`QueryError::Stopped`](super::QueryError::Stopped). 0: the first event that
     /// fails halts it. More: memory; less: an earlier halt.
     pub parked_keys_max: usize,
+    /// Bytes that the failed events of one actor's parked keys may take in memory before the next key that fails halts
+    /// the projection, as with `parked_keys_max`. Default 256 MiB. Exceeded by one event and its causes at most, and
+    /// where larger events take the place of settled ones. More: memory; less: an earlier halt.
+    pub parked_bytes_max: usize,
+    /// Events that may wait behind the failed one of a key. Default 1,000,000. They wait in the log, not in memory;
+    /// once there are more, and all is stored, the projection halts with an error that names this bound and the key, so
+    /// that somebody decides before freeing the key becomes a rebuild. What is decided then is carried out when it
+    /// starts again. Exceeded by the events of one frame. More: freeing a key takes longer; less: an earlier halt.
+    pub followers_max: u64,
+    /// Bytes of their payloads, likewise. Default 1 GiB.
+    pub followers_bytes_max: u64,
+    /// Dead letters of one actor that are tried again or passed over per second, when somebody decides about many at
+    /// once. What was decided while it stood still is carried out at once when it starts.
+    /// Default 1,000, at least 1. More: they are through sooner; less: more of the time is left for what comes.
+    pub redrives_per_second: u32,
+}
+
+impl ProjectionConfig {
+    /// What may wait behind an event.
+    pub(super) fn followers(&self) -> FollowerLimits {
+        FollowerLimits {
+            events: self.followers_max,
+            bytes: self.followers_bytes_max,
+        }
+    }
+
+    /// Time between two dead letters that are redriven.
+    pub(super) fn redrive_gap(&self) -> Duration {
+        Duration::from_secs(1) / self.redrives_per_second.max(1)
+    }
 }
 
 impl Default for ProjectionConfig {
@@ -79,6 +111,10 @@ impl Default for ProjectionConfig {
             publish_every_ms: 250,
             hot_rows_max: 4_000_000,
             parked_keys_max: 100_000,
+            parked_bytes_max: 256 << 20,
+            followers_max: 1_000_000,
+            followers_bytes_max: 1 << 30,
+            redrives_per_second: 1_000,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The projection as a step core: pull frames, apply, show, store.
 
+mod deciding;
 mod freeing;
+mod halting;
 mod storing;
 
 use std::fmt;
@@ -18,12 +20,15 @@ use millstream_engine::mailbox::Mailbox;
 use millstream_engine::metrics::{DeadLetterMetrics, ParkedNow, ProjectionMetrics};
 use millstream_engine::stage::{StageCore, Step};
 use millstream_engine::state::{
-    Progress, RegisteredProjection, StateBatch, StateError, StateStore, StateWrite,
+    Progress, ProjectionId, RegisteredProjection, StateBatch, StateError, StateStore, StateWrite,
     StateWriterHandle,
 };
 use millstream_engine::time::{Clock, Timestamp};
 
+use self::halting::Halt;
 use super::applier::{Applier, Failure};
+use super::decided::Decided;
+use super::decision::DECISIONS;
 use super::parked::{Moment, Parked, Sender};
 use super::{OpenProjectionError, ProgressBoard, Projection, ProjectionConfig, TableSet};
 
@@ -87,6 +92,10 @@ struct Source {
     metrics: ProjectionMetrics,
     /// When the newest event that was applied had been recorded.
     recorded: Timestamp,
+    /// What was decided about events that wait or are still to come.
+    decided: Decided,
+    /// Decisions before this offset are in `decided`, those about settled events apart.
+    read_upto: Offset,
 }
 
 /// A projection at work.
@@ -108,6 +117,8 @@ pub struct ProjectionCore<P: Projection> {
     lost: Arc<AtomicBool>,
     /// What the state's writer had no room for: to be handed over before anything else.
     refused: Option<StateBatch>,
+    /// Parked keys that were due then are looked at before anything else.
+    opened_at: Duration,
     published_at: Duration,
     stored_at: Duration,
     shown_at: Duration,
@@ -155,6 +166,8 @@ impl<P: Projection> ProjectionCore<P> {
                 stored: progress.next,
                 metrics: ProjectionMetrics::new(P::NAME, partition),
                 recorded: Timestamp::MIN,
+                decided: Decided::default(),
+                read_upto: progress.next,
             });
         }
         let (tables, store) = (parts.projection.tables(), Some(&parts.store));
@@ -163,17 +176,10 @@ impl<P: Projection> ProjectionCore<P> {
             .ok_or(OpenProjectionError::Tables)?;
         let now = parts.clock.monotonic();
         let first = parts.partitions.first().copied().unwrap_or_default();
+        let parked = parked::<P>(&parts.config, parts.registered.id, &parts.board);
         let mut core = Self {
             applier: Applier::new(parts.projection, writers),
-            parked: Parked::new(
-                Sender {
-                    projection: parts.registered.id,
-                    stage: P::NAME,
-                    version: P::VERSION,
-                    category: P::CATEGORY,
-                },
-                parts.config.failures,
-            ),
+            parked,
             registered: parts.registered,
             config: parts.config,
             sources,
@@ -187,6 +193,7 @@ impl<P: Projection> ProjectionCore<P> {
             storing: parts.storing,
             lost: Arc::new(AtomicBool::new(false)),
             refused: None,
+            opened_at: now,
             published_at: now,
             stored_at: now,
             shown_at: now,
@@ -194,6 +201,7 @@ impl<P: Projection> ProjectionCore<P> {
             dead_letters: DeadLetterMetrics::new(P::NAME, first),
         };
         core.restore_parked(&parts.store)?;
+        core.read_decisions()?;
         core.board.announce();
         Ok(core)
     }
@@ -207,9 +215,22 @@ impl<P: Projection> ProjectionCore<P> {
 
     /// Applies frames until the turn is over or nothing is left; gives whether something is left.
     fn apply_frames(&mut self, start: Duration) -> Result<bool, Halt> {
+        // A full projection has no place for what fails next before what was decided has made some.
+        let waits = |due: Duration| due <= self.opened_at;
+        if self.parked.next_due().is_some_and(waits) {
+            return Ok(true);
+        }
         let count = self.sources.len();
         let mut idle = 0;
         while idle < count {
+            if let Some(id) = self.parked.overfull() {
+                // Not before the letter is stored: somebody has to decide about it.
+                return if self.is_all_stored() {
+                    Err(Halt::queue::<P>(&self.config, id))
+                } else {
+                    Ok(false)
+                };
+            }
             let at = self.turn % count;
             match self.sources[at].cursor.pull()? {
                 Some(slice) => {
@@ -230,33 +251,23 @@ impl<P: Projection> ProjectionCore<P> {
     }
 
     fn apply_slice(&mut self, at: usize, slice: &FrameSlice) -> Result<(), Halt> {
-        let partition = self.sources[at].cursor.partition();
         let is_wanted = |record: &Record<'_>| record.kind.category == P::CATEGORY;
         let kinds = slice.frame.kinds();
         let mut applied = 0;
-        if kinds.iter().any(|kind| kind.category == P::CATEGORY) {
+        let is_decided = kinds.iter().any(|kind| kind.category == DECISIONS);
+        if is_decided || kinds.iter().any(|kind| kind.category == P::CATEGORY) {
             // Shapes that cannot be read fail each event that needs them, with its own cause.
             let _ = self.applier.begin(&slice.frame);
             let all = kinds.iter().all(|kind| kind.category == P::CATEGORY);
             for record in slice.records() {
+                if is_decided && record.kind.category == DECISIONS {
+                    self.decide(at, &slice.frame, &record);
+                }
                 if !all && !is_wanted(&record) {
                     continue;
                 }
                 applied += 1;
-                if !self.parked.is_empty() && self.parked.queue_behind(record.stream, record.offset)
-                {
-                    continue;
-                }
-                if let Err(failure) = self.applier.apply(partition, &record) {
-                    self.sources[at].metrics.count_failures(1);
-                    self.dead_letters.count_added(1);
-                    if self.parked.len() >= self.config.parked_keys_max {
-                        return Err(Halt::full::<P>(&self.config, record.stream, &failure));
-                    }
-                    let now = self.moment();
-                    self.parked
-                        .park(partition, &slice.frame, &record, failure, now);
-                }
+                self.apply_record(at, &slice.frame, &record)?;
             }
         }
         let header = slice.frame.header();
@@ -267,33 +278,63 @@ impl<P: Projection> ProjectionCore<P> {
         source.metrics.observe_batch(applied);
         Ok(())
     }
-}
 
-/// Why a projection cannot go on. What it applied since its last store is forgotten with it.
-#[derive(Debug, thiserror::Error)]
-enum Halt {
-    #[error(transparent)]
-    Log(#[from] LogError),
-    #[error(
-        "{max} keys are parked, which is all that `parked_keys_max` allows, and an event of {key} failed \
-         too: {cause}"
-    )]
-    ParkedKeys {
-        max: usize,
-        key: String,
-        cause: String,
-    },
-}
-
-impl Halt {
-    #[cold]
-    fn full<P: Projection>(config: &ProjectionConfig, stream: &str, failure: &Failure) -> Self {
-        Self::ParkedKeys {
-            max: config.parked_keys_max,
-            key: format!("{}-{stream}", P::CATEGORY),
-            cause: failure.causes.join(": "),
+    /// Applies an event of the frame begun last, unless it waits behind another one or is given up.
+    #[inline]
+    fn apply_record(&mut self, at: usize, frame: &Frame, record: &Record<'_>) -> Result<(), Halt> {
+        if !self.parked.is_empty() && self.parked.queue_behind(record) {
+            return Ok(());
         }
+        let source = &mut self.sources[at];
+        let partition = source.cursor.partition();
+        if source.decided.is_discarded(record.stream, record.offset) {
+            self.dead_letters.count_discarded(1);
+        } else if let Err(failure) = self.applier.apply(partition, record) {
+            return self.park(at, frame, record, failure);
+        }
+        source.decided.forget(record.stream, record.offset);
+        Ok(())
     }
+
+    #[cold]
+    fn park(
+        &mut self,
+        at: usize,
+        frame: &Frame,
+        record: &Record<'_>,
+        failure: Failure,
+    ) -> Result<(), Halt> {
+        let now = self.moment();
+        let source = &self.sources[at];
+        source.metrics.count_failures(1);
+        self.dead_letters.count_added(1);
+        let is_full = self.parked.len() >= self.config.parked_keys_max
+            || self.parked.bytes() >= self.config.parked_bytes_max;
+        if is_full {
+            return Err(Halt::full::<P>(&self.parked, record.stream, &failure));
+        }
+        let partition = source.cursor.partition();
+        let redrives = source.decided.redrives(record.stream, record.offset);
+        self.parked
+            .park(partition, frame, record, failure, redrives, now);
+        Ok(())
+    }
+}
+
+/// No keys yet.
+fn parked<P: Projection>(
+    config: &ProjectionConfig,
+    id: ProjectionId,
+    board: &Arc<ProgressBoard>,
+) -> Parked {
+    let sender = Sender {
+        projection: id,
+        stage: P::NAME,
+        version: P::VERSION,
+        category: P::CATEGORY,
+    };
+    let limits = config.followers();
+    Parked::new(sender, config.failures, limits, Arc::clone(board))
 }
 
 impl<P: Projection> StageCore for ProjectionCore<P> {

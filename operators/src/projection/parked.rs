@@ -3,12 +3,15 @@
 //! Only the failed event is kept here. What waits behind it are the later events of its stream up to the
 //! projection's position, which the log gives in order when the key is freed: memory does not grow with
 //! them. A key is freed when all of them are applied.
-//! Invariants: `due` holds exactly the keys that are tried again; `waiting` and `listed` are sums over `keys`.
+//! Invariants: `due` holds exactly the keys that are tried again, `ages` all of them; `waiting` and `listed` are sums over `keys`.
 //! Only [`Parked::insert`], [`Parked::take`] and [`Parked::queue_behind`] change them.
 //! Cost: O(log n) per failure and per try, with n keys that are tried again; nothing looks through all keys.
 //! Not here: how many keys there may be, see [`ProjectionConfig`](super::ProjectionConfig).
 
+mod settling;
+
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use compact_str::{CompactString, format_compact};
@@ -20,8 +23,8 @@ use millstream_engine::state::{
 };
 use millstream_engine::time::Timestamp;
 
-use super::FailurePolicy;
 use super::applier::Failure;
+use super::{FailurePolicy, ParkedStream, ProgressBoard};
 
 /// Followers listed by their offsets over all keys: 8 MiB. Beyond that they are counted only.
 const LISTED_MAX: usize = 1 << 20;
@@ -32,7 +35,7 @@ const LATER: Duration = Duration::from_nanos(1);
 #[derive(Debug)]
 pub(super) struct ParkedKey {
     pub(super) letter: DeadLetter,
-    /// Number in its stream of the letter's event.
+    /// Number in its stream of the letter's event. Between turns it is the next to be tried.
     pub(super) first: u64,
     /// Number in its stream of the next event to be tried.
     pub(super) version: u64,
@@ -40,6 +43,23 @@ pub(super) struct ParkedKey {
     pub(super) due: Option<Duration>,
     /// Whether followers came since it was stored.
     followed: bool,
+    /// Bytes of followers that this turn has passed.
+    passed_bytes: u64,
+    /// Bytes that it counts for in the sum over all keys.
+    held_bytes: usize,
+}
+
+/// How many events may wait behind one of a key, and how many bytes of payload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FollowerLimits {
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+}
+
+impl FollowerLimits {
+    fn are_exceeded(self, letter: &DeadLetter) -> bool {
+        letter.followers > self.events || letter.followers_bytes > self.bytes
+    }
 }
 
 /// What all letters of a projection share.
@@ -63,32 +83,54 @@ pub(super) struct Moment {
 pub(super) struct Parked {
     sender: Sender,
     policy: FailurePolicy,
+    limits: FollowerLimits,
+    /// Where queries see which keys are parked.
+    board: Arc<ProgressBoard>,
     keys: HashMap<CompactString, ParkedKey, foldhash::fast::RandomState>,
     /// Keys that are tried again, by the monotonic time of that.
     due: BTreeSet<(Duration, CompactString)>,
+    /// All keys, by the time of the first failure.
+    ages: BTreeSet<(Timestamp, CompactString)>,
     /// Events that wait, the failed ones included.
     waiting: u64,
     /// Followers whose offsets are in memory.
     listed: usize,
+    /// Bytes of the letters without their followers.
+    bytes: usize,
+    /// Keys behind which more waits than may.
+    overfull: BTreeSet<CompactString>,
     /// Letters to be stored, by key, and removed, with the rows of the same position.
     changed: Vec<CompactString>,
     /// Letters of which only the followers changed: stored when rows are, never sooner.
     followed: Vec<CompactString>,
     removed: Vec<DeadLetterId>,
+    /// Monotonic time before which nothing more that somebody decided is carried out.
+    hurried_at: Duration,
 }
 
 impl Parked {
-    pub(super) fn new(sender: Sender, policy: FailurePolicy) -> Self {
+    pub(super) fn new(
+        sender: Sender,
+        policy: FailurePolicy,
+        limits: FollowerLimits,
+        board: Arc<ProgressBoard>,
+    ) -> Self {
         Self {
             sender,
             policy,
+            limits,
+            board,
             keys: HashMap::default(),
             due: BTreeSet::new(),
+            ages: BTreeSet::new(),
             waiting: 0,
             listed: 0,
+            bytes: 0,
+            overfull: BTreeSet::new(),
             changed: Vec::new(),
             followed: Vec::new(),
             removed: Vec::new(),
+            hurried_at: Duration::ZERO,
         }
     }
 
@@ -105,27 +147,39 @@ impl Parked {
             version,
             due,
             followed: false,
+            passed_bytes: 0,
+            held_bytes: 0,
         };
         self.insert(key, parked);
     }
 
-    fn insert(&mut self, id: CompactString, parked: ParkedKey) {
+    fn insert(&mut self, id: CompactString, mut parked: ParkedKey) {
         self.take(&id);
         if let Some(due) = parked.due {
             self.due.insert((due, id.clone()));
         }
+        self.ages.insert((parked.letter.first_failed, id.clone()));
         self.waiting += parked.letter.followers + 1;
         self.listed += parked.letter.follower_offsets.len();
+        parked.held_bytes = parked.letter.bytes() - 8 * parked.letter.follower_offsets.len();
+        self.bytes += parked.held_bytes;
+        if self.limits.are_exceeded(&parked.letter) {
+            self.overfull.insert(id.clone());
+        }
+        self.board.park(&id, ParkedStream::of(&parked.letter));
         self.keys.insert(id, parked);
     }
 
     fn take(&mut self, id: &str) -> Option<ParkedKey> {
         let (id, parked) = self.keys.remove_entry(id)?;
+        self.ages.remove(&(parked.letter.first_failed, id.clone()));
+        self.overfull.remove(&id);
         if let Some(due) = parked.due {
             self.due.remove(&(due, id));
         }
         self.waiting -= parked.letter.followers + 1;
         self.listed -= parked.letter.follower_offsets.len();
+        self.bytes -= parked.held_bytes;
         Some(parked)
     }
 
@@ -142,8 +196,19 @@ impl Parked {
         self.keys.len()
     }
 
+    /// Bytes of the letters without the lists of their followers.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// A key behind which more waits than may.
+    pub(super) fn overfull(&self) -> Option<&str> {
+        self.overfull.first().map(CompactString::as_str)
+    }
+
     /// Queues an event behind the failed one of its stream; `false` when the stream is not parked.
-    pub(super) fn queue_behind(&mut self, id: &str, offset: Offset) -> bool {
+    pub(super) fn queue_behind(&mut self, record: &Record<'_>) -> bool {
+        let (id, offset) = (record.stream, record.offset);
         let Some(parked) = self.keys.get_mut(id) else {
             return false;
         };
@@ -155,6 +220,10 @@ impl Parked {
             self.listed += 1;
         }
         parked.letter.followers += 1;
+        parked.letter.followers_bytes += record.payload.len() as u64;
+        if self.limits.are_exceeded(&parked.letter) {
+            self.overfull.insert(id.into());
+        }
         self.waiting += 1;
         if !std::mem::replace(&mut parked.followed, true) {
             self.followed.push(id.into());
@@ -162,13 +231,15 @@ impl Parked {
         true
     }
 
-    /// Parks the stream of an event that failed the first time.
+    /// Parks the stream of an event that failed the first time. The log holds so many redrives of it: some, if it
+    /// failed in earlier rows.
     pub(super) fn park(
         &mut self,
         partition: PartitionId,
         frame: &Frame,
         record: &Record<'_>,
         failure: Failure,
+        redrives: u32,
         now: Moment,
     ) {
         let key = format_compact!("{}-{}", self.sender.category, record.stream);
@@ -196,7 +267,10 @@ impl Parked {
             kind: record.kind.clone(),
             dictionary: frame.attachment(SHAPES).unwrap_or_default().to_vec(),
             payload: record.payload.to_vec(),
+            earlier: Vec::new(),
+            redrives,
             followers: 0,
+            followers_bytes: 0,
             follower_offsets: Vec::new(),
         };
         let id = CompactString::from(record.stream);
@@ -206,6 +280,8 @@ impl Parked {
             version: record.version,
             due: None,
             followed: false,
+            passed_bytes: 0,
+            held_bytes: 0,
         };
         schedule(&mut parked, self.policy, now);
         self.insert(id.clone(), parked);
@@ -224,34 +300,39 @@ impl Parked {
         }
     }
 
-    /// An event behind the failed one, which itself was applied, failed: it takes its place.
+    /// An event behind the failed one, which itself was applied or passed over, failed: it takes its place.
     pub(super) fn succeed(
         &mut self,
         partition: PartitionId,
         frame: &Frame,
         record: &Record<'_>,
         failure: Failure,
+        redrives: u32,
         now: Moment,
     ) {
         let before = self.take(record.stream);
-        self.park(partition, frame, record, failure, now);
+        self.park(partition, frame, record, failure, redrives, now);
         let after = self.take(record.stream);
         if let (Some(before), Some(mut parked)) = (before, after) {
             self.removed.push(before.letter.id());
-            let applied = record.version - before.first;
-            parked.letter.followers = before.letter.followers.saturating_sub(applied);
-            parked.letter.follower_offsets = before.letter.follower_offsets;
-            parked
-                .letter
-                .follower_offsets
-                .retain(|offset| *offset > record.offset);
+            let (after, passed) = (&mut parked.letter, before.passed_bytes);
+            after.followers = before.letter.followers;
+            after.followers_bytes = before.letter.followers_bytes;
+            after.follower_offsets = before.letter.follower_offsets;
+            leave_behind(after, record, record.version - before.first, passed);
             self.insert(record.stream.into(), parked);
         }
     }
 
-    /// All before `record` was applied, and it is next, in a later turn: the letter goes on to it, so that what
-    /// is stored with the rows says where to go on.
-    pub(super) fn move_on(&mut self, frame: &Frame, record: &Record<'_>, now: Moment) {
+    /// All before `record` was applied or passed over, and it is next, in a later turn: the letter goes on to it, so
+    /// that what is stored with the rows says where to go on.
+    pub(super) fn move_on(
+        &mut self,
+        frame: &Frame,
+        record: &Record<'_>,
+        redrives: u32,
+        now: Moment,
+    ) {
         let Some(mut parked) = self.take(record.stream) else {
             return;
         };
@@ -261,12 +342,17 @@ impl Parked {
         letter.kind = record.kind.clone();
         letter.dictionary = frame.attachment(SHAPES).unwrap_or_default().to_vec();
         letter.payload = record.payload.to_vec();
-        letter.followers = letter
-            .followers
-            .saturating_sub(record.version - parked.first);
-        letter
-            .follower_offsets
-            .retain(|offset| *offset > record.offset);
+        letter.attempts = 0;
+        letter.cause = vec!["it waited behind another event and was not tried yet".to_owned()];
+        letter.earlier = Vec::new();
+        letter.redrives = redrives;
+        leave_behind(
+            letter,
+            record,
+            record.version - parked.first,
+            parked.passed_bytes,
+        );
+        parked.passed_bytes = 0;
         letter.status = DeadLetterStatus::Retrying { at: now.wall };
         (parked.first, parked.version) = (record.version, record.version);
         parked.due = Some(now.monotonic + LATER);
@@ -274,17 +360,21 @@ impl Parked {
         self.changed.push(record.stream.into());
     }
 
-    /// An event of the key was applied: the one behind it is next.
-    pub(super) fn advanced(&mut self, id: &str, version: u64) {
+    /// An event of the key was applied or passed over: the one behind it is next.
+    pub(super) fn advanced(&mut self, id: &str, record: &Record<'_>) {
         if let Some(parked) = self.keys.get_mut(id) {
-            parked.version = version + 1;
+            parked.version = record.version + 1;
+            if record.version > parked.first {
+                parked.passed_bytes += record.payload.len() as u64;
+            }
         }
     }
 
-    /// Everything of the key was applied.
+    /// Everything of the key was applied or passed over.
     pub(super) fn free(&mut self, id: &str) {
         if let Some(parked) = self.take(id) {
             self.removed.push(parked.letter.id());
+            self.board.free(id);
         }
     }
 
@@ -305,6 +395,11 @@ impl Parked {
     /// Keys that wait for a person.
     pub(super) fn dead(&self) -> usize {
         self.keys.len() - self.due.len()
+    }
+
+    /// First failure of the key that has been parked longest.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.ages.first().map(|(first_failed, _)| *first_failed)
     }
 
     /// Events that wait, the failed ones included.
@@ -336,6 +431,16 @@ impl Parked {
             }
         }
     }
+}
+
+/// Takes `record` and what was passed before it off what waits.
+fn leave_behind(letter: &mut DeadLetter, record: &Record<'_>, events: u64, bytes: u64) {
+    letter.followers = letter.followers.saturating_sub(events);
+    let bytes = bytes + record.payload.len() as u64;
+    letter.followers_bytes = letter.followers_bytes.saturating_sub(bytes);
+    letter
+        .follower_offsets
+        .retain(|offset| *offset > record.offset);
 }
 
 fn schedule(parked: &mut ParkedKey, policy: FailurePolicy, now: Moment) {

@@ -10,7 +10,7 @@ use millstream_engine::codec::StandaloneReader;
 use millstream_engine::event::Token;
 use millstream_engine::state::{StateStore, TableId};
 
-use super::{ProgressBoard, QueryError, Row, TableKey};
+use super::{ParkedStream, ProgressBoard, QueryError, Row, TableKey};
 
 /// How long a query waits for its token unless it says otherwise.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -139,6 +139,14 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
         }
     }
 
+    /// Whether the stream with this id (without the category, such as `42` of `account-42`) is parked now, and by
+    /// which dead letter: rows lack the event that failed and those of its stream that came later. `None` for the
+    /// table of a dataflow, which parks nothing. Cost: a hash lookup.
+    #[must_use]
+    pub fn parked(&self, stream: &str) -> Option<ParkedStream> {
+        self.board.parked(stream)
+    }
+
     /// A query with a condition on how fresh its answer is.
     #[must_use]
     pub fn query(&self) -> Query<K, R> {
@@ -212,6 +220,16 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
     }
 }
 
+/// A row, with whether it is all that it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer<R> {
+    /// The row; `None` when there is none.
+    pub row: Option<R>,
+    /// The letter of the stream that was asked about, if it is parked: the row lacks its later events, although the
+    /// projection has come as far as it was asked to.
+    pub parked: Option<ParkedStream>,
+}
+
 /// A query with a condition on how fresh the answer is.
 #[derive(Debug)]
 pub struct Query<K: TableKey, R: Row> {
@@ -252,6 +270,21 @@ impl<K: TableKey, R: Row> Query<K, R> {
     /// [`QueryError::UnknownTable`]; as [`TableReader::get`].
     pub async fn get(self, key: impl Into<K>) -> Result<Option<R>, QueryError> {
         self.ready().await?.get(&key.into())
+    }
+
+    /// As [`get`](Self::get), with whether `stream` is parked, which is the id of the stream (without the category)
+    /// that the row is made from; as a rule it is the key.
+    ///
+    /// A stream that is freed at this moment may still be told to be parked beside its new row, never the other
+    /// way round: a row that lacks events is not given as complete.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn answer(self, key: impl Into<K>, stream: &str) -> Result<Answer<R>, QueryError> {
+        let reader = self.ready().await?;
+        let parked = reader.parked(stream);
+        let row = reader.get(&key.into())?;
+        Ok(Answer { row, parked })
     }
 
     /// All rows in order of key, once the projection has come far enough. They are read on a thread for

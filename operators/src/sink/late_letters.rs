@@ -142,6 +142,9 @@ impl Open {
             },
             dictionary: Vec::new(),
             payload,
+            earlier: Vec::new(),
+            redrives: 0,
+            followers_bytes: 0,
             followers: 0,
             follower_offsets: Vec::new(),
         }

@@ -1,7 +1,8 @@
 //! Commands that look into a data folder: events, streams, projections, dead letters, and whether all of it
 //! is whole.
 //!
-//! Invariants: (1) nothing is created or changed, and a folder that is not there stays so; (2) events are
+//! Invariants: (1) nothing is created or changed but requests for the engine (`dead-letters redrive|discard`), and a
+//! folder that is not there stays so; (2) events are
 //! printed as they are read, however many; (3) text from the store never reaches a terminal as control
 //! characters. Each file here is one command or what several share.
 
@@ -51,7 +52,7 @@ pub(super) enum InspectCommand {
         #[command(subcommand)]
         command: ProjectionCommand,
     },
-    /// See the events that a projection failed on
+    /// See the events that a projection failed on, have them tried again or give them up
     DeadLetters {
         #[command(subcommand)]
         command: LettersCommand,
@@ -131,6 +132,24 @@ pub(super) enum LettersCommand {
         after_help = "Examples:\n  millstream dead-letters stats data/bank\n  millstream dead-letters stats data/bank --stage balances --json"
     )]
     Stats(letters::StatsArguments),
+    /// Have events tried again that wait for a person, with what waits behind each
+    ///
+    /// Leaves a request in the folder, which becomes events of the log: a running engine takes it up within a second,
+    /// a stopped one when it starts. Streams are tried in the order of their positions, no faster than the
+    /// projection's `redrives_per_second`; one that fails again is a dead letter again, with its history. The same request
+    /// twice does what one does.
+    #[command(
+        after_help = "Examples:\n  millstream dead-letters redrive data/bank 3-0-1234-9f86d081\n  millstream dead-letters redrive data/bank --projection balances --cause overdrawn --by ann --reason 'fixed in 1.4'"
+    )]
+    Redrive(letters::RedriveArguments),
+    /// Give events up that a projection fails on; what waits behind each goes on
+    ///
+    /// Leaves a request in the folder as `redrive` does. The decision stays in the log with who and why: rows will
+    /// lack the event for ever, also when they are made anew and it fails again.
+    #[command(
+        after_help = "Examples:\n  millstream dead-letters discard data/bank 3-0-1234-9f86d081 --by ann --reason 'test data, see ticket 12'"
+    )]
+    Discard(letters::DiscardArguments),
     /// Print everything about each of them, one JSON object per line
     ///
     /// As `list --json`, with the event's bytes and the dictionary that they refer to in hexadecimal: what was decoded
@@ -172,6 +191,8 @@ pub(super) fn run(command: &InspectCommand, is_json: bool, out: &mut impl Write)
         InspectCommand::DeadLetters { command } => match command {
             LettersCommand::List(arguments) => letters::list(arguments, is_json, out),
             LettersCommand::Stats(arguments) => letters::stats(arguments, is_json, out),
+            LettersCommand::Redrive(arguments) => letters::redrive(arguments, is_json, out),
+            LettersCommand::Discard(arguments) => letters::discard(arguments, is_json, out),
             LettersCommand::Export(arguments) => letters::export(arguments, out),
             LettersCommand::Show { data, id } => letters::show(&data.data, *id, is_json, out),
         },

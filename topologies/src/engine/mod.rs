@@ -10,15 +10,18 @@
 pub(crate) mod aggregates;
 mod config;
 mod dataflows;
+mod dead_letters;
 mod error;
 mod merge;
 mod monitor;
 pub(crate) mod projections;
 mod read;
+pub(crate) mod requests;
 mod shutdown;
 mod start;
 
 pub use config::{EngineConfig, LogConfig};
+pub use dead_letters::{DeadLetters, DecideError};
 pub use error::{OpenError, ShutdownError};
 pub use merge::read_all;
 pub use read::{ReadEventsError, StoredEvent, read_partition, read_stream};
@@ -36,11 +39,11 @@ use millstream_engine::log::{
     EmbeddedReader, Feed, LogError, LogReader, StreamReader, Subscription, SubscriptionLimits,
 };
 use millstream_engine::partition::{Appender, PartitionShared};
-use millstream_engine::state::StateStore;
+use millstream_engine::state::{RegisteredProjection, StateStore};
 use millstream_engine::time::{Clock, SystemClock};
 use millstream_operators::aggregate::{Aggregate, AggregateHandle, CommandOptions, CommandResult};
 use millstream_operators::projection::{
-    ProgressBoard, Query, QueryError, Row, Table, TableKey, TableReader,
+    DECISIONS, ProgressBoard, Query, QueryError, Row, Table, TableKey, TableReader,
 };
 
 use crate::Topology;
@@ -66,6 +69,8 @@ struct Inner {
     /// Table readers by name.
     tables: HashMap<&'static str, Arc<dyn Any + Send + Sync>>,
     boards: Vec<Arc<ProgressBoard>>,
+    /// The projections that run.
+    registered: Vec<RegisteredProjection>,
     inputs: dataflows::Inputs,
     running: shutdown::Running,
     /// The runtime that its stages run on: it may be dropped on any thread.
@@ -237,7 +242,7 @@ impl Engine {
     /// Appends events to streams of categories that no aggregate owns.
     #[must_use]
     pub fn appender(&self) -> Appender {
-        self.inner.appender.clone()
+        self.inner.appender.clone().refusing(&[DECISIONS])
     }
 
     /// The reader of a table. Keep it where many queries are asked.

@@ -1,15 +1,17 @@
-//! Figures that nobody has at hand while working, and partitions that are stuck: looked at once a second.
+//! Figures that nobody has at hand while working, partitions that are stuck, and requests left in the data folder:
+//! looked at once a second.
 //!
 //! On a thread of its own: an aggregate that does not return holds a worker of the runtime, which may be the
 //! one that tells the others of time.
 
-use std::sync::Weak;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use millstream_engine::event::PartitionId;
 use millstream_engine::metrics::{IndexMetrics, PartitionMetrics, observe_skew};
 
-use super::Inner;
+use super::{Engine, Inner, requests};
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -26,7 +28,11 @@ pub(super) fn watch(engine: &Weak<Inner>) {
     let indexes: Vec<_> = ids().map(IndexMetrics::new).collect();
     let loads: Vec<_> = ids().map(PartitionMetrics::new).collect();
     let mut before: Option<Vec<u64>> = None;
+    let busy = Arc::new(AtomicBool::new(false));
     loop {
+        if let Some(inner) = engine.upgrade() {
+            requests::take_up(&Engine { inner }, &busy);
+        }
         // Nobody unparks it; waking early does no harm.
         std::thread::park_timeout(EVERY);
         let Some(inner) = engine.upgrade() else {

@@ -32,6 +32,7 @@ pub(crate) struct Surroundings {
 pub(crate) struct Prepared {
     pub(crate) stages: Vec<StageSpec>,
     pub(crate) board: Arc<ProgressBoard>,
+    pub(crate) registered: RegisteredProjection,
     /// Table readers by name, each a `TableReader<K, R>`.
     pub(crate) readers: Vec<(&'static str, Arc<dyn Any + Send + Sync>)>,
 }
@@ -184,6 +185,7 @@ impl<P: Projection> AnyProjection for Declared<P> {
         Ok(Prepared {
             stages,
             board,
+            registered,
             readers,
         })
     }

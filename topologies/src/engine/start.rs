@@ -21,7 +21,7 @@ use millstream_engine::store::EnvironmentOptions;
 use millstream_engine::threads;
 use millstream_engine::time::Clock;
 use millstream_operators::aggregate::SnapshotStore;
-use millstream_operators::projection::ProgressBoard;
+use millstream_operators::projection::{DECISIONS, ProgressBoard};
 use millstream_operators::source::LogAccess;
 
 use super::projections::{Prepared, Surroundings};
@@ -67,12 +67,14 @@ pub(super) async fn start(
     .await;
     let prepared = prepared?;
     let write_side = start_partitions(&topology, &config, &clock, &opened, &streams).await?;
+    let registered = prepared.iter().map(|one| one.registered.clone()).collect();
     let (boards, mut tables, projections) = start_projections(prepared).await?;
     drop(opened.writer); // The partitions hold it now; it ends with the last of them.
     let log = LogAccess::new(Arc::clone(&opened.feed), streams);
     let inputs = dataflows::Inputs {
         log: log.with_categories(dataflows::categories(&topology)),
-        appender: write_side.appender.clone(),
+        // What they append is not decided by a person.
+        appender: write_side.appender.clone().refusing(&[DECISIONS]),
     };
     let declared = std::mem::take(&mut topology.dataflows);
     let (started, outcome) = dataflows::start(declared, &inputs, &around).await;
@@ -103,6 +105,7 @@ pub(super) async fn start(
         handles: write_side.handles,
         tables,
         boards,
+        registered,
         runtime: tokio::runtime::Handle::current(),
         inputs,
         running: Running::new(stages),

@@ -125,6 +125,7 @@ fn record_read_side() {
 
     let dead = DeadLetterMetrics::new("count", PARTITION);
     dead.observe(ParkedNow {
+        oldest: std::time::Duration::from_secs(60),
         dead_letters: 1,
         keys: 2,
         events: 3,

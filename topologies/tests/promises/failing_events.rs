@@ -13,13 +13,13 @@ use millstream_operators::projection::FailurePolicy;
 
 use crate::support::*;
 
-const LISTS: Table<String, Vec<i64>> = Table::named("lists");
+pub(crate) const LISTS: Table<String, Vec<i64>> = Table::named("lists");
 const COUNTS: Table<String, u64> = Table::named("counts");
 
 /// Which values a [`Fragile`] projection fails on at the moment.
 #[derive(Default)]
-struct Switch {
-    failing: Mutex<BTreeSet<i64>>,
+pub(crate) struct Switch {
+    pub(crate) failing: Mutex<BTreeSet<i64>>,
     panicking: Mutex<BTreeSet<i64>>,
     /// The value at which it waits, once.
     gate: Mutex<Option<(i64, Gate)>>,
@@ -104,7 +104,7 @@ pub(crate) fn quick(attempts_max: u32) -> ProjectionConfig {
     }
 }
 
-async fn fragile<const BY_PARTITION: bool>(
+pub(crate) async fn fragile<const BY_PARTITION: bool>(
     folder: &Path,
     switch: &Arc<Switch>,
     projection: ProjectionConfig,
@@ -118,7 +118,7 @@ async fn fragile<const BY_PARTITION: bool>(
 }
 
 /// Rows of both tables.
-type Lists = (BTreeMap<String, Vec<i64>>, BTreeMap<String, u64>);
+pub(crate) type Lists = (BTreeMap<String, Vec<i64>>, BTreeMap<String, u64>);
 
 fn model(streams: &Streams, upto: impl Fn(&str, &[i64]) -> usize) -> Lists {
     let mut lists = Lists::default();
@@ -140,7 +140,7 @@ fn model(streams: &Streams, upto: impl Fn(&str, &[i64]) -> usize) -> Lists {
     lists
 }
 
-fn rows(engine: &Engine) -> Lists {
+pub(crate) fn rows(engine: &Engine) -> Lists {
     let lists = engine.table(&LISTS).unwrap().rows().unwrap();
     let counts = engine.table(&COUNTS).unwrap().rows().unwrap();
     (lists.into_iter().collect(), counts.into_iter().collect())

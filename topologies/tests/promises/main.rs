@@ -32,6 +32,7 @@ mod power_loss;
 mod projections;
 mod reading;
 mod repeats;
+mod settled_letters;
 mod shutdown;
 mod subscriptions;
 mod unreadable_events;

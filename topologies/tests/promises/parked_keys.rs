@@ -199,3 +199,54 @@ async fn a_key_too_many_halts_the_projection() {
         close(engine).await;
     }
 }
+
+/// Danger: a projection that is full halts in front of the decision that would make room. Goal: what was decided while it
+/// stood still is carried out when it is started again, with the same bound, and once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_makes_room_in_a_projection_that_halted() {
+    let folder = tempfile::tempdir().unwrap();
+    let handler = Picky::default();
+    let limits = || trying(1, Duration::from_millis(1), 2);
+    let engine = picky(folder.path(), &handler, limits()).await;
+    for (n, by) in [(0, -1), (0, 4), (1, -1), (1, 5)] {
+        add(&engine, n..n + 1, by).await;
+    }
+    until("both are stored", || letters(&engine).len() == 2).await;
+    add(&engine, 2..3, -1).await;
+    let token = engine.durable();
+    let asked = within(engine.query(&FINE).at_least(&token).get("t2")).await;
+    assert!(
+        matches!(asked, Err(QueryError::Stopped { .. })),
+        "{asked:?}"
+    );
+    let letter = letters(&engine)
+        .into_iter()
+        .find(|letter| letter.key == "tally-t0")
+        .unwrap();
+    let decided = engine
+        .dead_letters()
+        .discard(&[letter.id()], "ann", "makes room")
+        .await;
+    decided.unwrap();
+    assert!(within(engine.shutdown()).await.is_err());
+    drop(engine);
+
+    for _ in 0..2 {
+        let engine = picky(folder.path(), &handler, limits()).await;
+        projected(&engine).await;
+        until("the third is parked", || {
+            letters(&engine)
+                .iter()
+                .any(|letter| letter.key == "tally-t2")
+        })
+        .await;
+        let keys: Vec<_> = letters(&engine)
+            .into_iter()
+            .map(|letter| letter.key)
+            .collect();
+        assert_eq!(keys.len(), 2, "{keys:?}");
+        let rows = engine.query(&FINE).rows().await.unwrap();
+        assert_eq!(rows, [("t0".to_owned(), 4)]);
+        close(engine).await;
+    }
+}

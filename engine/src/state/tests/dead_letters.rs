@@ -27,6 +27,14 @@ fn letter(projection: u32, partition: u16, offset: u64) -> DeadLetter {
         },
         dictionary: vec![1, 2],
         payload: b"{}".to_vec(),
+        earlier: vec![EarlierTries {
+            attempts: 1,
+            last_failed: Timestamp(3),
+            cause: "no such account".into(),
+            redriven_by: "ann".into(),
+        }],
+        redrives: 1,
+        followers_bytes: 300,
         followers: 2,
         follower_offsets: vec![Offset(offset + 1), Offset(offset + 9)],
     }
@@ -133,4 +141,45 @@ proptest! {
         bytes.truncate(bytes.len() - cut % bytes.len());
         let _ = DeadLetter::decode(whole.id(), &bytes);
     }
+}
+
+/// Goal: letters that were stored before there were redrives are read.
+#[test]
+fn letters_of_version_1_have_no_earlier_tries() {
+    let expected = DeadLetter {
+        earlier: Vec::new(),
+        redrives: 0,
+        followers_bytes: 0,
+        ..letter(2, 0, 300)
+    };
+    let mut bytes = expected.encode();
+    // Before the count of followers and two offsets: the number of earlier tries, redrives, bytes of followers.
+    let at = bytes.len() - 8 - 2 * 8 - 13;
+    let removed: Vec<_> = bytes.drain(at..at + 13).collect();
+    assert_eq!((bytes[0], removed), (2, vec![0; 13]));
+    bytes[0] = 1;
+    assert_eq!(
+        DeadLetter::decode(expected.id(), &bytes),
+        Some(expected.clone())
+    );
+    bytes[0] = 3;
+    assert_eq!(DeadLetter::decode(expected.id(), &bytes), None);
+}
+
+#[test]
+fn the_latest_tries_are_remembered() {
+    let mut found = letter(2, 0, 300);
+    let tries = |attempts| EarlierTries {
+        attempts,
+        last_failed: Timestamp(1),
+        cause: "x".into(),
+        redriven_by: "ann".into(),
+    };
+    for attempts in 2..40 {
+        found.remember(tries(attempts));
+    }
+    let kept: Vec<_> = (24..40).map(tries).collect();
+    assert_eq!(found.earlier, kept);
+    assert_eq!(kept.len(), EARLIER_MAX);
+    assert_eq!(DeadLetter::decode(found.id(), &found.encode()), Some(found));
 }

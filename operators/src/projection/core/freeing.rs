@@ -7,6 +7,9 @@ impl<P: Projection> ProjectionCore<P> {
     /// their positions, so a frame is read once for all of its letters.
     pub(super) fn restore_parked(&mut self, store: &StateStore) -> Result<(), OpenProjectionError> {
         let now = self.moment();
+        for source in &self.sources {
+            self.board.free_all(source.cursor.partition());
+        }
         let mut after = None;
         let mut frame: Option<(PartitionId, Arc<Frame>)> = None;
         loop {
@@ -49,7 +52,8 @@ impl<P: Projection> ProjectionCore<P> {
         let now = self.moment();
         while let Some((id, partition, poison, version)) = self.parked.due(now.monotonic) {
             self.dead_letters.count_retries(1);
-            self.retry_key(&id, partition, poison, version, now)?;
+            let upto = self.next_offset(partition);
+            self.retry_key(&id, (partition, poison, version), upto, now)?;
             if self.clock.monotonic().saturating_sub(start) >= TURN {
                 break;
             }
@@ -57,19 +61,22 @@ impl<P: Projection> ProjectionCore<P> {
         Ok(())
     }
 
-    fn retry_key(
-        &mut self,
-        id: &str,
-        partition: PartitionId,
-        poison: Offset,
-        version: u64,
-        now: Moment,
-    ) -> Result<(), LogError> {
-        let position = self
-            .sources
+    /// Offset behind the last event of a partition that was taken from the log.
+    fn next_offset(&self, partition: PartitionId) -> Offset {
+        self.sources
             .iter()
             .find(|source| source.cursor.partition() == partition)
-            .map_or(Offset(0), |source| source.cursor.next_offset());
+            .map_or(Offset(0), |source| source.cursor.next_offset())
+    }
+
+    /// Tries a key, and what waits behind it before `position`.
+    pub(super) fn retry_key(
+        &mut self,
+        id: &str,
+        (partition, poison, version): (PartitionId, Offset, u64),
+        position: Offset,
+        now: Moment,
+    ) -> Result<(), LogError> {
         let name = format!("{}-{id}", P::CATEGORY);
         let stream = StreamRef {
             partition,
@@ -78,7 +85,11 @@ impl<P: Projection> ProjectionCore<P> {
             hash: millstream_engine::event::stream_hash(&name),
         };
         let (applier, parked) = (&mut self.applier, &mut self.parked);
-        let mut freed = 0;
+        let mut sources = self.sources.iter_mut();
+        let source = sources.find(|source| source.cursor.partition() == partition);
+        let mut none = Decided::default();
+        let decided = source.map_or(&mut none, |source| &mut source.decided);
+        let (mut freed, mut passed) = (0, 0);
         let outcome = for_each_event(
             &*self.streams,
             stream,
@@ -90,24 +101,28 @@ impl<P: Projection> ProjectionCore<P> {
                     return Err(Pause::CaughtUp);
                 }
                 if freed == FREED_EVENTS {
-                    parked.move_on(frame, record, now);
+                    let redrives = decided.redrives(id, record.offset);
+                    parked.move_on(frame, record, redrives, now);
                     return Err(Pause::TurnOver);
                 }
                 freed += 1;
-                let applied = match applier.begin(frame) {
-                    Ok(()) => applier.apply(partition, record),
-                    Err(failure) => Err(failure),
-                };
-                match applied {
-                    Ok(()) => parked.advanced(id, record.version),
-                    Err(failure) => {
-                        fail_again(parked, partition, poison, frame, record, failure, now);
-                        return Err(Pause::Failed);
+                if decided.is_discarded(id, record.offset) {
+                    passed += 1;
+                } else if let Err(failure) = begun(applier, frame, partition, record) {
+                    if record.offset == poison {
+                        parked.failed_again(id, failure, now);
+                    } else {
+                        let redrives = decided.redrives(id, record.offset);
+                        parked.succeed(partition, frame, record, failure, redrives, now);
                     }
+                    return Err(Pause::Failed);
                 }
+                decided.forget(id, record.offset);
+                parked.advanced(id, record);
                 Ok(())
             },
         );
+        self.dead_letters.count_discarded(passed);
         match outcome {
             Err(Pause::TurnOver | Pause::Failed) => {}
             Ok(_) | Err(Pause::CaughtUp) => {
@@ -135,18 +150,13 @@ impl From<LogError> for Pause {
     }
 }
 
-fn fail_again(
-    parked: &mut Parked,
-    partition: PartitionId,
-    poison: Offset,
+/// Applies an event with the shapes of its frame.
+fn begun<P: Projection>(
+    applier: &mut Applier<P>,
     frame: &Frame,
+    partition: PartitionId,
     record: &Record<'_>,
-    failure: Failure,
-    now: Moment,
-) {
-    if record.offset == poison {
-        parked.failed_again(record.stream, failure, now);
-    } else {
-        parked.succeed(partition, frame, record, failure, now);
-    }
+) -> Result<(), Failure> {
+    applier.begin(frame)?;
+    applier.apply(partition, record)
 }

@@ -120,6 +120,10 @@ impl<P: Projection> ProjectionCore<P> {
             dead_letters: self.parked.dead() as u64,
             keys: self.parked.len() as u64,
             events: self.parked.events(),
+            oldest: self
+                .parked
+                .oldest()
+                .map_or(Duration::ZERO, |first| wall.since(first)),
         });
     }
 

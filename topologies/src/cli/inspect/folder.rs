@@ -12,6 +12,7 @@ const DATA_FILE: &str = "data.mdb";
 /// A data folder that holds a log.
 #[derive(Debug)]
 pub(super) struct DataFolder {
+    data: PathBuf,
     log: PathBuf,
     state: PathBuf,
 }
@@ -25,12 +26,18 @@ impl DataFolder {
         let inner = given.join("log");
         if inner.join(DATA_FILE).is_file() {
             let state = given.join("state");
-            return Ok(Self { log: inner, state });
+            let data = given.to_path_buf();
+            return Ok(Self {
+                data,
+                log: inner,
+                state,
+            });
         }
         if given.join(DATA_FILE).is_file() {
             let log = given.to_path_buf();
             let state = log.join("../state");
-            return Ok(Self { log, state });
+            let data = log.join("..");
+            return Ok(Self { data, log, state });
         }
         bail!(
             "{} holds no event log: there is neither {} nor {}",
@@ -38,6 +45,11 @@ impl DataFolder {
             inner.join(DATA_FILE).display(),
             given.join(DATA_FILE).display()
         )
+    }
+
+    /// The folder that an engine is given.
+    pub(super) fn data(&self) -> &Path {
+        &self.data
     }
 
     /// The log, beside whoever writes it.

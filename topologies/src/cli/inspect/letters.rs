@@ -1,5 +1,6 @@
 //! `dead-letters list` and `show`; [`filter`] says which letters, the other files are one command each.
 
+mod decide;
 mod export;
 mod filter;
 mod stats;
@@ -12,7 +13,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use millstream_engine::codec::payload_to_json;
 use millstream_engine::log::frame::Encoding;
-use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus, ProjectionId};
+use millstream_engine::state::{
+    DeadLetter, DeadLetterId, DeadLetterStatus, EarlierTries, ProjectionId,
+};
 use millstream_engine::time::{Clock, SystemClock, Timestamp};
 use serde_json::{Value, json};
 
@@ -21,6 +24,7 @@ use super::folder::DataFolder;
 use super::projections::names;
 use super::text::{age, number, one_line, table};
 
+pub(in crate::cli) use decide::{DiscardArguments, RedriveArguments, discard, redrive};
 pub(in crate::cli) use export::{ExportArguments, export};
 pub(in crate::cli) use filter::Filter;
 pub(in crate::cli) use stats::{StatsArguments, stats};
@@ -169,6 +173,7 @@ impl Printed<'_> {
             DeadLetterStatus::Dead => ("dead", None),
         };
         let followers: Vec<_> = letter.follower_offsets.iter().map(|at| at.0).collect();
+        let earlier: Vec<_> = letter.earlier.iter().map(earlier).collect();
         let mut object = json!({
             "id": letter.id().to_string(),
             "projection": self.projection(),
@@ -184,6 +189,7 @@ impl Printed<'_> {
             "last_failed_at": letter.last_failed.to_string(),
             "age_seconds": self.now.since(letter.first_failed).as_secs(),
             "causes": letter.cause,
+            "earlier": earlier,
             "followers": letter.followers,
             "follower_offsets": followers,
             "category": letter.kind.category.as_str(),
@@ -250,6 +256,24 @@ impl Printed<'_> {
             let label = if depth == 0 { "cause " } else { "  from" };
             writeln!(out, "{label}      {}", line(cause))?;
         }
+        for tries in &letter.earlier {
+            let (attempts, at) = (tries.attempts, tries.last_failed);
+            let (cause, by) = (line(&tries.cause), line(&tries.redriven_by));
+            writeln!(
+                out,
+                "earlier     {attempts} attempts until {at}, redriven by {by}: {cause}"
+            )?;
+        }
         Ok(())
     }
+}
+
+/// Tries before a redrive.
+fn earlier(tries: &EarlierTries) -> Value {
+    json!({
+        "attempts": tries.attempts,
+        "last_failed_at": tries.last_failed.to_string(),
+        "cause": tries.cause,
+        "redriven_by": tries.redriven_by,
+    })
 }

@@ -1,5 +1,7 @@
 //! The commands against data folders that an engine, or the log alone, wrote.
 
+mod letters;
+
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
@@ -119,8 +121,8 @@ impl Projection for Totals {
     }
 }
 
-/// A data folder with streams `counter-a` (1, cleared, 2) and `counter-b` (13, 5), whose key is parked.
-async fn counted(folder: &Path) {
+/// An engine that counts, in which an event that fails is a dead letter at once.
+async fn open_counters(folder: &Path) -> Engine {
     let config = ProjectionConfig {
         failures: FailurePolicy {
             attempts_max: 1,
@@ -133,11 +135,13 @@ async fn counted(folder: &Path) {
         .projection_with(Totals, config)
         .build()
         .unwrap();
-    let engine = Engine::open(folder)
-        .partitions(1)
-        .run(topology)
-        .await
-        .unwrap();
+    let engine = Engine::open(folder).partitions(1).run(topology);
+    engine.await.unwrap()
+}
+
+/// A data folder with streams `counter-a` (1, cleared, 2) and `counter-b` (13, 5), whose key is parked.
+async fn counted(folder: &Path) {
+    let engine = open_counters(folder).await;
     let added = |amount| Counted::Added {
         amount,
         note: "x".to_owned(),
@@ -318,146 +322,10 @@ async fn projections_are_listed_with_rows_and_progress() {
     assert!(text.contains("0:5/0 (ahead of this log) 1:0/12"), "{text}");
 }
 
-#[tokio::test]
-async fn dead_letters_are_listed_and_shown() {
-    let folder = tempfile::tempdir().unwrap();
-    counted(folder.path()).await;
-    let run = |words: &[&str]| output(words, folder.path());
-    let text = run(&["dead-letters", "list", "DATA"]).unwrap();
-    let row: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
-    let [id, rest @ ..] = &row[..] else { panic!() };
-    assert_eq!(rest[..6], ["totals", "counter-b", "0:2", "1", "dead", "1"]);
-    assert!(text.contains("thirteen is unlucky"), "{text}");
-    let listed = json(&run(&["dead-letters", "list", "DATA", "--json"]).unwrap());
-    assert_eq!(listed[0]["id"], *id);
-    assert_eq!(listed[0]["causes"][0], "thirteen is\nunlucky");
-    assert_eq!(listed[0]["follower_offsets"][0], 3);
-
-    let shown = run(&["dead-letters", "show", "DATA", id]).unwrap();
-    for line in [
-        "projection  totals version 2",
-        "key         counter-b",
-        "event       Added schema 1",
-        r#"payload     {"Added":{"amount":13,"note":"x"}}"#,
-        "followers   1 at offsets 3",
-        "cause       thirteen is unlucky",
-    ] {
-        assert!(shown.lines().any(|found| found == line), "{line}: {shown}");
-    }
-    let shown = json(&run(&["dead-letters", "show", "DATA", id, "--json"]).unwrap());
-    assert_eq!(shown[0]["payload"]["Added"]["amount"], 13);
-
-    let named = |name| run(&["dead-letters", "list", "DATA", "--projection", name]);
-    assert_eq!(named("totals").unwrap(), text);
-    assert!(named("none").is_err());
-    let none = run(&["dead-letters", "show", "DATA", "9-0-2-00000000"]).unwrap_err();
-    assert!(none.to_string().contains("there is no dead letter 9-0-2"));
-    let usage = run(&["dead-letters", "show", "DATA", "first"]).unwrap_err();
-    assert!(usage.is::<clap::Error>(), "{usage}");
-}
-
-#[tokio::test]
-async fn dead_letters_are_filtered() {
-    let folder = tempfile::tempdir().unwrap();
-    counted(folder.path()).await;
-    let run = |words: &[&str]| output(words, folder.path()).unwrap();
-    let whole = run(&["dead-letters", "list", "DATA"]);
-    let met: [&[&str]; 7] = [
-        &["--stage", "totals"],
-        &["--key", "counter-b"],
-        &["--key", "counter-*"],
-        &["--key", "*"],
-        &["--cause", "unlucky"],
-        &["--older-than", "0s"],
-        &[
-            "--projection",
-            "totals",
-            "--key",
-            "counter-b",
-            "--cause",
-            "thirteen",
-        ],
-    ];
-    let unmet: [&[&str]; 5] = [
-        &["--stage", "total"],
-        &["--key", "counter"],
-        &["--key", "counter-bb*"],
-        &["--cause", "Unlucky"],
-        &["--older-than", "1d", "--key", "counter-b"],
-    ];
-    for command in ["list", "stats", "export"] {
-        let with = |filter: &[&str]| run(&[&["dead-letters", command, "DATA"], filter].concat());
-        for filter in met {
-            assert_eq!(
-                with(filter).lines().count(),
-                with(&[]).lines().count(),
-                "{filter:?}"
-            );
-        }
-        let nothing = if command == "export" {
-            ""
-        } else {
-            "no dead letters\n"
-        };
-        for filter in unmet {
-            assert_eq!(with(filter), nothing, "{command} {filter:?}");
-        }
-    }
-    assert_eq!(
-        run(&["dead-letters", "list", "DATA", "--limit", "0"]),
-        "no dead letters\n"
-    );
-    assert_eq!(
-        run(&["dead-letters", "list", "DATA", "--limit", "1"]),
-        whole
-    );
-    let usage = output(
-        &["dead-letters", "list", "DATA", "--older-than", "soon"],
-        folder.path(),
-    );
-    assert!(usage.unwrap_err().to_string().contains("such as 15m"));
-}
-
-#[tokio::test]
-async fn dead_letters_are_counted_and_exported() {
-    let folder = tempfile::tempdir().unwrap();
-    counted(folder.path()).await;
-    let run = |words: &[&str]| output(words, folder.path()).unwrap();
-    let text = run(&["dead-letters", "stats", "DATA"]);
-    let row: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
-    assert_eq!(row[..4], ["totals", "1", "1", "2"], "{text}");
-    assert!(text.ends_with("thirteen is unlucky\n"), "{text}");
-    let figures = json(&run(&["dead-letters", "stats", "DATA", "--json"]));
-    assert_eq!(
-        (figures[0]["dead"].as_u64(), figures[0]["retrying"].as_u64()),
-        (Some(1), Some(0))
-    );
-    assert_eq!(figures[0]["cause"], "thirteen is\nunlucky");
-    assert!(figures[0]["bytes"].as_u64().unwrap() > 256);
-    assert!(figures[0]["oldest_age_seconds"].is_u64());
-
-    let exported = json(&run(&["dead-letters", "export", "DATA"]));
-    let mut listed = json(&run(&["dead-letters", "list", "DATA", "--json"]));
-    for (name, value) in exported[0].as_object().unwrap() {
-        if name == "age_seconds" || name == "encoding" || name.ends_with("_hex") {
-            listed[0][name] = value.clone();
-        }
-    }
-    assert_eq!(exported, listed);
-    assert_eq!(exported[0]["encoding"], "binary");
-    // The text of the note stands in the bytes as it is.
-    assert!(exported[0]["payload_hex"].as_str().unwrap().contains("78"));
-    let bytes = exported[0]["payload_bytes"].as_u64().unwrap() as usize;
-    assert_eq!(
-        exported[0]["payload_hex"].as_str().unwrap().len(),
-        2 * bytes
-    );
-}
-
 #[test]
 fn what_is_not_there_is_named_and_not_made() {
     let folder = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 7] = [
+    let commands: [&[&str]; 9] = [
         &["verify", "DATA"],
         &["log", "read", "DATA"],
         &["log", "tail", "DATA"],
@@ -465,6 +333,8 @@ fn what_is_not_there_is_named_and_not_made() {
         &["stream", "show", "DATA", "account-42"],
         &["projection", "list", "DATA"],
         &["dead-letters", "list", "DATA"],
+        &["dead-letters", "export", "DATA"],
+        &["dead-letters", "redrive", "DATA", "--all", "--by", "ann"],
     ];
     for words in commands {
         let error = output(words, folder.path()).unwrap_err();

@@ -32,6 +32,22 @@ pub(in crate::cli) struct Filter {
 }
 
 impl Filter {
+    /// Whether there is no condition at all.
+    pub(super) const fn is_empty(&self) -> bool {
+        let Self {
+            projection,
+            stage,
+            key,
+            cause,
+            older_than,
+        } = self;
+        projection.is_none()
+            && stage.is_none()
+            && key.is_none()
+            && cause.is_none()
+            && older_than.is_none()
+    }
+
     /// Hands each letter that meets the conditions to `with`, in the order of projection and position. A page of
     /// them is in memory at a time, and no read transaction is open while `with` runs.
     pub(super) fn for_each(

@@ -1,0 +1,201 @@
+//! What the log says about single events of one partition: given up, or how often they were redriven.
+//!
+//! Place: decisions of the log, in their order -> **here** -> the projection, which asks before it applies an event.
+//! A decision names the event and how many redrives of it came before. It counts if that is so by the log alone: of two
+//! that name the same number the first counts, and nothing counts after a discard. Whether the event was applied
+//! meanwhile, how often it was tried and when is not asked, so a projection that reads the same log again finds the
+//! same, whatever fails this time.
+//! Invariant: for an event that was not settled yet, all of its decisions up to the position are in here. They lie
+//! behind it, so they are met after it was parked, or read when the projection opens.
+//! Memory: events that are parked, or that lie ahead and are decided about: about 100 bytes each. In a rebuild these
+//! are all that were ever decided about, else a few.
+
+use std::hash::Hash;
+
+use compact_str::CompactString;
+use hashbrown::{Equivalent, HashMap};
+use millstream_engine::event::Offset;
+
+use super::decision::LetterDecision;
+
+/// An event: its stream is asked for as well, since a decision may have been written by hand.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Named {
+    offset: Offset,
+    id: CompactString,
+}
+
+#[derive(Hash)]
+struct Asked<'a> {
+    offset: Offset,
+    id: &'a str,
+}
+
+impl Equivalent<Named> for Asked<'_> {
+    fn equivalent(&self, key: &Named) -> bool {
+        self.offset == key.offset && self.id == key.id
+    }
+}
+
+/// What was decided about an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// Redrives that count.
+    pub(super) redrives: u32,
+    /// Those of them that were carried out: the projection came to their place, or did not wait for it.
+    pub(super) carried_out: u32,
+    /// Whether it is given up.
+    pub(super) discarded: bool,
+    /// Who redrove it last.
+    pub(super) by: CompactString,
+}
+
+/// Decisions about the events of one partition, by event.
+#[derive(Debug, Default)]
+pub(super) struct Decided {
+    events: HashMap<Named, Verdict, foldhash::fast::RandomState>,
+}
+
+impl Decided {
+    /// Asked first for each event: nothing is decided as a rule.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// What was decided about an event.
+    pub(super) fn get(&self, id: &str, offset: Offset) -> Option<&Verdict> {
+        self.events.get(&Asked { offset, id })
+    }
+
+    /// Whether an event is given up.
+    pub(super) fn is_discarded(&self, id: &str, offset: Offset) -> bool {
+        !self.is_empty()
+            && self
+                .get(id, offset)
+                .is_some_and(|verdict| verdict.discarded)
+    }
+
+    /// Redrives of an event that count.
+    pub(super) fn redrives(&self, id: &str, offset: Offset) -> u32 {
+        self.get(id, offset).map_or(0, |verdict| verdict.redrives)
+    }
+
+    /// Takes the next decision of the log in; whether it counts.
+    pub(super) fn take(&mut self, id: &str, decision: &LetterDecision) -> bool {
+        let order = decision.order();
+        let event = Named {
+            offset: Offset(order.offset),
+            id: id.into(),
+        };
+        let verdict = self.events.entry(event).or_default();
+        let Some(after) = order.redrives.checked_add(1) else {
+            return false;
+        };
+        if verdict.discarded || order.redrives < verdict.redrives {
+            return false;
+        }
+        match decision {
+            LetterDecision::Redriven(_) => {
+                verdict.redrives = after;
+                verdict.by = order.by.as_str().into();
+            }
+            LetterDecision::Discarded(_) => verdict.discarded = true,
+        }
+        true
+    }
+
+    /// Has the first `redrives` redrives of an event carried out; `false` when they were, or do not count.
+    pub(super) fn carry_out(&mut self, id: &str, offset: Offset, redrives: u32) -> bool {
+        let found = self.events.get_mut(&Asked { offset, id });
+        found.is_some_and(|verdict| {
+            let is_new = verdict.carried_out < redrives && redrives <= verdict.redrives;
+            if is_new {
+                verdict.carried_out = redrives;
+            }
+            is_new
+        })
+    }
+
+    /// The event was applied or passed over: nothing that is said about it matters any more.
+    #[inline]
+    pub(super) fn forget(&mut self, id: &str, offset: Offset) {
+        if !self.is_empty() {
+            self.events.remove(&Asked { offset, id });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::projection::LetterOrder;
+
+    fn order(offset: u64, redrives: u32) -> LetterOrder {
+        LetterOrder {
+            projection: "p".into(),
+            version: 1,
+            key: "tally-a".into(),
+            partition: 0,
+            offset,
+            redrives,
+            by: "ann".into(),
+            reason: String::new(),
+        }
+    }
+
+    fn redriven(redrives: u32) -> LetterDecision {
+        LetterDecision::Redriven(order(5, redrives))
+    }
+
+    fn discarded(redrives: u32) -> LetterDecision {
+        LetterDecision::Discarded(order(5, redrives))
+    }
+
+    /// Each row: decisions in the order of the log, and which of them count.
+    #[test]
+    fn the_first_that_names_a_number_counts() {
+        let rows = [
+            (
+                vec![redriven(0), redriven(0), redriven(1)],
+                vec![true, false, true],
+            ),
+            (vec![redriven(0), discarded(0)], vec![true, false]),
+            (
+                vec![redriven(0), discarded(1), discarded(1)],
+                vec![true, true, false],
+            ),
+            (
+                vec![discarded(0), redriven(0), redriven(1)],
+                vec![true, false, false],
+            ),
+            (
+                vec![redriven(u32::MAX), discarded(u32::MAX)],
+                vec![false, false],
+            ),
+        ];
+        for (decisions, counts) in rows {
+            let mut decided = Decided::default();
+            let found: Vec<_> = decisions
+                .iter()
+                .map(|decision| decided.take("a", decision))
+                .collect();
+            assert_eq!(found, counts, "{decisions:?}");
+        }
+    }
+
+    #[test]
+    fn a_redrive_is_carried_out_once() {
+        let mut decided = Decided::default();
+        decided.take("a", &redriven(0));
+        assert!(!decided.carry_out("a", Offset(5), 2));
+        assert!(decided.carry_out("a", Offset(5), 1));
+        assert!(!decided.carry_out("a", Offset(5), 1));
+        assert!(!decided.carry_out("b", Offset(5), 1));
+        assert!(!decided.is_discarded("a", Offset(5)));
+        decided.take("a", &discarded(1));
+        assert!(decided.is_discarded("a", Offset(5)) && !decided.is_discarded("b", Offset(5)));
+        decided.forget("a", Offset(5));
+        assert!(decided.is_empty());
+    }
+}

@@ -1,0 +1,130 @@
+//! What a person decided about a dead letter: events of the log, in a category of their own.
+//!
+//! Place: `dead-letters redrive|discard` or the engine's API -> the log -> **the projection**, which reads those about events
+//! ahead when it opens, and comes upon later ones between the other events of the partition.
+//! Invariants: (1) a decision lies in the partition of its letter, behind its event; (2) it names the event and the
+//! number of redrives before it, and the first that names a number counts: the same decision twice does what one does;
+//! (3) it is appended by the engine alone, about an event that is stored as dead: nothing but a decision that names the
+//! same number, or the one itself, has that event applied or passed over.
+
+use millstream_engine::codec::Event;
+use millstream_engine::event::{Offset, PartitionId, Position, StreamId, StreamIdError};
+use millstream_engine::log::frame::Encoding;
+use millstream_engine::state::DeadLetter;
+use serde::{Deserialize, Serialize};
+
+/// Category of the streams that decisions lie in. No aggregate may have it.
+pub const DECISIONS: &str = "dead_letter";
+
+/// A decision, as it lies in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LetterDecision {
+    /// The event is to be tried again, and what waits behind it follows.
+    Redriven(LetterOrder),
+    /// The event is given up; what waits behind it follows.
+    Discarded(LetterOrder),
+}
+
+impl Event for LetterDecision {
+    // Readable by whoever looks into the log.
+    const ENCODING: Encoding = Encoding::Json;
+}
+
+/// Which letter, and who decided why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LetterOrder {
+    /// Name of the projection.
+    pub projection: String,
+    /// Its version. The decision is one for this version and all later ones.
+    pub version: u32,
+    /// The parked stream.
+    pub key: String,
+    /// Partition of the event that failed.
+    pub partition: u16,
+    /// Its offset.
+    pub offset: u64,
+    /// How many redrives of it the log held, as far as the letter said: of two decisions that know of the same ones
+    /// the first counts.
+    pub redrives: u32,
+    /// Who decided.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl LetterOrder {
+    /// An order for this letter; `None` for one that belongs to no projection, such as a late item of a dataflow:
+    /// nobody waits for a decision on it.
+    #[must_use]
+    pub fn of(letter: &DeadLetter, by: &str, reason: &str) -> Option<Self> {
+        let category = letter.kind.category.as_str();
+        let id = letter.key.strip_prefix(category)?.strip_prefix('-')?;
+        (!category.is_empty() && !id.is_empty()).then(|| Self {
+            projection: letter.stage.to_string(),
+            version: letter.version,
+            key: letter.key.to_string(),
+            partition: letter.position.partition.0,
+            offset: letter.position.offset.0,
+            redrives: letter.redrives,
+            by: by.to_owned(),
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// Where the event lies that it is about.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        Position {
+            partition: PartitionId(self.partition),
+            offset: Offset(self.offset),
+        }
+    }
+}
+
+impl LetterDecision {
+    /// What it is about.
+    #[must_use]
+    pub const fn order(&self) -> &LetterOrder {
+        match self {
+            Self::Redriven(order) | Self::Discarded(order) => order,
+        }
+    }
+
+    /// The stream of all decisions of a partition: it lies in the partition itself, as its partition key says.
+    ///
+    /// Cost: about as many hashes as there are partitions.
+    ///
+    /// # Errors
+    /// [`StreamIdError`]: never, for a partition that the store has.
+    pub fn stream(partition: PartitionId, partitions: u16) -> Result<StreamId, StreamIdError> {
+        let mut salt = 0u64;
+        loop {
+            let id = StreamId::new(DECISIONS, &format!("decisions@{salt}"))?;
+            if id.partition(partitions) == partition || partition.0 >= partitions {
+                return Ok(id);
+            }
+            salt += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Part of the on-disk format: decisions of before must be found again.
+    #[test]
+    fn each_partition_has_a_stream_of_its_own() {
+        for partitions in [1, 2, 3, 16, 257] {
+            let mut seen = std::collections::HashSet::new();
+            for partition in (0..partitions).map(PartitionId) {
+                let id = LetterDecision::stream(partition, partitions).unwrap();
+                assert_eq!(id.partition(partitions), partition);
+                assert_eq!(id.category(), DECISIONS);
+                assert!(seen.insert(id));
+            }
+        }
+        let first = LetterDecision::stream(PartitionId(0), 1).unwrap();
+        assert_eq!(first.as_str(), "dead_letter-decisions@0");
+    }
+}

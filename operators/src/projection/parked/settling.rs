@@ -1,0 +1,93 @@
+//! What becomes of a parked key when somebody decides: tried again, or passed over.
+
+use millstream_engine::state::EarlierTries;
+
+use super::*;
+
+impl Parked {
+    /// Whether the letter of a key is that of this event.
+    pub(in crate::projection) fn holds(&self, id: &str, event: Offset) -> bool {
+        let parked = self.keys.get(id);
+        parked.is_some_and(|parked| parked.letter.position.offset == event)
+    }
+
+    /// Whether an event that was taken from the log was neither applied nor passed over.
+    pub(in crate::projection) fn is_waiting(&self, id: &str, event: Offset) -> bool {
+        let parked = self.keys.get(id);
+        parked.is_some_and(|parked| parked.letter.position.offset <= event)
+    }
+
+    /// Each key with the event that it waits for. Copies: for the start.
+    pub(in crate::projection) fn heads(&self) -> Vec<(CompactString, Position)> {
+        let head =
+            |(id, parked): (&CompactString, &ParkedKey)| (id.clone(), parked.letter.position);
+        let mut heads: Vec<_> = self.keys.iter().map(head).collect();
+        heads.sort_unstable_by_key(|(_, position)| (position.partition, position.offset));
+        heads
+    }
+
+    /// The oldest event of a partition that a key waits for. Looks through all keys: for the start.
+    pub(in crate::projection) fn oldest_in(&self, partition: PartitionId) -> Option<Offset> {
+        let positions = self.keys.values().map(|parked| parked.letter.position);
+        positions
+            .filter(|position| position.partition == partition)
+            .map(|position| position.offset)
+            .min()
+    }
+
+    /// How many redrives of a key's event the log holds.
+    pub(in crate::projection) fn know(&mut self, id: &str, redrives: u32) {
+        if let Some(parked) = self.keys.get_mut(id)
+            && parked.letter.redrives != redrives
+        {
+            parked.letter.redrives = redrives;
+            self.changed.push(id.into());
+        }
+    }
+
+    /// Has a dead letter tried again; its tries so far become part of its history. One that is tried anyhow stays as
+    /// it is.
+    pub(in crate::projection) fn redrive(
+        &mut self,
+        id: &str,
+        by: &str,
+        gap: Duration,
+        now: Moment,
+    ) {
+        let Some(parked) = self.keys.get_mut(id) else {
+            return;
+        };
+        let letter = &mut parked.letter;
+        if letter.status != DeadLetterStatus::Dead {
+            return;
+        }
+        let cause = letter.cause.first().cloned().unwrap_or_default();
+        letter.remember(EarlierTries {
+            attempts: letter.attempts,
+            last_failed: letter.last_failed,
+            cause,
+            redriven_by: by.to_owned(),
+        });
+        self.hurry(id, gap, now);
+    }
+
+    /// Has a key looked at again, each `gap` after the one before.
+    pub(in crate::projection) fn hurry(&mut self, id: &str, gap: Duration, now: Moment) {
+        let Some(mut parked) = self.take(id) else {
+            return;
+        };
+        let due = if gap.is_zero() {
+            now.monotonic
+        } else {
+            let due = self.hurried_at.max(now.monotonic + LATER);
+            self.hurried_at = due + gap;
+            due
+        };
+        let due = parked.due.map_or(due, |before| before.min(due));
+        let at = now.wall.saturating_add(due.saturating_sub(now.monotonic));
+        parked.letter.status = DeadLetterStatus::Retrying { at };
+        parked.due = Some(due);
+        self.insert(id.into(), parked);
+        self.changed.push(id.into());
+    }
+}

@@ -1,0 +1,85 @@
+//! Danger: much waits behind one failed event, or failed events are large. What may wait is bounded, the bound is named,
+//! and a decision makes room.
+
+use millstream_operators::projection::{LetterDecision, LetterOrder, ProjectionConfig};
+
+use crate::world::World;
+
+/// Steps until it halts; gives why.
+fn halted(world: &mut World) -> String {
+    for _ in 0..1_000 {
+        if let Err(cause) = world.step() {
+            return cause;
+        }
+    }
+    panic!("it does not halt");
+}
+
+/// Goal: whether the bound is on events or bytes, the letter is stored before the projection halts, starting again
+/// changes nothing, and it goes on once somebody has decided, with the same bound.
+#[test]
+fn followers_are_bounded() {
+    let bounds = [
+        ProjectionConfig {
+            followers_max: 3,
+            ..World::config(1)
+        },
+        ProjectionConfig {
+            followers_bytes_max: 3 * br#"{"Value":1}"#.len() as u64,
+            ..World::config(1)
+        },
+    ];
+    for config in bounds {
+        let mut world = World::new(config);
+        world.poison([0]);
+        world.add(&[("a", 0), ("a", 1), ("a", 2), ("a", 3), ("b", 1)]);
+        world.settle();
+        world.add(&[("a", 4), ("b", 2)]);
+        for again in 0..3 {
+            let cause = halted(&mut world);
+            for part in ["note-a", "followers_max", "followers_bytes_max"] {
+                assert!(cause.contains(part), "{cause} does not say {part}");
+            }
+            let letter = world.waiting().remove(0);
+            assert_eq!(letter.followers, 4, "the letter that is stored says so");
+            if again == 2 {
+                let order = LetterOrder::of(&letter, "ann", "in the way").unwrap();
+                world.decide(&LetterDecision::Discarded(order));
+            }
+            world.open();
+        }
+        world.settle();
+        assert!(world.letters().is_empty());
+        assert_eq!(world.rows()["a"], [1, 2, 3, 4]);
+        assert_eq!(world.rows()["b"], [1, 2]);
+    }
+}
+
+/// Goal: letters take no more bytes than they may, but for one; a redrive that succeeds makes room.
+#[test]
+fn bytes_of_letters_are_bounded() {
+    let mut world = World::new(ProjectionConfig {
+        parked_bytes_max: 1,
+        ..World::config(1)
+    });
+    world.poison([0]);
+    world.add(&[("a", 0), ("a", 1)]);
+    world.settle();
+    world.add(&[("b", 0)]);
+    let cause = halted(&mut world);
+    for part in [
+        "1 keys are parked",
+        "parked_bytes_max",
+        "note-b",
+        "cannot bear 0",
+    ] {
+        assert!(cause.contains(part), "{cause} does not say {part}");
+    }
+    let order = LetterOrder::of(&world.waiting()[0], "ann", "mended").unwrap();
+    world.decide(&LetterDecision::Redriven(order));
+    world.poison([]);
+    world.open();
+    world.settle();
+    assert_eq!(world.rows()["a"], [0, 1]);
+    assert_eq!(world.rows()["b"], [0]);
+}

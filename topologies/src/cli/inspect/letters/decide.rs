@@ -1,0 +1,156 @@
+//! `dead-letters redrive` and `discard`: leave a request for the engine that has the folder, or will have it.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+
+use anyhow::{Context, Result, bail, ensure};
+use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus};
+use millstream_engine::time::{Clock, SystemClock};
+use millstream_operators::projection::{LetterDecision, LetterOrder};
+use serde_json::json;
+
+use super::{Data, DataFolder, Filter, names};
+use crate::engine::requests;
+
+/// Which letters, and who says so.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Whom {
+    #[command(flatten)]
+    data: Data,
+    /// Ids as `list` prints them, such as 3-0-1234-9f86d081; or conditions; or --all
+    ids: Vec<DeadLetterId>,
+    #[command(flatten)]
+    filter: Filter,
+    /// All letters that wait
+    #[arg(long, conflicts_with = "ids")]
+    all: bool,
+    /// Who decides; $USER unless said otherwise
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+}
+
+/// What to try again.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct RedriveArguments {
+    #[command(flatten)]
+    whom: Whom,
+    /// Why, for whoever reads the log
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
+}
+
+/// What to give up.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct DiscardArguments {
+    #[command(flatten)]
+    whom: Whom,
+    /// Why, for whoever reads the log
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+pub(in crate::cli) fn redrive(
+    arguments: &RedriveArguments,
+    is_json: bool,
+    out: &mut impl Write,
+) -> Result<()> {
+    let RedriveArguments { whom, reason } = arguments;
+    let decisions = whom.orders(reason)?.into_iter();
+    let decisions = decisions.map(LetterDecision::Redriven).collect();
+    request(whom, decisions, "redrive", is_json, out)
+}
+
+pub(in crate::cli) fn discard(
+    arguments: &DiscardArguments,
+    is_json: bool,
+    out: &mut impl Write,
+) -> Result<()> {
+    let DiscardArguments { whom, reason } = arguments;
+    ensure!(
+        !reason.trim().is_empty(),
+        "--reason says nothing: it is what remains of the event's place in the rows"
+    );
+    let decisions = whom.orders(reason)?.into_iter();
+    let decisions = decisions.map(LetterDecision::Discarded).collect();
+    request(whom, decisions, "discard", is_json, out)
+}
+
+impl Whom {
+    /// An order per letter, in the order of projection and position. Of letters that conditions meet those that
+    /// belong to no projection are left out; named by its id, one is an error.
+    fn orders(&self, reason: &str) -> Result<Vec<LetterOrder>> {
+        let by = self.by.clone().or_else(|| std::env::var("USER").ok());
+        let by = by.unwrap_or_default();
+        ensure!(!by.trim().is_empty(), "who decides? say it with --by");
+        let state = DataFolder::find(&self.data.data)?.state()?;
+        let order = |letter: &DeadLetter| {
+            let is_dead = letter.status == DeadLetterStatus::Dead;
+            is_dead.then(|| LetterOrder::of(letter, &by, reason))?
+        };
+        if !self.ids.is_empty() {
+            ensure!(
+                self.filter.is_empty(),
+                "name letters by their ids or by conditions, not by both"
+            );
+            let named = |&id| {
+                let letter = state.dead_letter(id)?;
+                let letter = letter.with_context(|| {
+                    format!("there is no dead letter {id}: it may have been settled")
+                })?;
+                order(&letter).with_context(|| {
+                    format!(
+                        "dead letter {id} does not wait for a decision: it is tried again, or no projection's"
+                    )
+                })
+            };
+            return self.ids.iter().map(named).collect();
+        }
+        if self.filter.is_empty() && !self.all {
+            bail!("which letters? name them by their ids, by conditions, or say --all");
+        }
+        let (names, now) = (names(&state)?, SystemClock::new().now());
+        let mut orders = Vec::new();
+        self.filter.for_each(&state, &names, now, |letter| {
+            orders.extend(order(letter));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(orders)
+    }
+}
+
+fn request(
+    whom: &Whom,
+    decisions: Vec<LetterDecision>,
+    what: &str,
+    is_json: bool,
+    out: &mut impl Write,
+) -> Result<()> {
+    let count = decisions.len();
+    let folder = DataFolder::find(&whom.data.data)?;
+    let left = if decisions.is_empty() {
+        None
+    } else {
+        let data = folder.data();
+        let left = requests::leave(data, decisions)
+            .with_context(|| format!("leaving a request in {}", data.display()))?;
+        Some(left)
+    };
+    if is_json {
+        let file = left.map(|path| path.display().to_string());
+        writeln!(
+            out,
+            "{}",
+            json!({ "requested": what, "letters": count, "request": file })
+        )?;
+    } else if count == 0 {
+        writeln!(out, "no dead letters")?;
+    } else {
+        writeln!(
+            out,
+            "{what} of {count} dead letter{} requested: a running engine takes it up within a second, a stopped one \
+             when it starts",
+            if count == 1 { "" } else { "s" }
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! What a person does about dead letters: have them tried again, or give them up.
+//!
+//! Place: a program, or a request left in the data folder by the command line -> **decisions** -> the log, in the
+//! partition of each letter -> the projection, which carries them out. Nothing else is written: the decision lies in
+//! the log with who and why, and what a projection makes of it is stored with its rows and position.
+//! Failure: some decisions may be in the log when an append fails. Deciding again does no harm: a projection that
+//! finds no such letter any more, or one that was tried since, does nothing.
+
+use millstream_engine::event::{PartitionId, StreamIdError, Token};
+use millstream_engine::partition::{AppendError, Appender, Expected, NewEvent};
+use millstream_engine::state::{
+    DeadLetter, DeadLetterId, DeadLetterStatus, RegisteredProjection, StateError,
+};
+use millstream_operators::projection::{LetterDecision, LetterOrder};
+
+use super::Engine;
+
+/// Decisions that are appended together.
+const TOGETHER: usize = 256;
+
+/// The dead letters of an engine's projections. Made by [`Engine::dead_letters`].
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    engine: Engine,
+}
+
+/// Why a decision was not taken.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecideError {
+    /// There is no such letter: it may have been settled.
+    #[error("there is no dead letter {id}: it may have been settled")]
+    Unknown {
+        /// Its id.
+        id: DeadLetterId,
+    },
+    /// No projection that runs waits for a decision on it.
+    #[error("dead letter {id} is of no projection that runs: nothing waits for a decision on it")]
+    NotParked {
+        /// Its id.
+        id: DeadLetterId,
+    },
+    /// It is tried again by itself, or somebody has decided already: it may be settled the next moment.
+    #[error("dead letter {id} is being tried again: decide once it waits for somebody")]
+    Retrying {
+        /// Its id.
+        id: DeadLetterId,
+    },
+    /// Rows of a newer version are kept, which may have gone past the event: they would not be as if made anew.
+    #[error(
+        "{projection} has rows of version {newer} as well: run that one, or delete the state, and decide then"
+    )]
+    NewerVersion {
+        /// Name of the projection.
+        projection: String,
+        /// Its newest version.
+        newer: u32,
+    },
+    /// Who comes to it later must be told.
+    #[error("a decision about a dead letter needs {what}")]
+    Missing {
+        /// Who decided, or why.
+        what: &'static str,
+    },
+    /// It could not be appended. Some of the decisions may be; decide again.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// The letter could not be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// A partition that the store does not have.
+    #[error("the stream of decisions: {0}")]
+    Stream(#[from] StreamIdError),
+}
+
+impl Engine {
+    /// What somebody can do about its dead letters. They are read from [`state`](Self::state).
+    #[must_use]
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters {
+            engine: self.clone(),
+        }
+    }
+}
+
+impl DeadLetters {
+    /// Has these events tried again, in this order, each with what waits behind it; many of them at most at the
+    /// rate of [`redrives_per_second`](millstream_operators::projection::ProjectionConfig::redrives_per_second).
+    /// One that fails again is a dead letter again, with its history. The same call twice does what one does, or is
+    /// refused: the letter is tried already.
+    ///
+    /// Resolves once the decisions are durable; a projection that shows the token has begun with them.
+    ///
+    /// # Errors
+    /// [`DecideError`]; nothing was decided then, unless it is [`DecideError::Append`].
+    pub async fn redrive(
+        &self,
+        letters: &[DeadLetterId],
+        by: &str,
+        reason: &str,
+    ) -> Result<Token, DecideError> {
+        let orders = self.orders(letters, by, reason)?;
+        self.take(orders.into_iter().map(LetterDecision::Redriven).collect())
+            .await
+    }
+
+    /// Gives these events up: rows of this version and of later ones lack them for ever, also when they are made anew,
+    /// and whether the events would fail then or not. What waits behind each goes on. As [`redrive`](Self::redrive)
+    /// otherwise.
+    ///
+    /// # Errors
+    /// [`DecideError`]; a reason is needed.
+    pub async fn discard(
+        &self,
+        letters: &[DeadLetterId],
+        by: &str,
+        reason: &str,
+    ) -> Result<Token, DecideError> {
+        if reason.trim().is_empty() {
+            return Err(DecideError::Missing { what: "a reason" });
+        }
+        let orders = self.orders(letters, by, reason)?;
+        self.take(orders.into_iter().map(LetterDecision::Discarded).collect())
+            .await
+    }
+
+    fn orders(
+        &self,
+        letters: &[DeadLetterId],
+        by: &str,
+        reason: &str,
+    ) -> Result<Vec<LetterOrder>, DecideError> {
+        if by.trim().is_empty() {
+            return Err(DecideError::Missing {
+                what: "the name of who decided",
+            });
+        }
+        let waiting = Waiting::of(&self.engine)?;
+        let order = |&id| {
+            let letter = self.engine.state().dead_letter(id)?;
+            let letter = letter.ok_or(DecideError::Unknown { id })?;
+            waiting.check(&letter)?;
+            LetterOrder::of(&letter, by, reason).ok_or(DecideError::NotParked { id })
+        };
+        letters.iter().map(order).collect()
+    }
+
+    async fn take(&self, decisions: Vec<LetterDecision>) -> Result<Token, DecideError> {
+        let partitions = self.engine.partitions();
+        append(&self.engine.inner.appender, partitions, decisions).await
+    }
+}
+
+/// Which letters wait for a decision.
+///
+/// A decision may be appended only about a letter that is stored as dead: its event is not applied before a decision
+/// that names as many redrives lies in the log, so the first of these finds it as it was, in every run.
+pub(super) struct Waiting {
+    engine: Engine,
+    /// Names of projections with rows of a newer version than the one that runs.
+    newer: Vec<RegisteredProjection>,
+}
+
+impl Waiting {
+    pub(super) fn of(engine: &Engine) -> Result<Self, StateError> {
+        let mut newer = engine.state().projections()?;
+        newer.retain(|known| {
+            let mut running = engine.inner.registered.iter();
+            running.any(|one| one.name == known.name && one.version < known.version)
+        });
+        Ok(Self {
+            engine: engine.clone(),
+            newer,
+        })
+    }
+
+    fn check(&self, letter: &DeadLetter) -> Result<(), DecideError> {
+        let id = letter.id();
+        let mut running = self.engine.inner.registered.iter();
+        let Some(running) = running.find(|one| one.id == letter.projection) else {
+            return Err(DecideError::NotParked { id });
+        };
+        if let Some(newer) = self.newer.iter().find(|one| one.name == running.name) {
+            return Err(DecideError::NewerVersion {
+                projection: newer.name.to_string(),
+                newer: newer.version,
+            });
+        }
+        match letter.status {
+            DeadLetterStatus::Dead => Ok(()),
+            DeadLetterStatus::Retrying { .. } => Err(DecideError::Retrying { id }),
+        }
+    }
+
+    /// Whether an order was given about a letter as it is now. One that was not is too late.
+    pub(super) fn admits(&self, order: &LetterOrder) -> Result<bool, DecideError> {
+        let mut running = self.engine.inner.registered.iter();
+        let running =
+            running.find(|one| one.name == order.projection && one.version == order.version);
+        let Some(running) = running else {
+            return Ok(false);
+        };
+        let id = DeadLetterId::new(running.id, order.position(), &order.projection, &order.key);
+        let Some(letter) = self.engine.state().dead_letter(id)? else {
+            return Ok(false);
+        };
+        match self.check(&letter) {
+            Ok(()) => Ok(letter.redrives == order.redrives),
+            Err(error) => {
+                tracing::info!(%error, "a decision about a dead letter is not taken");
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// Appends decisions, those of one partition in their order.
+pub(super) async fn append(
+    appender: &Appender,
+    partitions: u16,
+    decisions: Vec<LetterDecision>,
+) -> Result<Token, DecideError> {
+    let mut sorted = decisions;
+    // Stable.
+    sorted.sort_by_key(|decision| decision.order().partition);
+    let mut token = Token::default();
+    for of_partition in sorted.chunk_by(|a, b| a.order().partition == b.order().partition) {
+        let Some(first) = of_partition.first() else {
+            continue;
+        };
+        let partition = PartitionId(first.order().partition);
+        let stream = LetterDecision::stream(partition, partitions)?;
+        for chunk in of_partition.chunks(TOGETHER) {
+            let events = chunk.iter().cloned().map(NewEvent::typed).collect();
+            let appended = appender
+                .append(stream.clone(), Expected::Any, events)
+                .await?;
+            token.merge(&appended.token());
+        }
+    }
+    Ok(token)
+}

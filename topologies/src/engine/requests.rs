@@ -1,0 +1,147 @@
+//! Requests that the command line leaves in a data folder, for the engine that has it or will have it.
+//!
+//! Place: `dead-letters redrive|discard` -> a file in `requests/` -> **here**, once a second and at the start -> the log.
+//! Invariants: (1) a request appears whole or not at all: it is written under another name, synced and renamed;
+//! (2) it is removed after its decisions are durable, so a crash in between takes it up again, which does nothing
+//! twice: what is not about a letter as it is now is left out; (3) one that cannot be read is put aside as `….refused` and said, never dropped.
+//! Memory: one chunk of a request. Threads: the monitor's starts it, a task of the runtime does it, one at a time.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use millstream_engine::time::{Clock, SystemClock};
+use millstream_operators::projection::LetterDecision;
+
+use super::{Engine, dead_letters};
+
+/// Folder of requests in a data folder.
+const FOLDER: &str = "requests";
+/// How a request's name ends once it is whole.
+const READY: &str = "jsonl";
+/// Decisions in memory.
+const CHUNK: usize = 1_024;
+
+/// Leaves decisions in the data folder `data`; gives the file, which is removed once they are in the log.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) fn leave(
+    data: &Path,
+    decisions: impl IntoIterator<Item = LetterDecision>,
+) -> io::Result<PathBuf> {
+    let folder = data.join(FOLDER);
+    fs::create_dir_all(&folder)?;
+    let now = SystemClock::new().now().0;
+    let process = std::process::id();
+    let whole = folder.join(format!("{now:020}-{process}.{READY}"));
+    let begun = whole.with_extension("begun");
+    let mut file = BufWriter::new(fs::File::create_new(&begun)?);
+    for decision in decisions {
+        serde_json::to_writer(&mut file, &decision)?;
+        file.write_all(b"\n")?;
+    }
+    file.into_inner()
+        .map_err(io::IntoInnerError::into_error)?
+        .sync_all()?;
+    fs::rename(&begun, &whole)?;
+    fs::File::open(&folder)?.sync_all()?;
+    Ok(whole)
+}
+
+/// Has a task take up what was left, unless one is at it.
+pub(super) fn take_up(engine: &Engine, busy: &Arc<AtomicBool>) {
+    let found = requests(engine.folder());
+    if found.is_empty() || busy.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let (engine, busy) = (engine.clone(), Arc::clone(busy));
+    let runtime = engine.inner.runtime.clone();
+    runtime.spawn(async move {
+        for request in found {
+            match take(&engine, &request).await {
+                Ok(()) => {}
+                // Later, or by the next engine.
+                Err(Untaken::Append(cause)) => {
+                    tracing::warn!(request = %request.display(), %cause, "a request waits");
+                    break;
+                }
+                Err(Untaken::Unreadable(cause)) => refuse(&request, &cause),
+            }
+        }
+        busy.store(false, Ordering::Release);
+    });
+}
+
+/// Requests that are whole, oldest first.
+fn requests(data: &Path) -> Vec<PathBuf> {
+    // No such folder as a rule.
+    let Ok(entries) = fs::read_dir(data.join(FOLDER)) else {
+        return Vec::new();
+    };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut found: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|end| end == READY))
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+enum Untaken {
+    Append(dead_letters::DecideError),
+    Unreadable(String),
+}
+
+async fn take(engine: &Engine, request: &Path) -> Result<(), Untaken> {
+    // Looked through before anything is appended: it is taken as a whole or refused.
+    let mut count = 0;
+    for decision in lines(request)? {
+        let decision = decision?;
+        if decision.order().partition >= engine.partitions() {
+            return Err(Untaken::Unreadable(
+                "it names a partition that is not there".to_owned(),
+            ));
+        }
+        count += 1;
+    }
+    let waiting =
+        dead_letters::Waiting::of(engine).map_err(|error| Untaken::Append(error.into()))?;
+    let (mut lines, mut late) = (lines(request)?, 0);
+    loop {
+        let chunk: Vec<_> = lines.by_ref().take(CHUNK).collect::<Result<_, _>>()?;
+        if chunk.is_empty() {
+            break;
+        }
+        let mut admitted = Vec::with_capacity(chunk.len());
+        for decision in chunk {
+            match waiting.admits(decision.order()) {
+                Ok(true) => admitted.push(decision),
+                Ok(false) => late += 1,
+                Err(cause) => return Err(Untaken::Append(cause)),
+            }
+        }
+        dead_letters::append(&engine.inner.appender, engine.partitions(), admitted)
+            .await
+            .map_err(Untaken::Append)?;
+    }
+    tracing::info!(request = %request.display(), count, late, "decisions about dead letters were taken, but those that came too late");
+    fs::remove_file(request).map_err(|error| Untaken::Unreadable(error.to_string()))
+}
+
+fn lines(request: &Path) -> Result<impl Iterator<Item = Result<LetterDecision, Untaken>>, Untaken> {
+    let unreadable = |error: &dyn std::fmt::Display| Untaken::Unreadable(error.to_string());
+    let file = fs::File::open(request).map_err(|error| unreadable(&error))?;
+    Ok(BufReader::new(file).lines().map(move |line| {
+        let line = line.map_err(|error| unreadable(&error))?;
+        serde_json::from_str(&line).map_err(|error| unreadable(&error))
+    }))
+}
+
+fn refuse(request: &Path, cause: &str) {
+    tracing::error!(request = %request.display(), cause, "a request is refused");
+    if let Err(cause) = fs::rename(request, request.with_extension("refused")) {
+        tracing::error!(request = %request.display(), %cause, "a refused request stays");
+    }
+}
