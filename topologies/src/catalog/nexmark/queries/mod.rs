@@ -3,7 +3,7 @@
 //! Place: what `millstream run nexmark` and the benchmarks run; [`direct`](super::direct) computes the same in
 //! plain code. Each query filters and narrows its events before an exchange, and its rows go to a tally. Events of one
 //! partition of the source come in order of event time unless the generator shuffles them, and the source knows its
-//! own watermark. Cost: see `docs/performance.md`.
+//! own watermark. Cost: see `docs/performance_dataflows.md`.
 
 mod hot_items;
 mod q11;
