@@ -7,11 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{CheckpointError, CheckpointStorage, Rows, StorageWrite, StoredCallback};
 
+/// Values by rows and key.
+type Stored = BTreeMap<(Rows, Vec<u8>), Vec<u8>>;
+
 #[derive(Default)]
 struct Inner {
-    rows: BTreeMap<(Rows, Vec<u8>), Vec<u8>>,
+    rows: Stored,
     /// As it was after each transaction since the last sync, the oldest first.
-    unsynced: Vec<BTreeMap<(Rows, Vec<u8>), Vec<u8>>>,
+    unsynced: Vec<Stored>,
     /// Transactions and syncs that are yet to be done, in their order.
     waiting: Vec<(Option<Vec<StorageWrite>>, StoredCallback)>,
     /// Outcomes come only when [`InMemory::step`] is called.

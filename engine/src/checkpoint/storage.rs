@@ -87,13 +87,13 @@ pub(super) fn manifest_key(epoch: Epoch) -> Vec<u8> {
     epoch.0.to_be_bytes().to_vec()
 }
 
-/// All manifests, the oldest first; those that cannot be read with the reason.
+/// All manifests, the oldest first; `None` for those that cannot be read.
 ///
 /// # Errors
 /// [`CheckpointError::Storage`].
 pub(super) fn manifests(
     storage: &dyn CheckpointStorage,
-) -> Result<Vec<(Epoch, Result<Manifest, CheckpointError>)>, CheckpointError> {
+) -> Result<Vec<(Epoch, Option<Manifest>)>, CheckpointError> {
     let mut found = Vec::new();
     for key in storage.keys(Rows::Manifests, Bound::Unbounded, usize::MAX)? {
         let Ok(epoch) = <[u8; 8]>::try_from(&key[..]) else {
@@ -103,7 +103,7 @@ pub(super) fn manifests(
             continue;
         };
         let epoch = Epoch(u64::from_be_bytes(epoch));
-        found.push((epoch, Manifest::from_bytes(&bytes)));
+        found.push((epoch, Manifest::from_bytes(&bytes).ok()));
     }
     Ok(found)
 }

@@ -68,6 +68,11 @@ fn record_dataflows() {
         ..StageLoad::default()
     });
     DataflowMetrics::new("sales").observe(true);
+    DataflowMetrics::new("sales").count_restart();
+    let checkpoints = CheckpointMetrics::new("sales");
+    checkpoints.observe_alignment(Duration::from_millis(1));
+    checkpoints.observe_completed(Duration::from_millis(20), 10, 100);
+    checkpoints.count_failed();
     LateMetrics::new("sales/window", PARTITION).count(1);
     UnreadableMetrics::new("sales/events", PARTITION).count(1);
 }

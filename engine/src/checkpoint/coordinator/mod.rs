@@ -202,7 +202,7 @@ impl Coordinator {
     /// [`CheckpointError::Storage`].
     pub fn stored(storage: &dyn CheckpointStorage) -> Result<Vec<Manifest>, CheckpointError> {
         let all = manifests(storage)?.into_iter();
-        Ok(all.filter_map(|(_, manifest)| manifest.ok()).collect())
+        Ok(all.filter_map(|(_, manifest)| manifest).collect())
     }
 
     fn partitions(&mut self) -> impl Iterator<Item = &mut Progress> {
@@ -504,7 +504,7 @@ fn delete_behind(
     let mut kept = Vec::new();
     for (stored, manifest) in manifests(storage)? {
         match manifest {
-            Ok(manifest) if stored <= epoch => kept.push(manifest),
+            Some(manifest) if stored <= epoch => kept.push(manifest),
             _ => writes::blocking(
                 storage,
                 vec![StorageWrite {
