@@ -65,7 +65,9 @@ pub(super) async fn start(
         return (started, Err(error));
     }
     for dataflow in dataflows {
-        if let Err(error) = start_one(dataflow, inputs, around, &mut started).await {
+        // On the heap: every future that opens an engine would hold it.
+        let starting = Box::pin(start_one(dataflow, inputs, around, &mut started));
+        if let Err(error) = starting.await {
             return (started, Err(error));
         }
     }
