@@ -4,6 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use millstream_engine::checkpoint::InState;
 use millstream_engine::event::PartitionId;
 use millstream_engine::flow::{Operator, Resources};
 use millstream_engine::state::{
@@ -230,8 +231,8 @@ pub(crate) fn dataflow_of<'a>(
     Ok((registered.version == VERSION).then_some(dataflow))
 }
 
-/// Drops tables of dataflows that are none of `dataflows`: they were removed or renamed. Nothing is lost by it, since
-/// every start makes a dataflow's tables anew. Blocks on the state's writer.
+/// Drops tables and checkpoints of dataflows that are none of `dataflows`: they were removed or renamed. What they had comes
+/// again from their sources. Blocks on the state's writer.
 pub(crate) fn drop_others(
     dataflows: &[String],
     store: &StateStore,
@@ -239,6 +240,12 @@ pub(crate) fn drop_others(
     partitions: u16,
 ) -> Result<(), StateError> {
     for registered in store.projections()? {
+        // Without its tables a checkpoint is of no use.
+        let checkpoints = InState::dataflow_of(&registered);
+        if checkpoints.is_some_and(|dataflow| !dataflows.iter().any(|name| name == dataflow)) {
+            writer.drop_projection(&registered.name, registered.version)?;
+            continue;
+        }
         let dataflow = dataflow_of(&registered, store, partitions)?;
         if dataflow.is_some_and(|dataflow| !dataflows.iter().any(|name| name == dataflow)) {
             writer.drop_projection(&registered.name, registered.version)?;

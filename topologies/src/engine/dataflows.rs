@@ -101,8 +101,13 @@ async fn start_one(
     let (store, writer) = (around.store.clone(), around.writer.clone());
     let takes_checkpoints = dataflow.takes_checkpoints();
     let (storage, tables) = blocking(move || {
-        let storage = takes_checkpoints.then(|| InState::open(&name, &store, &writer));
-        (storage.transpose(), Tables::new(store, writer))
+        let storage = if takes_checkpoints {
+            InState::open(&name, &store, &writer).map(Some)
+        } else {
+            // Its tables are made anew, so those of an earlier run that took some would not fit to them any more.
+            InState::forget(&name, &store, &writer).map(|_| None)
+        };
+        (storage, Tables::new(store, writer))
     })
     .await;
     let storage = storage.map_err(|cause| OpenError::DataflowTables {

@@ -16,6 +16,7 @@ use super::support::*;
 /// Microseconds.
 const WINDOW: i64 = 1_000;
 const PRODUCTS: [&str; 3] = ["tea", "milk", "bread"];
+const NUMBERS: Table<u64, u64> = Table::named("doubled");
 /// Cents by product and last microsecond of the window.
 const WINDOWS: Table<String, u64> = Table::named("windows");
 
@@ -236,4 +237,44 @@ async fn a_panic_at_every_beginning_is_given_up() {
     assert!(failure.cause.contains("seven"), "{failure}");
     assert_eq!(engine.dataflow("events").status(), DataflowStatus::Running);
     let _ = within(engine.shutdown()).await;
+}
+
+/// A run without checkpoints makes the tables anew: what an earlier run had saved is of no use after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_checkpoints_forgets_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let numbers = |checkpoints: bool| {
+        let options = FlowOptions {
+            checkpoints: checkpoints.then(CheckpointOptions::default),
+            ..options()
+        };
+        let topology = Topology::named("shop").dataflow_with("numbers", options, |flow| {
+            let items = flow.items(0..50_u64).stream();
+            items.to_table(&NUMBERS, |number| (number, Some(number * 2)));
+        });
+        topology.build().unwrap()
+    };
+    for (round, checkpoints) in [true, true, false, true].into_iter().enumerate() {
+        let engine = open(folder.path(), numbers(checkpoints)).await;
+        let flow = engine.dataflow("numbers");
+        within(flow.wait()).await.unwrap();
+        let has_any = flow.checkpoints().map(|status| status.is_final);
+        assert_eq!(has_any, checkpoints.then_some(true), "round {round}");
+        let rows = engine.query(&NUMBERS).rows().await.unwrap();
+        assert_eq!(
+            rows,
+            (0..50)
+                .map(|number| (number, number * 2))
+                .collect::<Vec<_>>()
+        );
+        close(engine).await;
+        // Removed in between: its tables go, and its checkpoints with them.
+        if round == 3 {
+            close(open(folder.path(), Topology::named("shop").build().unwrap()).await).await;
+            let engine = open(folder.path(), numbers(true)).await;
+            within(engine.dataflow("numbers").wait()).await.unwrap();
+            assert_eq!(engine.query(&NUMBERS).rows().await.unwrap().len(), 50);
+            close(engine).await;
+        }
+    }
 }
