@@ -61,7 +61,8 @@ impl Control {
         number
     }
 
-    /// Whether the checkpoint that the run begins from was made of something else than what its sources hold now.
+    /// Whether the checkpoint that the run begins from is of no use: it was made of something else than what its sources
+    /// hold now, or is damaged.
     pub fn is_stale(&self) -> bool {
         self.is_stale.load(Ordering::Acquire)
     }
@@ -157,6 +158,11 @@ impl StageLink {
         saved
             .restoring(stage, self.partition, *partitions)
             .map(Some)
+            .inspect_err(|error| {
+                if matches!(error, CheckpointError::Damaged { .. }) {
+                    self.control.is_stale.store(true, Ordering::Release);
+                }
+            })
     }
 
     /// Restoring has failed: says so to whoever looks for the reason.

@@ -31,8 +31,8 @@ pub enum StartDataflowError {
         cause: String,
     },
     /// The checkpoint to begin from was made of something else than what the sources hold now, as after the log was
-    /// restored from a backup.
-    #[error("dataflow {dataflow:?}, its checkpoint is of another history: {cause}")]
+    /// restored from a backup, or it is damaged.
+    #[error("dataflow {dataflow:?}, its checkpoint is of no use: {cause}")]
     OtherHistory {
         /// The dataflow.
         dataflow: String,

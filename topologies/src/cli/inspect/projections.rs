@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
+use millstream_engine::checkpoint::InState;
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::{EmbeddedReader, LogReader};
 use millstream_engine::state::{ProgressStanding, ProjectionId, RegisteredProjection, StateStore};
@@ -46,7 +47,9 @@ pub(super) fn list(data: &Path, is_json: bool, out: &mut impl Write) -> Result<(
     let folder = DataFolder::find(data)?;
     let (reader, state) = (folder.log()?, folder.state()?);
     let mut listed = Vec::new();
-    for projection in state.projections()? {
+    let projections = state.projections()?.into_iter();
+    // What a dataflow's checkpoints are kept in is nobody's rows.
+    for projection in projections.filter(|found| InState::dataflow_of(found).is_none()) {
         listed.push(look(&reader, &state, projection)?);
     }
     if is_json {
