@@ -136,7 +136,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 /// let (flow, counted) = Dataflow::declare("clicks", |flow| {
 ///     flow.source("clicks", clicks.clone())
 ///         .stream()
-///         .key_by(|page: &&str| *page)
+///         .key_by(|page: &&str| page.to_string())
 ///         .window(Tumbling::of(Duration::from_secs(60)))
 ///         .aggregate(count())
 ///         .collect()

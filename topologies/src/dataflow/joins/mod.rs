@@ -116,22 +116,22 @@ where
     ///     let orders = flow.source("orders", orders.clone()).stream();
     ///     let payments = flow.source("payments", payments.clone()).stream();
     ///     orders
-    ///         .key_by(|&(order, _): &(u32, &str)| order)
+    ///         .key_by(|&(order, _): &(u32, String)| order)
     ///         .interval_join(payments.key_by(|&(order, _): &(u32, u64)| order))
     ///         .between(Duration::ZERO, Duration::from_secs(3600))
-    ///         .left(|_, (_, what), payment| (*what, payment.map(|(_, amount)| *amount)))
+    ///         .left(|_, (_, what), payment| (what.clone(), payment.map(|(_, amount)| *amount)))
     ///         .collect()
     /// })?;
     /// let mut driver = Driver::new(flow)?;
-    /// orders.push(0, Timestamp::from_seconds(0), (1, "shoes"));
-    /// orders.push(0, Timestamp::from_seconds(1), (2, "socks"));
+    /// orders.push(0, Timestamp::from_seconds(0), (1, "shoes".to_owned()));
+    /// orders.push(0, Timestamp::from_seconds(1), (2, "socks".to_owned()));
     /// payments.push(0, Timestamp::from_seconds(60), (1, 80));
     /// orders.end_all();
     /// payments.end_all();
     /// driver.run()?;
     /// let mut paid = paid.take_items();
     /// paid.sort();
-    /// assert_eq!(paid, [("shoes", Some(80)), ("socks", None)]);
+    /// assert_eq!(paid, [("shoes".to_owned(), Some(80)), ("socks".to_owned(), None)]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub const fn interval_join<P2, O2, F2>(
