@@ -5,7 +5,7 @@
 //! A receiver never waits: [`BatchController::batch_items`] gives at most what is there, so batches
 //! grow with the backlog and an idle one takes single items.
 //! F and V can be told apart only from batches of different size, so under a steady backlog one batch in
-//! [`PROBE_PERIOD`] is smaller on purpose, and before the first fit sizes change from batch to batch.
+//! [`PROBE_PERIOD`] in the mean is smaller on purpose, and before the first fit sizes change from batch to batch.
 
 use std::time::Duration;
 
@@ -18,6 +18,13 @@ const AMORTISATION: f64 = 10.0;
 /// Under backlog one batch in so many is a quarter of the target: a quarter dearer per item there,
 /// below 1 % in all.
 const PROBE_PERIOD: u32 = 8;
+/// Whether a batch is one of them. They come without a period of their own: splits that are read in turn would
+/// otherwise be probed always the same ones, get less than the others for good, and fall behind.
+fn is_probe(batch: u32) -> bool {
+    // Steps of the golden ratio of 2^32, which fall evenly, also of every n-th batch.
+    batch.wrapping_mul(0x9e37_79b1) < u32::MAX / PROBE_PERIOD
+}
+
 /// Sizes tried before the first fit, multiples of the starting size.
 const EXPLORED: [usize; 4] = [1, 4, 2, 8];
 /// Part of the old mean of bytes per item that a new batch replaces.
@@ -129,7 +136,7 @@ impl BatchController {
         let wanted = if !self.model.is_fitted() {
             let step = EXPLORED[self.batches as usize % EXPLORED.len()];
             self.bounded(self.limits.items_min.saturating_mul(step))
-        } else if self.batches.is_multiple_of(PROBE_PERIOD) {
+        } else if is_probe(self.batches) {
             self.target.div_ceil(4)
         } else {
             self.target

@@ -199,3 +199,26 @@ fn a_batch_is_two_columns() {
     assert!(batch.is_empty());
     assert_eq!(batch.time_max(), None);
 }
+
+/// Splits of a source are read in turn with one controller: over a thousand rounds each must have got about as much as
+/// the others, however many there are.
+#[test]
+fn splits_that_take_turns_get_the_same() {
+    for splits in [2, 3, 4, 5, 7, 8, 16] {
+        let limits = BatchLimits {
+            items_min: 4_096,
+            items_max: 16_384,
+            ..BatchLimits::default()
+        };
+        let mut controller = BatchController::new(limits);
+        let mut given = vec![0_usize; splits];
+        for turn in 0..splits * 1_000 {
+            let items = controller.batch_items(usize::MAX);
+            given[turn % splits] += items;
+            let nanos = 20_000 + 25 * items as u64;
+            controller.observe(items, Duration::from_nanos(nanos));
+        }
+        let (least, most) = (given.iter().min().unwrap(), given.iter().max().unwrap());
+        assert!(most - least < most / 50, "{splits} splits: {given:?}");
+    }
+}
