@@ -105,6 +105,9 @@ pub struct SourceHead<S, W> {
     merger: WatermarkMerger,
     controller: Option<BatchController>,
     fixed: usize,
+    /// Items that each split gives in this round. The same for all: one that is always given less falls behind, and
+    /// what the others bring waits for its watermark.
+    wanted: usize,
     items: u64,
     stopping: bool,
     mailbox: Arc<Mailbox>,
@@ -159,6 +162,7 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
             options,
             controller,
             fixed,
+            wanted: 0,
             items: 0,
             stopping: false,
         }
@@ -318,7 +322,10 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
                 wait = Some(wait.map_or(ALIGNMENT_WAIT, |wait: Duration| wait.min(ALIGNMENT_WAIT)));
                 continue;
             }
-            let (pulled, items) = self.pull_split(at, self.items_wanted(), operator)?;
+            if at == 0 || self.wanted == 0 {
+                self.wanted = self.items_wanted();
+            }
+            let (pulled, items) = self.pull_split(at, self.wanted, operator)?;
             let now = clock.monotonic();
             if items > 0
                 && let Some(controller) = &mut self.controller

@@ -185,3 +185,64 @@ fn silence_counts_from_the_first_pull_that_found_nothing_to_the_last() {
     assert_eq!(bench.turn(), Pull::Idle);
     assert_eq!(bench.heard.idle, 1, "it is told once");
 }
+
+/// Has as many items as it is asked for, a number of times.
+struct Greedy {
+    pulls: u32,
+    given: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Source for Greedy {
+    type Item = ();
+
+    fn pull<E: Emit<()>>(&mut self, items_max: usize, out: &mut E) -> Result<Pulled, Fault> {
+        if self.pulls == 0 {
+            return Ok(Pulled::Pending);
+        }
+        self.pulls -= 1;
+        (0..items_max).for_each(|_| out.emit(Timestamp::EPOCH, ()));
+        self.given
+            .fetch_add(items_max, std::sync::atomic::Ordering::Relaxed);
+        Ok(Pulled::More)
+    }
+
+    fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(None)
+    }
+
+    fn seek(&mut self, _position: &[u8]) -> Result<(), SeekError> {
+        Ok(())
+    }
+}
+
+/// However the size of batches changes: a split that gets less would fall behind.
+#[test]
+fn splits_that_are_read_in_turn_give_the_same_number_of_items() {
+    let clock = clock();
+    let limits = MailboxLimits::default();
+    let mailbox = Mailbox::new(limits, Arc::<ManualClock>::clone(&clock) as _);
+    let given: Vec<Arc<std::sync::atomic::AtomicUsize>> = (0..4).map(|_| Arc::default()).collect();
+    let split = |(number, given): (usize, &Arc<_>)| Split {
+        source: Greedy {
+            pulls: 50,
+            given: Arc::clone(given),
+        },
+        policy: Ascending::new(),
+        number,
+        of: None,
+        resumed: Timestamp::MIN,
+    };
+    let splits = given.iter().enumerate().map(split).collect();
+    let mut head = SourceHead::new(splits, SourceOptions::default(), &mailbox);
+    let turn = Turn {
+        now: clock.now(),
+        monotonic: clock.monotonic(),
+    };
+    head.pull(&mut Heard::default(), &turn, &*clock).unwrap();
+    let given: Vec<_> = given
+        .iter()
+        .map(|given| given.load(std::sync::atomic::Ordering::Relaxed))
+        .collect();
+    assert!(given[0] > 50);
+    assert_eq!(given, vec![given[0]; 4]);
+}
