@@ -24,7 +24,7 @@ mod restoring;
 mod saving;
 mod storage;
 
-pub use control::{CheckpointStatus, Control, StageLink};
+pub use control::{CheckpointFigures, CheckpointStatus, Control, StageLink};
 pub use coordinator::{CheckpointOptions, Coordinator, CoordinatorParts, StageShape};
 pub use error::CheckpointError;
 pub use in_memory::InMemory;

@@ -18,7 +18,7 @@ pub use options::CheckpointOptions;
 use progress::{Progress, UnderWay};
 use writes::Writes;
 
-use super::control::{Control, StageLink, Told, What};
+use super::control::{CheckpointFigures, Control, StageLink, Told, What};
 use super::storage::{Rows, manifest_key, manifests};
 use super::{
     CheckpointError, CheckpointStorage, Epoch, Manifest, SavedCheckpoint, StageManifest,
@@ -348,11 +348,12 @@ impl Coordinator {
     }
 
     fn complete(&mut self, manifest: Manifest, now: Duration) {
-        self.metrics.observe_completed(
-            now.saturating_sub(self.began),
-            self.bytes,
-            manifest.bytes(),
-        );
+        let figures = CheckpointFigures {
+            duration: now.saturating_sub(self.began),
+            bytes_written: self.bytes,
+            bytes: manifest.bytes(),
+        };
+        self.metrics.observe_completed(&figures);
         self.bytes = 0;
         self.failures = 0;
         self.rested_since = now;
@@ -367,7 +368,7 @@ impl Coordinator {
         for progress in self.progress.iter_mut().flatten() {
             progress.completed();
         }
-        self.control.complete(self.epoch);
+        self.control.complete(self.epoch, figures);
         let answered = self.answered;
         self.control.tell(|status| {
             status.answered = answered;
