@@ -86,6 +86,14 @@ pub(crate) enum Seen {
 impl<K: Hash + Eq, A> Table<K, A> {
     /// Adds keys, those that were there are replaced.
     pub(crate) fn take_in(&mut self, entries: impl IntoIterator<Item = (K, A)>) {
+        let entries = entries.into_iter();
+        // All that are read back, or none where they are spread anew: growing moves each entry several times.
+        let (count, _) = entries.size_hint();
+        let hasher = &self.hasher;
+        let old = &self.entries;
+        self.places
+            .reserve(count, |&place| hasher.hash_one(&old[place as usize].0));
+        self.entries.reserve(count);
         for (key, value) in entries {
             self.insert(key, value);
         }

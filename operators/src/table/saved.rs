@@ -155,8 +155,13 @@ impl<K: Hash + Eq, A> Table<K, A> {
             for part in changes {
                 parts.add(part?);
             }
-            let own = parts.entries(kind)?.into_iter();
-            self.take_in(own.filter(|(key, _)| restoring.owns(key)));
+            let entries = parts.entries(kind)?;
+            if base.is_some() {
+                self.take_in(entries);
+            } else {
+                let own = entries.into_iter();
+                self.take_in(own.filter(|(key, _)| restoring.owns(key)));
+            }
         }
         if let Some(base) = base {
             self.resume(base);

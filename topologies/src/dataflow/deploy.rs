@@ -14,6 +14,7 @@ use millstream_engine::time::{Clock, SystemClock};
 use super::flow::{Dataflow, Draft, FlowOptions};
 use super::handle::{DataflowHandle, Failure};
 use super::home::{Checkpointing, Home};
+use super::open_all::open_all;
 use super::run::Run;
 
 /// Why a dataflow did not start.
@@ -102,7 +103,7 @@ impl Dataflow {
         let coordinator = checkpoints
             .map(|checkpoints| coordinator(&self.name, &draft, &mailboxes, clock, checkpoints))
             .transpose()?;
-        let mut placed = Vec::new();
+        let (mut openings, mut placings) = (Vec::new(), Vec::new());
         for (number, (stage, mailboxes)) in draft.stages.iter().zip(&mailboxes).enumerate() {
             let name: Arc<str> = format!("{}/{}", self.name, stage.name).into();
             for (partition, mailbox) in mailboxes.iter().enumerate() {
@@ -117,35 +118,48 @@ impl Dataflow {
                         .as_ref()
                         .map(|coordinator| coordinator.link(number, partition)),
                 };
-                let made = (stage.make)(&wiring, mailbox, meter.clone());
-                let core = made.map_err(|Fault(cause)| {
-                    let is_stale = |coordinator: &Coordinator| coordinator.control().is_stale();
-                    if coordinator.as_ref().is_some_and(is_stale) {
-                        StartDataflowError::OtherHistory {
-                            dataflow: self.name.clone(),
-                            cause,
-                        }
-                    } else {
-                        StartDataflowError::Stage {
-                            dataflow: self.name.clone(),
-                            stage: stage.name.clone(),
-                            cause,
-                        }
-                    }
-                })?;
-                placed.push(Placed {
-                    name: format!("{name}/{partition}"),
+                let opening = (stage.make)(&wiring, mailbox, meter.clone());
+                let opening = opening
+                    .map_err(|fault| self.not_started(&stage.name, coordinator.as_ref(), fault))?;
+                openings.push(opening);
+                let place = format!("{name}/{partition}");
+                let of_core = move |core| Placed {
+                    name: place,
                     is_source: stage.site.inputs.is_empty(),
                     mailbox: Arc::clone(mailbox),
                     core,
                     meter,
-                });
+                };
+                placings.push((stage.name.as_str(), of_core));
             }
         }
+        let mut stages = Vec::with_capacity(placings.len());
+        for ((stage, of_core), opened) in placings.into_iter().zip(open_all(openings)) {
+            let core =
+                opened.map_err(|fault| self.not_started(stage, coordinator.as_ref(), fault))?;
+            stages.push(of_core(core));
+        }
         Ok(PlacedDataflow {
-            stages: placed,
+            stages,
             coordinator,
         })
+    }
+
+    fn not_started(
+        &self,
+        stage: &str,
+        coordinator: Option<&Coordinator>,
+        Fault(cause): Fault,
+    ) -> StartDataflowError {
+        let dataflow = self.name.clone();
+        if coordinator.is_some_and(|coordinator| coordinator.control().is_stale()) {
+            return StartDataflowError::OtherHistory { dataflow, cause };
+        }
+        StartDataflowError::Stage {
+            dataflow,
+            stage: stage.to_owned(),
+            cause,
+        }
     }
 
     /// Names of stages that follow each other, as their loads have them.

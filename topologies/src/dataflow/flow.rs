@@ -11,10 +11,9 @@ use millstream_engine::flow::{
     Edge, EdgeOptions, Fault, Forward, Identity, Operator, Outlet, StageMeter, Then, Wiring,
 };
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
-use millstream_engine::stage::StageCore;
 
 use super::check::{self, DataflowFault, InvalidDataflow};
-use super::origin::{InletOrigin, Origin};
+use super::origin::{InletOrigin, Opening, Origin};
 use super::site::Site;
 use super::source::SourceNote;
 use super::stream::Stream;
@@ -53,9 +52,9 @@ impl Default for FlowOptions {
 pub(super) type EdgeId = usize;
 pub(super) type StageId = usize;
 
-/// Makes one partition of a stage.
+/// Prepares one partition of a stage.
 pub(super) type MakeStage =
-    Box<dyn Fn(&Wiring, &Arc<Mailbox>, StageMeter) -> Result<Box<dyn StageCore>, Fault> + Send>;
+    Box<dyn Fn(&Wiring, &Arc<Mailbox>, StageMeter) -> Result<Opening, Fault> + Send>;
 /// Makes the lanes of an edge.
 pub(super) type Connect = Box<dyn Fn(usize, &[Arc<Mailbox>], MailboxLimits) + Send>;
 

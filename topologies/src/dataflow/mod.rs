@@ -24,6 +24,7 @@ mod joins;
 mod keyed;
 mod log;
 mod log_sink;
+mod open_all;
 mod origin;
 mod paced;
 #[cfg(feature = "parquet")]
@@ -62,7 +63,7 @@ pub use joins::{
 };
 pub use keyed::KeyedStream;
 pub use log::{LogFrom, LogPlan};
-pub use origin::{InletOrigin, Origin, PairOrigin};
+pub use origin::{InletOrigin, Opening, Origin, PairOrigin};
 pub use paced::{AsyncOrigin, RateLimitOrigin};
 #[cfg(feature = "parquet")]
 pub use parquet::ParquetFiles;

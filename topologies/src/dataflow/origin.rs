@@ -16,7 +16,7 @@ pub trait Origin: Send + 'static {
     /// What comes in.
     type Item: Send + 'static;
 
-    /// Makes one partition of a stage that begins here.
+    /// Prepares one partition of a stage that begins here.
     ///
     /// # Errors
     /// [`Fault`]: it cannot start.
@@ -26,16 +26,14 @@ pub trait Origin: Send + 'static {
         wiring: &Wiring,
         mailbox: &Arc<Mailbox>,
         meter: StageMeter,
-    ) -> Result<Box<dyn StageCore>, Fault>;
+    ) -> Result<Opening, Fault>;
 }
 
+/// Opens one partition of a stage, with its state of the last checkpoint. Blocks on storage and files; on any thread.
+pub type Opening = Box<dyn FnOnce() -> Result<Box<dyn StageCore>, Fault> + Send>;
+
 /// A stage of a head and the operators that it drives.
-pub(super) fn open_stage<H, O>(
-    head: H,
-    operator: O,
-    wiring: &Wiring,
-    meter: StageMeter,
-) -> Result<Box<dyn StageCore>, Fault>
+pub(super) fn open_stage<H, O>(head: H, operator: O, wiring: &Wiring, meter: StageMeter) -> Opening
 where
     H: Head<O> + Send + 'static,
     O: Operator<H::Item, Out = Infallible>,
@@ -46,7 +44,7 @@ where
         wiring: wiring.clone(),
         meter,
     };
-    Ok(Box::new(FlowStage::open(parts)?))
+    Box::new(move || Ok(Box::new(FlowStage::open(parts)?)))
 }
 
 /// What other stages send.
@@ -69,9 +67,9 @@ impl<T: Send + 'static> Origin for InletOrigin<T> {
         wiring: &Wiring,
         _mailbox: &Arc<Mailbox>,
         meter: StageMeter,
-    ) -> Result<Box<dyn StageCore>, Fault> {
+    ) -> Result<Opening, Fault> {
         let head = Inlet::open(&self.edges, wiring.partition)?;
-        open_stage(head, operator, wiring, meter)
+        Ok(open_stage(head, operator, wiring, meter))
     }
 }
 
@@ -107,12 +105,12 @@ impl<L: Send + 'static, R: Send + 'static> Origin for PairOrigin<L, R> {
         wiring: &Wiring,
         _mailbox: &Arc<Mailbox>,
         meter: StageMeter,
-    ) -> Result<Box<dyn StageCore>, Fault> {
+    ) -> Result<Opening, Fault> {
         let mut head = TwoInlets::open(&self.left, &self.right, wiring.partition)?;
         if self.by_time_of_left {
             head = head.by_time_of_left();
         }
-        open_stage(head, operator, wiring, meter)
+        Ok(open_stage(head, operator, wiring, meter))
     }
 }
 

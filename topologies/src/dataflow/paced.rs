@@ -9,11 +9,10 @@ use millstream_engine::flow::{
     Edge, Fault, Forward, Identity, Inlet, Operator, StageMeter, Wiring,
 };
 use millstream_engine::mailbox::Mailbox;
-use millstream_engine::stage::StageCore;
 use millstream_operators::paced::{AsyncError, AsyncOptions, MapAsync, RateLimit};
 
 use super::check::DataflowFault;
-use super::origin::{Origin, open_stage};
+use super::origin::{Opening, Origin, open_stage};
 use super::site::{Note, Site};
 use super::stream::Stream;
 
@@ -34,12 +33,12 @@ impl<T: Send + 'static> Origin for RateLimitOrigin<T> {
         wiring: &Wiring,
         _mailbox: &Arc<Mailbox>,
         meter: StageMeter,
-    ) -> Result<Box<dyn StageCore>, Fault> {
+    ) -> Result<Opening, Fault> {
         let edges = std::slice::from_ref(&self.edge);
         let inlet = Inlet::open(edges, wiring.partition)?;
         let per_second = self.per_second / wiring.partitions as f64;
         let head = RateLimit::new(inlet, per_second, self.burst);
-        open_stage(head, operator, wiring, meter)
+        Ok(open_stage(head, operator, wiring, meter))
     }
 }
 
@@ -68,12 +67,12 @@ where
         wiring: &Wiring,
         mailbox: &Arc<Mailbox>,
         meter: StageMeter,
-    ) -> Result<Box<dyn StageCore>, Fault> {
+    ) -> Result<Opening, Fault> {
         let edges = std::slice::from_ref(&self.edge);
         let inlet = Inlet::open(edges, wiring.partition)?;
         let (function, options) = (self.function.clone(), self.options.clone());
         let head = MapAsync::new(inlet, function, options, mailbox);
-        open_stage(head, operator, wiring, meter)
+        Ok(open_stage(head, operator, wiring, meter))
     }
 }
 

@@ -12,11 +12,10 @@ use millstream_engine::flow::{
     position_number,
 };
 use millstream_engine::mailbox::Mailbox;
-use millstream_engine::stage::StageCore;
 use millstream_engine::time::Timestamp;
 
 use super::flow::Flow;
-use super::origin::{Origin, open_stage};
+use super::origin::{Opening, Origin, open_stage};
 use super::site::Site;
 use super::stream::Stream;
 
@@ -252,7 +251,7 @@ where
         wiring: &Wiring,
         mailbox: &Arc<Mailbox>,
         meter: StageMeter,
-    ) -> Result<Box<dyn StageCore>, Fault> {
+    ) -> Result<Opening, Fault> {
         let count = self.plan.split_count(wiring)?;
         let mut splits = Vec::new();
         for number in (wiring.partition..count).step_by(wiring.partitions) {
@@ -270,7 +269,7 @@ where
             Arc::clone(self.alignment.get_or_init(make))
         });
         let head = SourceHead::new(splits, options, mailbox);
-        open_stage(head, operator, wiring, meter)
+        Ok(open_stage(head, operator, wiring, meter))
     }
 }
 

@@ -1,14 +1,16 @@
 //! Dataflows of an engine that begin again from their last checkpoint.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use millstream::dataflow::{DataflowStatus, FlowOptions};
 use millstream::prelude::*;
-use millstream_engine::checkpoint::CheckpointOptions;
+use millstream_engine::checkpoint::{CheckpointOptions, CheckpointStatus};
 use millstream_operators::function::sum;
+use millstream_operators::keyed::Ttl;
 use millstream_operators::window::Tumbling;
 
 use super::support::*;
@@ -217,6 +219,123 @@ async fn a_panic_has_the_dataflow_begin_again_by_itself() {
     assert_eq!(engine.dataflow("rows").status(), DataflowStatus::Running);
     assert!(engine.failed_dataflows().is_empty());
     close(engine).await;
+}
+
+/// Who comes to it while it is closed waits.
+#[derive(Clone, Default)]
+struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    fn close(&self, is_closed: bool) {
+        *self.0.0.lock().unwrap() = is_closed;
+        self.0.1.notify_all();
+    }
+
+    fn pass(&self) {
+        let closed = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(closed, |closed| *closed).unwrap());
+    }
+}
+
+/// An engine whose checkpoints have little time, and the gate that its first stage passes.
+async fn open_hurried(folder: &Path, failures_max: Option<u32>) -> (Engine, Gate) {
+    let gate = Gate::default();
+    let options = FlowOptions {
+        checkpoints: Some(CheckpointOptions {
+            interval_ms: 1,
+            pause_ms_min: 1,
+            timeout_ms: 20,
+            failures_max,
+            ..CheckpointOptions::default()
+        }),
+        ..options()
+    };
+    let here = gate.clone();
+    let topology = Topology::named("shop").dataflow_with("rows", options, move |flow| {
+        flow.events::<Sale>()
+            .category("sale")
+            .stream()
+            .inspect(move |_, _| here.pass())
+            .key_by(|sale: &Sale| sale.product.clone())
+            .aggregate_running(Ttl::Never, sum(|sale: &Sale| sale.cents as i64))
+            .to_table(&WINDOWS, |(product, cents)| (product, Some(cents as u64)));
+    });
+    let mut config = config();
+    config.restart.attempts_max = 0;
+    let opened = Engine::open(folder).config(config);
+    (opened.run(topology.build().unwrap()).await.unwrap(), gate)
+}
+
+/// Until so many checkpoints in a row were given up.
+async fn until_given_up(engine: &Engine, count: u64) -> CheckpointStatus {
+    let flow = engine.dataflow("rows");
+    within(async {
+        while flow.checkpoints().unwrap().failed < count {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    flow.checkpoints().unwrap()
+}
+
+/// A stage that hangs keeps checkpoints from being complete, not the dataflow from going on: what it gave for those that
+/// were given up is in the next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_checkpoint_without_end_is_given_up_and_the_next_has_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sold = 0;
+    for _ in 0..3 {
+        let (engine, gate) = open_hurried(folder.path(), None).await;
+        let flow = engine.dataflow("rows");
+        for _ in 0..3 {
+            gate.close(true);
+            append(&engine, &sales(30)).await;
+            sold += 30;
+            let failed = flow.checkpoints().unwrap().failed;
+            let status = until_given_up(&engine, failed + 2).await;
+            let failure = status.failure.unwrap();
+            assert!(failure.contains("waiting for"), "{failure}");
+            gate.close(false);
+        }
+        within(async { while flow.checkpoint().await.is_err() {} }).await;
+        within(flow.abort("a test says so")).await.unwrap_err();
+        let _ = within(engine.shutdown()).await;
+    }
+    let (engine, _) = open_hurried(folder.path(), None).await;
+    let all = |engine: &Engine| {
+        let of = |number| engine.events::<Sale>(&stream(&format!("sale-{number}")), 0, 10_000);
+        let sales: Vec<_> = (0..10).flat_map(|number| of(number).unwrap()).collect();
+        assert_eq!(sales.len(), sold);
+        let mut sums = BTreeMap::<String, u64>::new();
+        for sale in sales {
+            *sums.entry(sale.payload.product).or_default() += sale.payload.cents;
+        }
+        sums
+    };
+    let expected = all(&engine);
+    within(async {
+        while rows(&engine).await != expected {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    close(engine).await;
+}
+
+/// With a bound on them the dataflow fails, and says why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn too_many_checkpoints_given_up_end_the_dataflow() {
+    let folder = tempfile::tempdir().unwrap();
+    let (engine, gate) = open_hurried(folder.path(), Some(1)).await;
+    gate.close(true);
+    append(&engine, &sales(30)).await;
+    until_given_up(&engine, 2).await;
+    gate.close(false);
+    let failure = within(engine.dataflow("rows").wait()).await.unwrap_err();
+    let cause = &failure.cause;
+    assert!(cause.contains("2 checkpoints in a row"), "{failure}");
+    assert!(cause.contains("waiting for"), "{failure}");
+    let _ = within(engine.shutdown()).await;
 }
 
 /// One that panics at every start is given up, with the first cause.
