@@ -40,7 +40,7 @@ pub(crate) async fn open(plan: &Plan, options: FlowOptions, folder: &Path) -> En
 
 /// A hang is a failure.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    let bound = Duration::from_secs(120);
+    let bound = Duration::from_secs(60);
     tokio::time::timeout(bound, future).await.expect("it hangs")
 }
 
@@ -101,9 +101,14 @@ fn is_stored(engine: &Engine, batch: &Batch) -> bool {
 /// Waits until all input is read and all of its results are where they belong.
 pub(crate) async fn finish(engine: &Engine, plan: &Plan) {
     let kind = Kind::of(plan);
-    for (input, ends) in ENDS.iter().enumerate().take(kind.inputs()) {
-        let end = (input as u16, u64::from(PARTITIONS));
-        until(|| async { engine.query(ends).rows().await.unwrap() == [end] }).await;
+    for ends in ENDS.iter().take(kind.inputs()) {
+        until(|| async {
+            let rows = engine.query(ends).rows().await.unwrap();
+            let ended = rows.iter().map(|(_, ended)| *ended).sum::<u64>();
+            assert!(ended <= u64::from(PARTITIONS), "an end was read twice");
+            ended == u64::from(PARTITIONS)
+        })
+        .await;
     }
     within(engine.dataflow("flow").stop()).await.unwrap();
     if kind.has_reader() {

@@ -116,9 +116,9 @@ impl Plan {
             } else {
                 2 + random.below(4)
             },
-            size_ms: random.of(&[1_000, 3_000, 7_000]),
-            lateness_ms: random.of(&[0, 4_000]),
-            bound_ms: random.of(&[0, 1_000, 4_000]),
+            size_ms: random.of(&[1_000, 2_000, 6_000]),
+            lateness_ms: random.of(&[0, 5_000, 15_000]),
+            bound_ms: random.of(&[0, 500, 3_000]),
             is_other: random.is_one_of(2),
             is_aligned: random.is_one_of(3),
             file_rows_max: random.of(&[3, 40, u64::MAX]),
@@ -223,7 +223,7 @@ fn batch(stream: &StreamId, version: &mut u64, items: Vec<(Timestamp, Item)>) ->
 
 fn item(random: &mut Random, partition: u16, clock_ms: i64, serial: &mut i64) -> (Timestamp, Item) {
     *serial += 1;
-    let behind_ms = if random.is_one_of(9) { 20_000 } else { 1_500 };
+    let behind_ms = if random.is_one_of(3) { 20_000 } else { 1_500 };
     let time = Timestamp::from_millis(clock_ms - random.below(behind_ms) as i64);
     let own = u64::from(partition) * OWN_KEYS + random.below(OWN_KEYS);
     let item = Item {

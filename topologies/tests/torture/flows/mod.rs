@@ -3,6 +3,7 @@
 //! Each reads categories of the log by the times of their events, in one of several ways that the seed chooses, and gives rows
 //! to sinks of several kinds. What it must come to in the end depends on the input alone.
 
+mod arrival;
 mod in_order;
 mod joins;
 mod windows;
@@ -87,9 +88,10 @@ pub(crate) enum Kind {
     Tables,
     InOrder,
     Early,
+    Arrival,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind::Tumbling,
     Kind::Nested,
     Kind::Sessions,
@@ -98,6 +100,7 @@ const KINDS: [Kind; 8] = [
     Kind::Tables,
     Kind::InOrder,
     Kind::Early,
+    Kind::Arrival,
 ];
 
 impl Kind {
@@ -138,6 +141,7 @@ impl Kind {
             Self::Tables => joins::tables(plan, flow, sinks),
             Self::InOrder => in_order::in_order(plan, flow, sinks),
             Self::Early => windows::early(plan, flow, sinks),
+            Self::Arrival => arrival::arrival(plan, flow, sinks),
         }
     }
 }
