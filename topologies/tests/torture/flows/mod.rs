@@ -91,7 +91,8 @@ pub(crate) enum Kind {
     Arrival,
 }
 
-const KINDS: [Kind; 9] = [
+/// All of them.
+pub(crate) const KINDS: [Kind; 9] = [
     Kind::Tumbling,
     Kind::Nested,
     Kind::Sessions,
