@@ -67,6 +67,12 @@ impl Victim {
             .find_map(|line| line.strip_prefix("acknowledged ")?.parse().ok())
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        let ended = self.child.try_wait().expect("it is our child");
+        ended.is_some()
+    }
+
     /// Kills it after `wanted` acknowledgements; gives those and all that it made until then.
     pub(crate) fn killed_after<T: FromStr>(mut self, wanted: usize) -> Vec<T> {
         let mut all: Vec<T> = (0..wanted).map_while(|_| self.next()).collect();

@@ -165,6 +165,16 @@ impl<E: Event> Open<E> {
         number
     }
 
+    /// Meets a stream of which a checkpoint has events, from number `first` on, that are yet to be appended; gives how many
+    /// the log has: a part of them may be there.
+    fn owe(&mut self, producer: &str, stream: &StreamId, first: u64) -> Result<u64, Fault> {
+        let mut standing = Standing::read::<E>(&self.log, producer, stream)?;
+        standing.resume(producer, stream, first)?;
+        let stored = standing.owe(self.saved.resumed(stream));
+        self.streams.insert(stream.clone(), standing);
+        Ok(stored)
+    }
+
     fn add(&mut self, stream: StreamId, number: Option<u64>, event: (Timestamp, Arc<E>)) {
         self.events += 1;
         if let Some(&at) = self.places.get(&stream) {
@@ -416,12 +426,20 @@ impl<E: Event> Operator<(StreamId, E)> for LogSink<E> {
             return Ok(());
         };
         // The checkpoint is complete, but it may have been the last that happened.
+        let mut stored = HashMap::<StreamId, u64, FixedState>::default();
         for held in open.saved.restore(restoring)? {
-            open.add(
-                held.stream,
-                Some(held.number),
-                (held.time, Arc::new(held.event)),
-            );
+            let stored = match stored.get(&held.stream) {
+                Some(&stored) => stored,
+                None => {
+                    let found = open.owe(&self.producer, &held.stream, held.number)?;
+                    stored.insert(held.stream.clone(), found);
+                    found
+                }
+            };
+            if held.number >= stored {
+                let event = (held.time, Arc::new(held.event));
+                open.add(held.stream, Some(held.number), event);
+            }
         }
         Ok(())
     }

@@ -120,6 +120,14 @@ impl Standing {
         Ok(())
     }
 
+    /// Begins at number `next`; whatever is missing before it is appended before all else. Gives how many events there are.
+    pub(super) fn owe(&mut self, next: u64) -> u64 {
+        let stored = self.stored;
+        self.next = next;
+        self.stored = stored.max(next);
+        stored
+    }
+
     /// The number of the next item; `None` if it is a repetition.
     pub(super) fn advance<E: Event>(
         &mut self,

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod life;
+mod log_checkpoints;
 mod log_repeats;
 mod log_sink;
 mod log_source;

@@ -1,0 +1,139 @@
+//! What parent and victim do with an engine: open it, append input, wait for the end.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream::dataflow::FlowOptions;
+use millstream::prelude::*;
+use millstream_engine::log::Direction;
+use tokio::task::JoinSet;
+
+use crate::flows::{ENDS, Kind, OUT, READ, topology};
+use crate::plan::{Batch, PARTITIONS, Plan};
+
+/// Small files; a stage that fails is not started again, so that it is seen.
+fn config() -> EngineConfig {
+    let mut config = EngineConfig {
+        partitions: Some(PARTITIONS),
+        ..EngineConfig::default()
+    };
+    config.log.map_bytes_max = 8 << 30;
+    config.log.preallocate_step_bytes = 1 << 20;
+    config.state.map_bytes_max = 8 << 30;
+    config.state.preallocate_step_bytes = 1 << 20;
+    config.restart.attempts_max = 0;
+    config
+}
+
+/// The engine's part of a folder.
+pub(crate) fn data_in(folder: &Path) -> PathBuf {
+    folder.join("data")
+}
+
+pub(crate) async fn open(plan: &Plan, options: FlowOptions, folder: &Path) -> Engine {
+    let builder = Engine::open(data_in(folder)).config(config());
+    let opened = builder.run(topology(plan, options, folder)).await;
+    opened.unwrap_or_else(|error| panic!("seed {}: the engine does not open: {error}", plan.seed))
+}
+
+/// A hang is a failure.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    let bound = Duration::from_secs(60);
+    tokio::time::timeout(bound, future).await.expect("it hangs")
+}
+
+pub(crate) async fn until<F: Future<Output = bool>>(holds: impl Fn() -> F) {
+    within(async {
+        let mut looks = tokio::time::interval(Duration::from_millis(1));
+        while !holds().await {
+            looks.tick().await;
+        }
+    })
+    .await;
+}
+
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// Appends up to so many batches of each partition that are not in the log yet, and tells after each.
+pub(crate) async fn append(
+    engine: &Engine,
+    plan: &Arc<Plan>,
+    batches_max: usize,
+    told: fn(PartitionNumber),
+) {
+    let mut partitions = JoinSet::new();
+    for partition in 0..usize::from(PARTITIONS) {
+        let (engine, plan) = (engine.clone(), Arc::clone(plan));
+        partitions.spawn(async move {
+            let batches = plan.input[partition].iter();
+            let missing = batches.filter(|batch| !is_stored(&engine, batch));
+            for batch in missing.take(batches_max) {
+                let appender = engine.appender();
+                let appended =
+                    appender.append(batch.stream.clone(), batch.expected(), batch.events());
+                within(appended).await.unwrap();
+                told(partition);
+            }
+        });
+    }
+    while let Some(appended) = partitions.join_next().await {
+        appended.unwrap();
+    }
+}
+
+/// Of a partition of the log.
+pub(crate) type PartitionNumber = usize;
+
+fn is_stored(engine: &Engine, batch: &Batch) -> bool {
+    let last = engine.read_stream(&batch.stream, u64::MAX, 1, Direction::Backwards);
+    let last = last.unwrap().first().map(|event| event.version);
+    last.is_some_and(|last| last >= batch.first)
+}
+
+/// Waits until all input is read and all of its results are where they belong.
+pub(crate) async fn finish(engine: &Engine, plan: &Plan) {
+    let kind = Kind::of(plan);
+    for ends in ENDS.iter().take(kind.inputs()) {
+        until(|| async {
+            let rows = engine.query(ends).rows().await.unwrap();
+            let ended = rows.iter().map(|(_, ended)| *ended).sum::<u64>();
+            assert!(ended <= u64::from(PARTITIONS), "an end was read twice");
+            ended == u64::from(PARTITIONS)
+        })
+        .await;
+    }
+    within(engine.dataflow("flow").stop()).await.unwrap();
+    if kind.has_reader() {
+        let written = written(engine).values().sum::<u64>();
+        until(|| async {
+            let read = engine.query(&READ).rows().await.unwrap();
+            read.iter().map(|(_, count)| count).sum::<u64>() == written
+        })
+        .await;
+        within(engine.dataflow("reader").stop()).await.unwrap();
+    }
+}
+
+/// How many events each stream of the output has.
+pub(crate) fn written(engine: &Engine) -> BTreeMap<String, u64> {
+    let mut written = BTreeMap::new();
+    let (events, _) = engine
+        .read_all(&Token::default(), usize::MAX, Some(OUT))
+        .unwrap();
+    for event in events {
+        *written.entry(event.stream).or_default() += 1;
+    }
+    written
+}
+
+pub(crate) async fn close(engine: Engine) {
+    within(engine.shutdown()).await.unwrap();
+}
