@@ -29,6 +29,8 @@ pub struct Restoring {
     /// Nothing is stored of this stage.
     is_new: bool,
     is_stale: bool,
+    /// Why an operator's state was not given.
+    failure: Option<CheckpointError>,
 }
 
 impl Restoring {
@@ -41,6 +43,7 @@ impl Restoring {
             is_spread_anew: false,
             is_new: true,
             is_stale: false,
+            failure: None,
         }
     }
 
@@ -84,6 +87,16 @@ impl Restoring {
         self.is_stale
     }
 
+    /// Why an operator was not given its state, if one was not.
+    pub(super) const fn failure(&self) -> Option<&CheckpointError> {
+        self.failure.as_ref()
+    }
+
+    fn fail(&mut self, error: CheckpointError) -> CheckpointError {
+        self.failure = Some(error.clone());
+        error
+    }
+
     /// Whether this partition is the one that takes what belongs to none in particular.
     pub const fn is_first(&self) -> bool {
         self.partition == 0
@@ -105,7 +118,8 @@ impl Restoring {
     ) -> Result<Vec<T>, CheckpointError> {
         let parts = self.parts(kind)?;
         let last = parts.iter().filter_map(|parts| parts.last());
-        last.map(|bytes| decode(kind, bytes)).collect()
+        let read: Result<_, _> = last.map(|bytes| decode(kind, bytes)).collect();
+        read.map_err(|error| self.fail(error))
     }
 
     /// The [changes](super::Saving::changes) that the next operator gave: by partition that was saved, the oldest first.
@@ -120,7 +134,9 @@ impl Restoring {
             let parts = parts.iter();
             parts.map(|bytes| decode(kind, bytes)).collect()
         };
-        self.parts(kind)?.into_iter().map(of_partition).collect()
+        let parts = self.parts(kind)?.into_iter();
+        let read: Result<_, _> = parts.map(of_partition).collect();
+        read.map_err(|error| self.fail(error))
     }
 
     /// The parts that the next operator gave: by partition that was saved, the oldest first.
@@ -133,10 +149,10 @@ impl Restoring {
         }
         match self.slots.pop_front() {
             Some(slot) if slot.kind == kind => Ok(slot.parts),
-            slot => Err(CheckpointError::Changed {
+            slot => Err(self.fail(CheckpointError::Changed {
                 expected: kind.to_owned(),
                 found: slot.map_or_else(|| "nothing".to_owned(), |slot| slot.kind),
-            }),
+            })),
         }
     }
 
@@ -226,6 +242,7 @@ impl SavedCheckpoint {
             is_spread_anew,
             is_new: false,
             is_stale: false,
+            failure: None,
         })
     }
 

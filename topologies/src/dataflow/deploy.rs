@@ -47,6 +47,16 @@ pub enum StartDataflowError {
         /// Why.
         cause: CheckpointError,
     },
+    /// A stage does not begin with the state that the checkpoint has of it; nothing runs, and the checkpoint stays.
+    #[error("dataflow {dataflow:?}, stage {stage:?}: {cause}")]
+    Restore {
+        /// The dataflow.
+        dataflow: String,
+        /// The stage.
+        stage: String,
+        /// Why.
+        cause: CheckpointError,
+    },
     /// What its tables are kept in failed.
     #[error("dataflow {dataflow:?}, its tables: {cause}")]
     Tables {
@@ -118,21 +128,8 @@ impl Dataflow {
                         .map(|coordinator| coordinator.link(number, partition)),
                 };
                 let made = (stage.make)(&wiring, mailbox, meter.clone());
-                let core = made.map_err(|Fault(cause)| {
-                    let is_stale = |coordinator: &Coordinator| coordinator.control().is_stale();
-                    if coordinator.as_ref().is_some_and(is_stale) {
-                        StartDataflowError::OtherHistory {
-                            dataflow: self.name.clone(),
-                            cause,
-                        }
-                    } else {
-                        StartDataflowError::Stage {
-                            dataflow: self.name.clone(),
-                            stage: stage.name.clone(),
-                            cause,
-                        }
-                    }
-                })?;
+                let core =
+                    made.map_err(|fault| self.unmade(&stage.name, fault, coordinator.as_ref()))?;
                 placed.push(Placed {
                     name: format!("{name}/{partition}"),
                     is_source: stage.site.inputs.is_empty(),
@@ -142,10 +139,43 @@ impl Dataflow {
                 });
             }
         }
+        if let Some(coordinator) = &coordinator {
+            let forgotten = coordinator.forget_others();
+            forgotten.map_err(|cause| StartDataflowError::Checkpoint {
+                dataflow: self.name.clone(),
+                cause,
+            })?;
+        }
         Ok(PlacedDataflow {
             stages: placed,
             coordinator,
         })
+    }
+
+    /// Why a stage was not made.
+    fn unmade(
+        &self,
+        stage: &str,
+        Fault(cause): Fault,
+        coordinator: Option<&Coordinator>,
+    ) -> StartDataflowError {
+        let (dataflow, stage) = (self.name.clone(), stage.to_owned());
+        let control = coordinator.map(Coordinator::control);
+        if control.is_some_and(|control| control.is_stale()) {
+            return StartDataflowError::OtherHistory { dataflow, cause };
+        }
+        match control.and_then(|control| control.take_unrestored()) {
+            Some(cause) => StartDataflowError::Restore {
+                dataflow,
+                stage,
+                cause,
+            },
+            None => StartDataflowError::Stage {
+                dataflow,
+                stage,
+                cause,
+            },
+        }
     }
 
     /// Names of stages that follow each other, as their loads have them.
@@ -212,7 +242,7 @@ fn coordinator(
         from,
     } = checkpoints;
     if let Some(from) = &from {
-        draft.check_removed(from).map_err(refused)?;
+        draft.check_removed(from, &options.drop_stages).map_err(refused)?;
     }
     let stages = draft.stages.iter().zip(mailboxes);
     let stages = stages.map(|(stage, mailboxes)| StageShape {
@@ -257,10 +287,12 @@ impl Draft {
         }
     }
 
-    /// Whether a checkpoint has state of a stage that is there no longer.
-    fn check_removed(&self, from: &Manifest) -> Result<(), CheckpointError> {
+    /// Whether a checkpoint has state of a stage that is there no longer, unless it is one of those that may be dropped.
+    fn check_removed(&self, from: &Manifest, dropped: &[String]) -> Result<(), CheckpointError> {
         let is_gone = |stage: &&StageManifest| {
-            self.stages.iter().all(|known| known.name != stage.name) && stage.has_state()
+            self.stages.iter().all(|known| known.name != stage.name)
+                && stage.has_state()
+                && !dropped.contains(&stage.name)
         };
         match from.stages.iter().find(is_gone) {
             None => Ok(()),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use millstream_engine::event::PartitionId;
 use millstream_engine::metrics::{IndexMetrics, PartitionMetrics, observe_skew};
 
-use super::{Engine, Inner, requests};
+use super::{Engine, Inner, checkpoint_requests, requests};
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -21,9 +21,12 @@ const STALLED: Duration = Duration::from_secs(1);
 
 /// Shows index figures and the skew between partitions until the engine is gone.
 pub(super) fn watch(engine: &Weak<Inner>) {
-    let Some(partitions) = engine.upgrade().map(|inner| inner.feed.partitions()) else {
+    let Some(inner) = engine.upgrade() else {
         return;
     };
+    checkpoint_requests::clear(&inner.folder);
+    let partitions = inner.feed.partitions();
+    drop(inner);
     let ids = || (0..partitions).map(PartitionId);
     let indexes: Vec<_> = ids().map(IndexMetrics::new).collect();
     let loads: Vec<_> = ids().map(PartitionMetrics::new).collect();
@@ -31,7 +34,9 @@ pub(super) fn watch(engine: &Weak<Inner>) {
     let busy = Arc::new(AtomicBool::new(false));
     loop {
         if let Some(inner) = engine.upgrade() {
-            requests::take_up(&Engine { inner }, &busy);
+            let engine = Engine { inner };
+            requests::take_up(&engine, &busy);
+            checkpoint_requests::take_up(&engine);
         }
         // Nobody unparks it; waking early does no harm.
         std::thread::park_timeout(EVERY);
