@@ -176,7 +176,10 @@ pub fn import(storage: &dyn CheckpointStorage, path: &Path) -> Result<Epoch, Arc
         Ok(())
     })?;
     write_blocking(storage, writes)?;
-    let stages = manifest.stages.iter_mut().flat_map(|stage| &mut stage.partitions);
+    let stages = manifest
+        .stages
+        .iter_mut()
+        .flat_map(|stage| &mut stage.partitions);
     for part in stages.flatten().flat_map(|slot| &mut slot.parts) {
         part.epoch = moved(part.epoch);
     }
@@ -238,7 +241,10 @@ impl Out {
         self.bytes(&(HASH_BYTES as u32).to_be_bytes())?;
         let hash = self.hasher.finalize();
         self.bytes(hash.as_bytes())?;
-        let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let file = self
+            .file
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
         Ok(self.bytes)
     }
@@ -354,7 +360,12 @@ fn read(
         row(Epoch(epoch.map_or(0, u64::from_be_bytes)), &key, value)?;
     }
     input.record(END)?;
-    if input.file.read(&mut [0]).map_err(|error| io_error(path, &error))? != 0 {
+    if input
+        .file
+        .read(&mut [0])
+        .map_err(|error| io_error(path, &error))?
+        != 0
+    {
         return Err(input.damaged("something follows".to_owned()));
     }
     Ok(Archive {

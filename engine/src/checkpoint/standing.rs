@@ -74,7 +74,9 @@ impl Standing {
     /// The greatest number that was given to one that was complete.
     pub fn last(&self) -> Epoch {
         let chosen = self.choice.map(|choice| choice.above).unwrap_or_default();
-        self.all.last().map_or(chosen, |(last, _)| chosen.max(*last))
+        self.all
+            .last()
+            .map_or(chosen, |(last, _)| chosen.max(*last))
     }
 
     /// Whether nothing that is stored outside of the checkpoints can be newer than this one.
@@ -94,7 +96,10 @@ impl Standing {
             let meant = |choice: Choice| epoch > choice.above || choice.from == Some(epoch);
             self.choice.is_none_or(meant)
         };
-        self.all.iter().rev().filter(move |(epoch, _)| is_meant(*epoch))
+        self.all
+            .iter()
+            .rev()
+            .filter(move |(epoch, _)| is_meant(*epoch))
     }
 }
 
@@ -114,8 +119,8 @@ impl Manifest {
                 let slots = slots.iter().enumerate();
                 for (number, slot) in slots.filter(|(_, slot)| slot.kind == kind) {
                     let part = slot.parts.last().filter(|part| part.bytes > 0);
-                    let key = part
-                        .map(|part| part_key(part.epoch, stage.number, partition, number, 0));
+                    let key =
+                        part.map(|part| part_key(part.epoch, stage.number, partition, number, 0));
                     let row = key.map(|key| storage.get(Rows::Parts, &key)).transpose()?;
                     let first = row.flatten().and_then(|row| row.first().copied());
                     found.push((stage.name.clone(), first));
@@ -177,7 +182,11 @@ pub fn delete(storage: &dyn CheckpointStorage, epoch: Epoch) -> Result<(), Check
     if standing.all().iter().all(|(known, _)| *known != epoch) {
         return Err(CheckpointError::Unknown { epoch });
     }
-    if standing.candidates().next().is_some_and(|(next, _)| *next == epoch) {
+    if standing
+        .candidates()
+        .next()
+        .is_some_and(|(next, _)| *next == epoch)
+    {
         // Those before it may not fit to what is stored outside of them. Its number is not given again, either.
         Choice::store(storage, None)?;
     }
@@ -187,7 +196,9 @@ pub fn delete(storage: &dyn CheckpointStorage, epoch: Epoch) -> Result<(), Check
         // What they name is not known; the next start deletes what nobody does.
         return Ok(());
     }
-    let kept = standing.readable().filter(|manifest| manifest.epoch != epoch);
+    let kept = standing
+        .readable()
+        .filter(|manifest| manifest.epoch != epoch);
     sweep(storage, &kept.cloned().collect::<Vec<_>>())
 }
 

@@ -133,13 +133,15 @@ pub(super) fn write_blocking(
     writes: Vec<StorageWrite>,
 ) -> Result<(), CheckpointError> {
     let mut left = Some(writes);
-    until_done(|done| match left.take().map(|writes| storage.write(writes, done)) {
-        Some(Err(refused)) => {
-            left = Some(refused);
-            false
-        }
-        Some(Ok(())) | None => true,
-    })
+    until_done(
+        |done| match left.take().map(|writes| storage.write(writes, done)) {
+            Some(Err(refused)) => {
+                left = Some(refused);
+                false
+            }
+            Some(Ok(())) | None => true,
+        },
+    )
 }
 
 /// Makes what was written safe from a power failure, and waits for it.

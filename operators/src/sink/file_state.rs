@@ -298,7 +298,11 @@ mod tests {
 
     #[test]
     fn files_that_were_completed_after_the_checkpoint_are_not_written_once_more() {
-        let folder = folder(&["rows-000-000001.csv", "rows-000-000002.csv", "rows-001-000007.csv"]);
+        let folder = folder(&[
+            "rows-000-000001.csv",
+            "rows-000-000002.csv",
+            "rows-001-000007.csv",
+        ]);
         let place = place(folder.path(), 0, 1);
         for number in [1, 2] {
             let fault = place.begin(&[saved(0, number, None, &[])]).unwrap_err();

@@ -21,9 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
-use millstream_engine::flow::{
-    Emit, Fault, Operator, Turn, Wiring, exchange_hash, target_of,
-};
+use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring, exchange_hash, target_of};
 use millstream_engine::stage::Blocked;
 use millstream_engine::state::{
     StateBatch, StateError, StateStore, StateWrite, StateWriterHandle, TableId,

@@ -4,7 +4,9 @@
 //! What lies outside of the checkpoints must fit as well: rows in tables are those of the newest one, so an older one will
 //! do only if it has all rows, as savepoints have. One that a person chose is not passed over: it is used or refused.
 
-use millstream_engine::checkpoint::{CheckpointError, CheckpointStorage, Epoch, Manifest, Standing};
+use millstream_engine::checkpoint::{
+    CheckpointError, CheckpointStorage, Epoch, Manifest, Standing,
+};
 use millstream_operators::sink::{TABLE_STATE, has_all_rows};
 
 use super::deploy::StartDataflowError;

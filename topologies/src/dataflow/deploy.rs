@@ -242,7 +242,9 @@ fn coordinator(
         from,
     } = checkpoints;
     if let Some(from) = &from {
-        draft.check_removed(from, &options.drop_stages).map_err(refused)?;
+        draft
+            .check_removed(from, &options.drop_stages)
+            .map_err(refused)?;
     }
     let stages = draft.stages.iter().zip(mailboxes);
     let stages = stages.map(|(stage, mailboxes)| StageShape {

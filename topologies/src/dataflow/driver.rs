@@ -434,6 +434,13 @@ impl Driver {
         }
     }
 
+    /// The same for a savepoint.
+    pub fn ask_for_savepoint(&self) {
+        if let Some(control) = &self.control {
+            control.ask_for_savepoint();
+        }
+    }
+
     /// Where its checkpoints stand; `None` without any.
     pub fn checkpoints(&self) -> Option<CheckpointStatus> {
         let control = self.control.as_ref()?;

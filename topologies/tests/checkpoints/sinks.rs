@@ -313,7 +313,11 @@ fn simulate_letters(seed: u64, rescales: bool) {
     let crashes = random.below(8);
     for run_number in 0..=crashes {
         let flow = Dataflow::build_with("sim", shape.options(), |flow| late(flow, &input.feed));
-        let is_kept = Standing::read(&storage).unwrap().readable().next().is_some();
+        let is_kept = Standing::read(&storage)
+            .unwrap()
+            .readable()
+            .next()
+            .is_some();
         let resources = letters_in(&store, &writer, is_kept);
         let made =
             Driver::with_checkpoints(flow.unwrap(), random.next(), resources, storage.clone());

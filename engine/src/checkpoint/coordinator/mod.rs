@@ -368,7 +368,8 @@ impl Coordinator {
         for progress in self.progress.iter_mut().flatten() {
             progress.completed();
         }
-        self.control.complete(self.epoch, savepoints(&self.retained));
+        self.control
+            .complete(self.epoch, savepoints(&self.retained));
         let answered = self.answered;
         self.control.tell(|status| {
             status.answered = answered;
@@ -408,7 +409,8 @@ impl Coordinator {
         for gone in gone {
             self.writes.delete_manifest(gone.epoch);
         }
-        self.writes.delete_unnamed(&self.retained, newest.unwrap_or_default());
+        self.writes
+            .delete_unnamed(&self.retained, newest.unwrap_or_default());
         let savepoints = savepoints(&self.retained);
         self.control.tell(|status| status.savepoints = savepoints);
     }

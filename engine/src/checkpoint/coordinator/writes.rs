@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::manifest::PartId;
 use super::super::storage::{CHUNK_BYTES, manifest_key, part_key};
-use super::super::{
-    CheckpointStorage, Epoch, Manifest, Part, Rows, StorageWrite, StoredCallback,
-};
+use super::super::{CheckpointStorage, Epoch, Manifest, Part, Rows, StorageWrite, StoredCallback};
 use crate::mailbox::Mailbox;
 
 /// Bytes of one transaction, about.

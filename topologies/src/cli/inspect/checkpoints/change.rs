@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use millstream_engine::checkpoint::{
-    self, CheckpointError, Choice, Epoch, InState, Standing,
-};
+use millstream_engine::checkpoint::{self, CheckpointError, Choice, Epoch, InState, Standing};
 use millstream_engine::state::{StateOptions, StateStore, StateWriterThread};
 use millstream_engine::store::FolderLock;
 use serde_json::{Value, json};
@@ -177,7 +175,11 @@ pub(in crate::cli) fn restore(
     let from = chosen?;
     if is_json {
         let epoch = from.map_or(Value::Null, |epoch| epoch.0.into());
-        writeln!(out, "{}", json!({ "dataflow": dataflow, "next_start": epoch }))?;
+        writeln!(
+            out,
+            "{}",
+            json!({ "dataflow": dataflow, "next_start": epoch })
+        )?;
         return Ok(());
     }
     match from {

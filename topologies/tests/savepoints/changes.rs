@@ -1,0 +1,160 @@
+//! A dataflow that was changed since its checkpoint was taken: what can be taken over is, the rest is refused by name.
+
+use millstream::dataflow::{Dataflow, Driver, Feed, Flow, FlowOptions, StartDataflowError};
+use millstream_engine::checkpoint::{CheckpointError, CheckpointOptions, InMemory};
+use millstream_engine::flow::Resources;
+use millstream_engine::time::Timestamp;
+use millstream_operators::function::{count, sum};
+use millstream_operators::keyed::Ttl;
+
+type Item = (u8, i64);
+
+/// One run over what is in `feed`, with a checkpoint at its end.
+fn run(
+    feed: &Feed<Item>,
+    storage: &InMemory,
+    drop_stages: &[&str],
+    declare: impl Fn(&Flow, &Feed<Item>),
+) -> Result<Driver, StartDataflowError> {
+    let options = FlowOptions {
+        partitions: 2,
+        checkpoints: Some(CheckpointOptions {
+            interval_ms: 3_600_000,
+            pause_ms_min: 0,
+            drop_stages: drop_stages.iter().map(ToString::to_string).collect(),
+            ..CheckpointOptions::default()
+        }),
+        ..FlowOptions::default()
+    };
+    let flow = Dataflow::build_with("changed", options, |flow| declare(flow, feed)).unwrap();
+    let mut driver = Driver::with_checkpoints(flow, 3, Resources::new(), storage.clone())?;
+    driver.run().unwrap();
+    driver.ask_for_checkpoint();
+    driver.run().unwrap();
+    Ok(driver)
+}
+
+fn key(item: &Item) -> u8 {
+    item.0
+}
+
+/// Sums under this name.
+fn sums(name: &'static str) -> impl Fn(&Flow, &Feed<Item>) {
+    move |flow, feed| {
+        let items = flow.source("items", feed.clone()).stream().key_by(key);
+        let sums = items
+            .named(name)
+            .aggregate_running(Ttl::Never, sum(|item: &Item| item.1));
+        sums.for_each(|_, _| {});
+    }
+}
+
+fn fed() -> Feed<Item> {
+    let feed = Feed::new(1);
+    for number in 0..20_i64 {
+        feed.push(
+            0,
+            Timestamp::from_seconds(number),
+            ((number % 5) as u8, number),
+        );
+    }
+    feed
+}
+
+#[test]
+fn state_of_a_stage_that_is_gone_is_dropped_only_where_that_is_said() {
+    let (feed, storage) = (fed(), InMemory::default());
+    assert_eq!(
+        run(&feed, &storage, &[], sums("a"))
+            .unwrap()
+            .state_items("a"),
+        5
+    );
+    let error = run(&feed, &storage, &[], sums("b")).unwrap_err();
+    let StartDataflowError::Checkpoint { cause, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(
+        *cause,
+        CheckpointError::Removed {
+            stage: "a".to_owned()
+        }
+    );
+    let text = error.to_string();
+    assert!(
+        text.contains("\"a\"") && text.contains("drop_stages"),
+        "{text}"
+    );
+    // It begins empty, behind what was read.
+    feed.push(0, Timestamp::from_seconds(30), (9, 1));
+    assert_eq!(
+        run(&feed, &storage, &["a"], sums("b"))
+            .unwrap()
+            .state_items("b"),
+        1
+    );
+    // The next checkpoint has it no longer.
+    assert_eq!(
+        run(&feed, &storage, &[], sums("b"))
+            .unwrap()
+            .state_items("b"),
+        1
+    );
+}
+
+#[test]
+fn a_stage_that_is_added_begins_empty() {
+    let (feed, storage) = (fed(), InMemory::default());
+    run(&feed, &storage, &[], sums("a")).unwrap();
+    feed.push(0, Timestamp::from_seconds(30), (9, 1));
+    let both = |flow: &Flow, feed: &Feed<Item>| {
+        let items = flow.source("items", feed.clone()).stream();
+        let mut shared = items.share(2).into_iter();
+        let mut next = || shared.next().unwrap().key_by(key);
+        let sums = next().named("a");
+        let sums = sums.aggregate_running(Ttl::Never, sum(|item: &Item| item.1));
+        sums.for_each(|_, _| {});
+        let counts = next().named("c").aggregate_running(Ttl::Never, count());
+        counts.for_each(|_, _| {});
+    };
+    let driver = run(&feed, &storage, &[], both).unwrap();
+    assert_eq!((driver.state_items("a"), driver.state_items("c")), (6, 1));
+}
+
+#[test]
+fn another_operator_or_type_is_refused_by_stage() {
+    let (feed, storage) = (fed(), InMemory::default());
+    run(&feed, &storage, &[], sums("a")).unwrap();
+    let dedup = |flow: &Flow, feed: &Feed<Item>| {
+        let items = flow.source("items", feed.clone()).stream().key_by(key);
+        let once = items.named("a").dedup(std::time::Duration::from_secs(3));
+        once.for_each(|_, _| {});
+    };
+    let text = |flow: &Flow, feed: &Feed<Item>| {
+        let items = flow.source("items", feed.clone()).stream().key_by(key);
+        let all = items.named("a").fold(Ttl::Never, String::new(), |_, _| {});
+        all.for_each(|_, _| {});
+    };
+    let restored = |error: StartDataflowError| match error {
+        StartDataflowError::Restore { stage, cause, .. } => (stage, cause),
+        error => panic!("{error}"),
+    };
+    let (stage, cause) = restored(run(&feed, &storage, &[], dedup).unwrap_err());
+    assert_eq!(stage, "a");
+    assert!(matches!(cause, CheckpointError::Changed { .. }), "{cause}");
+    let said = cause.to_string();
+    assert!(
+        said.contains("another name") && said.contains("--anew"),
+        "{said}"
+    );
+    let (stage, cause) = restored(run(&feed, &storage, &[], text).unwrap_err());
+    assert_eq!(stage, "a");
+    assert!(matches!(cause, CheckpointError::Decode { .. }), "{cause}");
+    // Nothing was touched.
+    assert_eq!(
+        run(&feed, &storage, &[], sums("a"))
+            .unwrap()
+            .state_items("a"),
+        5
+    );
+}
