@@ -4,9 +4,10 @@ use std::ops::Bound;
 use std::path::Path;
 
 use millstream_engine::checkpoint::{
-    self, ArchiveError, CheckpointStorage, InMemory, Rows, Standing,
+    self, ArchiveError, CheckpointStorage, Epoch, InMemory, Rows, Standing,
 };
 
+use crate::changes::{fed, run, sums};
 use crate::stored::{expected, go_on, until_savepoint};
 
 fn export(folder: &Path) -> std::path::PathBuf {
@@ -73,10 +74,21 @@ fn it_gets_numbers_behind_those_that_are_there() {
     assert_eq!(go_on(&out, 2), expected());
 }
 
+/// A file of about a kilobyte.
+fn small(folder: &Path) -> Vec<u8> {
+    let storage = InMemory::default();
+    run(&fed(), &storage, &[], sums("a")).unwrap();
+    let path = folder.join("small.checkpoint");
+    checkpoint::export(&storage, "changed", Epoch(1), &path).unwrap();
+    let bytes = std::fs::read(path).unwrap();
+    assert!((500..3_000).contains(&bytes.len()), "{}", bytes.len());
+    bytes
+}
+
 #[test]
 fn a_file_that_is_cut_off_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let bytes = std::fs::read(export(folder.path())).unwrap();
+    let bytes = small(folder.path());
     for length in 0..bytes.len() {
         let error = refused(folder.path(), &bytes[..length]);
         let is_meant =
@@ -91,7 +103,7 @@ fn a_file_that_is_cut_off_is_refused() {
 #[test]
 fn a_file_with_a_changed_bit_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let bytes = std::fs::read(export(folder.path())).unwrap();
+    let bytes = small(folder.path());
     for at in 0..bytes.len() {
         let mut changed = bytes.clone();
         changed[at] ^= 1 << (at % 8);

@@ -7,10 +7,10 @@ use millstream_engine::time::Timestamp;
 use millstream_operators::function::{count, sum};
 use millstream_operators::keyed::Ttl;
 
-type Item = (u8, i64);
+pub(crate) type Item = (u8, i64);
 
 /// One run over what is in `feed`, with a checkpoint at its end.
-fn run(
+pub(crate) fn run(
     feed: &Feed<Item>,
     storage: &InMemory,
     drop_stages: &[&str],
@@ -39,7 +39,7 @@ fn key(item: &Item) -> u8 {
 }
 
 /// Sums under this name.
-fn sums(name: &'static str) -> impl Fn(&Flow, &Feed<Item>) {
+pub(crate) fn sums(name: &'static str) -> impl Fn(&Flow, &Feed<Item>) {
     move |flow, feed| {
         let items = flow.source("items", feed.clone()).stream().key_by(key);
         let sums = items
@@ -49,7 +49,7 @@ fn sums(name: &'static str) -> impl Fn(&Flow, &Feed<Item>) {
     }
 }
 
-fn fed() -> Feed<Item> {
+pub(crate) fn fed() -> Feed<Item> {
     let feed = Feed::new(1);
     for number in 0..20_i64 {
         feed.push(

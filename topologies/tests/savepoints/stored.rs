@@ -20,9 +20,9 @@ use millstream_operators::window::{Count, Session, Sliding, Tumbling};
 type Item = (u8, i64);
 
 const SUMS: Table<u64, i64> = Table::named("sums");
-/// Items, and how many of them are read before the savepoint.
+/// Items, and how many of them are read before a checkpoint and before the savepoint.
 const ITEMS: i64 = 160;
-const BEFORE: i64 = 90;
+const BEFORE: [i64; 2] = [50, 90];
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -90,9 +90,8 @@ fn declare(flow: &Flow, feed: &Feed<Item>, results: &Results) {
     });
 }
 
-fn feed(items: i64) -> Feed<Item> {
-    let feed = Feed::new(1);
-    for number in 0..items {
+fn push(feed: &Feed<Item>, numbers: std::ops::Range<i64>) {
+    for number in numbers {
         let key = (number * number % 11) as u8;
         let time = number / 2 + number * 7 % 5;
         feed.push(0, Timestamp::from_seconds(time), (key, number * 37 % 101));
@@ -100,7 +99,6 @@ fn feed(items: i64) -> Feed<Item> {
             feed.watermark(0, Timestamp::from_seconds(number / 2 - 2));
         }
     }
-    feed
 }
 
 fn driver(feed: &Feed<Item>, results: &Results, partitions: usize, storage: &InMemory) -> Driver {
@@ -125,15 +123,22 @@ fn settle(driver: &mut Driver) {
     runtime.unwrap().block_on(driver.settle()).unwrap();
 }
 
-/// Runs the first items, up to a savepoint; gives what came out.
+/// Runs the first items, up to a savepoint; gives what came out before: what comes between the checkpoint and the
+/// savepoint is held there, and is given out once more.
 pub(crate) fn until_savepoint(storage: &InMemory) -> (Epoch, Vec<String>) {
-    let results = Results::default();
-    let mut driver = driver(&feed(BEFORE), &results, 2, storage);
+    let (feed, results) = (Feed::new(1), Results::default());
+    let mut driver = driver(&feed, &results, 2, storage);
+    push(&feed, 0..BEFORE[0]);
+    settle(&mut driver);
+    driver.ask_for_checkpoint();
+    settle(&mut driver);
+    let before = results.sorted();
+    push(&feed, BEFORE[0]..BEFORE[1]);
     settle(&mut driver);
     driver.ask_for_savepoint();
     settle(&mut driver);
     let savepoints = driver.checkpoints().unwrap().savepoints;
-    (savepoints[0], results.sorted())
+    (savepoints[0], before)
 }
 
 /// Goes on from the checkpoint in a file, to the end; gives what comes out, and the rows of the table.
@@ -145,7 +150,8 @@ pub(crate) fn go_on(path: &Path, partitions: usize) -> (Vec<String>, Vec<(u64, i
 }
 
 fn to_the_end(partitions: usize, storage: &InMemory) -> (Vec<String>, Vec<(u64, i64)>) {
-    let (feed, results) = (feed(ITEMS), Results::default());
+    let (feed, results) = (Feed::new(1), Results::default());
+    push(&feed, 0..ITEMS);
     feed.end_all();
     let mut driver = driver(&feed, &results, partitions, storage);
     for _ in 0..20 {
@@ -157,7 +163,7 @@ fn to_the_end(partitions: usize, storage: &InMemory) -> (Vec<String>, Vec<(u64, 
     (results.sorted(), rows)
 }
 
-/// What comes out behind the savepoint, and the rows at the end.
+/// What comes out behind the checkpoint before the savepoint, and the rows at the end.
 pub(crate) fn expected() -> (Vec<String>, Vec<(u64, i64)>) {
     let (mut all, rows) = to_the_end(2, &InMemory::default());
     let (_, before) = until_savepoint(&InMemory::default());
