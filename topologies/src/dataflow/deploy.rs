@@ -52,7 +52,7 @@ pub enum StartDataflowError {
     Restore {
         /// The dataflow.
         dataflow: String,
-        /// The stage.
+        /// The stage, by the name that its state is found by.
         stage: String,
         /// Why.
         cause: CheckpointError,
@@ -112,6 +112,7 @@ impl Dataflow {
         let coordinator = checkpoints
             .map(|checkpoints| coordinator(&self.name, &draft, &mailboxes, clock, checkpoints))
             .transpose()?;
+        let identities = draft.identities();
         let mut placed = Vec::new();
         for (number, (stage, mailboxes)) in draft.stages.iter().zip(&mailboxes).enumerate() {
             let name: Arc<str> = format!("{}/{}", self.name, stage.name).into();
@@ -128,8 +129,8 @@ impl Dataflow {
                         .map(|coordinator| coordinator.link(number, partition)),
                 };
                 let made = (stage.make)(&wiring, mailbox, meter.clone());
-                let core =
-                    made.map_err(|fault| self.unmade(&stage.name, fault, coordinator.as_ref()))?;
+                let names = (stage.name.as_str(), identities[number].as_str());
+                let core = made.map_err(|fault| self.unmade(names, fault, coordinator.as_ref()))?;
                 placed.push(Placed {
                     name: format!("{name}/{partition}"),
                     is_source: stage.site.inputs.is_empty(),
@@ -152,14 +153,14 @@ impl Dataflow {
         })
     }
 
-    /// Why a stage was not made.
+    /// Why a stage was not made, which has a name and one that its state is found by.
     fn unmade(
         &self,
-        stage: &str,
+        (stage, identity): (&str, &str),
         Fault(cause): Fault,
         coordinator: Option<&Coordinator>,
     ) -> StartDataflowError {
-        let (dataflow, stage) = (self.name.clone(), stage.to_owned());
+        let dataflow = self.name.clone();
         let control = coordinator.map(Coordinator::control);
         if control.is_some_and(|control| control.is_stale()) {
             return StartDataflowError::OtherHistory { dataflow, cause };
@@ -167,12 +168,12 @@ impl Dataflow {
         match control.and_then(|control| control.take_unrestored()) {
             Some(cause) => StartDataflowError::Restore {
                 dataflow,
-                stage,
+                stage: identity.to_owned(),
                 cause,
             },
             None => StartDataflowError::Stage {
                 dataflow,
-                stage,
+                stage: stage.to_owned(),
                 cause,
             },
         }
@@ -246,9 +247,9 @@ fn coordinator(
             .check_removed(from, &options.drop_stages)
             .map_err(refused)?;
     }
-    let stages = draft.stages.iter().zip(mailboxes);
-    let stages = stages.map(|(stage, mailboxes)| StageShape {
-        name: stage.name.as_str().into(),
+    let stages = draft.stages.iter().zip(draft.identities()).zip(mailboxes);
+    let stages = stages.map(|((stage, identity), mailboxes)| StageShape {
+        name: identity.into(),
         is_source: stage.site.inputs.is_empty(),
         mailboxes: mailboxes.clone(),
     });
@@ -291,10 +292,9 @@ impl Draft {
 
     /// Whether a checkpoint has state of a stage that is there no longer, unless it is one of those that may be dropped.
     fn check_removed(&self, from: &Manifest, dropped: &[String]) -> Result<(), CheckpointError> {
+        let known = self.identities();
         let is_gone = |stage: &&StageManifest| {
-            self.stages.iter().all(|known| known.name != stage.name)
-                && stage.has_state()
-                && !dropped.contains(&stage.name)
+            !known.contains(&stage.name) && stage.has_state() && !dropped.contains(&stage.name)
         };
         match from.stages.iter().find(is_gone) {
             None => Ok(()),

@@ -120,7 +120,8 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
         let keyed = self
             .map(row)
             .key_by(|(key, _): &(K, Option<R>)| key.clone());
-        let (stream, _, _) = keyed.exchange("table");
+        let (mut stream, _, _) = keyed.exchange("table");
+        stream.site.table = Some(table.name());
         stream.end(TableSink::new(table, options));
     }
 }

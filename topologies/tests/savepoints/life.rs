@@ -41,7 +41,7 @@ async fn savepoints_stay_until_they_are_deleted() {
     let text = out(&["checkpoint", "list", "DATA", "rows"], data);
     assert_eq!(text.lines().count(), 5, "{text}");
     assert!(
-        text.contains("savepoint") && text.contains("running/2"),
+        text.contains("savepoint") && text.contains("table rows/2"),
         "{text}"
     );
     let stages = listed(data)[0]["stages"].clone();

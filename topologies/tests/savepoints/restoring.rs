@@ -21,7 +21,7 @@ async fn restore(partitions: usize, is_crashing: bool) {
     let ordinary = numbers(data)[1].0.to_string();
     let refused = error(&["checkpoint", "restore", "DATA", "rows", &ordinary], data);
     assert!(
-        refused.contains("has no copy of the rows of stage \"table\""),
+        refused.contains("has no copy of the rows of stage \"table rows\""),
         "{refused}"
     );
     let unknown = error(&["checkpoint", "restore", "DATA", "rows", "99"], data);
