@@ -6,6 +6,7 @@ use millstream_engine::flow::Resources;
 use millstream_engine::time::Timestamp;
 use millstream_operators::function::{count, sum};
 use millstream_operators::keyed::Ttl;
+use millstream_operators::window::Count;
 
 pub(crate) type Item = (u8, i64);
 
@@ -127,21 +128,22 @@ fn a_stage_that_is_added_begins_empty() {
 fn another_operator_or_type_is_refused_by_stage() {
     let (feed, storage) = (fed(), InMemory::default());
     run(&feed, &storage, &[], sums("a")).unwrap();
-    let dedup = |flow: &Flow, feed: &Feed<Item>| {
+    let window = |flow: &Flow, feed: &Feed<Item>| {
         let items = flow.source("items", feed.clone()).stream().key_by(key);
-        let once = items.named("a").dedup(std::time::Duration::from_secs(3));
-        once.for_each(|_, _| {});
+        let counts = items.named("a").window(Count::of(3)).aggregate(count());
+        counts.for_each(|_, _| {});
     };
     let text = |flow: &Flow, feed: &Feed<Item>| {
         let items = flow.source("items", feed.clone()).stream().key_by(key);
-        let all = items.named("a").fold(Ttl::Never, String::new(), |_, _| {});
+        let none = Vec::<bool>::new();
+        let all = items.named("a").fold(Ttl::Never, none, |_, _| {});
         all.for_each(|_, _| {});
     };
     let restored = |error: StartDataflowError| match error {
         StartDataflowError::Restore { stage, cause, .. } => (stage, cause),
         error => panic!("{error}"),
     };
-    let (stage, cause) = restored(run(&feed, &storage, &[], dedup).unwrap_err());
+    let (stage, cause) = restored(run(&feed, &storage, &[], window).unwrap_err());
     assert_eq!(stage, "a");
     assert!(matches!(cause, CheckpointError::Changed { .. }), "{cause}");
     let said = cause.to_string();

@@ -1,9 +1,12 @@
-//! A damaged checkpoint is passed over; tables hold what the one that is begun from says, all the same.
+//! A damaged checkpoint is passed over; tables hold what the one that is begun from says, all the same. Where nothing but the
+//! log lies outside, the one before it will do.
 
 use std::ops::Bound;
 use std::path::Path;
 
+use millstream::prelude::*;
 use millstream_engine::state::{StateBatch, StateOptions, StateStore, StateWrite};
+use millstream_operators::keyed::Ttl;
 
 use crate::support::*;
 
@@ -95,4 +98,66 @@ async fn tables_go_back_to_a_savepoint() {
 async fn tables_are_made_anew_where_there_is_no_savepoint() {
     pass_over(Damaged::Manifest, false).await;
     pass_over(Damaged::Part, false).await;
+}
+
+/// Each sale once more in the log, with a number of the state.
+fn copying() -> Topology {
+    let topology = Topology::named("shop").dataflow_with("rows", options(), |flow| {
+        flow.events::<Sale>()
+            .category("sale")
+            .stream()
+            .key_by(|sale: &Sale| sale.product.clone())
+            .named("sums")
+            .fold(Ttl::Never, 0_u64, |sum: &mut u64, sale: &Sale| {
+                *sum += sale.cents;
+            })
+            .to_log_with_checkpoints("adder", |(product, cents): (String, u64)| {
+                let stream: StreamId = format!("sum-{product}").parse().unwrap();
+                (stream, Sale { product, cents })
+            });
+    });
+    topology.build().unwrap()
+}
+
+fn sums(engine: &Engine, product: &str) -> Vec<u64> {
+    let stream: StreamId = format!("sum-{product}").parse().unwrap();
+    let events = engine.events::<Sale>(&stream, 0, 10_000).unwrap();
+    events.iter().map(|event| event.payload.cents).collect()
+}
+
+/// Events that the damaged checkpoint had let out are computed once more and not appended twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_tables_the_one_before_will_do() {
+    for what in [Damaged::Manifest, Damaged::Part] {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        let engine = open(data, copying()).await;
+        let mut all = Vec::new();
+        for round in 1..4 {
+            append(&engine, &sales(round, 30)).await;
+            all.extend(sales(round, 30));
+            within(engine.dataflow("rows").checkpoint()).await.unwrap();
+        }
+        crash(engine).await;
+        damage(data, what);
+        let engine = open(data, copying()).await;
+        let begun = engine.dataflow("rows").checkpoints().unwrap().completed;
+        assert_eq!(begun.map(|epoch| epoch.0), Some(2), "{what:?}");
+        append(&engine, &sales(4, 30)).await;
+        all.extend(sales(4, 30));
+        // The last one has all that was read.
+        close(engine).await;
+        let engine = open(data, copying()).await;
+        for product in ["p0", "p1", "p3", "p17"] {
+            let of_product = all.iter().filter(|sale| sale.product == product);
+            let expected: Vec<u64> = of_product
+                .scan(0, |sum, sale| {
+                    *sum += sale.cents;
+                    Some(*sum)
+                })
+                .collect();
+            assert_eq!(sums(&engine, product), expected, "{what:?} {product}");
+        }
+        close(engine).await;
+    }
 }
