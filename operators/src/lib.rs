@@ -15,6 +15,7 @@ mod restart;
 pub mod sink;
 pub mod source;
 pub mod stateless;
+pub mod versioned;
 pub mod window;
 
 pub use key::{Key, Savable};

@@ -7,6 +7,7 @@ mod archives;
 mod changes;
 mod damage;
 mod life;
+mod random;
 mod restoring;
 mod stored;
 mod support;
