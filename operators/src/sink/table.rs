@@ -183,7 +183,8 @@ struct Open<K: TableKey, R> {
     unfinished: VecDeque<(Epoch, Vec<StateWrite>)>,
     /// Rows of complete checkpoints, to be stored.
     released: VecDeque<Vec<StateWrite>>,
-    /// A barrier has come: what is released is to be stored before the state is saved.
+    /// A barrier has come, or the stored rows are others than those that the run begins with: what is released is to be
+    /// stored before anything else.
     must_settle: bool,
     /// When to look again although no item comes.
     look_at: Option<Timestamp>,
@@ -323,6 +324,8 @@ impl<K: TableKey, R: Row> Open<K, R> {
         let place = (&self.store, self.rows.id());
         let owns = |key: &[u8]| self.owns(key);
         let batches = table_part::differences(place, owns, covers, &whole)?;
+        // At once, since readers see them meanwhile.
+        self.must_settle = !batches.is_empty();
         self.released.extend(batches);
         Ok(())
     }

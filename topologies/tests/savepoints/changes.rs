@@ -1,12 +1,16 @@
 //! A dataflow that was changed since its checkpoint was taken: what can be taken over is, the rest is refused by name.
 
+use std::sync::{Arc, Mutex};
+
 use millstream::dataflow::{Dataflow, Driver, Feed, Flow, FlowOptions, StartDataflowError};
 use millstream_engine::checkpoint::{CheckpointError, CheckpointOptions, InMemory};
 use millstream_engine::flow::Resources;
 use millstream_engine::time::Timestamp;
 use millstream_operators::function::{count, sum};
 use millstream_operators::keyed::Ttl;
+use millstream_operators::versioned::{FirstVersion, StateVersion, Versioned};
 use millstream_operators::window::Count;
+use serde::{Deserialize, Serialize};
 
 pub(crate) type Item = (u8, i64);
 
@@ -161,4 +165,77 @@ fn another_operator_or_type_is_refused_by_stage() {
             .state_items("running"),
         5
     );
+}
+
+/// What a sum was.
+#[derive(Clone, Serialize, Deserialize)]
+struct Sum {
+    cents: i64,
+}
+
+/// What it is now.
+#[derive(Clone, Serialize, Deserialize)]
+struct SumAndCount {
+    cents: i64,
+    count: Option<u64>,
+}
+
+impl StateVersion for Sum {
+    const VERSION: u32 = 1;
+    type Before = FirstVersion;
+
+    fn from_before(none: FirstVersion) -> Self {
+        match none {}
+    }
+}
+
+impl StateVersion for SumAndCount {
+    const VERSION: u32 = 2;
+    type Before = Sum;
+
+    fn from_before(Sum { cents }: Sum) -> Self {
+        Self { cents, count: None }
+    }
+}
+
+#[test]
+fn state_of_an_earlier_type_is_made_into_the_present_one() {
+    let (feed, storage) = (fed(), InMemory::default());
+    let plain = |flow: &Flow, feed: &Feed<Item>| {
+        let items = flow.source("items", feed.clone()).stream().key_by(key);
+        let add = |sum: &mut Sum, item: &Item| sum.cents += item.1;
+        let sums = items.named("a").fold(Ttl::Never, Sum { cents: 0 }, add);
+        sums.for_each(|_, _| {});
+    };
+    run(&feed, &storage, &[], plain).unwrap();
+    for number in 0..6 {
+        feed.push(0, Timestamp::from_seconds(30), (number, 1));
+    }
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let counted = |flow: &Flow, feed: &Feed<Item>| {
+        let items = flow.source("items", feed.clone()).stream().key_by(key);
+        let none = Versioned(SumAndCount {
+            cents: 0,
+            count: Some(0),
+        });
+        let add = |sum: &mut Versioned<SumAndCount>, item: &Item| {
+            sum.cents += item.1;
+            sum.count = sum.count.map(|count| count + 1);
+        };
+        let sums = items.named("a").fold(Ttl::Never, none, add);
+        let seen = Arc::clone(&seen);
+        sums.for_each(move |_, (key, sum)| {
+            seen.lock().unwrap().push((key, sum.cents, sum.count));
+        });
+    };
+    run(&feed, &storage, &[], counted).unwrap();
+    feed.push(0, Timestamp::from_seconds(30), (5, 1));
+    // Stored as the present one since.
+    run(&feed, &storage, &[], counted).unwrap();
+    let mut seen = seen.lock().unwrap().clone();
+    seen.sort_unstable();
+    let before = [31, 35, 39, 43, 47].into_iter().zip(0_u8..);
+    let mut expected: Vec<_> = before.map(|(cents, key)| (key, cents, None)).collect();
+    expected.extend([(5, 1, Some(1)), (5, 2, Some(2))]);
+    assert_eq!(seen, expected);
 }

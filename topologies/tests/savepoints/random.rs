@@ -18,7 +18,7 @@ use millstream_operators::sink::{TableAccess, TablePlace};
 
 use crate::support::{is_shown, options};
 
-const MARKED: Table<(u64, u64), u64> = Table::named("marked");
+const MARKED: Table<u64, u64> = Table::named("marked");
 
 /// splitmix64, by Sebastiano Vigna.
 struct Random(u64);
@@ -33,12 +33,17 @@ impl Random {
     }
 }
 
+/// The row of a key, as a run writes it.
+const fn mark(run: u64, key: u64) -> u64 {
+    1_000 * run + key
+}
+
 /// What there should be after so many items.
 #[derive(Clone, Default)]
 struct Expected {
     items: usize,
     sums: BTreeMap<u64, u64>,
-    rows: BTreeMap<(u64, u64), u64>,
+    rows: BTreeMap<u64, u64>,
 }
 
 impl Expected {
@@ -48,9 +53,9 @@ impl Expected {
             let sum = self.sums.entry(*key).or_default();
             *sum += number;
             if is_shown(*sum) {
-                self.rows.insert((run, *key), *sum);
+                self.rows.insert(mark(run, *key), *sum);
             } else {
-                self.rows.remove(&(run, *key));
+                self.rows.remove(&mark(run, *key));
             }
         }
         self.items = all.len();
@@ -115,7 +120,7 @@ impl World {
                 |sum: &mut u64, item: &(u64, u64)| *sum += item.1,
             );
             sums.to_table(&MARKED, move |(key, sum): (u64, u64)| {
-                ((run, key), is_shown(sum).then_some(sum))
+                (mark(run, key), is_shown(sum).then_some(sum))
             });
         });
         let resources = Resources::new().with(tables);
@@ -167,7 +172,7 @@ fn settle(driver: &mut Driver) {
     runtime.block_on(driver.settle()).unwrap();
 }
 
-fn rows(driver: &Driver) -> BTreeMap<(u64, u64), u64> {
+fn rows(driver: &Driver) -> BTreeMap<u64, u64> {
     let rows = driver.table(&MARKED).unwrap().rows().unwrap();
     rows.into_iter().collect()
 }
