@@ -167,8 +167,13 @@ pub fn keep_savepoints(storage: &dyn CheckpointStorage) -> Result<bool, Checkpoi
     let standing = Standing::read(storage)?;
     let kept = standing.readable().filter(|manifest| manifest.is_savepoint);
     let kept: Vec<_> = kept.cloned().collect();
-    Choice::store(storage, None)?;
-    sweep(storage, &kept)?;
+    let is_anew = standing
+        .choice()
+        .is_some_and(|choice| choice.from.is_none());
+    if !is_anew || kept.len() < standing.all().len() {
+        Choice::store(storage, None)?;
+        sweep(storage, &kept)?;
+    }
     Ok(!kept.is_empty())
 }
 

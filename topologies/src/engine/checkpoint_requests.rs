@@ -62,6 +62,12 @@ pub(crate) fn ask(data: &Path, request: &Request) -> io::Result<Asked> {
 }
 
 impl Asked {
+    /// Whether an engine may still come to it: one that begins removes what an earlier one was asked.
+    pub(crate) fn is_there(&self) -> bool {
+        let mut ends = [ASKED, TAKEN, ANSWER].iter();
+        ends.any(|end| self.0.with_extension(end).exists())
+    }
+
     /// The answer, if it has come.
     ///
     /// # Errors

@@ -1,5 +1,10 @@
 //! Savepoints from when they are taken to when they are deleted, by the program beside a running engine.
 
+use std::path::Path;
+
+use millstream::prelude::*;
+use millstream_engine::checkpoint::Epoch;
+
 use crate::support::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,15 +34,13 @@ async fn savepoints_stay_until_they_are_deleted() {
     }
     let savepoint = within(rows.savepoint()).await.unwrap();
     assert_eq!(savepoint.0, 6);
-    assert_eq!(
-        numbers(data),
-        [
-            (1, true, false),
-            (4, false, false),
-            (5, false, false),
-            (6, true, true)
-        ]
-    );
+    let expected = [
+        (1, true, false),
+        (4, false, false),
+        (5, false, false),
+        (6, true, true),
+    ];
+    until_numbers(data, &expected).await;
     let text = out(&["checkpoint", "list", "DATA", "rows"], data);
     assert_eq!(text.lines().count(), 5, "{text}");
     assert!(
@@ -47,7 +50,16 @@ async fn savepoints_stay_until_they_are_deleted() {
     let stages = listed(data)[0]["stages"].clone();
     assert_eq!(stages.as_array().unwrap().len(), 3, "{stages}");
 
-    // The last one stays, and so do those that the engine keeps by itself.
+    delete_beside(&engine, data).await;
+    close(engine).await;
+    let requests = std::fs::read_dir(data.join("requests")).unwrap();
+    assert_eq!(requests.count(), 0);
+    delete_at_rest(data);
+}
+
+/// The last one stays, and so do those that the engine keeps by itself.
+async fn delete_beside(engine: &Engine, data: &Path) {
+    let rows = engine.dataflow("rows");
     let delete = |epoch: &'static str| {
         let data = data.to_owned();
         tokio::task::spawn_blocking(move || {
@@ -64,12 +76,10 @@ async fn savepoints_stay_until_they_are_deleted() {
         assert!(error.contains(why), "{error}");
     }
     assert!(within(delete("1")).await.unwrap().status.success());
-    assert_eq!(rows.checkpoints().unwrap().savepoints, [savepoint]);
+    assert_eq!(rows.checkpoints().unwrap().savepoints, [Epoch(6)]);
     within(rows.checkpoint()).await.unwrap();
-    assert_eq!(
-        numbers(data),
-        [(5, false, false), (6, true, false), (7, false, true)]
-    );
+    let expected = [(5, false, false), (6, true, false), (7, false, true)];
+    until_numbers(data, &expected).await;
     let other = tokio::task::spawn_blocking({
         let data = data.to_owned();
         move || error(&["checkpoint", "create", "DATA", "columns"], &data)
@@ -82,11 +92,9 @@ async fn savepoints_stay_until_they_are_deleted() {
     );
     let held = error(&["checkpoint", "restore", "DATA", "rows", "6"], data);
     assert!(held.contains("stop the engine first"), "{held}");
-    close(engine).await;
-    let requests = std::fs::read_dir(data.join("requests")).unwrap();
-    assert_eq!(requests.count(), 0);
+}
 
-    // At rest.
+fn delete_at_rest(data: &Path) {
     let none = error(&["checkpoint", "create", "DATA", "rows"], data);
     assert!(none.contains("no engine runs on"), "{none}");
     let last = numbers(data).last().unwrap().0.to_string();
@@ -122,6 +130,9 @@ async fn a_run_without_checkpoints_leaves_savepoints() {
     let mut without = options();
     without.checkpoints = None;
     close(open(data, topology("b", without)).await).await;
+    assert_eq!(numbers(data), [(1, true, false)]);
+    // Nor does one that has no such dataflow.
+    close(open(data, Topology::named("shop").build().unwrap()).await).await;
     assert_eq!(numbers(data), [(1, true, false)]);
     let mut all = Model::default();
     all.add("c", &sales(1, 20));

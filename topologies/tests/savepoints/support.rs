@@ -200,3 +200,17 @@ pub(crate) fn numbers(data: &Path) -> Vec<(u64, bool, bool)> {
     };
     listed(data).iter().map(line).collect()
 }
+
+/// Waits until they are these: what is no longer kept is deleted a moment later.
+pub(crate) async fn until_numbers(data: &Path, expected: &[(u64, bool, bool)]) {
+    let mut found = Vec::new();
+    let same = async {
+        while found != expected {
+            let data = data.to_owned();
+            let look = tokio::task::spawn_blocking(move || numbers(&data));
+            found = look.await.unwrap();
+        }
+    };
+    let same = tokio::time::timeout(Duration::from_secs(20), same).await;
+    assert!(same.is_ok(), "{found:?} instead of {expected:?}");
+}

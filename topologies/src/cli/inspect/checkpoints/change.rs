@@ -140,12 +140,18 @@ fn ask(folder: &DataFolder, dataflow: &str, action: Action, seconds: u64) -> Res
     let asked = checkpoint_requests::ask(data, &request)
         .with_context(|| format!("leaving a request in {}", data.display()))?;
     let looks = seconds.saturating_mul(LOOKS);
+    let mut gone = 0;
     for look in 0..=looks {
         if let Some(answer) = asked.answer()? {
             return answer.map_err(anyhow::Error::msg);
         }
         if look % LOOKS == 0 && !FolderLock::is_held(folder.state_folder())? {
             bail!("the engine has ended before it answered");
+        }
+        // Between request and answer there is a moment with neither.
+        gone = if asked.is_there() { 0 } else { gone + 1 };
+        if gone == LOOKS {
+            bail!("another engine has begun: ask again");
         }
         // Nobody unparks it; waking early does no harm.
         std::thread::park_timeout(LOOK_EVERY);
