@@ -23,6 +23,8 @@ pub enum Suite {
     Nexmark,
     /// Dataflows as one thing grows: windows per event, batches, partitions, load, keys.
     Dataflow,
+    /// Dataflows with checkpoints: what they cost, how long they and a restart take.
+    Checkpoints,
     /// All of them, each in a process of its own.
     All,
     /// The process that `recovery` kills.
@@ -49,14 +51,14 @@ pub struct Options {
     /// Partitions of the stores that are made; what an engine takes by itself if not given.
     #[arg(long)]
     pub partitions: Option<u16>,
-    /// Events of the logs that `replay` and `recovery` build, and of the dataflows of `nexmark` and
-    /// `dataflow`.
+    /// Events of the logs that `replay` and `recovery` build, and of the dataflows of `nexmark`,
+    /// `dataflow` and `checkpoints`.
     #[arg(long)]
     pub events: Option<u64>,
     /// Items per batch of dataflows; chosen while running if not given.
     #[arg(long)]
     pub batch: Option<usize>,
-    /// Accounts.
+    /// Accounts, or keys of the large state of `checkpoints`.
     #[arg(long)]
     pub keys: Option<u64>,
     /// Only cases whose name contains this; after `=`, only the case of that name.

@@ -199,3 +199,21 @@ async fn dataflow() {
     assert_eq!(length("at_events"), length("state_items"));
     assert_eq!(length("at_events"), length("resident_mb"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checkpoints() {
+    let (harness, _folder) = harness(Suite::Checkpoints, 0.05);
+    suites::checkpoints::run(&harness, suites::checkpoints::TINY)
+        .await
+        .expect("the suite runs");
+    let cases = harness.cases();
+    assert_eq!(names(&cases), ["q5", "q8", "q4", "large"]);
+    for case in &cases[..3] {
+        positive(case, &["of_without", "checkpoints", "stored_bytes"]);
+    }
+    let large = &cases[3];
+    positive(large, &["whole_ms", "changed_ms", "recovery_seconds"]);
+    // What has changed, as much again, and what names it.
+    let share = large.get("changed_bytes_of_whole");
+    assert!(share > Some(0.01) && share < Some(0.04), "{share:?}");
+}

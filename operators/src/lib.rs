@@ -15,6 +15,7 @@ mod restart;
 pub mod sink;
 pub mod source;
 pub mod stateless;
+mod table;
 pub mod versioned;
 pub mod window;
 

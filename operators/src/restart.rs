@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
+use millstream_engine::checkpoint::{Epoch, Part, Restoring, Saving};
 use millstream_engine::flow::{Operator, Turn};
 use millstream_engine::time::Timestamp;
 use proptest::prelude::*;
@@ -33,9 +33,42 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..120)
 }
 
+/// What an operator has given at barriers.
+#[derive(Clone, Default)]
+pub(crate) struct Saves(Vec<(Epoch, Vec<Part>)>);
+
+impl Saves {
+    /// A barrier comes.
+    pub(crate) fn save<T>(&mut self, operator: &mut impl Operator<T>) {
+        let epoch = Epoch(self.0.len() as u64 + 1);
+        let mut saving = Saving::new(epoch);
+        operator.save(&mut saving).unwrap();
+        self.0.push((epoch, saving.into_parts()));
+    }
+
+    /// Gives what was saved last to an operator that has nothing.
+    pub(crate) fn restore<T>(&self, operator: &mut impl Operator<T>) {
+        Self::restore_of(std::slice::from_ref(self), operator, 0, 1);
+    }
+
+    /// The same of several partitions.
+    pub(crate) fn restore_of<T>(
+        all: &[Self],
+        operator: &mut impl Operator<T>,
+        partition: usize,
+        partitions: usize,
+    ) {
+        let all: Vec<_> = all.iter().map(|saves| saves.0.clone()).collect();
+        let mut restoring = Restoring::of_saves(&all, partition, partitions);
+        operator.restore(&mut restoring).unwrap();
+        restoring.finish().unwrap();
+    }
+}
+
 /// An operator and how far it has come.
 struct Run<O> {
     operator: O,
+    saves: Saves,
     watermark: i64,
     now: i64,
 }
@@ -78,18 +111,22 @@ impl<O> Run<O> {
         given
     }
 
+    fn save<T>(&mut self)
+    where
+        O: Operator<T>,
+    {
+        self.operator.before_barrier(&mut |_, _| {});
+        self.saves.save(&mut self.operator);
+    }
+
     /// As a stage does it.
     fn restart<T>(&mut self, fresh: O)
     where
         O: Operator<T>,
     {
-        let mut saving = Saving::new(Epoch(1));
-        self.operator.before_barrier(&mut |_, _| {});
-        self.operator.save(&mut saving).unwrap();
+        self.save();
         self.operator = fresh;
-        let mut restoring = Restoring::of_parts(vec![saving.into_parts()], 0, 1);
-        self.operator.restore(&mut restoring).unwrap();
-        restoring.finish().unwrap();
+        self.saves.restore(&mut self.operator);
         let mut given = 0;
         let mut out = |_, _| given += 1;
         if self.watermark > i64::MIN {
@@ -118,13 +155,17 @@ where
 {
     let run = || Run {
         operator: make(),
+        saves: Saves::default(),
         watermark: i64::MIN,
         now: 0,
     };
     let (mut undisturbed, mut restarted) = (run(), run());
     for step in steps.iter().chain([&Step::Watermark(i64::MAX)]) {
-        if matches!(step, Step::Restart) {
-            restarted.restart(make());
+        match step {
+            Step::Restart => restarted.restart(make()),
+            // Checkpoints that nothing is restored from must leave no gap in those that come after.
+            Step::Clock(_) => restarted.save(),
+            _ => {}
         }
         let (expected, found) = (undisturbed.step(step, &item), restarted.step(step, &item));
         prop_assert_eq!(expected, found, "at {:?}", step);

@@ -1,6 +1,7 @@
 //! The suites. Each has a `run`, which takes how large its cases are: full for figures, tiny for tests.
 
 pub mod append;
+pub mod checkpoints;
 pub mod commands;
 pub mod dataflow;
 pub mod memory;
@@ -28,6 +29,7 @@ pub async fn run(harness: &Harness, suite: Suite) -> Result<()> {
         Suite::Models => models::run(harness, models::FULL).await,
         Suite::Nexmark => nexmark::run(harness, nexmark::FULL).await,
         Suite::Dataflow => dataflow::run(harness, dataflow::FULL).await,
+        Suite::Checkpoints => checkpoints::run(harness, checkpoints::FULL).await,
         Suite::All => Ok(()),
     }
 }

@@ -10,6 +10,17 @@ use tokio::sync::watch;
 use super::{CheckpointError, Epoch, Part, Restoring, SavedCheckpoint};
 use crate::mailbox::{LaneSender, Mailbox};
 
+/// What a complete checkpoint took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckpointFigures {
+    /// From the request to the sources until it was complete.
+    pub duration: Duration,
+    /// Bytes that were written for it, those of checkpoints before it that were given up included.
+    pub bytes_written: u64,
+    /// Bytes of all that it consists of.
+    pub bytes: u64,
+}
+
 /// Where the checkpoints of a dataflow stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CheckpointStatus {
@@ -17,6 +28,8 @@ pub struct CheckpointStatus {
     pub completed: Option<Epoch>,
     /// Savepoints that are kept, in their order.
     pub savepoints: Vec<Epoch>,
+    /// What that took, if it was taken in this run.
+    pub figures: Option<CheckpointFigures>,
     /// How many were asked for by [`Control::ask`] and are answered: by a complete one, or by a failure.
     pub answered: u64,
     /// Checkpoints of this run that were given up.
@@ -144,10 +157,16 @@ impl Control {
         self.requested.store(epoch.0, Ordering::Release);
     }
 
-    pub(super) fn complete(&self, epoch: Epoch, savepoints: Vec<Epoch>) {
+    pub(super) fn complete(
+        &self,
+        epoch: Epoch,
+        figures: CheckpointFigures,
+        savepoints: Vec<Epoch>,
+    ) {
         self.completed.store(epoch.0, Ordering::Release);
         self.tell(|status| {
             status.completed = Some(epoch);
+            status.figures = Some(figures);
             status.savepoints = savepoints;
         });
     }

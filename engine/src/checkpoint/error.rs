@@ -38,6 +38,20 @@ pub enum CheckpointError {
         /// What was stored.
         found: String,
     },
+    /// An operator has other parameters than what it stored goes by.
+    #[error(
+        "the checkpoint has {kind} of {stored}, the stage now has {now}: what is stored does not fit. Give the stage another \
+         name and its present one to CheckpointOptions::drop_stages, to begin it empty; or begin anew, with `millstream \
+         checkpoint restore DATA DATAFLOW --anew`"
+    )]
+    Parameters {
+        /// The operator.
+        kind: String,
+        /// What was stored.
+        stored: String,
+        /// What the program has.
+        now: String,
+    },
     /// A stage is gone whose state is stored.
     #[error(
         "the checkpoint has state of stage {stage:?}, which the dataflow no longer has. Name the stage in \
@@ -47,12 +61,6 @@ pub enum CheckpointError {
     Removed {
         /// The stage.
         stage: String,
-    },
-    /// An operator that cannot be checkpointed.
-    #[error("{kind} cannot be checkpointed")]
-    Unsupported {
-        /// The operator.
-        kind: String,
     },
     /// A part that a manifest names is not there, or damaged.
     #[error("checkpoint {epoch} is damaged: {what}")]

@@ -27,7 +27,7 @@ mod standing;
 mod storage;
 
 pub use archive::{Archive, ArchiveError, export, import, look};
-pub use control::{CheckpointStatus, Control, StageLink};
+pub use control::{CheckpointFigures, CheckpointStatus, Control, StageLink};
 pub use coordinator::{CheckpointOptions, Coordinator, CoordinatorParts, StageShape};
 pub use error::CheckpointError;
 pub use in_memory::InMemory;

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
 
 use serde::de::DeserializeOwned;
 
@@ -12,11 +13,43 @@ use super::{CheckpointError, Epoch, Manifest, Part, SlotManifest, StageManifest}
 use crate::flow::{exchange_hash, target_of};
 
 /// What one operator gave: by partition that was saved, its parts, the oldest first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Slot {
     kind: String,
     parts: Vec<Vec<Vec<u8>>>,
+    /// Of the oldest part.
+    base: Epoch,
 }
+
+/// Changes that one partition's operator gave, the oldest first: read one by one.
+#[derive(Debug)]
+pub struct Changes<T> {
+    kind: &'static str,
+    parts: std::vec::IntoIter<Vec<u8>>,
+    failure: Failure,
+    changes: PhantomData<fn() -> T>,
+}
+
+/// Why an operator's state was not given, the first time that one was not.
+type Failure = Arc<OnceLock<CheckpointError>>;
+
+impl<T: DeserializeOwned> Iterator for Changes<T> {
+    type Item = Result<T, CheckpointError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let bytes = self.parts.next()?;
+        let read = decode(self.kind, &bytes);
+        Some(read.inspect_err(|error| {
+            self.failure.get_or_init(|| error.clone());
+        }))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.parts.size_hint()
+    }
+}
+
+impl<T: DeserializeOwned> ExactSizeIterator for Changes<T> {}
 
 /// Gives the operators of one partition of a stage their state, in their order.
 #[derive(Debug)]
@@ -29,13 +62,12 @@ pub struct Restoring {
     /// Nothing is stored of this stage.
     is_new: bool,
     is_stale: bool,
-    /// Why an operator's state was not given.
-    failure: Option<CheckpointError>,
+    failure: Failure,
 }
 
 impl Restoring {
     /// Of a stage that has no stored state.
-    pub const fn nothing(partition: usize, partitions: usize) -> Self {
+    pub fn nothing(partition: usize, partitions: usize) -> Self {
         Self {
             slots: VecDeque::new(),
             partition,
@@ -43,24 +75,37 @@ impl Restoring {
             is_spread_anew: false,
             is_new: true,
             is_stale: false,
-            failure: None,
+            failure: Failure::default(),
         }
     }
 
-    /// Of what the operators of each partition gave, without storage between: for tests of operators.
-    pub fn of_parts(saved: Vec<Vec<Part>>, partition: usize, partitions: usize) -> Self {
-        let is_spread_anew = saved.len() != partitions;
-        let wanted = saved.into_iter().enumerate();
+    /// Of what the operators of each partition gave at each barrier, the first one first, without storage between: for
+    /// tests of operators.
+    pub fn of_saves(
+        saves: &[Vec<(Epoch, Vec<Part>)>],
+        partition: usize,
+        partitions: usize,
+    ) -> Self {
+        let is_spread_anew = saves.len() != partitions;
+        let wanted = saves.iter().enumerate();
         let wanted = wanted.filter(|(from, _)| is_spread_anew || *from == partition);
         let mut slots: VecDeque<Slot> = VecDeque::new();
-        for (_, parts) in wanted {
-            slots.resize_with(slots.len().max(parts.len()), || Slot {
-                kind: String::new(),
-                parts: Vec::new(),
-            });
-            for (slot, part) in slots.iter_mut().zip(parts) {
-                part.kind.clone_into(&mut slot.kind);
-                slot.parts.push(vec![part.bytes]);
+        for (_, saves) in wanted {
+            let Some((_, last)) = saves.last() else {
+                continue;
+            };
+            slots.resize_with(slots.len().max(last.len()), Slot::default);
+            for (number, (slot, last)) in slots.iter_mut().zip(last).enumerate() {
+                last.kind.clone_into(&mut slot.kind);
+                let kept = saves.iter().filter(|(epoch, _)| *epoch >= last.base);
+                let parts = kept.filter_map(|(epoch, parts)| {
+                    let bytes = parts.get(number)?.bytes.clone();
+                    bytes.map(|bytes| (*epoch, bytes))
+                });
+                let parts: Vec<_> = parts.collect();
+                slot.base = parts.first().map_or(slot.base, |(epoch, _)| *epoch);
+                slot.parts
+                    .push(parts.into_iter().map(|(_, bytes)| bytes).collect());
             }
         }
         Self {
@@ -88,12 +133,13 @@ impl Restoring {
     }
 
     /// Why an operator was not given its state, if one was not.
-    pub(super) const fn failure(&self) -> Option<&CheckpointError> {
-        self.failure.as_ref()
+    pub(super) fn failure(&self) -> Option<&CheckpointError> {
+        self.failure.get()
     }
 
-    fn fail(&mut self, error: CheckpointError) -> CheckpointError {
-        self.failure = Some(error.clone());
+    /// Keeps why an operator's state is of no use to it.
+    pub fn fail(&self, error: CheckpointError) -> CheckpointError {
+        self.failure.get_or_init(|| error.clone());
         error
     }
 
@@ -122,21 +168,29 @@ impl Restoring {
         read.map_err(|error| self.fail(error))
     }
 
-    /// The [changes](super::Saving::changes) that the next operator gave: by partition that was saved, the oldest first.
+    /// The [changes](super::Saving::changes) that the next operator gave, by partition that was saved.
     ///
     /// # Errors
     /// As [`whole`](Self::whole).
     pub fn changes<T: DeserializeOwned>(
         &mut self,
         kind: &'static str,
-    ) -> Result<Vec<Vec<T>>, CheckpointError> {
-        let of_partition = |parts: Vec<Vec<u8>>| {
-            let parts = parts.iter();
-            parts.map(|bytes| decode(kind, bytes)).collect()
-        };
+    ) -> Result<Vec<Changes<T>>, CheckpointError> {
         let parts = self.parts(kind)?.into_iter();
-        let read: Result<_, _> = parts.map(of_partition).collect();
-        read.map_err(|error| self.fail(error))
+        let of_partition = |parts: Vec<Vec<u8>>| Changes {
+            kind,
+            parts: parts.into_iter(),
+            failure: Arc::clone(&self.failure),
+            changes: PhantomData,
+        };
+        Ok(parts.map(of_partition).collect())
+    }
+
+    /// The epoch that what the next operator gave goes back to, if that may stay where it is: it goes on with changes.
+    /// `None`: it gives all of its state again.
+    pub fn base(&self) -> Option<Epoch> {
+        let slot = self.slots.front()?;
+        (!self.is_spread_anew).then_some(slot.base)
     }
 
     /// The parts that the next operator gave: by partition that was saved, the oldest first.
@@ -223,13 +277,11 @@ impl SavedCheckpoint {
         let mut slots = VecDeque::new();
         let longest = saved.partitions.iter().map(Vec::len).max().unwrap_or(0);
         for number in 0..longest {
-            let mut slot = Slot {
-                kind: String::new(),
-                parts: Vec::new(),
-            };
+            let mut slot = Slot::default();
             for &from in &wanted {
                 if let Some(stored) = saved.partitions[from].get(number) {
                     slot.kind.clone_from(&stored.kind);
+                    slot.base = stored.parts.first().map_or(slot.base, |part| part.epoch);
                     slot.parts.push(self.read(saved, from, number, stored)?);
                 }
             }
@@ -242,7 +294,7 @@ impl SavedCheckpoint {
             is_spread_anew,
             is_new: false,
             is_stale: false,
-            failure: None,
+            failure: Failure::default(),
         })
     }
 

@@ -11,8 +11,8 @@ pub struct Part {
     pub kind: &'static str,
     /// Parts from before this epoch are needed no longer.
     pub base: Epoch,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
+    /// Its bytes; `None` if nothing has changed, so that what was given before stands.
+    pub bytes: Option<Vec<u8>>,
 }
 
 /// Takes the state of the operators of one partition of a stage, in their order.
@@ -103,6 +103,13 @@ impl Saving {
     /// Takes what has changed of an operator's state since it was last asked; what it gave from epoch `base` on stays
     /// part of it.
     pub fn part(&mut self, kind: &'static str, base: Epoch, bytes: Vec<u8>) {
+        let bytes = Some(bytes);
+        self.parts.push(Part { kind, base, bytes });
+    }
+
+    /// Nothing of an operator has changed since it was last asked: all that it gave from epoch `base` on stays.
+    pub fn unchanged(&mut self, kind: &'static str, base: Epoch) {
+        let bytes = None;
         self.parts.push(Part { kind, base, bytes });
     }
 

@@ -32,7 +32,7 @@ mod source_head;
 mod stage;
 mod watermarks;
 
-pub use crate::{inner_sink, stateless, unsaved};
+pub use crate::{inner_sink, stateless};
 pub use alignment::Alignment;
 pub use edge::{BatchSize, Edge, EdgeOptions, Wiring};
 pub use head::{Head, Pull};

@@ -208,32 +208,6 @@ macro_rules! stateless {
     };
 }
 
-/// Inside of an `impl Operator`: a dataflow with it takes no checkpoint.
-#[macro_export]
-macro_rules! unsaved {
-    ($kind:literal) => {
-        fn save(
-            &mut self,
-            _saving: &mut $crate::checkpoint::Saving,
-        ) -> Result<(), $crate::flow::Fault> {
-            Err($crate::checkpoint::CheckpointError::Unsupported {
-                kind: $kind.to_owned(),
-            }
-            .into())
-        }
-
-        fn restore(
-            &mut self,
-            _restoring: &mut $crate::checkpoint::Restoring,
-        ) -> Result<(), $crate::flow::Fault> {
-            Err($crate::checkpoint::CheckpointError::Unsupported {
-                kind: $kind.to_owned(),
-            }
-            .into())
-        }
-    };
-}
-
 /// Gives items on as they are: the beginning of every chain.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Identity;

@@ -83,10 +83,6 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             told: link.completed(),
             link,
         });
-        if checkpoints.is_some() {
-            // Better now than at the first barrier.
-            operator.save(&mut Saving::without_barrier(Epoch::default()))?;
-        }
         if let Some(Checkpoints { link, .. }) = &checkpoints
             && let Some(mut restoring) = link.restoring()?
         {

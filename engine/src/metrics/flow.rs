@@ -7,6 +7,7 @@ use metrics::{Counter, Gauge, Histogram};
 use super::labels::Labels;
 use super::{LoadMeter, catalog, skew};
 use crate::batch::BatchController;
+use crate::checkpoint::CheckpointFigures;
 use crate::event::PartitionId;
 use crate::flow::StageLoad;
 use crate::mailbox::MailboxStatistics;
@@ -241,12 +242,12 @@ impl CheckpointMetrics {
         }
     }
 
-    /// Counts one that is complete: how long it took, what was written for it and of what it consists, in bytes.
-    pub fn observe_completed(&self, elapsed: Duration, written: u64, bytes: u64) {
+    /// Counts one that is complete, and what it took.
+    pub fn observe_completed(&self, figures: &CheckpointFigures) {
         self.completed.increment(1);
-        self.seconds.record(elapsed);
-        self.written_bytes.increment(written);
-        self.bytes.set(bytes as f64);
+        self.seconds.record(figures.duration);
+        self.written_bytes.increment(figures.bytes_written);
+        self.bytes.set(figures.bytes as f64);
     }
 
     /// Counts one that was given up.

@@ -13,27 +13,18 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::flow::{Emit, Fault, Operator, Side};
 use millstream_engine::time::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::due::DueQueue;
 use super::{JoinResult, micros};
+use crate::table::Table;
 use crate::{Key, Savable};
 
-/// Its kind of state in checkpoints.
+/// Its kinds of state in checkpoints.
 const KIND: &str = "latest join";
-
-/// What is saved, of a table that is lent or owned.
-#[derive(Serialize, Deserialize)]
-struct Saved<T> {
-    table: T,
-    watermark: i64,
-}
+const WATERMARK: &str = "watermark of a latest join";
 
 /// How a join with the latest value holds its table.
 pub struct Latest<R> {
@@ -85,7 +76,7 @@ pub struct LatestJoin<K, L, R, FL, FR, G> {
     left_key: FL,
     right_key: FR,
     result: G,
-    table: HashMap<K, (i64, R), FixedState>,
+    table: Table<K, (i64, R)>,
     /// Keys by the time when their value may be over; each key once.
     queue: DueQueue<K>,
     watermark: i64,
@@ -100,7 +91,7 @@ impl<K, L, R, FL, FR, G> LatestJoin<K, L, R, FL, FR, G> {
             left_key,
             right_key,
             result,
-            table: HashMap::default(),
+            table: Table::default(),
             queue: DueQueue::new(table_of.time_to_live.unwrap_or(0)),
             watermark: i64::MIN,
             items: PhantomData,
@@ -120,21 +111,19 @@ impl<K, L, R, FL, FR, G> LatestJoin<K, L, R, FL, FR, G> {
             return;
         }
         let deletes = (self.table_of.deletes)(&item);
-        match self.table.entry((self.right_key)(&item)) {
-            Entry::Occupied(held) if held.get().0 > time => {}
-            // With a time to live the deletion is held instead: the queue has each key once.
-            Entry::Occupied(held) if deletes && due.is_none() => {
-                held.remove();
-            }
-            Entry::Occupied(mut held) => {
-                held.insert((time, item));
-            }
-            Entry::Vacant(_) if deletes && due.is_none() => {}
-            Entry::Vacant(vacant) => {
+        let key = (self.right_key)(&item);
+        // With a time to live the deletion is held instead: the queue has each key once.
+        let is_removed = deletes && due.is_none();
+        match self.table.find(&key) {
+            Some(place) if self.table.at(place).1.0 > time => {}
+            Some(place) if is_removed => drop(self.table.remove_at(place)),
+            Some(place) => *self.table.at_mut(place).1 = (time, item),
+            None if is_removed => {}
+            None => {
                 if let Some(due) = due {
-                    self.queue.push(due, vacant.key().clone());
+                    self.queue.push(due, key.clone());
                 }
-                vacant.insert((time, item));
+                self.table.insert(key, (time, item));
             }
         }
     }
@@ -172,7 +161,7 @@ where
     fn watermark<E: Emit<G::Out>>(&mut self, watermark: Timestamp, _out: &mut E) {
         self.watermark = watermark.0;
         if watermark == Timestamp::MAX {
-            self.table = HashMap::default(); // The input is complete.
+            self.table = Table::default(); // The input is complete.
             self.queue = DueQueue::new(0);
         }
         while let Some((_, key)) = self.queue.pop(watermark.0) {
@@ -193,26 +182,20 @@ where
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
-        let saved = Saved {
-            table: &self.table,
-            watermark: self.watermark,
-        };
-        Ok(saving.whole(KIND, &saved)?)
+        self.table.save(KIND, saving)?;
+        Ok(saving.whole(WATERMARK, &self.watermark)?)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        type Stored<K, R> = Saved<HashMap<K, (i64, R), FixedState>>;
-        for saved in restoring.whole::<Stored<K, R>>(KIND)? {
-            let own = saved.table.into_iter();
-            for (key, (time, item)) in own.filter(|(key, _)| restoring.owns(key)) {
+        self.table.restore(KIND, restoring)?;
+        if let Some(ttl) = self.table_of.time_to_live {
+            for (key, (time, _)) in self.table.iter() {
                 // It may have been queued for an earlier time; that a value is over is not seen before its own.
-                if let Some(ttl) = self.table_of.time_to_live {
-                    self.queue.push(time.saturating_add(ttl), key.clone());
-                }
-                self.table.insert(key, (time, item));
+                self.queue.push(time.saturating_add(ttl), key.clone());
             }
-            self.watermark = self.watermark.max(saved.watermark);
         }
+        let watermarks = restoring.whole::<i64>(WATERMARK)?;
+        self.watermark = watermarks.into_iter().max().unwrap_or(i64::MIN);
         Ok(())
     }
 }

@@ -22,7 +22,7 @@ use super::group::{GroupResult, Items};
 use super::held_back;
 use super::keyed::{Keyed, Slot, SlotId};
 use super::run::{Held, Run};
-use crate::window::{Revision, Sliding, Span, TimeDomain, Windowed, by_span};
+use crate::window::{Revision, Shape, Sliding, Span, TimeDomain, Windowed, by_span};
 use crate::{Key, Savable};
 
 /// Its kind of state in checkpoints.
@@ -31,6 +31,7 @@ const KIND: &str = "sliding join";
 /// What is saved, of keys that are lent or owned.
 #[derive(Serialize, Deserialize)]
 struct Saved<S> {
+    shape: Shape,
     keys: Vec<S>,
     watermark: i64,
     now: Timestamp,
@@ -263,6 +264,7 @@ where
         let span = self.span;
         let due = |pending: &Pending<L, R>| number_of(&span, pending.end);
         let saved = Saved {
+            shape: self.span.shape(),
             keys: self.keys.in_order(&self.queue, due),
             watermark: self.watermark,
             now: self.now,
@@ -274,6 +276,7 @@ where
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         type Stored<K, L, R> = Saved<Slot<K, Pending<L, R>>>;
         for saved in restoring.whole::<Stored<K, L, R>>(KIND)? {
+            saved.shape.check(KIND, self.span.shape())?;
             for Slot { key, value } in saved.keys {
                 if restoring.owns(&key) {
                     self.held += value.left.len() + value.right.len();

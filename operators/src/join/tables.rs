@@ -9,15 +9,13 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::flow::{Emit, Fault, Operator, Side};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Change, JoinResult, Update, maybe};
+use crate::table::Table;
 use crate::{Key, Savable};
 
 /// Its kind of state in checkpoints.
@@ -39,7 +37,7 @@ struct Row<L, R> {
 /// Joins the rows of one key.
 pub struct TableJoin<K, L, R, G> {
     result: G,
-    rows: HashMap<K, Row<L, R>, FixedState>,
+    rows: Table<K, Row<L, R>>,
     items: PhantomData<fn(L, R)>,
 }
 
@@ -48,7 +46,7 @@ impl<K, L, R, G> TableJoin<K, L, R, G> {
     pub fn new(result: G) -> Self {
         Self {
             result,
-            rows: HashMap::default(),
+            rows: Table::default(),
             items: PhantomData,
         }
     }
@@ -82,14 +80,12 @@ where
             Side::Left(Update { key, change }) => (key, Side::Left(change)),
             Side::Right(Update { key, change }) => (key, Side::Right(change)),
         };
-        let mut held = match self.rows.entry(key) {
-            Entry::Occupied(held) => held,
-            Entry::Vacant(vacant) => vacant.insert_entry(Row {
-                left: None,
-                right: None,
-            }),
+        let empty = || Row {
+            left: None,
+            right: None,
         };
-        let row = held.get_mut();
+        let place = self.rows.find_or_insert_with(key, empty);
+        let (key, row) = self.rows.at_mut(place);
         let had = match (&row.left, &row.right) {
             (Some(_), Some(_)) => true,
             (Some(_), None) => G::LEFT,
@@ -110,7 +106,6 @@ where
         };
         let is_gone = row.left.is_none() && row.right.is_none();
         if changed {
-            let (key, row) = (held.key(), held.get());
             match row_of(&self.result, key, row) {
                 Some(value) => out.emit(time, Update::upsert(key.clone(), value)),
                 None if had => out.emit(time, Update::delete(key.clone())),
@@ -118,13 +113,13 @@ where
             }
         }
         if is_gone {
-            held.remove();
+            self.rows.remove_at(place);
         }
     }
 
     fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, _out: &mut E) {
         if watermark == Timestamp::MAX {
-            self.rows = HashMap::default(); // The input is complete.
+            self.rows = Table::default(); // The input is complete.
         }
     }
 
@@ -133,16 +128,11 @@ where
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
-        Ok(saving.whole(KIND, &self.rows)?)
+        Ok(self.rows.save(KIND, saving)?)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        type Stored<K, L, R> = HashMap<K, Row<L, R>, FixedState>;
-        for saved in restoring.whole::<Stored<K, L, R>>(KIND)? {
-            let own = saved.into_iter();
-            self.rows.extend(own.filter(|(key, _)| restoring.owns(key)));
-        }
-        Ok(())
+        Ok(self.rows.restore(KIND, restoring)?)
     }
 }
 

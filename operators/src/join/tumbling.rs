@@ -6,7 +6,6 @@
 //! Cost: per item one lookup and a push, without an allocation for the first of a key and side; per window the walk
 //! over its table, whose memory the next window takes.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
@@ -20,16 +19,17 @@ use smallvec::SmallVec;
 
 use super::group::{GroupResult, Items};
 use super::held_back;
-use crate::window::{Revision, Slice, Slices, Span, TimeDomain, Tumbling, Windowed, by_span};
+use crate::window::{Revision, Shape, Slices, Span, TimeDomain, Tumbling, Windowed, by_span};
 use crate::{Key, Savable};
 
-/// Its kind of state in checkpoints.
+/// Its kinds of state in checkpoints.
 const KIND: &str = "tumbling join";
+const OPEN: &str = "open windows of a join";
 
-/// What is saved, of slices that are lent or owned.
+/// What is saved beside the windows.
 #[derive(Serialize, Deserialize)]
-struct Saved<S> {
-    open: S,
+struct Saved {
+    shape: Shape,
     watermark: i64,
     now: Timestamp,
 }
@@ -201,21 +201,22 @@ where
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         let saved = Saved {
-            open: self.open.all(),
+            shape: self.span.shape(),
             watermark: self.watermark,
             now: self.now,
         };
         saving.whole(KIND, &saved)?;
+        self.open.save(OPEN, saving)?;
         self.late.save(saving)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        type Stored<K, L, R> = Saved<VecDeque<Slice<K, Sides<L, R>>>>;
-        for saved in restoring.whole::<Stored<K, L, R>>(KIND)? {
-            self.open.take_back(saved.open, restoring);
+        for saved in restoring.whole::<Saved>(KIND)? {
+            saved.shape.check(KIND, self.span.shape())?;
             self.watermark = self.watermark.max(saved.watermark);
             self.now = self.now.max(saved.now);
         }
+        self.open.restore(OPEN, restoring)?;
         self.late.restore(restoring)
     }
 }

@@ -6,18 +6,15 @@
 //! Cost: per item one lookup, a push and the pairs; the first item of a key and side lies in the table itself.
 
 use std::fmt;
-use std::hash::Hash;
 use std::marker::PhantomData;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
-use hashbrown::hash_map::{Entry, OccupiedEntry};
 use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::flow::{Emit, Fault, Operator, Side};
 use millstream_engine::time::Timestamp;
 use smallvec::SmallVec;
 
 use super::JoinResult;
+use crate::table::Table;
 use crate::{Key, Savable};
 
 /// Its kind of state in checkpoints.
@@ -26,23 +23,12 @@ const KIND: &str = "unbounded join";
 type Timed<T> = SmallVec<[(Timestamp, T); 1]>;
 type Both<L, R> = (Timed<L>, Timed<R>);
 
-/// The entry with its key, made if it was vacant.
-#[inline(always)]
-fn occupied<K: Hash + Eq, L, R>(
-    entry: Entry<'_, K, Both<L, R>, FixedState>,
-) -> OccupiedEntry<'_, K, Both<L, R>, FixedState> {
-    match entry {
-        Entry::Occupied(occupied) => occupied,
-        Entry::Vacant(vacant) => vacant.insert_entry((SmallVec::new(), SmallVec::new())),
-    }
-}
-
 /// Joins all items of one key.
 pub struct UnboundedJoin<K, L, R, FL, FR, G> {
     left_key: FL,
     right_key: FR,
     result: G,
-    keys: HashMap<K, Both<L, R>, FixedState>,
+    keys: Table<K, Both<L, R>>,
     items: usize,
     taken: PhantomData<fn(L, R)>,
 }
@@ -54,7 +40,7 @@ impl<K, L, R, FL, FR, G> UnboundedJoin<K, L, R, FL, FR, G> {
             left_key,
             right_key,
             result,
-            keys: HashMap::default(),
+            keys: Table::default(),
             items: 0,
             taken: PhantomData,
         }
@@ -77,25 +63,29 @@ where
         self.items += 1;
         match item {
             Side::Left(left) => {
-                let mut held = occupied(self.keys.entry((self.left_key)(&left)));
-                for (at, right) in &held.get().1 {
-                    out.emit(time.max(*at), self.result.pair(held.key(), &left, right));
+                let key = (self.left_key)(&left);
+                let place = self.keys.find_or_insert_with(key, Default::default);
+                let (key, (lefts, rights)) = self.keys.at_mut(place);
+                for (at, right) in rights.iter() {
+                    out.emit(time.max(*at), self.result.pair(key, &left, right));
                 }
-                held.get_mut().0.push((time, left));
+                lefts.push((time, left));
             }
             Side::Right(right) => {
-                let mut held = occupied(self.keys.entry((self.right_key)(&right)));
-                for (at, left) in &held.get().0 {
-                    out.emit(time.max(*at), self.result.pair(held.key(), left, &right));
+                let key = (self.right_key)(&right);
+                let place = self.keys.find_or_insert_with(key, Default::default);
+                let (key, (lefts, rights)) = self.keys.at_mut(place);
+                for (at, left) in lefts.iter() {
+                    out.emit(time.max(*at), self.result.pair(key, left, &right));
                 }
-                held.get_mut().1.push((time, right));
+                rights.push((time, right));
             }
         }
     }
 
     fn watermark<E: Emit<G::Out>>(&mut self, watermark: Timestamp, _out: &mut E) {
         if watermark == Timestamp::MAX {
-            self.keys = HashMap::default(); // The input is complete.
+            self.keys = Table::default(); // The input is complete.
             self.items = 0;
         }
     }
@@ -105,18 +95,16 @@ where
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
-        Ok(saving.whole(KIND, &self.keys)?)
+        Ok(self.keys.save(KIND, saving)?)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        type Stored<K, L, R> = HashMap<K, Both<L, R>, FixedState>;
-        for saved in restoring.whole::<Stored<K, L, R>>(KIND)? {
-            let own = saved.into_iter();
-            for (key, both) in own.filter(|(key, _)| restoring.owns(key)) {
-                self.items += both.0.len() + both.1.len();
-                self.keys.insert(key, both);
-            }
-        }
+        self.keys.restore(KIND, restoring)?;
+        let items = self
+            .keys
+            .iter()
+            .map(|(_, both)| both.0.len() + both.1.len());
+        self.items = items.sum();
         Ok(())
     }
 }

@@ -9,16 +9,14 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::flow::{Emit, Fault, Operator, Side};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::JoinResult;
+use crate::table::Table;
 use crate::{Key, Savable};
 
 /// Its kind of state in checkpoints.
@@ -37,7 +35,7 @@ pub struct UniqueJoin<K, L, R, FL, FR, G> {
     left_key: FL,
     right_key: FR,
     result: G,
-    keys: HashMap<K, Met<L, R>, FixedState>,
+    keys: Table<K, Met<L, R>>,
     waiting: usize,
     rights: usize,
     taken: PhantomData<fn(L, R)>,
@@ -50,7 +48,7 @@ impl<K, L, R, FL, FR, G> UniqueJoin<K, L, R, FL, FR, G> {
             left_key,
             right_key,
             result,
-            keys: HashMap::default(),
+            keys: Table::default(),
             waiting: 0,
             rights: 0,
             taken: PhantomData,
@@ -72,44 +70,37 @@ where
     #[inline]
     fn item<E: Emit<G::Out>>(&mut self, time: Timestamp, item: Side<L, R>, out: &mut E) {
         match item {
-            Side::Left(left) => match self.keys.entry((self.left_key)(&left)) {
-                Entry::Vacant(vacant) => {
+            Side::Left(left) => {
+                let key = (self.left_key)(&left);
+                let nobody = || Met::Waiting(SmallVec::new());
+                let place = self.keys.find_or_insert_with(key, nobody);
+                if let (key, Met::Right(at, right)) = self.keys.at(place) {
+                    out.emit(time.max(*at), self.result.pair(key, &left, right));
+                } else if let (_, Met::Waiting(waiting)) = self.keys.at_mut(place) {
                     self.waiting += 1;
-                    vacant.insert(Met::Waiting(smallvec![(time, left)]));
+                    waiting.push((time, left));
                 }
-                Entry::Occupied(mut occupied) => {
-                    if let Met::Waiting(waiting) = occupied.get_mut() {
-                        self.waiting += 1;
-                        waiting.push((time, left));
-                    } else if let Met::Right(at, right) = occupied.get() {
-                        let result = self.result.pair(occupied.key(), &left, right);
-                        out.emit(time.max(*at), result);
+            }
+            Side::Right(right) => {
+                let key = (self.right_key)(&right);
+                let nobody = || Met::Waiting(SmallVec::new());
+                let place = self.keys.find_or_insert_with(key, nobody);
+                let (key, met) = self.keys.at_mut(place);
+                if let Met::Waiting(waiting) = met {
+                    for (at, left) in &*waiting {
+                        out.emit(time.max(*at), self.result.pair(key, left, &right));
                     }
-                }
-            },
-            Side::Right(right) => match self.keys.entry((self.right_key)(&right)) {
-                Entry::Vacant(vacant) => {
+                    self.waiting -= waiting.len();
                     self.rights += 1;
-                    vacant.insert(Met::Right(time, right));
                 }
-                Entry::Occupied(mut occupied) => {
-                    if let Met::Waiting(waiting) = occupied.get() {
-                        for (at, left) in waiting {
-                            let result = self.result.pair(occupied.key(), left, &right);
-                            out.emit(time.max(*at), result);
-                        }
-                        self.waiting -= waiting.len();
-                        self.rights += 1;
-                    }
-                    occupied.insert(Met::Right(time, right));
-                }
-            },
+                *met = Met::Right(time, right);
+            }
         }
     }
 
     fn watermark<E: Emit<G::Out>>(&mut self, watermark: Timestamp, _out: &mut E) {
         if watermark == Timestamp::MAX {
-            self.keys = HashMap::default(); // The input is complete.
+            self.keys = Table::default(); // The input is complete.
             (self.waiting, self.rights) = (0, 0);
         }
     }
@@ -119,19 +110,15 @@ where
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
-        Ok(saving.whole(KIND, &self.keys)?)
+        Ok(self.keys.save(KIND, saving)?)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        type Stored<K, L, R> = HashMap<K, Met<L, R>, FixedState>;
-        for saved in restoring.whole::<Stored<K, L, R>>(KIND)? {
-            let own = saved.into_iter();
-            for (key, met) in own.filter(|(key, _)| restoring.owns(key)) {
-                match &met {
-                    Met::Right(..) => self.rights += 1,
-                    Met::Waiting(waiting) => self.waiting += waiting.len(),
-                }
-                self.keys.insert(key, met);
+        self.keys.restore(KIND, restoring)?;
+        for (_, met) in self.keys.iter() {
+            match met {
+                Met::Right(..) => self.rights += 1,
+                Met::Waiting(waiting) => self.waiting += waiting.len(),
             }
         }
         Ok(())

@@ -11,17 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use super::context::{Context, KeyedProcess, NoSide, Scope, Scratch, Timer};
 use super::expiring::Now;
-use super::table::{Fired, SavedTable, Table};
+use super::table::{Fired, Table};
 use crate::Key;
 use crate::window::TimeDomain;
 
 /// Its kind of state in checkpoints.
 const KIND: &str = "keyed process";
 
-/// What is saved, of a table that is lent or owned.
+/// What is saved beside the keys.
 #[derive(Serialize, Deserialize)]
-struct Saved<T> {
-    table: T,
+struct Saved {
     watermark: Timestamp,
     now: Timestamp,
 }
@@ -182,21 +181,21 @@ where
         let (scope, now) = (self.scope(time), self.reached());
         let key = (self.key)(&item);
         let hash = self.table.hash(&key);
-        let slot = self.table.slot(hash, key);
+        let place = self.table.place(hash, key);
+        let (key, slot) = self.table.at(place);
         let scratch = &mut self.scratch;
         let mut context = Context { scope, scratch };
         let state = &mut slot.state;
-        self.process
-            .item(&slot.key, state, time, item, &mut context);
+        self.process.item(key, state, time, item, &mut context);
         if self.scratch.clear || !self.scratch.requests.is_empty() {
-            let key = slot.key.clone();
+            let key = key.clone();
             self.carry_out(hash, &key, false);
             self.table.forget_empty(hash, &key, &self.reached());
             self.give_out(out);
             self.fire_reached(out);
         } else {
             if slot.is_empty(&now) {
-                let key = slot.key.clone();
+                let key = key.clone();
                 self.table.forget_empty(hash, &key, &now);
             }
             self.give_out(out);
@@ -245,23 +244,23 @@ where
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         let saved = Saved {
-            table: &self.table,
             watermark: self.watermark,
             now: self.now,
         };
         saving.whole(KIND, &saved)?;
+        self.table.save(saving)?;
         self.side.save(saving)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        let all = restoring.whole::<Saved<SavedTable<K, P::State>>>(KIND)?;
+        let all = restoring.whole::<Saved>(KIND)?;
         // As the input: of several partitions the earliest, after which items may still come.
         let watermark = all.iter().map(|saved| saved.watermark).min();
         self.watermark = watermark.unwrap_or(Timestamp::MIN);
         for saved in all {
-            self.table.take_back(saved.table, restoring);
             self.now = self.now.max(saved.now);
         }
+        self.table.restore(restoring)?;
         self.side.restore(restoring)
     }
 }

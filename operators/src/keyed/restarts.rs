@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use millstream_engine::checkpoint::{Epoch, Part, Restoring, Saving};
 use millstream_engine::flow::{Operator, Side};
 use millstream_engine::time::Timestamp;
 use proptest::prelude::*;
@@ -11,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::function::{count, sum};
 use crate::pattern::{Pattern, PatternMatcher, Skip};
-use crate::restart::{assert_survives, steps};
+use crate::restart::{Saves, assert_survives, steps};
 use crate::window::CountLate;
 
 type Item = (u8, i64);
@@ -167,10 +166,10 @@ proptest! {
     }
 }
 
-fn saved<T>(operator: &mut impl Operator<T>) -> Vec<Part> {
-    let mut saving = Saving::new(Epoch(1));
-    operator.save(&mut saving).unwrap();
-    saving.into_parts()
+fn saved<T>(operator: &mut impl Operator<T>) -> Saves {
+    let mut saves = Saves::default();
+    saves.save(operator);
+    saves
 }
 
 #[test]
@@ -182,13 +181,11 @@ fn keys_go_to_their_partition_with_their_timers() {
         one.item(Timestamp(number), (number as u8, 0), &mut out);
         two.item(Timestamp(number), (100 + number as u8, 0), &mut out);
     }
-    let parts = vec![saved(&mut one), saved(&mut two)];
+    let saves = vec![saved(&mut one), saved(&mut two)];
     let (mut keys, mut timers) = (Vec::new(), Vec::new());
     for partition in 0..3 {
         let mut operator = make();
-        let mut restoring = Restoring::of_parts(parts.clone(), partition, 3);
-        operator.restore(&mut restoring).unwrap();
-        restoring.finish().unwrap();
+        Saves::restore_of(&saves, &mut operator, partition, 3);
         keys.push(operator.table.len());
         timers.push(operator.table.timers_len());
         operator.watermark(Timestamp(119), &mut out);
@@ -210,11 +207,10 @@ fn each_partition_takes_what_another_stream_had_made() {
     let mut out = |_, _| {};
     one.item(Timestamp(1), Side::<i64, i64>::Right(3), &mut out);
     one.item(Timestamp(1), Side::Right(4), &mut out);
-    let parts = vec![saved::<Side<i64, i64>>(&mut one)];
+    let saves = vec![saved::<Side<i64, i64>>(&mut one)];
     for partition in 0..2 {
         let mut operator = make();
-        let mut restoring = Restoring::of_parts(parts.clone(), partition, 2);
-        Operator::<Side<i64, i64>>::restore(&mut operator, &mut restoring).unwrap();
+        Saves::restore_of::<Side<i64, i64>>(&saves, &mut operator, partition, 2);
         let mut given = Vec::new();
         let mut out = |_, item| given.push(item);
         operator.item(Timestamp(2), Side::<i64, i64>::Left(10), &mut out);

@@ -3,20 +3,16 @@
 mod saved;
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hash};
+use std::hash::Hash;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use millstream_engine::time::Timestamp;
 use smallvec::SmallVec;
 
 use super::context::{Request, Timer};
 use super::expiring::{KeyedState, Left, Now};
 use super::timers::{Due, Timers};
+use crate::table;
 use crate::window::TimeDomain;
-
-pub(super) use saved::SavedTable;
 
 /// A timer of one key and the number that its entry in the heap has.
 #[derive(Clone, Copy, Debug)]
@@ -93,18 +89,17 @@ impl Sets {
     }
 }
 
-/// One key.
+/// What is kept of one key.
 #[derive(Debug)]
-pub(super) struct Slot<K, S> {
-    pub(super) key: K,
+pub(super) struct Slot<S> {
     pub(super) state: S,
     timers: Sets,
     /// When something of the state is over next, in event and in processing time.
     expiries: [Option<Set>; 2],
 }
 
-impl<K, S> Slot<K, S> {
-    fn knows(&self, domain: TimeDomain, due: &Due<K>) -> bool {
+impl<S> Slot<S> {
+    fn knows<K>(&self, domain: TimeDomain, due: &Due<K>) -> bool {
         let is_it = |set: &Set| set.domain == domain && set.number == due.number;
         self.timers.get(domain, due.time) == Some(due.number)
             || self.expiries.iter().flatten().any(is_it)
@@ -115,11 +110,21 @@ impl<K, S> Slot<K, S> {
     }
 }
 
-impl<K, S: KeyedState> Slot<K, S> {
+impl<S: KeyedState> Slot<S> {
     /// Whether nothing is left of the key that anything waits for.
     #[inline]
     pub(super) fn is_empty(&mut self, now: &Now) -> bool {
         !self.is_waiting() && self.state.expire(now).is_empty
+    }
+}
+
+impl<S: Default> Default for Slot<S> {
+    fn default() -> Self {
+        Self {
+            state: S::default(),
+            timers: Sets::default(),
+            expiries: [None; 2],
+        }
     }
 }
 
@@ -133,10 +138,8 @@ pub(super) enum Fired {
 }
 
 /// Keys, their states and their timers.
-#[derive(Debug)]
 pub(super) struct Table<K, S> {
-    slots: HashTable<Slot<K, S>>,
-    hasher: FixedState,
+    slots: table::Table<K, Slot<S>>,
     /// By kind of time.
     heaps: [Timers<K>; 2],
     next: u64,
@@ -145,8 +148,7 @@ pub(super) struct Table<K, S> {
 impl<K, S> Table<K, S> {
     pub(super) fn new() -> Self {
         Self {
-            slots: HashTable::new(),
-            hasher: FixedState::default(),
+            slots: table::Table::default(),
             heaps: [Timers::new(), Timers::new()],
             next: 0,
         }
@@ -177,38 +179,30 @@ impl<K, S> Table<K, S> {
 
 impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
     pub(super) fn hash(&self, key: &K) -> u64 {
-        self.hasher.hash_one(key)
+        self.slots.hash(key)
     }
 
-    /// The slot of a key, made if there is none.
+    /// The place of a key, made if there is none.
     #[inline]
-    pub(super) fn slot(&mut self, hash: u64, key: K) -> &mut Slot<K, S> {
-        let hasher = &self.hasher;
-        let is_it = |slot: &Slot<K, S>| slot.key == key;
-        match self
-            .slots
-            .entry(hash, is_it, |slot| hasher.hash_one(&slot.key))
-        {
-            Entry::Occupied(slot) => slot.into_mut(),
-            Entry::Vacant(vacant) => vacant
-                .insert(Slot {
-                    key,
-                    state: S::default(),
-                    timers: Sets::default(),
-                    expiries: [None; 2],
-                })
-                .into_mut(),
-        }
+    pub(super) fn place(&mut self, hash: u64, key: K) -> usize {
+        self.slots.find_or_insert_hashed(hash, key, Slot::default)
     }
 
-    pub(super) fn find(&mut self, hash: u64, key: &K) -> Option<&mut Slot<K, S>> {
-        self.slots.find_mut(hash, |slot| slot.key == *key)
+    /// A key and its slot, which may be changed.
+    #[inline]
+    pub(super) fn at(&mut self, place: usize) -> (&K, &mut Slot<S>) {
+        self.slots.at_mut(place)
+    }
+
+    pub(super) fn find(&mut self, hash: u64, key: &K) -> Option<&mut Slot<S>> {
+        let place = self.slots.find_hashed(hash, key)?;
+        Some(self.slots.at_mut(place).1)
     }
 
     /// What an entry that left the heap was for; it is not set any more.
     pub(super) fn fired(&mut self, hash: u64, domain: TimeDomain, due: &Due<K>) -> Fired {
         let is_it = |set: &Set| set.domain == domain && set.number == due.number;
-        let slot = self.slots.find_mut(hash, |slot| slot.key == due.key);
+        let slot = self.find(hash, &due.key);
         let fired = slot.map_or(Fired::Nothing, |slot| {
             if slot.timers.get(domain, due.time) == Some(due.number) {
                 slot.timers.remove(domain, due.time);
@@ -235,10 +229,11 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
         clear: bool,
         is_over: bool,
     ) {
-        let Some(slot) = self.slots.find_mut(hash, |slot| slot.key == *key) else {
+        let Some(place) = self.slots.find_hashed(hash, key) else {
             requests.clear();
             return;
         };
+        let slot = self.slots.at_mut(place).1;
         if clear {
             slot.state = S::default();
             for set in slot.expiries.iter_mut().filter_map(Option::take) {
@@ -325,18 +320,17 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
     }
 
     fn remove(&mut self, hash: u64, key: &K) {
-        if let Ok(slot) = self.slots.find_entry(hash, |slot| slot.key == *key) {
-            slot.remove();
+        if let Some(place) = self.slots.find_hashed(hash, key) {
+            self.slots.remove_at(place);
         }
     }
 
     fn sweep(&mut self, domain: TimeDomain) {
         let timers = &mut self.heaps[domain as usize];
         if timers.wants_sweep() {
-            let (slots, hasher) = (&self.slots, &self.hasher);
+            let slots = &self.slots;
             timers.sweep(|due| {
-                let hash = hasher.hash_one(&due.key);
-                let slot = slots.find(hash, |slot| slot.key == due.key);
+                let slot = slots.get(&due.key);
                 slot.is_some_and(|slot| slot.knows(domain, due))
             });
         }

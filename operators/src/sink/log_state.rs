@@ -138,7 +138,8 @@ impl<E: Event> LogState<E> {
         let mut pending = Vec::new();
         for parts in restoring.changes::<Part<Vec<Held<E>>>>(KIND)? {
             let last = parts.len().saturating_sub(1);
-            for (at, part) in parts.into_iter().enumerate() {
+            for (at, part) in parts.enumerate() {
+                let part = part?;
                 let own = part.next.into_iter();
                 self.resumed
                     .extend(own.filter(|(stream, _)| restoring.owns(stream)));

@@ -1,8 +1,11 @@
 //! Windows whose boundaries are the same for all keys.
 
+use std::fmt;
 use std::time::Duration;
 
+use millstream_engine::checkpoint::CheckpointError;
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::Window;
 
@@ -40,6 +43,35 @@ pub(crate) struct Span {
     pub(crate) retracting: bool,
 }
 
+/// What stored windows go by: their size, how often one begins, and where the first does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shape(i64, i64, i64);
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(size, slide, offset) = self;
+        write!(f, "{size} µs every {slide} µs from {offset} µs")
+    }
+}
+
+impl Shape {
+    /// Of windows that have no end.
+    pub(crate) const ENDLESS: Self = Self(i64::MAX, i64::MAX, 0);
+
+    /// # Errors
+    /// [`CheckpointError::Parameters`]: windows of this shape were stored, and now they are to have another.
+    pub(crate) fn check(self, kind: &str, now: Self) -> Result<(), CheckpointError> {
+        if self == now {
+            return Ok(());
+        }
+        Err(CheckpointError::Parameters {
+            kind: kind.to_owned(),
+            stored: self.to_string(),
+            now: now.to_string(),
+        })
+    }
+}
+
 /// Whole microseconds, at least one.
 pub(crate) fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros())
@@ -48,6 +80,10 @@ pub(crate) fn micros(duration: Duration) -> i64 {
 }
 
 impl Span {
+    pub(crate) const fn shape(&self) -> Shape {
+        Shape(self.size, self.slide, self.offset)
+    }
+
     /// Length of a slice: all window boundaries are slice boundaries.
     pub(crate) fn slice(&self) -> i64 {
         gcd(self.size, self.slide)

@@ -50,11 +50,12 @@ impl<A: Clone> Fifo<A> {
         self.parts.push((number, part));
     }
 
-    /// Slices before `first` leave; those before `keep` are forgotten.
-    pub(super) fn expire<T, F>(&mut self, function: &F, first: i64, keep: i64)
+    /// Slices before `first` leave; those before `keep` are forgotten. Gives whether there was any.
+    pub(super) fn expire<T, F>(&mut self, function: &F, first: i64, keep: i64) -> bool
     where
         F: AggregateFunction<T, Accumulator = A>,
     {
+        let before = self.dead;
         while let Some((number, part)) = self.parts.get(self.dead) {
             if *number >= first {
                 break;
@@ -76,13 +77,16 @@ impl<A: Clone> Fifo<A> {
         }
         let is_kept = |(number, _): &(i64, A)| *number >= keep;
         let dead = &self.parts[self.forgotten..self.dead];
-        self.forgotten += dead.iter().position(is_kept).unwrap_or(dead.len());
+        let forgotten = dead.iter().position(is_kept).unwrap_or(dead.len());
+        self.forgotten += forgotten;
+        let is_changed = self.dead > before || forgotten > 0;
         // Moved up only once that costs no more than what it frees.
         if self.forgotten * 2 >= self.parts.len() {
             self.parts.drain(..self.forgotten);
             self.dead -= self.forgotten;
             self.forgotten = 0;
         }
+        is_changed
     }
 
     /// Turns the newer stack into the older one.

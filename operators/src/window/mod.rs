@@ -22,7 +22,6 @@ mod result;
 mod session;
 mod slices;
 mod sliding;
-mod table;
 mod timing;
 mod trigger;
 mod triggered;
@@ -33,9 +32,9 @@ mod restarts;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use aligned::Span;
 pub(crate) use aligned::by_span;
-pub(crate) use slices::{Slice, Slices};
+pub(crate) use aligned::{Shape, Span};
+pub(crate) use slices::Slices;
 
 pub use aligned::{Sliding, TimeDomain, Tumbling};
 pub use count::{Count, CountWindows};

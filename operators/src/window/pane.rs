@@ -4,7 +4,7 @@ use millstream_engine::flow::Emit;
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::aligned::Span;
+use super::aligned::{Shape, Span};
 use super::{Revision, Trigger, Window, Windowed};
 use crate::function::AggregateFunction;
 
@@ -67,6 +67,10 @@ pub(super) struct Giving<A> {
 }
 
 impl<A> Giving<A> {
+    pub(super) fn shape(&self) -> Shape {
+        self.span.as_ref().map_or(Shape::ENDLESS, Span::shape)
+    }
+
     /// The window that ends at `end` and what its results are stamped with. A window of all time has no last time
     /// that would mean anything: it is that of its latest item, or the watermark where that is later, so that no
     /// result is late.

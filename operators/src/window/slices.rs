@@ -6,44 +6,47 @@
 use std::collections::VecDeque;
 use std::hash::Hash;
 
-use millstream_engine::checkpoint::Restoring;
+use millstream_engine::checkpoint::{CheckpointError, Restoring, Saving};
 use millstream_engine::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::table::Table;
 use crate::function::AggregateFunction;
+use crate::table::{Table, restore_numbered, save_numbered};
 
 /// Emptied tables kept for the slices to come.
 const SPARES: usize = 4;
 
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(bound(deserialize = "K: Hash + Eq + Deserialize<'de>, A: Deserialize<'de>"))]
+#[derive(Clone)]
 pub(crate) struct Slice<K, A> {
     /// Number of the slice; it ends at `(number + 1) * length + offset`.
     pub(crate) number: i64,
     pub(crate) table: Table<K, A>,
 }
 
-/// Adds slices that were saved, as far as their keys are this partition's; both lists are ordered.
-pub(crate) fn take_back<K: Hash + Eq, A>(
+/// Gives what has changed in slices.
+pub(super) fn save_slices<K: Serialize, A: Serialize>(
+    kind: &'static str,
     slices: &mut VecDeque<Slice<K, A>>,
-    saved: VecDeque<Slice<K, A>>,
-    restoring: &Restoring,
-) {
-    for Slice { number, mut table } in saved {
-        let own = table.drain().filter(|(key, _)| restoring.owns(key));
-        let at = slices.partition_point(|slice| slice.number < number);
-        match slices.get_mut(at) {
-            Some(slice) if slice.number == number => slice.table.take_in(own),
-            _ => {
-                let mut table = Table::default();
-                table.take_in(own);
-                if !table.is_empty() {
-                    slices.insert(at, Slice { number, table });
-                }
-            }
-        }
-    }
+    saving: &mut Saving,
+) -> Result<(), CheckpointError> {
+    let slices = slices.iter_mut();
+    let slices = slices.map(|slice| (slice.number, &mut slice.table));
+    save_numbered(kind, slices, saving)
+}
+
+/// The slices that were saved, as far as their keys are this partition's.
+pub(super) fn restore_slices<K, A>(
+    kind: &'static str,
+    restoring: &mut Restoring,
+) -> Result<VecDeque<Slice<K, A>>, CheckpointError>
+where
+    K: Hash + Eq + DeserializeOwned,
+    A: DeserializeOwned,
+{
+    let slices = restore_numbered(kind, restoring)?.into_iter();
+    let slices = slices.map(|(number, table)| Slice { number, table });
+    Ok(slices.collect())
 }
 
 /// Slices that still take items, earliest first.
@@ -166,14 +169,31 @@ impl<K: Hash + Eq, A> Slices<K, A> {
         }
     }
 
-    /// As they are saved: earliest first.
-    pub(crate) const fn all(&self) -> &VecDeque<Slice<K, A>> {
-        &self.slices
+    /// Gives what has changed.
+    pub(crate) fn save(
+        &mut self,
+        kind: &'static str,
+        saving: &mut Saving,
+    ) -> Result<(), CheckpointError>
+    where
+        K: Serialize,
+        A: Serialize,
+    {
+        save_slices(kind, &mut self.slices, saving)
     }
 
     /// Takes back what was saved, as far as it is this partition's.
-    pub(crate) fn take_back(&mut self, saved: VecDeque<Slice<K, A>>, restoring: &Restoring) {
-        take_back(&mut self.slices, saved, restoring);
+    pub(crate) fn restore(
+        &mut self,
+        kind: &'static str,
+        restoring: &mut Restoring,
+    ) -> Result<(), CheckpointError>
+    where
+        K: DeserializeOwned,
+        A: DeserializeOwned,
+    {
+        self.slices = restore_slices(kind, restoring)?;
+        Ok(())
     }
 
     /// Accumulators in all slices.

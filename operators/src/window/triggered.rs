@@ -17,29 +17,27 @@ use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, inner_sink};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::aligned::Span;
+use super::aligned::{Shape, Span};
 use super::pane::{Giving, Pane};
-use super::table::Table;
 use super::{Global, Revision, Sliding, TimeDomain, Triggered, Tumbling, Windowed};
 use crate::Key;
 use crate::function::AggregateFunction;
+use crate::table::{Table, restore_numbered, save_numbered};
 
-/// Its kind of state in checkpoints.
+/// Its kinds of state in checkpoints.
 const KIND: &str = "triggered windows";
+const OPEN: &str = "open triggered windows";
 
-/// What is saved, of state that is lent or owned.
+/// What is saved beside the windows, of state that is lent or owned.
 #[derive(Serialize, Deserialize)]
-struct Saved<W, D> {
-    windows: W,
+struct Saved<D> {
+    shape: Shape,
     dirty: D,
     early_at: Option<i64>,
     watermark: i64,
     earlier: i64,
     now: Timestamp,
 }
-
-/// The same as it is read.
-type Stored<K, A> = Saved<BTreeMap<i64, Table<K, Pane<A>>>, Vec<(i64, K)>>;
 
 /// The windows that [`TriggeredWindows`] can have.
 #[derive(Clone, Copy, Debug)]
@@ -314,7 +312,7 @@ where
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         let saved = Saved {
-            windows: &self.windows,
+            shape: self.giving.shape(),
             dirty: &self.dirty,
             early_at: self.early_at,
             watermark: self.giving.watermark,
@@ -322,20 +320,20 @@ where
             now: self.now,
         };
         saving.whole(KIND, &saved)?;
+        let windows = self.windows.iter_mut().map(|(&end, table)| (end, table));
+        save_numbered(OPEN, windows, saving)?;
         self.late.save(saving)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        let all = restoring.whole::<Stored<K, A::Accumulator>>(KIND)?;
+        let all = restoring.whole::<Saved<Vec<(i64, K)>>>(KIND)?;
         // By the clock partitions are not equally far: after the latest of them, windows of the others that end before
         // it would never be given out.
         let watermark = all.iter().map(|saved| saved.watermark).min();
         self.giving.watermark = watermark.unwrap_or(i64::MIN);
         for saved in all {
-            for (end, mut table) in saved.windows {
-                let own = table.drain().filter(|(key, _)| restoring.owns(key));
-                self.windows.entry(end).or_default().take_in(own);
-            }
+            let fits = saved.shape.check(KIND, self.giving.shape());
+            fits.map_err(|error| restoring.fail(error))?;
             let before = self.dirty.len();
             let own = saved.dirty.into_iter();
             self.dirty
@@ -347,7 +345,7 @@ where
             self.giving.earlier = self.giving.earlier.max(saved.earlier);
             self.now = self.now.max(saved.now);
         }
-        self.windows.retain(|_, table| !table.is_empty());
+        self.windows = restore_numbered(OPEN, restoring)?;
         self.panes = self.windows.values().map(Table::len).sum();
         self.late.restore(restoring)
     }

@@ -15,21 +15,22 @@ use millstream_engine::flow::{Discard, Emit, Fault, Operator, inner_sink};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::aligned::{Span, by_span};
-use super::slices::{Slice, Slices, take_back};
-use super::table::Table;
+use super::aligned::{Shape, Span, by_span};
+use super::slices::{Slice, Slices, restore_slices, save_slices};
 use super::{Revision, TimeDomain, Tumbling, Windowed};
 use crate::Key;
 use crate::function::AggregateFunction;
+use crate::table::Table;
 
-/// Its kind of state in checkpoints.
+/// Its kinds of state in checkpoints.
 const KIND: &str = "tumbling windows";
+const OPEN: &str = "open tumbling windows";
+const GIVEN: &str = "tumbling windows given out";
 
-/// What is saved, of slices that are lent or owned.
+/// What is saved beside the windows.
 #[derive(Serialize, Deserialize)]
-struct Saved<S> {
-    open: S,
-    given: S,
+struct Saved {
+    shape: Shape,
     watermark: i64,
     now: Timestamp,
 }
@@ -99,6 +100,8 @@ where
                 let value = self.function.finish(accumulator);
                 out.emit(window.last(), windowed(key.clone(), value));
             }
+            // Among those given out nothing of it is stored yet.
+            slice.table.is_elsewhere();
             self.given.push_back(slice);
         }
         while let Some(slice) = self.given.front() {
@@ -256,23 +259,25 @@ where
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         let saved = Saved {
-            open: self.open.all(),
-            given: &self.given,
+            shape: self.span.shape(),
             watermark: self.watermark,
             now: self.now,
         };
         saving.whole(KIND, &saved)?;
+        self.open.save(OPEN, saving)?;
+        save_slices(GIVEN, &mut self.given, saving)?;
         self.late.save(saving)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        type Stored<K, A> = Saved<VecDeque<Slice<K, A>>>;
-        for saved in restoring.whole::<Stored<K, A::Accumulator>>(KIND)? {
-            self.open.take_back(saved.open, restoring);
-            take_back(&mut self.given, saved.given, restoring);
+        for saved in restoring.whole::<Saved>(KIND)? {
+            let fits = saved.shape.check(KIND, self.span.shape());
+            fits.map_err(|error| restoring.fail(error))?;
             self.watermark = self.watermark.max(saved.watermark);
             self.now = self.now.max(saved.now);
         }
+        self.open.restore(OPEN, restoring)?;
+        self.given = restore_slices(GIVEN, restoring)?;
         self.late.restore(restoring)
     }
 }

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use millstream_engine::batch::{BatchController, BatchLimits};
+use millstream_engine::checkpoint::CheckpointFigures;
 use millstream_engine::event::PartitionId;
 use millstream_engine::flow::StageLoad;
 use millstream_engine::index::IndexStats;
@@ -71,7 +72,11 @@ fn record_dataflows() {
     DataflowMetrics::new("sales").count_restart();
     let checkpoints = CheckpointMetrics::new("sales");
     checkpoints.observe_alignment(Duration::from_millis(1));
-    checkpoints.observe_completed(Duration::from_millis(20), 10, 100);
+    checkpoints.observe_completed(&CheckpointFigures {
+        duration: Duration::from_millis(20),
+        bytes_written: 10,
+        bytes: 100,
+    });
     checkpoints.count_failed();
     LateMetrics::new("sales/window", PARTITION).count(1);
     UnreadableMetrics::new("sales/events", PARTITION).count(1);

@@ -1,6 +1,7 @@
 //! A dataflow that was changed since its checkpoint was taken: what can be taken over is, the rest is refused by name.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use millstream::dataflow::{Dataflow, Driver, Feed, Flow, FlowOptions, StartDataflowError};
 use millstream_engine::checkpoint::{CheckpointError, CheckpointOptions, InMemory};
@@ -9,7 +10,7 @@ use millstream_engine::time::Timestamp;
 use millstream_operators::function::{count, sum};
 use millstream_operators::keyed::Ttl;
 use millstream_operators::versioned::{FirstVersion, StateVersion, Versioned};
-use millstream_operators::window::Count;
+use millstream_operators::window::{Count, Tumbling};
 use serde::{Deserialize, Serialize};
 
 pub(crate) type Item = (u8, i64);
@@ -158,6 +159,23 @@ fn another_operator_or_type_is_refused_by_stage() {
     let (stage, cause) = restored(run(&feed, &storage, &[], text).unwrap_err());
     assert_eq!(stage, "a");
     assert!(matches!(cause, CheckpointError::Decode { .. }), "{cause}");
+    let tumbling = |seconds: u64| {
+        move |flow: &Flow, feed: &Feed<Item>| {
+            let items = flow.source("items", feed.clone()).stream().key_by(key);
+            let window = Tumbling::of(Duration::from_secs(seconds));
+            let counts = items.named("w").window(window).aggregate(count());
+            counts.for_each(|_, _| {});
+        }
+    };
+    let other = InMemory::default();
+    run(&feed, &other, &[], tumbling(5)).unwrap();
+    let (stage, cause) = restored(run(&feed, &other, &[], tumbling(6)).unwrap_err());
+    assert_eq!(stage, "w");
+    let is_meant = matches!(cause, CheckpointError::Parameters { .. });
+    assert!(
+        is_meant && cause.to_string().contains("drop_stages"),
+        "{cause}"
+    );
     // Nothing was touched.
     assert_eq!(
         run(&feed, &storage, &[], sums("a"))

@@ -17,7 +17,7 @@ pub use options::CheckpointOptions;
 use progress::{Progress, UnderWay};
 use writes::Writes;
 
-use super::control::{Control, StageLink, Told, What};
+use super::control::{CheckpointFigures, Control, StageLink, Told, What};
 use super::standing::{Standing, sweep};
 use super::{CheckpointError, CheckpointStorage, Epoch, Manifest, SavedCheckpoint, StageManifest};
 use crate::mailbox::{LaneReceiver, LaneSender, Mailbox, MailboxLimits};
@@ -352,11 +352,12 @@ impl Coordinator {
     }
 
     fn complete(&mut self, manifest: Manifest, now: Duration) {
-        self.metrics.observe_completed(
-            now.saturating_sub(self.began),
-            self.bytes,
-            manifest.bytes(),
-        );
+        let figures = CheckpointFigures {
+            duration: now.saturating_sub(self.began),
+            bytes_written: self.bytes,
+            bytes: manifest.bytes(),
+        };
+        self.metrics.observe_completed(&figures);
         self.bytes = 0;
         self.failures = 0;
         self.rested_since = now;
@@ -369,7 +370,7 @@ impl Coordinator {
             progress.completed();
         }
         self.control
-            .complete(self.epoch, savepoints(&self.retained));
+            .complete(self.epoch, figures, savepoints(&self.retained));
         let answered = self.answered;
         self.control.tell(|status| {
             status.answered = answered;

@@ -126,10 +126,10 @@ fn with(slots: &[SlotManifest], epoch: Epoch, parts: &[Part]) -> Vec<SlotManifes
             .filter(|stored| stored.epoch >= part.base)
             .copied()
             .collect();
-        chain.push(StoredPart {
+        chain.extend(part.bytes.as_ref().map(|bytes| StoredPart {
             epoch,
-            bytes: part.bytes.len() as u64,
-        });
+            bytes: bytes.len() as u64,
+        }));
         SlotManifest {
             kind: part.kind.to_owned(),
             parts: chain,

@@ -72,9 +72,12 @@ impl Writes {
     ) -> u64 {
         let mut bytes = 0;
         for (slot, part) in parts.iter().enumerate() {
-            bytes += part.bytes.len();
+            let Some(part) = &part.bytes else {
+                continue;
+            };
+            bytes += part.len();
             let mut chunks = 0;
-            for chunk in part.bytes.chunks(CHUNK_BYTES) {
+            for chunk in part.chunks(CHUNK_BYTES) {
                 self.push(StorageWrite {
                     rows: Rows::Parts,
                     key: part_key(epoch, stage, partition, slot, chunks),

@@ -3,31 +3,23 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::flow::{Emit, Fault, Operator};
 use millstream_engine::time::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::Reference;
 use crate::Key;
 use crate::join::{Change, Update};
+use crate::table::Table;
 
-/// Its kind of state in checkpoints.
+/// Its kinds of state in checkpoints.
 const KIND: &str = "foreign keys";
-
-/// What is saved, of keys that are lent or owned.
-#[derive(Serialize, Deserialize)]
-struct Saved<M> {
-    keys: M,
-    number: u64,
-}
+const NUMBER: &str = "number of the last foreign key";
 
 /// Knows the foreign key of each left row.
 pub struct ForeignKeys<K, FK, L, F> {
     foreign: F,
-    keys: HashMap<K, (FK, u64), FixedState>,
+    keys: Table<K, (FK, u64)>,
     number: u64,
     rows: PhantomData<fn(L)>,
 }
@@ -37,7 +29,7 @@ impl<K, FK, L, F> ForeignKeys<K, FK, L, F> {
     pub fn new(foreign: F) -> Self {
         Self {
             foreign,
-            keys: HashMap::default(),
+            keys: Table::default(),
             number: 0,
             rows: PhantomData,
         }
@@ -89,7 +81,7 @@ where
 
     fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, _out: &mut E) {
         if watermark == Timestamp::MAX {
-            self.keys = HashMap::default(); // The input is complete.
+            self.keys = Table::default(); // The input is complete.
         }
     }
 
@@ -98,18 +90,15 @@ where
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
-        let (keys, number) = (&self.keys, self.number);
-        Ok(saving.whole(KIND, &Saved { keys, number })?)
+        self.keys.save(KIND, saving)?;
+        Ok(saving.whole(NUMBER, &self.number)?)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        type Stored<K, FK> = Saved<HashMap<K, (FK, u64), FixedState>>;
-        for saved in restoring.whole::<Stored<K, FK>>(KIND)? {
-            let own = saved.keys.into_iter();
-            self.keys.extend(own.filter(|(key, _)| restoring.owns(key)));
-            // A key goes on after its old numbers, whoever gave them.
-            self.number = self.number.max(saved.number);
-        }
+        self.keys.restore(KIND, restoring)?;
+        // A key goes on after its old numbers, whoever gave them.
+        let numbers = restoring.whole::<u64>(NUMBER)?;
+        self.number = numbers.into_iter().max().unwrap_or(0);
         Ok(())
     }
 }

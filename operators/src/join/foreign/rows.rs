@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::flow::{Emit, Fault, Operator, Side};
 use millstream_engine::time::Timestamp;
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Reference, Settling};
 use crate::join::{Change, JoinResult, Update, maybe};
+use crate::table::Table;
 use crate::{Key, Savable};
 
 /// Its kind of state in checkpoints.
@@ -34,7 +34,7 @@ struct Named<K, L, R> {
 /// Joins left rows with the right row that they name.
 pub struct ForeignJoin<K, FK, L, R, G> {
     result: G,
-    rows: HashMap<FK, Named<K, L, R>, FixedState>,
+    rows: Table<FK, Named<K, L, R>>,
     items: usize,
     keys: PhantomData<fn(K)>,
 }
@@ -44,7 +44,7 @@ impl<K, FK, L, R, G> ForeignJoin<K, FK, L, R, G> {
     pub fn new(result: G) -> Self {
         Self {
             result,
-            rows: HashMap::default(),
+            rows: Table::default(),
             items: 0,
             keys: PhantomData,
         }
@@ -147,14 +147,12 @@ where
             Side::Left(reference) => reference.foreign.clone(),
             Side::Right(update) => update.key.clone(),
         };
-        let mut held = match self.rows.entry(foreign) {
-            Entry::Occupied(held) => held,
-            Entry::Vacant(vacant) => vacant.insert_entry(Named {
-                right: None,
-                lefts: HashMap::default(),
-            }),
+        let nobody = || Named {
+            right: None,
+            lefts: HashMap::default(),
         };
-        let named = held.get_mut();
+        let place = self.rows.find_or_insert_with(foreign, nobody);
+        let named = self.rows.at_mut(place).1;
         let before = named.len();
         match item {
             Side::Left(reference) => {
@@ -168,13 +166,13 @@ where
         }
         self.items = self.items + named.len() - before;
         if named.len() == 0 {
-            held.remove();
+            self.rows.remove_at(place);
         }
     }
 
     fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, _out: &mut E) {
         if watermark == Timestamp::MAX {
-            self.rows = HashMap::default(); // The input is complete.
+            self.rows = Table::default(); // The input is complete.
             self.items = 0;
         }
     }
@@ -184,18 +182,12 @@ where
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
-        Ok(saving.whole(KIND, &self.rows)?)
+        Ok(self.rows.save(KIND, saving)?)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        type Stored<K, FK, L, R> = HashMap<FK, Named<K, L, R>, FixedState>;
-        for saved in restoring.whole::<Stored<K, FK, L, R>>(KIND)? {
-            let own = saved.into_iter();
-            for (key, named) in own.filter(|(key, _)| restoring.owns(key)) {
-                self.items += named.len();
-                self.rows.insert(key, named);
-            }
-        }
+        self.rows.restore(KIND, restoring)?;
+        self.items = self.rows.iter().map(|(_, named)| named.len()).sum();
         Ok(())
     }
 }

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::flow::{Emit, Fault, Operator};
 use millstream_engine::time::Timestamp;
@@ -11,6 +9,7 @@ use millstream_engine::time::Timestamp;
 use super::Settling;
 use crate::Key;
 use crate::join::{Change, Update};
+use crate::table::Table;
 
 /// Its kind of state in checkpoints.
 const KIND: &str = "foreign results";
@@ -18,14 +17,14 @@ const KIND: &str = "foreign results";
 /// Puts the results of each left key in order.
 pub struct Settle<K> {
     /// Number of the result that was given out last, for keys that have one.
-    given: HashMap<K, u64, FixedState>,
+    given: Table<K, u64>,
 }
 
 impl<K> Settle<K> {
     /// Nothing given out yet.
     pub fn new() -> Self {
         Self {
-            given: HashMap::default(),
+            given: Table::default(),
         }
     }
 }
@@ -67,7 +66,7 @@ where
 
     fn watermark<E: Emit<Self::Out>>(&mut self, watermark: Timestamp, _out: &mut E) {
         if watermark == Timestamp::MAX {
-            self.given = HashMap::default(); // The input is complete.
+            self.given = Table::default(); // The input is complete.
         }
     }
 
@@ -76,16 +75,11 @@ where
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
-        Ok(saving.whole(KIND, &self.given)?)
+        Ok(self.given.save(KIND, saving)?)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        for saved in restoring.whole::<HashMap<K, u64, FixedState>>(KIND)? {
-            let own = saved.into_iter();
-            self.given
-                .extend(own.filter(|(key, _)| restoring.owns(key)));
-        }
-        Ok(())
+        Ok(self.given.restore(KIND, restoring)?)
     }
 }
 

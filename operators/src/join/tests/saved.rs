@@ -3,7 +3,6 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
 use millstream_engine::flow::{Operator, Side, Turn};
 use millstream_engine::time::Timestamp;
 use proptest::prelude::*;
@@ -14,6 +13,7 @@ use crate::join::{
     Latest, LatestJoin, LeftOuter, Reference, Settle, Settling, SlidingJoin, TableJoin,
     TumblingJoin, UnboundedJoin, UniqueJoin, Update,
 };
+use crate::restart::Saves;
 use crate::window::{Sliding, Tumbling};
 
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ enum Step {
     /// An item of the left side or the right one, of a source with this watermark.
     Item(bool, i64, i64, Item),
     Watermark(i64),
+    /// The join is saved, and goes on.
+    Save,
     /// The join is saved, and another one goes on.
     Restart,
 }
@@ -35,6 +37,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
                 Step::Watermark(clock)
             }
             1 => Step::Restart,
+            2 => Step::Save,
             _ => Step::Item(is_left, clock + value, clock + offset, (key, value)),
         };
         raw.into_iter().map(step).collect()
@@ -42,13 +45,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// The same operator with the state of `operator`, as a stage restores it.
-fn restored<In, O: Operator<In> + Clone>(operator: &mut O, watermark: i64) -> O {
-    let mut saving = Saving::new(Epoch(1));
-    operator.save(&mut saving).unwrap();
-    let mut restoring = Restoring::of_parts(vec![saving.into_parts()], 0, 1);
+fn restored<In, O: Operator<In> + Clone>(operator: &mut O, saves: &mut Saves, watermark: i64) -> O {
+    saves.save(operator);
     let mut fresh = operator.clone();
-    fresh.restore(&mut restoring).unwrap();
-    restoring.finish().unwrap();
+    saves.restore(&mut fresh);
     let mut none = |_: Timestamp, _: O::Out| panic!("nothing is given out by restoring");
     if watermark > i64::MIN {
         fresh.late_before(Timestamp(watermark));
@@ -70,6 +70,7 @@ where
     O::Out: Debug,
 {
     let mut watermark = i64::MIN;
+    let mut saves = Saves::default();
     let mut given = Vec::new();
     for step in steps.iter().copied().chain([Step::Watermark(i64::MAX)]) {
         let mut out = Vec::new();
@@ -92,8 +93,11 @@ where
                     operator.end(&mut emit);
                 }
             }
-            Step::Restart if restarts => operator = restored(&mut operator, watermark),
-            Step::Restart => {}
+            Step::Save if restarts => saves.save(&mut operator),
+            Step::Restart if restarts => {
+                operator = restored(&mut operator, &mut saves, watermark);
+            }
+            Step::Save | Step::Restart => {}
         }
         // Keys that are due at the same time may come in another order.
         out.sort_by_cached_key(|(time, out)| (*time, format!("{out:?}")));

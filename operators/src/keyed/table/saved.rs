@@ -3,30 +3,26 @@
 //! Of the heaps nothing: their valid entries are what the keys know of their timers, and the others have no effect. As
 //! tuples, without names, since there may be millions of them.
 
-use std::hash::{BuildHasher, Hash};
+use std::hash::Hash;
 
-use millstream_engine::checkpoint::Restoring;
-use serde::ser::SerializeStruct;
-use serde::{Deserialize, Serialize, Serializer};
+use millstream_engine::checkpoint::{CheckpointError, Restoring, Saving};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use super::{Set, Sets, Slot, Table};
 use crate::keyed::timers::Due;
 use crate::window::TimeDomain;
 
+/// Its kinds of state.
+const KEYS: &str = "keys";
+const NEXT: &str = "number of the next timer";
+
 /// Whether it is of processing time, when it is due, and its number in the heap.
 type Timer = (bool, i64, u64);
 
 /// Its timers, and by kind of time when something of its state is over next.
 type Timers = (SmallVec<[Timer; 1]>, [Option<(i64, u64)>; 2]);
-
-/// A table as it is read.
-#[derive(Deserialize)]
-pub(in crate::keyed) struct SavedTable<K, S> {
-    slots: Vec<(K, S, Timers)>,
-    /// The number of the next timer.
-    next: u64,
-}
 
 impl Sets {
     fn all(&self) -> SmallVec<[Timer; 1]> {
@@ -45,7 +41,7 @@ impl Sets {
     }
 }
 
-impl<K, S> Slot<K, S> {
+impl<S> Slot<S> {
     fn timers(&self) -> Timers {
         let expiries = self.expiries;
         let expiries = expiries.map(|set| set.map(|set| (set.time, set.number)));
@@ -53,65 +49,86 @@ impl<K, S> Slot<K, S> {
     }
 }
 
-/// The keys of a table, written one by one.
-struct Slots<'a, K, S>(&'a Table<K, S>);
-
-impl<K: Serialize, S: Serialize> Serialize for Slots<'_, K, S> {
+impl<S: Serialize> Serialize for Slot<S> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
-        let slots = self.0.slots.iter();
-        serializer.collect_seq(slots.map(|slot| (&slot.key, &slot.state, slot.timers())))
+        (&self.state, self.timers()).serialize(serializer)
     }
 }
 
-impl<K: Serialize, S: Serialize> Serialize for Table<K, S> {
-    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
-        let mut saved = serializer.serialize_struct("SavedTable", 2)?;
-        saved.serialize_field("slots", &Slots(self))?;
-        saved.serialize_field("next", &self.next)?;
-        saved.end()
+impl<'de, S: Deserialize<'de>> Deserialize<'de> for Slot<S> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (state, (timers, expiries)) = <(S, Timers)>::deserialize(deserializer)?;
+        let mut sets = Sets::default();
+        for (is_processing, time, number) in timers {
+            sets.insert(Set {
+                domain: domain(is_processing),
+                time,
+                number,
+            });
+        }
+        let expiry = |kind: usize| {
+            let domain = domain(kind == 1);
+            let set = |(time, number)| Set {
+                domain,
+                time,
+                number,
+            };
+            expiries[kind].map(set)
+        };
+        Ok(Self {
+            state,
+            timers: sets,
+            expiries: [expiry(0), expiry(1)],
+        })
+    }
+}
+
+impl<K, S> Table<K, S> {
+    /// Gives what has changed.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Encode`].
+    pub(in crate::keyed) fn save(&mut self, saving: &mut Saving) -> Result<(), CheckpointError>
+    where
+        K: Serialize,
+        S: Serialize,
+    {
+        self.slots.save(KEYS, saving)?;
+        saving.whole(NEXT, &self.next)
     }
 }
 
 impl<K: Hash + Eq + Clone, S> Table<K, S> {
-    /// Adds keys that were saved, as far as they are this partition's. Timers of several partitions that are due at once
-    /// fire in the order of their numbers, whichever partition had them: those of one key keep their order.
-    pub(in crate::keyed) fn take_back(&mut self, saved: SavedTable<K, S>, restoring: &Restoring) {
-        self.next = self.next.max(saved.next);
-        let own = saved.slots.into_iter();
-        for (key, state, timers) in own.filter(|(key, ..)| restoring.owns(key)) {
-            let (timers, expiries) = timers;
-            let mut slot = Slot {
-                key,
-                state,
-                timers: Sets::default(),
-                expiries: [None; 2],
-            };
-            for (is_processing, time, number) in timers {
-                let domain = domain(is_processing);
-                slot.timers
-                    .insert(self.set_again(&slot.key, domain, time, number));
+    /// Takes back keys that were saved, as far as they are this partition's. Timers of several partitions that are due
+    /// at once fire in the order of their numbers, whichever partition had them: those of one key keep their order.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Changed`], [`CheckpointError::Decode`].
+    pub(in crate::keyed) fn restore(
+        &mut self,
+        restoring: &mut Restoring,
+    ) -> Result<(), CheckpointError>
+    where
+        K: DeserializeOwned,
+        S: DeserializeOwned,
+    {
+        self.slots.restore(KEYS, restoring)?;
+        let next = restoring.whole::<u64>(NEXT)?;
+        self.next = next.into_iter().max().unwrap_or(0);
+        for (key, slot) in self.slots.iter() {
+            let (timers, expiries) = slot.timers();
+            let timers = timers.into_iter();
+            let timers = timers
+                .map(|(is_processing, time, number)| (usize::from(is_processing), time, number));
+            let expiries = expiries.into_iter().enumerate();
+            let expiries = expiries
+                .filter_map(|(kind, expiry)| expiry.map(|(time, number)| (kind, time, number)));
+            for (kind, time, number) in timers.chain(expiries) {
+                let key = key.clone();
+                self.heaps[kind].push(Due { time, number, key });
             }
-            for (kind, expiry) in expiries.into_iter().enumerate() {
-                if let Some((time, number)) = expiry {
-                    let set = self.set_again(&slot.key, domain(kind == 1), time, number);
-                    slot.expiries[kind] = Some(set);
-                }
-            }
-            let hasher = &self.hasher;
-            let hash = hasher.hash_one(&slot.key);
-            self.slots
-                .insert_unique(hash, slot, |slot| hasher.hash_one(&slot.key));
         }
-    }
-
-    fn set_again(&mut self, key: &K, domain: TimeDomain, time: i64, number: u64) -> Set {
-        let key = key.clone();
-        self.heaps[domain as usize].push(Due { time, number, key });
-        Set {
-            domain,
-            time,
-            number,
-        }
+        Ok(())
     }
 }
 

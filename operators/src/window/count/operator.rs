@@ -5,30 +5,21 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::flow::{Discard, Emit, Fault, Operator, inner_sink};
 use millstream_engine::time::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::Count;
 use super::bounds::{Bounded, window};
 use super::held::OfKey;
 use crate::Key;
 use crate::function::AggregateFunction;
+use crate::table::Table;
 use crate::window::{Revision, Windowed};
 
-/// Its kind of state in checkpoints.
+/// Its kinds of state in checkpoints.
 const KIND: &str = "count windows";
-
-/// What is saved, of keys that are lent or owned.
-#[derive(Serialize, Deserialize)]
-struct Saved<S> {
-    keys: S,
-    watermark: Timestamp,
-}
+const WATERMARK: &str = "watermark of count windows";
 
 /// Aggregates every so many items of each key.
 pub struct CountWindows<T, K, F, A: AggregateFunction<T>, L> {
@@ -36,7 +27,7 @@ pub struct CountWindows<T, K, F, A: AggregateFunction<T>, L> {
     key: F,
     function: Bounded<A>,
     late: L,
-    keys: HashMap<K, OfKey<A::Accumulator>, FixedState>,
+    keys: Table<K, OfKey<A::Accumulator>>,
     watermark: Timestamp,
     item: PhantomData<fn(T)>,
 }
@@ -53,7 +44,7 @@ where
             key,
             function: Bounded(function),
             late,
-            keys: HashMap::default(),
+            keys: Table::default(),
             watermark: Timestamp::MIN,
             item: PhantomData,
         }
@@ -92,16 +83,16 @@ where
 
     fn item<E: Emit<Self::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
         let (count, function) = (&self.count, &self.function);
-        let mut known = match self.keys.entry((self.key)(&item)) {
-            Entry::Occupied(known) => known,
-            Entry::Vacant(new) => new.insert_entry(OfKey::new(count, A::MERGES)),
-        };
-        let full = known.get_mut().add(count, function, (time, &item));
-        let is_over = known.get().is_over(count);
+        let place = self
+            .keys
+            .find_or_insert_with((self.key)(&item), || OfKey::new(count, A::MERGES));
+        let (key, known) = self.keys.at_mut(place);
+        let full = known.add(count, function, (time, &item));
+        let is_over = known.is_over(count);
         if let Some(sum) = full {
             let window = window(&sum);
             let result = Windowed {
-                key: known.key().clone(),
+                key: key.clone(),
                 window,
                 value: function.finish(&sum),
                 revision: Revision::OnTime,
@@ -109,7 +100,7 @@ where
             out.emit(window.last(), result);
         }
         if is_over {
-            known.remove();
+            self.keys.remove_at(place);
         }
     }
 
@@ -125,26 +116,20 @@ where
         awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
-        let held = self.keys.values().map(OfKey::len).sum();
+        let held = self.keys.iter().map(|(_, held)| held.len()).sum();
         into.push(("window accumulators", held));
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
-        let saved = Saved {
-            keys: &self.keys,
-            watermark: self.watermark,
-        };
-        saving.whole(KIND, &saved)?;
+        saving.whole(WATERMARK, &self.watermark)?;
+        self.keys.save(KIND, saving)?;
         self.late.save(saving)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        type Stored<K, A> = Saved<HashMap<K, OfKey<A>, FixedState>>;
-        for saved in restoring.whole::<Stored<K, A::Accumulator>>(KIND)? {
-            let own = saved.keys.into_iter();
-            self.keys.extend(own.filter(|(key, _)| restoring.owns(key)));
-            self.watermark = self.watermark.max(saved.watermark);
-        }
+        let watermarks = restoring.whole::<Timestamp>(WATERMARK)?;
+        self.watermark = watermarks.into_iter().max().unwrap_or(Timestamp::MIN);
+        self.keys.restore(KIND, restoring)?;
         self.late.restore(restoring)
     }
 }

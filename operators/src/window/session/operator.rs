@@ -6,8 +6,7 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 
 use foldhash::fast::FixedState;
-use hashbrown::hash_map::Entry;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, inner_sink};
 use millstream_engine::time::Timestamp;
@@ -19,23 +18,21 @@ use super::queues::Queues;
 use super::rules::Rules;
 use crate::Key;
 use crate::function::AggregateFunction;
+use crate::table::Table;
 use crate::window::{TimeDomain, Trigger, Triggered, Windowed};
 
-/// Its kind of state in checkpoints.
+/// Its kinds of state in checkpoints.
 const KIND: &str = "session windows";
+const OPEN: &str = "open sessions";
 
-/// What is saved, of state that is lent or owned. When keys are looked at next is known from their sessions.
+/// What is saved beside the sessions. When keys are looked at next is known from those.
 #[derive(Serialize, Deserialize)]
-struct Saved<S, D> {
-    keys: S,
+struct Saved<D> {
     dirty: D,
     early_at: Option<i64>,
     watermark: i64,
     now: Timestamp,
 }
-
-/// The same as it is read.
-type Stored<K, A> = Saved<HashMap<K, Sessions<A>, FixedState>, HashSet<K, FixedState>>;
 
 /// Buckets of the queue per gap: sessions of a bucket are sorted together.
 const BUCKETS: i64 = 16;
@@ -47,7 +44,7 @@ pub struct SessionWindows<T, K, F, A: AggregateFunction<T>, L> {
     key: F,
     rules: Rules<A>,
     late: L,
-    keys: HashMap<K, Sessions<A::Accumulator>, FixedState>,
+    keys: Table<K, Sessions<A::Accumulator>>,
     queues: Queues<K>,
     sessions: usize,
     late_before: i64,
@@ -87,7 +84,7 @@ where
                 watermark: i64::MIN,
             },
             late,
-            keys: HashMap::default(),
+            keys: Table::default(),
             queues: Queues::new(window.gap / BUCKETS),
             sessions: 0,
             late_before: i64::MIN,
@@ -107,12 +104,13 @@ where
     fn fire<E: Emit<Windowed<K, A::Output>>>(&mut self, out: &mut E) {
         let rules = &self.rules;
         while let Some((due, key)) = self.queues.due.pop(rules.watermark) {
-            let Some(sessions) = self.keys.get_mut(&key) else {
+            let Some(place) = self.keys.find(&key) else {
                 continue;
             };
-            if sessions.queued != due {
+            if self.keys.at(place).1.queued != due {
                 continue; // It was queued anew for an earlier time.
             }
+            let sessions = self.keys.at_mut(place).1;
             let before = sessions.list.len();
             rules.look_again(&key, sessions, out);
             self.sessions -= before - sessions.list.len();
@@ -121,9 +119,7 @@ where
                     sessions.queued = due;
                     self.queues.due.push(due, key);
                 }
-                None => {
-                    self.keys.remove(&key);
-                }
+                None => drop(self.keys.remove_at(place)),
             }
         }
     }
@@ -161,39 +157,38 @@ where
         }
         let rules = &self.rules;
         let plain = !behind && !rules.trigger.is_early();
-        let (key, sessions, at) = match self.keys.entry((self.key)(&item)) {
-            Entry::Occupied(mut known) => {
-                if plain
-                    && let Some(newest) = known.get_mut().list.last_mut()
-                    && newest.start <= time.0
-                    && time.0 < newest.end(rules.gap)
-                    && !newest.shown
-                    && newest.before.is_none()
-                {
-                    newest.last = newest.last.max(time.0);
-                    newest.changes = newest.changes.saturating_add(1);
-                    rules.function.add(&mut newest.sum, time, &item);
-                    return;
-                }
-                let key = known.key().clone();
-                let sessions = known.into_mut();
-                let before = sessions.list.len();
-                let at = sessions.add(&rules.function, rules.gap, (time, &item));
-                self.sessions = self.sessions + sessions.list.len() - before;
-                (key, sessions, at)
+        let key = (self.key)(&item);
+        let (sessions, at) = if let Some(place) = self.keys.find(&key) {
+            let sessions = self.keys.at_mut(place).1;
+            if plain
+                && let Some(newest) = sessions.list.last_mut()
+                && newest.start <= time.0
+                && time.0 < newest.end(rules.gap)
+                && !newest.shown
+                && newest.before.is_none()
+            {
+                newest.last = newest.last.max(time.0);
+                newest.changes = newest.changes.saturating_add(1);
+                rules.function.add(&mut newest.sum, time, &item);
+                return;
             }
-            Entry::Vacant(new) => {
-                let mut sum = rules.function.create();
-                rules.function.add(&mut sum, time, &item);
-                let (key, end) = (new.key().clone(), time.0.saturating_add(rules.gap));
-                let sessions = new.insert(Sessions::new(One::new(time.0, sum), end));
-                self.sessions += 1;
-                self.queues.due.push(end, key.clone());
-                if plain {
-                    return;
-                }
-                (key, sessions, 0)
+            let before = sessions.list.len();
+            let at = sessions.add(&rules.function, rules.gap, (time, &item));
+            self.sessions = self.sessions + sessions.list.len() - before;
+            (sessions, at)
+        } else {
+            let mut sum = rules.function.create();
+            rules.function.add(&mut sum, time, &item);
+            let end = time.0.saturating_add(rules.gap);
+            let sessions = Sessions::new(One::new(time.0, sum), end);
+            self.sessions += 1;
+            self.queues.due.push(end, key.clone());
+            if plain {
+                self.keys.insert(key, sessions);
+                return;
             }
+            let sessions = self.keys.get_or_insert_with(key.clone(), || sessions);
+            (sessions, 0)
         };
         let waits = rules.after_item(&key, sessions, at, out);
         self.queues.after_item(rules, &key, sessions, waits);
@@ -246,28 +241,27 @@ where
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         let saved = Saved {
-            keys: &self.keys,
             dirty: self.queues.dirty(),
             early_at: self.queues.early_at,
             watermark: self.rules.watermark,
             now: self.queues.now,
         };
         saving.whole(KIND, &saved)?;
+        self.keys.save(OPEN, saving)?;
         self.late.save(saving)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        for saved in restoring.whole::<Stored<K, A::Accumulator>>(KIND)? {
-            let own = saved.keys.into_iter();
-            for (key, sessions) in own.filter(|(key, _)| restoring.owns(key)) {
-                self.sessions += sessions.list.len();
-                self.queues.due.push(sessions.queued, key.clone());
-                self.keys.insert(key, sessions);
-            }
+        for saved in restoring.whole::<Saved<HashSet<K, FixedState>>>(KIND)? {
             let own = saved.dirty.into_iter().filter(|key| restoring.owns(key));
             self.queues.wait_again(own, saved.early_at);
             self.queues.now = self.queues.now.max(saved.now);
             self.rules.watermark = self.rules.watermark.max(saved.watermark);
+        }
+        self.keys.restore(OPEN, restoring)?;
+        for (key, sessions) in self.keys.iter() {
+            self.sessions += sessions.list.len();
+            self.queues.due.push(sessions.queued, key.clone());
         }
         self.late.restore(restoring)
     }

@@ -9,6 +9,7 @@ use millstream_engine::time::Timestamp;
 use super::super::{Revision, Windowed};
 use super::SlidingWindows;
 use crate::function::AggregateFunction;
+use crate::window::fifo::Fifo;
 
 impl<T, K, F, A, L> SlidingWindows<T, K, F, A, L>
 where
@@ -72,7 +73,9 @@ where
         }
         let first = self.slices_of(self.given).0;
         let function = &self.function;
-        let fifo = self.keys.entry((self.key)(item)).or_default();
+        let fifo = self
+            .keys
+            .get_or_insert_with((self.key)(item), Fifo::default);
         fifo.amend(function, number, first, |sum| function.add(sum, time, item));
         let live = self.span.last_end(time).unwrap_or(i64::MAX);
         self.live_until = self.live_until.max(live);

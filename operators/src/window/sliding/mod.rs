@@ -10,46 +10,41 @@
 
 mod late;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use millstream_engine::batch::Batch;
 use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::flow::{Emit, Fault, Operator, inner_sink};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::aligned::{Span, by_span};
+use super::aligned::{Shape, Span, by_span};
 use super::fifo::Fifo;
-use super::slices::{Slice, Slices};
-use super::table::Table;
+use super::slices::Slices;
 use super::{Revision, Sliding, TimeDomain, Windowed};
 use crate::Key;
 use crate::function::AggregateFunction;
+use crate::table::{Seen, Table, restore_numbered, save_numbered};
 
-/// Its kind of state in checkpoints.
+/// Its kinds of state in checkpoints.
 const KIND: &str = "sliding windows";
+const OPEN: &str = "open slices";
+const CLOSED: &str = "closed slices by key";
+const ALONE: &str = "accumulators of single windows";
 
-/// What is saved, of state that is lent or owned.
+/// What is saved beside the accumulators.
 #[derive(Serialize, Deserialize)]
-struct Saved<S, F, T> {
-    open: S,
-    keys: F,
-    alone: T,
+struct Saved {
+    shape: Shape,
     given: i64,
     live_until: i64,
     watermark: i64,
     now: Timestamp,
 }
-
-/// The same as it is read.
-type Stored<K, A> =
-    Saved<VecDeque<Slice<K, A>>, HashMap<K, Fifo<A>, FixedState>, BTreeMap<i64, Table<K, A>>>;
 
 /// Aggregates each key's items of each window.
 pub struct SlidingWindows<T, K, F, A: AggregateFunction<T>, L> {
@@ -59,7 +54,7 @@ pub struct SlidingWindows<T, K, F, A: AggregateFunction<T>, L> {
     function: A,
     late: L,
     open: Slices<K, A::Accumulator>,
-    keys: HashMap<K, Fifo<A::Accumulator>, FixedState>,
+    keys: Table<K, Fifo<A::Accumulator>>,
     /// Accumulators that belong to one window alone, by the window's end.
     alone: BTreeMap<i64, Table<K, A::Accumulator>>,
     /// Windows that end by this were given out, if they had anything.
@@ -88,7 +83,7 @@ where
             function,
             late,
             open: Slices::new(span.slice(), span.offset),
-            keys: HashMap::default(),
+            keys: Table::default(),
             alone: BTreeMap::new(),
             given: i64::MIN,
             live_until: i64::MIN,
@@ -159,7 +154,7 @@ where
                 break;
             };
             for (key, part) in slice.table.drain() {
-                let fifo = self.keys.entry(key).or_default();
+                let fifo = self.keys.get_or_insert_with(key, Fifo::default);
                 fifo.expire(&self.function, first, keep);
                 fifo.push(&self.function, slice.number, part);
             }
@@ -177,8 +172,8 @@ where
         let keep = first.min(self.kept_from(until));
         let function = &self.function;
         let alone = self.alone.get(&end);
-        self.keys.retain(|key, fifo| {
-            fifo.expire(function, first, keep);
+        self.keys.visit(|key, fifo| {
+            let is_changed = fifo.expire(function, first, keep);
             if let Some(mut sum) = fifo.value(function) {
                 if let Some(extra) = alone.and_then(|alone| alone.get(key)) {
                     function.merge(&mut sum, extra);
@@ -195,7 +190,11 @@ where
                     },
                 );
             }
-            !fifo.is_forgotten()
+            match (fifo.is_forgotten(), is_changed) {
+                (true, _) => Seen::Over,
+                (false, true) => Seen::Changed,
+                (false, false) => Seen::Same,
+            }
         });
         for (key, sum) in alone.into_iter().flat_map(Table::iter) {
             if self.keys.get(key).is_none_or(Fifo::is_empty) {
@@ -308,40 +307,39 @@ where
     inner_sink!(late: open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
-        let closed: usize = self.keys.values().map(Fifo::len).sum();
+        let closed: usize = self.keys.iter().map(|(_, fifo)| fifo.len()).sum();
         let alone: usize = self.alone.values().map(Table::len).sum();
         into.push(("window accumulators", self.open.len() + closed + alone));
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         let saved = Saved {
-            open: self.open.all(),
-            keys: &self.keys,
-            alone: &self.alone,
+            shape: self.span.shape(),
             given: self.given,
             live_until: self.live_until,
             watermark: self.watermark,
             now: self.now,
         };
         saving.whole(KIND, &saved)?;
+        self.open.save(OPEN, saving)?;
+        self.keys.save(CLOSED, saving)?;
+        let alone = self.alone.iter_mut().map(|(&end, table)| (end, table));
+        save_numbered(ALONE, alone, saving)?;
         self.late.save(saving)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        for saved in restoring.whole::<Stored<K, A::Accumulator>>(KIND)? {
-            self.open.take_back(saved.open, restoring);
-            let own = saved.keys.into_iter();
-            self.keys.extend(own.filter(|(key, _)| restoring.owns(key)));
-            for (end, mut table) in saved.alone {
-                let own = table.drain().filter(|(key, _)| restoring.owns(key));
-                self.alone.entry(end).or_default().take_in(own);
-            }
+        for saved in restoring.whole::<Saved>(KIND)? {
+            let fits = saved.shape.check(KIND, self.span.shape());
+            fits.map_err(|error| restoring.fail(error))?;
             self.given = self.given.max(saved.given);
             self.live_until = self.live_until.max(saved.live_until);
             self.watermark = self.watermark.max(saved.watermark);
             self.now = self.now.max(saved.now);
         }
-        self.alone.retain(|_, table| !table.is_empty());
+        self.open.restore(OPEN, restoring)?;
+        self.keys.restore(CLOSED, restoring)?;
+        self.alone = restore_numbered(ALONE, restoring)?;
         self.late.restore(restoring)
     }
 }

@@ -22,7 +22,7 @@ pub use checksum::{Canonical, Checksum};
 pub use config::{NexmarkConfig, NexmarkConfigError};
 pub use event::{Auction, Bid, NexmarkEvent, Person};
 pub use generator::{Generated, NexmarkSource};
-pub use queries::Query;
+pub use queries::{Query, Tally};
 pub use run::{NexmarkError, NexmarkOptions, NexmarkReport, run};
 
 #[cfg(test)]

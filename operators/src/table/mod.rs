@@ -1,0 +1,220 @@
+//! Accumulators by key: values that lie one after another, and an index of where each key's is.
+//!
+//! With many keys a table is larger than the processor's cache, where most of an item's cost is waiting for memory.
+//! The index has 5 bytes per place whatever keys and values are, so that it stays in the cache for longer than a table
+//! of the values themselves; a new key writes behind the one before it, and emptying reads from front to back.
+//! Order: that in which keys first came, so that what is given out does not depend on hashes; where a key is removed,
+//! the last one takes its place.
+//! In checkpoints: what has [changed](marks), with its places, so that a restored table has the same order.
+
+mod marks;
+mod numbered;
+mod saved;
+#[cfg(test)]
+mod tests;
+
+use std::hash::{BuildHasher, Hash};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use marks::Marks;
+pub(crate) use numbered::{restore_numbered, save_numbered};
+use saved::{Parts, Read, Written};
+
+/// Values by key.
+#[derive(Clone)]
+pub(crate) struct Table<K, A> {
+    places: HashTable<u32>,
+    entries: Vec<(K, A)>,
+    hasher: FixedState,
+    marks: Marks,
+}
+
+impl<K, A> Default for Table<K, A> {
+    fn default() -> Self {
+        Self {
+            places: HashTable::new(),
+            entries: Vec::new(),
+            hasher: FixedState::default(),
+            marks: Marks::default(),
+        }
+    }
+}
+
+impl<K, A> Table<K, A> {
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &A)> {
+        self.entries.iter().map(|(key, sum)| (key, sum))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut A)> {
+        self.marks.mark_all();
+        self.entries.iter_mut().map(|(key, sum)| (&*key, sum))
+    }
+
+    /// Empties the table, which keeps its memory.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (K, A)> {
+        self.places.clear();
+        self.marks.clear();
+        self.entries.drain(..)
+    }
+
+    /// As [`drain`](Self::drain), without the values.
+    pub(crate) fn clear(&mut self) {
+        self.places.clear();
+        self.marks.clear();
+        self.entries.clear();
+    }
+}
+
+/// What became of an entry that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Same,
+    Changed,
+    Over,
+}
+
+impl<K: Hash + Eq, A> Table<K, A> {
+    /// Adds keys, those that were there are replaced.
+    pub(crate) fn take_in(&mut self, entries: impl IntoIterator<Item = (K, A)>) {
+        for (key, value) in entries {
+            self.insert(key, value);
+        }
+    }
+
+    /// What [`find_hashed`](Self::find_hashed) wants to know of a key.
+    pub(crate) fn hash(&self, key: &K) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// Place of a key; it is its own until a key is removed.
+    #[inline]
+    pub(crate) fn find(&self, key: &K) -> Option<usize> {
+        self.find_hashed(self.hash(key), key)
+    }
+
+    /// The same of a key whose hash is known.
+    #[inline]
+    pub(crate) fn find_hashed(&self, hash: u64, key: &K) -> Option<usize> {
+        let is_it = |&place: &u32| self.entries[place as usize].0 == *key;
+        self.places.find(hash, is_it).map(|&place| place as usize)
+    }
+
+    /// Place of a key, with a value that is made if there is none.
+    #[inline(always)]
+    pub(crate) fn find_or_insert_with(&mut self, key: K, create: impl FnOnce() -> A) -> usize {
+        let hash = self.hasher.hash_one(&key);
+        self.find_or_insert_hashed(hash, key, create)
+    }
+
+    /// The same of a key whose hash is known.
+    #[inline(always)]
+    pub(crate) fn find_or_insert_hashed(
+        &mut self,
+        hash: u64,
+        key: K,
+        create: impl FnOnce() -> A,
+    ) -> usize {
+        let (entries, hasher) = (&mut self.entries, &self.hasher);
+        let found = self.places.entry(
+            hash,
+            |&place| entries[place as usize].0 == key,
+            |&place| hasher.hash_one(&entries[place as usize].0),
+        );
+        match found {
+            Entry::Occupied(known) => *known.get() as usize,
+            Entry::Vacant(new) => {
+                let place = entries.len();
+                new.insert(u32::try_from(place).expect("four billion keys fit no memory"));
+                entries.push((key, create()));
+                self.marks.add(place);
+                place
+            }
+        }
+    }
+
+    /// The entry at a place.
+    #[inline]
+    pub(crate) fn at(&self, place: usize) -> (&K, &A) {
+        let (key, value) = &self.entries[place];
+        (key, value)
+    }
+
+    /// The entry at a place, which counts as changed.
+    #[inline(always)]
+    pub(crate) fn at_mut(&mut self, place: usize) -> (&K, &mut A) {
+        self.marks.mark(place);
+        let (key, value) = &mut self.entries[place];
+        (key, value)
+    }
+
+    pub(crate) fn get(&self, key: &K) -> Option<&A> {
+        Some(self.at(self.find(key)?).1)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut A> {
+        let place = self.find(key)?;
+        Some(self.at_mut(place).1)
+    }
+
+    /// The value of `key`, made if there is none.
+    #[inline(always)]
+    pub(crate) fn get_or_insert_with(&mut self, key: K, create: impl FnOnce() -> A) -> &mut A {
+        let place = self.find_or_insert_with(key, create);
+        self.at_mut(place).1
+    }
+
+    /// Gives the value that the key had.
+    pub(crate) fn insert(&mut self, key: K, value: A) -> Option<A> {
+        let mut value = Some(value);
+        let place = self.find_or_insert_with(key, || value.take().expect("made once"));
+        value.map(|value| std::mem::replace(self.at_mut(place).1, value))
+    }
+
+    pub(crate) fn remove(&mut self, key: &K) -> Option<A> {
+        self.find(key).map(|place| self.remove_at(place))
+    }
+
+    /// Removes the entry at a place, which the last one takes.
+    pub(crate) fn remove_at(&mut self, place: usize) -> A {
+        let number = place as u32;
+        let hash = self.hasher.hash_one(&self.entries[place].0);
+        if let Ok(found) = self.places.find_entry(hash, |&other| other == number) {
+            found.remove();
+        }
+        let (_, value) = self.entries.swap_remove(place);
+        if let Some((moved, _)) = self.entries.get(place) {
+            let last = self.entries.len() as u32;
+            let hash = self.hasher.hash_one(moved);
+            if let Some(moved) = self.places.find_mut(hash, |&other| other == last) {
+                *moved = number;
+            }
+            self.marks.mark(place);
+        }
+        value
+    }
+
+    /// Shows all entries and removes those that are over: the last one takes the place of such a one, and is shown next.
+    pub(crate) fn visit(&mut self, mut visit: impl FnMut(&K, &mut A) -> Seen) {
+        let mut place = 0;
+        while let Some((key, value)) = self.entries.get_mut(place) {
+            match visit(key, value) {
+                Seen::Same => place += 1,
+                Seen::Changed => {
+                    self.marks.mark(place);
+                    place += 1;
+                }
+                Seen::Over => drop(self.remove_at(place)),
+            }
+        }
+    }
+}
