@@ -243,7 +243,7 @@ mod tests {
     fn read<S: DeserializeOwned>(stored: impl Serialize) -> Result<S, CheckpointError> {
         let mut saving = Saving::new(Epoch(1));
         saving.whole("state", &[("key", stored)]).unwrap();
-        let mut restoring = Restoring::of_parts(vec![saving.into_parts()], 0, 1);
+        let mut restoring = Restoring::of_saves(&[vec![(Epoch(1), saving.into_parts())]], 0, 1);
         let states = restoring.whole::<Vec<(String, S)>>("state")?;
         Ok(states.into_iter().flatten().next().unwrap().1)
     }

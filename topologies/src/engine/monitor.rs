@@ -24,16 +24,19 @@ pub(super) fn watch(engine: &Weak<Inner>) {
     let Some(inner) = engine.upgrade() else {
         return;
     };
-    checkpoint_requests::clear(&inner.folder);
-    let partitions = inner.feed.partitions();
+    let (folder, partitions) = (inner.folder.clone(), inner.feed.partitions());
+    // Whoever closes the engine may open its folder again at once.
     drop(inner);
+    checkpoint_requests::clear(&folder);
     let ids = || (0..partitions).map(PartitionId);
     let indexes: Vec<_> = ids().map(IndexMetrics::new).collect();
     let loads: Vec<_> = ids().map(PartitionMetrics::new).collect();
     let mut before: Option<Vec<u64>> = None;
     let busy = Arc::new(AtomicBool::new(false));
     loop {
-        if let Some(inner) = engine.upgrade() {
+        if requests::is_any(&folder)
+            && let Some(inner) = engine.upgrade()
+        {
             let engine = Engine { inner };
             requests::take_up(&engine, &busy);
             checkpoint_requests::take_up(&engine);
