@@ -169,7 +169,7 @@ async fn files_that_are_there_already_are_in_the_way() {
     };
     let engine = open(data, topology()).await;
     append(&engine, &sales(1, 50)).await;
-    within(engine.dataflow("rows").checkpoint()).await.unwrap();
+    within(engine.dataflow("rows").savepoint()).await.unwrap();
     append(&engine, &sales(2, 100)).await;
     close(engine).await;
     let all = rows();
