@@ -16,6 +16,7 @@ pub mod sink;
 pub mod source;
 pub mod stateless;
 mod table;
+pub mod versioned;
 pub mod window;
 
 pub use key::{Key, Savable};

@@ -1,8 +1,9 @@
 //! What the coordinator and the stages of one run share.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -26,6 +27,8 @@ pub struct CheckpointFigures {
 pub struct CheckpointStatus {
     /// The last complete one, also of an earlier run.
     pub completed: Option<Epoch>,
+    /// Savepoints that are kept, in their order.
+    pub savepoints: Vec<Epoch>,
     /// What that took, if it was taken in this run.
     pub figures: Option<CheckpointFigures>,
     /// How many were asked for by [`Control::ask`] and are answered: by a complete one, or by a failure.
@@ -38,11 +41,27 @@ pub struct CheckpointStatus {
     pub is_final: bool,
 }
 
+/// What others want of the coordinator.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// Checkpoints that were asked for.
+    asked: u64,
+    /// The number of the last of these that is to be a savepoint.
+    savepoint: u64,
+    /// Savepoints that need not be kept.
+    given_up: Vec<Epoch>,
+    /// Why partitions of stages could not be restored: by the number of the stage and the partition.
+    unrestored: BTreeMap<(usize, usize), CheckpointError>,
+}
+
 /// Says which checkpoint is wanted and which is complete.
 pub struct Control {
     requested: AtomicU64,
     completed: AtomicU64,
-    asked: AtomicU64,
+    /// The savepoint that was requested last.
+    savepoint: AtomicU64,
+    /// Held for a moment.
+    wanted: Mutex<Wanted>,
     is_stale: AtomicBool,
     status: watch::Sender<CheckpointStatus>,
     /// Of the coordinator.
@@ -51,16 +70,18 @@ pub struct Control {
 
 impl Control {
     /// For a run that begins after checkpoint `last`, whose coordinator has this mailbox.
-    pub fn new(last: Option<Epoch>, mailbox: Arc<Mailbox>) -> Arc<Self> {
+    pub fn new(last: Option<Epoch>, savepoints: Vec<Epoch>, mailbox: Arc<Mailbox>) -> Arc<Self> {
         let status = CheckpointStatus {
             completed: last,
+            savepoints,
             ..CheckpointStatus::default()
         };
         let last = last.unwrap_or_default().0;
         Arc::new(Self {
             requested: AtomicU64::new(last),
             completed: AtomicU64::new(last),
-            asked: AtomicU64::new(0),
+            savepoint: AtomicU64::new(0),
+            wanted: Mutex::default(),
             is_stale: AtomicBool::new(false),
             status: watch::Sender::new(status),
             mailbox,
@@ -69,9 +90,39 @@ impl Control {
 
     /// Asks for a checkpoint now; gives the number that [`CheckpointStatus::answered`] reaches with it.
     pub fn ask(&self) -> u64 {
-        let number = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        self.ask_for(false)
+    }
+
+    /// The same for one that is kept until it is [given up](Self::give_up_savepoint).
+    pub fn ask_for_savepoint(&self) -> u64 {
+        self.ask_for(true)
+    }
+
+    fn ask_for(&self, is_savepoint: bool) -> u64 {
+        let mut wanted = self.wanted();
+        wanted.asked += 1;
+        let number = wanted.asked;
+        if is_savepoint {
+            wanted.savepoint = number;
+        }
+        drop(wanted);
         self.mailbox.wake();
         number
+    }
+
+    /// Says that a savepoint need not be kept. Once it is gone, [`CheckpointStatus::savepoints`] has it no longer.
+    pub fn give_up_savepoint(&self, epoch: Epoch) {
+        self.wanted().given_up.push(epoch);
+        self.mailbox.wake();
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why this partition of stage number `stage` could not be restored, if that is why it was not made.
+    pub fn take_unrestored(&self, stage: usize, partition: usize) -> Option<CheckpointError> {
+        self.wanted().unrestored.remove(&(stage, partition))
     }
 
     /// Whether the checkpoint that the run begins from is of no use: it was made of something else than what its sources
@@ -86,18 +137,38 @@ impl Control {
     }
 
     pub(super) fn asked(&self) -> u64 {
-        self.asked.load(Ordering::Acquire)
+        self.wanted().asked
     }
 
-    pub(super) fn request(&self, epoch: Epoch) {
+    /// How many were asked for, and the number of the last of these that is to be a savepoint.
+    pub(super) fn asked_for(&self) -> (u64, u64) {
+        let wanted = self.wanted();
+        (wanted.asked, wanted.savepoint)
+    }
+
+    pub(super) fn take_given_up(&self) -> Vec<Epoch> {
+        std::mem::take(&mut self.wanted().given_up)
+    }
+
+    pub(super) fn request(&self, epoch: Epoch, is_savepoint: bool) {
+        if is_savepoint {
+            // Before the request: whoever sees that finds this.
+            self.savepoint.store(epoch.0, Ordering::Release);
+        }
         self.requested.store(epoch.0, Ordering::Release);
     }
 
-    pub(super) fn complete(&self, epoch: Epoch, figures: CheckpointFigures) {
+    pub(super) fn complete(
+        &self,
+        epoch: Epoch,
+        figures: CheckpointFigures,
+        savepoints: Vec<Epoch>,
+    ) {
         self.completed.store(epoch.0, Ordering::Release);
         self.tell(|status| {
             status.completed = Some(epoch);
             status.figures = Some(figures);
+            status.savepoints = savepoints;
         });
     }
 
@@ -158,6 +229,11 @@ impl StageLink {
         Epoch(self.control.requested.load(Ordering::Acquire))
     }
 
+    /// Whether that one is a savepoint. Of one that was given up it may say no.
+    pub fn is_savepoint(&self, epoch: Epoch) -> bool {
+        self.control.savepoint.load(Ordering::Acquire) == epoch.0
+    }
+
     /// The last one that is complete.
     pub fn completed(&self) -> Epoch {
         Epoch(self.control.completed.load(Ordering::Acquire))
@@ -174,17 +250,28 @@ impl StageLink {
         saved
             .restoring(stage, self.partition, *partitions)
             .map(Some)
-            .inspect_err(|error| {
-                if matches!(error, CheckpointError::Damaged { .. }) {
-                    self.control.is_stale.store(true, Ordering::Release);
-                }
-            })
+            .inspect_err(|error| self.tell_unrestored(error))
+    }
+
+    /// Says why the stage cannot be restored.
+    pub fn tell_unrestored(&self, error: &CheckpointError) {
+        if matches!(error, CheckpointError::Damaged { .. }) {
+            self.control.is_stale.store(true, Ordering::Release);
+        }
+        let place = (self.stage, self.partition);
+        self.control
+            .wanted()
+            .unrestored
+            .insert(place, error.clone());
     }
 
     /// Restoring has failed: says so to whoever looks for the reason.
     pub fn tell_restored(&self, restoring: &Restoring) {
         if restoring.is_stale() {
             self.control.is_stale.store(true, Ordering::Release);
+        }
+        if let Some(error) = restoring.failure() {
+            self.tell_unrestored(error);
         }
     }
 

@@ -16,8 +16,9 @@ pub enum CheckpointError {
     },
     /// Stored state is not what this program's operator reads.
     #[error(
-        "the stored state of {kind} cannot be read as this program's types: {cause}. Give the state another name to \
-         begin it empty, or start without the checkpoint"
+        "the stored state of {kind} cannot be read as this program's types: {cause}. Give the stage another name and its \
+         present one to CheckpointOptions::drop_stages, to begin it empty; or begin anew, with `millstream checkpoint \
+         restore DATA DATAFLOW --anew`"
     )]
     Decode {
         /// The operator.
@@ -28,7 +29,8 @@ pub enum CheckpointError {
     /// The operators of a stage are others than those that gave the state.
     #[error(
         "the checkpoint has the state of {found} where the stage now has {expected}: the stage was changed. Give it \
-         another name to begin it empty, or start without the checkpoint"
+         another name and its present one to CheckpointOptions::drop_stages, to begin it empty; or begin anew, with \
+         `millstream checkpoint restore DATA DATAFLOW --anew`"
     )]
     Changed {
         /// What the program has.
@@ -39,7 +41,8 @@ pub enum CheckpointError {
     /// An operator has other parameters than what it stored goes by.
     #[error(
         "the checkpoint has {kind} of {stored}, the stage now has {now}: what is stored does not fit. Give the stage another \
-         name to begin it empty, or start without the checkpoint"
+         name and its present one to CheckpointOptions::drop_stages, to begin it empty; or begin anew, with `millstream \
+         checkpoint restore DATA DATAFLOW --anew`"
     )]
     Parameters {
         /// The operator.
@@ -51,8 +54,9 @@ pub enum CheckpointError {
     },
     /// A stage is gone whose state is stored.
     #[error(
-        "the checkpoint has state of stage {stage:?}, which the dataflow no longer has. Start without the checkpoint, or \
-         say that the state may be dropped"
+        "the checkpoint has state of stage {stage:?}, which the dataflow no longer has. Name the stage in \
+         CheckpointOptions::drop_stages if its state may go, or begin anew, with `millstream checkpoint restore DATA \
+         DATAFLOW --anew`"
     )]
     Removed {
         /// The stage.
@@ -65,6 +69,35 @@ pub enum CheckpointError {
         epoch: Epoch,
         /// What was found.
         what: String,
+    },
+    /// There is none with this number.
+    #[error("there is no checkpoint {epoch}: `millstream checkpoint list` says which there are")]
+    Unknown {
+        /// The number.
+        epoch: Epoch,
+    },
+    /// A newer version of this program wrote it.
+    #[error(
+        "the checkpoint has format {found}, this program knows {known}: run the version that wrote it, or begin anew, with \
+         `millstream checkpoint restore DATA DATAFLOW --anew`"
+    )]
+    Version {
+        /// Its format.
+        found: u8,
+        /// What this program writes.
+        known: u8,
+    },
+    /// The rows of a table have gone on since the checkpoint, which does not have all of them.
+    #[error(
+        "checkpoint {epoch} has no copy of the rows of stage {stage:?}, which are newer in the table: only the newest \
+         checkpoint, and savepoints taken while the stage ran, can be restored. Choose one of these, or begin anew, with \
+         `millstream checkpoint restore DATA DATAFLOW --anew`"
+    )]
+    TablesNewer {
+        /// The checkpoint.
+        epoch: Epoch,
+        /// A stage that writes a table.
+        stage: String,
     },
     /// The store failed.
     #[error("checkpoints cannot be read: {0}")]

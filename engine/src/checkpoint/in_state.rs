@@ -4,7 +4,9 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::{CheckpointError, CheckpointStorage, Rows, StorageWrite, StoredCallback};
+use super::{
+    CheckpointError, CheckpointStorage, Epoch, Rows, StorageWrite, StoredCallback, keep_savepoints,
+};
 use crate::state::{
     RegisteredProjection, StateBatch, StateError, StateStore, StateWrite, StateWriterHandle,
     TableId,
@@ -66,7 +68,8 @@ impl InState {
         }))
     }
 
-    /// Forgets all checkpoints of a dataflow. Blocks on the state's writer.
+    /// Forgets all checkpoints of a dataflow but savepoints; gives whether there were any. Where there are savepoints, its
+    /// next start with checkpoints begins anew all the same. Blocks on the state's writer.
     ///
     /// # Errors
     /// [`StateError`].
@@ -78,6 +81,11 @@ impl InState {
         let owner = owner(dataflow);
         if store.projection(&owner, VERSION)?.is_none() {
             return Ok(false);
+        }
+        let known = Self::open(dataflow, store, writer)?;
+        // Where that fails they cannot be read: they go with the rest.
+        if keep_savepoints(&known).unwrap_or(false) {
+            return Ok(true);
         }
         writer.drop_projection(&owner, VERSION)?;
         Ok(true)
@@ -131,6 +139,12 @@ fn owner(dataflow: &str) -> String {
     format!("{OWNER}{dataflow}")
 }
 
+/// The epoch that keys of rows begin with.
+fn epoch_of(key: &[u8]) -> Epoch {
+    let epoch = key.first_chunk().copied();
+    Epoch(epoch.map_or(0, u64::from_be_bytes))
+}
+
 fn storage(error: StateError) -> CheckpointError {
     CheckpointError::Storage(error.to_string())
 }
@@ -169,7 +183,14 @@ impl CheckpointStorage for InState {
     }
 
     fn get(&self, rows: Rows, key: &[u8]) -> Result<Option<Vec<u8>>, CheckpointError> {
-        self.store.get(self.table(rows), key).map_err(storage)
+        let stored = self.store.get(self.table(rows), key);
+        stored.map_err(|error| match error {
+            StateError::Format { .. } => CheckpointError::Damaged {
+                epoch: epoch_of(key),
+                what: error.to_string(),
+            },
+            error => storage(error),
+        })
     }
 
     fn keys(

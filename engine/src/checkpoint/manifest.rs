@@ -12,6 +12,9 @@ use crate::time::Timestamp;
 /// First byte of a stored manifest.
 const FORMAT_VERSION: u8 = 1;
 
+/// What identifies a part: epoch, stage, partition, slot.
+pub(super) type PartId = (Epoch, u32, usize, usize);
+
 /// A complete checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -90,6 +93,22 @@ impl Manifest {
         parts.map(|part| part.bytes).sum()
     }
 
+    /// Parts that it names, with the numbers of their rows.
+    pub(super) fn named(&self) -> impl Iterator<Item = (PartId, u32)> {
+        self.stages.iter().flat_map(|stage| {
+            let partitions = stage.partitions.iter().enumerate();
+            partitions.flat_map(move |(partition, slots)| {
+                slots.iter().enumerate().flat_map(move |(number, slot)| {
+                    let parts = slot.parts.iter();
+                    parts.map(move |part| {
+                        let id = (part.epoch, stage.number, partition, number);
+                        (id, part.chunks())
+                    })
+                })
+            })
+        })
+    }
+
     /// What this program's hashes are like.
     pub(super) fn probe() -> u64 {
         exchange_hash(&(0x6d69_6c6c_u64, "stream"))
@@ -105,13 +124,17 @@ impl Manifest {
     /// From its stored bytes.
     ///
     /// # Errors
-    /// [`CheckpointError::Decode`].
+    /// [`CheckpointError::Decode`], [`CheckpointError::Version`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
         match bytes.split_first() {
             Some((&FORMAT_VERSION, rest)) => decode("a manifest", rest),
-            _ => Err(CheckpointError::Decode {
+            Some((&found, _)) => Err(CheckpointError::Version {
+                found,
+                known: FORMAT_VERSION,
+            }),
+            None => Err(CheckpointError::Decode {
                 kind: "a manifest".to_owned(),
-                cause: "another version of this program wrote it".to_owned(),
+                cause: "it is empty".to_owned(),
             }),
         }
     }

@@ -7,13 +7,14 @@
 //! before the barriers (Chandy and Lamport, "Distributed snapshots", 1985; as in Carbone et al., "Lightweight
 //! asynchronous snapshots for distributed dataflows", 2015).
 //! Invariants: (1) a checkpoint is seen whole or not at all: its [`Manifest`] is written last, in one transaction;
-//! (2) epochs only grow, and what was stored under one that has no manifest is deleted when the next run begins;
+//! (2) epochs only grow, and what no manifest names is deleted when the next run begins;
 //! (3) what an operator gave for a checkpoint that was given up stays part of the later ones, so that whoever gives
 //! only what has changed loses nothing.
 //! Threads: state is given by the stages' own threads, stored by the state's writer. Failure: a part that cannot be
 //! stored ends the coordinator, which ends its dataflow. Cost while none is taken: one load per turn of a stage.
 //! Not here: what an operator's state is.
 
+mod archive;
 mod control;
 mod coordinator;
 mod error;
@@ -22,8 +23,10 @@ mod in_state;
 mod manifest;
 mod restoring;
 mod saving;
+mod standing;
 mod storage;
 
+pub use archive::{Archive, ArchiveError, export, import, look};
 pub use control::{CheckpointFigures, CheckpointStatus, Control, StageLink};
 pub use coordinator::{CheckpointOptions, Coordinator, CoordinatorParts, StageShape};
 pub use error::CheckpointError;
@@ -32,6 +35,7 @@ pub use in_state::InState;
 pub use manifest::{Manifest, SlotManifest, StageManifest, StoredPart};
 pub use restoring::{Restoring, SavedCheckpoint};
 pub use saving::{Part, Saving};
+pub use standing::{Choice, Standing, delete, keep_savepoints};
 pub use storage::{CheckpointStorage, Rows, StorageWrite, StoredCallback};
 
 use serde::{Deserialize, Serialize};

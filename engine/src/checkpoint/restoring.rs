@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::de::DeserializeOwned;
 
@@ -26,15 +26,22 @@ struct Slot {
 pub struct Changes<T> {
     kind: &'static str,
     parts: std::vec::IntoIter<Vec<u8>>,
+    failure: Failure,
     changes: PhantomData<fn() -> T>,
 }
+
+/// Why an operator's state was not given, the first time that one was not.
+type Failure = Arc<OnceLock<CheckpointError>>;
 
 impl<T: DeserializeOwned> Iterator for Changes<T> {
     type Item = Result<T, CheckpointError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let bytes = self.parts.next()?;
-        Some(decode(self.kind, &bytes))
+        let read = decode(self.kind, &bytes);
+        Some(read.inspect_err(|error| {
+            self.failure.get_or_init(|| error.clone());
+        }))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -55,11 +62,12 @@ pub struct Restoring {
     /// Nothing is stored of this stage.
     is_new: bool,
     is_stale: bool,
+    failure: Failure,
 }
 
 impl Restoring {
     /// Of a stage that has no stored state.
-    pub const fn nothing(partition: usize, partitions: usize) -> Self {
+    pub fn nothing(partition: usize, partitions: usize) -> Self {
         Self {
             slots: VecDeque::new(),
             partition,
@@ -67,6 +75,7 @@ impl Restoring {
             is_spread_anew: false,
             is_new: true,
             is_stale: false,
+            failure: Failure::default(),
         }
     }
 
@@ -123,6 +132,17 @@ impl Restoring {
         self.is_stale
     }
 
+    /// Why an operator was not given its state, if one was not.
+    pub(super) fn failure(&self) -> Option<&CheckpointError> {
+        self.failure.get()
+    }
+
+    /// Keeps why an operator's state is of no use to it.
+    pub fn fail(&self, error: CheckpointError) -> CheckpointError {
+        self.failure.get_or_init(|| error.clone());
+        error
+    }
+
     /// Whether this partition is the one that takes what belongs to none in particular.
     pub const fn is_first(&self) -> bool {
         self.partition == 0
@@ -144,7 +164,8 @@ impl Restoring {
     ) -> Result<Vec<T>, CheckpointError> {
         let parts = self.parts(kind)?;
         let last = parts.iter().filter_map(|parts| parts.last());
-        last.map(|bytes| decode(kind, bytes)).collect()
+        let read: Result<_, _> = last.map(|bytes| decode(kind, bytes)).collect();
+        read.map_err(|error| self.fail(error))
     }
 
     /// The [changes](super::Saving::changes) that the next operator gave, by partition that was saved.
@@ -159,6 +180,7 @@ impl Restoring {
         let of_partition = |parts: Vec<Vec<u8>>| Changes {
             kind,
             parts: parts.into_iter(),
+            failure: Arc::clone(&self.failure),
             changes: PhantomData,
         };
         Ok(parts.map(of_partition).collect())
@@ -181,10 +203,10 @@ impl Restoring {
         }
         match self.slots.pop_front() {
             Some(slot) if slot.kind == kind => Ok(slot.parts),
-            slot => Err(CheckpointError::Changed {
+            slot => Err(self.fail(CheckpointError::Changed {
                 expected: kind.to_owned(),
                 found: slot.map_or_else(|| "nothing".to_owned(), |slot| slot.kind),
-            }),
+            })),
         }
     }
 
@@ -272,6 +294,7 @@ impl SavedCheckpoint {
             is_spread_anew,
             is_new: false,
             is_stale: false,
+            failure: Failure::default(),
         })
     }
 

@@ -20,6 +20,7 @@ pub struct Part {
 pub struct Saving {
     epoch: Epoch,
     has_barrier: bool,
+    is_savepoint: bool,
     parts: Vec<Part>,
 }
 
@@ -29,6 +30,7 @@ impl Saving {
         Self {
             epoch,
             has_barrier: true,
+            is_savepoint: false,
             parts: Vec::new(),
         }
     }
@@ -38,8 +40,22 @@ impl Saving {
         Self {
             epoch,
             has_barrier: false,
+            is_savepoint: false,
             parts: Vec::new(),
         }
+    }
+
+    /// The same for a savepoint, or not.
+    #[must_use]
+    pub const fn of_savepoint(mut self, is_savepoint: bool) -> Self {
+        self.is_savepoint = is_savepoint;
+        self
+    }
+
+    /// Whether it is kept and may be restored much later, or elsewhere: it must have what an operator otherwise finds
+    /// outside of its parts.
+    pub const fn is_savepoint(&self) -> bool {
+        self.is_savepoint
     }
 
     /// Whether a barrier is to be passed on.

@@ -87,23 +87,79 @@ pub(super) fn manifest_key(epoch: Epoch) -> Vec<u8> {
     epoch.0.to_be_bytes().to_vec()
 }
 
-/// All manifests, the oldest first; `None` for those that cannot be read.
+/// Part of the key of a row of a part: which part it is.
+pub(super) fn part_of(key: &[u8]) -> Option<(Epoch, u32, usize, usize)> {
+    let (epoch, rest) = key.split_first_chunk()?;
+    let (stage, rest) = rest.split_first_chunk()?;
+    let (partition, rest) = rest.split_first_chunk()?;
+    let (slot, _) = rest.split_first_chunk()?;
+    Some((
+        Epoch(u64::from_be_bytes(*epoch)),
+        u32::from_be_bytes(*stage),
+        u32::from_be_bytes(*partition) as usize,
+        u32::from_be_bytes(*slot) as usize,
+    ))
+}
+
+/// A manifest, or why it cannot be read.
+pub(super) type Found = Result<Manifest, CheckpointError>;
+
+/// All manifests, the oldest first.
 ///
 /// # Errors
 /// [`CheckpointError::Storage`].
 pub(super) fn manifests(
     storage: &dyn CheckpointStorage,
-) -> Result<Vec<(Epoch, Option<Manifest>)>, CheckpointError> {
+) -> Result<Vec<(Epoch, Found)>, CheckpointError> {
     let mut found = Vec::new();
     for key in storage.keys(Rows::Manifests, Bound::Unbounded, usize::MAX)? {
         let Ok(epoch) = <[u8; 8]>::try_from(&key[..]) else {
             continue;
         };
-        let Some(bytes) = storage.get(Rows::Manifests, &key)? else {
-            continue;
-        };
         let epoch = Epoch(u64::from_be_bytes(epoch));
-        found.push((epoch, Manifest::from_bytes(&bytes).ok()));
+        match storage.get(Rows::Manifests, &key) {
+            Ok(Some(bytes)) => found.push((epoch, Manifest::from_bytes(&bytes))),
+            Ok(None) => {}
+            Err(damaged @ CheckpointError::Damaged { .. }) => found.push((epoch, Err(damaged))),
+            Err(error) => return Err(error),
+        }
     }
     Ok(found)
+}
+
+/// Writes rows and waits for the outcome: where nothing runs yet.
+pub(super) fn write_blocking(
+    storage: &dyn CheckpointStorage,
+    writes: Vec<StorageWrite>,
+) -> Result<(), CheckpointError> {
+    let mut left = Some(writes);
+    until_done(
+        |done| match left.take().map(|writes| storage.write(writes, done)) {
+            Some(Err(refused)) => {
+                left = Some(refused);
+                false
+            }
+            Some(Ok(())) | None => true,
+        },
+    )
+}
+
+/// Makes what was written safe from a power failure, and waits for it.
+pub(super) fn sync_blocking(storage: &dyn CheckpointStorage) -> Result<(), CheckpointError> {
+    until_done(|done| storage.sync(done))
+}
+
+/// Asks until there is room, and waits for the outcome.
+fn until_done(mut ask: impl FnMut(StoredCallback) -> bool) -> Result<(), CheckpointError> {
+    let (tell, told) = crossbeam_channel::bounded(1);
+    let done: StoredCallback = Arc::new(move |outcome| {
+        // Who waits is still there.
+        let _ = tell.send(outcome);
+    });
+    while !ask(Arc::clone(&done)) {
+        std::thread::yield_now();
+    }
+    drop(done);
+    let outcome = told.recv().unwrap_or_else(|_| Err("closed".to_owned()));
+    outcome.map_err(CheckpointError::Storage)
 }

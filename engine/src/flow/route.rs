@@ -18,7 +18,7 @@ pub fn exchange_hash<K: Hash>(key: &K) -> u64 {
 
 /// To which of `targets` partitions a key of this hash belongs.
 #[inline(always)]
-pub(crate) fn target_of(hash: u64, targets: usize) -> usize {
+pub fn target_of(hash: u64, targets: usize) -> usize {
     // The high bits, scaled: no division, and any number of targets.
     ((u128::from(hash) * targets as u128) >> 64) as usize
 }

@@ -88,8 +88,11 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
         {
             let restored = head.restore(&mut restoring);
             let watermark = restored.inspect_err(|_| link.tell_restored(&restoring))?;
-            operator.restore(&mut restoring)?;
-            restoring.finish()?;
+            let restored = operator.restore(&mut restoring);
+            restored.inspect_err(|_| link.tell_restored(&restoring))?;
+            restoring
+                .finish()
+                .inspect_err(|error| link.tell_unrestored(error))?;
             if watermark > Timestamp::MIN {
                 // It was told before, so nothing comes of it but that everybody knows it again.
                 operator.late_before(watermark);
@@ -182,7 +185,12 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
     }
 
     fn take_checkpoint(&mut self, epoch: Epoch) -> Result<(), Fault> {
-        let parts = self.saved(Saving::new(epoch))?;
+        let link = self
+            .checkpoints
+            .as_ref()
+            .map(|checkpoints| &checkpoints.link);
+        let is_savepoint = link.is_some_and(|link| link.is_savepoint(epoch));
+        let parts = self.saved(Saving::new(epoch).of_savepoint(is_savepoint))?;
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.taken = epoch;
             checkpoints.link.take(epoch, parts, self.head.aligned());

@@ -47,6 +47,23 @@ impl FolderLock {
         })
     }
 
+    /// Whether somebody has the folder, this process too. Whoever tries to take it at the same moment may fail.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]: the lock file cannot be opened or locked.
+    pub fn is_held(folder: &Path) -> Result<bool, StoreError> {
+        let path = folder.join(FILE_NAME);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            opened => opened.map_err(|e| StoreError::io(&path, "opening", e))?,
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(e)) => Err(StoreError::io(&path, "locking", e)),
+        }
+    }
+
     /// The locked folder.
     #[must_use]
     pub fn folder(&self) -> &Path {

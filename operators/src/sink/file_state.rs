@@ -98,6 +98,7 @@ impl Place {
             if !self.deals_with(saved.partition) {
                 continue;
             }
+            self.check_none_later(saved)?;
             for held in &saved.held {
                 self.check_held(*held)?;
                 complete.push(held.id);
@@ -131,6 +132,20 @@ impl Place {
         Ok(begun)
     }
 
+    /// No file that came after the checkpoint has its name already: its rows would come once more.
+    fn check_none_later(&self, saved: &Saved) -> Result<(), Fault> {
+        let later = |file: FileId| file.partition == saved.partition && file.number >= saved.number;
+        let found = self.naming.first_complete(later);
+        let Some(later) = found.map_err(|error| self.fault(&error))? else {
+            return Ok(());
+        };
+        Err(Fault(format!(
+            "{}: it was completed after the checkpoint, whose start would write its rows once more: move it away, and \
+             those behind it, if that is what you want",
+            self.naming.complete(later).display()
+        )))
+    }
+
     /// A complete file is all there, unless it has its name and whoever waited for it took it away.
     fn check_held(&self, held: HeldFile) -> Result<(), Fault> {
         let path = self.naming.temporary(held.id);
@@ -151,11 +166,6 @@ impl Place {
     fn cut(&self, id: FileId, bytes: u64) -> Result<File, Fault> {
         let path = self.naming.temporary(id);
         let fault = |cause: String| Fault(format!("{}: {cause}", path.display()));
-        if self.naming.complete(id).exists() {
-            return Err(fault(
-                "the checkpoint has only a part of it, but it is complete".to_owned(),
-            ));
-        }
         let opened = OpenOptions::new().write(true).open(&path);
         let cut = opened.and_then(|mut file| {
             let found = file.metadata()?.len();
@@ -256,7 +266,7 @@ mod tests {
             ]
         );
         // The next number is behind what is there and behind what was there.
-        let begun = place.begin(&[saved(1, 0, None, &[])]).unwrap();
+        let begun = place.begin(&[]).unwrap();
         assert_eq!(begun.number, 2);
         let begun = place.begin(&[saved(1, 7, None, &[])]).unwrap();
         assert_eq!((begun.number, begun.present.is_none()), (7, true));
@@ -278,12 +288,28 @@ mod tests {
             saved(0, 4, Some(1), &[]),
         ] {
             let fault = place.begin(&[saved]).unwrap_err();
-            assert!(fault.0.contains(".rows-000-00000"), "{fault}");
+            assert!(fault.0.contains("rows-000-00000"), "{fault}");
         }
         let mut longer = saved(0, 2, Some(4), &[(0, 1)]);
         longer.held[0].bytes = 5;
         place.begin(&[longer]).unwrap_err();
         assert_eq!(names(folder.path()), before);
+    }
+
+    #[test]
+    fn files_that_were_completed_after_the_checkpoint_are_not_written_once_more() {
+        let folder = folder(&[
+            "rows-000-000001.csv",
+            "rows-000-000002.csv",
+            "rows-001-000007.csv",
+        ]);
+        let place = place(folder.path(), 0, 1);
+        for number in [1, 2] {
+            let fault = place.begin(&[saved(0, number, None, &[])]).unwrap_err();
+            let named = format!("rows-000-00000{number}.csv: it was completed after");
+            assert!(fault.0.contains(&named), "{fault}");
+        }
+        assert_eq!(place.begin(&[saved(0, 3, None, &[])]).unwrap().number, 3);
     }
 
     #[test]

@@ -108,6 +108,26 @@ impl Naming {
         Ok(next)
     }
 
+    /// The first complete file for which `is_meant` holds.
+    pub(super) fn first_complete(
+        &self,
+        is_meant: impl Fn(FileId) -> bool,
+    ) -> io::Result<Option<FileId>> {
+        let mut first: Option<FileId> = None;
+        for entry in fs::read_dir(&self.folder)? {
+            let name = entry?.file_name();
+            let file = name.to_str().and_then(|name| self.file_of(name));
+            if let Some((file, extension)) = file
+                && extension == self.extension
+                && is_meant(file)
+                && first.is_none_or(|first| file.number < first.number)
+            {
+                first = Some(file);
+            }
+        }
+        Ok(first)
+    }
+
     /// Gives complete files their names, as far as they do not have them.
     pub(super) fn name_all(&self, files: &[FileId]) -> io::Result<()> {
         for &file in files {

@@ -36,3 +36,4 @@ pub use late_letters::{LateLetters, LetterAccess};
 pub use log::{LogEffect, LogSink, LogSinkOptions};
 pub use row_format::{CsvRows, JsonRows, RowFormat};
 pub use table::{TableAccess, TablePlace, TableSink, TableSinkOptions};
+pub use table_part::{TABLE_STATE, has_all_rows};

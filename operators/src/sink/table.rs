@@ -4,7 +4,7 @@
 //! none to remove it; the last one that comes to the sink wins. Each key must come to one partition of the sink.
 //! Invariants: (1) readers see a row as some item left it; (2) the stage does not end before its rows are stored.
 //! With checkpoints rows are stored as part of them: what the store holds is what the last complete one has, whatever
-//! was shown since. Without, the table is emptied when the dataflow starts and made anew from its sources: what is read
+//! was shown since. A savepoint has all rows: a start from it makes the stored ones the same. Without, the table is emptied when the dataflow starts and made anew from its sources: what is read
 //! meanwhile is part of the whole.
 //! Bounds: at most `hot_rows_max` rows and places in memory per partition, then all are stored and let go; one
 //! batch of rows on its way. Threads: one owner; outcomes come from the state's thread. Failure: a row that cannot
@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
-use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring};
+use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring, exchange_hash, target_of};
 use millstream_engine::stage::Blocked;
 use millstream_engine::state::{
     StateBatch, StateError, StateStore, StateWrite, StateWriterHandle, TableId,
@@ -29,11 +29,9 @@ use millstream_engine::state::{
 use millstream_engine::time::Timestamp;
 use tokio::sync::Notify;
 
-use super::table_part;
+use super::table_part::{self, TABLE_STATE};
 use crate::projection::{HotRows, ProgressBoard, Row, Table, TableKey, TableMut, TableReader};
 
-/// Its kind of state in checkpoints.
-const KIND: &str = "table rows";
 /// Time after which rows are offered again to a state writer that had no room for them.
 const REFUSED_EVERY: Duration = Duration::from_millis(2);
 
@@ -166,6 +164,9 @@ impl Storing {
 /// The sink at work.
 struct Open<K: TableKey, R> {
     rows: TableMut<K, R>,
+    store: StateStore,
+    /// This one, and how many there are.
+    partition: (usize, usize),
     state: StateWriterHandle,
     storing: Arc<Storing>,
     /// Whether a batch was on its way when a failure was last looked for: one that ends later may have failed unseen.
@@ -182,7 +183,8 @@ struct Open<K: TableKey, R> {
     unfinished: VecDeque<(Epoch, Vec<StateWrite>)>,
     /// Rows of complete checkpoints, to be stored.
     released: VecDeque<Vec<StateWrite>>,
-    /// A barrier has come: what is released is to be stored before the state is saved.
+    /// A barrier has come, or the stored rows are others than those that the run begins with: what is released is to be
+    /// stored before anything else.
     must_settle: bool,
     /// When to look again although no item comes.
     look_at: Option<Timestamp>,
@@ -294,6 +296,40 @@ impl<K: TableKey, R: Row> Open<K, R> {
         self.submit(batch)
     }
 
+    /// Whether a stored row is this partition's. One that has no key of the table's is the first one's.
+    fn owns(&self, key: &[u8]) -> bool {
+        let (own, partitions) = self.partition;
+        K::read(key).map_or(0, |key| target_of(exchange_hash(&key), partitions)) == own
+    }
+
+    /// Appends all rows of this partition. Everything that is released is stored.
+    fn write_all(&self, into: &mut Vec<u8>) -> Result<(), Fault> {
+        let place = (&self.store, self.rows.id());
+        let writes = self.unfinished.iter().flat_map(|(_, writes)| writes);
+        table_part::write_all(place, |key| self.owns(key), writes, into)
+    }
+
+    /// Has the stored rows made those of `parts`, one for each partition that was saved, or this partition's alone.
+    fn make_same(&mut self, parts: &[&[u8]]) -> Result<(), Fault> {
+        // What an earlier beginning in this process has left on its way.
+        let flushed = self.state.flush();
+        flushed.map_err(|error| Fault(format!("the table's rows cannot be read: {error}")))?;
+        let is_whole = |part: &&[u8]| table_part::has_all_rows(part.first().copied());
+        let covers = |key: &[u8]| {
+            let from = |key| target_of(exchange_hash(&key), parts.len());
+            let from = K::read(key).map_or(0, from);
+            parts.get(from).is_some_and(is_whole)
+        };
+        let whole: Vec<&[u8]> = parts.iter().copied().filter(is_whole).collect();
+        let place = (&self.store, self.rows.id());
+        let owns = |key: &[u8]| self.owns(key);
+        let batches = table_part::differences(place, owns, covers, &whole)?;
+        // At once, since readers see them meanwhile.
+        self.must_settle = !batches.is_empty();
+        self.released.extend(batches);
+        Ok(())
+    }
+
     fn submit(&mut self, batch: StateBatch) -> Result<(), Fault> {
         self.storing.begin();
         self.in_flight = true;
@@ -368,6 +404,8 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
         self.open = Some(Open {
             // Emptied at start, nothing is stored that is not here; what is kept is said when it is restored.
             rows: TableMut::new(place.id, Some(access.store.clone()), hot, true),
+            store: access.store.clone(),
+            partition: (wiring.partition, wiring.partitions),
             has_checkpoints: wiring.checkpoints.is_some(),
             unfinished: VecDeque::new(),
             released: VecDeque::new(),
@@ -459,29 +497,41 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
             if !writes.is_empty() {
                 open.unfinished.push_back((saving.epoch(), writes));
             }
-            for (_, writes) in &open.unfinished {
-                table_part::write(writes, &mut bytes);
+            if saving.is_savepoint() {
+                open.write_all(&mut bytes)?;
+            } else {
+                for (_, writes) in &open.unfinished {
+                    table_part::write(writes, &mut bytes);
+                }
             }
         }
-        saving.part(KIND, saving.epoch(), bytes);
+        saving.part(TABLE_STATE, saving.epoch(), bytes);
         Ok(())
     }
 
-    /// Rows of the checkpoint may not have been stored before the end: they are once more.
+    /// Rows of the checkpoint may not have been stored before the end: they are once more. From a savepoint the stored
+    /// rows are made what they were.
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         let is_taken = restoring.is_first() || !restoring.is_spread_anew();
-        let saved = restoring.parts(KIND)?;
+        let saved = restoring.parts(TABLE_STATE)?;
         let Some(open) = &mut self.open else {
             return Ok(());
         };
         open.rows.has_more_stored();
-        for bytes in saved.iter().filter_map(|parts| parts.last()) {
-            let table = open.rows.id();
-            let writes = table_part::read(table, bytes);
-            let writes = writes.ok_or_else(|| Fault("its stored rows are damaged".to_owned()))?;
+        let table = open.rows.id();
+        let parts: Vec<&[u8]> = saved
+            .iter()
+            .filter_map(|parts| parts.last().map(Vec::as_slice))
+            .collect();
+        let is_whole = |part: &&[u8]| table_part::has_all_rows(part.first().copied());
+        for bytes in parts.iter().filter(|part| !is_whole(part)) {
+            let writes = table_part::read(table, bytes).ok_or_else(table_part::damaged)?;
             if is_taken {
                 open.released.push_back(writes);
             }
+        }
+        if parts.iter().any(is_whole) {
+            open.make_same(&parts)?;
         }
         Ok(())
     }

@@ -1,21 +1,145 @@
 //! Rows of a table as a part of a checkpoint: lengths and bytes, big-endian, one row after another.
+//!
+//! A part has the rows that have changed since the checkpoint before. Of a savepoint it has all rows, behind one byte that
+//! no length begins with: no key has 16 MiB.
 
-use millstream_engine::state::{StateWrite, TableId};
+use std::ops::ControlFlow;
+
+use millstream_engine::flow::Fault;
+use millstream_engine::state::{StateStore, StateWrite, TableId};
+
+/// The kind of state of table sinks in checkpoints.
+pub const TABLE_STATE: &str = "table rows";
+/// First byte of a part that has all rows.
+const ALL: u8 = 1;
+/// Writes of one batch.
+const BATCH_ROWS: usize = 4_096;
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Whether a table sink's part that begins with this byte, or is empty, has all rows.
+#[must_use]
+pub const fn has_all_rows(first_byte: Option<u8>) -> bool {
+    matches!(first_byte, Some(ALL))
+}
+
+/// Appends all rows that are this partition's: those in the store, as `writes` change them.
+pub(super) fn write_all<'w>(
+    (store, table): (&StateStore, TableId),
+    owns: impl Fn(&[u8]) -> bool,
+    writes: impl Iterator<Item = &'w StateWrite>,
+    into: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    let mut changed = std::collections::BTreeMap::new();
+    for write in writes {
+        match write {
+            StateWrite::PutRow { key, value, .. } => changed.insert(&key[..], Some(&value[..])),
+            StateWrite::DeleteRow { key, .. } => changed.insert(&key[..], None),
+            _ => None,
+        };
+    }
+    into.push(ALL);
+    let stored = store.for_each(table, |key, value| {
+        if owns(key) && !changed.contains_key(key) {
+            put(key, value, into);
+        }
+        ControlFlow::Continue(())
+    });
+    stored.map_err(|error| Fault(format!("the table's rows cannot be read: {error}")))?;
+    for (key, value) in changed {
+        if let Some(value) = value {
+            put(key, value, into);
+        }
+    }
+    Ok(())
+}
+
+/// What makes the stored rows those of `parts`, all of which have all rows; in batches. Rows that are not this partition's
+/// stay as they are, and so do those that `covers` says are none of these parts'.
+pub(super) fn differences(
+    (store, table): (&StateStore, TableId),
+    owns: impl Fn(&[u8]) -> bool,
+    covers: impl Fn(&[u8]) -> bool,
+    parts: &[&[u8]],
+) -> Result<Vec<Vec<StateWrite>>, Fault> {
+    let mut wanted = std::collections::BTreeMap::new();
+    for part in parts {
+        let rows = part.get(1..).and_then(|rows| read(table, rows));
+        let rows = rows.ok_or_else(damaged)?;
+        for row in rows {
+            match row {
+                StateWrite::PutRow { key, value, .. } if owns(&key) => wanted.insert(key, value),
+                _ => None,
+            };
+        }
+    }
+    let mut batches = Batches::default();
+    let stored = store.for_each(table, |key, value| {
+        if owns(key) {
+            match wanted.remove(key) {
+                Some(same) if same == value => {}
+                Some(value) => {
+                    let key = key.to_owned();
+                    batches.push(StateWrite::PutRow { table, key, value });
+                }
+                None if covers(key) => {
+                    let key = key.to_owned();
+                    batches.push(StateWrite::DeleteRow { table, key });
+                }
+                None => {}
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    stored.map_err(|error| Fault(format!("the table's rows cannot be read: {error}")))?;
+    for (key, value) in wanted {
+        batches.push(StateWrite::PutRow { table, key, value });
+    }
+    Ok(batches.0)
+}
+
+/// What is said of a part that is not complete.
+pub(super) fn damaged() -> Fault {
+    Fault("its stored rows are damaged".to_owned())
+}
+
+#[derive(Default)]
+struct Batches(Vec<Vec<StateWrite>>, usize);
+
+impl Batches {
+    fn push(&mut self, write: StateWrite) {
+        let is_full = |last: &Vec<_>| last.len() >= BATCH_ROWS || self.1 >= BATCH_BYTES;
+        if self.0.last().is_none_or(is_full) {
+            self.0.push(Vec::new());
+            self.1 = 0;
+        }
+        if let StateWrite::PutRow { value, .. } = &write {
+            self.1 += value.len();
+        }
+        if let Some(last) = self.0.last_mut() {
+            last.push(write);
+        }
+    }
+}
+
+fn put(key: &[u8], value: &[u8], into: &mut Vec<u8>) {
+    into.extend_from_slice(&length(key));
+    into.extend_from_slice(&length(value));
+    into.extend_from_slice(key);
+    into.extend_from_slice(value);
+}
+
+fn length(bytes: &[u8]) -> [u8; 4] {
+    u32::try_from(bytes.len()).unwrap_or(REMOVED).to_be_bytes()
+}
 
 /// Length of a row that is removed.
 const REMOVED: u32 = u32::MAX;
 
 /// Appends the rows of `writes`; a row is at most 1 GiB.
 pub(super) fn write(writes: &[StateWrite], into: &mut Vec<u8>) {
-    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(REMOVED).to_be_bytes();
     for write in writes {
         match write {
-            StateWrite::PutRow { key, value, .. } => {
-                into.extend_from_slice(&length(key));
-                into.extend_from_slice(&length(value));
-                into.extend_from_slice(key);
-                into.extend_from_slice(value);
-            }
+            StateWrite::PutRow { key, value, .. } => put(key, value, into),
             StateWrite::DeleteRow { key, .. } => {
                 into.extend_from_slice(&length(key));
                 into.extend_from_slice(&REMOVED.to_be_bytes());

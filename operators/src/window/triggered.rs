@@ -332,7 +332,8 @@ where
         let watermark = all.iter().map(|saved| saved.watermark).min();
         self.giving.watermark = watermark.unwrap_or(i64::MIN);
         for saved in all {
-            saved.shape.check(KIND, self.giving.shape())?;
+            let fits = saved.shape.check(KIND, self.giving.shape());
+            fits.map_err(|error| restoring.fail(error))?;
             let before = self.dirty.len();
             let own = saved.dirty.into_iter();
             self.dirty

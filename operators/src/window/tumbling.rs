@@ -271,7 +271,8 @@ where
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         for saved in restoring.whole::<Saved>(KIND)? {
-            saved.shape.check(KIND, self.span.shape())?;
+            let fits = saved.shape.check(KIND, self.span.shape());
+            fits.map_err(|error| restoring.fail(error))?;
             self.watermark = self.watermark.max(saved.watermark);
             self.now = self.now.max(saved.now);
         }

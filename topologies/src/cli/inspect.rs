@@ -1,11 +1,12 @@
 //! Commands that look into a data folder: events, streams, projections, dead letters, and whether all of it
 //! is whole.
 //!
-//! Invariants: (1) nothing is created or changed but requests for the engine (`dead-letters redrive|discard`), and a
-//! folder that is not there stays so; (2) events are
+//! Invariants: (1) nothing is created or changed but requests for the engine (`dead-letters redrive|discard`) and
+//! checkpoints (`checkpoint create|restore|export|delete`), and a folder that is not there stays so; (2) events are
 //! printed as they are read, however many; (3) text from the store never reaches a terminal as control
 //! characters. Each file here is one command or what several share.
 
+mod checkpoints;
 mod events;
 mod folder;
 mod letters;
@@ -56,6 +57,11 @@ pub(super) enum InspectCommand {
     DeadLetters {
         #[command(subcommand)]
         command: LettersCommand,
+    },
+    /// See, take, restore, export and delete checkpoints of dataflows
+    Checkpoint {
+        #[command(subcommand)]
+        command: checkpoints::CheckpointCommand,
     },
 }
 
@@ -188,6 +194,7 @@ pub(super) fn run(command: &InspectCommand, is_json: bool, out: &mut impl Write)
         InspectCommand::Projection {
             command: ProjectionCommand::List { data },
         } => projections::list(&data.data, is_json, out),
+        InspectCommand::Checkpoint { command } => checkpoints::run(command, is_json, out),
         InspectCommand::DeadLetters { command } => match command {
             LettersCommand::List(arguments) => letters::list(arguments, is_json, out),
             LettersCommand::Stats(arguments) => letters::stats(arguments, is_json, out),

@@ -17,8 +17,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 /// An event-sourcing and stream-processing engine: runs ready-made topologies, and looks into data folders.
 ///
 /// Without a command it runs the shop on the real sales in the repository. A data folder is what a program gave
-/// to its engine: `log/` in it holds the events, `state/` what was made of them. Commands that look into one only
-/// read, also beside the program that writes it.
+/// to its engine: `log/` in it holds the events, `state/` what was made of them. Commands that look into one can do so
+/// beside the program that writes it; those that change something say how.
 #[derive(Debug, Parser)]
 #[command(
     name = "millstream",

@@ -48,6 +48,16 @@ pub enum StartDataflowError {
         /// Why.
         cause: CheckpointError,
     },
+    /// A stage does not begin with the state that the checkpoint has of it; nothing runs, and the checkpoint stays.
+    #[error("dataflow {dataflow:?}, stage {stage:?}: {cause}")]
+    Restore {
+        /// The dataflow.
+        dataflow: String,
+        /// The stage, by the name that its state is found by.
+        stage: String,
+        /// Why.
+        cause: CheckpointError,
+    },
     /// What its tables are kept in failed.
     #[error("dataflow {dataflow:?}, its tables: {cause}")]
     Tables {
@@ -103,6 +113,11 @@ impl Dataflow {
         let coordinator = checkpoints
             .map(|checkpoints| coordinator(&self.name, &draft, &mailboxes, clock, checkpoints))
             .transpose()?;
+        let identities = draft.identities();
+        let unmade = |at: (usize, usize), fault| {
+            let names = (draft.stages[at.0].name.as_str(), identities[at.0].as_str());
+            self.unmade(names, at, fault, coordinator.as_ref())
+        };
         let (mut openings, mut placings) = (Vec::new(), Vec::new());
         for (number, (stage, mailboxes)) in draft.stages.iter().zip(&mailboxes).enumerate() {
             let name: Arc<str> = format!("{}/{}", self.name, stage.name).into();
@@ -119,9 +134,8 @@ impl Dataflow {
                         .map(|coordinator| coordinator.link(number, partition)),
                 };
                 let opening = (stage.make)(&wiring, mailbox, meter.clone());
-                let opening = opening
-                    .map_err(|fault| self.not_started(&stage.name, coordinator.as_ref(), fault))?;
-                openings.push(opening);
+                let at = (number, partition);
+                openings.push(opening.map_err(|fault| unmade(at, fault))?);
                 let place = format!("{name}/{partition}");
                 let of_core = move |core| Placed {
                     name: place,
@@ -130,14 +144,19 @@ impl Dataflow {
                     core,
                     meter,
                 };
-                placings.push((stage.name.as_str(), of_core));
+                placings.push((at, of_core));
             }
         }
         let mut stages = Vec::with_capacity(placings.len());
-        for ((stage, of_core), opened) in placings.into_iter().zip(open_all(openings)) {
-            let core =
-                opened.map_err(|fault| self.not_started(stage, coordinator.as_ref(), fault))?;
-            stages.push(of_core(core));
+        for ((at, of_core), opened) in placings.into_iter().zip(open_all(openings)) {
+            stages.push(of_core(opened.map_err(|fault| unmade(at, fault))?));
+        }
+        if let Some(coordinator) = &coordinator {
+            let forgotten = coordinator.forget_others();
+            forgotten.map_err(|cause| StartDataflowError::Checkpoint {
+                dataflow: self.name.clone(),
+                cause,
+            })?;
         }
         Ok(PlacedDataflow {
             stages,
@@ -145,20 +164,30 @@ impl Dataflow {
         })
     }
 
-    fn not_started(
+    /// Why a partition of a stage was not made; the stage has a name and one that its state is found by.
+    fn unmade(
         &self,
-        stage: &str,
-        coordinator: Option<&Coordinator>,
+        (stage, identity): (&str, &str),
+        (number, partition): (usize, usize),
         Fault(cause): Fault,
+        coordinator: Option<&Coordinator>,
     ) -> StartDataflowError {
         let dataflow = self.name.clone();
-        if coordinator.is_some_and(|coordinator| coordinator.control().is_stale()) {
+        let control = coordinator.map(Coordinator::control);
+        if control.is_some_and(|control| control.is_stale()) {
             return StartDataflowError::OtherHistory { dataflow, cause };
         }
-        StartDataflowError::Stage {
-            dataflow,
-            stage: stage.to_owned(),
-            cause,
+        match control.and_then(|control| control.take_unrestored(number, partition)) {
+            Some(cause) => StartDataflowError::Restore {
+                dataflow,
+                stage: identity.to_owned(),
+                cause,
+            },
+            None => StartDataflowError::Stage {
+                dataflow,
+                stage: stage.to_owned(),
+                cause,
+            },
         }
     }
 
@@ -226,11 +255,13 @@ fn coordinator(
         from,
     } = checkpoints;
     if let Some(from) = &from {
-        draft.check_removed(from).map_err(refused)?;
+        draft
+            .check_removed(from, &options.drop_stages)
+            .map_err(refused)?;
     }
-    let stages = draft.stages.iter().zip(mailboxes);
-    let stages = stages.map(|(stage, mailboxes)| StageShape {
-        name: stage.name.as_str().into(),
+    let stages = draft.stages.iter().zip(draft.identities()).zip(mailboxes);
+    let stages = stages.map(|((stage, identity), mailboxes)| StageShape {
+        name: identity.into(),
         is_source: stage.site.inputs.is_empty(),
         mailboxes: mailboxes.clone(),
     });
@@ -271,10 +302,11 @@ impl Draft {
         }
     }
 
-    /// Whether a checkpoint has state of a stage that is there no longer.
-    fn check_removed(&self, from: &Manifest) -> Result<(), CheckpointError> {
+    /// Whether a checkpoint has state of a stage that is there no longer, unless it is one of those that may be dropped.
+    fn check_removed(&self, from: &Manifest, dropped: &[String]) -> Result<(), CheckpointError> {
+        let known = self.identities();
         let is_gone = |stage: &&StageManifest| {
-            self.stages.iter().all(|known| known.name != stage.name) && stage.has_state()
+            !known.contains(&stage.name) && stage.has_state() && !dropped.contains(&stage.name)
         };
         match from.stages.iter().find(is_gone) {
             None => Ok(()),

@@ -30,6 +30,7 @@ use millstream_operators::sink::{LetterAccess, TableAccess};
 use millstream_operators::source::ReadInPlace;
 use millstream_operators::window::LateCounts;
 
+use super::chosen;
 use super::deploy::{Placed, PlacedDataflow};
 use super::driver_tables::OwnTables;
 use super::flow::Dataflow;
@@ -433,6 +434,13 @@ impl Driver {
         }
     }
 
+    /// The same for a savepoint.
+    pub fn ask_for_savepoint(&self) {
+        if let Some(control) = &self.control {
+            control.ask_for_savepoint();
+        }
+    }
+
     /// Where its checkpoints stand; `None` without any.
     pub fn checkpoints(&self) -> Option<CheckpointStatus> {
         let control = self.control.as_ref()?;
@@ -520,17 +528,14 @@ fn checkpointed(
     storage: &InMemory,
 ) -> Result<PlacedDataflow, StartDataflowError> {
     let storage: Arc<dyn CheckpointStorage> = Arc::new(storage.clone());
-    let stored = Coordinator::stored(&*storage);
-    let mut stored = stored.map_err(|cause| StartDataflowError::Checkpoint {
-        dataflow: dataflow.name().to_owned(),
-        cause,
-    })?;
-    let checkpoints = Checkpointing {
-        options: dataflow.options.checkpoints.clone().unwrap_or_default(),
-        storage,
-        from: stored.pop(),
-    };
-    dataflow.place(clock, &resources, Some(checkpoints))
+    chosen::begin(dataflow.name(), &*storage, |from| {
+        let checkpoints = Checkpointing {
+            options: dataflow.options.checkpoints.clone().unwrap_or_default(),
+            storage: Arc::clone(&storage),
+            from,
+        };
+        dataflow.place(clock, &resources, Some(checkpoints))
+    })
 }
 
 impl fmt::Debug for Driver {

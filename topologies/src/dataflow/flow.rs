@@ -250,6 +250,26 @@ impl Draft {
         }
     }
 
+    /// What the state of each stage is found by in a checkpoint: a name that was given, or else the stage's.
+    pub(super) fn identities(&self) -> Vec<String> {
+        let given: Vec<_> = self
+            .stages
+            .iter()
+            .map(|stage| stage.site.identity())
+            .collect();
+        let is_taken = |name: &str| {
+            let mut others = self.stages.iter().zip(&given);
+            others.any(|(stage, given)| given.is_none() && stage.name == name)
+        };
+        let stages = self.stages.iter().zip(&given);
+        let identity = |(stage, given): (&StagePlan, &Option<String>)| match given {
+            Some(given) if is_taken(given) => format!("{given} (named)"),
+            Some(given) => given.clone(),
+            None => stage.name.clone(),
+        };
+        stages.map(identity).collect()
+    }
+
     /// `kind`, or `kind-2` and so on if that is taken.
     fn free_name(&self, kind: &str) -> String {
         let is_taken = |name: &str| self.stages.iter().any(|stage| stage.name == name);

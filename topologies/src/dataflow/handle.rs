@@ -43,6 +43,27 @@ pub enum TakeCheckpointError {
     Ended,
 }
 
+/// A savepoint stays.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SavepointError {
+    /// The dataflow takes none, or keeps none of this number.
+    #[error("the dataflow keeps no savepoint {epoch}")]
+    Unknown {
+        /// The number.
+        epoch: Epoch,
+    },
+    /// The next start would begin from it.
+    #[error("{epoch} is the last checkpoint of the dataflow: a later one must be complete first")]
+    Last {
+        /// The number.
+        epoch: Epoch,
+    },
+    /// The dataflow has ended or failed.
+    #[error("the dataflow has ended")]
+    Ended,
+}
+
 /// Where a dataflow stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -253,24 +274,72 @@ impl DataflowHandle {
     /// # Errors
     /// [`TakeCheckpointError`]: why there is none.
     pub async fn checkpoint(&self) -> Result<Epoch, TakeCheckpointError> {
+        self.take(Control::ask, |status, before| {
+            let is_new = status.completed > before.completed || status.is_final;
+            status.completed.filter(|_| is_new)
+        })
+        .await
+    }
+
+    /// The same for a savepoint, which is kept until somebody [deletes](Self::delete_savepoint) it and has the rows of all
+    /// tables. Cost: tables are read once more, each partition's rows at the barrier, and are in memory until stored.
+    ///
+    /// # Errors
+    /// [`TakeCheckpointError`]: why there is none.
+    pub async fn savepoint(&self) -> Result<Epoch, TakeCheckpointError> {
+        self.take(Control::ask_for_savepoint, |status, before| {
+            let last = status.savepoints.last().copied();
+            last.filter(|_| last > before.savepoints.last().copied())
+        })
+        .await
+    }
+
+    /// Asks for a checkpoint and waits for the answer, in which `taken` finds it.
+    async fn take(
+        &self,
+        ask: fn(&Control) -> u64,
+        taken: fn(&CheckpointStatus, &CheckpointStatus) -> Option<Epoch>,
+    ) -> Result<Epoch, TakeCheckpointError> {
         let control = self.parts.lock().checkpoints.clone();
         let control = control.ok_or(TakeCheckpointError::None)?;
-        let before = control.status().borrow().completed;
-        let number = control.ask();
+        let before = control.status().borrow().clone();
+        let number = ask(&control);
         let mut status = control.status();
         let answered = status.wait_for(|status| status.answered >= number || status.is_final);
         let ended = self.wait();
         tokio::select! {
             answered = answered => match answered.as_deref() {
-                Ok(status) if status.completed > before || status.is_final => {
-                    status.completed.ok_or(TakeCheckpointError::None)
-                }
+                Ok(status) if let Some(epoch) = taken(status, &before) => Ok(epoch),
+                Ok(status) if status.is_final => Err(TakeCheckpointError::Ended),
                 Ok(status) => Err(TakeCheckpointError::GivenUp {
                     cause: status.failure.clone().unwrap_or_default(),
                 }),
                 Err(_) => Err(TakeCheckpointError::Ended),
             },
             _ = ended => Err(TakeCheckpointError::Ended),
+        }
+    }
+
+    /// Deletes a savepoint, with the state that no other checkpoint has; waits until it is no longer listed.
+    ///
+    /// # Errors
+    /// [`SavepointError`]; it stays.
+    pub async fn delete_savepoint(&self, epoch: Epoch) -> Result<(), SavepointError> {
+        let control = self.parts.lock().checkpoints.clone();
+        let control = control.ok_or(SavepointError::Unknown { epoch })?;
+        let mut status = control.status();
+        let now = status.borrow().clone();
+        if !now.savepoints.contains(&epoch) {
+            return Err(SavepointError::Unknown { epoch });
+        }
+        if now.completed == Some(epoch) {
+            return Err(SavepointError::Last { epoch });
+        }
+        control.give_up_savepoint(epoch);
+        let gone = status.wait_for(|status| !status.savepoints.contains(&epoch));
+        tokio::select! {
+            gone = gone => gone.map(|_| ()).map_err(|_| SavepointError::Ended),
+            _ = self.wait() => Err(SavepointError::Ended),
         }
     }
 

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use millstream_engine::checkpoint::{
-    CheckpointError, CheckpointOptions, CheckpointStorage, Coordinator, Manifest,
-};
+use millstream_engine::checkpoint::{CheckpointOptions, CheckpointStorage, Manifest};
 use millstream_engine::flow::Resources;
 use millstream_engine::stage::RestartPolicy;
 use millstream_engine::time::Clock;
 
+use super::chosen;
 use super::deploy::{PlacedDataflow, StartDataflowError};
 use super::flow::Dataflow;
 
@@ -64,31 +63,14 @@ impl Home {
         else {
             return self.attempt(dataflow, None);
         };
-        let stored = Coordinator::stored(&**storage);
-        let mut stored = stored.map_err(|cause| StartDataflowError::Checkpoint {
-            dataflow: dataflow.name().to_owned(),
-            cause,
-        })?;
-        loop {
-            let from = stored.pop();
-            let epoch = from.as_ref().map(|from| from.epoch);
+        chosen::begin(dataflow.name(), &**storage, |from| {
             let checkpoints = Checkpointing {
                 options: options.clone(),
                 storage: Arc::clone(storage),
                 from,
             };
-            let placed = self.attempt(dataflow, Some(checkpoints));
-            match (placed, epoch) {
-                (Err(error), Some(epoch)) if is_of_no_use(&error) => {
-                    tracing::warn!(dataflow = dataflow.name(), %epoch, %error, "a checkpoint is passed over");
-                }
-                (Ok(placed), Some(epoch)) => {
-                    tracing::info!(dataflow = dataflow.name(), %epoch, "restored from a checkpoint");
-                    return Ok(placed);
-                }
-                (placed, _) => return placed,
-            }
-        }
+            self.attempt(dataflow, Some(checkpoints))
+        })
     }
 
     fn attempt(
@@ -100,16 +82,4 @@ impl Home {
         let resources = Arc::new((self.furnish)(dataflow, is_restored)?);
         dataflow.place(&self.clock, &resources, checkpoints)
     }
-}
-
-/// Whether an earlier checkpoint, or none, may do where this one failed.
-const fn is_of_no_use(error: &StartDataflowError) -> bool {
-    matches!(
-        error,
-        StartDataflowError::OtherHistory { .. }
-            | StartDataflowError::Checkpoint {
-                cause: CheckpointError::Damaged { .. },
-                ..
-            }
-    )
 }

@@ -8,6 +8,7 @@
 
 mod channels;
 mod check;
+pub(crate) mod chosen;
 mod deploy;
 mod driver;
 mod driver_tables;
@@ -54,7 +55,7 @@ pub use feed::{Feed, FeedSource};
 pub use files::Files;
 pub use flow::{Dataflow, Flow, FlowOptions, SideOutput};
 pub use forks::Branch;
-pub use handle::{DataflowHandle, DataflowStatus, Failure, TakeCheckpointError};
+pub use handle::{DataflowHandle, DataflowStatus, Failure, SavepointError, TakeCheckpointError};
 pub use items::Items;
 pub use joins::{
     ForeignJoinedStream, ForeignJoining, IntervalJoining, JoinBothSides, JoinInTime, JoinLeft,

@@ -109,6 +109,8 @@ pub(super) struct Site {
     pub(super) lets_out: bool,
     /// Its name as a producer, if it ends in a sink that tells repetitions by their number.
     pub(super) producer: Option<String>,
+    /// The table that it writes, if it ends in one.
+    pub(super) table: Option<&'static str>,
 }
 
 impl Site {
@@ -125,7 +127,16 @@ impl Site {
             source: None,
             lets_out: false,
             producer: None,
+            table: None,
         }
+    }
+
+    /// What its state is found by, if anything in it has a name: it must not depend on the order of declaration.
+    pub(super) fn identity(&self) -> Option<String> {
+        let named = self.states.iter().find_map(|state| state.name.clone());
+        let table = || self.table.map(|table| format!("table {table}"));
+        let producer = || self.producer.as_ref().map(|name| format!("log {name}"));
+        self.name.clone().or(named).or_else(table).or_else(producer)
     }
 
     /// As many partitions as the stage that sends over its first input.

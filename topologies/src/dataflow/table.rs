@@ -120,7 +120,8 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
         let keyed = self
             .map(row)
             .key_by(|(key, _): &(K, Option<R>)| key.clone());
-        let (stream, _, _) = keyed.exchange("table");
+        let (mut stream, _, _) = keyed.exchange("table");
+        stream.site.table = Some(table.name());
         stream.end(TableSink::new(table, options));
     }
 }
@@ -231,8 +232,8 @@ pub(crate) fn dataflow_of<'a>(
     Ok((registered.version == VERSION).then_some(dataflow))
 }
 
-/// Drops tables and checkpoints of dataflows that are none of `dataflows`: they were removed or renamed. What they had comes
-/// again from their sources. Blocks on the state's writer.
+/// Drops tables and checkpoints, but not savepoints, of dataflows that are none of `dataflows`: they were removed or renamed.
+/// What they had comes again from their sources. Blocks on the state's writer.
 pub(crate) fn drop_others(
     dataflows: &[String],
     store: &StateStore,
@@ -241,9 +242,10 @@ pub(crate) fn drop_others(
 ) -> Result<(), StateError> {
     for registered in store.projections()? {
         // Without its tables a checkpoint is of no use.
-        let checkpoints = InState::dataflow_of(&registered);
-        if checkpoints.is_some_and(|dataflow| !dataflows.iter().any(|name| name == dataflow)) {
-            writer.drop_projection(&registered.name, registered.version)?;
+        if let Some(dataflow) = InState::dataflow_of(&registered) {
+            if !dataflows.iter().any(|name| name == dataflow) {
+                InState::forget(dataflow, store, writer)?;
+            }
             continue;
         }
         let dataflow = dataflow_of(&registered, store, partitions)?;

@@ -8,6 +8,7 @@
 //! commands, then the log's writer, then the projections once they have applied all of it; everyone who waits is answered.
 
 pub(crate) mod aggregates;
+pub(crate) mod checkpoint_requests;
 mod config;
 mod dataflows;
 mod dead_letters;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use millstream_engine::event::PartitionId;
 use millstream_engine::metrics::{IndexMetrics, PartitionMetrics, observe_skew};
 
-use super::{Engine, Inner, requests};
+use super::{Engine, Inner, checkpoint_requests, requests};
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -21,17 +21,25 @@ const STALLED: Duration = Duration::from_secs(1);
 
 /// Shows index figures and the skew between partitions until the engine is gone.
 pub(super) fn watch(engine: &Weak<Inner>) {
-    let Some(partitions) = engine.upgrade().map(|inner| inner.feed.partitions()) else {
+    let Some(inner) = engine.upgrade() else {
         return;
     };
+    let (folder, partitions) = (inner.folder.clone(), inner.feed.partitions());
+    // Whoever closes the engine may open its folder again at once.
+    drop(inner);
+    checkpoint_requests::clear(&folder);
     let ids = || (0..partitions).map(PartitionId);
     let indexes: Vec<_> = ids().map(IndexMetrics::new).collect();
     let loads: Vec<_> = ids().map(PartitionMetrics::new).collect();
     let mut before: Option<Vec<u64>> = None;
     let busy = Arc::new(AtomicBool::new(false));
     loop {
-        if let Some(inner) = engine.upgrade() {
-            requests::take_up(&Engine { inner }, &busy);
+        if requests::is_any(&folder)
+            && let Some(inner) = engine.upgrade()
+        {
+            let engine = Engine { inner };
+            requests::take_up(&engine, &busy);
+            checkpoint_requests::take_up(&engine);
         }
         // Nobody unparks it; waking early does no harm.
         std::thread::park_timeout(EVERY);

@@ -51,6 +51,12 @@ pub(crate) fn leave(
     Ok(whole)
 }
 
+/// Whether anything was left, of whatever kind.
+pub(super) fn is_any(data: &Path) -> bool {
+    let entries = fs::read_dir(data.join(FOLDER));
+    entries.is_ok_and(|mut entries| entries.next().is_some())
+}
+
 /// Has a task take up what was left, unless one is at it.
 pub(super) fn take_up(engine: &Engine, busy: &Arc<AtomicBool>) {
     let found = requests(engine.folder());

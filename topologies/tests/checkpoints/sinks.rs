@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use millstream::dataflow::{Dataflow, Driver, Feed, Flow};
-use millstream_engine::checkpoint::{Coordinator, InMemory};
+use millstream_engine::checkpoint::{InMemory, Standing};
 use millstream_engine::flow::Resources;
 use millstream_engine::state::{StateOptions, StateStore, StateWriterHandle};
 use millstream_operators::function::count;
@@ -313,7 +313,11 @@ fn simulate_letters(seed: u64, rescales: bool) {
     let crashes = random.below(8);
     for run_number in 0..=crashes {
         let flow = Dataflow::build_with("sim", shape.options(), |flow| late(flow, &input.feed));
-        let is_kept = !Coordinator::stored(&storage).unwrap().is_empty();
+        let is_kept = Standing::read(&storage)
+            .unwrap()
+            .readable()
+            .next()
+            .is_some();
         let resources = letters_in(&store, &writer, is_kept);
         let made =
             Driver::with_checkpoints(flow.unwrap(), random.next(), resources, storage.clone());

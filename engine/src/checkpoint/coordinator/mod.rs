@@ -10,7 +10,6 @@ mod writes;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +18,8 @@ use progress::{Progress, UnderWay};
 use writes::Writes;
 
 use super::control::{CheckpointFigures, Control, StageLink, Told, What};
-use super::storage::{Rows, manifest_key, manifests};
-use super::{
-    CheckpointError, CheckpointStorage, Epoch, Manifest, SavedCheckpoint, StageManifest,
-    StorageWrite,
-};
+use super::standing::{Standing, sweep};
+use super::{CheckpointError, CheckpointStorage, Epoch, Manifest, SavedCheckpoint, StageManifest};
 use crate::mailbox::{LaneReceiver, LaneSender, Mailbox, MailboxLimits};
 use crate::metrics::CheckpointMetrics;
 use crate::stage::{StageCore, Step};
@@ -100,7 +96,9 @@ pub struct Coordinator {
     restored: Option<SavedCheckpoint>,
     writes: Writes,
     phase: Phase,
+    /// The last one that was begun, or whose number was taken.
     epoch: Epoch,
+    is_savepoint: bool,
     began: Duration,
     rested_since: Duration,
     /// Asked for before the one under way began.
@@ -113,8 +111,7 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// A coordinator; deletes what was stored behind the checkpoint that the run begins from, or all if it begins from
-    /// none. Blocks on the storage.
+    /// A coordinator. Blocks on the storage.
     ///
     /// # Errors
     /// [`CheckpointError::Storage`].
@@ -123,8 +120,12 @@ impl Coordinator {
             .restored
             .as_ref()
             .map(|saved| saved.manifest().clone());
-        let epoch = last.as_ref().map(|last| last.epoch).unwrap_or_default();
-        let retained = delete_behind(&*parts.storage, last.as_ref())?;
+        let begins = last.as_ref().map(|last| last.epoch);
+        let standing = Standing::read(&*parts.storage)?;
+        // Those behind the one that the run begins from are of no use to it.
+        let is_kept =
+            |manifest: &&Manifest| manifest.is_savepoint || Some(manifest.epoch) <= begins;
+        let retained: Vec<_> = standing.readable().filter(is_kept).cloned().collect();
         let count: usize = parts.stages.iter().map(|stage| stage.mailboxes.len()).sum();
         let items = u32::try_from(count * 8 + 16).unwrap_or(u32::MAX);
         let limits = MailboxLimits {
@@ -133,7 +134,7 @@ impl Coordinator {
         };
         let mailbox = Mailbox::new(limits, Arc::clone(&parts.clock));
         let (teller, told) = mailbox.lane();
-        let control = Control::new(last.as_ref().map(|last| last.epoch), Arc::clone(&mailbox));
+        let control = Control::new(begins, savepoints(&retained), Arc::clone(&mailbox));
         let now = parts.clock.monotonic();
         let progress = parts.stages.iter().map(|stage| {
             let saved = last.as_ref().and_then(|last| last.stage(&stage.name));
@@ -153,7 +154,8 @@ impl Coordinator {
             mailbox,
             writes,
             phase: Phase::Resting,
-            epoch,
+            epoch: standing.last(),
+            is_savepoint: false,
             began: now,
             rested_since: now,
             asked: 0,
@@ -169,6 +171,15 @@ impl Coordinator {
             stages: parts.stages,
             restored: parts.restored,
         })
+    }
+
+    /// Deletes what the run has no use for, once its stages are made: checkpoints behind the one that it begins from, or
+    /// all if it begins from none, but not savepoints; and parts of those that were not completed. Blocks on the storage.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Storage`].
+    pub fn forget_others(&self) -> Result<(), CheckpointError> {
+        sweep(&*self.storage, &self.retained)
     }
 
     /// What it shares with the stages.
@@ -194,15 +205,6 @@ impl Coordinator {
             self.teller.clone(),
             restored,
         )
-    }
-
-    /// The stored checkpoints of a dataflow, the oldest first, as far as they can be read.
-    ///
-    /// # Errors
-    /// [`CheckpointError::Storage`].
-    pub fn stored(storage: &dyn CheckpointStorage) -> Result<Vec<Manifest>, CheckpointError> {
-        let all = manifests(storage)?.into_iter();
-        Ok(all.filter_map(|(_, manifest)| manifest).collect())
     }
 
     fn partitions(&mut self) -> impl Iterator<Item = &mut Progress> {
@@ -273,11 +275,13 @@ impl Coordinator {
     fn begin(&mut self, now: Duration) {
         self.epoch = Epoch(self.epoch.0 + 1);
         self.began = now;
-        self.asked = self.control.asked();
+        let (asked, savepoint) = self.control.asked_for();
+        self.is_savepoint = savepoint > self.answered;
+        self.asked = asked;
         self.phase = Phase::Taking {
             deadline: now.saturating_add(self.options.timeout()),
         };
-        self.control.request(self.epoch);
+        self.control.request(self.epoch, self.is_savepoint);
         for stage in self.stages.iter().filter(|stage| stage.is_source) {
             stage.mailboxes.iter().for_each(|mailbox| mailbox.wake());
         }
@@ -297,7 +301,7 @@ impl Coordinator {
             micros: micros(now.saturating_sub(self.began)),
             bytes_written: self.bytes,
             hash_probe: Manifest::probe(),
-            is_savepoint: false,
+            is_savepoint: self.is_savepoint,
             stages: stages.collect(),
         }
     }
@@ -360,15 +364,13 @@ impl Coordinator {
         self.answered = self.asked;
         let is_final = self.is_all_ended();
         self.retained.push(manifest);
-        while self.retained.len() > self.options.retained.max(1) {
-            let gone = self.retained.remove(0);
-            self.writes.delete_manifest(gone.epoch);
-        }
+        self.retain();
         self.writes.delete_unnamed(&self.retained, self.epoch);
         for progress in self.progress.iter_mut().flatten() {
             progress.completed();
         }
-        self.control.complete(self.epoch, figures);
+        self.control
+            .complete(self.epoch, figures, savepoints(&self.retained));
         let answered = self.answered;
         self.control.tell(|status| {
             status.answered = answered;
@@ -376,6 +378,42 @@ impl Coordinator {
         });
         let all = self.stages.iter().flat_map(|stage| &stage.mailboxes);
         all.for_each(|mailbox| mailbox.wake());
+    }
+
+    /// Lets the oldest go that are no savepoints.
+    fn retain(&mut self) {
+        let ordinary = |manifest: &Manifest| !manifest.is_savepoint;
+        let count = self.retained.iter().filter(|one| ordinary(one)).count();
+        for _ in self.options.retained.max(1)..count {
+            if let Some(oldest) = self.retained.iter().position(ordinary) {
+                let gone = self.retained.remove(oldest);
+                self.writes.delete_manifest(gone.epoch);
+            }
+        }
+    }
+
+    /// Deletes savepoints that somebody gave up.
+    fn let_go(&mut self) {
+        let given_up = self.control.take_given_up();
+        if given_up.is_empty() {
+            return;
+        }
+        let last = self.control.status().borrow().completed;
+        // Parts that came later may be part of the next one, which names nothing yet.
+        let newest = self.retained.iter().map(|one| one.epoch).max();
+        let (gone, retained): (Vec<_>, _) = std::mem::take(&mut self.retained)
+            .into_iter()
+            .partition(|one| {
+                one.is_savepoint && given_up.contains(&one.epoch) && Some(one.epoch) != last
+            });
+        self.retained = retained;
+        for gone in gone {
+            self.writes.delete_manifest(gone.epoch);
+        }
+        self.writes
+            .delete_unnamed(&self.retained, newest.unwrap_or_default());
+        let savepoints = savepoints(&self.retained);
+        self.control.tell(|status| status.savepoints = savepoints);
     }
 
     /// It takes too long: barriers may still come, and count for nothing but what they bring.
@@ -443,6 +481,9 @@ impl StageCore for Coordinator {
             return Step::Done;
         }
         self.drain();
+        if matches!(self.phase, Phase::Resting) {
+            self.let_go();
+        }
         loop {
             self.writes.offer(&*self.storage);
             if let Some(cause) = self.writes.failure() {
@@ -483,40 +524,10 @@ fn numbers(stages: &[StageShape], last: Option<&Manifest>) -> Vec<u32> {
     stages.iter().map(number).collect()
 }
 
-/// Deletes what was stored after `last`, and gives what is stored up to it.
-fn delete_behind(
-    storage: &dyn CheckpointStorage,
-    last: Option<&Manifest>,
-) -> Result<Vec<Manifest>, CheckpointError> {
-    let epoch = last.map(|last| last.epoch).unwrap_or_default();
-    let next = Epoch(epoch.0 + 1).0.to_be_bytes();
-    loop {
-        let keys = storage.keys(Rows::Parts, Bound::Included(&next), 4_096)?;
-        if keys.is_empty() {
-            break;
-        }
-        let deletes = keys.into_iter().map(|key| StorageWrite {
-            rows: Rows::Parts,
-            key,
-            value: None,
-        });
-        writes::blocking(storage, deletes.collect())?;
-    }
-    let mut kept = Vec::new();
-    for (stored, manifest) in manifests(storage)? {
-        match manifest {
-            Some(manifest) if stored <= epoch => kept.push(manifest),
-            _ => writes::blocking(
-                storage,
-                vec![StorageWrite {
-                    rows: Rows::Manifests,
-                    key: manifest_key(stored),
-                    value: None,
-                }],
-            )?,
-        }
-    }
-    Ok(kept)
+/// Numbers of the savepoints among these.
+fn savepoints(manifests: &[Manifest]) -> Vec<Epoch> {
+    let savepoints = manifests.iter().filter(|one| one.is_savepoint);
+    savepoints.map(|one| one.epoch).collect()
 }
 
 fn micros(duration: Duration) -> u64 {

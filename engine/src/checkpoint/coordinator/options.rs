@@ -15,10 +15,13 @@ pub struct CheckpointOptions {
     pub pause_ms_min: u64,
     /// Time after which one is given up. Default 10 min.
     pub timeout_ms: u64,
-    /// How many complete ones are kept. Default 2.
+    /// How many complete ones are kept, savepoints not counted. Default 2.
     pub retained: usize,
     /// How many may be given up in a row before the dataflow stops. Default: any number; the metrics tell.
     pub failures_max: Option<u32>,
+    /// Names of stages that the dataflow no longer has, or has under another name, and whose stored state may go. Default:
+    /// none, so that a start from a checkpoint with state of such a stage is refused.
+    pub drop_stages: Vec<String>,
 }
 
 impl Default for CheckpointOptions {
@@ -29,6 +32,7 @@ impl Default for CheckpointOptions {
             timeout_ms: 600_000,
             retained: 2,
             failures_max: None,
+            drop_stages: Vec::new(),
         }
     }
 }

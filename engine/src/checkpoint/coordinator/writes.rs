@@ -4,17 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::super::manifest::PartId;
 use super::super::storage::{CHUNK_BYTES, manifest_key, part_key};
-use super::super::{
-    CheckpointError, CheckpointStorage, Epoch, Manifest, Part, Rows, StorageWrite, StoredCallback,
-};
+use super::super::{CheckpointStorage, Epoch, Manifest, Part, Rows, StorageWrite, StoredCallback};
 use crate::mailbox::Mailbox;
 
 /// Bytes of one transaction, about.
 const TRANSACTION_BYTES: usize = 4 << 20;
-
-/// What identifies a part: epoch, stage, partition, slot.
-type PartId = (Epoch, u32, usize, usize);
 
 /// Transactions that were handed over and not answered.
 #[derive(Debug)]
@@ -46,7 +42,7 @@ impl Writes {
                 failure: Mutex::new(None),
                 mailbox,
             }),
-            stored: retained.iter().flat_map(named).collect(),
+            stored: retained.iter().flat_map(Manifest::named).collect(),
         }
     }
 
@@ -119,7 +115,7 @@ impl Writes {
     pub(super) fn delete_unnamed(&mut self, retained: &[Manifest], epoch: Epoch) {
         let named: BTreeSet<PartId> = retained
             .iter()
-            .flat_map(named)
+            .flat_map(Manifest::named)
             .map(|(part, _)| part)
             .collect();
         let gone: Vec<_> = self
@@ -190,40 +186,4 @@ impl Writes {
             outcomes.mailbox.wake();
         })
     }
-}
-
-/// Parts that a manifest names, with the numbers of their rows.
-fn named(manifest: &Manifest) -> impl Iterator<Item = (PartId, u32)> {
-    manifest.stages.iter().flat_map(|stage| {
-        let partitions = stage.partitions.iter().enumerate();
-        partitions.flat_map(move |(partition, slots)| {
-            slots.iter().enumerate().flat_map(move |(number, slot)| {
-                let parts = slot.parts.iter();
-                parts.map(move |part| {
-                    let id = (part.epoch, stage.number, partition, number);
-                    (id, part.chunks())
-                })
-            })
-        })
-    })
-}
-
-/// Writes rows and waits for the outcome: where nothing runs yet.
-pub(super) fn blocking(
-    storage: &dyn CheckpointStorage,
-    writes: Vec<StorageWrite>,
-) -> Result<(), CheckpointError> {
-    let (tell, told) = crossbeam_channel::bounded(1);
-    let done: StoredCallback = Arc::new(move |outcome| {
-        // Who waits is still there.
-        let _ = tell.send(outcome);
-    });
-    let mut writes = writes;
-    while let Err(refused) = storage.write(writes, Arc::clone(&done)) {
-        writes = refused;
-        std::thread::yield_now();
-    }
-    drop(done);
-    let outcome = told.recv().unwrap_or_else(|_| Err("closed".to_owned()));
-    outcome.map_err(CheckpointError::Storage)
 }

@@ -330,7 +330,8 @@ where
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         for saved in restoring.whole::<Saved>(KIND)? {
-            saved.shape.check(KIND, self.span.shape())?;
+            let fits = saved.shape.check(KIND, self.span.shape());
+            fits.map_err(|error| restoring.fail(error))?;
             self.given = self.given.max(saved.given);
             self.live_until = self.live_until.max(saved.live_until);
             self.watermark = self.watermark.max(saved.watermark);

@@ -52,6 +52,11 @@ impl DataFolder {
         &self.data
     }
 
+    /// Where the derived state is, if there is any.
+    pub(super) fn state_folder(&self) -> &Path {
+        &self.state
+    }
+
     /// The log, beside whoever writes it.
     pub(super) fn log(&self) -> Result<EmbeddedReader> {
         EmbeddedReader::open_beside(&self.log)

@@ -1,0 +1,376 @@
+//! A checkpoint as one file, for a backup or another data folder.
+//!
+//! Layout, integers big-endian: `millstream checkpoint`, a byte with the format, then records of a kind (one byte), a
+//! length (four) and content: the dataflow's name, the manifest as it is stored, each row of each part (its key, then its
+//! bytes) in the manifest's order, and at the end the BLAKE3 hash of all bytes before it. Nothing follows.
+//! Invariants: (1) a file has its name only once it is whole and on the disk; (2) one that is cut or changed anywhere is
+//! refused before anything of it is stored; (3) a checkpoint that is taken in gets numbers of its own, in the same order.
+//! Memory: a row of 1 MiB. Blocks on storage and file.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::standing::Standing;
+use super::storage::{
+    CHUNK_BYTES, Rows, StorageWrite, manifest_key, part_key, sync_blocking, write_blocking,
+};
+use super::{CheckpointError, CheckpointStorage, Epoch, Manifest};
+
+const MAGIC: &[u8] = b"millstream checkpoint";
+const FORMAT: u8 = 1;
+/// Kinds of records.
+const END: u8 = 0;
+const NAME: u8 = 1;
+const MANIFEST: u8 = 2;
+const ROW: u8 = 3;
+const KEY_BYTES: usize = 24;
+const HASH_BYTES: usize = 32;
+/// Longest record, which a damaged length may exceed.
+const RECORD_BYTES_MAX: usize = 64 << 20;
+/// Rows of one transaction, each of 1 MiB at most.
+const ROWS: usize = 4;
+
+/// A checkpoint cannot be written to a file, or read from one. Nothing is left behind but a file without its name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// It is something else.
+    #[error("{} is no exported checkpoint", path.display())]
+    NotOne {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A newer version of this program wrote it: use that one.
+    #[error("{} has format {found}, this program knows {FORMAT}: use the version that wrote it", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u8,
+    },
+    /// It ends too early: copy it again.
+    #[error("{} is cut off after {bytes} bytes: copy it again", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// How much there is.
+        bytes: u64,
+    },
+    /// It was changed: copy it again.
+    #[error("{} is damaged: {what}; copy it again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// There is something already: choose another name.
+    #[error("{} is there already", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What the file system says.
+    #[error("{}: {cause}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Its words.
+        cause: String,
+    },
+    /// The checkpoint cannot be read, or stored.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// What a file holds, all of it looked through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// The dataflow that it is of.
+    pub dataflow: String,
+    /// The checkpoint, with the numbers that it had where it was taken.
+    pub manifest: Manifest,
+    /// Length of the file.
+    pub bytes: u64,
+}
+
+/// Writes checkpoint `epoch` to a new file; gives its length.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub fn export(
+    storage: &dyn CheckpointStorage,
+    dataflow: &str,
+    epoch: Epoch,
+    path: &Path,
+) -> Result<u64, ArchiveError> {
+    let io = |cause| io_error(path, &cause);
+    let standing = Standing::read(storage)?;
+    let manifest = standing.get(epoch)?;
+    if path.exists() {
+        let path = path.to_owned();
+        return Err(ArchiveError::Exists { path });
+    }
+    let mut begun = path.as_os_str().to_owned();
+    begun.push(".part");
+    let begun = PathBuf::from(begun);
+    let mut out = Out {
+        file: BufWriter::new(File::create(&begun).map_err(io)?),
+        hasher: blake3::Hasher::new(),
+        bytes: 0,
+    };
+    out.bytes(MAGIC).map_err(io)?;
+    out.bytes(&[FORMAT]).map_err(io)?;
+    out.record(NAME, &[dataflow.as_bytes()]).map_err(io)?;
+    let bytes = manifest.to_bytes()?;
+    out.record(MANIFEST, &[&bytes]).map_err(io)?;
+    for key in row_keys(manifest) {
+        let row = storage.get(Rows::Parts, &key)?;
+        let row = row.ok_or_else(|| CheckpointError::Damaged {
+            epoch,
+            what: "a part is missing, or was deleted meanwhile".to_owned(),
+        })?;
+        out.record(ROW, &[&key, &row]).map_err(io)?;
+    }
+    let bytes = out.end().map_err(io)?;
+    std::fs::rename(&begun, path).map_err(io)?;
+    if let Some(folder) = path.canonicalize().map_err(io)?.parent() {
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(io)?;
+    }
+    Ok(bytes)
+}
+
+/// Looks all of a file through.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub fn look(path: &Path) -> Result<Archive, ArchiveError> {
+    read(path, |_, _, _| Ok(()))
+}
+
+/// Takes the checkpoint of a file in, as a savepoint with numbers behind all that are there; gives its own. Nothing is
+/// stored unless all of the file is right.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub fn import(storage: &dyn CheckpointStorage, path: &Path) -> Result<Epoch, ArchiveError> {
+    let Archive { mut manifest, .. } = look(path)?;
+    let parts = manifest.named().map(|((epoch, ..), _)| epoch);
+    let oldest = parts.min().unwrap_or(manifest.epoch).min(manifest.epoch);
+    let first = Standing::read(storage)?.last().0 + 1;
+    let moved = |epoch: Epoch| Epoch(epoch.0 - oldest.0 + first);
+    let mut writes = Vec::new();
+    read(path, |epoch, key, value| {
+        let mut key = key.to_vec();
+        key[..8].copy_from_slice(&moved(epoch).0.to_be_bytes());
+        writes.push(StorageWrite {
+            rows: Rows::Parts,
+            key,
+            value: Some(value.to_vec()),
+        });
+        if writes.len() >= ROWS {
+            write_blocking(storage, std::mem::take(&mut writes))?;
+        }
+        Ok(())
+    })?;
+    write_blocking(storage, writes)?;
+    let stages = manifest
+        .stages
+        .iter_mut()
+        .flat_map(|stage| &mut stage.partitions);
+    for part in stages.flatten().flat_map(|slot| &mut slot.parts) {
+        part.epoch = moved(part.epoch);
+    }
+    manifest.epoch = moved(manifest.epoch);
+    manifest.is_savepoint = true;
+    // Behind all that it names.
+    sync_blocking(storage)?;
+    let row = StorageWrite {
+        rows: Rows::Manifests,
+        key: manifest_key(manifest.epoch),
+        value: Some(manifest.to_bytes()?),
+    };
+    write_blocking(storage, vec![row])?;
+    sync_blocking(storage)?;
+    Ok(manifest.epoch)
+}
+
+/// Keys of all rows of a checkpoint, in the order of the manifest.
+fn row_keys(manifest: &Manifest) -> impl Iterator<Item = Vec<u8>> {
+    manifest
+        .named()
+        .flat_map(|((epoch, stage, partition, slot), chunks)| {
+            (0..chunks).map(move |chunk| part_key(epoch, stage, partition, slot, chunk))
+        })
+}
+
+fn io_error(path: &Path, cause: &io::Error) -> ArchiveError {
+    ArchiveError::Io {
+        path: path.to_owned(),
+        cause: cause.to_string(),
+    }
+}
+
+/// A file that is being written.
+struct Out {
+    file: BufWriter<File>,
+    hasher: blake3::Hasher,
+    bytes: u64,
+}
+
+impl Out {
+    fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        self.file.write_all(bytes)
+    }
+
+    fn record(&mut self, kind: u8, content: &[&[u8]]) -> io::Result<()> {
+        let length: usize = content.iter().map(|bytes| bytes.len()).sum();
+        let too_long = || io::Error::other("it has a record that is too long");
+        let length = u32::try_from(length).map_err(|_| too_long())?;
+        self.bytes(&[kind])?;
+        self.bytes(&length.to_be_bytes())?;
+        content.iter().try_for_each(|bytes| self.bytes(bytes))
+    }
+
+    fn end(mut self) -> io::Result<u64> {
+        self.bytes(&[END])?;
+        self.bytes(&(HASH_BYTES as u32).to_be_bytes())?;
+        let hash = self.hasher.finalize();
+        self.bytes(hash.as_bytes())?;
+        let file = self
+            .file
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        Ok(self.bytes)
+    }
+}
+
+/// A file that is being read.
+struct In<'p> {
+    path: &'p Path,
+    file: BufReader<File>,
+    hasher: blake3::Hasher,
+    bytes: u64,
+}
+
+impl In<'_> {
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), ArchiveError> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.file.read(&mut buffer[filled..]) {
+                Ok(0) => {
+                    return Err(ArchiveError::Truncated {
+                        path: self.path.to_owned(),
+                        bytes: self.bytes + filled as u64,
+                    });
+                }
+                Ok(more) => filled += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(io_error(self.path, &error)),
+            }
+        }
+        self.bytes += filled as u64;
+        Ok(())
+    }
+
+    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], ArchiveError> {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes)?;
+        self.hasher.update(&bytes);
+        Ok(bytes)
+    }
+
+    /// The next record, which must be of this kind.
+    fn record(&mut self, kind: u8) -> Result<Vec<u8>, ArchiveError> {
+        let [found] = self.bytes()?;
+        if found != kind {
+            return Err(self.damaged(format!("a record of kind {found} instead of {kind}")));
+        }
+        let length = u32::from_be_bytes(self.bytes()?) as usize;
+        if length > RECORD_BYTES_MAX {
+            return Err(self.damaged(format!("a record of {length} bytes")));
+        }
+        let mut content = vec![0; length];
+        self.fill(&mut content)?;
+        if kind == END && content != self.hasher.finalize().as_bytes() {
+            return Err(self.damaged("its hash is another".to_owned()));
+        }
+        self.hasher.update(&content);
+        Ok(content)
+    }
+
+    fn damaged(&self, what: String) -> ArchiveError {
+        ArchiveError::Damaged {
+            path: self.path.to_owned(),
+            what: format!("{what}, before byte {}", self.bytes),
+        }
+    }
+}
+
+/// Reads all of a file; `row` is given each row's epoch, key and bytes, before the file is known to be right.
+fn read(
+    path: &Path,
+    mut row: impl FnMut(Epoch, &[u8], &[u8]) -> Result<(), CheckpointError>,
+) -> Result<Archive, ArchiveError> {
+    let file = File::open(path).map_err(|error| io_error(path, &error))?;
+    let mut input = In {
+        path,
+        file: BufReader::new(file),
+        hasher: blake3::Hasher::new(),
+        bytes: 0,
+    };
+    let mut magic = [0; MAGIC.len()];
+    let filled = match input.fill(&mut magic) {
+        Err(ArchiveError::Truncated { bytes, .. }) => bytes as usize,
+        filled => filled.map(|()| magic.len())?,
+    };
+    if !MAGIC.starts_with(&magic[..filled]) {
+        let path = path.to_owned();
+        return Err(ArchiveError::NotOne { path });
+    }
+    if filled < magic.len() {
+        let (path, bytes) = (path.to_owned(), filled as u64);
+        return Err(ArchiveError::Truncated { path, bytes });
+    }
+    input.hasher.update(&magic);
+    let [found] = input.bytes()?;
+    if found != FORMAT {
+        let path = path.to_owned();
+        return Err(ArchiveError::Version { path, found });
+    }
+    let name = input.record(NAME)?;
+    let dataflow = String::from_utf8(name);
+    let dataflow = dataflow.map_err(|_| input.damaged("its name is no text".to_owned()))?;
+    let manifest = Manifest::from_bytes(&input.record(MANIFEST)?);
+    let manifest = manifest.map_err(|error| match error {
+        version @ CheckpointError::Version { .. } => version.into(),
+        error => input.damaged(error.to_string()),
+    })?;
+    for key in row_keys(&manifest) {
+        let content = input.record(ROW)?;
+        let row_of = content.split_at_checked(KEY_BYTES);
+        let row_of = row_of.filter(|(found, value)| *found == key && value.len() <= CHUNK_BYTES);
+        let (_, value) = row_of.ok_or_else(|| input.damaged("another row".to_owned()))?;
+        let epoch = key.first_chunk().copied();
+        row(Epoch(epoch.map_or(0, u64::from_be_bytes)), &key, value)?;
+    }
+    input.record(END)?;
+    if input
+        .file
+        .read(&mut [0])
+        .map_err(|error| io_error(path, &error))?
+        != 0
+    {
+        return Err(input.damaged("something follows".to_owned()));
+    }
+    Ok(Archive {
+        dataflow,
+        manifest,
+        bytes: input.bytes,
+    })
+}

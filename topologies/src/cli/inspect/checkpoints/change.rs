@@ -1,0 +1,255 @@
+//! `checkpoint create`, `restore` and `delete`: through the running engine, or where none runs.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use millstream_engine::checkpoint::{self, CheckpointError, Choice, Epoch, InState, Standing};
+use millstream_engine::state::{StateOptions, StateStore, StateWriterThread};
+use millstream_engine::store::FolderLock;
+use serde_json::{Value, json};
+
+use super::{Data, DataFolder};
+use crate::dataflow::chosen;
+use crate::engine::checkpoint_requests::{self, Action, Request};
+
+/// How often an answer is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Looks between two at whether the engine still runs.
+const LOOKS: u64 = 20;
+
+/// Of which dataflow.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct CreateArguments {
+    #[command(flatten)]
+    data: Data,
+    /// The dataflow
+    dataflow: String,
+    /// Longest to wait for the engine; it may go on without us
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u64,
+}
+
+/// What the next start begins from.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct RestoreArguments {
+    #[command(flatten)]
+    data: Data,
+    /// The dataflow
+    dataflow: String,
+    #[command(flatten)]
+    source: Source,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Source {
+    /// Number of a checkpoint, as `list` prints it
+    epoch: Option<u64>,
+    /// A file that `export` wrote: taken in as a savepoint
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// No checkpoint: tables are emptied, sources read from their beginning; savepoints stay
+    #[arg(long)]
+    anew: bool,
+}
+
+/// Which one.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct DeleteArguments {
+    #[command(flatten)]
+    data: Data,
+    /// The dataflow
+    dataflow: String,
+    /// Its number, as `list` prints it
+    epoch: u64,
+    /// Also the one that the next start would begin from: that begins anew then
+    #[arg(long)]
+    force: bool,
+}
+
+/// The state of a folder that no engine has, for writing.
+struct AtRest {
+    store: StateStore,
+    storage: InState,
+    thread: StateWriterThread,
+}
+
+impl AtRest {
+    /// `or_new`: the dataflow may have had no checkpoints.
+    fn open(folder: &DataFolder, dataflow: &str, or_new: bool) -> Result<Self> {
+        // Nothing is made where there is nothing, and what is damaged is left to the engine.
+        drop(folder.state()?);
+        let options = StateOptions {
+            preallocate_step_bytes: 0,
+            ..StateOptions::default()
+        };
+        let opened = StateStore::open(folder.state_folder(), options);
+        let (store, writer) = opened.context("stop the engine first")?;
+        let (writer, thread) = millstream_engine::state::start(writer)?;
+        let known = InState::read(dataflow, &store)?.is_some();
+        ensure!(
+            known || or_new,
+            "dataflow {dataflow:?} has no checkpoints here"
+        );
+        let storage = InState::open(dataflow, &store, &writer)?;
+        Ok(Self {
+            store,
+            storage,
+            thread,
+        })
+    }
+
+    fn close(self) -> Result<()> {
+        drop((self.store, self.storage));
+        Ok(self.thread.close()?)
+    }
+}
+
+pub(in crate::cli) fn create(
+    arguments: &CreateArguments,
+    is_json: bool,
+    out: &mut impl Write,
+) -> Result<()> {
+    let folder = DataFolder::find(&arguments.data.data)?;
+    ensure!(
+        FolderLock::is_held(folder.state_folder())?,
+        "no engine runs on {}: a savepoint is taken by the engine that runs the dataflow",
+        folder.data().display()
+    );
+    let dataflow = &arguments.dataflow;
+    let action = Action::Create;
+    let epoch = ask(&folder, dataflow, action, arguments.timeout)?;
+    if is_json {
+        let line = json!({ "dataflow": dataflow, "epoch": epoch.0, "savepoint": true });
+        writeln!(out, "{line}")?;
+    } else {
+        writeln!(out, "savepoint {epoch} of {dataflow} is complete")?;
+    }
+    Ok(())
+}
+
+/// Has the running engine do something, and waits for its answer.
+fn ask(folder: &DataFolder, dataflow: &str, action: Action, seconds: u64) -> Result<Epoch> {
+    let request = Request {
+        dataflow: dataflow.to_owned(),
+        action,
+    };
+    let data = folder.data();
+    let asked = checkpoint_requests::ask(data, &request)
+        .with_context(|| format!("leaving a request in {}", data.display()))?;
+    let looks = seconds.saturating_mul(LOOKS);
+    let mut gone = 0;
+    for look in 0..=looks {
+        if let Some(answer) = asked.answer()? {
+            return answer.map_err(anyhow::Error::msg);
+        }
+        if look % LOOKS == 0 && !FolderLock::is_held(folder.state_folder())? {
+            bail!("the engine has ended before it answered");
+        }
+        // Between request and answer there is a moment with neither.
+        gone = if asked.is_there() { 0 } else { gone + 1 };
+        if gone == LOOKS {
+            bail!("another engine has begun: ask again");
+        }
+        // Nobody unparks it; waking early does no harm.
+        std::thread::park_timeout(LOOK_EVERY);
+    }
+    bail!("the engine has not answered within {seconds} s; it may still do what was asked")
+}
+
+pub(in crate::cli) fn restore(
+    arguments: &RestoreArguments,
+    is_json: bool,
+    out: &mut impl Write,
+) -> Result<()> {
+    let folder = DataFolder::find(&arguments.data.data)?;
+    let (dataflow, source) = (&arguments.dataflow, &arguments.source);
+    // Before anything is opened for writing.
+    let archive = source.from.as_deref().map(checkpoint::look).transpose()?;
+    if let Some(archive) = &archive {
+        ensure!(
+            archive.dataflow == *dataflow,
+            "the file has a checkpoint of dataflow {:?}, not of {dataflow:?}",
+            archive.dataflow
+        );
+    }
+    let open = AtRest::open(&folder, dataflow, archive.is_some())?;
+    let chosen = choose(&open, source);
+    open.close()?;
+    let from = chosen?;
+    if is_json {
+        let epoch = from.map_or(Value::Null, |epoch| epoch.0.into());
+        writeln!(
+            out,
+            "{}",
+            json!({ "dataflow": dataflow, "next_start": epoch })
+        )?;
+        return Ok(());
+    }
+    match from {
+        Some(epoch) => writeln!(
+            out,
+            "the next start of {dataflow} begins from checkpoint {epoch}; events in the log, files and deliveries since \
+             then stay as they are"
+        )?,
+        None => writeln!(out, "the next start of {dataflow} begins anew")?,
+    }
+    Ok(())
+}
+
+fn choose(open: &AtRest, source: &Source) -> Result<Option<Epoch>> {
+    let storage = &open.storage;
+    let from = match (source.epoch, &source.from) {
+        (Some(epoch), _) => {
+            let (epoch, standing) = (Epoch(epoch), Standing::read(storage)?);
+            let manifest = standing.get(epoch)?;
+            if !standing.is_newest(epoch)
+                && let Some(stage) = chosen::without_rows(manifest, storage)?
+            {
+                return Err(CheckpointError::TablesNewer { epoch, stage }.into());
+            }
+            Some(epoch)
+        }
+        (None, Some(file)) => Some(checkpoint::import(storage, file)?),
+        (None, None) => None,
+    };
+    Choice::store(storage, from)?;
+    Ok(from)
+}
+
+pub(in crate::cli) fn delete(
+    arguments: &DeleteArguments,
+    is_json: bool,
+    out: &mut impl Write,
+) -> Result<()> {
+    let folder = DataFolder::find(&arguments.data.data)?;
+    let (dataflow, epoch) = (&arguments.dataflow, Epoch(arguments.epoch));
+    if FolderLock::is_held(folder.state_folder())? {
+        let action = Action::Delete(epoch);
+        ask(&folder, dataflow, action, 60)?;
+    } else {
+        let open = AtRest::open(&folder, dataflow, false)?;
+        let deleted = delete_at_rest(&open, epoch, arguments.force);
+        open.close()?;
+        deleted?;
+    }
+    if is_json {
+        let line = json!({ "dataflow": dataflow, "deleted": epoch.0 });
+        writeln!(out, "{line}")?;
+    } else {
+        writeln!(out, "checkpoint {epoch} of {dataflow} is deleted")?;
+    }
+    Ok(())
+}
+
+fn delete_at_rest(open: &AtRest, epoch: Epoch, is_forced: bool) -> Result<()> {
+    let standing = Standing::read(&open.storage)?;
+    ensure!(
+        is_forced || chosen::next(&standing) != Some(epoch),
+        "the next start begins from checkpoint {epoch}: choose another one with `millstream checkpoint restore`, or \
+         begin anew with --force"
+    );
+    Ok(checkpoint::delete(&open.storage, epoch)?)
+}

@@ -1,0 +1,13 @@
+//! Savepoints, the choice of the checkpoint that a start begins from, checkpoints as files, and dataflows that were changed
+//! in between. Whatever is begun from, tables hold what the checkpoint says, and then what comes of the input behind it.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod archives;
+mod changes;
+mod damage;
+mod life;
+mod random;
+mod restoring;
+mod stored;
+mod support;
