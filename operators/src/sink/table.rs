@@ -4,8 +4,8 @@
 //! none to remove it; the last one that comes to the sink wins. Each key must come to one partition of the sink.
 //! Invariants: (1) readers see a row as some item left it; (2) the stage does not end before its rows are stored.
 //! With checkpoints rows are stored as part of them: what the store holds is what the last complete one has, whatever
-//! was shown since. A savepoint has all rows: a start from it makes the stored ones the same. Without, the table is emptied when the dataflow starts and made anew from its sources: what is read
-//! meanwhile is part of the whole.
+//! was shown since. A savepoint has all rows: a start from it makes the stored ones the same. Without, the table is
+//! emptied when the dataflow starts and made anew from its sources: what is read meanwhile is part of the whole.
 //! Bounds: at most `hot_rows_max` rows and places in memory per partition, then all are stored and let go; one
 //! batch of rows on its way. Threads: one owner; outcomes come from the state's thread. Failure: a row that cannot
 //! be written, or a failed store, fails the stage.
@@ -325,7 +325,7 @@ impl<K: TableKey, R: Row> Open<K, R> {
         let owns = |key: &[u8]| self.owns(key);
         let batches = table_part::differences(place, owns, covers, &whole)?;
         // At once, since readers see them meanwhile.
-        self.must_settle = !batches.is_empty();
+        self.must_settle |= !batches.is_empty();
         self.released.extend(batches);
         Ok(())
     }
@@ -527,6 +527,8 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
         for bytes in parts.iter().filter(|part| !is_whole(part)) {
             let writes = table_part::read(table, bytes).ok_or_else(table_part::damaged)?;
             if is_taken {
+                // At once: until then readers see older rows.
+                open.must_settle |= !writes.is_empty();
                 open.released.push_back(writes);
             }
         }

@@ -29,8 +29,8 @@ pub struct FlowOptions {
     /// Batches (not items) that wait before each partition of a stage, and their bytes, shared out among the partitions that
     /// send to it (at least two batches each). Default: 64 and 1 MiB. More: longer bursts; less: fresher caches.
     pub mailbox: MailboxLimits,
-    /// When checkpoints are taken, in an engine; `None`, the default: never, so that each start begins anew. With
-    /// `Some(CheckpointOptions::default())` every ten seconds, and each start goes on from the last.
+    /// When checkpoints are taken, in an engine. Default: every ten seconds, and each start goes on from the last. `None`:
+    /// never, so that each start begins anew.
     pub checkpoints: Option<CheckpointOptions>,
 }
 
@@ -44,7 +44,7 @@ impl Default for FlowOptions {
                 items_max: const { std::num::NonZeroU32::new(64).unwrap() },
                 bytes_max: const { std::num::NonZeroU64::new(1 << 20).unwrap() },
             },
-            checkpoints: None,
+            checkpoints: Some(CheckpointOptions::default()),
         }
     }
 }
