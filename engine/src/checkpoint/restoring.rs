@@ -59,6 +59,8 @@ pub struct Restoring {
     partitions: usize,
     /// What is stored lies in other partitions than it is wanted in.
     is_spread_anew: bool,
+    /// In how many partitions it was saved, if keys were hashed as they are now.
+    saved_partitions: Option<usize>,
     /// Nothing is stored of this stage.
     is_new: bool,
     is_stale: bool,
@@ -73,6 +75,7 @@ impl Restoring {
             partition,
             partitions,
             is_spread_anew: false,
+            saved_partitions: None,
             is_new: true,
             is_stale: false,
             failure: Failure::default(),
@@ -111,6 +114,7 @@ impl Restoring {
         Self {
             slots,
             is_spread_anew,
+            saved_partitions: Some(saves.len()),
             is_new: false,
             ..Self::nothing(partition, partitions)
         }
@@ -151,6 +155,16 @@ impl Restoring {
     /// Whether a key is this partition's.
     pub fn owns<K: Hash>(&self, key: &K) -> bool {
         !self.is_spread_anew || target_of(exchange_hash(key), self.partitions) == self.partition
+    }
+
+    /// The partition that a key was in when it was saved, if that can be known: of values that several partitions gave it
+    /// is the one at this place.
+    pub fn saved_partition_of<K: Hash>(&self, key: &K) -> Option<usize> {
+        if !self.is_spread_anew {
+            return Some(0);
+        }
+        let partitions = self.saved_partitions?;
+        Some(target_of(exchange_hash(key), partitions))
     }
 
     /// The state that the next operator gave [in whole](super::Saving::whole): of this partition, or of all if it
@@ -267,8 +281,8 @@ impl SavedCheckpoint {
         let Some(saved) = self.manifest.stage(stage) else {
             return Ok(Restoring::nothing(partition, partitions));
         };
-        let is_spread_anew =
-            saved.partitions.len() != partitions || self.manifest.hash_probe != Manifest::probe();
+        let is_same_hash = self.manifest.hash_probe == Manifest::probe();
+        let is_spread_anew = saved.partitions.len() != partitions || !is_same_hash;
         let wanted: Vec<usize> = if is_spread_anew {
             (0..saved.partitions.len()).collect()
         } else {
@@ -292,6 +306,7 @@ impl SavedCheckpoint {
             partition,
             partitions,
             is_spread_anew,
+            saved_partitions: is_same_hash.then_some(saved.partitions.len()),
             is_new: false,
             is_stale: false,
             failure: Failure::default(),

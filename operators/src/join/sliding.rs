@@ -276,7 +276,7 @@ where
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         type Stored<K, L, R> = Saved<Slot<K, Pending<L, R>>>;
         for saved in restoring.whole::<Stored<K, L, R>>(KIND)? {
-            saved.shape.check(KIND, self.span.shape())?;
+            saved.shape.check(KIND, self.span.shape(), restoring)?;
             for Slot { key, value } in saved.keys {
                 if restoring.owns(&key) {
                     self.held += value.left.len() + value.right.len();

@@ -212,7 +212,7 @@ where
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         for saved in restoring.whole::<Saved>(KIND)? {
-            saved.shape.check(KIND, self.span.shape())?;
+            saved.shape.check(KIND, self.span.shape(), restoring)?;
             self.watermark = self.watermark.max(saved.watermark);
             self.now = self.now.max(saved.now);
         }

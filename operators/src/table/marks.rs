@@ -1,15 +1,16 @@
 //! Which entries of a list have changed since it was last saved.
 //!
-//! A save has the entries that have changed and about as many of the others, in turn: after a round of saves every
-//! entry has been written since it began, and what was written before the round is needed no longer. So a save costs
-//! what has changed, and what is stored is a few times the list at most.
+//! A save has the entries that have changed and some of the others, in turn: as many as have changed, and at least one
+//! in [`SAVES_MAX`]. After a round of saves every entry has been written since it began, and what was written before
+//! the round is needed no longer. So a save costs what has changed, and what is stored is a few times the list at most
+//! where entries are about equally large; one that is much larger than the others is stored up to `2 * SAVES_MAX` times.
 //! Invariants: (1) until the first save nothing is noted, and that save has all; (2) an entry that comes to another
 //! place counts as changed, so that none slips through behind the round; (3) a save that nothing comes of counts as well.
 
 use millstream_engine::checkpoint::Epoch;
 
 /// A round has at most this many saves.
-const SAVES_MAX: usize = 128;
+const SAVES_MAX: usize = 64;
 const BITS: usize = u64::BITS as usize;
 
 /// What of a list is to be written, and how far back the parts go that it consists of then.
@@ -18,8 +19,6 @@ pub(crate) struct ToWrite {
     pub(crate) base: Epoch,
     /// In their order.
     pub(crate) places: Vec<u32>,
-    /// Neither an entry nor their number has changed.
-    pub(crate) is_unchanged: bool,
 }
 
 /// The marks of one list.
@@ -80,37 +79,41 @@ impl Marks {
         };
     }
 
-    /// What is to be written of a list of this length. It counts as written.
-    pub(crate) fn take(&mut self, len: usize, epoch: Epoch) -> ToWrite {
+    /// How many of a list of this length have changed; `None` if neither an entry nor their number has.
+    pub(crate) fn changed(&mut self, len: usize) -> Option<usize> {
+        if self.changed.is_empty() {
+            return Some(len);
+        }
+        let marked = self.count(len);
+        (marked > 0 || len != self.saved_len).then_some(marked)
+    }
+
+    /// From which epoch on parts are needed.
+    pub(crate) const fn base(&self) -> Epoch {
+        self.base
+    }
+
+    /// What is to be written of a list of this length, with `others` entries that have not changed, or a few more. It
+    /// counts as written.
+    pub(crate) fn take(&mut self, len: usize, others: usize, epoch: Epoch) -> ToWrite {
         if self.changed.is_empty() {
             self.resume(len, epoch);
             return ToWrite {
                 base: epoch,
                 places: (0..len).map(|place| place as u32).collect(),
-                is_unchanged: false,
             };
         }
-        let marked = self.count(len);
-        if marked == 0 && len == self.saved_len {
-            return ToWrite {
-                base: self.base,
-                places: Vec::new(),
-                is_unchanged: true,
-            };
-        }
+        self.count(len);
         self.saved_len = len;
         self.round.get_or_insert(epoch);
-        self.write_others(len, marked.max(len.div_ceil(SAVES_MAX)));
+        self.write_others(len, others.max(len.div_ceil(SAVES_MAX)));
         let places = self.drain(len);
         if self.written >= len {
             self.base = self.round.take().unwrap_or(epoch);
             self.written = 0;
         }
-        ToWrite {
-            base: self.base,
-            places,
-            is_unchanged: false,
-        }
+        let base = self.base;
+        ToWrite { base, places }
     }
 
     /// How many entries are marked, once those are not that the list has no more.
@@ -226,9 +229,9 @@ mod tests {
                     }
                     Act::Save => {
                         epoch += 1;
-                        let write = marks.take(list.len(), Epoch(epoch));
-                        parts = parts.split_off(&write.base.0);
-                        if !write.is_unchanged {
+                        if let Some(changed) = marks.changed(list.len()) {
+                            let write = marks.take(list.len(), changed, Epoch(epoch));
+                            parts = parts.split_off(&write.base.0);
                             let written = write.places.iter();
                             let written = written.map(|&place| (place, list[place as usize]));
                             parts.insert(epoch, (list.len(), written.collect()));
@@ -251,22 +254,25 @@ mod tests {
     #[test]
     fn a_save_has_what_has_changed_and_as_much_of_the_rest() {
         let mut marks = Marks::default();
-        assert_eq!(marks.take(10_000, Epoch(1)).places.len(), 10_000);
+        assert_eq!(marks.changed(1_000), Some(1_000));
+        assert_eq!(marks.take(1_000, 0, Epoch(1)).places.len(), 1_000);
         for place in 0..100 {
             marks.mark(place * 7);
         }
-        let second = marks.take(10_000, Epoch(2));
+        assert_eq!(marks.changed(1_000), Some(100));
+        let second = marks.take(1_000, 100, Epoch(2));
         assert_eq!((second.places.len(), second.base), (200, Epoch(1)));
-        assert!(marks.take(10_000, Epoch(3)).is_unchanged);
+        assert_eq!(marks.changed(1_000), None);
+        assert_eq!(marks.changed(999), Some(0));
     }
 
     #[test]
     fn parts_are_needed_for_two_rounds_at_most() {
         let mut marks = Marks::default();
-        marks.take(10_000, Epoch(1));
+        marks.take(10_000, 0, Epoch(1));
         for epoch in 2..1_000 {
             marks.mark(5_000);
-            let base = marks.take(10_000, Epoch(epoch)).base;
+            let base = marks.take(10_000, 1, Epoch(epoch)).base;
             assert!(epoch - base.0 <= 2 * SAVES_MAX as u64);
         }
     }

@@ -19,7 +19,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use marks::Marks;
-pub(crate) use numbered::{restore_numbered, save_numbered};
+pub(crate) use numbered::Numbers;
 use saved::{Parts, Read, Written};
 
 /// Values by key.

@@ -21,10 +21,6 @@ impl<K, A> Written<'_, K, A> {
     pub(crate) const fn base(&self) -> Epoch {
         self.write.base
     }
-
-    pub(crate) const fn is_unchanged(&self) -> bool {
-        self.write.is_unchanged
-    }
 }
 
 /// The same as it is read.
@@ -93,9 +89,19 @@ impl<K, A> Parts<K, A> {
 }
 
 impl<K, A> Table<K, A> {
-    /// What has changed since this was last asked, which counts as written.
-    pub(crate) fn changes(&mut self, epoch: Epoch) -> Written<'_, K, A> {
-        let write = self.marks.take(self.entries.len(), epoch);
+    /// How many entries have changed; `None` if neither an entry nor their number has.
+    pub(crate) fn changed(&mut self) -> Option<usize> {
+        self.marks.changed(self.entries.len())
+    }
+
+    /// From which epoch on parts are needed.
+    pub(crate) const fn base(&self) -> Epoch {
+        self.marks.base()
+    }
+
+    /// What has changed since this was last asked, and about `others` entries that have not; both count as written.
+    pub(crate) fn changes(&mut self, others: usize, epoch: Epoch) -> Written<'_, K, A> {
+        let write = self.marks.take(self.entries.len(), others, epoch);
         Written {
             entries: &self.entries,
             write,
@@ -125,17 +131,27 @@ impl<K, A> Table<K, A> {
         K: Serialize,
         A: Serialize,
     {
-        let written = self.changes(saving.epoch());
-        let base = written.base();
-        if written.is_unchanged() {
-            saving.unchanged(kind, base);
+        let Some(changed) = self.changed() else {
+            saving.unchanged(kind, self.base());
             return Ok(());
-        }
+        };
+        let written = self.changes(changed, saving.epoch());
+        let base = written.base();
         saving.changes(kind, base, &written)
     }
 }
 
 impl<K: Hash + Eq, A> Table<K, A> {
+    /// Adds entries that were saved, as far as they are this partition's.
+    pub(super) fn take_back(&mut self, entries: Vec<(K, A)>, restoring: &Restoring) {
+        if restoring.is_spread_anew() {
+            let own = entries.into_iter();
+            self.take_in(own.filter(|(key, _)| restoring.owns(key)));
+        } else {
+            self.take_in(entries);
+        }
+    }
+
     /// Takes back what was [saved](Self::save), as far as it is this partition's. The table must be empty.
     ///
     /// # Errors
@@ -155,13 +171,7 @@ impl<K: Hash + Eq, A> Table<K, A> {
             for part in changes {
                 parts.add(part?);
             }
-            let entries = parts.entries(kind)?;
-            if base.is_some() {
-                self.take_in(entries);
-            } else {
-                let own = entries.into_iter();
-                self.take_in(own.filter(|(key, _)| restoring.owns(key)));
-            }
+            self.take_back(parts.entries(kind)?, restoring);
         }
         if let Some(base) = base {
             self.resume(base);

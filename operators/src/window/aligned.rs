@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use millstream_engine::checkpoint::CheckpointError;
+use millstream_engine::checkpoint::{CheckpointError, Restoring};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -60,15 +60,20 @@ impl Shape {
 
     /// # Errors
     /// [`CheckpointError::Parameters`]: windows of this shape were stored, and now they are to have another.
-    pub(crate) fn check(self, kind: &str, now: Self) -> Result<(), CheckpointError> {
+    pub(crate) fn check(
+        self,
+        kind: &str,
+        now: Self,
+        restoring: &Restoring,
+    ) -> Result<(), CheckpointError> {
         if self == now {
             return Ok(());
         }
-        Err(CheckpointError::Parameters {
+        Err(restoring.fail(CheckpointError::Parameters {
             kind: kind.to_owned(),
             stored: self.to_string(),
             now: now.to_string(),
-        })
+        }))
     }
 }
 

@@ -50,6 +50,18 @@ impl<A: Clone> Fifo<A> {
         self.parts.push((number, part));
     }
 
+    /// A slice enters that mostly is newer than all others; those before `first` are not in the window.
+    pub(super) fn enter<T, F>(&mut self, function: &F, number: i64, first: i64, part: A)
+    where
+        F: AggregateFunction<T, Accumulator = A>,
+    {
+        if self.parts.last().is_none_or(|(newest, _)| *newest < number) {
+            self.push(function, number, part);
+        } else {
+            self.amend(function, number, first, |sum| function.merge(sum, &part));
+        }
+    }
+
     /// Slices before `first` leave; those before `keep` are forgotten. Gives whether there was any.
     pub(super) fn expire<T, F>(&mut self, function: &F, first: i64, keep: i64) -> bool
     where

@@ -3,7 +3,7 @@
 //! Items mostly come for the slice that the item before came for, so its bounds are compared first; the others are
 //! searched. Emptied tables keep their memory and are used again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hash;
 
 use millstream_engine::checkpoint::{CheckpointError, Restoring, Saving};
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::function::AggregateFunction;
-use crate::table::{Table, restore_numbered, save_numbered};
+use crate::table::{Numbers, Table};
 
 /// Emptied tables kept for the slices to come.
 const SPARES: usize = 4;
@@ -24,29 +24,20 @@ pub(crate) struct Slice<K, A> {
     pub(crate) table: Table<K, A>,
 }
 
-/// Gives what has changed in slices.
-pub(super) fn save_slices<K: Serialize, A: Serialize>(
-    kind: &'static str,
+/// Tables of slices with their numbers, to be saved.
+pub(super) fn by_number<K, A>(
     slices: &mut VecDeque<Slice<K, A>>,
-    saving: &mut Saving,
-) -> Result<(), CheckpointError> {
+) -> impl Iterator<Item = (i64, &mut Table<K, A>)> {
     let slices = slices.iter_mut();
-    let slices = slices.map(|slice| (slice.number, &mut slice.table));
-    save_numbered(kind, slices, saving)
+    slices.map(|slice| (slice.number, &mut slice.table))
 }
 
-/// The slices that were saved, as far as their keys are this partition's.
-pub(super) fn restore_slices<K, A>(
-    kind: &'static str,
-    restoring: &mut Restoring,
-) -> Result<VecDeque<Slice<K, A>>, CheckpointError>
-where
-    K: Hash + Eq + DeserializeOwned,
-    A: DeserializeOwned,
-{
-    let slices = restore_numbered(kind, restoring)?.into_iter();
-    let slices = slices.map(|(number, table)| Slice { number, table });
-    Ok(slices.collect())
+/// Slices of tables that were restored.
+pub(super) fn in_order<K, A>(tables: BTreeMap<i64, Table<K, A>>) -> VecDeque<Slice<K, A>> {
+    let tables = tables.into_iter();
+    tables
+        .map(|(number, table)| Slice { number, table })
+        .collect()
 }
 
 /// Slices that still take items, earliest first.
@@ -55,6 +46,7 @@ pub(crate) struct Slices<K, A> {
     length: i64,
     offset: i64,
     slices: VecDeque<Slice<K, A>>,
+    numbers: Numbers,
     spares: Vec<Table<K, A>>,
     /// Index of the slice that the last item was in, and its bounds; an empty range if there is none.
     current: usize,
@@ -68,6 +60,7 @@ impl<K: Hash + Eq, A> Slices<K, A> {
             length,
             offset,
             slices: VecDeque::new(),
+            numbers: Numbers::default(),
             spares: Vec::new(),
             current: 0,
             start: 0,
@@ -179,7 +172,7 @@ impl<K: Hash + Eq, A> Slices<K, A> {
         K: Serialize,
         A: Serialize,
     {
-        save_slices(kind, &mut self.slices, saving)
+        self.numbers.save(kind, by_number(&mut self.slices), saving)
     }
 
     /// Takes back what was saved, as far as it is this partition's.
@@ -192,7 +185,7 @@ impl<K: Hash + Eq, A> Slices<K, A> {
         K: DeserializeOwned,
         A: DeserializeOwned,
     {
-        self.slices = restore_slices(kind, restoring)?;
+        self.slices = in_order(self.numbers.restore(kind, restoring)?);
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use super::pane::{Giving, Pane};
 use super::{Global, Revision, Sliding, TimeDomain, Triggered, Tumbling, Windowed};
 use crate::Key;
 use crate::function::AggregateFunction;
-use crate::table::{Table, restore_numbered, save_numbered};
+use crate::table::{Numbers, Table};
 
 /// Its kinds of state in checkpoints.
 const KIND: &str = "triggered windows";
@@ -83,6 +83,7 @@ pub struct TriggeredWindows<T, K, F, A: AggregateFunction<T>, L> {
     late: L,
     /// By the window's end.
     windows: BTreeMap<i64, Table<K, Pane<A::Accumulator>>>,
+    numbers: Numbers,
     panes: usize,
     /// What waits for an early result by the clock, and when that is due.
     dirty: Vec<(i64, K)>,
@@ -121,6 +122,7 @@ where
             },
             late,
             windows: BTreeMap::new(),
+            numbers: Numbers::default(),
             panes: 0,
             dirty: Vec::new(),
             early_at: None,
@@ -321,7 +323,7 @@ where
         };
         saving.whole(KIND, &saved)?;
         let windows = self.windows.iter_mut().map(|(&end, table)| (end, table));
-        save_numbered(OPEN, windows, saving)?;
+        self.numbers.save(OPEN, windows, saving)?;
         self.late.save(saving)
     }
 
@@ -332,8 +334,7 @@ where
         let watermark = all.iter().map(|saved| saved.watermark).min();
         self.giving.watermark = watermark.unwrap_or(i64::MIN);
         for saved in all {
-            let fits = saved.shape.check(KIND, self.giving.shape());
-            fits.map_err(|error| restoring.fail(error))?;
+            saved.shape.check(KIND, self.giving.shape(), restoring)?;
             let before = self.dirty.len();
             let own = saved.dirty.into_iter();
             self.dirty
@@ -345,7 +346,7 @@ where
             self.giving.earlier = self.giving.earlier.max(saved.earlier);
             self.now = self.now.max(saved.now);
         }
-        self.windows = restore_numbered(OPEN, restoring)?;
+        self.windows = self.numbers.restore(OPEN, restoring)?;
         self.panes = self.windows.values().map(Table::len).sum();
         self.late.restore(restoring)
     }
@@ -362,6 +363,7 @@ impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
             giving: self.giving.clone(),
             late: self.late.clone(),
             windows: self.windows.clone(),
+            numbers: self.numbers.clone(),
             panes: self.panes,
             dirty: self.dirty.clone(),
             early_at: self.early_at,

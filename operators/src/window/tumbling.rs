@@ -16,11 +16,11 @@ use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::aligned::{Shape, Span, by_span};
-use super::slices::{Slice, Slices, restore_slices, save_slices};
+use super::slices::{Slice, Slices, by_number, in_order};
 use super::{Revision, TimeDomain, Tumbling, Windowed};
 use crate::Key;
 use crate::function::AggregateFunction;
-use crate::table::Table;
+use crate::table::{Numbers, Table};
 
 /// Its kinds of state in checkpoints.
 const KIND: &str = "tumbling windows";
@@ -44,6 +44,7 @@ pub struct TumblingWindows<T, K, F, A: AggregateFunction<T>, L> {
     open: Slices<K, A::Accumulator>,
     /// Windows that were given out and may still change, earliest first.
     given: VecDeque<Slice<K, A::Accumulator>>,
+    given_numbers: Numbers,
     watermark: i64,
     late_before: i64,
     now: Timestamp,
@@ -65,6 +66,7 @@ where
             late,
             open: Slices::new(span.size, span.offset),
             given: VecDeque::new(),
+            given_numbers: Numbers::default(),
             watermark: i64::MIN,
             late_before: i64::MIN,
             now: Timestamp::MIN,
@@ -100,9 +102,7 @@ where
                 let value = self.function.finish(accumulator);
                 out.emit(window.last(), windowed(key.clone(), value));
             }
-            // Among those given out nothing of it is stored yet.
-            slice.table.is_elsewhere();
-            self.given.push_back(slice);
+            self.keep_given(slice);
         }
         while let Some(slice) = self.given.front() {
             let end = self.open.end_of(slice.number);
@@ -112,6 +112,21 @@ where
             if let Some(mut slice) = self.given.pop_front() {
                 slice.table.clear();
                 self.open.recycle(slice.table);
+            }
+        }
+    }
+
+    /// Keeps a window that was given out. Others may have been before it: of partitions that were put together one was
+    /// further on.
+    fn keep_given(&mut self, mut slice: Slice<K, A::Accumulator>) {
+        let number = slice.number;
+        let at = self.given.partition_point(|given| given.number < number);
+        match self.given.get_mut(at) {
+            Some(given) if given.number == number => given.table.take_in(slice.table.drain()),
+            _ => {
+                // Among those given out nothing of it is stored yet.
+                slice.table.is_elsewhere();
+                self.given.insert(at, slice);
             }
         }
     }
@@ -265,19 +280,19 @@ where
         };
         saving.whole(KIND, &saved)?;
         self.open.save(OPEN, saving)?;
-        save_slices(GIVEN, &mut self.given, saving)?;
+        let given = by_number(&mut self.given);
+        self.given_numbers.save(GIVEN, given, saving)?;
         self.late.save(saving)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         for saved in restoring.whole::<Saved>(KIND)? {
-            let fits = saved.shape.check(KIND, self.span.shape());
-            fits.map_err(|error| restoring.fail(error))?;
+            saved.shape.check(KIND, self.span.shape(), restoring)?;
             self.watermark = self.watermark.max(saved.watermark);
             self.now = self.now.max(saved.now);
         }
         self.open.restore(OPEN, restoring)?;
-        self.given = restore_slices(GIVEN, restoring)?;
+        self.given = in_order(self.given_numbers.restore(GIVEN, restoring)?);
         self.late.restore(restoring)
     }
 }
@@ -293,6 +308,7 @@ impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
             late: self.late.clone(),
             open: self.open.clone(),
             given: self.given.clone(),
+            given_numbers: self.given_numbers.clone(),
             watermark: self.watermark,
             late_before: self.late_before,
             now: self.now,

@@ -72,6 +72,11 @@ windows!(early_tumbling = Tumbling::of(seconds(5)), .trigger(early()), .retracti
 windows!(late_sliding = Sliding::of(seconds(6)).every(seconds(2)).allowed_lateness(seconds(9)),
     .trigger(early()), .retracting());
 windows!(tumbling_by_clock = Tumbling::of(Duration::from_millis(5)).in_processing_time());
+windows!(kept_by_clock = Tumbling::of(Duration::from_millis(5)).in_processing_time()
+    .allowed_lateness(Duration::from_millis(40)));
+// Each item is in three windows.
+windows!(sliding_by_clock =
+    Sliding::of(Duration::from_millis(6)).every(Duration::from_millis(2)).in_processing_time());
 windows!(early_by_clock = Tumbling::of(Duration::from_millis(20)).in_processing_time(),
     .trigger(early()), .retracting());
 windows!(global = Global::new(), .trigger(early()), .retracting());
@@ -90,6 +95,8 @@ simulated! {
     triggers_of_tumbling_windows: simulate_settled(early_tumbling, net);
     triggers_of_sliding_windows_with_late_items: simulate_settled(late_sliding, net);
     tumbling_windows_by_the_clock_lose_nothing: simulate_settled(tumbling_by_clock, totals);
+    windows_by_the_clock_that_are_kept_lose_nothing: simulate_settled(kept_by_clock, totals);
+    sliding_windows_by_the_clock_lose_nothing: simulate_settled(sliding_by_clock, totals);
     triggers_by_the_clock_lose_nothing: simulate_settled(early_by_clock, totals);
     global_windows_lose_nothing: simulate_settled(global, totals);
     sums_before_the_exchange: simulate(tumbling_sums);

@@ -8,6 +8,7 @@
 //! An item that is late for some of its windows and not for others counts for those others alone: it is kept per
 //! window, outside the slices.
 
+mod ahead;
 mod late;
 
 use std::collections::BTreeMap;
@@ -22,13 +23,14 @@ use millstream_engine::flow::{Emit, Fault, Operator, inner_sink};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use self::ahead::Ahead;
 use super::aligned::{Shape, Span, by_span};
 use super::fifo::Fifo;
 use super::slices::Slices;
 use super::{Revision, Sliding, TimeDomain, Windowed};
 use crate::Key;
 use crate::function::AggregateFunction;
-use crate::table::{Seen, Table, restore_numbered, save_numbered};
+use crate::table::{Numbers, Seen, Table};
 
 /// Its kinds of state in checkpoints.
 const KIND: &str = "sliding windows";
@@ -36,10 +38,11 @@ const OPEN: &str = "open slices";
 const CLOSED: &str = "closed slices by key";
 const ALONE: &str = "accumulators of single windows";
 
-/// What is saved beside the accumulators.
+/// What is saved beside the accumulators, of keys that are lent or owned.
 #[derive(Serialize, Deserialize)]
-struct Saved {
+struct Saved<H> {
     shape: Shape,
+    ahead: H,
     given: i64,
     live_until: i64,
     watermark: i64,
@@ -57,8 +60,11 @@ pub struct SlidingWindows<T, K, F, A: AggregateFunction<T>, L> {
     keys: Table<K, Fifo<A::Accumulator>>,
     /// Accumulators that belong to one window alone, by the window's end.
     alone: BTreeMap<i64, Table<K, A::Accumulator>>,
+    alone_numbers: Numbers,
     /// Windows that end by this were given out, if they had anything.
     given: i64,
+    /// Keys of which further ones were.
+    ahead: Ahead<K>,
     /// End of the last window for which some key has slices; `i64::MIN` if none has. What is left after it waits for
     /// late items only.
     live_until: i64,
@@ -85,6 +91,8 @@ where
             open: Slices::new(span.slice(), span.offset),
             keys: Table::default(),
             alone: BTreeMap::new(),
+            alone_numbers: Numbers::default(),
+            ahead: Ahead::default(),
             given: i64::MIN,
             live_until: i64::MIN,
             watermark: i64::MIN,
@@ -133,8 +141,9 @@ where
         if let Some(last) = self.span.last_end_by(until) {
             self.given = self.given.max(last);
         }
+        self.ahead.given(self.given);
         let lateness = self.span.lateness;
-        if self.live_until.saturating_add(lateness) <= until {
+        if self.live_until.saturating_add(lateness) <= until && !self.keys.is_empty() {
             self.keys.clear();
         }
         while let Some(entry) = self.alone.first_entry() {
@@ -156,7 +165,7 @@ where
             for (key, part) in slice.table.drain() {
                 let fifo = self.keys.get_or_insert_with(key, Fifo::default);
                 fifo.expire(&self.function, first, keep);
-                fifo.push(&self.function, slice.number, part);
+                fifo.enter(&self.function, slice.number, first, part);
             }
             let last = Timestamp(self.open.end_of(slice.number).saturating_sub(1));
             let live = self.span.last_end(last).unwrap_or(i64::MAX);
@@ -171,10 +180,11 @@ where
         let first = self.slices_of(end).0;
         let keep = first.min(self.kept_from(until));
         let function = &self.function;
-        let alone = self.alone.get(&end);
+        let (alone, ahead) = (self.alone.get(&end), &self.ahead);
         self.keys.visit(|key, fifo| {
             let is_changed = fifo.expire(function, first, keep);
-            if let Some(mut sum) = fifo.value(function) {
+            let value = fifo.value(function);
+            if let Some(mut sum) = value.filter(|_| !ahead.has_given(key, end)) {
                 if let Some(extra) = alone.and_then(|alone| alone.get(key)) {
                     function.merge(&mut sum, extra);
                 }
@@ -197,7 +207,8 @@ where
             }
         });
         for (key, sum) in alone.into_iter().flat_map(Table::iter) {
-            if self.keys.get(key).is_none_or(Fifo::is_empty) {
+            let is_open = self.keys.get(key).is_none_or(Fifo::is_empty);
+            if is_open && !ahead.has_given(key, end) {
                 let (key, value) = (key.clone(), function.finish(sum));
                 let revision = Revision::OnTime;
                 out.emit(
@@ -315,6 +326,7 @@ where
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         let saved = Saved {
             shape: self.span.shape(),
+            ahead: &self.ahead,
             given: self.given,
             live_until: self.live_until,
             watermark: self.watermark,
@@ -324,22 +336,28 @@ where
         self.open.save(OPEN, saving)?;
         self.keys.save(CLOSED, saving)?;
         let alone = self.alone.iter_mut().map(|(&end, table)| (end, table));
-        save_numbered(ALONE, alone, saving)?;
+        self.alone_numbers.save(ALONE, alone, saving)?;
         self.late.save(saving)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        for saved in restoring.whole::<Saved>(KIND)? {
-            let fits = saved.shape.check(KIND, self.span.shape());
-            fits.map_err(|error| restoring.fail(error))?;
-            self.given = self.given.max(saved.given);
+        let all = restoring.whole::<Saved<Ahead<K>>>(KIND)?;
+        let given: Vec<i64> = all.iter().map(|saved| saved.given).collect();
+        self.given = given.iter().copied().min().unwrap_or(i64::MIN);
+        for saved in all {
+            saved.shape.check(KIND, self.span.shape(), restoring)?;
+            self.ahead.take_back(saved.ahead, restoring);
             self.live_until = self.live_until.max(saved.live_until);
             self.watermark = self.watermark.max(saved.watermark);
             self.now = self.now.max(saved.now);
         }
         self.open.restore(OPEN, restoring)?;
         self.keys.restore(CLOSED, restoring)?;
-        self.alone = restore_numbered(ALONE, restoring)?;
+        self.alone = self.alone_numbers.restore(ALONE, restoring)?;
+        let alone = self.alone.values().flat_map(Table::iter);
+        let keys = alone.map(|(key, _)| key);
+        let keys = keys.chain(self.keys.iter().map(|(key, _)| key));
+        self.ahead.put_together(keys, &given, restoring);
         self.late.restore(restoring)
     }
 }
@@ -357,6 +375,8 @@ impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
             open: self.open.clone(),
             keys: self.keys.clone(),
             alone: self.alone.clone(),
+            alone_numbers: self.alone_numbers.clone(),
+            ahead: self.ahead.clone(),
             given: self.given,
             live_until: self.live_until,
             watermark: self.watermark,
