@@ -128,6 +128,11 @@ impl<A: Clone> Fifo<A> {
         self.parts.len() == self.forgotten
     }
 
+    /// The oldest slice that is kept.
+    pub(super) fn first(&self) -> Option<i64> {
+        self.parts.get(self.forgotten).map(|(number, _)| *number)
+    }
+
     /// Slices kept.
     pub(super) fn len(&self) -> usize {
         self.parts.len() - self.forgotten

@@ -142,6 +142,11 @@ impl<K: Hash + Eq, A> Slices<K, A> {
             .saturating_add(self.offset)
     }
 
+    /// Number of the earliest slice.
+    pub(crate) fn first(&self) -> Option<i64> {
+        self.slices.front().map(|slice| slice.number)
+    }
+
     /// End of the earliest slice.
     pub(crate) fn first_end(&self) -> Option<i64> {
         self.slices.front().map(|slice| self.end_of(slice.number))

@@ -72,11 +72,17 @@ windows!(early_tumbling = Tumbling::of(seconds(5)), .trigger(early()), .retracti
 windows!(late_sliding = Sliding::of(seconds(6)).every(seconds(2)).allowed_lateness(seconds(9)),
     .trigger(early()), .retracting());
 windows!(tumbling_by_clock = Tumbling::of(Duration::from_millis(5)).in_processing_time());
-windows!(kept_by_clock = Tumbling::of(Duration::from_millis(5)).in_processing_time()
-    .allowed_lateness(Duration::from_millis(40)));
+windows!(
+    kept_by_clock = Tumbling::of(Duration::from_millis(5))
+        .in_processing_time()
+        .allowed_lateness(Duration::from_millis(40))
+);
 // Each item is in three windows.
-windows!(sliding_by_clock =
-    Sliding::of(Duration::from_millis(6)).every(Duration::from_millis(2)).in_processing_time());
+windows!(
+    sliding_by_clock = Sliding::of(Duration::from_millis(6))
+        .every(Duration::from_millis(2))
+        .in_processing_time()
+);
 windows!(early_by_clock = Tumbling::of(Duration::from_millis(20)).in_processing_time(),
     .trigger(early()), .retracting());
 windows!(global = Global::new(), .trigger(early()), .retracting());

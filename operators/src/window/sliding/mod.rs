@@ -154,6 +154,31 @@ where
         }
     }
 
+    /// Of partitions that were put together some had given out more than others; `given` has the end of the last window of
+    /// each.
+    fn go_back_to_the_least(&mut self, given: &[i64], restoring: &Restoring) {
+        let Some(&least) = given.iter().min().filter(|least| **least < self.given) else {
+            return;
+        };
+        let alone = self.alone.values().flat_map(Table::iter);
+        let keys = alone.map(|(key, _)| key);
+        let keys = keys.chain(self.keys.iter().map(|(key, _)| key));
+        self.ahead.put_together(keys, given, restoring);
+        // Not to where nothing is: a partition that has given out nothing yet is at the beginning of time.
+        let closed = self.keys.iter().filter_map(|(_, fifo)| fifo.first());
+        let first = closed.chain(self.open.first()).min();
+        let start = first.map(|number| self.open.end_of(number).saturating_sub(self.slice));
+        let end = start.map(|start| self.span.next_end(start));
+        let end = end
+            .into_iter()
+            .chain(self.alone.keys().next().copied())
+            .min();
+        if let Some(end) = end {
+            let before = end.saturating_sub(self.span.slide);
+            self.given = least.max(before).min(self.given);
+        }
+    }
+
     /// Moves slices that end by `end` to their keys, where what no window needs any more makes room for them.
     fn close_slices(&mut self, end: i64, until: i64) {
         let first = self.slices_of(end).0;
@@ -343,7 +368,7 @@ where
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         let all = restoring.whole::<Saved<Ahead<K>>>(KIND)?;
         let given: Vec<i64> = all.iter().map(|saved| saved.given).collect();
-        self.given = given.iter().copied().min().unwrap_or(i64::MIN);
+        self.given = given.iter().copied().max().unwrap_or(i64::MIN);
         for saved in all {
             saved.shape.check(KIND, self.span.shape(), restoring)?;
             self.ahead.take_back(saved.ahead, restoring);
@@ -354,10 +379,7 @@ where
         self.open.restore(OPEN, restoring)?;
         self.keys.restore(CLOSED, restoring)?;
         self.alone = self.alone_numbers.restore(ALONE, restoring)?;
-        let alone = self.alone.values().flat_map(Table::iter);
-        let keys = alone.map(|(key, _)| key);
-        let keys = keys.chain(self.keys.iter().map(|(key, _)| key));
-        self.ahead.put_together(keys, &given, restoring);
+        self.go_back_to_the_least(&given, restoring);
         self.late.restore(restoring)
     }
 }
