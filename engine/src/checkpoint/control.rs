@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::{CheckpointError, Epoch, Part, Restoring, SavedCheckpoint};
-use crate::mailbox::{LaneSender, Mailbox};
+use crate::flow::Fault;
+use crate::mailbox::{LaneSender, Mailbox, Overloaded};
 
 /// What a complete checkpoint took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -276,28 +277,39 @@ impl StageLink {
     }
 
     /// Gives the state at the barrier of `epoch`.
-    pub fn take(&self, epoch: Epoch, parts: Vec<Part>, aligned: Duration) {
+    ///
+    /// # Errors
+    /// [`Fault`]: the coordinator cannot take it. What the operators gave counts as stored, so the run must end.
+    pub fn take(&self, epoch: Epoch, parts: Vec<Part>, aligned: Duration) -> Result<(), Fault> {
         self.tell(What::Taken {
             epoch,
             parts,
             aligned,
-        });
+        })
     }
 
     /// Gives the state at the end. `waits`: something is held back until a checkpoint has it.
-    pub fn end(&self, parts: Vec<Part>, waits: bool) {
-        self.tell(What::Ended { parts, waits });
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn end(&self, parts: Vec<Part>, waits: bool) -> Result<(), Fault> {
+        self.tell(What::Ended { parts, waits })
     }
 
-    fn tell(&self, what: What) {
+    fn tell(&self, what: What) -> Result<(), Fault> {
         let told = Told {
             stage: self.stage,
             partition: self.partition,
             what,
         };
-        // There is room for all that partitions may tell at once. A coordinator that is gone has failed, and its
-        // dataflow with it.
-        let _ = self.told.try_send(told, 0);
+        match self.told.try_send(told, 0) {
+            // A coordinator that is gone has failed, and its dataflow with it.
+            Ok(()) | Err(Overloaded::Closed(_)) => Ok(()),
+            Err(Overloaded::Full(_)) => {
+                let cause = "the checkpoints' coordinator is behind by several barriers";
+                Err(Fault(cause.to_owned()))
+            }
+        }
     }
 }
 

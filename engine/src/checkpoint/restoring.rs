@@ -268,6 +268,13 @@ impl SavedCheckpoint {
         &self.manifest
     }
 
+    /// Whether the stage named `stage` has its state in other partitions than the `partitions` that it has now.
+    pub fn is_spread_anew(&self, stage: &str, partitions: usize) -> bool {
+        let is_same_hash = self.manifest.hash_probe == Manifest::probe();
+        let saved = self.manifest.stage(stage);
+        saved.is_some_and(|saved| saved.partitions.len() != partitions || !is_same_hash)
+    }
+
     /// The state of one partition of the stage named `stage`, which has `partitions` of them now.
     ///
     /// # Errors
@@ -282,7 +289,7 @@ impl SavedCheckpoint {
             return Ok(Restoring::nothing(partition, partitions));
         };
         let is_same_hash = self.manifest.hash_probe == Manifest::probe();
-        let is_spread_anew = saved.partitions.len() != partitions || !is_same_hash;
+        let is_spread_anew = self.is_spread_anew(stage, partitions);
         let wanted: Vec<usize> = if is_spread_anew {
             (0..saved.partitions.len()).collect()
         } else {

@@ -193,7 +193,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
         let parts = self.saved(Saving::new(epoch).of_savepoint(is_savepoint))?;
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.taken = epoch;
-            checkpoints.link.take(epoch, parts, self.head.aligned());
+            checkpoints.link.take(epoch, parts, self.head.aligned())?;
         }
         Ok(())
     }
@@ -219,7 +219,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
         let parts = self.saved(Saving::without_barrier(next))?;
         if let Some(checkpoints) = &self.checkpoints {
             let waits = self.operator.awaits_checkpoint();
-            checkpoints.link.end(parts, waits);
+            checkpoints.link.end(parts, waits)?;
         }
         Ok(())
     }

@@ -147,8 +147,10 @@ impl Dataflow {
                 placings.push((at, of_core));
             }
         }
+        // Each reads what several partitions had: not all of them at once.
+        let is_one_by_one = coordinator.as_ref().is_some_and(Coordinator::spreads_anew);
         let mut stages = Vec::with_capacity(placings.len());
-        for ((at, of_core), opened) in placings.into_iter().zip(open_all(openings)) {
+        for ((at, of_core), opened) in placings.into_iter().zip(open_all(openings, is_one_by_one)) {
             stages.push(of_core(opened.map_err(|fault| unmade(at, fault))?));
         }
         if let Some(coordinator) = &coordinator {
@@ -174,15 +176,16 @@ impl Dataflow {
     ) -> StartDataflowError {
         let dataflow = self.name.clone();
         let control = coordinator.map(Coordinator::control);
-        if control.is_some_and(|control| control.is_stale()) {
-            return StartDataflowError::OtherHistory { dataflow, cause };
-        }
-        match control.and_then(|control| control.take_unrestored(number, partition)) {
+        let unrestored = control.and_then(|control| control.take_unrestored(number, partition));
+        match unrestored.filter(|cause| !matches!(cause, CheckpointError::Damaged { .. })) {
             Some(cause) => StartDataflowError::Restore {
                 dataflow,
                 stage: identity.to_owned(),
                 cause,
             },
+            None if control.is_some_and(|control| control.is_stale()) => {
+                StartDataflowError::OtherHistory { dataflow, cause }
+            }
             None => StartDataflowError::Stage {
                 dataflow,
                 stage: stage.to_owned(),

@@ -192,6 +192,15 @@ impl Coordinator {
         &self.mailbox
     }
 
+    /// Whether partitions of a stage begin with state of several that were saved, of which each reads all.
+    pub fn spreads_anew(&self) -> bool {
+        let spreads = |saved: &SavedCheckpoint| {
+            let mut stages = self.stages.iter();
+            stages.any(|stage| saved.is_spread_anew(&stage.name, stage.mailboxes.len()))
+        };
+        self.restored.as_ref().is_some_and(spreads)
+    }
+
     /// What a partition of stage number `stage` needs.
     pub fn link(&self, stage: usize, partition: usize) -> StageLink {
         let shape = &self.stages[stage];

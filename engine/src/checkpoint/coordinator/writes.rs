@@ -23,6 +23,8 @@ struct Outcomes {
 #[derive(Debug)]
 pub(super) struct Writes {
     waiting: VecDeque<Vec<StorageWrite>>,
+    /// Of the last of them, as far as it may still grow.
+    last_bytes: usize,
     wants_sync: bool,
     is_refused: bool,
     outcomes: Arc<Outcomes>,
@@ -35,6 +37,7 @@ impl Writes {
     pub(super) fn new(mailbox: Arc<Mailbox>, retained: &[Manifest]) -> Self {
         Self {
             waiting: VecDeque::new(),
+            last_bytes: 0,
             wants_sync: false,
             is_refused: false,
             outcomes: Arc::new(Outcomes {
@@ -92,6 +95,7 @@ impl Writes {
 
     /// In a transaction of its own, behind everything that it names.
     pub(super) fn put_manifest(&mut self, epoch: Epoch, bytes: Vec<u8>) {
+        self.last_bytes = TRANSACTION_BYTES;
         self.waiting.push_back(vec![StorageWrite {
             rows: Rows::Manifests,
             key: manifest_key(epoch),
@@ -139,13 +143,16 @@ impl Writes {
 
     /// Adds to the last transaction, or begins one.
     fn push(&mut self, write: StorageWrite) {
-        let bytes = |write: &StorageWrite| write.value.as_ref().map_or(64, Vec::len);
-        if let Some(last) = self.waiting.back_mut()
-            && last.iter().map(bytes).sum::<usize>() < TRANSACTION_BYTES
-        {
-            last.push(write);
-        } else {
-            self.waiting.push_back(vec![write]);
+        let bytes = write.value.as_ref().map_or(64, Vec::len);
+        match self.waiting.back_mut() {
+            Some(last) if self.last_bytes < TRANSACTION_BYTES => {
+                self.last_bytes += bytes;
+                last.push(write);
+            }
+            _ => {
+                self.last_bytes = bytes;
+                self.waiting.push_back(vec![write]);
+            }
         }
     }
 

@@ -90,7 +90,8 @@ async fn windows_are_in_the_log_once_each() {
 }
 
 fn times(factor: u64) -> Topology {
-    let topology = Topology::named("shop").dataflow("times", move |flow| {
+    let topology = Topology::named("shop");
+    let topology = topology.dataflow_with("times", without_checkpoints(), move |flow| {
         let numbers = Generate::each(|_, _| 1..4u64).splits(1).repeatable();
         let numbers = flow.source("numbers", numbers).stream();
         numbers.to_log("times", move |number| {

@@ -35,6 +35,14 @@ pub(crate) fn options() -> FlowOptions {
     }
 }
 
+/// Each start begins anew.
+pub(crate) fn without_checkpoints() -> FlowOptions {
+    FlowOptions {
+        checkpoints: None,
+        ..options()
+    }
+}
+
 /// Small files.
 pub(crate) fn config() -> EngineConfig {
     let mut config = EngineConfig {

@@ -64,14 +64,15 @@ async fn a_table_is_emptied_when_its_dataflow_starts() {
     let folder = tempfile::tempdir().unwrap();
     const NUMBERS: Table<u64, u64> = Table::named("numbers");
     let topology = |keys: std::ops::Range<u64>| {
-        let topology = Topology::named("numbers").dataflow_with("keys", options(), |flow| {
-            let numbers = Generate::each(move |split, splits| {
-                let keys = keys.clone();
-                keys.filter(move |key| *key as usize % splits == split)
+        let topology =
+            Topology::named("numbers").dataflow_with("keys", without_checkpoints(), |flow| {
+                let numbers = Generate::each(move |split, splits| {
+                    let keys = keys.clone();
+                    keys.filter(move |key| *key as usize % splits == split)
+                });
+                let numbers = flow.source("numbers", numbers).stream();
+                numbers.to_table(&NUMBERS, |key| (key, Some(key * key)));
             });
-            let numbers = flow.source("numbers", numbers).stream();
-            numbers.to_table(&NUMBERS, |key| (key, Some(key * key)));
-        });
         topology.build().unwrap()
     };
     for keys in [0..1_000, 500..600] {
