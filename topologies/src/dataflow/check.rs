@@ -42,19 +42,6 @@ pub enum DataflowFault {
         /// The name.
         name: String,
     },
-    /// In a checkpoint the one would be taken for the other.
-    #[error(
-        "stages {first:?} and {second:?} are both found by the name {name:?} in a checkpoint: give one of them, or the state \
-         in it, another"
-    )]
-    SameIdentity {
-        /// The stage that is declared first.
-        first: String,
-        /// The other one.
-        second: String,
-        /// The name.
-        name: String,
-    },
     /// What is sent there goes nowhere.
     #[error("what {label:?} gives out is not read: end it in a sink, or do not declare it")]
     NotRead {
@@ -249,7 +236,6 @@ fn check_states(draft: &Draft, faults: &mut Vec<DataflowFault>) {
             .iter()
             .flat_map(|stage| stage.site.states.iter().map(move |state| (stage, state)))
     };
-    check_identities(draft, faults);
     let several = states().count() > 1;
     let mut names = Vec::new();
     for (stage, state) in states() {
@@ -264,23 +250,6 @@ fn check_states(draft: &Draft, faults: &mut Vec<DataflowFault>) {
                 faults.push(DataflowFault::SameState { name });
             }
             Some(name) => names.push(name),
-        }
-    }
-}
-
-/// A stage may be named as state of another is.
-fn check_identities(draft: &Draft, faults: &mut Vec<DataflowFault>) {
-    let identities = draft.identities();
-    for (at, identity) in identities.iter().enumerate() {
-        let first = identities[..at].iter().position(|other| other == identity);
-        let names = first.map(|first| (&draft.stages[first].name, &draft.stages[at].name));
-        // Two stages of one name are a fault already.
-        if let Some((first, second)) = names.filter(|(first, second)| first != second) {
-            faults.push(DataflowFault::SameIdentity {
-                first: first.clone(),
-                second: second.clone(),
-                name: identity.clone(),
-            });
         }
     }
 }

@@ -261,8 +261,14 @@ impl Draft {
             let mut others = self.stages.iter().zip(&given);
             others.any(|(stage, given)| given.is_none() && stage.name == name)
         };
+        let is_of_state = |stage: &StagePlan, name: &str| {
+            let is_named = |other: &StagePlan| other.site.name.as_deref() == Some(name);
+            stage.site.name.is_none() && self.stages.iter().any(is_named)
+        };
         let stages = self.stages.iter().zip(&given);
         let identity = |(stage, given): (&StagePlan, &Option<String>)| match given {
+            // A source may well be named as the state that it steers.
+            Some(given) if is_of_state(stage, given) => format!("state {given}"),
             Some(given) if is_taken(given) => format!("{given} (named)"),
             Some(given) => given.clone(),
             None => stage.name.clone(),

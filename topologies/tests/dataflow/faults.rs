@@ -136,32 +136,6 @@ fn names_of_state_and_numbers_of_partitions() {
 }
 
 #[test]
-fn a_stage_named_as_state_of_another() {
-    let told = faults(|flow| {
-        let items = |name: &str| flow.source(name, Feed::<Item>::new(1)).stream();
-        let mapped = items("one")
-            .new_stage()
-            .map(|item| item)
-            .stage_named("seen");
-        mapped.for_each(|_, _| {});
-        let keyed = items("two").key_by(|item: &Item| item.0);
-        keyed.named("seen").dedup(secs(1)).for_each(|_, _| {});
-    });
-    let [
-        DataflowFault::SameIdentity {
-            name,
-            first,
-            second,
-        },
-    ] = &told[..]
-    else {
-        panic!("{told:?}");
-    };
-    assert_eq!((name.as_str(), first.as_str()), ("seen", "seen"));
-    assert_ne!(first, second);
-}
-
-#[test]
 fn a_message_says_what_is_wrong_and_what_to_do() {
     let error = Dataflow::build("", |_| {}).unwrap_err();
     assert_eq!(error.faults, [DataflowFault::NoName, DataflowFault::Empty]);
