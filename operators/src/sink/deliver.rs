@@ -27,7 +27,7 @@ const RESTORED: Epoch = Epoch(0);
 /// Identifies a result for whoever receives it, over all restarts of its dataflow.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResultId {
-    /// The stage, with its dataflow.
+    /// The dataflow and what the state of the stage is found by: the name of its keyed state if it has one, else its own.
     pub stage: Arc<str>,
     /// The partition of the stage.
     pub partition: usize,
@@ -125,7 +125,7 @@ where
     }
 
     fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
-        self.stage = Arc::clone(&wiring.stage);
+        self.stage = Arc::clone(&wiring.identity);
         self.partition = wiring.partition;
         self.has_checkpoints = wiring.checkpoints.is_some();
         Ok(())
