@@ -245,13 +245,14 @@ impl<T, F: RowFormat> FileSink<T, F> {
             present,
             held,
             gone,
-        } = place.begin(&std::mem::take(&mut self.restored))?;
+        } = place.begin(&self.restored)?;
         let (present, file) = present.unzip();
         let naming = place.naming().clone();
         let started = file_writer::start_holding(naming, number, file);
         let (commands, shared, thread) = started.map_err(|error| place.fault(&error))?;
         self.open = Some(Open::new(commands, shared, number, Some(thread)));
         self.gone = gone;
+        self.restored = Vec::new();
         if let Some(Present { rows, bytes, due }) = present {
             (self.rows, self.bytes, self.due, self.synced) = (rows, bytes, due, bytes);
             self.format.go_on();
