@@ -193,8 +193,7 @@ impl<T, F> fmt::Debug for Deliver<T, F> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Sender, channel};
-
+    use crossbeam_channel::{Sender, bounded};
     use millstream_engine::flow::Discard;
 
     use super::*;
@@ -210,7 +209,7 @@ mod tests {
     /// Another stage may refuse to begin, and the next start begin elsewhere.
     #[test]
     fn what_a_checkpoint_has_is_given_out_in_the_first_turn() {
-        let (into, given) = channel();
+        let (into, given) = bounded(2);
         let mut before = deliver(into.clone());
         before.item(Timestamp::EPOCH, 7, &mut Discard);
         let mut saving = Saving::new(Epoch(1));
