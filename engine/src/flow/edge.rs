@@ -74,8 +74,11 @@ impl EdgeOptions {
 /// Which partition of a stage an operator works in, and with what.
 #[derive(Clone)]
 pub struct Wiring {
-    /// Name of the stage.
+    /// Name of the stage, as logs and metrics have it. One that was not given to it depends on the stages before it.
     pub stage: Arc<str>,
+    /// What its state is found by in a checkpoint. What is outside and outlives a version of the dataflow is named by this:
+    /// it goes with the state.
+    pub identity: Arc<str>,
     /// Number of this partition, from 0.
     pub partition: usize,
     /// How many partitions the stage has.

@@ -21,11 +21,13 @@ use crate::function::Stored;
 
 /// Its kind of state in checkpoints.
 const KIND: &str = "deliveries";
+/// Stands for the checkpoint that a run begins from: what it holds is final.
+const RESTORED: Epoch = Epoch(0);
 
 /// Identifies a result for whoever receives it, over all restarts of its dataflow.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResultId {
-    /// The stage, with its dataflow.
+    /// The dataflow and what the state of the stage is found by: the name of its keyed state if it has one, else its own.
     pub stage: Arc<str>,
     /// The partition of the stage.
     pub partition: usize,
@@ -123,16 +125,17 @@ where
     }
 
     fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
-        self.stage = Arc::clone(&wiring.stage);
+        self.stage = Arc::clone(&wiring.identity);
         self.partition = wiring.partition;
         self.has_checkpoints = wiring.checkpoints.is_some();
         Ok(())
     }
 
     fn flush(&mut self, _idle: bool) -> Result<(), Fault> {
-        if !self.has_checkpoints {
-            self.give_out(|_| true);
-        }
+        let is_all = !self.has_checkpoints;
+        let is_final = |of| is_all || of == Some(RESTORED);
+        // Not before the first turn: another stage may refuse to begin from this checkpoint.
+        self.give_out(is_final);
         Ok(())
     }
 
@@ -153,11 +156,9 @@ where
             self.next = self.next.max(saved.next);
             if first || !anew {
                 let held = saved.held.into_iter();
-                self.held
-                    .extend(held.map(|held| (Some(Epoch::default()), held)));
+                self.held.extend(held.map(|held| (Some(RESTORED), held)));
             }
         }
-        self.give_out(|_| true);
         Ok(())
     }
 
@@ -187,5 +188,42 @@ impl<T, F> fmt::Debug for Deliver<T, F> {
         f.debug_struct("Deliver")
             .field("held", &self.held.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{Sender, bounded};
+    use millstream_engine::flow::Discard;
+
+    use super::*;
+
+    fn deliver(into: Sender<(u64, u8)>) -> Deliver<u8, impl FnMut(Delivery<u8>)> {
+        let mut deliver = Deliver::new(move |delivery: Delivery<u8>| {
+            into.send((delivery.id.number, delivery.item)).unwrap();
+        });
+        deliver.has_checkpoints = true;
+        deliver
+    }
+
+    /// Another stage may refuse to begin, and the next start begin elsewhere.
+    #[test]
+    fn what_a_checkpoint_has_is_given_out_in_the_first_turn() {
+        let (into, given) = bounded(2);
+        let mut before = deliver(into.clone());
+        before.item(Timestamp::EPOCH, 7, &mut Discard);
+        let mut saving = Saving::new(Epoch(1));
+        before.save(&mut saving).unwrap();
+        let saves = [vec![(Epoch(1), saving.into_parts())]];
+        let mut after = deliver(into);
+        let mut restoring = Restoring::of_saves(&saves, 0, 1);
+        after.restore(&mut restoring).unwrap();
+        assert_eq!(given.try_iter().count(), 0);
+        after.item(Timestamp::EPOCH, 8, &mut Discard);
+        after.flush(false).unwrap();
+        assert_eq!(given.try_iter().collect::<Vec<_>>(), [(0, 7)]);
+        after.save(&mut Saving::new(Epoch(2))).unwrap();
+        after.checkpointed(Epoch(2)).unwrap();
+        assert_eq!(given.try_iter().collect::<Vec<_>>(), [(1, 8)]);
     }
 }

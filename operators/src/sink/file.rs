@@ -7,13 +7,14 @@
 //! their own where that matters. What had no name yet is deleted.
 //! With checkpoints exactly once, over crashes and with another number of partitions: a file gets its name when a
 //! checkpoint is complete that has all of it, so nothing is in sight that could be written again. A checkpoint knows how
-//! far the present file is; a restart cuts it there and goes on, and deletes what was begun later. A dataflow that cannot
-//! begin from its checkpoint begins anew and is at least once then.
+//! far the present file is; a restart cuts it there and goes on, and deletes what was begun later: at its first turn, when
+//! all stages have found that they can begin. A dataflow that cannot begin from its checkpoint begins anew and is at least
+//! once then.
 //! Bounds: a chunk of 64 KiB and a queue of eight. Threads: the sink's owner and one that writes. Failure: a row that
 //! cannot be written, or an error of the file system, fails the stage; so does a file that a checkpoint has and that is
 //! not there. Cost: per row its encoding; per checkpoint forcing the present file to the disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
@@ -135,6 +136,10 @@ pub struct FileSink<T, F> {
     ending: bool,
     /// With checkpoints.
     place: Option<Place>,
+    /// What the checkpoint has that it begins from, until its first turn.
+    restored: Vec<Saved>,
+    /// How far partitions came that there were once, if this is the first one.
+    gone: Option<BTreeMap<usize, u64>>,
     /// So many bytes of the present file are on the disk for certain.
     synced: u64,
     /// A barrier waits until all is on the disk.
@@ -159,6 +164,8 @@ impl<T, F: RowFormat> FileSink<T, F> {
             now: Timestamp::EPOCH,
             ending: false,
             place: None,
+            restored: Vec::new(),
+            gone: None,
             synced: 0,
             settling: false,
             held: VecDeque::new(),
@@ -228,8 +235,8 @@ impl<T, F: RowFormat> FileSink<T, F> {
         (self.rows, self.bytes, self.due, self.synced) = (0, 0, None, 0);
     }
 
-    /// Begins where `saved` ends, or anew.
-    fn start(&mut self, saved: &[Saved]) -> Result<(), Fault> {
+    /// Begins where what was restored ends, or anew.
+    fn start(&mut self) -> Result<(), Fault> {
         let Some(place) = &self.place else {
             return Ok(());
         };
@@ -237,12 +244,15 @@ impl<T, F: RowFormat> FileSink<T, F> {
             number,
             present,
             held,
-        } = place.begin(saved)?;
+            gone,
+        } = place.begin(&self.restored)?;
         let (present, file) = present.unzip();
         let naming = place.naming().clone();
         let started = file_writer::start_holding(naming, number, file);
         let (commands, shared, thread) = started.map_err(|error| place.fault(&error))?;
         self.open = Some(Open::new(commands, shared, number, Some(thread)));
+        self.gone = gone;
+        self.restored = Vec::new();
         if let Some(Present { rows, bytes, due }) = present {
             (self.rows, self.bytes, self.due, self.synced) = (rows, bytes, due, bytes);
             self.format.go_on();
@@ -303,7 +313,7 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
     fn begin(&mut self, turn: &Turn) {
         self.now = turn.now;
         if self.open.is_none()
-            && let Err(Fault(cause)) = self.start(&[])
+            && let Err(Fault(cause)) = self.start()
         {
             self.fail(cause);
         }
@@ -382,13 +392,15 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
             number: self.open.as_ref().map_or(0, |open| open.number),
             present,
             held: self.held.iter().map(|(_, held)| *held).collect(),
+            gone: self.gone.clone(),
         };
         Ok(saving.whole(KIND, &saved)?)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        let saved = restoring.whole::<Saved>(KIND)?;
-        self.start(&saved)
+        self.restored = restoring.whole(KIND)?;
+        let place = self.place.as_ref();
+        place.map_or(Ok(()), |place| place.check(&self.restored))
     }
 
     fn checkpointed(&mut self, epoch: Epoch) -> Result<(), Fault> {

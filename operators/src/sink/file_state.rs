@@ -3,8 +3,11 @@
 //! Place: called by the file sink at the start of a run, before its thread writes anything. Invariants: (1) a complete
 //! file with its name is not touched; (2) what a checkpoint has is never deleted. Failure: an error of the file system,
 //! or files that are not what the checkpoint says, in which case nothing is deleted.
-//! With fewer partitions than before the first one takes what those that are gone have left.
+//! With fewer partitions than before the first one takes what those that are gone have left, and remembers how far they
+//! came: files of theirs that are later than a checkpoint are in the way of its start like all others. Not so for
+//! checkpoints of versions that did not remember it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom};
 
@@ -23,6 +26,53 @@ pub(super) struct Saved {
     pub(super) present: Option<Present>,
     /// Complete files that get their names with this checkpoint, the oldest first.
     pub(super) held: Vec<HeldFile>,
+    /// Partitions that there were once, with the number behind their last file; the first partition has them.
+    #[serde(default)]
+    pub(super) gone: Option<BTreeMap<usize, u64>>,
+}
+
+impl Saved {
+    /// The present file, or the next one.
+    pub(super) const fn file(&self) -> FileId {
+        FileId {
+            partition: self.partition,
+            number: self.number,
+        }
+    }
+}
+
+/// Up to where a checkpoint knows the files of each partition.
+struct Limits {
+    /// The number of the first file that it does not have complete.
+    by_partition: BTreeMap<usize, u64>,
+    /// Those that are not among these had no files.
+    has_all: bool,
+}
+
+impl Limits {
+    fn of(saved: &[Saved]) -> Self {
+        let own = saved.iter().map(|saved| (saved.partition, saved.number));
+        let gone = saved.iter().filter_map(|saved| saved.gone.as_ref());
+        Self {
+            has_all: gone.clone().next().is_some(),
+            by_partition: gone
+                .flatten()
+                .map(|(&of, &to)| (of, to))
+                .chain(own)
+                .collect(),
+        }
+    }
+
+    /// Where a partition goes on.
+    fn next(&self, partition: usize) -> u64 {
+        self.by_partition.get(&partition).copied().unwrap_or(0)
+    }
+
+    /// Whether a complete file is later than the checkpoint.
+    fn is_later(&self, file: FileId) -> bool {
+        let is_known = self.has_all || self.by_partition.contains_key(&file.partition);
+        is_known && file.number >= self.next(file.partition)
+    }
 }
 
 /// A file that rows are written to.
@@ -50,6 +100,8 @@ pub(super) struct Begun {
     pub(super) present: Option<(Present, File)>,
     /// Files of partitions that are gone, complete with the next checkpoint.
     pub(super) held: Vec<HeldFile>,
+    /// What the first partition saves of those that are gone.
+    pub(super) gone: Option<BTreeMap<usize, u64>>,
 }
 
 /// Where one partition of a sink writes.
@@ -82,35 +134,41 @@ impl Place {
         partition == own || (own == 0 && partition >= self.partitions)
     }
 
+    /// Whether the folder can be made what the partitions in `saved` left. Touches nothing: other stages may refuse to
+    /// begin, and then the checkpoint of these files may not be the one that the next start begins from.
+    pub(super) fn check(&self, saved: &[Saved]) -> Result<(), Fault> {
+        self.check_none_later(saved)?;
+        for saved in saved.iter().filter(|of| self.deals_with(of.partition)) {
+            for held in &saved.held {
+                self.check_held(*held)?;
+            }
+            if let Some(present) = saved.present {
+                self.check_present(saved.file(), present.bytes)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the folder what the partitions in `saved` left, as far as this one deals with them; nothing is of a
-    /// partition that is not among them.
+    /// partition that is not among them. [Checks](Self::check) it first.
     pub(super) fn begin(&self, saved: &[Saved]) -> Result<Begun, Fault> {
         let folder = fs::create_dir_all(&self.naming.folder);
         folder.map_err(|error| self.fault(&error))?;
+        self.check(saved)?;
         let own = self.naming.partition;
         let mut begun = Begun {
-            number: 0,
+            number: Limits::of(saved).next(own),
             present: None,
             held: Vec::new(),
+            gone: self.gone(saved)?,
         };
         let mut complete = Vec::new();
-        for saved in saved {
-            if !self.deals_with(saved.partition) {
-                continue;
-            }
-            self.check_none_later(saved)?;
-            for held in &saved.held {
-                self.check_held(*held)?;
-                complete.push(held.id);
-            }
-            let id = FileId {
-                partition: saved.partition,
-                number: saved.number,
-            };
+        for saved in saved.iter().filter(|of| self.deals_with(of.partition)) {
+            complete.extend(saved.held.iter().map(|held| held.id));
+            let id = saved.file();
             let file = saved.present.map(|present| self.cut(id, present.bytes));
             let file = file.transpose()?;
             if saved.partition == own {
-                begun.number = saved.number;
                 begun.present = saved.present.zip(file);
             } else if let Some(present) = saved.present {
                 let bytes = present.bytes;
@@ -132,18 +190,55 @@ impl Place {
         Ok(begun)
     }
 
+    /// How far partitions came that are gone, if this is the first one.
+    fn gone(&self, saved: &[Saved]) -> Result<Option<BTreeMap<usize, u64>>, Fault> {
+        if self.naming.partition > 0 {
+            return Ok(None);
+        }
+        let mut gone = Limits::of(saved).by_partition;
+        for saved in saved.iter().filter(|saved| saved.present.is_some()) {
+            // Complete with the next checkpoint.
+            gone.insert(saved.partition, saved.number + 1);
+        }
+        let scanned = self.naming.each_complete(|file| {
+            let behind = gone.entry(file.partition).or_default();
+            *behind = (file.number + 1).max(*behind);
+        });
+        scanned.map_err(|error| self.fault(&error))?;
+        Ok(Some(gone.split_off(&self.partitions)))
+    }
+
     /// No file that came after the checkpoint has its name already: its rows would come once more.
-    fn check_none_later(&self, saved: &Saved) -> Result<(), Fault> {
-        let later = |file: FileId| file.partition == saved.partition && file.number >= saved.number;
-        let found = self.naming.first_complete(later);
-        let Some(later) = found.map_err(|error| self.fault(&error))? else {
+    fn check_none_later(&self, saved: &[Saved]) -> Result<(), Fault> {
+        let limits = Limits::of(saved);
+        let mut first: Option<FileId> = None;
+        let scanned = self.naming.each_complete(|file| {
+            let is_later = self.deals_with(file.partition) && limits.is_later(file);
+            let order = |file: FileId| (file.partition, file.number);
+            if is_later && first.is_none_or(|first| order(file) < order(first)) {
+                first = Some(file);
+            }
+        });
+        scanned.map_err(|error| self.fault(&error))?;
+        let Some(later) = first else {
             return Ok(());
         };
-        Err(Fault(format!(
-            "{}: it was completed after the checkpoint, whose start would write its rows once more: move it away, and \
-             those behind it, if that is what you want",
-            self.naming.complete(later).display()
-        )))
+        let complete = self.naming.complete(later);
+        let complete = complete.display();
+        let mut has_begun = saved.iter().filter(|saved| saved.file() == later);
+        let present = has_begun.find_map(|saved| saved.present);
+        Err(Fault(match present {
+            Some(Present { bytes, .. }) => format!(
+                "{complete}: it was completed after the checkpoint, which has its first {bytes} bytes: to begin there \
+                 all the same, rename it to {}, where what came later is cut off, and move later files of its \
+                 partition away",
+                self.naming.temporary(later).display()
+            ),
+            None => format!(
+                "{complete}: it was completed after the checkpoint, whose start would write its rows once more: move \
+                 it away, and later ones of its partition, if that is what you want"
+            ),
+        }))
     }
 
     /// A complete file is all there, unless it has its name and whoever waited for it took it away.
@@ -159,6 +254,25 @@ impl Place {
             ))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(Fault(format!("{}: {error}", path.display()))),
+        }
+    }
+
+    /// A file that was begun has at least what the checkpoint has of it.
+    fn check_present(&self, id: FileId, bytes: u64) -> Result<(), Fault> {
+        let path = self.naming.temporary(id);
+        let fault = |cause: String| Err(Fault(format!("{}: {cause}", path.display())));
+        match fs::metadata(&path) {
+            Ok(found) if found.len() >= bytes => Ok(()),
+            Ok(found) => fault(format!(
+                "it has {} bytes, the checkpoint has {bytes}",
+                found.len()
+            )),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fault(format!(
+                "the checkpoint has {bytes} bytes of this file, which is not there: if it was completed since and \
+                 moved away from {}, move it to this name, where what came later is cut off",
+                self.naming.complete(id).display()
+            )),
+            Err(error) => fault(error.to_string()),
         }
     }
 
@@ -188,166 +302,4 @@ impl Place {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write as _;
-    use std::path::Path;
-
-    fn place(folder: &Path, partition: usize, partitions: usize) -> Place {
-        let naming = Naming {
-            folder: folder.to_owned(),
-            prefix: "rows".to_owned(),
-            partition,
-            extension: "csv",
-        };
-        Place::new(naming, partitions)
-    }
-
-    fn saved(partition: usize, number: u64, bytes: Option<u64>, held: &[(usize, u64)]) -> Saved {
-        let held = held.iter().map(|&(partition, number)| HeldFile {
-            id: FileId { partition, number },
-            bytes: 4,
-        });
-        Saved {
-            partition,
-            number,
-            present: bytes.map(|bytes| Present {
-                rows: 1,
-                bytes,
-                due: None,
-            }),
-            held: held.collect(),
-        }
-    }
-
-    /// A folder with files of these names, whose content is the name's beginning.
-    fn folder(names: &[&str]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        for name in names {
-            std::fs::write(folder.path().join(name), "abcd").unwrap();
-        }
-        folder
-    }
-
-    fn names(folder: &Path) -> Vec<String> {
-        let entries = std::fs::read_dir(folder).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn what_came_after_the_checkpoint_is_cut_off_and_deleted() {
-        let folder = folder(&[
-            "rows-001-000000.csv",
-            ".rows-001-000001.csv.part",
-            ".rows-001-000002.csv.part",
-            ".rows-001-000003.csv.part",
-            ".rows-000-000003.csv.part",
-            "rows-002-000009.csv",
-        ]);
-        let place = place(folder.path(), 1, 3);
-        let begun = place.begin(&[saved(1, 2, Some(3), &[(1, 1)])]).unwrap();
-        assert_eq!((begun.number, begun.held.len()), (2, 0));
-        let (_, mut file) = begun.present.unwrap();
-        file.write_all(b"x").unwrap();
-        let present = folder.path().join(".rows-001-000002.csv.part");
-        assert_eq!(std::fs::read_to_string(present).unwrap(), "abcx");
-        assert_eq!(
-            names(folder.path()),
-            [
-                ".rows-000-000003.csv.part",
-                ".rows-001-000002.csv.part",
-                "rows-001-000000.csv",
-                "rows-001-000001.csv",
-                "rows-002-000009.csv",
-            ]
-        );
-        // The next number is behind what is there and behind what was there.
-        let begun = place.begin(&[]).unwrap();
-        assert_eq!(begun.number, 2);
-        let begun = place.begin(&[saved(1, 7, None, &[])]).unwrap();
-        assert_eq!((begun.number, begun.present.is_none()), (7, true));
-    }
-
-    #[test]
-    fn files_that_are_not_what_the_checkpoint_says_are_left_alone() {
-        let folder = folder(&[
-            ".rows-000-000001.csv.part",
-            ".rows-000-000002.csv.part",
-            "rows-000-000003.csv",
-            ".rows-000-000003.csv.part",
-        ]);
-        let place = place(folder.path(), 0, 1);
-        let before = names(folder.path());
-        for saved in [
-            saved(0, 2, Some(5), &[]),
-            saved(0, 3, Some(4), &[]),
-            saved(0, 4, Some(1), &[]),
-        ] {
-            let fault = place.begin(&[saved]).unwrap_err();
-            assert!(fault.0.contains("rows-000-00000"), "{fault}");
-        }
-        let mut longer = saved(0, 2, Some(4), &[(0, 1)]);
-        longer.held[0].bytes = 5;
-        place.begin(&[longer]).unwrap_err();
-        assert_eq!(names(folder.path()), before);
-    }
-
-    #[test]
-    fn files_that_were_completed_after_the_checkpoint_are_not_written_once_more() {
-        let folder = folder(&[
-            "rows-000-000001.csv",
-            "rows-000-000002.csv",
-            "rows-001-000007.csv",
-        ]);
-        let place = place(folder.path(), 0, 1);
-        for number in [1, 2] {
-            let fault = place.begin(&[saved(0, number, None, &[])]).unwrap_err();
-            let named = format!("rows-000-00000{number}.csv: it was completed after");
-            assert!(fault.0.contains(&named), "{fault}");
-        }
-        assert_eq!(place.begin(&[saved(0, 3, None, &[])]).unwrap().number, 3);
-    }
-
-    #[test]
-    fn the_first_partition_takes_what_those_that_are_gone_have_left() {
-        let folder = folder(&[
-            ".rows-000-000000.csv.part",
-            ".rows-001-000000.csv.part",
-            ".rows-002-000000.csv.part",
-            ".rows-002-000001.csv.part",
-            ".rows-002-000002.csv.part",
-            ".rows-003-000000.csv.part",
-        ]);
-        let all = [
-            saved(0, 0, Some(1), &[]),
-            saved(1, 0, Some(2), &[]),
-            saved(2, 1, Some(3), &[(2, 0)]),
-        ];
-        let begun = place(folder.path(), 0, 2).begin(&all).unwrap();
-        let taken = FileId {
-            partition: 2,
-            number: 1,
-        };
-        let (id, bytes) = (taken, 3);
-        assert_eq!(begun.held, [HeldFile { id, bytes }]);
-        assert_eq!(
-            names(folder.path()),
-            [
-                ".rows-000-000000.csv.part",
-                ".rows-001-000000.csv.part",
-                ".rows-002-000001.csv.part",
-                "rows-002-000000.csv",
-            ]
-        );
-        // The same once more, as after a crash before the next checkpoint.
-        let begun = place(folder.path(), 0, 2).begin(&all).unwrap();
-        assert_eq!(begun.held, [HeldFile { id, bytes }]);
-        let begun = place(folder.path(), 1, 2).begin(&all).unwrap();
-        assert_eq!((begun.number, begun.held.len()), (0, 0));
-        assert!(begun.present.is_some());
-    }
-}
+mod tests;

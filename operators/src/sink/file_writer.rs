@@ -108,24 +108,22 @@ impl Naming {
         Ok(next)
     }
 
-    /// The first complete file for which `is_meant` holds.
-    pub(super) fn first_complete(
-        &self,
-        is_meant: impl Fn(FileId) -> bool,
-    ) -> io::Result<Option<FileId>> {
-        let mut first: Option<FileId> = None;
-        for entry in fs::read_dir(&self.folder)? {
+    /// Gives each complete file; none if there is no folder yet.
+    pub(super) fn each_complete(&self, mut take: impl FnMut(FileId)) -> io::Result<()> {
+        let entries = match fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
             let name = entry?.file_name();
             let file = name.to_str().and_then(|name| self.file_of(name));
             if let Some((file, extension)) = file
                 && extension == self.extension
-                && is_meant(file)
-                && first.is_none_or(|first| file.number < first.number)
             {
-                first = Some(file);
+                take(file);
             }
         }
-        Ok(first)
+        Ok(())
     }
 
     /// Gives complete files their names, as far as they do not have them.

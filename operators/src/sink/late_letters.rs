@@ -1,7 +1,7 @@
 //! Late items as dead letters, for a person to look at.
 //!
 //! Place: a window's or pattern's late items -> **late letters** -> `state/`, where `dead-letters list|show` finds
-//! them. A letter has the stage, the item's time and the watermark that it came behind, and the item as JSON; the
+//! them. A letter has the stage (by what its state is found by), the item's time and the watermark that it came behind, and the item as JSON; the
 //! place of its id is the partition of the stage and its number there. Like the tables of a dataflow they belong to one
 //! start: the next one drops them and finds them again. With checkpoints they stay, and their numbers go on: a barrier
 //! waits until all letters before it are stored, and a start from the checkpoint deletes those after it, which come
@@ -273,7 +273,7 @@ impl<T: Serialize + Send + 'static> Operator<T> for LateLetters<T> {
             store: access.store.clone(),
             writer: access.writer.clone(),
             owner: access.owner,
-            stage: Arc::clone(&wiring.stage),
+            stage: Arc::clone(&wiring.identity),
             partition: wiring.partition_id(),
             partitions: wiring.partitions,
             storing: Arc::default(),

@@ -35,6 +35,7 @@ fn wiring(clock: &Arc<ManualClock>) -> Wiring {
     let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(clock);
     Wiring {
         stage: "files".into(),
+        identity: "files".into(),
         partition: 2,
         partitions: 3,
         clock,

@@ -121,10 +121,12 @@ impl Dataflow {
         let (mut openings, mut placings) = (Vec::new(), Vec::new());
         for (number, (stage, mailboxes)) in draft.stages.iter().zip(&mailboxes).enumerate() {
             let name: Arc<str> = format!("{}/{}", self.name, stage.name).into();
+            let identity: Arc<str> = format!("{}/{}", self.name, identities[number]).into();
             for (partition, mailbox) in mailboxes.iter().enumerate() {
                 let meter = StageMeter::new(Arc::clone(&name), partition, Arc::clone(clock));
                 let wiring = Wiring {
                     stage: Arc::clone(&name),
+                    identity: Arc::clone(&identity),
                     partition,
                     partitions: mailboxes.len(),
                     clock: Arc::clone(clock),

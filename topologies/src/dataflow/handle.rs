@@ -96,6 +96,8 @@ pub(super) struct Parts {
     stages: Arc<Mutex<Stages>>,
     /// Told once, when nothing runs any more and nothing will.
     outcome: Arc<watch::Sender<Option<Result<(), Failure>>>>,
+    /// How many runs have begun.
+    runs: Arc<watch::Sender<u64>>,
     is_stopping: Arc<watch::Sender<bool>>,
 }
 
@@ -106,6 +108,7 @@ impl Parts {
             edges: edges.into(),
             stages: Arc::default(),
             outcome: Arc::new(watch::Sender::new(None)),
+            runs: Arc::default(),
             is_stopping: Arc::new(watch::Sender::new(false)),
         }
     }
@@ -132,6 +135,8 @@ impl Parts {
             failure: Some(failure),
             checkpoints,
         };
+        // Behind them: whoever sees the number finds this run, or a later one.
+        self.runs.send_modify(|runs| *runs += 1);
     }
 
     pub(super) fn add_stage(&self, handle: StageHandle, is_source: bool) {
@@ -164,6 +169,14 @@ impl Parts {
             looks.pop_front();
         }
         looks.push_back(loads);
+    }
+
+    /// The checkpoints of the present run, and what changes when another one has taken its place.
+    fn checkpoints(&self) -> Option<(Arc<Control>, watch::Receiver<u64>)> {
+        // Seen before the run is looked for: at worst it is told of a run that was found.
+        let runs = self.runs.subscribe();
+        let control = self.lock().checkpoints.clone();
+        control.map(|control| (control, runs))
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -269,7 +282,8 @@ impl DataflowHandle {
         }
     }
 
-    /// Takes a checkpoint now and waits until it is complete.
+    /// Takes a checkpoint now and waits until it is complete. If the dataflow begins again meanwhile, it is asked for once
+    /// more.
     ///
     /// # Errors
     /// [`TakeCheckpointError`]: why there is none.
@@ -300,23 +314,27 @@ impl DataflowHandle {
         ask: fn(&Control) -> u64,
         taken: fn(&CheckpointStatus, &CheckpointStatus) -> Option<Epoch>,
     ) -> Result<Epoch, TakeCheckpointError> {
-        let control = self.parts.lock().checkpoints.clone();
-        let control = control.ok_or(TakeCheckpointError::None)?;
-        let before = control.status().borrow().clone();
-        let number = ask(&control);
-        let mut status = control.status();
-        let answered = status.wait_for(|status| status.answered >= number || status.is_final);
-        let ended = self.wait();
-        tokio::select! {
-            answered = answered => match answered.as_deref() {
-                Ok(status) if let Some(epoch) = taken(status, &before) => Ok(epoch),
-                Ok(status) if status.is_final => Err(TakeCheckpointError::Ended),
-                Ok(status) => Err(TakeCheckpointError::GivenUp {
-                    cause: status.failure.clone().unwrap_or_default(),
-                }),
-                Err(_) => Err(TakeCheckpointError::Ended),
-            },
-            _ = ended => Err(TakeCheckpointError::Ended),
+        loop {
+            let (control, mut runs) = self.parts.checkpoints().ok_or(TakeCheckpointError::None)?;
+            let before = control.status().borrow().clone();
+            let number = ask(&control);
+            let mut status = control.status();
+            let answered = status.wait_for(|status| status.answered >= number || status.is_final);
+            let outcome = tokio::select! {
+                biased;
+                answered = answered => match answered.as_deref() {
+                    Ok(status) if let Some(epoch) = taken(status, &before) => Ok(epoch),
+                    Ok(status) if status.is_final => Err(TakeCheckpointError::Ended),
+                    Ok(status) => Err(TakeCheckpointError::GivenUp {
+                        cause: status.failure.clone().unwrap_or_default(),
+                    }),
+                    Err(_) => Err(TakeCheckpointError::Ended),
+                },
+                // A run that failed answers nobody.
+                Ok(()) = runs.changed() => continue,
+                _ = self.wait() => Err(TakeCheckpointError::Ended),
+            };
+            return outcome;
         }
     }
 
@@ -325,21 +343,27 @@ impl DataflowHandle {
     /// # Errors
     /// [`SavepointError`]; it stays.
     pub async fn delete_savepoint(&self, epoch: Epoch) -> Result<(), SavepointError> {
-        let control = self.parts.lock().checkpoints.clone();
-        let control = control.ok_or(SavepointError::Unknown { epoch })?;
-        let mut status = control.status();
-        let now = status.borrow().clone();
-        if !now.savepoints.contains(&epoch) {
-            return Err(SavepointError::Unknown { epoch });
-        }
-        if now.completed == Some(epoch) {
-            return Err(SavepointError::Last { epoch });
-        }
-        control.give_up_savepoint(epoch);
-        let gone = status.wait_for(|status| !status.savepoints.contains(&epoch));
-        tokio::select! {
-            gone = gone => gone.map(|_| ()).map_err(|_| SavepointError::Ended),
-            _ = self.wait() => Err(SavepointError::Ended),
+        let mut was_there = false;
+        loop {
+            let checkpoints = self.parts.checkpoints();
+            let (control, mut runs) = checkpoints.ok_or(SavepointError::Unknown { epoch })?;
+            let mut status = control.status();
+            let now = status.borrow().clone();
+            match now.savepoints.contains(&epoch) {
+                // The run before this one deleted it.
+                false if was_there => return Ok(()),
+                false => return Err(SavepointError::Unknown { epoch }),
+                true if now.completed == Some(epoch) => return Err(SavepointError::Last { epoch }),
+                true => was_there = true,
+            }
+            control.give_up_savepoint(epoch);
+            let gone = status.wait_for(|status| !status.savepoints.contains(&epoch));
+            tokio::select! {
+                biased;
+                gone = gone => return gone.map(|_| ()).map_err(|_| SavepointError::Ended),
+                Ok(()) = runs.changed() => {}
+                _ = self.wait() => return Err(SavepointError::Ended),
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! A dataflow that was changed since its checkpoint was taken: what can be taken over is, the rest is refused by name.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -256,4 +257,30 @@ fn state_of_an_earlier_type_is_made_into_the_present_one() {
     let mut expected: Vec<_> = before.map(|(cents, key)| (key, cents, None)).collect();
     expected.extend([(5, 1, Some(1)), (5, 2, Some(2))]);
     assert_eq!(seen, expected);
+}
+
+/// Whoever receives results tells repetitions by the ids: no stage takes those of another.
+#[test]
+fn results_keep_their_ids_when_a_stage_is_put_in_front() {
+    let (feed, storage) = (fed(), InMemory::default());
+    let given = Arc::new(Mutex::new(Vec::new()));
+    let declare = |names: &'static [&'static str]| {
+        let given = Arc::clone(&given);
+        move |flow: &Flow, feed: &Feed<Item>| {
+            let items = flow.source("items", feed.clone()).stream();
+            for (items, &name) in items.share(names.len()).into_iter().zip(names) {
+                let counts = items.key_by(key).named(name);
+                let counts = counts.aggregate_running(Ttl::Never, count());
+                let given = Arc::clone(&given);
+                counts.deliver(move |result| given.lock().unwrap().push(result.id));
+            }
+        }
+    };
+    run(&feed, &storage, &[], declare(&["a"])).unwrap();
+    feed.push(0, Timestamp::from_seconds(30), (1, 1));
+    run(&feed, &storage, &[], declare(&["c", "a"])).unwrap();
+    // What the first run gave out last, the second one gives out again.
+    let ids: BTreeSet<_> = given.lock().unwrap().iter().cloned().collect();
+    let of_stage = |stage: &str| ids.iter().filter(|id| *id.stage == *stage).count();
+    assert_eq!((of_stage("changed/a"), of_stage("changed/c")), (21, 1));
 }

@@ -1,5 +1,8 @@
 //! A start from an older checkpoint: tables go back to what they were.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
 use millstream::prelude::*;
 use millstream_operators::sink::FileSinkOptions;
 
@@ -143,6 +146,36 @@ async fn a_savepoint_comes_back_from_a_file() {
     close(engine).await;
 }
 
+/// Rows in files that are complete.
+fn rows_in(files: &Path) -> usize {
+    let files = std::fs::read_dir(files).unwrap();
+    let paths = files.map(|file| file.unwrap().path());
+    let named = paths.filter(|path| path.extension().is_some_and(|end| end == "jsonl"));
+    let rows = named.map(|path| std::fs::read_to_string(path).unwrap().lines().count());
+    rows.sum()
+}
+
+/// Names and bytes of all files, hidden ones as well.
+fn all_files(files: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = std::fs::read_dir(files).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect()
+}
+
+/// Waits until there are so many rows in all files.
+async fn until_written(files: &Path, rows: usize) {
+    let lines = |bytes: Vec<u8>| bytes.iter().filter(|&&byte| byte == b'\n').count();
+    let count = || all_files(files).into_values().map(lines).sum::<usize>();
+    within(async {
+        while !files.is_dir() || count() != rows {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 /// Files that have their names would be written once more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_that_are_there_already_are_in_the_way() {
@@ -160,13 +193,7 @@ async fn files_that_are_there_already_are_in_the_way() {
         });
         topology.build().unwrap()
     };
-    let rows = || {
-        let files = std::fs::read_dir(&files).unwrap();
-        let paths = files.map(|file| file.unwrap().path());
-        let named = paths.filter(|path| path.extension().is_some_and(|end| end == "jsonl"));
-        let rows = named.map(|path| std::fs::read_to_string(path).unwrap().lines().count());
-        rows.sum::<usize>()
-    };
+    let rows = || rows_in(&files);
     let engine = open(data, topology()).await;
     append(&engine, &sales(1, 50)).await;
     within(engine.dataflow("rows").savepoint()).await.unwrap();
@@ -188,4 +215,82 @@ async fn files_that_are_there_already_are_in_the_way() {
     append(&engine, &sales(3, 30)).await;
     close(engine).await;
     assert!(rows() > all);
+}
+
+/// Whoever does what the error says begins from a savepoint in the middle of a file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_was_completed_since_is_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let files = data.join("files");
+    let topology = || {
+        let files = FileSinkOptions::new(&files, "sales");
+        let topology = Topology::named("shop").dataflow_with("rows", options(), |flow| {
+            let sales = flow.events::<Sale>().category("sale").stream();
+            sales.to_json_lines(files);
+        });
+        topology.build().unwrap()
+    };
+    let engine = open(data, topology()).await;
+    append(&engine, &sales(1, 50)).await;
+    until_written(&files, 50).await;
+    within(engine.dataflow("rows").savepoint()).await.unwrap();
+    append(&engine, &sales(2, 100)).await;
+    until_written(&files, 150).await;
+    close(engine).await;
+    out(&["checkpoint", "restore", "DATA", "rows", "1"], data);
+    let opened = Engine::open(data).run(topology()).await.map(drop);
+    let error = opened.unwrap_err().to_string();
+    assert!(error.contains("rename it to"), "{error}");
+    // One of each partition.
+    for complete in all_files(&files).into_keys() {
+        let name = complete.file_name().unwrap().to_str().unwrap();
+        std::fs::rename(&complete, files.join(format!(".{name}.part"))).unwrap();
+    }
+    let engine = open(data, topology()).await;
+    until_written(&files, 150).await;
+    close(engine).await;
+    assert_eq!(rows_in(&files), 150);
+}
+
+/// One sink refuses to begin: the files of the others are as they were.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_is_refused_touches_no_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let (first, second) = (data.join("first"), data.join("second"));
+    let topology = || {
+        let options_of = |files: &Path| FileSinkOptions::new(files, "sales");
+        let (first, second) = (options_of(&first), options_of(&second));
+        let topology = Topology::named("shop").dataflow_with("rows", options(), |flow| {
+            let sales = || flow.events::<Sale>().category("sale").stream();
+            sales().to_json_lines(first);
+            sales().to_json_lines(second);
+        });
+        topology.build().unwrap()
+    };
+    let engine = open(data, topology()).await;
+    append(&engine, &sales(1, 50)).await;
+    until_written(&first, 50).await;
+    until_written(&second, 50).await;
+    within(engine.dataflow("rows").savepoint()).await.unwrap();
+    crash(engine).await;
+    let before = all_files(&first);
+    let (begun, bytes) = all_files(&second).pop_first().unwrap();
+    for path in before.keys() {
+        // What a start from the checkpoint would cut off and delete.
+        let mut longer = before[path].clone();
+        longer.extend_from_slice(b"half a row");
+        std::fs::write(path, longer).unwrap();
+    }
+    std::fs::write(first.join(".sales-000-000900.jsonl.part"), "more").unwrap();
+    let before = all_files(&first);
+    std::fs::write(&begun, &bytes[..bytes.len() - 1]).unwrap();
+    let opened = Engine::open(data).run(topology()).await.map(drop);
+    let error = opened.unwrap_err().to_string();
+    assert!(error.contains("the checkpoint has"), "{error}");
+    assert_eq!(all_files(&first), before);
+    std::fs::write(&begun, bytes).unwrap();
+    close(open(data, topology()).await).await;
+    assert_eq!((rows_in(&first), rows_in(&second)), (50, 50));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -363,6 +363,42 @@ async fn too_many_checkpoints_given_up_end_the_dataflow() {
     assert!(cause.contains("2 checkpoints in a row"), "{failure}");
     assert!(cause.contains("waiting for"), "{failure}");
     let _ = within(engine.shutdown()).await;
+}
+
+/// What is asked of a dataflow that has failed and begins again is asked of its next run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_between_two_runs_is_answered_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let fails = Arc::new(AtomicBool::new(false));
+    let look = {
+        let fails = Arc::clone(&fails);
+        move |_: &Sale| assert!(!fails.swap(false, Ordering::Relaxed), "once")
+    };
+    let mut config = config();
+    config.restart.attempts_max = 9;
+    config.restart.backoff_first = Duration::from_millis(200);
+    let opened = Engine::open(folder.path()).config(config);
+    let engine = opened.run(topology(3_600_000, look)).await.unwrap();
+    let rows = engine.dataflow("rows");
+    let savepoint = within(rows.savepoint()).await.unwrap();
+    within(rows.checkpoint()).await.unwrap();
+    for round in 0..2 {
+        fails.store(true, Ordering::Relaxed);
+        append_to(&engine, "sale-1", sale("tea", 1)).await;
+        within(async {
+            while fails.load(Ordering::Relaxed) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        if round == 1 {
+            // By the run that failed, if it came to that.
+            within(rows.delete_savepoint(savepoint)).await.unwrap();
+        }
+        within(rows.checkpoint()).await.unwrap();
+    }
+    assert!(rows.checkpoints().unwrap().savepoints.is_empty());
+    close(engine).await;
 }
 
 /// One that panics at every start is given up, with the first cause.

@@ -273,6 +273,7 @@ async fn frames_of_other_categories_are_passed_over_in_several_pulls() {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::EPOCH));
     let wiring = Wiring {
         stage: "read".into(),
+        identity: "read".into(),
         partition: 0,
         partitions: 1,
         clock: Arc::clone(&clock),
