@@ -3,9 +3,11 @@
 //! As a rule from the newest one; one that is damaged, or was made of another history of the sources, is passed over.
 //! What lies outside of the checkpoints must fit as well: rows in tables are those of the newest one, so an older one will
 //! do only if it has all rows, as savepoints have. One that a person chose is not passed over: it is used or refused.
+//! Before tables are made what another one than the newest says, or emptied, that is stored: a start that fails then leaves no
+//! checkpoint behind that seems to fit to them.
 
 use millstream_engine::checkpoint::{
-    CheckpointError, CheckpointStorage, Epoch, Manifest, Standing,
+    CheckpointError, CheckpointStorage, Choice, Epoch, Manifest, Standing,
 };
 use millstream_operators::sink::{TABLE_STATE, has_all_rows};
 
@@ -37,6 +39,9 @@ pub(super) fn begin<T>(
         cause,
     };
     let standing = Standing::read(storage).map_err(refused)?;
+    if let Some(failure) = standing.choice_failure() {
+        return Err(refused(failure.clone()));
+    }
     let chosen = standing.choice().and_then(|choice| choice.from);
     let mut tried = 0;
     for (epoch, found) in standing.candidates() {
@@ -47,6 +52,9 @@ pub(super) fn begin<T>(
             {
                 let epoch = *epoch;
                 return Err(CheckpointError::TablesNewer { epoch, stage });
+            }
+            if chosen == Some(*epoch) && !standing.is_newest(*epoch) {
+                Choice::leave_newest(storage, chosen)?;
             }
             Ok(manifest)
         });
@@ -63,7 +71,10 @@ pub(super) fn begin<T>(
     }
     match chosen {
         Some(epoch) if tried == 0 => Err(refused(CheckpointError::Unknown { epoch })),
-        _ => begin(None),
+        _ => {
+            Choice::leave_newest(storage, None).map_err(refused)?;
+            begin(None)
+        }
     }
 }
 

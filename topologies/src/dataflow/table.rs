@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millstream_engine::checkpoint::InState;
+use millstream_engine::checkpoint::{CheckpointError, InState};
 use millstream_engine::event::PartitionId;
 use millstream_engine::flow::{Operator, Resources};
 use millstream_engine::state::{
@@ -232,8 +232,25 @@ pub(crate) fn dataflow_of<'a>(
     Ok((registered.version == VERSION).then_some(dataflow))
 }
 
-/// Drops tables and checkpoints, but not savepoints, of dataflows that are none of `dataflows`: they were removed or renamed.
-/// What they had comes again from their sources. Blocks on the state's writer.
+/// Forgets checkpoints, but not savepoints, of dataflows that are none of `dataflows`: without its tables one is of no use.
+/// Before these are dropped, so that whatever fails leaves none that seems to fit to them. Blocks on the state's writer.
+pub(crate) fn forget_others(
+    dataflows: &[String],
+    store: &StateStore,
+    writer: &StateWriterHandle,
+) -> Result<(), CheckpointError> {
+    let registered = store.projections();
+    let registered = registered.map_err(|error| CheckpointError::Storage(error.to_string()))?;
+    for dataflow in registered.iter().filter_map(InState::dataflow_of) {
+        if !dataflows.iter().any(|name| name == dataflow) {
+            InState::forget(dataflow, store, writer)?;
+        }
+    }
+    Ok(())
+}
+
+/// Drops tables of dataflows that are none of `dataflows`: they were removed or renamed. What they had comes again from
+/// their sources. Blocks on the state's writer.
 pub(crate) fn drop_others(
     dataflows: &[String],
     store: &StateStore,
@@ -241,13 +258,6 @@ pub(crate) fn drop_others(
     partitions: u16,
 ) -> Result<(), StateError> {
     for registered in store.projections()? {
-        // Without its tables a checkpoint is of no use.
-        if let Some(dataflow) = InState::dataflow_of(&registered) {
-            if !dataflows.iter().any(|name| name == dataflow) {
-                InState::forget(dataflow, store, writer)?;
-            }
-            continue;
-        }
         let dataflow = dataflow_of(&registered, store, partitions)?;
         if dataflow.is_some_and(|dataflow| !dataflows.iter().any(|name| name == dataflow)) {
             writer.drop_projection(&registered.name, registered.version)?;

@@ -80,7 +80,10 @@ impl AtRest {
     /// `or_new`: the dataflow may have had no checkpoints.
     fn open(folder: &DataFolder, dataflow: &str, or_new: bool) -> Result<Self> {
         // Nothing is made where there is nothing, and what is damaged is left to the engine.
-        drop(folder.state()?);
+        let state = folder.state().context(
+            "there must be derived state, to which this belongs: start and stop the engine once, which makes it",
+        );
+        drop(state?);
         let options = StateOptions {
             preallocate_step_bytes: 0,
             ..StateOptions::default()
@@ -212,7 +215,8 @@ fn choose(open: &AtRest, source: &Source) -> Result<Option<Epoch>> {
             }
             Some(epoch)
         }
-        (None, Some(file)) => Some(checkpoint::import(storage, file)?),
+        // With the choice, so that one that was not chosen in the end does not count as the newest.
+        (None, Some(file)) => return Ok(Some(checkpoint::import_chosen(storage, file)?)),
         (None, None) => None,
     };
     Choice::store(storage, from)?;
