@@ -25,6 +25,8 @@ mod restoring;
 mod saving;
 mod standing;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 pub use archive::{Archive, ArchiveError, export, import, import_chosen, look};
 pub use control::{CheckpointFigures, CheckpointStatus, Control, StageLink};

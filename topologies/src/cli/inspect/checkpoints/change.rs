@@ -80,10 +80,12 @@ impl AtRest {
     /// `or_new`: the dataflow may have had no checkpoints.
     fn open(folder: &DataFolder, dataflow: &str, or_new: bool) -> Result<Self> {
         // Nothing is made where there is nothing, and what is damaged is left to the engine.
-        let state = folder.state().context(
-            "there must be derived state, to which this belongs: start and stop the engine once, which makes it",
+        ensure!(
+            folder.state_folder().is_dir(),
+            "there is no state in {} that checkpoints could be part of: start and stop the engine once, which makes it",
+            folder.state_folder().display()
         );
-        drop(state?);
+        drop(folder.state()?);
         let options = StateOptions {
             preallocate_step_bytes: 0,
             ..StateOptions::default()
