@@ -133,8 +133,8 @@ async fn start_one(
         clock: Arc::clone(&around.clock),
         furnish: {
             let (inputs, tables) = (inputs.clone(), Arc::clone(&tables));
-            Box::new(move |dataflow, is_kept| {
-                let placed = tables.place(dataflow, is_kept);
+            Box::new(move |dataflow, from| {
+                let placed = tables.place(dataflow, from);
                 let placed = placed.map_err(|cause| StartDataflowError::Tables {
                     dataflow: dataflow.name().to_owned(),
                     cause: cause.to_string(),

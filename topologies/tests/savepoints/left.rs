@@ -1,21 +1,20 @@
 //! Tables that were made anew, or go on, whatever became of the start: no checkpoint that does not have their rows is begun
 //! from afterwards.
 
+use millstream::dataflow::Files;
 use millstream::prelude::*;
 use millstream_operators::keyed::Ttl;
-use millstream_operators::sink::FileSinkOptions;
 
 use crate::support::*;
 
-/// With files in this folder, beside the table.
-fn with_files(folder: &std::path::Path) -> Topology {
-    let files = FileSinkOptions::new(folder.join("files"), "sales");
+/// With a file that is read beside the log.
+fn with_file(folder: &std::path::Path) -> Topology {
+    let file = folder.join("more.jsonl");
     let topology = Topology::named("shop").dataflow_with("rows", options(), |flow| {
+        let more = flow.source("more", Files::<Sale, _>::json_lines(&file));
+        more.stream().for_each(|_, _| {});
         let sales = flow.events::<Sale>().category("sale").stream();
-        let mut shared = sales.share(2).into_iter();
-        let mut next = || shared.next().unwrap();
-        next().to_json_lines(files);
-        let sums = next()
+        let sums = sales
             .key_by(|sale: &Sale| sale.product.clone())
             .named("sums");
         let sums = sums.fold(Ttl::Never, 0_u64, |sum: &mut u64, sale: &Sale| {
@@ -32,7 +31,9 @@ fn with_files(folder: &std::path::Path) -> Topology {
 async fn a_start_that_fails_has_emptied_the_tables() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();
-    let engine = open(data, with_files(data)).await;
+    let file = data.join("more.jsonl");
+    std::fs::write(&file, "").unwrap();
+    let engine = open(data, with_file(data)).await;
     append(&engine, &sales(1, 40)).await;
     within(engine.dataflow("rows").checkpoint()).await.unwrap();
     close(engine).await;
@@ -42,15 +43,13 @@ async fn a_start_that_fails_has_emptied_the_tables() {
     out(&[&restore[..], &["--anew"]].concat(), data);
     out(&[&restore[..], &[last.as_str()]].concat(), data);
     out(&[&restore[..], &["--anew"]].concat(), data);
-    let (files, away) = (data.join("files"), data.join("away"));
-    std::fs::rename(&files, &away).unwrap();
-    std::fs::write(&files, "in the way").unwrap();
-    let opened = Engine::open(data).run(with_files(data)).await.map(drop);
+    std::fs::remove_file(&file).unwrap();
+    let opened = Engine::open(data).run(with_file(data)).await.map(drop);
     opened.unwrap_err();
     let refused = error(&[&restore[..], &[last.as_str()]].concat(), data);
     assert!(refused.contains("has no copy of the rows"), "{refused}");
-    std::fs::remove_file(&files).unwrap();
-    let engine = open(data, with_files(data)).await;
+    std::fs::write(&file, "").unwrap();
+    let engine = open(data, with_file(data)).await;
     let mut model = Model::default();
     model.add("a", &sales(1, 40));
     until_rows(&engine, &model).await;
@@ -99,5 +98,88 @@ async fn a_file_is_not_taken_in_where_there_is_no_state() {
     model.add("a", &sales(1, 40));
     let engine = open(data, topology("b", options())).await;
     until_rows(&engine, &model).await;
+    close(engine).await;
+}
+
+const MORE: Table<String, u64> = Table::named("more");
+
+/// Writes `rows`, `more` or both.
+fn tables(has_rows: bool, has_more: bool) -> Topology {
+    let mut options = options();
+    if let Some(checkpoints) = &mut options.checkpoints {
+        checkpoints.drop_stages = vec!["table rows".to_owned(), "table more".to_owned()];
+    }
+    let topology = Topology::named("shop").dataflow_with("rows", options, move |flow| {
+        let sales = flow.events::<Sale>().category("sale").stream();
+        let sums = sales
+            .key_by(|sale: &Sale| sale.product.clone())
+            .named("sums");
+        let sums = sums.fold(Ttl::Never, 0_u64, |sum: &mut u64, sale: &Sale| {
+            *sum += sale.cents;
+        });
+        let mut shared = sums.share(3).into_iter();
+        let mut next = || shared.next().unwrap();
+        let row =
+            |(product, sum): (String, u64)| (format!("a:{product}"), is_shown(sum).then_some(sum));
+        next().for_each(|_, _| {});
+        if has_rows {
+            next().to_table(&ROWS, row);
+        } else {
+            next().for_each(|_, _| {});
+        }
+        if has_more {
+            next().to_table(&MORE, |(product, sum): (String, u64)| (product, Some(sum)));
+        } else {
+            next().for_each(|_, _| {});
+        }
+    });
+    topology.build().unwrap()
+}
+
+fn begun(engine: &Engine) -> Option<u64> {
+    let status = engine.dataflow("rows").checkpoints().unwrap();
+    status.completed.map(|epoch| epoch.0)
+}
+
+/// The others keep their rows; one that comes again begins empty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_is_added_and_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let mut model = Model::default();
+    let engine = open(data, tables(true, false)).await;
+    append(&engine, &sales(1, 30)).await;
+    model.add("a", &sales(1, 30));
+    until_rows(&engine, &model).await;
+    close(engine).await;
+    let last = numbers(data).last().unwrap().0;
+
+    let engine = open(data, tables(true, true)).await;
+    assert_eq!(begun(&engine), Some(last));
+    until_rows(&engine, &model).await;
+    assert_eq!(engine.query(&MORE).rows().await.unwrap(), []);
+    append(&engine, &sales(2, 30)).await;
+    model.add("a", &sales(2, 30));
+    until_rows(&engine, &model).await;
+    within(engine.dataflow("rows").checkpoint()).await.unwrap();
+    let more = engine.query(&MORE).rows().await.unwrap();
+    assert!(!more.is_empty());
+    close(engine).await;
+
+    // Taken away, and back again before there is a checkpoint without it.
+    let engine = open(data, tables(true, false)).await;
+    until_rows(&engine, &model).await;
+    crash(engine).await;
+    let engine = open(data, tables(true, true)).await;
+    assert_eq!(engine.query(&MORE).rows().await.unwrap(), more);
+    close(engine).await;
+    let engine = open(data, tables(true, false)).await;
+    within(engine.dataflow("rows").checkpoint()).await.unwrap();
+    close(engine).await;
+    let last = numbers(data).last().unwrap().0;
+    let engine = open(data, tables(true, true)).await;
+    assert_eq!(begun(&engine), Some(last));
+    until_rows(&engine, &model).await;
+    assert_eq!(engine.query(&MORE).rows().await.unwrap(), []);
     close(engine).await;
 }
