@@ -3,8 +3,7 @@
 //! As a rule from the newest one; one that is damaged, or was made of another history of the sources, is passed over.
 //! What lies outside of the checkpoints must fit as well: rows in tables are those of the newest one, so an older one will
 //! do only if it has all rows, as savepoints have. One that a person chose is not passed over: it is used or refused.
-//! Before tables are made what another one than the newest says, or emptied, that is stored: a start that fails then leaves no
-//! checkpoint behind that seems to fit to them.
+//! Before tables are emptied that is stored: a start that fails then leaves no checkpoint behind that seems to fit to them.
 
 use millstream_engine::checkpoint::{
     CheckpointError, CheckpointStorage, Choice, Epoch, Manifest, Standing,
@@ -26,6 +25,16 @@ pub(crate) fn without_rows(
     Ok(tables
         .find(|(_, first)| !has_all_rows(*first))
         .map(|(stage, _)| stage))
+}
+
+/// Whether there is a table, of another checkpoint, that a start from this one empties. Rows of those that it has are left
+/// alone until the stages run, and by then the others are deleted.
+fn lacks_a_table(manifest: &Manifest, standing: &Standing) -> bool {
+    let mut others = standing.readable().flat_map(|other| &other.stages);
+    others.any(|stage| {
+        let mut slots = stage.partitions.iter().flatten();
+        slots.any(|slot| slot.kind == TABLE_STATE) && manifest.stage(&stage.name).is_none()
+    })
 }
 
 /// Tries one after the other until `begin` begins with one; begins anew if none will do, or that was chosen.
@@ -53,8 +62,8 @@ pub(super) fn begin<T>(
                 let epoch = *epoch;
                 return Err(CheckpointError::TablesNewer { epoch, stage });
             }
-            if chosen == Some(*epoch) && !standing.is_newest(*epoch) {
-                Choice::leave_newest(storage, chosen)?;
+            if !standing.is_newest(*epoch) && lacks_a_table(&manifest, &standing) {
+                Choice::leave_newest(storage, Some(*epoch))?;
             }
             Ok(manifest)
         });

@@ -1,28 +1,34 @@
 //! Tables that were made anew, or go on, whatever became of the start: no checkpoint that does not have their rows is begun
 //! from afterwards.
 
-use millstream::dataflow::Files;
+use millstream::dataflow::{IteratorSource, SourcePlan};
 use millstream::prelude::*;
+use millstream_engine::flow::{Fault, Wiring};
+use millstream_engine::time::Timestamp;
 use millstream_operators::keyed::Ttl;
 
 use crate::support::*;
 
-/// With a file that is read beside the log.
-fn with_file(folder: &std::path::Path) -> Topology {
-    let file = folder.join("more.jsonl");
+/// A source that cannot be read.
+struct Broken;
+
+impl SourcePlan for Broken {
+    type Source = IteratorSource<std::iter::Empty<(Timestamp, ())>>;
+
+    fn split_count(&self, _wiring: &Wiring) -> Result<usize, Fault> {
+        Ok(1)
+    }
+
+    fn split(&self, _split: usize, _wiring: &Wiring) -> Result<Self::Source, Fault> {
+        Err(Fault("it is broken".to_owned()))
+    }
+}
+
+fn with_broken() -> Topology {
     let topology = Topology::named("shop").dataflow_with("rows", options(), |flow| {
-        let more = flow.source("more", Files::<Sale, _>::json_lines(&file));
-        more.stream().for_each(|_, _| {});
+        flow.source("broken", Broken).stream().for_each(|_, ()| {});
         let sales = flow.events::<Sale>().category("sale").stream();
-        let sums = sales
-            .key_by(|sale: &Sale| sale.product.clone())
-            .named("sums");
-        let sums = sums.fold(Ttl::Never, 0_u64, |sum: &mut u64, sale: &Sale| {
-            *sum += sale.cents;
-        });
-        sums.to_table(&ROWS, |(product, sum): (String, u64)| {
-            (format!("a:{product}"), is_shown(sum).then_some(sum))
-        });
+        sales.to_table(&ROWS, |sale: Sale| (sale.product, Some(sale.cents)));
     });
     topology.build().unwrap()
 }
@@ -31,9 +37,7 @@ fn with_file(folder: &std::path::Path) -> Topology {
 async fn a_start_that_fails_has_emptied_the_tables() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();
-    let file = data.join("more.jsonl");
-    std::fs::write(&file, "").unwrap();
-    let engine = open(data, with_file(data)).await;
+    let engine = open(data, topology("a", options())).await;
     append(&engine, &sales(1, 40)).await;
     within(engine.dataflow("rows").checkpoint()).await.unwrap();
     close(engine).await;
@@ -43,15 +47,14 @@ async fn a_start_that_fails_has_emptied_the_tables() {
     out(&[&restore[..], &["--anew"]].concat(), data);
     out(&[&restore[..], &[last.as_str()]].concat(), data);
     out(&[&restore[..], &["--anew"]].concat(), data);
-    std::fs::remove_file(&file).unwrap();
-    let opened = Engine::open(data).run(with_file(data)).await.map(drop);
-    opened.unwrap_err();
+    let opened = Engine::open(data).run(with_broken()).await;
+    let failed = opened.map(drop).unwrap_err().to_string();
+    assert!(failed.contains("it is broken"), "{failed}");
     let refused = error(&[&restore[..], &[last.as_str()]].concat(), data);
     assert!(refused.contains("has no copy of the rows"), "{refused}");
-    std::fs::write(&file, "").unwrap();
-    let engine = open(data, with_file(data)).await;
+    let engine = open(data, topology("b", options())).await;
     let mut model = Model::default();
-    model.add("a", &sales(1, 40));
+    model.add("b", &sales(1, 40));
     until_rows(&engine, &model).await;
     close(engine).await;
 }
