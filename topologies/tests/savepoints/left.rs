@@ -186,3 +186,32 @@ async fn a_table_is_added_and_taken_away() {
     assert_eq!(engine.query(&MORE).rows().await.unwrap(), []);
     close(engine).await;
 }
+
+/// A start from an older one has emptied a table that it does not have, and failed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_newest_is_refused_once_a_table_of_it_is_emptied() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let mut model = Model::default();
+    let engine = open(data, tables(true, false)).await;
+    append(&engine, &sales(1, 30)).await;
+    model.add("a", &sales(1, 30));
+    within(engine.dataflow("rows").savepoint()).await.unwrap();
+    close(engine).await;
+    let engine = open(data, tables(true, true)).await;
+    append(&engine, &sales(2, 30)).await;
+    model.add("a", &sales(2, 30));
+    within(engine.dataflow("rows").checkpoint()).await.unwrap();
+    close(engine).await;
+    let last = numbers(data).last().unwrap().0.to_string();
+    out(&["checkpoint", "restore", "DATA", "rows", "1"], data);
+    let opened = Engine::open(data).run(with_broken()).await;
+    opened.map(drop).unwrap_err();
+    let refused = error(&["checkpoint", "restore", "DATA", "rows", &last], data);
+    assert!(refused.contains("has no copy of the rows"), "{refused}");
+    // The savepoint will still do.
+    let engine = open(data, tables(true, true)).await;
+    assert_eq!(begun(&engine), Some(1));
+    until_rows(&engine, &model).await;
+    close(engine).await;
+}
