@@ -4,7 +4,8 @@
 //! length (four) and content: the dataflow's name, the manifest as it is stored, each row of each part (its key, then its
 //! bytes) in the manifest's order, and at the end the BLAKE3 hash of all bytes before it. Nothing follows.
 //! Invariants: (1) a file has its name only once it is whole and on the disk; (2) one that is cut or changed anywhere is
-//! refused before anything of it is stored; (3) a checkpoint that is taken in gets numbers of its own, in the same order.
+//! refused before anything of it is stored, also where its hash is right and what it says cannot be; (3) a checkpoint that
+//! is taken in gets numbers of its own, in the same order.
 //! Memory: a row of 1 MiB. Blocks on storage and file.
 
 use std::fs::File;
@@ -30,6 +31,8 @@ const HASH_BYTES: usize = 32;
 const RECORD_BYTES_MAX: usize = 64 << 20;
 /// Rows of one transaction, each of 1 MiB at most.
 const ROWS: usize = 4;
+/// From the number of the oldest part to that of the checkpoint: more than any run comes to, and far from an overflow.
+const SPAN_MAX: u64 = 1 << 48;
 
 /// A checkpoint cannot be written to a file, or read from one. Nothing is left behind but a file without its name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -125,7 +128,7 @@ pub fn export(
     out.record(NAME, &[dataflow.as_bytes()]).map_err(io)?;
     let bytes = manifest.to_bytes()?;
     out.record(MANIFEST, &[&bytes]).map_err(io)?;
-    for key in row_keys(manifest) {
+    for (key, _) in row_keys(manifest) {
         let row = storage.get(Rows::Parts, &key)?;
         let row = row.ok_or_else(|| CheckpointError::Damaged {
             epoch,
@@ -156,15 +159,39 @@ pub fn look(path: &Path) -> Result<Archive, ArchiveError> {
 /// # Errors
 /// [`ArchiveError`].
 pub fn import(storage: &dyn CheckpointStorage, path: &Path) -> Result<Epoch, ArchiveError> {
+    take_in(storage, path, false)
+}
+
+/// The same, and has the next start begin from it: both or neither.
+///
+/// # Errors
+/// [`ArchiveError`].
+pub fn import_chosen(storage: &dyn CheckpointStorage, path: &Path) -> Result<Epoch, ArchiveError> {
+    take_in(storage, path, true)
+}
+
+fn take_in(
+    storage: &dyn CheckpointStorage,
+    path: &Path,
+    is_chosen: bool,
+) -> Result<Epoch, ArchiveError> {
     let Archive { mut manifest, .. } = look(path)?;
-    let parts = manifest.named().map(|((epoch, ..), _)| epoch);
-    let oldest = parts.min().unwrap_or(manifest.epoch).min(manifest.epoch);
-    let first = Standing::read(storage)?.last().0 + 1;
-    let moved = |epoch: Epoch| Epoch(epoch.0 - oldest.0 + first);
+    let standing = Standing::read(storage)?;
+    let (oldest, last) = (oldest(&manifest), standing.last());
+    let moved = |epoch: Epoch| {
+        let behind = epoch.0.checked_sub(oldest.0)?.checked_add(1)?;
+        last.0.checked_add(behind).map(Epoch)
+    };
+    let impossible = || ArchiveError::Damaged {
+        path: path.to_owned(),
+        what: format!("its numbers do not fit behind {last}"),
+    };
+    let epoch = moved(manifest.epoch).ok_or_else(impossible)?;
     let mut writes = Vec::new();
     read(path, |epoch, key, value| {
         let mut key = key.to_vec();
-        key[..8].copy_from_slice(&moved(epoch).0.to_be_bytes());
+        let epoch = moved(epoch).ok_or_else(impossible)?;
+        key[..8].copy_from_slice(&epoch.0.to_be_bytes());
         writes.push(StorageWrite {
             rows: Rows::Parts,
             key,
@@ -181,28 +208,63 @@ pub fn import(storage: &dyn CheckpointStorage, path: &Path) -> Result<Epoch, Arc
         .iter_mut()
         .flat_map(|stage| &mut stage.partitions);
     for part in stages.flatten().flat_map(|slot| &mut slot.parts) {
-        part.epoch = moved(part.epoch);
+        part.epoch = moved(part.epoch).ok_or_else(impossible)?;
     }
-    manifest.epoch = moved(manifest.epoch);
+    manifest.epoch = epoch;
     manifest.is_savepoint = true;
     // Behind all that it names.
     sync_blocking(storage)?;
-    let row = StorageWrite {
+    let mut rows = vec![StorageWrite {
         rows: Rows::Manifests,
-        key: manifest_key(manifest.epoch),
+        key: manifest_key(epoch),
         value: Some(manifest.to_bytes()?),
-    };
-    write_blocking(storage, vec![row])?;
+    }];
+    if is_chosen {
+        rows.push(standing.choose_new(epoch).to_write()?);
+    }
+    write_blocking(storage, rows)?;
     sync_blocking(storage)?;
-    Ok(manifest.epoch)
+    Ok(epoch)
 }
 
-/// Keys of all rows of a checkpoint, in the order of the manifest.
-fn row_keys(manifest: &Manifest) -> impl Iterator<Item = Vec<u8>> {
+/// The least number that a checkpoint names.
+fn oldest(manifest: &Manifest) -> Epoch {
+    let parts = manifest.named().map(|((epoch, ..), _)| epoch);
+    parts
+        .min()
+        .map_or(manifest.epoch, |oldest| oldest.min(manifest.epoch))
+}
+
+/// What is wrong with the numbers and lengths that a manifest names.
+fn impossible(manifest: &Manifest) -> Option<String> {
+    let span = manifest.epoch.0 - oldest(manifest).0;
+    if span > SPAN_MAX {
+        return Some(format!("its parts are of {span} numbers"));
+    }
+    let slots = manifest.stages.iter().flat_map(|stage| &stage.partitions);
+    let mut parts = slots.flatten().flat_map(|slot| &slot.parts);
+    let rows = CHUNK_BYTES as u64;
+    let wrong = parts.find(|part| {
+        part.epoch > manifest.epoch || u64::from(part.chunks()) != part.bytes.div_ceil(rows)
+    })?;
+    Some(format!(
+        "checkpoint {} with a part of {}, {} bytes long",
+        manifest.epoch, wrong.epoch, wrong.bytes
+    ))
+}
+
+/// Keys of all rows of a checkpoint with their lengths, in the order of the manifest.
+fn row_keys(manifest: &Manifest) -> impl Iterator<Item = (Vec<u8>, usize)> {
     manifest
-        .named()
-        .flat_map(|((epoch, stage, partition, slot), chunks)| {
-            (0..chunks).map(move |chunk| part_key(epoch, stage, partition, slot, chunk))
+        .parts()
+        .flat_map(|((epoch, stage, partition, slot), part)| {
+            let rows = part.bytes / CHUNK_BYTES as u64;
+            let length = move |chunk: u32| match u64::from(chunk) < rows {
+                true => CHUNK_BYTES,
+                false => (part.bytes % CHUNK_BYTES as u64) as usize,
+            };
+            let key = move |chunk| part_key(epoch, stage, partition, slot, chunk);
+            (0..part.chunks()).map(move |chunk| (key(chunk), length(chunk)))
         })
 }
 
@@ -315,7 +377,7 @@ impl In<'_> {
 /// Reads all of a file; `row` is given each row's epoch, key and bytes, before the file is known to be right.
 fn read(
     path: &Path,
-    mut row: impl FnMut(Epoch, &[u8], &[u8]) -> Result<(), CheckpointError>,
+    mut row: impl FnMut(Epoch, &[u8], &[u8]) -> Result<(), ArchiveError>,
 ) -> Result<Archive, ArchiveError> {
     let file = File::open(path).map_err(|error| io_error(path, &error))?;
     let mut input = In {
@@ -351,10 +413,13 @@ fn read(
         version @ CheckpointError::Version { .. } => version.into(),
         error => input.damaged(error.to_string()),
     })?;
-    for key in row_keys(&manifest) {
+    if let Some(what) = impossible(&manifest) {
+        return Err(input.damaged(what));
+    }
+    for (key, length) in row_keys(&manifest) {
         let content = input.record(ROW)?;
         let row_of = content.split_at_checked(KEY_BYTES);
-        let row_of = row_of.filter(|(found, value)| *found == key && value.len() <= CHUNK_BYTES);
+        let row_of = row_of.filter(|(found, value)| *found == key && value.len() == length);
         let (_, value) = row_of.ok_or_else(|| input.damaged("another row".to_owned()))?;
         let epoch = key.first_chunk().copied();
         row(Epoch(epoch.map_or(0, u64::from_be_bytes)), &key, value)?;

@@ -69,25 +69,30 @@ impl InState {
     }
 
     /// Forgets all checkpoints of a dataflow but savepoints; gives whether there were any. Where there are savepoints, its
-    /// next start with checkpoints begins anew all the same. Blocks on the state's writer.
+    /// next start with checkpoints begins anew all the same. Before the dataflow's tables are emptied. Blocks on the
+    /// state's writer.
     ///
     /// # Errors
-    /// [`StateError`].
+    /// [`CheckpointError::Storage`]: nothing is forgotten that was not before.
     pub fn forget(
         dataflow: &str,
         store: &StateStore,
         writer: &StateWriterHandle,
-    ) -> Result<bool, StateError> {
+    ) -> Result<bool, CheckpointError> {
         let owner = owner(dataflow);
-        if store.projection(&owner, VERSION)?.is_none() {
+        if store
+            .projection(&owner, VERSION)
+            .map_err(storage)?
+            .is_none()
+        {
             return Ok(false);
         }
-        let known = Self::open(dataflow, store, writer)?;
-        // Where that fails they cannot be read: they go with the rest.
-        if keep_savepoints(&known).unwrap_or(false) {
+        let known = Self::open(dataflow, store, writer).map_err(storage)?;
+        if keep_savepoints(&known)? {
             return Ok(true);
         }
-        writer.drop_projection(&owner, VERSION)?;
+        let dropped = writer.drop_projection(&owner, VERSION);
+        dropped.map_err(storage)?;
         Ok(true)
     }
 

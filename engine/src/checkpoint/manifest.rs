@@ -95,6 +95,11 @@ impl Manifest {
 
     /// Parts that it names, with the numbers of their rows.
     pub(super) fn named(&self) -> impl Iterator<Item = (PartId, u32)> {
+        self.parts().map(|(id, part)| (id, part.chunks()))
+    }
+
+    /// Parts that it names.
+    pub(super) fn parts(&self) -> impl Iterator<Item = (PartId, StoredPart)> {
         self.stages.iter().flat_map(|stage| {
             let partitions = stage.partitions.iter().enumerate();
             partitions.flat_map(move |(partition, slots)| {
@@ -102,7 +107,7 @@ impl Manifest {
                     let parts = slot.parts.iter();
                     parts.map(move |part| {
                         let id = (part.epoch, stage.number, partition, number);
-                        (id, part.chunks())
+                        (id, *part)
                     })
                 })
             })

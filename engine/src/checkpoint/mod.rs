@@ -25,8 +25,10 @@ mod restoring;
 mod saving;
 mod standing;
 mod storage;
+#[cfg(test)]
+mod tests;
 
-pub use archive::{Archive, ArchiveError, export, import, look};
+pub use archive::{Archive, ArchiveError, export, import, import_chosen, look};
 pub use control::{CheckpointFigures, CheckpointStatus, Control, StageLink};
 pub use coordinator::{CheckpointOptions, Coordinator, CoordinatorParts, StageShape};
 pub use error::CheckpointError;

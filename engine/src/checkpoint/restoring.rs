@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
+use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
 use serde::de::DeserializeOwned;
 
-use super::storage::{CheckpointStorage, Rows, part_key};
-use super::{CheckpointError, Epoch, Manifest, Part, SlotManifest, StageManifest};
+use super::storage::{CHUNK_BYTES, CheckpointStorage, Rows, part_key, part_of};
+use super::{CheckpointError, Epoch, Manifest, Part, SlotManifest, StageManifest, StoredPart};
 use crate::flow::{exchange_hash, target_of};
 
 /// What one operator gave: by partition that was saved, its parts, the oldest first.
@@ -329,7 +330,8 @@ impl SavedCheckpoint {
     ) -> Result<Vec<Vec<u8>>, CheckpointError> {
         let mut parts = Vec::with_capacity(stored.parts.len());
         for part in &stored.parts {
-            let mut bytes = Vec::with_capacity(usize::try_from(part.bytes).unwrap_or(0));
+            let first = part_key(part.epoch, stage.number, partition, slot, 0);
+            let mut bytes = Vec::with_capacity(self.room(&first, part)?);
             for chunk in 0..part.chunks() {
                 let key = part_key(part.epoch, stage.number, partition, slot, chunk);
                 let value = self.storage.get(Rows::Parts, &key)?;
@@ -342,6 +344,20 @@ impl SavedCheckpoint {
             parts.push(bytes);
         }
         Ok(parts)
+    }
+
+    /// What to reserve for a part: a manifest may be damaged, so no more than the rows that there are can hold.
+    fn room(&self, first: &[u8], part: &StoredPart) -> Result<usize, CheckpointError> {
+        let bytes = usize::try_from(part.bytes).unwrap_or(usize::MAX);
+        if bytes <= CHUNK_BYTES {
+            return Ok(bytes);
+        }
+        let limit = usize::try_from(part.chunks()).unwrap_or(usize::MAX);
+        let from = Bound::Included(first);
+        let keys = self.storage.keys(Rows::Parts, from, limit)?;
+        let id = part_of(first);
+        let rows = keys.iter().take_while(|key| part_of(key) == id).count();
+        Ok(bytes.min(rows.saturating_mul(CHUNK_BYTES)))
     }
 
     fn damaged(&self, stage: &StageManifest, part: Epoch, what: &str) -> CheckpointError {

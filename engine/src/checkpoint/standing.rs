@@ -3,7 +3,10 @@
 //! As a rule that is the newest one that can be used. A person may choose another one, or none: the choice is stored with
 //! the number of the newest one then, and holds until a later one is complete. Of those that there were when somebody
 //! chose, only the chosen one is ever begun from afterwards: the others are of another course of things.
-//! Invariant: epochs that were given once are not given again while anything is stored under them.
+//! Rows of tables lie outside of the checkpoints and are those of the newest one. Before they are made anything else, that is
+//! noted as a choice with a number that nothing has: from then on none counts as the newest.
+//! Invariants: (1) epochs that were given once are not given again while anything is stored under them; (2) one that cannot
+//! be read may be a savepoint of a newer version, so it stays until somebody deletes it, with all parts it may name.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +28,7 @@ const KEYS: usize = 4_096;
 pub struct Choice {
     /// The checkpoint; `None`: begin anew.
     pub from: Option<Epoch>,
-    /// The newest number then.
+    /// The newest number then, or one above it: then no checkpoint is known to have what lies outside of them.
     pub above: Epoch,
 }
 
@@ -33,7 +36,7 @@ pub struct Choice {
 #[derive(Debug)]
 pub struct Standing {
     all: Vec<(Epoch, Found)>,
-    choice: Option<Choice>,
+    choice: Option<Result<Choice, CheckpointError>>,
 }
 
 impl Standing {
@@ -42,12 +45,14 @@ impl Standing {
     /// # Errors
     /// [`CheckpointError::Storage`].
     pub fn read(storage: &dyn CheckpointStorage) -> Result<Self, CheckpointError> {
-        let choice = storage.get(Rows::Manifests, CHOICE_KEY)?;
-        let choice = choice.map(|bytes| decode("the choice of a checkpoint", &bytes));
-        Ok(Self {
-            all: manifests(storage)?,
-            choice: choice.transpose()?,
-        })
+        let choice = match storage.get(Rows::Manifests, CHOICE_KEY) {
+            Ok(None) => None,
+            Ok(Some(bytes)) => Some(decode("the choice of a checkpoint", &bytes)),
+            Err(damaged @ CheckpointError::Damaged { .. }) => Some(Err(damaged)),
+            Err(error) => return Err(error),
+        };
+        let all = manifests(storage)?;
+        Ok(Self { all, choice })
     }
 
     /// All checkpoints, the oldest first, with why one cannot be read.
@@ -71,36 +76,84 @@ impl Standing {
         }
     }
 
-    /// The greatest number that was given to one that was complete.
+    /// The greatest number that was given to one that was complete, as far as is known.
     pub fn last(&self) -> Epoch {
-        let chosen = self.choice.map(|choice| choice.above).unwrap_or_default();
-        self.all
-            .last()
-            .map_or(chosen, |(last, _)| chosen.max(*last))
+        let chosen = self.readable_choice().map(|choice| choice.above);
+        let newest = self.all.last().map(|(newest, _)| *newest);
+        chosen.max(newest).unwrap_or_default()
     }
 
-    /// Whether nothing that is stored outside of the checkpoints can be newer than this one.
+    /// Whether nothing that is stored outside of the checkpoints can be newer than this one, or was made anything else since.
     pub fn is_newest(&self, epoch: Epoch) -> bool {
-        self.all.iter().all(|(known, _)| *known <= epoch)
+        self.choice_failure().is_none() && epoch >= self.last()
     }
 
     /// What was chosen, unless a later one is complete since.
     pub fn choice(&self) -> Option<Choice> {
         let holds = |choice: &Choice| self.is_newest(choice.above);
-        self.choice.filter(holds)
+        self.readable_choice().filter(holds)
     }
 
-    /// What the next start may begin from, the newest first.
+    /// Why it cannot be told what was chosen, if something was. Another choice takes its place.
+    pub fn choice_failure(&self) -> Option<&CheckpointError> {
+        self.choice.as_ref()?.as_ref().err()
+    }
+
+    fn readable_choice(&self) -> Option<Choice> {
+        self.choice.as_ref()?.as_ref().ok().copied()
+    }
+
+    /// What the next start may begin from, the newest first; nothing where it cannot be told what was chosen.
     pub fn candidates(&self) -> impl Iterator<Item = &(Epoch, Result<Manifest, CheckpointError>)> {
-        let is_meant = |epoch: Epoch| {
-            let meant = |choice: Choice| epoch > choice.above || choice.from == Some(epoch);
-            self.choice.is_none_or(meant)
+        let is_meant = |epoch: Epoch| match &self.choice {
+            None => true,
+            Some(Ok(choice)) => epoch > choice.above || choice.from == Some(epoch),
+            Some(Err(_)) => false,
         };
         self.all
             .iter()
             .rev()
             .filter(move |(epoch, _)| is_meant(*epoch))
     }
+
+    /// Up to which number parts may belong to one that cannot be read.
+    pub(super) fn unreadable_up_to(&self) -> Option<Epoch> {
+        let mut unreadable = self.all.iter().rev().filter(|(_, found)| found.is_err());
+        unreadable.next().map(|(epoch, _)| *epoch)
+    }
+
+    /// The choice of `from` if somebody makes it now.
+    fn choose(&self, from: Option<Epoch>) -> Choice {
+        let last = self.last();
+        // Where it is not known what was chosen, it is not known either what tables hold.
+        let above = self.choice_failure().map_or(last, |_| behind(last));
+        Choice { from, above }
+    }
+
+    /// The choice of one that comes from elsewhere, under a number behind all others: no tables here are those of it.
+    pub(super) fn choose_new(&self, from: Epoch) -> Choice {
+        Choice {
+            from: Some(from),
+            above: behind(from.max(self.last())),
+        }
+    }
+
+    /// What is to be stored before what lies outside is made that of `from`, or nothing; `None`: no checkpoint counts as
+    /// the newest as it is.
+    fn leave(&self, from: Option<Epoch>) -> Option<Choice> {
+        let newest = self.all.last().map(|(newest, _)| *newest);
+        let is_left = match &self.choice {
+            None => newest.is_none(),
+            Some(Ok(choice)) => choice.from == from && newest < Some(choice.above),
+            Some(Err(_)) => false,
+        };
+        let above = behind(self.last());
+        (!is_left).then_some(Choice { from, above })
+    }
+}
+
+const fn behind(epoch: Epoch) -> Epoch {
+    Epoch(epoch.0.saturating_add(1))
 }
 
 impl Manifest {
@@ -144,22 +197,43 @@ impl Choice {
         if let Some(from) = from {
             standing.get(from)?;
         }
-        let above = standing.last();
-        let choice = Self { from, above };
+        standing.choose(from).put(storage)
+    }
+
+    /// Says that rows of tables are about to be made those of `from`, or deleted: none of the checkpoints that there are
+    /// counts as the newest any more. Nothing changes where none does. Blocks on the storage.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Storage`].
+    pub fn leave_newest(
+        storage: &dyn CheckpointStorage,
+        from: Option<Epoch>,
+    ) -> Result<(), CheckpointError> {
+        match Standing::read(storage)?.leave(from) {
+            Some(choice) => choice.put(storage).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    fn put(self, storage: &dyn CheckpointStorage) -> Result<Self, CheckpointError> {
+        write_blocking(storage, vec![self.to_write()?])?;
+        sync_blocking(storage)?;
+        Ok(self)
+    }
+
+    pub(super) fn to_write(self) -> Result<StorageWrite, CheckpointError> {
         let mut bytes = Vec::new();
-        encode("the choice of a checkpoint", &choice, &mut bytes)?;
-        let write = StorageWrite {
+        encode("the choice of a checkpoint", &self, &mut bytes)?;
+        Ok(StorageWrite {
             rows: Rows::Manifests,
             key: CHOICE_KEY.to_owned(),
             value: Some(bytes),
-        };
-        write_blocking(storage, vec![write])?;
-        sync_blocking(storage)?;
-        Ok(choice)
+        })
     }
 }
 
-/// Forgets all but savepoints, and has the next start begin anew; gives whether there are any. Blocks on the storage.
+/// Forgets all but savepoints, and what cannot be read and may be one; has the next start begin anew, before tables are
+/// emptied. Gives whether there are any. Blocks on the storage.
 ///
 /// # Errors
 /// [`CheckpointError::Storage`].
@@ -167,14 +241,15 @@ pub fn keep_savepoints(storage: &dyn CheckpointStorage) -> Result<bool, Checkpoi
     let standing = Standing::read(storage)?;
     let kept = standing.readable().filter(|manifest| manifest.is_savepoint);
     let kept: Vec<_> = kept.cloned().collect();
-    let is_anew = standing
-        .choice()
-        .is_some_and(|choice| choice.from.is_none());
-    if !is_anew || kept.len() < standing.all().len() {
-        Choice::store(storage, None)?;
+    let readable = standing.readable().count();
+    let leave = standing.leave(None);
+    if leave.is_some() || kept.len() < readable {
+        if let Some(choice) = leave {
+            choice.put(storage)?;
+        }
         sweep(storage, &kept)?;
     }
-    Ok(!kept.is_empty())
+    Ok(!kept.is_empty() || readable < standing.all().len())
 }
 
 /// Deletes one checkpoint, and parts that no other one names; if the next start would have begun from it, that begins
@@ -196,24 +271,28 @@ pub fn delete(storage: &dyn CheckpointStorage, epoch: Epoch) -> Result<(), Check
         Choice::store(storage, None)?;
     }
     write_blocking(storage, vec![without(epoch)])?;
-    let mut others = standing.all().iter().filter(|(known, _)| *known != epoch);
-    if others.any(|(_, found)| found.is_err()) {
-        // What they name is not known; the next start deletes what nobody does.
-        return Ok(());
-    }
     let kept = standing
         .readable()
         .filter(|manifest| manifest.epoch != epoch);
     sweep(storage, &kept.cloned().collect::<Vec<_>>())
 }
 
-/// Deletes all manifests but those of `kept`, and all parts that none of these names.
+/// Deletes all manifests but those of `kept`, and all parts that none of these names. A manifest that cannot be read stays,
+/// and so do all parts up to it.
 pub(super) fn sweep(
     storage: &dyn CheckpointStorage,
     kept: &[Manifest],
 ) -> Result<(), CheckpointError> {
-    for (epoch, _) in manifests(storage)? {
-        if kept.iter().all(|manifest| manifest.epoch != epoch) {
+    let mut unreadable = None;
+    for (epoch, found) in manifests(storage)? {
+        if let Err(error) = found {
+            tracing::warn!(
+                %epoch, %error,
+                "a checkpoint that cannot be read is kept, with all state up to it, in case another version of this \
+                 program can: `millstream checkpoint delete` lets it go"
+            );
+            unreadable = Some(epoch);
+        } else if kept.iter().all(|manifest| manifest.epoch != epoch) {
             write_blocking(storage, vec![without(epoch)])?;
         }
     }
@@ -231,7 +310,9 @@ pub(super) fn sweep(
             return Ok(());
         };
         last = Some(behind);
-        let is_over = |key: &Vec<u8>| part_of(key).is_none_or(|part| !named.contains(&part));
+        let is_over = |key: &Vec<u8>| {
+            part_of(key).is_none_or(|part| Some(part.0) > unreadable && !named.contains(&part))
+        };
         let over: Vec<_> = keys.into_iter().filter(is_over).collect();
         let deletes = over.into_iter().map(|key| StorageWrite {
             rows: Rows::Parts,

@@ -61,6 +61,39 @@ impl StateWriter {
         Ok(added)
     }
 
+    /// Registers a projection with these tables, also where it has others: those of `kept` stay what they are if it has
+    /// them, the rest of `tables` begins empty, and what it has beside them is dropped. Its id, progress and dead letters
+    /// stay.
+    ///
+    /// # Errors
+    /// As [`register_projection`](Self::register_projection), but for [`StateError::Tables`].
+    pub fn set_tables(
+        &mut self,
+        name: &str,
+        version: u32,
+        tables: &[&str],
+        kept: &[&str],
+    ) -> Result<RegisteredProjection, StateError> {
+        let Some(known) = self.store().projection(name, version)? else {
+            return self.register_projection(name, version, tables);
+        };
+        catalog::check_tables(tables)?;
+        let stays = |name: &str| kept.contains(&name) && tables.contains(&name);
+        let over = known.tables.iter().zip(&known.table_names);
+        let over: Vec<_> = over
+            .filter_map(|(&table, name)| (!stays(name)).then_some(table))
+            .collect();
+        if over.is_empty() && tables.len() == known.tables.len() {
+            return known.in_order(tables);
+        }
+        let (dropped, changed) =
+            self.transact(|databases, txn| change(databases, txn, &known, tables, &over))?;
+        if !dropped.tables.is_empty() {
+            self.add_drop(dropped);
+        }
+        Ok(changed)
+    }
+
     fn known(&self, name: &str, version: u32) -> Result<RegisteredProjection, StateError> {
         let known = self.store().projection(name, version)?;
         known.ok_or_else(|| StateError::UnknownProjection {
@@ -77,15 +110,7 @@ fn add(
     version: u32,
     tables: &[&str],
 ) -> Result<RegisteredProjection, StateError> {
-    let next = NextIds::decode(txn.get(databases.catalog, NEXT_KEY)?)?;
-    let count = u32::try_from(tables.len()).map_err(|_| StateError::IdsUsedUp)?;
-    let above = NextIds {
-        projection: next
-            .projection
-            .checked_add(1)
-            .ok_or(StateError::IdsUsedUp)?,
-        table: next.table.checked_add(count).ok_or(StateError::IdsUsedUp)?,
-    };
+    let (next, above) = take_ids(databases, txn, tables.len())?;
     let registered = RegisteredProjection {
         id: ProjectionId(next.projection),
         name: name.into(),
@@ -93,10 +118,62 @@ fn add(
         tables: (next.table..above.table).map(TableId).collect(),
         table_names: tables.iter().map(|&table| table.into()).collect(),
     };
-    txn.put(databases.catalog, NEXT_KEY, &above.encode())?;
     let key = catalog::projection_key(name, version);
     txn.put(databases.catalog, &key, &registered.encode())?;
     Ok(registered)
+}
+
+/// Takes an id of a projection and those of so many tables: from the first, up to the second.
+fn take_ids(
+    databases: &Databases,
+    txn: &mut WriteTxn<'_>,
+    tables: usize,
+) -> Result<(NextIds, NextIds), StateError> {
+    let next = NextIds::decode(txn.get(databases.catalog, NEXT_KEY)?)?;
+    let count = u32::try_from(tables).map_err(|_| StateError::IdsUsedUp)?;
+    let above = NextIds {
+        projection: next
+            .projection
+            .checked_add(1)
+            .ok_or(StateError::IdsUsedUp)?,
+        table: next.table.checked_add(count).ok_or(StateError::IdsUsedUp)?,
+    };
+    txn.put(databases.catalog, NEXT_KEY, &above.encode())?;
+    Ok((next, above))
+}
+
+/// Drops the tables of `over` and makes those of `tables` that are left out then.
+fn change(
+    databases: &Databases,
+    txn: &mut WriteTxn<'_>,
+    known: &RegisteredProjection,
+    tables: &[&str],
+    over: &[TableId],
+) -> Result<(Dropped, RegisteredProjection), StateError> {
+    let (mut next, _) = take_ids(databases, txn, tables.len())?;
+    let mut ids = Vec::with_capacity(tables.len());
+    for table in tables {
+        let stays = known.table(table).filter(|id| !over.contains(id));
+        ids.push(stays.unwrap_or(TableId(next.table)));
+        next.table += u32::from(stays.is_none());
+    }
+    let changed = RegisteredProjection {
+        tables: ids,
+        table_names: tables.iter().map(|&table| table.into()).collect(),
+        ..known.clone()
+    };
+    let key = catalog::projection_key(&known.name, known.version);
+    txn.put(databases.catalog, &key, &changed.encode())?;
+    // Under an id that nothing else has: progress and dead letters of the projection stay.
+    let dropped = Dropped {
+        projection: ProjectionId(next.projection),
+        tables: over.to_vec(),
+    };
+    if !over.is_empty() {
+        let key = drop_key(dropped.projection);
+        txn.put(databases.catalog, &key, &dropped.encode())?;
+    }
+    Ok((dropped, changed))
 }
 
 fn remove(

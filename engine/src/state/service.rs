@@ -189,6 +189,27 @@ impl StateWriterHandle {
         self.ask(move |writer| writer.reset_projection(&name, version))
     }
 
+    /// As [`StateWriter::set_tables`], on the writer's thread. Blocks the thread.
+    ///
+    /// # Errors
+    /// As there; [`StateError::Closed`].
+    pub fn set_tables(
+        &self,
+        name: &str,
+        version: u32,
+        tables: &[&str],
+        kept: &[&str],
+    ) -> Result<RegisteredProjection, StateError> {
+        let name = name.to_owned();
+        let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let (tables, kept): (Vec<String>, Vec<String>) = (owned(tables), owned(kept));
+        self.ask(move |writer| {
+            let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+            let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
+            writer.set_tables(&name, version, &tables, &kept)
+        })
+    }
+
     /// Batches in the queue, and its places.
     pub fn queued(&self) -> (usize, usize) {
         (self.queue.len(), self.queue.capacity().unwrap_or(0))

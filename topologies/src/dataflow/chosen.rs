@@ -3,9 +3,10 @@
 //! As a rule from the newest one; one that is damaged, or was made of another history of the sources, is passed over.
 //! What lies outside of the checkpoints must fit as well: rows in tables are those of the newest one, so an older one will
 //! do only if it has all rows, as savepoints have. One that a person chose is not passed over: it is used or refused.
+//! Before tables are emptied that is stored: a start that fails then leaves no checkpoint behind that seems to fit to them.
 
 use millstream_engine::checkpoint::{
-    CheckpointError, CheckpointStorage, Epoch, Manifest, Standing,
+    CheckpointError, CheckpointStorage, Choice, Epoch, Manifest, Standing,
 };
 use millstream_operators::sink::{TABLE_STATE, has_all_rows};
 
@@ -26,6 +27,16 @@ pub(crate) fn without_rows(
         .map(|(stage, _)| stage))
 }
 
+/// Whether there is a table, of another checkpoint, that a start from this one empties. Rows of those that it has are left
+/// alone until the stages run, and by then the others are deleted.
+fn lacks_a_table(manifest: &Manifest, standing: &Standing) -> bool {
+    let mut others = standing.readable().flat_map(|other| &other.stages);
+    others.any(|stage| {
+        let mut slots = stage.partitions.iter().flatten();
+        slots.any(|slot| slot.kind == TABLE_STATE) && manifest.stage(&stage.name).is_none()
+    })
+}
+
 /// Tries one after the other until `begin` begins with one; begins anew if none will do, or that was chosen.
 pub(super) fn begin<T>(
     dataflow: &str,
@@ -37,6 +48,9 @@ pub(super) fn begin<T>(
         cause,
     };
     let standing = Standing::read(storage).map_err(refused)?;
+    if let Some(failure) = standing.choice_failure() {
+        return Err(refused(failure.clone()));
+    }
     let chosen = standing.choice().and_then(|choice| choice.from);
     let mut tried = 0;
     for (epoch, found) in standing.candidates() {
@@ -47,6 +61,9 @@ pub(super) fn begin<T>(
             {
                 let epoch = *epoch;
                 return Err(CheckpointError::TablesNewer { epoch, stage });
+            }
+            if !standing.is_newest(*epoch) && lacks_a_table(&manifest, &standing) {
+                Choice::leave_newest(storage, Some(*epoch))?;
             }
             Ok(manifest)
         });
@@ -63,7 +80,10 @@ pub(super) fn begin<T>(
     }
     match chosen {
         Some(epoch) if tried == 0 => Err(refused(CheckpointError::Unknown { epoch })),
-        _ => begin(None),
+        _ => {
+            Choice::leave_newest(storage, None).map_err(refused)?;
+            begin(None)
+        }
     }
 }
 

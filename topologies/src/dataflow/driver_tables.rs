@@ -36,7 +36,7 @@ impl OwnTables {
         let (store, writer) = StateStore::open(folder.path(), options).map_err(state)?;
         let (writer, thread) = millstream_engine::state::start(writer).map_err(state)?;
         let placed = dataflow
-            .place_tables(&store, &writer, false)
+            .place_tables(&store, &writer, None)
             .map_err(state)?;
         Ok(Some(Self {
             placed,

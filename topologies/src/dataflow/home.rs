@@ -18,8 +18,10 @@ pub(super) struct Checkpointing {
     pub(super) from: Option<Manifest>,
 }
 
-/// Gives what sources and sinks need; with `true` what an earlier run has stored is kept.
-type Furnish = Box<dyn Fn(&Dataflow, bool) -> Result<Resources, StartDataflowError> + Send + Sync>;
+/// Gives what sources and sinks need, to begin from this checkpoint: then what an earlier run has stored is kept.
+type Furnish = Box<
+    dyn Fn(&Dataflow, Option<&Manifest>) -> Result<Resources, StartDataflowError> + Send + Sync,
+>;
 
 /// Where a dataflow runs.
 pub(crate) struct Home {
@@ -78,8 +80,8 @@ impl Home {
         dataflow: &Dataflow,
         checkpoints: Option<Checkpointing>,
     ) -> Result<PlacedDataflow, StartDataflowError> {
-        let is_restored = checkpoints.as_ref().is_some_and(|from| from.from.is_some());
-        let resources = Arc::new((self.furnish)(dataflow, is_restored)?);
+        let from = checkpoints.as_ref().and_then(|from| from.from.as_ref());
+        let resources = Arc::new((self.furnish)(dataflow, from)?);
         dataflow.place(&self.clock, &resources, checkpoints)
     }
 }

@@ -134,7 +134,7 @@ impl Site {
     /// What its state is found by, if anything in it has a name: it must not depend on the order of declaration.
     pub(super) fn identity(&self) -> Option<String> {
         let named = self.states.iter().find_map(|state| state.name.clone());
-        let table = || self.table.map(|table| format!("table {table}"));
+        let table = || self.table.map(table_identity);
         let producer = || self.producer.as_ref().map(|name| format!("log {name}"));
         self.name.clone().or(named).or_else(table).or_else(producer)
     }
@@ -144,4 +144,9 @@ impl Site {
         self.follows = self.inputs.first().copied();
         self
     }
+}
+
+/// What the state of the stage that writes a table is found by.
+pub(super) fn table_identity(table: &str) -> String {
+    format!("table {table}")
 }

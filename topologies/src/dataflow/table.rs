@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millstream_engine::checkpoint::InState;
+use millstream_engine::checkpoint::{CheckpointError, InState, Manifest, StageManifest};
 use millstream_engine::event::PartitionId;
 use millstream_engine::flow::{Operator, Resources};
 use millstream_engine::state::{
@@ -17,6 +17,7 @@ use millstream_operators::sink::{
 
 use super::flow::Dataflow;
 use super::origin::Origin;
+use super::site::table_identity;
 use super::stream::Stream;
 
 /// The tables of one dataflow of an engine, over all of its beginnings: whoever reads them keeps its reader.
@@ -36,8 +37,12 @@ impl Tables {
     }
 
     /// Places for a run that begins, the same ones as before as far as a table has kept its id.
-    pub(crate) fn place(&self, dataflow: &Dataflow, is_kept: bool) -> Result<Placed, StateError> {
-        let mut placed = dataflow.place_tables(&self.store, &self.writer, is_kept)?;
+    pub(crate) fn place(
+        &self,
+        dataflow: &Dataflow,
+        from: Option<&Manifest>,
+    ) -> Result<Placed, StateError> {
+        let mut placed = dataflow.place_tables(&self.store, &self.writer, from)?;
         let mut known = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, place) in &mut placed.tables.places {
             match known.get(name) {
@@ -156,13 +161,13 @@ impl Dataflow {
         self.options.checkpoints.is_some()
     }
 
-    /// Empties its tables unless they are kept, makes places for them and says where they are. Blocks on the state's
-    /// writer.
+    /// Empties its tables, but not those whose rows are part of the checkpoint that the run begins from, makes places for
+    /// them and says where they are. Blocks on the state's writer.
     pub(crate) fn place_tables(
         &self,
         store: &StateStore,
         writer: &StateWriterHandle,
-        is_kept: bool,
+        from: Option<&Manifest>,
     ) -> Result<Placed, StateError> {
         let draft = self.lock();
         let names: Vec<_> = draft.tables.iter().map(TablePlan::name).collect();
@@ -173,8 +178,11 @@ impl Dataflow {
         };
         // Registered like a projection that has nobody's name.
         let owner = owner(&self.name);
-        if !is_kept && store.projection(&owner, VERSION)?.is_some() {
-            writer.drop_projection(&owner, VERSION)?;
+        let known = store.projection(&owner, VERSION)?;
+        match (&known, from) {
+            (Some(_), None) => writer.drop_projection(&owner, VERSION)?,
+            (Some(known), Some(from)) => keep_tables(known, from, &names, writer)?,
+            (None, _) => {}
         }
         if names.is_empty() && !draft.has_letters {
             let tables = access;
@@ -183,9 +191,14 @@ impl Dataflow {
                 letters: None,
             });
         }
-        let registered = writer.register_projection(&owner, VERSION, &names)?;
-        for (plan, &id) in draft.tables.iter().zip(&registered.tables) {
-            access.places.insert(plan.name, (plan.make)(id, store));
+        let registered = match store.projection(&owner, VERSION)? {
+            Some(kept) => kept,
+            None => writer.register_projection(&owner, VERSION, &names)?,
+        };
+        for plan in &draft.tables {
+            if let Some(id) = registered.table(plan.name) {
+                access.places.insert(plan.name, (plan.make)(id, store));
+            }
         }
         let letters = LetterAccess {
             store: store.clone(),
@@ -205,7 +218,32 @@ impl Dataflow {
     }
 }
 
-/// Of tables that are emptied at each start.
+/// Has a dataflow's tables be those of `names`: with the rows that are part of checkpoint `from`, otherwise empty. One that
+/// the dataflow no longer has stays until it begins from a checkpoint without it: until then a start of the program as it
+/// was finds its rows.
+fn keep_tables(
+    known: &RegisteredProjection,
+    from: &Manifest,
+    names: &[&str],
+    writer: &StateWriterHandle,
+) -> Result<(), StateError> {
+    let has = |table: &str| {
+        let identity = table_identity(table);
+        let is_meant = |stage: &StageManifest| {
+            let rest = stage.name.strip_prefix(&identity);
+            rest.is_some_and(|rest| rest.is_empty() || rest == " (named)")
+        };
+        from.stages.iter().any(is_meant)
+    };
+    let stored = known.table_names.iter().map(|table| &table[..]);
+    let kept: Vec<&str> = stored.filter(|table| has(table)).collect();
+    let gone = kept.iter().copied().filter(|table| !names.contains(table));
+    let tables: Vec<&str> = names.iter().copied().chain(gone).collect();
+    writer.set_tables(&known.name, known.version, &tables, &kept)?;
+    Ok(())
+}
+
+/// Of tables that are emptied where no checkpoint is begun from.
 const VERSION: u32 = 1;
 /// Of the names under which tables of dataflows are registered.
 const OWNER: &str = "dataflow ";
@@ -232,8 +270,25 @@ pub(crate) fn dataflow_of<'a>(
     Ok((registered.version == VERSION).then_some(dataflow))
 }
 
-/// Drops tables and checkpoints, but not savepoints, of dataflows that are none of `dataflows`: they were removed or renamed.
-/// What they had comes again from their sources. Blocks on the state's writer.
+/// Forgets checkpoints, but not savepoints, of dataflows that are none of `dataflows`: without its tables one is of no use.
+/// Before these are dropped, so that whatever fails leaves none that seems to fit to them. Blocks on the state's writer.
+pub(crate) fn forget_others(
+    dataflows: &[String],
+    store: &StateStore,
+    writer: &StateWriterHandle,
+) -> Result<(), CheckpointError> {
+    let registered = store.projections();
+    let registered = registered.map_err(|error| CheckpointError::Storage(error.to_string()))?;
+    for dataflow in registered.iter().filter_map(InState::dataflow_of) {
+        if !dataflows.iter().any(|name| name == dataflow) {
+            InState::forget(dataflow, store, writer)?;
+        }
+    }
+    Ok(())
+}
+
+/// Drops tables of dataflows that are none of `dataflows`: they were removed or renamed. What they had comes again from
+/// their sources. Blocks on the state's writer.
 pub(crate) fn drop_others(
     dataflows: &[String],
     store: &StateStore,
@@ -241,13 +296,6 @@ pub(crate) fn drop_others(
     partitions: u16,
 ) -> Result<(), StateError> {
     for registered in store.projections()? {
-        // Without its tables a checkpoint is of no use.
-        if let Some(dataflow) = InState::dataflow_of(&registered) {
-            if !dataflows.iter().any(|name| name == dataflow) {
-                InState::forget(dataflow, store, writer)?;
-            }
-            continue;
-        }
         let dataflow = dataflow_of(&registered, store, partitions)?;
         if dataflow.is_some_and(|dataflow| !dataflows.iter().any(|name| name == dataflow)) {
             writer.drop_projection(&registered.name, registered.version)?;

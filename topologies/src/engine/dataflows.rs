@@ -74,7 +74,7 @@ pub(super) async fn start(
     (started, Ok(()))
 }
 
-/// Drops the tables of dataflows that the topology no longer has.
+/// Drops what dataflows have that the topology no longer has, but for savepoints.
 async fn drop_others(
     dataflows: &[Dataflow],
     inputs: &Inputs,
@@ -84,11 +84,20 @@ async fn drop_others(
     let names: Vec<_> = names.collect();
     let (store, writer) = (around.store.clone(), around.writer.clone());
     let partitions = inputs.log.feed().partitions();
-    let dropped = blocking(move || table::drop_others(&names, &store, &writer, partitions)).await;
-    dropped.map_err(|cause| OpenError::DataflowTables {
-        dataflow: "that the topology no longer has".to_owned(),
-        cause,
-    })
+    let dropped = blocking(move || {
+        let dataflow = || "that the topology no longer has".to_owned();
+        let forgotten = table::forget_others(&names, &store, &writer);
+        forgotten.map_err(|cause| OpenError::DataflowCheckpoints {
+            dataflow: dataflow(),
+            cause,
+        })?;
+        let dropped = table::drop_others(&names, &store, &writer, partitions);
+        dropped.map_err(|cause| OpenError::DataflowTables {
+            dataflow: dataflow(),
+            cause,
+        })
+    });
+    dropped.await
 }
 
 async fn start_one(
@@ -102,25 +111,30 @@ async fn start_one(
     let takes_checkpoints = dataflow.takes_checkpoints();
     let (storage, tables) = blocking(move || {
         let storage = if takes_checkpoints {
-            InState::open(&name, &store, &writer).map(Some)
+            let opened = InState::open(&name, &store, &writer).map(Some);
+            opened.map_err(|cause| OpenError::DataflowTables {
+                dataflow: name,
+                cause,
+            })
         } else {
             // Its tables are made anew, so those of an earlier run that took some would not fit to them any more.
-            InState::forget(&name, &store, &writer).map(|_| None)
+            let forgotten = InState::forget(&name, &store, &writer).map(|_| None);
+            forgotten.map_err(|cause| OpenError::DataflowCheckpoints {
+                dataflow: name,
+                cause,
+            })
         };
         (storage, Tables::new(store, writer))
     })
     .await;
-    let storage = storage.map_err(|cause| OpenError::DataflowTables {
-        dataflow: dataflow.name().to_owned(),
-        cause,
-    })?;
+    let storage = storage?;
     let tables = Arc::new(tables);
     let home = Home {
         clock: Arc::clone(&around.clock),
         furnish: {
             let (inputs, tables) = (inputs.clone(), Arc::clone(&tables));
-            Box::new(move |dataflow, is_kept| {
-                let placed = tables.place(dataflow, is_kept);
+            Box::new(move |dataflow, from| {
+                let placed = tables.place(dataflow, from);
                 let placed = placed.map_err(|cause| StartDataflowError::Tables {
                     dataflow: dataflow.name().to_owned(),
                     cause: cause.to_string(),

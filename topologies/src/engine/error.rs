@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use millstream_engine::checkpoint::CheckpointError;
 use millstream_engine::log::LogError;
 use millstream_engine::partition::InvalidPartitionConfig;
 use millstream_engine::stage::SpawnStageError;
@@ -48,6 +49,14 @@ pub enum OpenError {
         dataflow: String,
         /// What is wrong.
         cause: StateError,
+    },
+    /// Checkpoints of a dataflow that are to go, since its tables are emptied.
+    #[error("checkpoints of dataflow {dataflow:?}: {cause}")]
+    DataflowCheckpoints {
+        /// Its name.
+        dataflow: String,
+        /// What is wrong.
+        cause: CheckpointError,
     },
     /// A dataflow.
     #[error(transparent)]

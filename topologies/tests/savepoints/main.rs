@@ -6,6 +6,7 @@
 mod archives;
 mod changes;
 mod damage;
+mod left;
 mod life;
 mod random;
 mod restoring;

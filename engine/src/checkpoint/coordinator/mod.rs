@@ -142,7 +142,7 @@ impl Coordinator {
         });
         let progress = progress.collect();
         let numbers = numbers(&parts.stages, last.as_ref());
-        let writes = Writes::new(Arc::clone(&mailbox), &retained);
+        let writes = Writes::new(Arc::clone(&mailbox), &retained, standing.unreadable_up_to());
         Ok(Self {
             numbers,
             progress,
@@ -174,7 +174,8 @@ impl Coordinator {
     }
 
     /// Deletes what the run has no use for, once its stages are made: checkpoints behind the one that it begins from, or
-    /// all if it begins from none, but not savepoints; and parts of those that were not completed. Blocks on the storage.
+    /// all if it begins from none, but not savepoints or what cannot be read; and parts of those that were not completed.
+    /// Blocks on the storage.
     ///
     /// # Errors
     /// [`CheckpointError::Storage`].

@@ -30,11 +30,17 @@ pub(super) struct Writes {
     outcomes: Arc<Outcomes>,
     /// Parts that are stored, with the number of their rows.
     stored: BTreeMap<PartId, u32>,
+    /// Up to it parts may belong to a checkpoint that cannot be read: they stay.
+    unreadable: Option<Epoch>,
 }
 
 impl Writes {
     /// With the parts that `retained` name.
-    pub(super) fn new(mailbox: Arc<Mailbox>, retained: &[Manifest]) -> Self {
+    pub(super) fn new(
+        mailbox: Arc<Mailbox>,
+        retained: &[Manifest],
+        unreadable: Option<Epoch>,
+    ) -> Self {
         Self {
             waiting: VecDeque::new(),
             last_bytes: 0,
@@ -46,6 +52,7 @@ impl Writes {
                 mailbox,
             }),
             stored: retained.iter().flat_map(Manifest::named).collect(),
+            unreadable,
         }
     }
 
@@ -125,7 +132,8 @@ impl Writes {
         let gone: Vec<_> = self
             .stored
             .iter()
-            .filter(|(part, _)| part.0 <= epoch && !named.contains(part))
+            .filter(|(part, _)| Some(part.0) > self.unreadable && part.0 <= epoch)
+            .filter(|(part, _)| !named.contains(part))
             .map(|(&part, &chunks)| (part, chunks))
             .collect();
         for (part, chunks) in gone {

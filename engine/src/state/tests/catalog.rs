@@ -151,3 +151,32 @@ fn a_damaged_state_is_set_aside_and_made_anew() {
         Err(StateError::Store(cause)) if cause.is_retryable()
     ));
 }
+
+/// Tables that stay keep their rows, others begin empty, and what goes is deleted; the rest of the projection is untouched.
+#[test]
+fn tables_are_added_and_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut writer) = open(folder.path());
+    let first = writer.set_tables("p", 1, &["a", "b"], &[]).unwrap();
+    for table in &first.tables {
+        commit(&mut writer, vec![put(*table, b"k", b"old")]);
+    }
+    let same = writer.set_tables("p", 1, &["b", "a"], &["a", "b"]).unwrap();
+    assert_eq!(same.tables, [first.tables[1], first.tables[0]]);
+    let changed = writer.set_tables("p", 1, &["c", "b"], &["a", "b"]).unwrap();
+    assert_eq!((changed.id, changed.tables[1]), (first.id, first.tables[1]));
+    assert!(!first.tables.contains(&changed.tables[0]));
+    drop((store, writer));
+    let (store, mut writer) = open(folder.path());
+    while writer.step_drops().unwrap() {}
+    assert_eq!(store.get(first.tables[0], b"k").unwrap(), None);
+    assert_eq!(store.get(first.tables[1], b"k").unwrap().unwrap(), b"old");
+    assert_eq!(store.projection("p", 1).unwrap(), Some(changed.clone()));
+    // One that does not stay begins empty under the same name.
+    let emptied = writer.set_tables("p", 1, &["c", "b"], &["c"]).unwrap();
+    assert_eq!(emptied.tables[0], changed.tables[0]);
+    assert_eq!(store.get(emptied.tables[1], b"k").unwrap(), None);
+    let other = writer.register_projection("q", 1, &["a"]).unwrap();
+    let all = [&first.tables[..], &changed.tables, &emptied.tables].concat();
+    assert!(!all.contains(&other.tables[0]) && other.id != first.id);
+}

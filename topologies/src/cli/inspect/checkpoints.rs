@@ -104,7 +104,7 @@ fn list(arguments: &ListArguments, is_json: bool, out: &mut impl Write) -> Resul
     let mut printed = table(&[
         "dataflow", "epoch", "taken at", "kind", "taken in", "bytes", "written", "stages", "next",
     ]);
-    let mut count = 0;
+    let (mut count, mut unknown) = (0, Vec::new());
     for registered in state.projections()? {
         let Some(dataflow) = InState::dataflow_of(&registered) else {
             continue;
@@ -117,6 +117,11 @@ fn list(arguments: &ListArguments, is_json: bool, out: &mut impl Write) -> Resul
         };
         let standing = Standing::read(&storage)?;
         let next = chosen::next(&standing);
+        unknown.extend(standing.choice_failure().map(|error| {
+            let dataflow = one_line(dataflow, usize::MAX);
+            let error = one_line(&error.to_string(), usize::MAX);
+            format!("what the next start of {dataflow} begins from cannot be told: {error}")
+        }));
         for (epoch, found) in standing.all() {
             count += 1;
             let line = Printed {
@@ -137,6 +142,11 @@ fn list(arguments: &ListArguments, is_json: bool, out: &mut impl Write) -> Resul
         (0, None) if !is_json => writeln!(out, "no checkpoints")?,
         _ if is_json => {}
         _ => writeln!(out, "{}", printed.trim_fmt())?,
+    }
+    if !is_json {
+        for line in unknown {
+            writeln!(out, "{line}")?;
+        }
     }
     Ok(())
 }

@@ -80,6 +80,11 @@ impl AtRest {
     /// `or_new`: the dataflow may have had no checkpoints.
     fn open(folder: &DataFolder, dataflow: &str, or_new: bool) -> Result<Self> {
         // Nothing is made where there is nothing, and what is damaged is left to the engine.
+        ensure!(
+            folder.state_folder().is_dir(),
+            "there is no state in {} that checkpoints could be part of: start and stop the engine once, which makes it",
+            folder.state_folder().display()
+        );
         drop(folder.state()?);
         let options = StateOptions {
             preallocate_step_bytes: 0,
@@ -212,7 +217,8 @@ fn choose(open: &AtRest, source: &Source) -> Result<Option<Epoch>> {
             }
             Some(epoch)
         }
-        (None, Some(file)) => Some(checkpoint::import(storage, file)?),
+        // With the choice, so that one that was not chosen in the end does not count as the newest.
+        (None, Some(file)) => return Ok(Some(checkpoint::import_chosen(storage, file)?)),
         (None, None) => None,
     };
     Choice::store(storage, from)?;
