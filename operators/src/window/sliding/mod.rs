@@ -42,6 +42,7 @@ const ALONE: &str = "accumulators of single windows";
 #[derive(Serialize, Deserialize)]
 struct Saved<H> {
     shape: Shape,
+    #[serde(default)]
     ahead: H,
     given: i64,
     live_until: i64,
