@@ -198,6 +198,7 @@ async fn files_that_are_there_already_are_in_the_way() {
     append(&engine, &sales(1, 50)).await;
     within(engine.dataflow("rows").savepoint()).await.unwrap();
     append(&engine, &sales(2, 100)).await;
+    until_written(&files, 150).await;
     close(engine).await;
     let all = rows();
     out(&["checkpoint", "restore", "DATA", "rows", "1"], data);
@@ -213,8 +214,9 @@ async fn files_that_are_there_already_are_in_the_way() {
     out(&["checkpoint", "restore", "DATA", "rows", &last], data);
     let engine = open(data, topology()).await;
     append(&engine, &sales(3, 30)).await;
+    until_written(&files, all + 30).await;
     close(engine).await;
-    assert!(rows() > all);
+    assert_eq!(rows(), all + 30);
 }
 
 /// Whoever does what the error says begins from a savepoint in the middle of a file.
@@ -248,9 +250,11 @@ async fn a_file_that_was_completed_since_is_taken_back() {
         std::fs::rename(&complete, files.join(format!(".{name}.part"))).unwrap();
     }
     let engine = open(data, topology()).await;
-    until_written(&files, 150).await;
+    // So many that they are not there before the files are cut.
+    append(&engine, &sales(3, 10)).await;
+    until_written(&files, 160).await;
     close(engine).await;
-    assert_eq!(rows_in(&files), 150);
+    assert_eq!(rows_in(&files), 160);
 }
 
 /// One sink refuses to begin: the files of the others are as they were.
