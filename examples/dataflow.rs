@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use millstream::dataflow::FlowOptions;
 use millstream::prelude::*;
 use millstream_engine::flow::BoundedOutOfOrderness;
 use millstream_operators::function::sum;
@@ -62,9 +63,14 @@ const SPENT: Table<String, u64> = Table::named("spent");
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn topology() -> Result<Topology, millstream::InvalidTopology> {
+    // Each start computes all of it anew: with checkpoints, what has come to its end once is done.
+    let options = FlowOptions {
+        checkpoints: None,
+        ..FlowOptions::default()
+    };
     Topology::named("spending")
         .aggregate::<Customer>()
-        .dataflow("months", |flow| {
+        .dataflow_with("months", options, |flow| {
             // With their streams, which say whose they are.
             flow.records::<Bought>()
                 // What is in the log now; without it the dataflow goes on with what comes.

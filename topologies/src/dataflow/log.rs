@@ -130,7 +130,9 @@ impl<E: Event, R: RecordShape<E>> SourceBuilder<LogPlan<E, R>, NoWatermarks> {
         self
     }
 
-    /// Ends with the last event that is durable when the dataflow starts: for runs over what is there.
+    /// Ends with the last event that is durable when the dataflow starts: for runs over what is there. With checkpoints a
+    /// dataflow that has ended is done, whatever comes to the log later: to compute it again at each start, take none
+    /// ([`FlowOptions::checkpoints`](super::FlowOptions::checkpoints)).
     pub fn until_durable_end(mut self) -> Self {
         self.plan.until_durable_end = true;
         self
