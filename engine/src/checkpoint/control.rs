@@ -30,7 +30,7 @@ pub struct CheckpointStatus {
     pub completed: Option<Epoch>,
     /// Savepoints that are kept, in their order.
     pub savepoints: Vec<Epoch>,
-    /// What that took, if it was taken in this run.
+    /// What the last complete one took, if it was taken in this run.
     pub figures: Option<CheckpointFigures>,
     /// How many were asked for by [`Control::ask`] and are answered: by a complete one, or by a failure.
     pub answered: u64,

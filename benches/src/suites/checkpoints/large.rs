@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, ensure};
-use millstream::dataflow::{DataflowHandle, SourcePlan};
+use millstream::dataflow::{DataflowHandle, DataflowStatus, SourcePlan};
 use millstream::prelude::*;
 use millstream_engine::checkpoint::CheckpointFigures;
 use millstream_engine::flow::{
@@ -160,8 +160,8 @@ impl Opened {
     async fn until(&self, rows: u64) -> Result<()> {
         while self.totals.rows() < rows {
             ensure!(
-                self.flow.stages().len() > 1,
-                "the dataflow has ended before its input"
+                self.flow.status() == DataflowStatus::Running,
+                "the dataflow has ended, which its input does not"
             );
             tokio::time::sleep(LOOK_EVERY).await;
         }
