@@ -84,7 +84,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             link,
         });
         if let Some(Checkpoints { link, .. }) = &checkpoints
-            && let Some(mut restoring) = link.restoring()?
+            && let Some(mut restoring) = link.restoring()
         {
             let restored = head.restore(&mut restoring);
             let watermark = restored.inspect_err(|_| link.tell_restored(&restoring))?;

@@ -7,6 +7,7 @@
 //! the last one takes its place.
 //! In checkpoints: what has [changed](marks), with its places, so that a restored table has the same order.
 
+mod filling;
 mod marks;
 mod numbered;
 mod saved;
@@ -20,7 +21,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use marks::Marks;
 pub(crate) use numbered::Numbers;
-use saved::{Parts, Read, Written};
+use saved::Written;
 
 /// Values by key.
 #[derive(Clone)]
@@ -84,18 +85,32 @@ pub(crate) enum Seen {
 }
 
 impl<K: Hash + Eq, A> Table<K, A> {
-    /// Adds keys, those that were there are replaced.
-    pub(crate) fn take_in(&mut self, entries: impl IntoIterator<Item = (K, A)>) {
-        let entries = entries.into_iter();
-        // All that are read back, or none where they are spread anew: growing moves each entry several times.
-        let (count, _) = entries.size_hint();
-        let hasher = &self.hasher;
-        let old = &self.entries;
-        self.places
-            .reserve(count, |&place| hasher.hash_one(&old[place as usize].0));
-        self.entries.reserve(count);
+    /// Adds entries, whose keys differ; those that were there are replaced.
+    pub(crate) fn take_in(&mut self, entries: Vec<(K, A)>) {
+        if self.entries.is_empty() {
+            self.fill(entries);
+            return;
+        }
         for (key, value) in entries {
             self.insert(key, value);
+        }
+    }
+
+    /// As [`take_in`](Self::take_in) where nothing is: no entry is moved, and growing does not hash any again.
+    fn fill(&mut self, entries: Vec<(K, A)>) {
+        let Self {
+            places,
+            entries: held,
+            hasher,
+            marks,
+        } = self;
+        *held = entries;
+        let hash = |place: u32| hasher.hash_one(&held[place as usize].0);
+        places.reserve(held.len(), |&place| hash(place));
+        let count = u32::try_from(held.len()).expect("four billion keys fit no memory");
+        for place in 0..count {
+            places.insert_unique(hash(place), place, |&place| hash(place));
+            marks.add(place as usize);
         }
     }
 

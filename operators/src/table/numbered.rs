@@ -8,18 +8,15 @@ use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use millstream_engine::checkpoint::{CheckpointError, Restoring, Saving};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use super::{Parts, Read, Table, Written};
+use super::filling::{FillingAll, PartOfAll};
+use super::{Table, Written};
 
 /// All tables that there are; those that a part does not name are gone.
 #[derive(Serialize)]
 struct AllWritten<'a, K: Serialize, A: Serialize>(Vec<(i64, Written<'a, K, A>)>);
-
-#[derive(Deserialize)]
-#[serde(bound(deserialize = "K: Deserialize<'de>, A: Deserialize<'de>"))]
-struct AllRead<K, A>(Vec<(i64, Read<K, A>)>);
 
 /// Which tables there were at the last save.
 #[derive(Clone, Debug, Default)]
@@ -79,19 +76,14 @@ impl Numbers {
     {
         let base = restoring.base();
         let mut restored = BTreeMap::<i64, Table<K, A>>::new();
-        for changes in restoring.changes::<AllRead<K, A>>(kind)? {
-            let mut tables = BTreeMap::<i64, Parts<K, A>>::new();
-            for part in changes {
-                let mut before = std::mem::take(&mut tables);
-                for (number, part) in part?.0 {
-                    let mut parts = before.remove(&number).unwrap_or_default();
-                    parts.add(part);
-                    tables.insert(number, parts);
-                }
+        for parts in restoring.parts(kind)? {
+            let mut filling = FillingAll::new(restoring);
+            for part in parts.into_iter().rev() {
+                part.read_with(PartOfAll(&mut filling))?;
             }
-            for (number, parts) in tables {
+            for (number, filling) in filling.tables() {
                 let table = restored.entry(number).or_default();
-                table.take_back(parts.entries(kind)?, restoring);
+                table.take_in(filling.entries(kind)?);
             }
         }
         restored.retain(|_, table| !table.is_empty());
@@ -137,7 +129,7 @@ mod tests {
 
     fn of(entries: u32) -> Table<u32, u32> {
         let mut table = Table::default();
-        table.take_in((0..entries).map(|key| (key, 70_000)));
+        table.take_in((0..entries).map(|key| (key, 70_000)).collect());
         table
     }
 

@@ -5,9 +5,10 @@ use std::hash::Hash;
 use millstream_engine::checkpoint::{CheckpointError, Epoch, Restoring, Saving};
 use serde::de::DeserializeOwned;
 use serde::ser::{SerializeSeq, SerializeStruct};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
 use super::Table;
+use super::filling::{Filling, PartOf};
 use super::marks::ToWrite;
 
 /// What has changed of a table.
@@ -21,13 +22,6 @@ impl<K, A> Written<'_, K, A> {
     pub(crate) const fn base(&self) -> Epoch {
         self.write.base
     }
-}
-
-/// The same as it is read.
-#[derive(Deserialize)]
-pub(crate) struct Read<K, A> {
-    len: u32,
-    entries: Vec<(u32, K, A)>,
 }
 
 /// The entries of a part, written one by one.
@@ -47,44 +41,10 @@ impl<K: Serialize, A: Serialize> Serialize for Entries<'_, K, A> {
 
 impl<K: Serialize, A: Serialize> Serialize for Written<'_, K, A> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut written = serializer.serialize_struct("Read", 2)?;
+        let mut written = serializer.serialize_struct("Part", 2)?;
         written.serialize_field("len", &self.entries.len())?;
         written.serialize_field("entries", &Entries(self))?;
         written.end()
-    }
-}
-
-/// A table that is put together from its parts, the oldest first.
-pub(crate) struct Parts<K, A>(Vec<Option<(K, A)>>);
-
-impl<K, A> Default for Parts<K, A> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<K, A> Parts<K, A> {
-    pub(crate) fn add(&mut self, part: Read<K, A>) {
-        let len = part.len as usize;
-        self.0.truncate(len);
-        self.0.resize_with(len, || None);
-        for (place, key, sum) in part.entries {
-            if let Some(entry) = self.0.get_mut(place as usize) {
-                *entry = Some((key, sum));
-            }
-        }
-    }
-
-    /// All entries in their order.
-    ///
-    /// # Errors
-    /// [`CheckpointError::Decode`]: there is a gap.
-    pub(crate) fn entries(self, kind: &str) -> Result<Vec<(K, A)>, CheckpointError> {
-        let entries: Option<Vec<_>> = self.0.into_iter().collect();
-        entries.ok_or_else(|| CheckpointError::Decode {
-            kind: kind.to_owned(),
-            cause: "entries are missing between its parts".to_owned(),
-        })
     }
 }
 
@@ -142,16 +102,6 @@ impl<K, A> Table<K, A> {
 }
 
 impl<K: Hash + Eq, A> Table<K, A> {
-    /// Adds entries that were saved, as far as they are this partition's.
-    pub(super) fn take_back(&mut self, entries: Vec<(K, A)>, restoring: &Restoring) {
-        if restoring.is_spread_anew() {
-            let own = entries.into_iter();
-            self.take_in(own.filter(|(key, _)| restoring.owns(key)));
-        } else {
-            self.take_in(entries);
-        }
-    }
-
     /// Takes back what was [saved](Self::save), as far as it is this partition's. The table must be empty.
     ///
     /// # Errors
@@ -166,12 +116,12 @@ impl<K: Hash + Eq, A> Table<K, A> {
         A: DeserializeOwned,
     {
         let base = restoring.base();
-        for changes in restoring.changes::<Read<K, A>>(kind)? {
-            let mut parts = Parts::default();
-            for part in changes {
-                parts.add(part?);
+        for parts in restoring.parts(kind)? {
+            let mut filling = Filling::new(restoring);
+            for part in parts.into_iter().rev() {
+                part.read_with(PartOf(&mut filling))?;
             }
-            self.take_back(parts.entries(kind)?, restoring);
+            self.take_in(filling.entries(kind)?);
         }
         if let Some(base) = base {
             self.resume(base);

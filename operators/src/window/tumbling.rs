@@ -122,7 +122,9 @@ where
         let number = slice.number;
         let at = self.given.partition_point(|given| given.number < number);
         match self.given.get_mut(at) {
-            Some(given) if given.number == number => given.table.take_in(slice.table.drain()),
+            Some(given) if given.number == number => {
+                given.table.take_in(slice.table.drain().collect());
+            }
             _ => {
                 // Among those given out nothing of it is stored yet.
                 slice.table.is_elsewhere();
