@@ -11,33 +11,53 @@ use millstream_engine::checkpoint::{CheckpointError, Restoring};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// Places of which nothing was met yet, and whose entry is another partition's.
+use super::hash_of;
+use super::memory::{Memory, TableMemory};
+use super::paged::Paged;
+
+/// Places of which nothing was met yet, and whose entry is elsewhere: in pages, or another partition's.
 const MISSING: u32 = u32::MAX;
-const OTHERS: u32 = u32::MAX - 1;
+const ELSEWHERE: u32 = u32::MAX - 1;
 /// A length that is read reserves no more than this many entries: it may be damaged.
 const RESERVED_MAX: usize = 1 << 16;
+/// After so many entries it looks how much memory there is.
+const LOOK_EVERY: usize = if cfg!(test) { 9 } else { 1 << 12 };
 
 /// The entries that were met so far.
 pub(super) struct Filling<'a, K, A> {
     restoring: &'a Restoring,
-    /// In the order in which they were met.
+    /// In the order in which they were met; those that are in memory.
     entries: Vec<(K, A)>,
     /// By place, which of them lies there.
     met: Vec<u32>,
     /// Length of the table, once the newest part has said it.
     length: Option<usize>,
     missing: usize,
+    until_look: usize,
+    memory: Option<Memory<K, A>>,
+    /// Where entries are instead, once memory has become little.
+    paged: Option<Paged<K, A>>,
 }
 
-impl<'a, K, A> Filling<'a, K, A> {
+/// All entries of a table.
+pub(super) enum Filled<K, A> {
+    InMemory(Vec<(K, A)>),
+    /// Without an index if they lie at their places, with one if they came as they were met.
+    InPages(Paged<K, A>),
+}
+
+impl<'a, K: Hash, A> Filling<'a, K, A> {
     /// Keeps what is the partition's of `restoring`.
-    pub(super) const fn new(restoring: &'a Restoring) -> Self {
+    pub(super) fn new(restoring: &'a Restoring, memory: TableMemory<K, A>) -> Self {
         Self {
             restoring,
             entries: Vec::new(),
             met: Vec::new(),
             length: None,
             missing: 0,
+            until_look: LOOK_EVERY,
+            memory: memory.take_part(),
+            paged: None,
         }
     }
 
@@ -51,10 +71,7 @@ impl<'a, K, A> Filling<'a, K, A> {
     }
 
     #[inline]
-    fn take(&mut self, place: u32, key: K, value: A)
-    where
-        K: Hash,
-    {
+    fn take(&mut self, place: u32, key: K, value: A) {
         let place = place as usize;
         if self.length.is_none_or(|length| place >= length) {
             return;
@@ -67,24 +84,75 @@ impl<'a, K, A> Filling<'a, K, A> {
             return;
         }
         self.missing -= 1;
-        if !self.restoring.is_spread_anew() || self.restoring.owns(&key) {
-            self.met[place] = self.entries.len() as u32;
-            self.entries.push((key, value));
-        } else {
-            self.met[place] = OTHERS;
+        self.met[place] = ELSEWHERE;
+        if self.restoring.is_spread_anew() && !self.restoring.owns(&key) {
+            return;
+        }
+        match &mut self.paged {
+            None => {
+                self.met[place] = self.entries.len() as u32;
+                self.entries.push((key, value));
+            }
+            Some(paged) if self.restoring.is_spread_anew() => {
+                paged.push(hash_of(&key), key, value);
+            }
+            Some(paged) => paged.put(place, key, value),
+        }
+        self.until_look -= 1;
+        if self.until_look == 0 {
+            self.until_look = LOOK_EVERY;
+            self.look_at_memory();
         }
     }
 
-    /// All entries in their order.
+    #[cold]
+    fn look_at_memory(&mut self) {
+        let Some(memory) = &mut self.memory else {
+            return;
+        };
+        if let Some(paged) = &mut self.paged {
+            memory.settle(paged);
+            return;
+        }
+        memory.tell(&self.entries, size_of::<u32>() * self.met.capacity());
+        if !memory.is_little() {
+            return;
+        }
+        let mut paged = memory.begin_pages();
+        let entries = std::mem::take(&mut self.entries);
+        if self.restoring.is_spread_anew() {
+            for (key, value) in entries {
+                paged.push(hash_of(&key), key, value);
+            }
+        } else {
+            paged.lay_out(self.length.unwrap_or(0));
+            let mut places = vec![0; entries.len()];
+            for (place, &at) in self.met.iter().enumerate() {
+                if let Some(of) = places.get_mut(at as usize) {
+                    *of = place;
+                }
+            }
+            for (place, (key, value)) in places.into_iter().zip(entries) {
+                paged.put(place, key, value);
+            }
+        }
+        let nowhere = |at: &mut u32| *at = ELSEWHERE.max(*at);
+        self.met.iter_mut().for_each(nowhere);
+        memory.settle(&mut paged);
+        self.paged = Some(paged);
+    }
+
+    /// All entries in their order; of several partitions those in pages as they were met.
     ///
     /// # Errors
     /// [`CheckpointError::Decode`]: there is a gap.
-    pub(super) fn entries(self, kind: &str) -> Result<Vec<(K, A)>, CheckpointError> {
+    pub(super) fn filled(self, kind: &str) -> Result<Filled<K, A>, CheckpointError> {
         let Self {
             restoring,
             mut entries,
             mut met,
             missing,
+            paged,
             ..
         } = self;
         if missing > 0 {
@@ -93,9 +161,15 @@ impl<'a, K, A> Filling<'a, K, A> {
                 cause: format!("{missing} entries are missing between its parts"),
             }));
         }
-        met.retain(|&at| at != OTHERS);
+        if let Some(mut paged) = paged {
+            if !restoring.is_spread_anew() {
+                paged.make_index(hash_of);
+            }
+            return Ok(Filled::InPages(paged));
+        }
+        met.retain(|&at| at != ELSEWHERE);
         put_in_order(&mut entries, met);
-        Ok(entries)
+        Ok(Filled::InMemory(entries))
     }
 }
 
@@ -200,13 +274,15 @@ pub(super) struct FillingAll<'a, K, A> {
     restoring: &'a Restoring,
     /// Those that the newest part names, once it has been read.
     tables: Option<BTreeMap<i64, Filling<'a, K, A>>>,
+    memory: TableMemory<K, A>,
 }
 
 impl<'a, K, A> FillingAll<'a, K, A> {
-    pub(super) const fn new(restoring: &'a Restoring) -> Self {
+    pub(super) const fn new(restoring: &'a Restoring, memory: TableMemory<K, A>) -> Self {
         Self {
             restoring,
             tables: None,
+            memory,
         }
     }
 
@@ -243,13 +319,18 @@ where
     }
 
     fn visit_seq<S: SeqAccess<'de>>(self, mut parts: S) -> Result<(), S::Error> {
-        let Self(FillingAll { restoring, tables }) = self;
+        let Self(FillingAll {
+            restoring,
+            tables,
+            memory,
+        }) = self;
         let is_newest = tables.is_none();
         let tables = tables.get_or_insert_default();
         loop {
             let numbered = Numbered {
                 restoring,
                 tables: &mut *tables,
+                memory,
                 is_newest,
             };
             if parts.next_element_seed(numbered)?.is_none() {
@@ -263,6 +344,7 @@ where
 struct Numbered<'f, 'a, K, A> {
     restoring: &'a Restoring,
     tables: &'f mut BTreeMap<i64, Filling<'a, K, A>>,
+    memory: &'f TableMemory<K, A>,
     is_newest: bool,
 }
 
@@ -296,7 +378,8 @@ where
         let filling = match self.tables.entry(number) {
             btree_map::Entry::Occupied(filling) => Some(filling.into_mut()),
             btree_map::Entry::Vacant(new) if self.is_newest => {
-                Some(new.insert(Filling::new(self.restoring)))
+                let memory = self.memory.clone();
+                Some(new.insert(Filling::new(self.restoring, memory)))
             }
             // It was gone when the newest part was written.
             btree_map::Entry::Vacant(_) => None,

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::filling::{FillingAll, PartOfAll};
-use super::{Table, Written};
+use super::{StateMemory, Table, Written};
 
 /// All tables that there are; those that a part does not name are gone.
 #[derive(Serialize)]
@@ -20,9 +20,17 @@ struct AllWritten<'a, K: Serialize, A: Serialize>(Vec<(i64, Written<'a, K, A>)>)
 
 /// Which tables there were at the last save.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Numbers(Option<Vec<i64>>);
+pub(crate) struct Numbers {
+    numbers: Option<Vec<i64>>,
+    memory: StateMemory,
+}
 
 impl Numbers {
+    /// Tables that are read back share this memory.
+    pub(crate) fn share(&mut self, memory: StateMemory) {
+        self.memory = memory;
+    }
+
     /// Gives what has changed in tables, whose numbers differ and ascend.
     ///
     /// # Errors
@@ -47,11 +55,11 @@ impl Numbers {
             let bases = tables.iter().map(|(_, table)| table.base());
             bases.min().unwrap_or(epoch)
         };
-        if changed.iter().all(Option::is_none) && self.0.as_ref() == Some(&numbers) {
+        if changed.iter().all(Option::is_none) && self.numbers.as_ref() == Some(&numbers) {
             saving.unchanged(kind, base(&tables));
             return Ok(());
         }
-        self.0 = Some(numbers);
+        self.numbers = Some(numbers);
         let others = share_out(&tables, changed.iter().flatten().sum());
         let tables = tables.iter_mut().zip(others);
         let tables =
@@ -71,19 +79,20 @@ impl Numbers {
         restoring: &mut Restoring,
     ) -> Result<BTreeMap<i64, Table<K, A>>, CheckpointError>
     where
-        K: Hash + Eq + DeserializeOwned,
-        A: DeserializeOwned,
+        K: Hash + Eq + Serialize + DeserializeOwned,
+        A: Serialize + DeserializeOwned,
     {
         let base = restoring.base();
         let mut restored = BTreeMap::<i64, Table<K, A>>::new();
         for parts in restoring.parts(kind)? {
-            let mut filling = FillingAll::new(restoring);
+            let mut filling = FillingAll::new(restoring, self.memory.for_tables());
             for part in parts.into_iter().rev() {
                 part.read_with(PartOfAll(&mut filling))?;
             }
             for (number, filling) in filling.tables() {
                 let table = restored.entry(number).or_default();
-                table.take_in(filling.entries(kind)?);
+                table.share(&self.memory.for_tables());
+                table.take_filled(filling.filled(kind)?);
             }
         }
         restored.retain(|_, table| !table.is_empty());
@@ -111,6 +120,7 @@ mod tests {
     use millstream_engine::checkpoint::Epoch;
 
     use super::*;
+    use crate::table::Seen;
 
     const KIND: &str = "tested tables";
 
@@ -129,7 +139,7 @@ mod tests {
 
     fn of(entries: u32) -> Table<u32, u32> {
         let mut table = Table::default();
-        table.take_in((0..entries).map(|key| (key, 70_000)).collect());
+        table.take_in((0..entries).map(|key| (key, 70_000)));
         table
     }
 
@@ -151,11 +161,10 @@ mod tests {
         let mut tables = BTreeMap::from([(1, of(1_000)), (2, of(500))]);
         let mut kept = BTreeMap::new();
         for epoch in 1..300 {
-            tables
-                .get_mut(&2)
-                .unwrap()
-                .iter_mut()
-                .for_each(|(_, value)| *value ^= 1);
+            tables.get_mut(&2).unwrap().visit(|_, value| {
+                *value ^= 1;
+                Seen::Changed
+            });
             let (bytes, base) = save(&mut numbers, &mut tables, epoch);
             kept.insert(epoch, bytes);
             kept = kept.split_off(&base);

@@ -10,10 +10,12 @@ use serde::{Serialize, Serializer};
 use super::Table;
 use super::filling::{Filling, PartOf};
 use super::marks::ToWrite;
+use super::paged::Paged;
 
 /// What has changed of a table.
 pub(crate) struct Written<'a, K, A> {
     entries: &'a [(K, A)],
+    paged: Option<&'a Paged<K, A>>,
     write: ToWrite,
 }
 
@@ -29,8 +31,19 @@ struct Entries<'a, K, A>(&'a Written<'a, K, A>);
 
 impl<K: Serialize, A: Serialize> Serialize for Entries<'_, K, A> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Written { entries, write } = self.0;
+        let Written {
+            entries,
+            paged,
+            write,
+        } = self.0;
         let mut written = serializer.serialize_seq(Some(write.places.len()))?;
+        if let Some(paged) = paged {
+            let places = write.places.iter().map(|&place| place as usize);
+            paged.show(places, |place, key, sum| {
+                written.serialize_element(&(place as u32, key, sum))
+            })?;
+            return written.end();
+        }
         for &place in &write.places {
             let (key, sum) = &entries[place as usize];
             written.serialize_element(&(place, key, sum))?;
@@ -42,7 +55,8 @@ impl<K: Serialize, A: Serialize> Serialize for Entries<'_, K, A> {
 impl<K: Serialize, A: Serialize> Serialize for Written<'_, K, A> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut written = serializer.serialize_struct("Part", 2)?;
-        written.serialize_field("len", &self.entries.len())?;
+        let len = self.paged.map_or(self.entries.len(), Paged::len);
+        written.serialize_field("len", &len)?;
         written.serialize_field("entries", &Entries(self))?;
         written.end()
     }
@@ -51,7 +65,7 @@ impl<K: Serialize, A: Serialize> Serialize for Written<'_, K, A> {
 impl<K, A> Table<K, A> {
     /// How many entries have changed; `None` if neither an entry nor their number has.
     pub(crate) fn changed(&mut self) -> Option<usize> {
-        self.marks.changed(self.entries.len())
+        self.marks.changed(self.len())
     }
 
     /// From which epoch on parts are needed.
@@ -61,9 +75,10 @@ impl<K, A> Table<K, A> {
 
     /// What has changed since this was last asked, and about `others` entries that have not; both count as written.
     pub(crate) fn changes(&mut self, others: usize, epoch: Epoch) -> Written<'_, K, A> {
-        let write = self.marks.take(self.entries.len(), others, epoch);
+        let write = self.marks.take(self.len(), others, epoch);
         Written {
             entries: &self.entries,
+            paged: self.paged.as_deref(),
             write,
         }
     }
@@ -75,7 +90,7 @@ impl<K, A> Table<K, A> {
 
     /// It holds what was read back from parts that go back to `base`.
     pub(crate) fn resume(&mut self, base: Epoch) {
-        self.marks.resume(self.entries.len(), base);
+        self.marks.resume(self.len(), base);
     }
 
     /// Gives what has changed.
@@ -117,11 +132,11 @@ impl<K: Hash + Eq, A> Table<K, A> {
     {
         let base = restoring.base();
         for parts in restoring.parts(kind)? {
-            let mut filling = Filling::new(restoring);
+            let mut filling = Filling::new(restoring, self.shared());
             for part in parts.into_iter().rev() {
                 part.read_with(PartOf(&mut filling))?;
             }
-            self.take_in(filling.entries(kind)?);
+            self.take_filled(filling.filled(kind)?);
         }
         if let Some(base) = base {
             self.resume(base);
