@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed};
 
 use super::restoring::decode_error;
 use super::storage::{CHUNK_BYTES, CheckpointStorage, Rows, part_key};
-use super::{CheckpointError, Epoch, StoredPart};
+use super::{CheckpointError, Epoch, PartBytes, StoredPart};
 
 /// Why an operator's state was not given, the first time that one was not.
 pub(super) type Failure = Arc<OnceLock<CheckpointError>>;
@@ -17,7 +17,7 @@ pub(super) type Failure = Arc<OnceLock<CheckpointError>>;
 #[derive(Clone)]
 pub(super) enum Lies {
     /// In memory: for tests of operators.
-    Here(Vec<u8>),
+    Here(PartBytes),
     /// In the storage of a checkpoint.
     Stored(Arc<StoredParts>, StoredPart),
 }
@@ -77,7 +77,7 @@ impl SavedPart {
     pub fn bytes(self) -> Result<Vec<u8>, CheckpointError> {
         let failure = self.failure;
         let read = match self.lies {
-            Lies::Here(bytes) => Ok(bytes),
+            Lies::Here(bytes) => bytes.to_vec(),
             Lies::Stored(parts, part) => {
                 // Not as many bytes as the part is said to have, which may be damaged.
                 let rows = (0..part.chunks()).map(|chunk| parts.row(&part, chunk));
@@ -105,7 +105,7 @@ impl SavedPart {
         S: for<'de> DeserializeSeed<'de, Value = T>,
     {
         let (kind, failure) = (self.kind, self.failure);
-        let mut from = PartReader::new(self.lies);
+        let mut from = PartReader::new(self.lies)?;
         let mut deserializer = rmp_serde::Deserializer::new(&mut from);
         let read = seed.deserialize(&mut deserializer);
         let read = read.map_err(|error| {
@@ -132,18 +132,18 @@ struct PartReader {
 }
 
 impl PartReader {
-    fn new(lies: Lies) -> Self {
+    fn new(lies: Lies) -> Result<Self, CheckpointError> {
         let (row, rest) = match lies {
-            Lies::Here(bytes) => (bytes, None),
+            Lies::Here(bytes) => (bytes.to_vec()?, None),
             Lies::Stored(parts, part) => (Vec::new(), Some((parts, part))),
         };
-        Self {
+        Ok(Self {
             row,
             at: 0,
             rest,
             next: 0,
             failed: None,
-        }
+        })
     }
 
     /// Goes on to the next row; `false` if there is none.

@@ -11,6 +11,7 @@ use super::head::{Head, Pull};
 use super::load::{Doing, StageMeter};
 use super::operator::{Discard, Fault, Operator, Turn};
 use crate::checkpoint::{Epoch, Part, Saving, StageLink};
+use crate::spill::SpillStore;
 use crate::stage::{Blocked, StageCore, Step};
 use crate::time::{Clock, Timestamp};
 
@@ -53,6 +54,8 @@ pub struct FlowStage<H, O> {
     checkpoints: Option<Checkpoints>,
     /// One that has come and is not passed on yet.
     barrier: Option<Epoch>,
+    /// Where state goes that is too large for memory.
+    spill: Option<Arc<SpillStore>>,
 }
 
 /// What a stage knows of checkpoints.
@@ -105,6 +108,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             operator,
             checkpoints,
             barrier: None,
+            spill: wiring.resources.get::<SpillStore>(),
             clock: wiring.clock,
             meter,
             counted_at: Duration::ZERO,
@@ -198,7 +202,8 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
         Ok(())
     }
 
-    fn saved(&mut self, mut saving: Saving) -> Result<Vec<Part>, Fault> {
+    fn saved(&mut self, saving: Saving) -> Result<Vec<Part>, Fault> {
+        let mut saving = saving.through(self.spill.clone());
         self.head.save(&mut saving)?;
         self.operator.save(&mut saving)?;
         Ok(saving.into_parts())

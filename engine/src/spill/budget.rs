@@ -1,13 +1,15 @@
 //! How much memory state may take, and who takes how much.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Memory for the state of all operators that share it, in bytes, by their own estimate.
 #[derive(Debug)]
 pub struct MemoryBudget {
     limit: usize,
     used: AtomicUsize,
+    written: AtomicU64,
+    read: AtomicU64,
 }
 
 impl MemoryBudget {
@@ -17,6 +19,8 @@ impl MemoryBudget {
         Self {
             limit,
             used: AtomicUsize::new(0),
+            written: AtomicU64::new(0),
+            read: AtomicU64::new(0),
         }
     }
 
@@ -30,6 +34,21 @@ impl MemoryBudget {
     #[must_use]
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Pages that went to disk and came back, since it was made.
+    #[must_use]
+    pub fn traffic(&self) -> (u64, u64) {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (load(&self.written), load(&self.read))
+    }
+
+    pub(super) fn count_written(&self, pages: usize) {
+        self.written.fetch_add(pages as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_read(&self) {
+        self.read.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Bytes that are left.

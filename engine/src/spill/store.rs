@@ -42,8 +42,6 @@ pub struct SpillStore {
     pages: Table,
     writing: Mutex<Writing>,
     owners: AtomicU64,
-    written: AtomicU64,
-    read: AtomicU64,
     folder: PathBuf,
 }
 
@@ -76,8 +74,6 @@ impl SpillStore {
             }),
             environment,
             owners: AtomicU64::new(0),
-            written: AtomicU64::new(0),
-            read: AtomicU64::new(0),
             folder: folder.to_path_buf(),
         })
     }
@@ -85,12 +81,6 @@ impl SpillStore {
     /// The memory of those that keep pages here.
     pub fn budget(&self) -> &Arc<MemoryBudget> {
         &self.budget
-    }
-
-    /// Pages that were written and read since it was made.
-    pub fn traffic(&self) -> (u64, u64) {
-        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        (load(&self.written), load(&self.read))
     }
 
     /// Bytes on disk that hold pages, or held some and are free.
@@ -111,7 +101,8 @@ impl Drop for SpillStore {
     }
 }
 
-/// One owner of pages, which are its own and go with it.
+/// One owner of pages, which are its own and go with it: not before, so one that has fewer than it once had keeps the rows
+/// of its largest number of them.
 pub struct PageOwner {
     store: Arc<SpillStore>,
     number: u64,
@@ -173,7 +164,7 @@ impl PageOwner {
         }
         transaction.commit()?;
         drop(writing);
-        store.written.fetch_add(written as u64, Ordering::Relaxed);
+        store.budget.count_written(written);
         self.pages = self.pages.max(last);
         Ok(())
     }
@@ -189,7 +180,7 @@ impl PageOwner {
             what,
         };
         let store = &*self.store;
-        store.read.fetch_add(1, Ordering::Relaxed);
+        store.budget.count_read();
         store.environment.read(|reader| {
             let row = reader.get(store.pages, &self.key(page))?;
             let row = row.ok_or_else(|| damaged("is missing"))?;
@@ -202,20 +193,12 @@ impl PageOwner {
             Ok(with(bytes))
         })?
     }
-
-    /// Gives up pages from this one on.
-    pub fn forget_from(&mut self, page: u32) {
-        if page < self.pages {
-            let range = page..self.pages;
-            self.store.writing().forgotten.push((self.number, range));
-            self.pages = page;
-        }
-    }
 }
 
 impl Drop for PageOwner {
     fn drop(&mut self) {
-        self.forget_from(0);
+        let pages = 0..self.pages;
+        self.store.writing().forgotten.push((self.number, pages));
     }
 }
 
@@ -290,7 +273,7 @@ mod tests {
         let mut owner = PageOwner::new(&store);
         owner.write([(3, &b"three"[..])]).unwrap();
         assert_eq!(owner.read(3, <[u8]>::len).unwrap(), 5);
-        assert_eq!(store.traffic(), (1, 1));
+        assert_eq!(store.budget().traffic(), (1, 1));
     }
 
     #[test]

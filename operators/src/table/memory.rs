@@ -17,7 +17,7 @@ use super::{Table, hash_of};
 /// Entries that are measured at a time.
 const MEASURED: usize = 16;
 /// Smaller tables stay in memory.
-const ENTRIES_MIN: usize = 2 * PAGE;
+const ENTRIES_MIN: usize = if cfg!(test) { 1 } else { 2 * PAGE };
 
 /// Where state goes that does not fit into memory; nowhere, if memory is all there is.
 #[derive(Clone, Debug, Default)]
@@ -221,6 +221,8 @@ impl StateMemory {
 
     /// Pages that were written and read.
     pub(crate) fn traffic(&self) -> (u64, u64) {
-        self.0.as_ref().map_or((0, 0), |store| store.traffic())
+        self.0
+            .as_ref()
+            .map_or((0, 0), |store| store.budget().traffic())
     }
 }

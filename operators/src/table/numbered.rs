@@ -134,7 +134,10 @@ mod tests {
         let tables = tables.iter_mut().map(|(&number, table)| (number, table));
         numbers.save(KIND, tables, &mut saving).unwrap();
         let part = saving.into_parts().remove(0);
-        (part.bytes.map_or(0, |bytes| bytes.len()), part.base.0)
+        (
+            part.bytes.map_or(0, |bytes| bytes.len() as usize),
+            part.base.0,
+        )
     }
 
     fn of(entries: u32) -> Table<u32, u32> {

@@ -16,11 +16,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Entries of a page; few in tests of operators, so that a handful of keys lies in several.
-pub(super) const PAGE: usize = if cfg!(test) { 4 } else { 32 };
+pub(super) const PAGE: usize = if cfg!(test) { 2 } else { 32 };
 /// Pages that are given up at a time: one transaction.
 const GIVE_UP: usize = if cfg!(test) { 3 } else { 64 };
 /// Pages that stay in memory whatever it costs.
-const PAGES_MIN: usize = 4;
+const PAGES_MIN: usize = if cfg!(test) { 1 } else { 4 };
 
 /// An entry; none only while a table is put together.
 type Slot<K, A> = Option<(K, A)>;
@@ -358,7 +358,6 @@ impl<K, A> Paged<K, A> {
         if last.is_multiple_of(PAGE) {
             self.pages.pop();
             self.in_memory -= 1;
-            self.owner.forget_from((last / PAGE) as u32);
         }
         let (removed, hash) = if place == last {
             (taken, moved_hash)
