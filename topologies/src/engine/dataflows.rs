@@ -274,6 +274,14 @@ impl Engine {
         self.inner.inputs.resources()
     }
 
+    /// The memory of the state of all dataflows, and the pages of it that went to disk; `None` if it has no
+    /// [bound](crate::TopologyBuilder::state_memory).
+    #[must_use]
+    pub fn state_memory(&self) -> Option<&MemoryBudget> {
+        let memory = self.inner.inputs.memory.as_ref()?;
+        Some(memory.budget())
+    }
+
     /// Stages of all dataflows.
     pub(super) fn dataflow_stages(&self) -> impl Iterator<Item = (String, StageStatus)> {
         self.dataflows().iter().flat_map(DataflowHandle::stages)
