@@ -204,6 +204,7 @@ impl Dataflow {
             store: store.clone(),
             writer: writer.clone(),
             owner: registered.id,
+            name: registered.name.as_str().into(),
         };
         Ok(Placed {
             tables: access,
