@@ -23,6 +23,9 @@ mod policy;
 mod running;
 mod saved;
 
+#[cfg(test)]
+mod tests;
+
 pub use letters::{DecisionLog, ItemLetters, LetterStanding, ParkedItem};
 pub use policy::{ItemPolicy, Then, WaitingLimits, WhenFull};
 

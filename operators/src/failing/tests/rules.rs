@@ -1,0 +1,1 @@
+//! Single rules, each in a small example.
