@@ -90,10 +90,7 @@ impl<K: Key, W: Work> Failing<K, W> {
     }
 
     pub(crate) fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
-        let ItemPolicy {
-            then, when_full, ..
-        } = self.policy;
-        let keeps = then == Then::DeadLetter || when_full == WhenFull::DeadLetter;
+        let keeps = self.policy.keeps_letters();
         self.numbers = LetterNumbers::of(wiring);
         self.outside = Some(Outside::open(wiring, self.ordinal, keeps)?);
         self.now = wiring.clock.now();

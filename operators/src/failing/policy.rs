@@ -141,6 +141,12 @@ impl ItemPolicy {
         self
     }
 
+    /// Whether something may become a dead letter.
+    #[must_use]
+    pub fn keeps_letters(&self) -> bool {
+        self.then == Then::DeadLetter || self.when_full == WhenFull::DeadLetter
+    }
+
     /// Time between two dead letters that are redriven.
     pub(super) fn redrive_gap(&self) -> Duration {
         Duration::from_secs(1) / self.redrives_per_second.max(1)

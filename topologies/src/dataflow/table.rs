@@ -245,11 +245,12 @@ fn keep_tables(
 }
 
 /// Of tables that are emptied where no checkpoint is begun from.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 /// Of the names under which tables of dataflows are registered.
 const OWNER: &str = "dataflow ";
 
-fn owner(dataflow: &str) -> String {
+/// The name that a dataflow's tables and letters are registered under.
+pub(crate) fn owner(dataflow: &str) -> String {
     format!("{OWNER}{dataflow}")
 }
 

@@ -9,6 +9,8 @@ use millstream_engine::checkpoint::{CheckpointStorage, InState};
 use millstream_engine::flow::Resources;
 use millstream_engine::partition::Appender;
 use millstream_engine::stage::StageStatus;
+use millstream_engine::state::StateError;
+use millstream_operators::failing::{ItemLetters, ParkedItem};
 use millstream_operators::source::LogAccess;
 
 use super::projections::Surroundings;
@@ -27,6 +29,8 @@ const ABORT_WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Inputs {
     pub(super) log: LogAccess,
     pub(super) appender: Appender,
+    /// Shared by all dataflows, over all of their beginnings.
+    pub(super) letters: ItemLetters,
 }
 
 impl Inputs {
@@ -34,6 +38,7 @@ impl Inputs {
         Resources::new()
             .with(self.log.clone())
             .with(self.appender.clone())
+            .with(self.letters.clone())
     }
 }
 
@@ -223,6 +228,24 @@ impl Engine {
                 DataflowStatus::Running | DataflowStatus::Ended => None,
             });
         failed.collect()
+    }
+
+    /// Whether a key of a stage of a dataflow is parked: an item of it failed, and later ones wait behind it. `stage` and
+    /// `key` are as `dead-letters list` shows them. Cost: a read of the state and two hash lookups.
+    ///
+    /// # Errors
+    /// [`StateError`]: the state cannot be read.
+    pub fn parked_item(
+        &self,
+        dataflow: &str,
+        stage: &str,
+        key: &str,
+    ) -> Result<Option<ParkedItem>, StateError> {
+        let owner = self
+            .state()
+            .projection(&table::owner(dataflow), table::VERSION)?;
+        let letters = &self.inner.inputs.letters;
+        Ok(owner.and_then(|owner| letters.parked(owner.id, stage, key)))
     }
 
     /// What a dataflow outside of the topology needs to read this engine's log and to append to it, such as one that

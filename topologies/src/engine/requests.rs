@@ -105,7 +105,8 @@ async fn take(engine: &Engine, request: &Path) -> Result<(), Untaken> {
     let mut count = 0;
     for decision in lines(request)? {
         let decision = decision?;
-        if decision.order().partition >= engine.partitions() {
+        let partitions = engine.partitions();
+        if decision.order().log_partition(partitions).0 >= partitions {
             return Err(Untaken::Unreadable(
                 "it names a partition that is not there".to_owned(),
             ));
@@ -128,7 +129,7 @@ async fn take(engine: &Engine, request: &Path) -> Result<(), Untaken> {
                 Err(cause) => return Err(Untaken::Append(cause)),
             }
         }
-        dead_letters::append(&engine.inner.appender, engine.partitions(), admitted)
+        dead_letters::append(engine, admitted)
             .await
             .map_err(Untaken::Append)?;
     }

@@ -21,6 +21,7 @@ use millstream_engine::store::EnvironmentOptions;
 use millstream_engine::threads;
 use millstream_engine::time::Clock;
 use millstream_operators::aggregate::SnapshotStore;
+use millstream_operators::failing::ItemLetters;
 use millstream_operators::projection::{DECISIONS, ProgressBoard};
 use millstream_operators::source::LogAccess;
 
@@ -70,11 +71,13 @@ pub(super) async fn start(
     let registered = prepared.iter().map(|one| one.registered.clone()).collect();
     let (boards, mut tables, projections) = start_projections(prepared).await?;
     drop(opened.writer); // The partitions hold it now; it ends with the last of them.
+    let letters = ItemLetters::new(Arc::clone(&streams));
     let log = LogAccess::new(Arc::clone(&opened.feed), streams);
     let inputs = dataflows::Inputs {
         log: log.with_categories(dataflows::categories(&topology)),
         // What they append is not decided by a person.
         appender: write_side.appender.clone().refusing(&[DECISIONS]),
+        letters,
     };
     let declared = std::mem::take(&mut topology.dataflows);
     let (started, outcome) = dataflows::start(declared, &inputs, &around).await;

@@ -46,14 +46,13 @@ pub(super) enum Step {
 }
 
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let decide =
-        (0..8usize, any::<bool>(), any::<bool>()).prop_map(|(which, discards, twice)| {
-            Step::Decide {
-                which,
-                discards,
-                twice,
-            }
-        });
+    let decide = (0..8usize, any::<bool>(), any::<bool>()).prop_map(|(which, discards, twice)| {
+        Step::Decide {
+            which,
+            discards,
+            twice,
+        }
+    });
     let step = prop_oneof![
         6 => (1..8usize).prop_map(Step::Take),
         2 => (1..60i64).prop_map(Step::Watermark),
