@@ -34,7 +34,8 @@ pub(super) struct Outside {
     has_checkpoints: bool,
     /// Letters to be written.
     changed: BTreeSet<Place>,
-    /// Letters of which only what waits behind them changed: written at barriers.
+    /// Letters of which only what waits behind them changed: written now and then, and
+    /// at barriers.
     followed: BTreeSet<Place>,
     /// Letters that no checkpoint has, those of checkpoints that are not complete apart.
     unsaved: Vec<DeadLetterId>,
@@ -129,8 +130,11 @@ impl Outside {
         }
     }
 
-    /// Places whose letters are to be written.
-    pub(super) fn take_changed(&mut self) -> BTreeSet<Place> {
+    /// Places whose letters are to be written; with `all` also those of which only what waits behind has changed.
+    pub(super) fn take_changed(&mut self, all: bool) -> BTreeSet<Place> {
+        if all {
+            self.changed.append(&mut self.followed);
+        }
         std::mem::take(&mut self.changed)
     }
 

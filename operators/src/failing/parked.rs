@@ -342,7 +342,7 @@ impl<K: Key, W: Work> Failing<K, W> {
         if outside.letters.is_none() {
             return Ok(());
         }
-        for place in outside.take_changed() {
+        for place in outside.take_changed(is_due || self.ending) {
             if let Some(entry) = self.entries.get_mut(&place) {
                 outside.write(entry);
             }

@@ -230,8 +230,9 @@ impl Engine {
         failed.collect()
     }
 
-    /// Whether a key of a stage of a dataflow is parked: an item of it failed, and later ones wait behind it. `stage` and
-    /// `key` are as `dead-letters list` shows them. Cost: a read of the state and two hash lookups.
+    /// Whether a key of a stage of a dataflow is parked: an item of it failed, and later ones wait behind it. `stage` is
+    /// the name of its state, or else of the stage; `key` is as `dead-letters list` shows it. Cost: a read of the state and
+    /// two hash lookups.
     ///
     /// # Errors
     /// [`StateError`]: the state cannot be read.
@@ -245,7 +246,8 @@ impl Engine {
             .state()
             .projection(&table::owner(dataflow), table::VERSION)?;
         let letters = &self.inner.inputs.letters;
-        Ok(owner.and_then(|owner| letters.parked(owner.id, stage, key)))
+        let stage = format!("{dataflow}/{stage}");
+        Ok(owner.and_then(|owner| letters.parked(owner.id, &stage, key)))
     }
 
     /// What a dataflow outside of the topology needs to read this engine's log and to append to it, such as one that

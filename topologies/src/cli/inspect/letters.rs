@@ -123,11 +123,10 @@ impl Printed<'_> {
 
     /// The projection, or the dataflow with its stage.
     fn place(&self) -> String {
-        let (name, stage) = (self.projection(), &self.letter.stage);
-        if name.starts_with("dataflow ") {
-            format!("{name}/{stage}")
-        } else {
-            name.to_owned()
+        match self.projection() {
+            // The name of a stage begins with that of its dataflow.
+            name if name.starts_with("dataflow ") => format!("dataflow {}", self.letter.stage),
+            name => name.to_owned(),
         }
     }
 
