@@ -43,7 +43,7 @@ impl Poison {
         self.is_mended.store(true, Ordering::Relaxed);
     }
 
-    fn touch(&self, id: u64) -> Result<(), String> {
+    pub(super) fn touch(&self, id: u64) -> Result<(), String> {
         let mut left = self.left.lock().unwrap();
         let is_poison = match left.get_mut(&id) {
             None | Some(0) => false,
