@@ -182,7 +182,7 @@ fn bytes_that_wait_are_bounded() {
     assert!(fault.contains("`key_bytes_max`"), "{fault}");
 }
 
-/// Counts how often its state is cloned.
+/// Changes all that it can before it fails.
 #[derive(Clone)]
 struct Pushing(Poison);
 
