@@ -22,6 +22,7 @@ mod parked;
 mod policy;
 mod running;
 mod saved;
+mod turns;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! What is shown of items that failed: letters in `state/`, the board, metrics.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use compact_str::CompactString;
@@ -32,14 +32,14 @@ pub(super) struct Outside {
     pub(super) metrics: DeadLetterMetrics,
     /// A restart goes back to a checkpoint.
     has_checkpoints: bool,
-    /// Letters to be written.
+    /// Letters to be written at the end of the turn.
     changed: BTreeSet<Place>,
-    /// Letters of which only what waits behind them changed: written now and then, and
+    /// Letters of what is tried again by itself, or of which only what waits behind has changed: written now and then, and
     /// at barriers.
-    followed: BTreeSet<Place>,
+    later: BTreeSet<Place>,
     /// Letters that no checkpoint has, those of checkpoints that are not complete apart.
-    unsaved: Vec<DeadLetterId>,
-    saving: VecDeque<(Epoch, Vec<DeadLetterId>)>,
+    unsaved: HashSet<DeadLetterId>,
+    saving: VecDeque<(Epoch, HashSet<DeadLetterId>)>,
 }
 
 impl Outside {
@@ -69,8 +69,8 @@ impl Outside {
             shared,
             has_checkpoints: wiring.checkpoints.is_some(),
             changed: BTreeSet::new(),
-            followed: BTreeSet::new(),
-            unsaved: Vec::new(),
+            later: BTreeSet::new(),
+            unsaved: HashSet::new(),
             saving: VecDeque::new(),
         })
     }
@@ -78,10 +78,15 @@ impl Outside {
     /// Work waits from now on, or something about it has changed.
     pub(super) fn changed<K: Serialize, W>(&mut self, entry: &Entry<K, W>, is_new: bool) {
         let Some(letters) = &self.letters else { return };
-        self.changed.insert(entry.place);
+        // What is tried again by itself is mostly settled before anybody reads its letter.
+        let written = match entry.due {
+            None => &mut self.changed,
+            Some(_) => &mut self.later,
+        };
+        written.insert(entry.place);
         let id = letter_id(letters, entry);
         if is_new && self.has_checkpoints {
-            self.unsaved.push(id);
+            self.unsaved.insert(id);
         }
         if let Some(shared) = &self.shared {
             let is_saved = !self.has_checkpoints || (!is_new && shared.is_saved(id));
@@ -101,6 +106,7 @@ impl Outside {
     /// The same of what a checkpoint has.
     pub(super) fn restored<K: Serialize, W>(&mut self, entry: &Entry<K, W>) {
         self.changed(entry, false);
+        self.changed.insert(entry.place);
         if let (Some(letters), Some(shared)) = (&self.letters, &self.shared) {
             shared.saved(letter_id(letters, entry));
         }
@@ -109,7 +115,7 @@ impl Outside {
     /// More waits behind it.
     pub(super) fn followed(&mut self, place: Place) {
         if self.letters.is_some() {
-            self.followed.insert(place);
+            self.later.insert(place);
         }
     }
 
@@ -119,9 +125,9 @@ impl Outside {
             return;
         };
         self.changed.remove(&entry.place);
-        self.followed.remove(&entry.place);
+        self.later.remove(&entry.place);
         let id = letter_id(letters, entry);
-        self.unsaved.retain(|unsaved| *unsaved != id);
+        self.unsaved.remove(&id);
         if entry.is_stored {
             letters.delete(id);
         }
@@ -130,10 +136,10 @@ impl Outside {
         }
     }
 
-    /// Places whose letters are to be written; with `all` also those of which only what waits behind has changed.
+    /// Places whose letters are to be written; with `all` also those that may wait.
     pub(super) fn take_changed(&mut self, all: bool) -> BTreeSet<Place> {
         if all {
-            self.changed.append(&mut self.followed);
+            self.changed.append(&mut self.later);
         }
         std::mem::take(&mut self.changed)
     }
@@ -147,7 +153,7 @@ impl Outside {
     }
 
     pub(super) fn before_barrier(&mut self) {
-        self.changed.append(&mut self.followed);
+        self.changed.append(&mut self.later);
         if let Some(letters) = &mut self.letters {
             letters.before_barrier();
         }
@@ -163,7 +169,9 @@ impl Outside {
 
     /// This checkpoint is complete, and those before it.
     pub(super) fn saved(&mut self, epoch: Epoch) {
-        while let Some((_, letters)) = self.saving.pop_front_if(|(of, _)| *of <= epoch) {
+        while self.saving.front().is_some_and(|(of, _)| *of <= epoch)
+            && let Some((_, letters)) = self.saving.pop_front()
+        {
             if let Some(shared) = &self.shared {
                 letters.into_iter().for_each(|letter| shared.saved(letter));
             }

@@ -8,7 +8,7 @@ mod world;
 use millstream_engine::flow::Operator;
 use proptest::prelude::*;
 
-use self::operators::{Balances, Poison, TIMER, keyed, processed, unkeyed};
+use self::operators::{Balances, Poison, TIMER, bounded, keyed, processed, unkeyed};
 use self::world::{Item, Out, Step, World, steps};
 
 /// Runs the steps, then mends everything and has all that is dead tried again.
@@ -51,6 +51,20 @@ proptest! {
         steps in steps(),
     ) {
         let world = run(unkeyed, poison, &items, &steps)?;
+        for key in 0..4 {
+            let mut given = world.given_of(key);
+            given.sort_unstable();
+            prop_assert_eq!(given, world.expected_of(key), "key {}", key);
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_a_letter_of_its_own(
+        items in prop::collection::vec(0..4u8, 1..60),
+        poison in Poison::some(),
+        steps in steps(),
+    ) {
+        let world = run(bounded, poison, &items, &steps)?;
         for key in 0..4 {
             let mut given = world.given_of(key);
             given.sort_unstable();

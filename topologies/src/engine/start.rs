@@ -71,13 +71,12 @@ pub(super) async fn start(
     let registered = prepared.iter().map(|one| one.registered.clone()).collect();
     let (boards, mut tables, projections) = start_projections(prepared).await?;
     drop(opened.writer); // The partitions hold it now; it ends with the last of them.
-    let letters = ItemLetters::new(Arc::clone(&streams));
-    let log = LogAccess::new(Arc::clone(&opened.feed), streams);
+    let log = LogAccess::new(Arc::clone(&opened.feed), Arc::clone(&streams));
     let inputs = dataflows::Inputs {
         log: log.with_categories(dataflows::categories(&topology)),
         // What they append is not decided by a person.
         appender: write_side.appender.clone().refusing(&[DECISIONS]),
-        letters,
+        letters: ItemLetters::new(streams),
     };
     let declared = std::mem::take(&mut topology.dataflows);
     let (started, outcome) = dataflows::start(declared, &inputs, &around).await;

@@ -11,7 +11,7 @@ use millstream_engine::time::Timestamp;
 use proptest::prelude::*;
 
 use super::world::{Item, Out};
-use crate::failing::ItemPolicy;
+use crate::failing::{ItemPolicy, WaitingLimits, WhenFull};
 use crate::keyed::{Context, NoSide, Timer, TryKeyedProcess, TryProcess};
 use crate::stateless::{NoOrder, OrderByKey, TryFlatMap, TryItems, TryMap};
 
@@ -56,7 +56,7 @@ impl Poison {
         if !is_poison || self.is_mended.load(Ordering::Relaxed) {
             return Ok(());
         }
-        assert!(id % 2 == 0, "{id} is odd");
+        assert!(id.is_multiple_of(2), "{id} is odd");
         Err(format!("{id} cannot be borne"))
     }
 }
@@ -70,6 +70,23 @@ pub(super) fn keyed(poison: &Poison) -> impl Operator<Item, Out = Out> + use<> {
     let function = move |&(key, id): &Item| poison.touch(id).map(|()| (key, id, 0));
     let order = OrderByKey(|item: &Item| item.0);
     TryItems::new(policy(), 0, order, TryMap(function))
+}
+
+/// At most one item waits behind another one of its key.
+pub(super) fn bounded(poison: &Poison) -> impl Operator<Item, Out = Out> + use<> {
+    let limits = WaitingLimits {
+        key_items_max: 1,
+        ..WaitingLimits::default()
+    };
+    let poison = poison.clone();
+    let function = move |&(key, id): &Item| poison.touch(id).map(|()| (key, id, 0));
+    let policy = policy().waiting(limits, WhenFull::DeadLetter);
+    TryItems::new(
+        policy,
+        1,
+        OrderByKey(|item: &Item| item.0),
+        TryMap(function),
+    )
 }
 
 pub(super) fn unkeyed(poison: &Poison) -> impl Operator<Item, Out = Out> + use<> {
