@@ -212,7 +212,10 @@ impl<K: Key, W: Work> Failing<K, W> {
         entry.due = self.policy.next_try(entry.attempts, number, self.now);
         if entry.due.is_none() {
             match self.policy.then {
-                Then::DeadLetter => self.count(|outside| outside.metrics.count_added(1)),
+                Then::DeadLetter if entry.redrives == 0 => {
+                    self.count(|outside| outside.metrics.count_added(1));
+                }
+                Then::DeadLetter => {}
                 Then::Skip => {
                     self.count_skipped();
                     return Some(entry);

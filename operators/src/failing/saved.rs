@@ -74,6 +74,10 @@ impl<K: Key, W: Work> Failing<K, W> {
                 if is_ours {
                     // Perhaps.
                     entry.is_stored = true;
+                    if entry.due.is_none() && !self.policy.keeps_letters() {
+                        // It was dead by another policy: this one has no place for it.
+                        entry.due = Some(self.now);
+                    }
                     self.insert(entry, false);
                 }
             }

@@ -219,7 +219,10 @@ impl Waiting {
             LetterStanding::Open { .. } | LetterStanding::Retrying => {
                 Err(DecideError::Retrying { id })
             }
-            LetterStanding::Unsaved if runs => Err(DecideError::Unsaved { id }),
+            // Unknown between two beginnings of its dataflow.
+            LetterStanding::Unsaved | LetterStanding::Unknown if runs => {
+                Err(DecideError::Unsaved { id })
+            }
             LetterStanding::Unsaved | LetterStanding::Unknown => Err(DecideError::NotParked { id }),
         }
     }

@@ -69,6 +69,10 @@ pub(super) fn take_up(engine: &Engine, busy: &Arc<AtomicBool>) {
         for request in found {
             match take(&engine, &request).await {
                 Ok(()) => {}
+                // With the next checkpoint of a dataflow: the others need not wait for that.
+                Err(Untaken::Append(cause @ dead_letters::DecideError::Unsaved { .. })) => {
+                    tracing::info!(request = %request.display(), %cause, "a request waits");
+                }
                 // Later, or by the next engine.
                 Err(Untaken::Append(cause)) => {
                     tracing::warn!(request = %request.display(), %cause, "a request waits");

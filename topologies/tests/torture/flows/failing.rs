@@ -51,7 +51,9 @@ impl TryKeyedProcess<u16, Item> for Numbers {
         let is_over = *failed > 1 + item.serial % 3;
         drop(failures);
         assert!(is_over || item.serial % 5 != 0, "it is a panic");
-        is_over.then_some(()).ok_or_else(|| "it is an error".to_owned())
+        is_over
+            .then_some(())
+            .ok_or_else(|| "it is an error".to_owned())
     }
 }
 
