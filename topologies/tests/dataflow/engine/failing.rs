@@ -135,6 +135,18 @@ async fn sell(engine: &Engine, sold: &[(&str, u64)]) {
     }
 }
 
+/// Stages are told of a checkpoint when they have their next turn.
+async fn redrive(engine: &Engine, letter: &DeadLetter, by: &str) {
+    within(async {
+        let letters = engine.dead_letters();
+        while let Err(error) = letters.redrive(&[letter.id()], by, "mended").await {
+            assert!(matches!(error, DecideError::Unsaved { .. }), "{error}");
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
 /// Goal: what failed, and what waits behind it, outlives restarts; a decision is carried out once. Method: an item is
 /// redriven in vain, the engine is opened again, what was wrong is mended, it is redriven once more.
 #[tokio::test(flavor = "multi_thread")]
@@ -168,18 +180,8 @@ async fn a_dead_letter_outlives_restarts_and_is_redriven_in_order() {
             .is_none()
     );
 
-    let decide = || async {
-        within(engine.dataflow("sums").checkpoint()).await.unwrap();
-        let letters = engine.dead_letters();
-        loop {
-            match letters.redrive(&[letter.id()], "ann", "perhaps").await {
-                Ok(_) => return,
-                Err(DecideError::Unsaved { .. }) => tokio::task::yield_now().await,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    };
-    within(decide()).await;
+    within(engine.dataflow("sums").checkpoint()).await.unwrap();
+    redrive(&engine, &letter, "ann").await;
     let again = until_dead(&engine, 3).await;
     assert_eq!((again.id(), again.redrives), (letter.id(), 1));
     assert_eq!(again.earlier[0].redriven_by, "ann");
@@ -193,10 +195,7 @@ async fn a_dead_letter_outlives_restarts_and_is_redriven_in_order() {
     until(|| sums(&engine, "tea") == [1, 3, 7]).await;
     assert_eq!(sums(&engine, "milk"), [0; 0]);
     is_mended.store(true, Ordering::Relaxed);
-    let decided = engine.dead_letters();
-    let redriven = decided.redrive(&[letter.id()], "bob", "mended").await;
-    redriven.unwrap();
-    drop(decided);
+    redrive(&engine, &letter, "bob").await;
     until(|| sums(&engine, "milk") == [13, 18, 25, 26]).await;
     until(|| letters(&engine).is_empty()).await;
     assert!(
@@ -252,18 +251,11 @@ async fn a_decision_is_found_again_behind_the_checkpoint() {
     );
     within(engine.dataflow("sums").checkpoint()).await.unwrap();
     is_mended.store(true, Ordering::Relaxed);
-    let decide = || async {
-        while let Err(error) = engine.dead_letters().redrive(&[milk.id()], "ann", "").await {
-            assert!(matches!(error, DecideError::Unsaved { .. }), "{error}");
-            tokio::task::yield_now().await;
-        }
-        let letters = engine.dead_letters();
-        letters
-            .discard(&[tea.id()], "ann", "hopeless")
-            .await
-            .unwrap();
-    };
-    within(decide()).await;
+    redrive(&engine, &milk, "ann").await;
+    let decided = engine.dead_letters();
+    let discarded = decided.discard(&[tea.id()], "ann", "hopeless").await;
+    discarded.unwrap();
+    drop(decided);
     until(|| letters(&engine).is_empty()).await;
     let handle = engine.dataflow("sums");
     let aborted = within(handle.abort("it must go back")).await;
