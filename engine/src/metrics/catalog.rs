@@ -183,6 +183,8 @@ catalog! {
         "Time since the first failure of the event that has waited longest, 0 when none waits";
     DEAD_LETTERS_RETRIES_TOTAL = "millstream_dead_letters_retries_total", Counter, Count,
         "Tries of failing events after the first";
+    DEAD_LETTERS_SKIPPED_TOTAL = "millstream_dead_letters_skipped_total", Counter, Count,
+        "Items of a dataflow that failed, or found no room behind one that did, and were passed over as their policy says";
     DEAD_LETTERS_PARKED_KEYS = "millstream_dead_letters_parked_keys", Gauge, Count,
         "Keys of the stage that are parked, in backoff or behind a dead letter";
     DEAD_LETTERS_PARKED_EVENTS = "millstream_dead_letters_parked_events", Gauge, Count,

@@ -101,6 +101,7 @@ pub struct DeadLetterMetrics {
     redriven: Counter,
     discarded: Counter,
     retries: Counter,
+    skipped: Counter,
 }
 
 impl DeadLetterMetrics {
@@ -116,6 +117,7 @@ impl DeadLetterMetrics {
             redriven: labels.counter(catalog::DEAD_LETTERS_REDRIVEN_TOTAL),
             discarded: labels.counter(catalog::DEAD_LETTERS_DISCARDED_TOTAL),
             retries: labels.counter(catalog::DEAD_LETTERS_RETRIES_TOTAL),
+            skipped: labels.counter(catalog::DEAD_LETTERS_SKIPPED_TOTAL),
         }
     }
 
@@ -140,6 +142,11 @@ impl DeadLetterMetrics {
     /// Counts dead letters given up.
     pub fn count_discarded(&self, events: u64) {
         self.discarded.increment(events);
+    }
+
+    /// Counts items of a dataflow that were passed over, as the policy of their stage says.
+    pub fn count_skipped(&self, items: u64) {
+        self.skipped.increment(items);
     }
 
     /// Counts tries of failing events after the first.

@@ -153,6 +153,14 @@ impl<Out, Side> Scratch<Out, Side> {
             clear: false,
         }
     }
+
+    /// Nothing of it counts.
+    pub(super) fn drop_all(&mut self) {
+        self.out.clear();
+        self.side.clear();
+        self.requests.clear();
+        self.clear = false;
+    }
 }
 
 /// Times as they are during one call.

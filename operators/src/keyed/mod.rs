@@ -8,7 +8,8 @@
 //! is over, whether or not the key is seen again, and a key that holds nothing else is dropped with it; (3) after the
 //! end of a complete input nothing is kept.
 //! Bound: what the process keeps; one state per key until it is cleared or over.
-//! Threads: one owner per partition. Failure: a process that panics ends the stage.
+//! Threads: one owner per partition. Failure: a process that panics ends the stage, but for a [`TryKeyedProcess`]: what it
+//! fails on waits, as [`failing`](crate::failing) says, and the state of its key is as it was.
 //! Cost: per item one hash and one lookup, per timer a push into a heap with a clone of the key.
 
 mod broadcast;
@@ -20,6 +21,9 @@ mod running;
 mod table;
 mod throttle;
 mod timers;
+mod try_call;
+mod try_core;
+mod try_process;
 
 #[cfg(test)]
 mod restarts;
@@ -33,3 +37,5 @@ pub use expiring::{Deadline, Expiring, ExpiringList, ExpiringMap, KeyedState, Le
 pub use process::Process;
 pub use running::{Reducing, Running};
 pub use throttle::Throttle;
+pub use try_core::TryKeyedProcess;
+pub use try_process::TryProcess;

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::context::{Request, Timer};
 use super::expiring::{KeyedState, Left, Now};
 use super::timers::{Due, Timers};
-use crate::table::{self, StateMemory};
+use crate::table::{self, Seen, StateMemory};
 use crate::window::TimeDomain;
 
 /// A timer of one key and the number that its entry in the heap has.
@@ -326,6 +326,12 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
         let again = |timer: fn(Timestamp) -> Timer| move |time| Request::Expire(timer(time));
         requests.extend(event.map(again(Timer::Event)));
         requests.extend(processing.map(again(Timer::Processing)));
+    }
+
+    /// Drops all keys but some. Timers of those that are dropped have no effect any more.
+    pub(super) fn keep_only(&mut self, is_kept: impl Fn(&K) -> bool) {
+        self.slots
+            .visit(|key, _| if is_kept(key) { Seen::Same } else { Seen::Over });
     }
 
     /// Drops a key of which nothing is left: a timer may have been the last thing that held it.

@@ -8,6 +8,7 @@ use millstream_engine::log::frame::{Frame, Record, SHAPES};
 
 use super::{ProjectedEvent, Projection, TableSet};
 use crate::aggregate::panic_message;
+use crate::failing::chain;
 
 /// The projection with all that user code touches.
 pub(super) struct Applier<P: Projection> {
@@ -24,13 +25,9 @@ pub(super) struct Failure {
 
 impl Failure {
     fn of(error: &dyn std::error::Error) -> Self {
-        let mut causes = vec![error.to_string()];
-        let mut next = error.source();
-        while let Some(cause) = next {
-            causes.push(cause.to_string());
-            next = cause.source();
+        Self {
+            causes: chain(error),
         }
-        Self { causes }
     }
 }
 

@@ -30,7 +30,7 @@ impl Default for FailurePolicy {
 
 impl FailurePolicy {
     /// Wait after the `attempts`th failure; `None` when that was the last try.
-    pub(super) fn backoff(&self, attempts: u32) -> Option<Duration> {
+    pub(crate) fn backoff(&self, attempts: u32) -> Option<Duration> {
         if attempts >= self.attempts_max {
             return None;
         }

@@ -134,6 +134,7 @@ mod tests {
     fn order(offset: u64, redrives: u32) -> LetterOrder {
         LetterOrder {
             projection: "p".into(),
+            stage: None,
             version: 1,
             key: "tally-a".into(),
             partition: 0,

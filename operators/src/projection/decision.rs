@@ -2,6 +2,7 @@
 //!
 //! Place: `dead-letters redrive|discard` or the engine's API -> the log -> **the projection**, which reads those about events
 //! ahead when it opens, and comes upon later ones between the other events of the partition.
+//! Those about items of a dataflow are read by its stages, see [`failing`](crate::failing).
 //! Invariants: (1) a decision lies in the partition of its letter, behind its event; (2) it names the event and the
 //! number of redrives before it, and the first that names a number counts: the same decision twice does what one does;
 //! (3) it is appended by the engine alone, about an event that is stored as dead: nothing but a decision that names the
@@ -15,6 +16,9 @@ use serde::{Deserialize, Serialize};
 
 /// Category of the streams that decisions lie in. No aggregate may have it.
 pub const DECISIONS: &str = "dead_letter";
+
+/// Category of the letters of items of dataflows. Not one that the log could have.
+pub(crate) const ITEMS: &str = "dataflow-item";
 
 /// A decision, as it lies in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,15 +37,18 @@ impl Event for LetterDecision {
 /// Which letter, and who decided why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LetterOrder {
-    /// Name of the projection.
+    /// Name of the projection; of a dataflow's letter the name that its state is registered under.
     pub projection: String,
+    /// The stage of a dataflow, if the letter is of one; its item is found by the letter's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
     /// Its version. The decision is one for this version and all later ones.
     pub version: u32,
-    /// The parked stream.
+    /// The parked stream, or the key of an item.
     pub key: String,
-    /// Partition of the event that failed.
+    /// Partition of the event that failed; of an item that of the stage in which it failed.
     pub partition: u16,
-    /// Its offset.
+    /// Its offset; of an item the number of its letter.
     pub offset: u64,
     /// How many redrives of it the log held, as far as the letter said: of two decisions that know of the same ones
     /// the first counts.
@@ -61,6 +68,7 @@ impl LetterOrder {
         let id = letter.key.strip_prefix(category)?.strip_prefix('-')?;
         (!category.is_empty() && !id.is_empty()).then(|| Self {
             projection: letter.stage.to_string(),
+            stage: None,
             version: letter.version,
             key: letter.key.to_string(),
             partition: letter.position.partition.0,
@@ -69,6 +77,31 @@ impl LetterOrder {
             by: by.to_owned(),
             reason: reason.to_owned(),
         })
+    }
+
+    /// An order for the letter of an item of a dataflow whose state is registered under `dataflow`; `None` for any other.
+    #[must_use]
+    pub fn of_item(letter: &DeadLetter, dataflow: &str, by: &str, reason: &str) -> Option<Self> {
+        (letter.kind.category == ITEMS).then(|| Self {
+            projection: dataflow.to_owned(),
+            stage: Some(letter.stage.to_string()),
+            version: letter.version,
+            key: letter.key.to_string(),
+            partition: letter.position.partition.0,
+            offset: letter.position.offset.0,
+            redrives: letter.redrives,
+            by: by.to_owned(),
+            reason: reason.to_owned(),
+        })
+    }
+
+    /// The partition of the log that the decision lies in. A stage of a dataflow may have more partitions than the log.
+    #[must_use]
+    pub const fn log_partition(&self, partitions: u16) -> PartitionId {
+        match self.stage {
+            Some(_) if partitions > 0 => PartitionId(self.partition % partitions),
+            _ => PartitionId(self.partition),
+        }
     }
 
     /// Where the event lies that it is about.

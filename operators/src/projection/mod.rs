@@ -27,6 +27,7 @@ mod writer;
 pub use self::core::{ProjectionCore, ProjectionParts};
 pub use board::{ParkedStream, ProgressBoard};
 pub use config::{FailurePolicy, ProjectionConfig};
+pub(crate) use decision::ITEMS;
 pub use decision::{DECISIONS, LetterDecision, LetterOrder};
 pub use error::{OpenProjectionError, QueryError, RowError};
 pub use key::TableKey;

@@ -6,9 +6,9 @@
 //! start: the next one drops them and finds them again. With checkpoints they stay, and their numbers go on: a barrier
 //! waits until all letters before it are stored, and a start from the checkpoint deletes those after it, which come
 //! again.
-//! Bounds: at most `max` letters per partition of a stage, the oldest is given up for a new one; 4,096 letters in
-//! memory, then the stage waits. Threads: one owner; outcomes come from the state's thread. Failure: an item that
-//! cannot be encoded, or a failed store, fails the stage.
+//! Bounds: at most `max` letters per partition of a stage, the oldest is given up for a new one; what waits in memory is
+//! bounded by the letter store. Threads: one owner. Failure: an item that cannot be encoded, or a failed store, fails the
+//! stage.
 
 use std::any::type_name;
 use std::collections::BTreeMap;
@@ -18,38 +18,22 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use millstream_engine::checkpoint::{Restoring, Saving};
-use millstream_engine::event::{Offset, PartitionId, Position};
+use millstream_engine::event::{Offset, Position};
 use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::log::frame::{Encoding, Kind};
 use millstream_engine::stage::Blocked;
-use millstream_engine::state::{
-    DeadLetter, DeadLetterId, DeadLetterStatus, ProjectionId, StateBatch, StateError, StateStore,
-    StateWrite, StateWriterHandle,
-};
+use millstream_engine::state::{DeadLetter, DeadLetterStatus};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::table::{Storing, a_moment};
+use super::letter_store::{LetterNumbers, LetterStore};
 
 /// Its kind of state in checkpoints.
 const KIND: &str = "late letters";
+/// Category of its letters: none.
+const CATEGORY: &str = "";
 /// Letters kept per partition of a stage.
 const MAX: u64 = 10_000;
-/// Writes that wait in memory before the stage does.
-const WAITING_MAX: usize = 4_096;
-/// Letters that are read at a time.
-const PAGE: usize = 1_000;
-
-/// Where the letters of one dataflow go: a value of the [`Resources`](millstream_engine::flow::Resources).
-#[derive(Clone)]
-pub struct LetterAccess {
-    /// Stored letters.
-    pub store: StateStore,
-    /// Stores letters.
-    pub writer: StateWriterHandle,
-    /// Whose they are.
-    pub owner: ProjectionId,
-}
 
 /// What is saved: how many letters there were, by partition.
 #[derive(Default, Serialize, Deserialize)]
@@ -58,19 +42,8 @@ struct Saved {
 }
 
 struct Open {
-    store: StateStore,
-    writer: StateWriterHandle,
-    owner: ProjectionId,
-    stage: Arc<str>,
-    partition: PartitionId,
-    partitions: usize,
-    storing: Arc<Storing>,
-    in_flight: bool,
-    refused: Option<StateBatch>,
-    waiting: Vec<StateWrite>,
-    must_wait: bool,
-    /// Counts of partitions that there were once; the first one keeps them.
-    gone: BTreeMap<u16, u64>,
+    letters: LetterStore,
+    numbers: LetterNumbers,
     now: Timestamp,
     fault: Option<Fault>,
 }
@@ -78,7 +51,6 @@ struct Open {
 /// Keeps late items as dead letters.
 pub struct LateLetters<T> {
     max: u64,
-    count: u64,
     limit: Timestamp,
     ending: bool,
     open: Option<Open>,
@@ -97,7 +69,6 @@ impl<T> LateLetters<T> {
     pub const fn at_most(max: u64) -> Self {
         Self {
             max: if max == 0 { 1 } else { max },
-            count: 0,
             limit: Timestamp::MIN,
             ending: false,
             open: None,
@@ -119,10 +90,16 @@ impl<T> Clone for LateLetters<T> {
 }
 
 impl Open {
-    fn letter(&self, number: u64, cause: String, event_type: &str, payload: Vec<u8>) -> DeadLetter {
+    fn letter(
+        &self,
+        position: Position,
+        cause: String,
+        event_type: &str,
+        payload: Vec<u8>,
+    ) -> DeadLetter {
         DeadLetter {
-            projection: self.owner,
-            stage: (&*self.stage).into(),
+            projection: self.letters.owner(),
+            stage: (&**self.letters.stage()).into(),
             version: 1,
             key: "late item".into(),
             status: DeadLetterStatus::Dead,
@@ -130,12 +107,9 @@ impl Open {
             attempts: 1,
             first_failed: self.now,
             last_failed: self.now,
-            position: Position {
-                partition: self.partition,
-                offset: Offset(number),
-            },
+            position,
             kind: Kind {
-                category: "".into(),
+                category: CATEGORY.into(),
                 event_type: event_type.into(),
                 schema_version: 1,
                 encoding: Encoding::Json,
@@ -148,90 +122,6 @@ impl Open {
             followers: 0,
             follower_offsets: Vec::new(),
         }
-    }
-
-    /// Deletes letters of this stage that a checkpoint does not have, of `first` and, unless it is the `last`, of the
-    /// partitions behind it.
-    fn forget(
-        &mut self,
-        counts: &BTreeMap<u16, u64>,
-        first: PartitionId,
-        last: PartitionId,
-    ) -> Result<(), Fault> {
-        let count = |partition: PartitionId| counts.get(&partition.0).copied().unwrap_or(0);
-        let mut after = count(first).checked_sub(1).map(|offset| DeadLetterId {
-            projection: self.owner,
-            partition: first,
-            offset: Offset(offset),
-            discriminator: u32::MAX,
-        });
-        if after.is_none() && first.0 > 0 {
-            after = Some(DeadLetterId {
-                projection: self.owner,
-                partition: PartitionId(first.0 - 1),
-                offset: Offset(u64::MAX),
-                discriminator: u32::MAX,
-            });
-        }
-        loop {
-            let page = self.store.dead_letters(Some(self.owner), after, PAGE);
-            let page =
-                page.map_err(|error| Fault(format!("late items cannot be read: {error}")))?;
-            let Some(letter) = page.last() else {
-                return Ok(());
-            };
-            after = Some(letter.id());
-            for letter in page {
-                let Position { partition, offset } = letter.position;
-                if partition > last {
-                    return Ok(());
-                }
-                if *letter.stage == *self.stage && offset.0 >= count(partition) {
-                    let write = StateWrite::DeleteDeadLetter(letter.id());
-                    self.waiting.push(write);
-                }
-            }
-        }
-    }
-
-    fn is_all_stored(&self) -> bool {
-        self.waiting.is_empty() && self.refused.is_none() && !self.in_flight
-    }
-
-    /// Hands what waits to the state's writer, one batch at a time.
-    fn store(&mut self) -> Result<(), Fault> {
-        // Before the failure, which is there once its batch is done.
-        self.in_flight = self.storing.is_in_flight();
-        if let Some(cause) = self.storing.failure() {
-            return Err(Fault(format!("late items could not be stored: {cause}")));
-        }
-        if self.in_flight {
-            return Ok(());
-        }
-        let batch = match self.refused.take() {
-            Some(batch) => batch,
-            None if self.waiting.is_empty() => return Ok(()),
-            None => {
-                let storing = Arc::clone(&self.storing);
-                let writes = std::mem::take(&mut self.waiting);
-                StateBatch::new(writes).on_done(move |outcome| storing.finish(outcome))
-            }
-        };
-        self.storing.begin();
-        match self.writer.try_submit(batch) {
-            Ok(()) => self.in_flight = true,
-            Err(refused) => {
-                // Nobody is told of a batch that was not taken.
-                self.storing.give_up();
-                if !matches!(refused.reason, StateError::Full { .. }) {
-                    return Err(Fault(format!(
-                        "the state's writer refused late items: {refused}"
-                    )));
-                }
-                self.refused = Some(*refused.batch);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -251,14 +141,14 @@ impl<T: Serialize + Send + 'static> Operator<T> for LateLetters<T> {
         let limit = self.limit;
         let cause =
             format!("too late: its time is {time}, and it came behind the watermark {limit}");
-        let letter = open.letter(self.count, cause, type_name::<T>(), payload);
-        if let Some(oldest) = self.count.checked_sub(self.max) {
+        let position = open.numbers.next();
+        let letter = open.letter(position, cause, type_name::<T>(), payload);
+        if let Some(oldest) = position.offset.0.checked_sub(self.max) {
             let mut id = letter.id();
             id.offset = Offset(oldest);
-            open.waiting.push(StateWrite::DeleteDeadLetter(id));
+            open.letters.delete(id);
         }
-        open.waiting.push(StateWrite::DeadLetter(Box::new(letter)));
-        self.count += 1;
+        open.letters.put(letter);
     }
 
     fn late_before(&mut self, limit: Timestamp) {
@@ -266,22 +156,10 @@ impl<T: Serialize + Send + 'static> Operator<T> for LateLetters<T> {
     }
 
     fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
-        let access = wiring.resources.get::<LetterAccess>().ok_or_else(|| {
-            Fault("there are no dead letters: the dataflow runs without an engine".to_owned())
-        })?;
+        let letters = LetterStore::open(wiring, Arc::clone(&wiring.identity), CATEGORY)?;
         self.open = Some(Open {
-            store: access.store.clone(),
-            writer: access.writer.clone(),
-            owner: access.owner,
-            stage: Arc::clone(&wiring.identity),
-            partition: wiring.partition_id(),
-            partitions: wiring.partitions,
-            storing: Arc::default(),
-            in_flight: false,
-            refused: None,
-            waiting: Vec::new(),
-            must_wait: false,
-            gone: BTreeMap::new(),
+            letters,
+            numbers: LetterNumbers::of(wiring),
             now: wiring.clock.now(),
             fault: None,
         });
@@ -301,25 +179,17 @@ impl<T: Serialize + Send + 'static> Operator<T> for LateLetters<T> {
         if let Some(fault) = open.fault.take() {
             return Err(fault);
         }
-        open.store()?;
-        // An idle stage would not look again by itself.
-        open.must_wait = idle || self.ending;
-        Ok(())
+        open.letters.flush(idle || self.ending)
     }
 
     fn is_blocked(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| {
-            let is_full = open.waiting.len() >= WAITING_MAX;
-            (open.must_wait || is_full) && !open.is_all_stored()
-        })
+        let open = self.open.as_ref();
+        open.is_some_and(|open| open.letters.is_blocked())
     }
 
     fn blocked(&mut self, waits: &mut Vec<Blocked>) {
-        let Some(open) = &self.open else { return };
-        if open.refused.is_some() {
-            waits.push(Box::pin(a_moment()));
-        } else {
-            waits.push(Box::pin(Arc::clone(&open.storing).until_done()));
+        if let Some(open) = &mut self.open {
+            open.letters.blocked(waits);
         }
     }
 
@@ -330,16 +200,15 @@ impl<T: Serialize + Send + 'static> Operator<T> for LateLetters<T> {
     /// Blocked from here until all of them are stored: an idle flush follows.
     fn before_barrier<E: Emit<Infallible>>(&mut self, _out: &mut E) {
         if let Some(open) = &mut self.open {
-            open.must_wait = true;
+            open.letters.before_barrier();
         }
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
-        let mut saved = Saved::default();
-        if let Some(open) = &self.open {
-            saved.counts.clone_from(&open.gone);
-            saved.counts.insert(open.partition.0, self.count);
-        }
+        let counts = self.open.as_ref().map(|open| open.numbers.counts());
+        let saved = Saved {
+            counts: counts.unwrap_or_default(),
+        };
         Ok(saving.whole(KIND, &saved)?)
     }
 
@@ -348,38 +217,18 @@ impl<T: Serialize + Send + 'static> Operator<T> for LateLetters<T> {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
-        let mut counts = BTreeMap::new();
-        for (partition, count) in saved.into_iter().flat_map(|saved| saved.counts) {
-            let known = counts.entry(partition).or_insert(count);
-            *known = count.max(*known);
-        }
-        let own = open.partition;
-        self.count = counts.get(&own.0).copied().unwrap_or(0);
-        open.forget(&counts, own, own)?;
-        if restoring.is_first() {
-            let partitions = u16::try_from(open.partitions).unwrap_or(u16::MAX);
-            open.gone = counts.split_off(&partitions);
-            let gone = std::mem::take(&mut open.gone);
-            open.forget(&gone, PartitionId(partitions), PartitionId(u16::MAX))?;
-            open.gone = gone;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for LetterAccess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LetterAccess")
-            .field("owner", &self.owner)
-            .finish_non_exhaustive()
+        let counts = saved.into_iter().flat_map(|saved| saved.counts);
+        open.numbers.restore(counts, restoring);
+        open.letters.restore(&open.numbers, restoring.is_first())
     }
 }
 
 impl<T> fmt::Debug for LateLetters<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.open.as_ref().map(|open| open.numbers.count());
         f.debug_struct("LateLetters")
             .field("max", &self.max)
-            .field("count", &self.count)
+            .field("count", &count)
             .finish_non_exhaustive()
     }
 }

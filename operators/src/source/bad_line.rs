@@ -5,15 +5,17 @@ use std::sync::Arc;
 use millstream_engine::event::PartitionId;
 use millstream_engine::flow::Fault;
 use millstream_engine::metrics::UnreadableMetrics;
+use serde::{Deserialize, Serialize};
 
 /// Longest piece of a record that an error repeats. Characters.
 const SHOWN_CHARS_MAX: usize = 120;
 
 /// One record of a file that is not what was expected. Those around it are not touched by it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{file}, line {line}{}: {reason}", place(.field.as_deref()))]
 pub struct BadLine {
     /// The file, as it was named.
+    #[serde(with = "shared_text")]
     pub file: Arc<str>,
     /// Line in the file at which the record begins, from 1; a header is line 1.
     pub line: u64,
@@ -25,6 +27,23 @@ pub struct BadLine {
     pub reason: String,
     /// The beginning of the record.
     pub text: String,
+}
+
+/// A text that many have, as a text.
+mod shared_text {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<str>, D::Error> {
+        String::deserialize(deserializer).map(Arc::from)
+    }
 }
 
 fn place(field: Option<&str>) -> String {

@@ -356,7 +356,7 @@ impl Driver {
         place.reader().downcast_ref().cloned()
     }
 
-    /// Up to `limit` late items that were kept as dead letters, by partition and number.
+    /// Up to `limit` late items, and items that failed, that were kept as dead letters, by partition and number.
     ///
     /// # Errors
     /// [`StateError`]: they cannot be read.

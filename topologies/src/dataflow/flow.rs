@@ -82,7 +82,7 @@ pub(super) struct Draft {
     pub(super) faults: Vec<DataflowFault>,
     pub(super) sources: Vec<SourceNote>,
     pub(super) tables: Vec<TablePlan>,
-    /// Late items become dead letters somewhere.
+    /// Late items, or items that fail, become dead letters somewhere.
     pub(super) has_letters: bool,
 }
 

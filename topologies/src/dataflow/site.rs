@@ -101,6 +101,8 @@ pub(super) struct Site {
     pub(super) inputs: Vec<EdgeId>,
     pub(super) outputs: Vec<EdgeId>,
     pub(super) states: Vec<StateNote>,
+    /// Operators that may fail.
+    pub(super) failing: usize,
     /// In the order of its operators.
     pub(super) notes: Vec<Note>,
     /// Its number among the sources, if it reads one.
@@ -123,6 +125,7 @@ impl Site {
             inputs,
             outputs: Vec::new(),
             states: Vec::new(),
+            failing: 0,
             notes: Vec::new(),
             source: None,
             lets_out: false,

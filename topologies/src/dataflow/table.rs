@@ -204,6 +204,7 @@ impl Dataflow {
             store: store.clone(),
             writer: writer.clone(),
             owner: registered.id,
+            name: registered.name.as_str().into(),
         };
         Ok(Placed {
             tables: access,
@@ -244,11 +245,12 @@ fn keep_tables(
 }
 
 /// Of tables that are emptied where no checkpoint is begun from.
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 /// Of the names under which tables of dataflows are registered.
 const OWNER: &str = "dataflow ";
 
-fn owner(dataflow: &str) -> String {
+/// The name that a dataflow's tables and letters are registered under.
+pub(crate) fn owner(dataflow: &str) -> String {
     format!("{OWNER}{dataflow}")
 }
 

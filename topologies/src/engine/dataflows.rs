@@ -2,20 +2,21 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use millstream_engine::checkpoint::{CheckpointStorage, InState};
 use millstream_engine::flow::Resources;
 use millstream_engine::partition::Appender;
-use millstream_engine::spill::{MemoryBudget, SpillError, SpillStore};
+use millstream_engine::spill::MemoryBudget;
 use millstream_engine::stage::StageStatus;
+use millstream_engine::state::StateError;
+use millstream_operators::failing::{ItemLetters, ParkedItem};
 use millstream_operators::source::LogAccess;
 
 use super::projections::Surroundings;
 use super::start::blocking;
+use super::state_memory::StateMemory;
 use super::{Engine, OpenError, ShutdownError};
 use crate::Topology;
 use crate::dataflow::home::Home;
@@ -30,37 +31,9 @@ const ABORT_WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Inputs {
     pub(super) log: LogAccess,
     pub(super) appender: Appender,
-    pub(super) memory: Option<Memory>,
-}
-
-/// Memory for the state of all dataflows, and where what is too much for it goes.
-#[derive(Clone)]
-pub(super) struct Memory {
-    budget: Arc<MemoryBudget>,
-    folder: PathBuf,
-    /// Stores that were made: each start of a dataflow has its own.
-    made: Arc<AtomicUsize>,
-}
-
-impl Memory {
-    /// Of so many bytes, with stores below `folder`.
-    pub(super) fn new(bytes: usize, folder: PathBuf) -> Self {
-        Self {
-            budget: Arc::new(MemoryBudget::new(bytes)),
-            folder,
-            made: Arc::default(),
-        }
-    }
-
-    pub(super) const fn budget(&self) -> &Arc<MemoryBudget> {
-        &self.budget
-    }
-
-    fn store(&self) -> Result<SpillStore, SpillError> {
-        let number = self.made.fetch_add(1, Ordering::Relaxed);
-        let folder = self.folder.join(number.to_string());
-        SpillStore::create(&folder, Arc::clone(&self.budget))
-    }
+    pub(super) memory: Option<StateMemory>,
+    /// Shared by all dataflows, over all of their beginnings.
+    pub(super) letters: ItemLetters,
 }
 
 impl Inputs {
@@ -68,6 +41,7 @@ impl Inputs {
         Resources::new()
             .with(self.log.clone())
             .with(self.appender.clone())
+            .with(self.letters.clone())
     }
 }
 
@@ -265,6 +239,26 @@ impl Engine {
                 DataflowStatus::Running | DataflowStatus::Ended => None,
             });
         failed.collect()
+    }
+
+    /// Whether a key of a stage of a dataflow is parked: an item of it failed, and later ones wait behind it. `stage` is
+    /// the name of its state, or else of the stage; `key` is as `dead-letters list` shows it. Cost: a read of the state and
+    /// two hash lookups.
+    ///
+    /// # Errors
+    /// [`StateError`]: the state cannot be read.
+    pub fn parked_item(
+        &self,
+        dataflow: &str,
+        stage: &str,
+        key: &str,
+    ) -> Result<Option<ParkedItem>, StateError> {
+        let owner = self
+            .state()
+            .projection(&table::owner(dataflow), table::VERSION)?;
+        let letters = &self.inner.inputs.letters;
+        let stage = format!("{dataflow}/{stage}");
+        Ok(owner.and_then(|owner| letters.parked(owner.id, &stage, key)))
     }
 
     /// What a dataflow outside of the topology needs to read this engine's log and to append to it, such as one that

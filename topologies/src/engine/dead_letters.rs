@@ -1,24 +1,28 @@
 //! What a person does about dead letters: have them tried again, or give them up.
 //!
 //! Place: a program, or a request left in the data folder by the command line -> **decisions** -> the log, in the
-//! partition of each letter -> the projection, which carries them out. Nothing else is written: the decision lies in
-//! the log with who and why, and what a projection makes of it is stored with its rows and position.
+//! partition of each letter -> the projection, or the stage of a dataflow, which carries them out. Nothing else is written:
+//! the decision lies in the log with who and why, and what a projection makes of it is stored with its rows and position,
+//! what a stage makes of it with its checkpoint.
 //! Failure: some decisions may be in the log when an append fails. Deciding again does no harm: a projection that
 //! finds no such letter any more, or one that was tried since, does nothing.
 
-use millstream_engine::event::{PartitionId, StreamIdError, Token};
-use millstream_engine::partition::{AppendError, Appender, Expected, NewEvent};
+use millstream_engine::event::{StreamIdError, Token};
+use millstream_engine::partition::{AppendError, Expected, NewEvent};
 use millstream_engine::state::{
     DeadLetter, DeadLetterId, DeadLetterStatus, RegisteredProjection, StateError,
 };
+use millstream_operators::failing::LetterStanding;
 use millstream_operators::projection::{LetterDecision, LetterOrder};
 
 use super::Engine;
+use crate::dataflow::DataflowStatus;
+use crate::dataflow::table;
 
 /// Decisions that are appended together.
 const TOGETHER: usize = 256;
 
-/// The dead letters of an engine's projections. Made by [`Engine::dead_letters`].
+/// The dead letters of an engine's projections and dataflows. Made by [`Engine::dead_letters`].
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
     engine: Engine,
@@ -34,8 +38,8 @@ pub enum DecideError {
         /// Its id.
         id: DeadLetterId,
     },
-    /// No projection that runs waits for a decision on it.
-    #[error("dead letter {id} is of no projection that runs: nothing waits for a decision on it")]
+    /// No projection or dataflow that runs waits for a decision on it.
+    #[error("dead letter {id} is of nothing that runs: nobody waits for a decision on it")]
     NotParked {
         /// Its id.
         id: DeadLetterId,
@@ -43,6 +47,13 @@ pub enum DecideError {
     /// It is tried again by itself, or somebody has decided already: it may be settled the next moment.
     #[error("dead letter {id} is being tried again: decide once it waits for somebody")]
     Retrying {
+        /// Its id.
+        id: DeadLetterId,
+    },
+    /// An item of a dataflow failed, and no complete checkpoint knows of that: a restart could take the decision for one
+    /// about another item.
+    #[error("dead letter {id} is in no checkpoint yet: decide once the next one is complete")]
+    Unsaved {
         /// Its id.
         id: DeadLetterId,
     },
@@ -89,7 +100,8 @@ impl DeadLetters {
     /// One that fails again is a dead letter again, with its history. The same call twice does what one does, or is
     /// refused: the letter is tried already.
     ///
-    /// Resolves once the decisions are durable; a projection that shows the token has begun with them.
+    /// Resolves once the decisions are durable; a projection that shows the token has begun with them. Stages of dataflows
+    /// begin with them within a second.
     ///
     /// # Errors
     /// [`DecideError`]; nothing was decided then, unless it is [`DecideError::Append`].
@@ -140,14 +152,14 @@ impl DeadLetters {
             let letter = self.engine.state().dead_letter(id)?;
             let letter = letter.ok_or(DecideError::Unknown { id })?;
             waiting.check(&letter)?;
-            LetterOrder::of(&letter, by, reason).ok_or(DecideError::NotParked { id })
+            let order = waiting.order(&letter, by, reason);
+            order.ok_or(DecideError::NotParked { id })
         };
         letters.iter().map(order).collect()
     }
 
     async fn take(&self, decisions: Vec<LetterDecision>) -> Result<Token, DecideError> {
-        let partitions = self.engine.partitions();
-        append(&self.engine.inner.appender, partitions, decisions).await
+        append(&self.engine, decisions).await
     }
 }
 
@@ -159,11 +171,22 @@ pub(super) struct Waiting {
     engine: Engine,
     /// Names of projections with rows of a newer version than the one that runs.
     newer: Vec<RegisteredProjection>,
+    /// What dataflows of the topology are registered as.
+    dataflows: Vec<RegisteredProjection>,
 }
 
 impl Waiting {
     pub(super) fn of(engine: &Engine) -> Result<Self, StateError> {
-        let mut newer = engine.state().projections()?;
+        let all = engine.state().projections()?;
+        let is_dataflow = |known: &&RegisteredProjection| {
+            let mut names = engine
+                .dataflows()
+                .iter()
+                .map(|flow| table::owner(flow.name()));
+            known.version == table::VERSION && names.any(|name| known.name == name)
+        };
+        let dataflows = all.iter().filter(is_dataflow).cloned().collect();
+        let mut newer = all;
         newer.retain(|known| {
             let mut running = engine.inner.registered.iter();
             running.any(|one| one.name == known.name && one.version < known.version)
@@ -171,11 +194,45 @@ impl Waiting {
         Ok(Self {
             engine: engine.clone(),
             newer,
+            dataflows,
         })
+    }
+
+    /// An order about a letter; `None` if it is one that nobody waits for a decision on.
+    fn order(&self, letter: &DeadLetter, by: &str, reason: &str) -> Option<LetterOrder> {
+        let mut dataflows = self.dataflows.iter();
+        match dataflows.find(|one| one.id == letter.projection) {
+            Some(dataflow) => LetterOrder::of_item(letter, &dataflow.name, by, reason),
+            None => LetterOrder::of(letter, by, reason),
+        }
+    }
+
+    /// Of a letter of a dataflow.
+    fn check_item(&self, letter: &DeadLetter, dataflow: &str) -> Result<(), DecideError> {
+        let id = letter.id();
+        let mut dataflows = self.engine.dataflows().iter();
+        let runs = dataflows.any(|flow| {
+            table::owner(flow.name()) == dataflow && flow.status() == DataflowStatus::Running
+        });
+        match self.engine.inner.inputs.letters.standing(id) {
+            LetterStanding::Open { redrives } if redrives == letter.redrives => Ok(()),
+            LetterStanding::Open { .. } | LetterStanding::Retrying => {
+                Err(DecideError::Retrying { id })
+            }
+            // Unknown between two beginnings of its dataflow.
+            LetterStanding::Unsaved | LetterStanding::Unknown if runs => {
+                Err(DecideError::Unsaved { id })
+            }
+            LetterStanding::Unsaved | LetterStanding::Unknown => Err(DecideError::NotParked { id }),
+        }
     }
 
     fn check(&self, letter: &DeadLetter) -> Result<(), DecideError> {
         let id = letter.id();
+        let mut dataflows = self.dataflows.iter();
+        if let Some(dataflow) = dataflows.find(|one| one.id == letter.projection) {
+            return self.check_item(letter, &dataflow.name);
+        }
         let mut running = self.engine.inner.registered.iter();
         let Some(running) = running.find(|one| one.id == letter.projection) else {
             return Err(DecideError::NotParked { id });
@@ -194,18 +251,24 @@ impl Waiting {
 
     /// Whether an order was given about a letter as it is now. One that was not is too late.
     pub(super) fn admits(&self, order: &LetterOrder) -> Result<bool, DecideError> {
-        let mut running = self.engine.inner.registered.iter();
-        let running =
-            running.find(|one| one.name == order.projection && one.version == order.version);
-        let Some(running) = running else {
+        let known = match &order.stage {
+            Some(_) => &self.dataflows,
+            None => &self.engine.inner.registered,
+        };
+        let mut known = known.iter();
+        let owner = known.find(|one| one.name == order.projection && one.version == order.version);
+        let Some(owner) = owner else {
             return Ok(false);
         };
-        let id = DeadLetterId::new(running.id, order.position(), &order.projection, &order.key);
+        let stage = order.stage.as_ref().unwrap_or(&order.projection);
+        let id = DeadLetterId::new(owner.id, order.position(), stage, &order.key);
         let Some(letter) = self.engine.state().dead_letter(id)? else {
             return Ok(false);
         };
         match self.check(&letter) {
             Ok(()) => Ok(letter.redrives == order.redrives),
+            // It may be taken in a moment.
+            Err(error @ DecideError::Unsaved { .. }) => Err(error),
             Err(error) => {
                 tracing::info!(%error, "a decision about a dead letter is not taken");
                 Ok(false)
@@ -216,19 +279,20 @@ impl Waiting {
 
 /// Appends decisions, those of one partition in their order.
 pub(super) async fn append(
-    appender: &Appender,
-    partitions: u16,
+    engine: &Engine,
     decisions: Vec<LetterDecision>,
 ) -> Result<Token, DecideError> {
+    let (appender, partitions) = (&engine.inner.appender, engine.partitions());
+    let partition_of = |decision: &LetterDecision| decision.order().log_partition(partitions);
     let mut sorted = decisions;
     // Stable.
-    sorted.sort_by_key(|decision| decision.order().partition);
+    sorted.sort_by_key(partition_of);
     let mut token = Token::default();
-    for of_partition in sorted.chunk_by(|a, b| a.order().partition == b.order().partition) {
+    for of_partition in sorted.chunk_by(|a, b| partition_of(a) == partition_of(b)) {
         let Some(first) = of_partition.first() else {
             continue;
         };
-        let partition = PartitionId(first.order().partition);
+        let partition = partition_of(first);
         let stream = LetterDecision::stream(partition, partitions)?;
         for chunk in of_partition.chunks(TOGETHER) {
             let events = chunk.iter().cloned().map(NewEvent::typed).collect();
@@ -237,6 +301,8 @@ pub(super) async fn append(
                 .await?;
             token.merge(&appended.token());
         }
+        // Some may be about items of dataflows.
+        engine.inner.inputs.letters.announce();
     }
     Ok(token)
 }

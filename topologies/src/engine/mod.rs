@@ -20,6 +20,7 @@ mod read;
 pub(crate) mod requests;
 mod shutdown;
 mod start;
+mod state_memory;
 
 pub use config::{EngineConfig, LogConfig};
 pub use dead_letters::{DeadLetters, DecideError};

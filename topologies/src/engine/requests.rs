@@ -69,6 +69,10 @@ pub(super) fn take_up(engine: &Engine, busy: &Arc<AtomicBool>) {
         for request in found {
             match take(&engine, &request).await {
                 Ok(()) => {}
+                // With the next checkpoint of a dataflow: the others need not wait for that.
+                Err(Untaken::Append(cause @ dead_letters::DecideError::Unsaved { .. })) => {
+                    tracing::info!(request = %request.display(), %cause, "a request waits");
+                }
                 // Later, or by the next engine.
                 Err(Untaken::Append(cause)) => {
                     tracing::warn!(request = %request.display(), %cause, "a request waits");
@@ -105,7 +109,8 @@ async fn take(engine: &Engine, request: &Path) -> Result<(), Untaken> {
     let mut count = 0;
     for decision in lines(request)? {
         let decision = decision?;
-        if decision.order().partition >= engine.partitions() {
+        let partitions = engine.partitions();
+        if decision.order().log_partition(partitions).0 >= partitions {
             return Err(Untaken::Unreadable(
                 "it names a partition that is not there".to_owned(),
             ));
@@ -128,7 +133,7 @@ async fn take(engine: &Engine, request: &Path) -> Result<(), Untaken> {
                 Err(cause) => return Err(Untaken::Append(cause)),
             }
         }
-        dead_letters::append(&engine.inner.appender, engine.partitions(), admitted)
+        dead_letters::append(engine, admitted)
             .await
             .map_err(Untaken::Append)?;
     }

@@ -21,16 +21,15 @@ use millstream_engine::store::EnvironmentOptions;
 use millstream_engine::threads;
 use millstream_engine::time::Clock;
 use millstream_operators::aggregate::SnapshotStore;
+use millstream_operators::failing::ItemLetters;
 use millstream_operators::projection::{DECISIONS, ProgressBoard};
 use millstream_operators::source::LogAccess;
 
 use super::projections::{Prepared, Surroundings};
 use super::shutdown::{Running, Stages};
+use super::state_memory::{self, StateMemory};
 use super::{Engine, EngineConfig, Inner, OpenError, config, dataflows, shutdown};
 use crate::Topology;
-
-/// Where state lies that is too large for memory.
-const SPILL_FOLDER: &str = "spill";
 
 /// The write side of a store that was opened.
 struct Opened {
@@ -73,14 +72,15 @@ pub(super) async fn start(
     let registered = prepared.iter().map(|one| one.registered.clone()).collect();
     let (boards, mut tables, projections) = start_projections(prepared).await?;
     drop(opened.writer); // The partitions hold it now; it ends with the last of them.
-    let log = LogAccess::new(Arc::clone(&opened.feed), streams);
+    let log = LogAccess::new(Arc::clone(&opened.feed), Arc::clone(&streams));
     let inputs = dataflows::Inputs {
         log: log.with_categories(dataflows::categories(&topology)),
         // What they append is not decided by a person.
         appender: write_side.appender.clone().refusing(&[DECISIONS]),
         memory: topology
             .state_memory
-            .map(|bytes| dataflows::Memory::new(bytes, folder.join(SPILL_FOLDER))),
+            .map(|bytes| StateMemory::new(bytes, &folder)),
+        letters: ItemLetters::new(streams),
     };
     let declared = std::mem::take(&mut topology.dataflows);
     let (started, outcome) = dataflows::start(declared, &inputs, &around).await;
@@ -236,7 +236,7 @@ fn open(folder: &Path, config: &EngineConfig, clock: &Arc<dyn Clock>) -> Result<
     let (writer, writer_thread) = LogWriter::start(group_writer, places);
     let (store, state_writer) =
         StateStore::open(&folder.join("state"), config.state.clone()).map_err(state)?;
-    forget_spilled(folder);
+    state_memory::forget(folder);
     let (handle, state_thread) = millstream_engine::state::start(state_writer).map_err(state)?;
     Ok(Opened {
         reader,
@@ -247,17 +247,6 @@ fn open(folder: &Path, config: &EngineConfig, clock: &Arc<dyn Clock>) -> Result<
         state: handle,
         state_thread,
     })
-}
-
-/// What an earlier process kept of its state on disk is of no use. One that cannot be deleted takes room and does no harm:
-/// stores are emptied when they are made.
-fn forget_spilled(folder: &Path) {
-    let spilled = folder.join(SPILL_FOLDER);
-    if let Err(error) = std::fs::remove_dir_all(&spilled)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(folder = %spilled.display(), %error, "state of an earlier run cannot be deleted");
-    }
 }
 
 /// Partitions of the log in `folder`; `None` when there is no log yet.

@@ -159,6 +159,7 @@ fn record_read_side() {
     dead.count_redriven(1);
     dead.count_discarded(1);
     dead.count_retries(1);
+    dead.count_skipped(1);
 
     StateWriterMetrics::new().observe_commit(2, 300, MILLISECOND);
 }

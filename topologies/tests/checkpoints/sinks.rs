@@ -266,6 +266,7 @@ fn letters_in(store: &StateStore, writer: &StateWriterHandle, is_kept: bool) -> 
         store,
         writer,
         owner,
+        name: NAME.into(),
     };
     Resources::new().with(tables).with(letters)
 }

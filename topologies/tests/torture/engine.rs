@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream::DecideError;
 use millstream::dataflow::FlowOptions;
 use millstream::prelude::*;
 use millstream_engine::log::Direction;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::flows::{ENDS, Kind, OUT, READ, topology};
 use crate::plan::{Batch, PARTITIONS, Plan};
@@ -110,6 +111,12 @@ pub(crate) async fn finish(engine: &Engine, plan: &Plan) {
         })
         .await;
     }
+    if kind == Kind::Failing {
+        // Those that were redriven come through later.
+        let items = plan.items("a").flatten().count() as u64;
+        until(|| async { written(engine).values().sum::<u64>() == items }).await;
+        until(|| async { engine.state().dead_letter_count(None).unwrap() == 0 }).await;
+    }
     within(engine.dataflow("flow").stop()).await.unwrap();
     if kind.has_reader() {
         let written = written(engine).values().sum::<u64>();
@@ -119,6 +126,30 @@ pub(crate) async fn finish(engine: &Engine, plan: &Plan) {
         })
         .await;
         within(engine.dataflow("reader").stop()).await.unwrap();
+    }
+}
+
+/// Has every dead letter tried again, in a dataflow that has some, until it is aborted.
+pub(crate) fn redriving(engine: &Engine, plan: &Plan) -> JoinHandle<()> {
+    match Kind::of(plan) {
+        Kind::Failing => tokio::spawn(redrive(engine.clone())),
+        _ => tokio::spawn(std::future::ready(())),
+    }
+}
+
+async fn redrive(engine: Engine) {
+    let mut looks = tokio::time::interval(Duration::from_millis(2));
+    loop {
+        looks.tick().await;
+        for letter in engine.state().dead_letters(None, None, 100).unwrap() {
+            // Mostly it is being tried, or in no checkpoint yet.
+            let decided = engine.dead_letters();
+            if let Err(DecideError::Append(error)) =
+                decided.redrive(&[letter.id()], "ann", "").await
+            {
+                panic!("a decision was not taken: {error}");
+            }
+        }
     }
 }
 

@@ -136,7 +136,7 @@ impl Outcome {
     /// Compares with what an undisturbed run has come to, part by part.
     pub(crate) fn compare(&self, expected: &Self, plan: &Plan) {
         assert!(self.foreign.is_empty(), "ids: {:?}", self.foreign);
-        if Kind::of(plan) == Kind::Arrival {
+        if Kind::of(plan).is_by_arrival() {
             return self.agree(plan);
         }
         same("the table", &self.table, &expected.table);
@@ -170,6 +170,7 @@ impl Outcome {
     /// For results that depend on the order of arrival: all sinks have the same ones, which have each item once, and count the
     /// items of each key.
     pub(crate) fn agree(&self, plan: &Plan) {
+        same("dead letters", &self.letters, &[]);
         let sorted = |rows: &mut dyn Iterator<Item = &Row>| {
             let mut rows: Vec<Row> = rows.cloned().collect();
             rows.sort();

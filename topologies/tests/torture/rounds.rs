@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{append, close, data_in, finish, open, runtime};
+use crate::engine::{append, close, data_in, finish, open, redriving, runtime};
 use crate::flows::Kind;
 use crate::model;
 use crate::outcome::{self, Outcome};
@@ -77,8 +77,10 @@ fn undisturbed(plan: &Arc<Plan>) -> Outcome {
     options.checkpoints = None;
     runtime().block_on(async {
         let engine = open(plan, options, folder.path()).await;
+        let redriven = redriving(&engine, plan);
         append(&engine, plan, usize::MAX, |_| {}).await;
         finish(&engine, plan).await;
+        redriven.abort();
         let outcome = outcome::read(&engine, plan, folder.path()).await;
         close(engine).await;
         outcome

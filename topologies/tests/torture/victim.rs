@@ -8,7 +8,7 @@ use std::time::Duration;
 use millstream::dataflow::{DataflowHandle, DataflowStatus};
 use millstream::prelude::*;
 
-use crate::engine::{append, close, finish, open, runtime};
+use crate::engine::{append, close, finish, open, redriving, runtime};
 use crate::plan::Plan;
 use crate::processes::{self, Victim};
 
@@ -53,6 +53,7 @@ async fn live(plan: &Arc<Plan>, run: u64, folder: &Path, batches: u64) {
     let engine = open(plan, plan.options(run), folder).await;
     processes::acknowledge("started");
     let telling = tokio::spawn(tell_checkpoints(engine.clone()));
+    let redriven = redriving(&engine, plan);
     let batches_max = usize::try_from(batches).unwrap_or(usize::MAX);
     append(&engine, plan, batches_max, |partition| {
         processes::acknowledge(format_args!("appended {partition}"));
@@ -64,6 +65,7 @@ async fn live(plan: &Arc<Plan>, run: u64, folder: &Path, batches: u64) {
     processes::acknowledge(FINISHING);
     finish(&engine, plan).await;
     telling.abort();
+    redriven.abort();
     close(engine).await;
     processes::acknowledge(FINISHED);
 }

@@ -6,6 +6,7 @@
 //! case uses the disk.
 
 mod batches;
+mod failing;
 mod latency;
 mod load;
 mod paced;
@@ -27,6 +28,8 @@ pub struct Sizes {
     pub sliding: u64,
     /// Events of a case of batch sizes.
     pub batches: u64,
+    /// Events of a case of what may fail.
+    pub failing: u64,
     /// Events of a case of partitions.
     pub partitions: u64,
     /// Events by which the maximum is found that latency is measured at half of.
@@ -45,6 +48,7 @@ pub struct Sizes {
 pub const FULL: Sizes = Sizes {
     sliding: 50_000_000,
     batches: 20_000_000,
+    failing: 20_000_000,
     partitions: 50_000_000,
     maximum: 20_000_000,
     idle_per_second: 1_000,
@@ -57,6 +61,7 @@ pub const FULL: Sizes = Sizes {
 pub const TINY: Sizes = Sizes {
     sliding: 20_000,
     batches: 5_000,
+    failing: 20_000,
     partitions: 20_000,
     maximum: 20_000,
     idle_per_second: 2_000,
@@ -90,6 +95,7 @@ pub async fn run(harness: &Harness, sizes: Sizes) -> Result<()> {
     state::run(bench, sizes).await?;
     sliding::run(bench, sizes).await?;
     batches::run(bench, sizes).await?;
+    failing::run(bench, sizes).await?;
     partitions::run(bench, sizes).await?;
     latency::run(bench, sizes).await?;
     slow_sink::run(bench, sizes).await

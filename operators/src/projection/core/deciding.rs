@@ -168,7 +168,8 @@ fn read<P: Projection>(
     match decoded {
         Ok(decision) => {
             let order = decision.order();
-            let is_ours = order.projection == P::NAME
+            let is_ours = order.stage.is_none()
+                && order.projection == P::NAME
                 && order.version <= P::VERSION
                 && order.partition == partition.0
                 && order.offset < record.offset.0

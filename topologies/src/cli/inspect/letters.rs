@@ -121,6 +121,15 @@ impl Printed<'_> {
         name.map_or("(dropped)", String::as_str)
     }
 
+    /// The projection, or the dataflow with its stage.
+    fn place(&self) -> String {
+        match self.projection() {
+            // The name of a stage begins with that of its dataflow.
+            name if name.starts_with("dataflow ") => format!("dataflow {}", self.letter.stage),
+            name => name.to_owned(),
+        }
+    }
+
     fn status(&self) -> String {
         match self.letter.status {
             DeadLetterStatus::Retrying { at } => format!("retrying at {at}"),
@@ -152,7 +161,7 @@ impl Printed<'_> {
         let cause = letter.cause.first().map_or("", String::as_str);
         vec![
             letter.id().to_string().into(),
-            one_line(self.projection(), usize::MAX).into(),
+            one_line(&self.place(), usize::MAX).into(),
             one_line(&letter.key, usize::MAX).into(),
             self.position().into(),
             number(letter.attempts),

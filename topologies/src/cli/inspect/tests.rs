@@ -1,5 +1,6 @@
 //! The commands against data folders that an engine, or the log alone, wrote.
 
+mod items;
 mod letters;
 
 use std::convert::Infallible;

@@ -1,6 +1,7 @@
 //! Dataflows as parts of a topology: what they read of its log, what they leave in tables and in the log.
 
 mod checkpoints;
+mod failing;
 mod larger_than_memory;
 mod life;
 mod log_checkpoints;

@@ -4,6 +4,7 @@
 //! to sinks of several kinds. What it must come to in the end depends on the input alone.
 
 mod arrival;
+mod failing;
 mod in_order;
 mod joins;
 mod windows;
@@ -89,10 +90,11 @@ pub(crate) enum Kind {
     InOrder,
     Early,
     Arrival,
+    Failing,
 }
 
 /// All of them.
-pub(crate) const KINDS: [Kind; 9] = [
+pub(crate) const KINDS: [Kind; 10] = [
     Kind::Tumbling,
     Kind::Nested,
     Kind::Sessions,
@@ -102,6 +104,7 @@ pub(crate) const KINDS: [Kind; 9] = [
     Kind::InOrder,
     Kind::Early,
     Kind::Arrival,
+    Kind::Failing,
 ];
 
 impl Kind {
@@ -121,6 +124,11 @@ impl Kind {
     /// Whether a second dataflow reads what it writes to the log.
     pub(crate) const fn has_reader(self) -> bool {
         matches!(self, Self::Joins)
+    }
+
+    /// Whether its results depend on the order in which items come.
+    pub(crate) const fn is_by_arrival(self) -> bool {
+        matches!(self, Self::Arrival | Self::Failing)
     }
 
     pub(crate) const fn has_table(self) -> bool {
@@ -143,6 +151,7 @@ impl Kind {
             Self::InOrder => in_order::in_order(plan, flow, sinks),
             Self::Early => windows::early(plan, flow, sinks),
             Self::Arrival => arrival::arrival(plan, flow, sinks),
+            Self::Failing => failing::failing(plan, flow, sinks),
         }
     }
 }

@@ -77,15 +77,22 @@ pub(in crate::cli) fn discard(
 
 impl Whom {
     /// An order per letter, in the order of projection and position. Of letters that conditions meet those that
-    /// belong to no projection are left out; named by its id, one is an error.
+    /// nobody waits for a decision on, such as late items, are left out; named by its id, one is an error.
     fn orders(&self, reason: &str) -> Result<Vec<LetterOrder>> {
         let by = self.by.clone().or_else(|| std::env::var("USER").ok());
         let by = by.unwrap_or_default();
         ensure!(!by.trim().is_empty(), "who decides? say it with --by");
         let state = DataFolder::find(&self.data.data)?.state()?;
+        let (names, now) = (names(&state)?, SystemClock::new().now());
         let order = |letter: &DeadLetter| {
-            let is_dead = letter.status == DeadLetterStatus::Dead;
-            is_dead.then(|| LetterOrder::of(letter, &by, reason))?
+            if letter.status != DeadLetterStatus::Dead {
+                return None;
+            }
+            let of_item = || {
+                let dataflow = names.get(&letter.projection)?;
+                LetterOrder::of_item(letter, dataflow, &by, reason)
+            };
+            of_item().or_else(|| LetterOrder::of(letter, &by, reason))
         };
         if !self.ids.is_empty() {
             ensure!(
@@ -99,7 +106,7 @@ impl Whom {
                 })?;
                 order(&letter).with_context(|| {
                     format!(
-                        "dead letter {id} does not wait for a decision: it is tried again, or no projection's"
+                        "dead letter {id} does not wait for a decision: it is tried again, or a late item"
                     )
                 })
             };
@@ -108,7 +115,6 @@ impl Whom {
         if self.filter.is_empty() && !self.all {
             bail!("which letters? name them by their ids, by conditions, or say --all");
         }
-        let (names, now) = (names(&state)?, SystemClock::new().now());
         let mut orders = Vec::new();
         self.filter.for_each(&state, &names, now, |letter| {
             orders.extend(order(letter));

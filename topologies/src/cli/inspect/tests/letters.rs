@@ -143,7 +143,7 @@ async fn dead_letters_are_counted_and_exported() {
 }
 
 /// Waits until `holds`, looking again and again.
-async fn until(mut holds: impl FnMut() -> bool) {
+pub(super) async fn until(mut holds: impl FnMut() -> bool) {
     let wait = async {
         let mut looks = tokio::time::interval(Duration::from_millis(1));
         while !holds() {
@@ -155,7 +155,7 @@ async fn until(mut holds: impl FnMut() -> bool) {
 }
 
 /// Waits until this many letters are left.
-async fn until_left(engine: &Engine, count: u64) {
+pub(super) async fn until_left(engine: &Engine, count: u64) {
     until(|| engine.state().dead_letter_count(None).unwrap() == count).await;
 }
 

@@ -1,0 +1,247 @@
+//! What is shown of items that failed: letters in `state/`, the board, metrics.
+
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use millstream_engine::checkpoint::Epoch;
+use millstream_engine::event::Position;
+use millstream_engine::flow::{Fault, Wiring};
+use millstream_engine::log::frame::{Encoding, Kind};
+use millstream_engine::metrics::DeadLetterMetrics;
+use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus, EarlierTries};
+use serde::Serialize;
+
+use super::entry::{Entry, Place, Work};
+use super::letters::{ItemLetters, Shown};
+use crate::projection::ITEMS;
+use crate::sink::LetterStore;
+
+/// Version of a dataflow's letters.
+const VERSION: u32 = 1;
+/// Key of letters of items that have none.
+const NO_KEY: &str = "item";
+
+/// What a stage that is open shows to others.
+pub(super) struct Outside {
+    pub(super) stage: Arc<str>,
+    pub(super) partition: usize,
+    /// If it keeps letters.
+    pub(super) letters: Option<LetterStore>,
+    pub(super) shared: Option<Arc<ItemLetters>>,
+    pub(super) metrics: DeadLetterMetrics,
+    /// A restart goes back to a checkpoint.
+    has_checkpoints: bool,
+    /// Letters to be written at the end of the turn.
+    changed: BTreeSet<Place>,
+    /// Letters of what is tried again by itself, or of which only what waits behind has changed: written now and then, and
+    /// at barriers.
+    later: BTreeSet<Place>,
+    /// Letters that no checkpoint has, those of checkpoints that are not complete apart.
+    unsaved: HashSet<DeadLetterId>,
+    saving: VecDeque<(Epoch, HashSet<DeadLetterId>)>,
+}
+
+impl Outside {
+    /// The `ordinal`th operator of its stage that may fail.
+    pub(super) fn open(
+        wiring: &Wiring,
+        ordinal: usize,
+        keeps_letters: bool,
+    ) -> Result<Self, Fault> {
+        let named = |stage: &Arc<str>| match ordinal {
+            0 => Arc::clone(stage),
+            _ => format!("{stage}#{}", ordinal + 1).into(),
+        };
+        let stage = named(&wiring.identity);
+        let letters = keeps_letters.then(|| LetterStore::open(wiring, Arc::clone(&stage), ITEMS));
+        let letters = letters.transpose()?;
+        let shared = wiring.resources.get::<ItemLetters>();
+        if let (Some(letters), Some(shared)) = (&letters, &shared) {
+            let owner = letters.owner();
+            shared.hide_all(owner, &stage, wiring.partition, wiring.partitions);
+        }
+        Ok(Self {
+            metrics: DeadLetterMetrics::new(&named(&wiring.stage), wiring.partition_id()),
+            stage,
+            partition: wiring.partition,
+            letters,
+            shared,
+            has_checkpoints: wiring.checkpoints.is_some(),
+            changed: BTreeSet::new(),
+            later: BTreeSet::new(),
+            unsaved: HashSet::new(),
+            saving: VecDeque::new(),
+        })
+    }
+
+    /// Work waits from now on, or something about it has changed.
+    pub(super) fn changed<K: Serialize, W>(&mut self, entry: &Entry<K, W>, is_new: bool) {
+        let Some(letters) = &self.letters else { return };
+        // What is tried again by itself is mostly settled before anybody reads its letter.
+        let written = match entry.due {
+            None => &mut self.changed,
+            Some(_) => &mut self.later,
+        };
+        written.insert(entry.place);
+        let id = letter_id(letters, entry);
+        if is_new && self.has_checkpoints {
+            self.unsaved.insert(id);
+        }
+        if let Some(shared) = &self.shared {
+            let is_saved = !self.has_checkpoints || (!is_new && shared.is_saved(id));
+            let shown = Shown {
+                holder: self.partition,
+                stage: Arc::clone(&self.stage),
+                key: entry.holds_key.then(|| key_text(entry.key.as_ref())),
+                status: status(entry),
+                attempts: entry.attempts,
+                redrives: entry.redrives,
+                is_saved,
+            };
+            shared.show(id, shown);
+        }
+    }
+
+    /// The same of what a checkpoint has.
+    pub(super) fn restored<K: Serialize, W>(&mut self, entry: &Entry<K, W>) {
+        self.changed(entry, false);
+        self.changed.insert(entry.place);
+        if let (Some(letters), Some(shared)) = (&self.letters, &self.shared) {
+            shared.saved(letter_id(letters, entry));
+        }
+    }
+
+    /// More waits behind it.
+    pub(super) fn followed(&mut self, place: Place) {
+        if self.letters.is_some() {
+            self.later.insert(place);
+        }
+    }
+
+    /// It waits no longer.
+    pub(super) fn settled<K: Serialize, W>(&mut self, entry: &Entry<K, W>) {
+        let Some(letters) = &mut self.letters else {
+            return;
+        };
+        self.changed.remove(&entry.place);
+        self.later.remove(&entry.place);
+        let id = letter_id(letters, entry);
+        self.unsaved.remove(&id);
+        if entry.is_stored {
+            letters.delete(id);
+        }
+        if let Some(shared) = &self.shared {
+            shared.hide(id);
+        }
+    }
+
+    /// Places whose letters are to be written; with `all` also those that may wait.
+    pub(super) fn take_changed(&mut self, all: bool) -> BTreeSet<Place> {
+        if all {
+            self.changed.append(&mut self.later);
+        }
+        std::mem::take(&mut self.changed)
+    }
+
+    pub(super) fn write<K: Serialize, W: Work>(&mut self, entry: &mut Entry<K, W>) {
+        if let Some(letters) = &mut self.letters {
+            let letter = letter_of(letters, entry);
+            entry.is_stored = true;
+            letters.put(letter);
+        }
+    }
+
+    pub(super) fn before_barrier(&mut self) {
+        self.changed.append(&mut self.later);
+        if let Some(letters) = &mut self.letters {
+            letters.before_barrier();
+        }
+    }
+
+    /// What waits is part of this checkpoint.
+    pub(super) fn saving(&mut self, epoch: Epoch) {
+        if !self.unsaved.is_empty() {
+            let unsaved = std::mem::take(&mut self.unsaved);
+            self.saving.push_back((epoch, unsaved));
+        }
+    }
+
+    /// This checkpoint is complete, and those before it.
+    pub(super) fn saved(&mut self, epoch: Epoch) {
+        while self.saving.front().is_some_and(|(of, _)| *of <= epoch)
+            && let Some((_, letters)) = self.saving.pop_front()
+        {
+            if let Some(shared) = &self.shared {
+                letters.into_iter().for_each(|letter| shared.saved(letter));
+            }
+        }
+    }
+
+    /// Whether a letter waits for a checkpoint.
+    pub(super) fn awaits_checkpoint(&self) -> bool {
+        !self.unsaved.is_empty() || !self.saving.is_empty()
+    }
+}
+
+/// The key as letters show it.
+pub(super) fn key_text<K: Serialize>(key: Option<&K>) -> CompactString {
+    let Some(key) = key else {
+        return NO_KEY.into();
+    };
+    match serde_json::to_value(key) {
+        Ok(serde_json::Value::String(text)) => text.into(),
+        Ok(value) => value.to_string().into(),
+        Err(_) => "(a key without a text)".into(),
+    }
+}
+
+fn letter_id<K: Serialize, W>(letters: &LetterStore, entry: &Entry<K, W>) -> DeadLetterId {
+    let key = key_text(entry.key.as_ref());
+    let position = Position::from(entry.place);
+    DeadLetterId::new(letters.owner(), position, letters.stage(), &key)
+}
+
+fn status<K, W>(entry: &Entry<K, W>) -> DeadLetterStatus {
+    entry
+        .due
+        .map_or(DeadLetterStatus::Dead, |at| DeadLetterStatus::Retrying {
+            at,
+        })
+}
+
+fn letter_of<K: Serialize, W: Work>(letters: &LetterStore, entry: &Entry<K, W>) -> DeadLetter {
+    let (encoding, payload) = match entry.work.to_json() {
+        Ok(payload) => (Encoding::Json, payload),
+        // Such as a map whose keys are no texts: as it is saved.
+        Err(_) => (
+            Encoding::Opaque,
+            rmp_serde::to_vec_named(&entry.work).unwrap_or_default(),
+        ),
+    };
+    DeadLetter {
+        projection: letters.owner(),
+        stage: (&**letters.stage()).into(),
+        version: VERSION,
+        key: key_text(entry.key.as_ref()),
+        status: status(entry),
+        cause: entry.cause.clone(),
+        attempts: entry.attempts,
+        first_failed: entry.first_failed,
+        last_failed: entry.last_failed,
+        position: entry.place.into(),
+        kind: Kind {
+            category: ITEMS.into(),
+            event_type: entry.work.type_name().into(),
+            schema_version: 1,
+            encoding,
+        },
+        dictionary: Vec::new(),
+        payload,
+        earlier: entry.earlier.iter().map(EarlierTries::from).collect(),
+        redrives: entry.redrives,
+        followers: entry.followers.len() as u64,
+        followers_bytes: entry.followers_bytes as u64,
+        follower_offsets: Vec::new(),
+    }
+}

@@ -1,0 +1,352 @@
+//! Calls of a process that may fail: on a state that is put back, with output that counts only if it succeeds.
+
+use std::convert::Infallible;
+use std::error::Error;
+
+use millstream_engine::flow::{Discard, Emit, Operator};
+use millstream_engine::time::Timestamp;
+
+use super::context::{Context, Scope, Scratch, Timer};
+use super::expiring::{KeyedState, Now};
+use super::table::{Fired, Table};
+use super::timers::Due;
+use super::try_call::{Call, Reached};
+use crate::failing::{Arrived, Causes, Failing, guarded};
+use crate::window::TimeDomain;
+use crate::{Key, Savable};
+
+/// State and timers per key, written by hand, as [`KeyedProcess`](super::KeyedProcess), for what may fail: an error or a
+/// panic is dealt with by the policy of the stage.
+///
+/// What a call that failed has changed in the state is put back, and what it gave out, to its side output too, and asked
+/// for of timers does not count. For that the state is cloned before each call: keep it small, or what is large in it
+/// behind an `Arc` that is made anew when it changes. The process itself is not put back: it holds parameters only.
+///
+/// While an item of a key waits, later items of the key and timers that are reached wait behind it, in this order. What is
+/// tried again sees the watermark and the clock of that moment, and is late as far as it was when it came.
+///
+/// ```
+/// use std::convert::Infallible;
+/// use millstream_engine::time::Timestamp;
+/// use millstream_operators::keyed::{Context, TryKeyedProcess};
+///
+/// /// Balances that must not go below zero.
+/// #[derive(Clone)]
+/// struct Balance;
+///
+/// impl TryKeyedProcess<String, i64> for Balance {
+///     type State = (i64, ());
+///     type Out = (String, i64);
+///     type Side = Infallible;
+///     type Error = String;
+///
+///     fn item(
+///         &mut self,
+///         account: &String,
+///         (balance, ()): &mut (i64, ()),
+///         _time: Timestamp,
+///         amount: &i64,
+///         ctx: &mut Context<'_, (String, i64)>,
+///     ) -> Result<(), String> {
+///         *balance += amount;
+///         ctx.emit((account.clone(), *balance));
+///         if *balance < 0 {
+///             return Err(format!("{account} is overdrawn by {}", -*balance));
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait TryKeyedProcess<K, T>: Clone + Send + 'static {
+    /// What is kept per key; begins as its default.
+    type State: KeyedState + Clone;
+    /// What it gives out.
+    type Out: Send + 'static;
+    /// What it gives to its side output; [`Infallible`] if it has none.
+    type Side: Send + 'static;
+    /// Why it fails: an error, or a text.
+    type Error: Into<Box<dyn Error + Send + Sync>>;
+
+    /// Takes one item, in the order of arrival. It may be late: see [`Context::is_late`].
+    ///
+    /// # Errors
+    /// Why the item cannot be taken, now or at all.
+    fn item(
+        &mut self,
+        key: &K,
+        state: &mut Self::State,
+        time: Timestamp,
+        item: &T,
+        ctx: &mut Context<'_, Self::Out, Self::Side>,
+    ) -> Result<(), Self::Error>;
+
+    /// A timer of the key has been reached; as [`KeyedProcess::timer`](super::KeyedProcess::timer).
+    ///
+    /// # Errors
+    /// As [`item`](Self::item): the timer waits as an item does, and a letter shows it.
+    fn timer(
+        &mut self,
+        key: &K,
+        state: &mut Self::State,
+        timer: Timer,
+        ctx: &mut Context<'_, Self::Out, Self::Side>,
+    ) -> Result<(), Self::Error> {
+        let _ = (key, state, timer, ctx);
+        Ok(())
+    }
+}
+
+/// All of the operator but what waits.
+pub(super) struct Core<K, T, P: TryKeyedProcess<K, T>, L> {
+    pub(super) process: P,
+    pub(super) side: L,
+    pub(super) table: Table<K, P::State>,
+    pub(super) scratch: Scratch<P::Out, P::Side>,
+    pub(super) watermark: Timestamp,
+    pub(super) late_before: Timestamp,
+    pub(super) now: Timestamp,
+}
+
+impl<K, T, P, L> Core<K, T, P, L>
+where
+    K: Key,
+    T: Savable,
+    P: TryKeyedProcess<K, T>,
+    L: Operator<P::Side, Out = Infallible>,
+{
+    /// How far both kinds of time have come.
+    const fn reached(&self) -> Now {
+        Now {
+            event: self.watermark,
+            processing: self.now,
+        }
+    }
+
+    /// Nothing comes any more: no timer is set.
+    fn is_over(&self) -> bool {
+        self.watermark == Timestamp::MAX
+    }
+
+    /// Hands an item to the process, whose key has this place in the table.
+    #[inline]
+    pub(super) fn try_item(
+        &mut self,
+        place: usize,
+        time: Timestamp,
+        late_before: Timestamp,
+        item: &T,
+    ) -> Result<(), Causes> {
+        let scope = Scope {
+            time,
+            watermark: self.watermark,
+            late_before,
+            now: self.now,
+        };
+        let (key, slot) = self.table.at(place);
+        let (process, scratch, state) = (&mut self.process, &mut self.scratch, &mut slot.state);
+        let before = state.clone();
+        let outcome = guarded(|| {
+            let mut context = Context { scope, scratch };
+            process.item(key, state, time, item, &mut context)
+        });
+        outcome.inspect_err(|_| {
+            slot.state = before;
+            self.scratch.drop_all();
+        })
+    }
+
+    /// Carries out what a call asked for that succeeded.
+    #[inline]
+    pub(super) fn succeed<E: Emit<P::Out>>(
+        &mut self,
+        failing: &mut Failing<K, Call<T>>,
+        place: usize,
+        hash: u64,
+        out: &mut E,
+    ) {
+        let now = self.reached();
+        let (key, slot) = self.table.at(place);
+        if self.scratch.clear || !self.scratch.requests.is_empty() {
+            let key = key.clone();
+            self.carry_out(hash, &key);
+            self.table.forget_empty(hash, &key, &now);
+            self.give_out(out);
+            self.fire_reached(failing, out);
+        } else {
+            if slot.is_empty(&now) {
+                let key = key.clone();
+                self.table.forget_empty(hash, &key, &now);
+            }
+            self.give_out(out);
+        }
+    }
+
+    /// The key of what failed, which is dropped from the table if it has no state.
+    #[cold]
+    pub(super) fn failed(&mut self, place: usize, hash: u64) -> K {
+        let key = self.table.at(place).0.clone();
+        let now = self.reached();
+        self.table.forget_empty(hash, &key, &now);
+        key
+    }
+
+    fn carry_out(&mut self, hash: u64, key: &K) {
+        let clear = std::mem::take(&mut self.scratch.clear);
+        let is_over = self.is_over();
+        if clear || !self.scratch.requests.is_empty() {
+            let requests = &mut self.scratch.requests;
+            self.table.carry_out(hash, key, requests, clear, is_over);
+        }
+    }
+
+    fn give_out<E: Emit<P::Out>>(&mut self, out: &mut E) {
+        for (time, item) in self.scratch.out.drain(..) {
+            out.emit(time, item);
+        }
+        for (time, item) in self.scratch.side.drain(..) {
+            self.side.item(time, item, &mut Discard);
+        }
+    }
+
+    /// A call that waited.
+    pub(super) fn attempt<E: Emit<P::Out>>(
+        &mut self,
+        failing: &mut Failing<K, Call<T>>,
+        key: &K,
+        call: &mut Call<T>,
+        out: &mut E,
+    ) -> Result<(), Causes> {
+        let timer = match call {
+            Call::Item(Arrived {
+                time,
+                late_before,
+                item,
+            }) => {
+                let hash = self.table.hash(key);
+                let place = self.table.place(hash, key.clone());
+                match self.try_item(place, *time, *late_before, item) {
+                    Ok(()) => self.succeed(failing, place, hash, out),
+                    Err(cause) => {
+                        self.failed(place, hash);
+                        return Err(cause);
+                    }
+                }
+                return Ok(());
+            }
+            Call::Timer(timer) => *timer,
+            Call::Due(reached) => {
+                let (domain, due) = (reached.domain(), reached.due(key));
+                let Some(timer) = self.take_off(domain, &due) else {
+                    return Ok(());
+                };
+                // From here on it is not in the table any more.
+                *call = Call::Timer(timer);
+                timer
+            }
+        };
+        self.try_timer(failing, key, timer, out)
+    }
+
+    /// Fires timers of one kind that are due by `until`; those of keys that wait are queued.
+    pub(super) fn fire<E: Emit<P::Out>>(
+        &mut self,
+        failing: &mut Failing<K, Call<T>>,
+        domain: TimeDomain,
+        until: i64,
+        out: &mut E,
+    ) {
+        while let Some(due) = self.table.timers(domain).pop_due(until) {
+            if !failing.is_empty() {
+                if failing.has_failed() {
+                    return;
+                }
+                if failing.holds(&due.key) {
+                    failing.queue(&due.key, Call::Due(Reached::of(domain, &due)));
+                    continue;
+                }
+            }
+            let Some(timer) = self.take_off(domain, &due) else {
+                continue;
+            };
+            if let Err(cause) = self.try_timer(failing, &due.key, timer, out) {
+                failing.fail(Some(due.key), Call::Timer(timer), cause);
+            }
+        }
+    }
+
+    /// Takes an entry of the heap off its key; gives the timer, if it was one and was still set.
+    fn take_off(&mut self, domain: TimeDomain, due: &Due<K>) -> Option<Timer> {
+        let hash = self.table.hash(&due.key);
+        match self.table.fired(hash, domain, due) {
+            Fired::Nothing => None,
+            Fired::Expiry => {
+                let mut now = self.reached();
+                match domain {
+                    TimeDomain::Event => now.event = Timestamp(due.time),
+                    TimeDomain::Processing => now.processing = Timestamp(due.time),
+                }
+                let is_over = self.is_over();
+                let requests = &mut self.scratch.requests;
+                self.table.expire(hash, &due.key, &now, requests);
+                self.table
+                    .carry_out(hash, &due.key, requests, false, is_over);
+                None
+            }
+            Fired::Timer => Some(Timer::of(domain, due.time)),
+        }
+    }
+
+    fn try_timer<E: Emit<P::Out>>(
+        &mut self,
+        failing: &mut Failing<K, Call<T>>,
+        key: &K,
+        timer: Timer,
+        out: &mut E,
+    ) -> Result<(), Causes> {
+        let hash = self.table.hash(key);
+        let place = self.table.place(hash, key.clone());
+        let (_, time) = timer.parts();
+        let scope = Scope {
+            time: Timestamp(time),
+            watermark: self.watermark,
+            late_before: self.late_before,
+            now: self.now,
+        };
+        let (key, slot) = self.table.at(place);
+        let (process, scratch, state) = (&mut self.process, &mut self.scratch, &mut slot.state);
+        let before = state.clone();
+        let outcome = guarded(|| {
+            let mut context = Context { scope, scratch };
+            process.timer(key, state, timer, &mut context)
+        });
+        match outcome {
+            Ok(()) => {
+                self.succeed(failing, place, hash, out);
+                Ok(())
+            }
+            Err(cause) => {
+                slot.state = before;
+                self.scratch.drop_all();
+                Err(cause)
+            }
+        }
+    }
+
+    /// Fires what was set for times that have been reached.
+    #[inline]
+    pub(super) fn fire_reached<E: Emit<P::Out>>(
+        &mut self,
+        failing: &mut Failing<K, Call<T>>,
+        out: &mut E,
+    ) {
+        for (domain, reached) in [
+            (TimeDomain::Event, self.watermark.0),
+            (TimeDomain::Processing, self.now.0),
+        ] {
+            let first = self.table.first(domain);
+            if first.is_some_and(|first| first <= reached) {
+                self.fire(failing, domain, reached, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Drives a process that may fail: items, timers, output, and what waits.
+//!
+//! In the original order each call comes before those of its key that came later: a key's items and timers wait in one
+//! queue. At the end of a complete input what is left to be tried is tried at once; states of keys that still wait, with
+//! their timers, stay.
+//! Cost beside that of [`Process`](super::Process): a clone of the key's state per call, and a frame that catches panics.
+
+use std::convert::Infallible;
+use std::fmt;
+
+use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
+use millstream_engine::stage::Blocked;
+use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::context::{NoSide, Scratch};
+use super::table::Table;
+use super::try_call::Call;
+use super::try_core::{Core, TryKeyedProcess};
+use crate::failing::{Arrived, Causes, Failing, ItemPolicy};
+use crate::window::TimeDomain;
+use crate::{Key, Savable};
+
+/// Its kind of state in checkpoints.
+const KIND: &str = "keyed process";
+
+/// What is saved beside the keys: as of a process that does not fail.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    watermark: Timestamp,
+    now: Timestamp,
+}
+
+/// A [`TryKeyedProcess`] as an operator.
+pub struct TryProcess<T: Savable, K: Key, F, P: TryKeyedProcess<K, T>, L = NoSide> {
+    key: F,
+    core: Core<K, T, P, L>,
+    failing: Failing<K, Call<T>>,
+}
+
+impl<T, K, F, P, L> TryProcess<T, K, F, P, L>
+where
+    T: Savable,
+    K: Key,
+    P: TryKeyedProcess<K, T>,
+    L: Operator<P::Side, Out = Infallible>,
+{
+    /// Runs `process` for the keys that `key` gives; what it gives to its side output goes to `side`.
+    pub fn new(policy: ItemPolicy, key: F, process: P, side: L) -> Self {
+        Self::of(Failing::new(policy, 0), key, process, side)
+    }
+
+    fn of(failing: Failing<K, Call<T>>, key: F, process: P, side: L) -> Self {
+        Self {
+            key,
+            core: Core {
+                process,
+                side,
+                table: Table::new(),
+                scratch: Scratch::new(),
+                watermark: Timestamp::MIN,
+                late_before: Timestamp::MIN,
+                now: Timestamp::MIN,
+            },
+            failing,
+        }
+    }
+
+    /// The side output.
+    pub const fn side(&self) -> &L {
+        &self.core.side
+    }
+
+    /// Takes care of an item while others wait; gives it back with its key if it is to be tried.
+    #[cold]
+    #[inline(never)]
+    fn wait(&mut self, key: K, time: Timestamp, item: T) -> Option<(K, T)> {
+        if self.failing.has_failed() {
+            return None;
+        }
+        if self.failing.holds(&key) {
+            let call = self.call(time, item);
+            self.failing.queue(&key, call);
+            return None;
+        }
+        Some((key, item))
+    }
+
+    const fn call(&self, time: Timestamp, item: T) -> Call<T> {
+        Call::Item(Arrived {
+            time,
+            late_before: self.core.late_before,
+            item,
+        })
+    }
+
+    #[inline]
+    fn try_one<E: Emit<P::Out>>(&mut self, key: K, time: Timestamp, item: T, out: &mut E) {
+        let Self { core, failing, .. } = self;
+        let hash = core.table.hash(&key);
+        let place = core.table.place(hash, key);
+        match core.try_item(place, time, core.late_before, &item) {
+            Ok(()) => core.succeed(failing, place, hash, out),
+            Err(cause) => self.fail((place, hash), time, item, cause),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fail(&mut self, at: (usize, u64), time: Timestamp, item: T, cause: Causes) {
+        let key = self.core.failed(at.0, at.1);
+        let call = self.call(time, item);
+        self.failing.fail(Some(key), call, cause);
+    }
+
+    /// Tries what is due.
+    fn run<E: Emit<P::Out>>(&mut self, out: &mut E) {
+        if self.failing.is_empty() {
+            return;
+        }
+        let core = &mut self.core;
+        self.failing.run_due(|failing, key, call| match key {
+            Some(key) => core.attempt(failing, key, call, out),
+            None => Ok(()),
+        });
+    }
+
+    /// Nothing can come any more, neither items nor time: only what waits is kept.
+    fn forget(&mut self) {
+        if self.failing.is_empty() {
+            self.core.table.clear();
+        } else {
+            let failing = &self.failing;
+            self.core.table.keep_only(|key| failing.holds(key));
+        }
+    }
+}
+
+impl<T, K, F, P, L> Operator<T> for TryProcess<T, K, F, P, L>
+where
+    T: Savable,
+    K: Key,
+    F: Fn(&T) -> K + Send + 'static,
+    P: TryKeyedProcess<K, T>,
+    L: Operator<P::Side, Out = Infallible>,
+{
+    type Out = P::Out;
+
+    #[inline]
+    fn item<E: Emit<P::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
+        let key = (self.key)(&item);
+        if self.failing.is_empty() {
+            return self.try_one(key, time, item, out);
+        }
+        if let Some((key, item)) = self.wait(key, time, item) {
+            self.try_one(key, time, item, out);
+        }
+    }
+
+    fn watermark<E: Emit<P::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
+        let is_over = watermark == Timestamp::MAX;
+        if is_over {
+            self.failing.complete();
+            // Before the end of time is told: what it gives out is not late.
+            self.run(out);
+        }
+        let core = &mut self.core;
+        core.watermark = core.watermark.max(watermark);
+        core.fire(&mut self.failing, TimeDomain::Event, watermark.0, out);
+        if is_over {
+            core.fire(&mut self.failing, TimeDomain::Processing, i64::MAX, out);
+            // Timers that failed.
+            self.run(out);
+            self.forget();
+        }
+        self.core.side.watermark(watermark, &mut Discard);
+    }
+
+    fn late_before(&mut self, limit: Timestamp) {
+        self.core.late_before = limit;
+        self.core.side.late_before(limit);
+    }
+
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.failing.open(wiring)?;
+        self.core.side.open(wiring)
+    }
+
+    fn begin(&mut self, turn: &Turn) {
+        // A clock that goes back does not take back timers that have fired.
+        self.core.now = self.core.now.max(turn.now);
+        self.failing.begin(turn);
+        self.core.side.begin(turn);
+    }
+
+    fn processing_time<E: Emit<P::Out>>(&mut self, now: Timestamp, out: &mut E) {
+        self.core.now = self.core.now.max(now);
+        self.run(out);
+        let until = self.core.now.0;
+        let core = &mut self.core;
+        core.fire(&mut self.failing, TimeDomain::Processing, until, out);
+        core.fire_reached(&mut self.failing, out);
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        let timer = self.core.table.first(TimeDomain::Processing).map(Timestamp);
+        match (timer, self.failing.next_due()) {
+            (Some(timer), Some(due)) => Some(timer.min(due)),
+            (one, None) | (None, one) => one,
+        }
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.failing.flush(idle)?;
+        self.core.side.flush(idle)
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.failing.is_blocked() || self.core.side.is_blocked()
+    }
+
+    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
+        if self.failing.is_blocked() {
+            self.failing.blocked(waits);
+        }
+        if self.core.side.is_blocked() {
+            self.core.side.blocked(waits);
+        }
+    }
+
+    fn idle(&mut self) {
+        self.core.side.idle();
+    }
+
+    fn end<E: Emit<P::Out>>(&mut self, out: &mut E) {
+        if self.core.watermark == Timestamp::MAX {
+            // What somebody had tried again since, after a restart at the end.
+            self.failing.complete();
+            self.run(out);
+            self.forget();
+        }
+        self.failing.end();
+        self.core.side.end(&mut Discard);
+    }
+
+    fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
+        into.push(("keyed states", self.core.table.len()));
+        into.push(("timers", self.core.table.timers_len()));
+        self.failing.state_items(into);
+    }
+
+    fn before_barrier<E: Emit<P::Out>>(&mut self, _out: &mut E) {
+        self.failing.before_barrier();
+        self.core.side.before_barrier(&mut Discard);
+    }
+
+    fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
+        let saved = Saved {
+            watermark: self.core.watermark,
+            now: self.core.now,
+        };
+        saving.whole(KIND, &saved)?;
+        self.core.table.save(saving)?;
+        self.failing.save(saving)?;
+        self.core.side.save(saving)
+    }
+
+    fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+        let all = restoring.whole::<Saved>(KIND)?;
+        // As the input: of several partitions the earliest, after which items may still come.
+        let watermark = all.iter().map(|saved| saved.watermark).min();
+        self.core.watermark = watermark.unwrap_or(Timestamp::MIN);
+        for saved in all {
+            self.core.now = self.core.now.max(saved.now);
+        }
+        self.core.table.restore(restoring)?;
+        self.failing.restore(restoring)?;
+        self.core.side.restore(restoring)
+    }
+
+    fn checkpointed(&mut self, epoch: Epoch) -> Result<(), Fault> {
+        self.failing.checkpointed(epoch);
+        self.core.side.checkpointed(epoch)
+    }
+
+    fn awaits_checkpoint(&self) -> bool {
+        self.failing.awaits_checkpoint() || self.core.side.awaits_checkpoint()
+    }
+}
+
+impl<T, K, F, P, L> Clone for TryProcess<T, K, F, P, L>
+where
+    T: Savable,
+    K: Key,
+    F: Clone,
+    P: TryKeyedProcess<K, T>,
+    L: Operator<P::Side, Out = Infallible> + Clone,
+{
+    /// The same process with no keys yet.
+    fn clone(&self) -> Self {
+        let (process, side) = (self.core.process.clone(), self.core.side.clone());
+        Self::of(self.failing.fresh(), self.key.clone(), process, side)
+    }
+}
+
+impl<T: Savable, K: Key, F, P: TryKeyedProcess<K, T>, L> fmt::Debug for TryProcess<T, K, F, P, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TryProcess")
+            .field("keys", &self.core.table.len())
+            .field("failing", &self.failing)
+            .finish_non_exhaustive()
+    }
+}
