@@ -1,5 +1,6 @@
 //! Why user code failed: its error with all that caused it, or its panic.
 
+use std::any::Any;
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -35,8 +36,17 @@ pub(crate) fn guarded<T, E: Into<Box<dyn Error + Send + Sync>>>(
     run: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, Causes> {
     match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(given)) => Ok(given),
-        Ok(Err(error)) => Err(chain(&*error.into())),
-        Err(panic) => Err(vec![kept(format!("panicked: {}", panic_message(&*panic)))]),
+        Ok(given) => given.map_err(failed),
+        Err(panic) => Err(panicked(&*panic)),
     }
+}
+
+/// Why user code has failed that gave an error.
+pub(crate) fn failed<E: Into<Box<dyn Error + Send + Sync>>>(error: E) -> Causes {
+    chain(&*error.into())
+}
+
+/// Why user code has failed that panicked.
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Causes {
+    vec![kept(format!("panicked: {}", panic_message(panic)))]
 }

@@ -32,6 +32,6 @@ pub use policy::{ItemPolicy, Then, WaitingLimits, WhenFull};
 
 pub use crate::projection::FailurePolicy;
 
-pub(crate) use cause::{Causes, chain, guarded};
+pub(crate) use cause::{Causes, chain, failed, guarded, panicked};
 pub(crate) use entry::{Arrived, Work};
 pub(crate) use parked::Failing;

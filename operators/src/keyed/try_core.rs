@@ -127,15 +127,15 @@ where
         self.watermark == Timestamp::MAX
     }
 
-    /// Hands an item to the process, whose key has this place in the table.
+    /// Hands an item to the process, whose key has this place in the table; a panic or an error leaves what it has changed.
     #[inline]
-    pub(super) fn try_item(
+    pub(super) fn call(
         &mut self,
         place: usize,
         time: Timestamp,
         late_before: Timestamp,
         item: &T,
-    ) -> Result<(), Causes> {
+    ) -> Result<(), P::Error> {
         let scope = Scope {
             time,
             watermark: self.watermark,
@@ -144,15 +144,36 @@ where
         };
         let (key, slot) = self.table.at(place);
         let (process, scratch, state) = (&mut self.process, &mut self.scratch, &mut slot.state);
-        let before = state.clone();
-        let outcome = guarded(|| {
-            let mut context = Context { scope, scratch };
-            process.item(key, state, time, item, &mut context)
-        });
-        outcome.inspect_err(|_| {
-            slot.state = before;
-            self.scratch.drop_all();
-        })
+        let mut context = Context { scope, scratch };
+        process.item(key, state, time, item, &mut context)
+    }
+
+    /// The state of the key at a place, before a call.
+    #[inline]
+    pub(super) fn before(&mut self, place: usize) -> P::State {
+        self.table.at(place).1.state.clone()
+    }
+
+    /// Puts back what a call has changed that failed.
+    pub(super) fn put_back(&mut self, place: usize, before: P::State) {
+        self.table.at(place).1.state = before;
+        self.scratch.drop_all();
+    }
+
+    /// Hands an item to the process, and puts back what it has changed if it fails.
+    fn try_item(
+        &mut self,
+        place: usize,
+        time: Timestamp,
+        late_before: Timestamp,
+        item: &T,
+    ) -> Result<(), Causes> {
+        let before = self.before(place);
+        let outcome = guarded(|| self.call(place, time, late_before, item));
+        if outcome.is_err() {
+            self.put_back(place, before);
+        }
+        outcome
     }
 
     /// Carries out what a call asked for that succeeded.

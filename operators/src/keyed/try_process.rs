@@ -3,11 +3,14 @@
 //! In the original order each call comes before those of its key that came later: a key's items and timers wait in one
 //! queue. At the end of a complete input what is left to be tried is tried at once; states of keys that still wait, with
 //! their timers, stay.
-//! Cost beside that of [`Process`](super::Process): a clone of the key's state per call, and a frame that catches panics.
+//! Cost beside that of [`Process`](super::Process): a clone of the key's state per call, and a frame that catches panics per
+//! batch.
 
 use std::convert::Infallible;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+use millstream_engine::batch::Batch;
 use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
 use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
@@ -18,7 +21,8 @@ use super::context::{NoSide, Scratch};
 use super::table::Table;
 use super::try_call::Call;
 use super::try_core::{Core, TryKeyedProcess};
-use crate::failing::{Arrived, Causes, Failing, ItemPolicy};
+use crate::failing::{Arrived, Causes, Failing, ItemPolicy, failed, panicked};
+use crate::table::StateMemory;
 use crate::window::TimeDomain;
 use crate::{Key, Savable};
 
@@ -30,6 +34,15 @@ const KIND: &str = "keyed process";
 struct Saved {
     watermark: Timestamp,
     now: Timestamp,
+}
+
+/// An item that the process has, and what it may have to be put back to.
+struct Trying<T, S> {
+    /// Place and hash of its key.
+    at: (usize, u64),
+    time: Timestamp,
+    item: T,
+    before: S,
 }
 
 /// A [`TryKeyedProcess`] as an operator.
@@ -72,19 +85,23 @@ where
         &self.core.side
     }
 
-    /// Takes care of an item while others wait; gives it back with its key if it is to be tried.
+    /// Takes care of an item while others wait; gives it back if it is to be tried.
     #[cold]
     #[inline(never)]
-    fn wait(&mut self, key: K, time: Timestamp, item: T) -> Option<(K, T)> {
+    fn wait(&mut self, time: Timestamp, item: T) -> Option<T>
+    where
+        F: Fn(&T) -> K,
+    {
         if self.failing.has_failed() {
             return None;
         }
+        let key = (self.key)(&item);
         if self.failing.holds(&key) {
             let call = self.call(time, item);
             self.failing.queue(&key, call);
             return None;
         }
-        Some((key, item))
+        Some(item)
     }
 
     const fn call(&self, time: Timestamp, item: T) -> Call<T> {
@@ -95,14 +112,55 @@ where
         })
     }
 
-    #[inline]
-    fn try_one<E: Emit<P::Out>>(&mut self, key: K, time: Timestamp, item: T, out: &mut E) {
-        let Self { core, failing, .. } = self;
-        let hash = core.table.hash(&key);
-        let place = core.table.place(hash, key);
-        match core.try_item(place, time, core.late_before, &item) {
-            Ok(()) => core.succeed(failing, place, hash, out),
-            Err(cause) => self.fail((place, hash), time, item, cause),
+    /// Tries items until one fails, or something waits: one frame for all of them catches panics, since one for each costs
+    /// as much as the lookups of their keys, of which the processor has several under way otherwise.
+    fn try_together<E: Emit<P::Out>>(
+        &mut self,
+        items: &mut impl Iterator<Item = (Timestamp, T)>,
+        out: &mut E,
+    ) where
+        F: Fn(&T) -> K,
+    {
+        let Self { key, core, failing } = self;
+        let mut trying: Option<Trying<T, P::State>> = None;
+        let tried = catch_unwind(AssertUnwindSafe(|| {
+            for (time, item) in items {
+                let key = key(&item);
+                let hash = core.table.hash(&key);
+                let place = core.table.place(hash, key);
+                let before = core.before(place);
+                let at = (place, hash);
+                let trial = trying.insert(Trying {
+                    at,
+                    time,
+                    item,
+                    before,
+                });
+                core.call(place, time, core.late_before, &trial.item)?;
+                // What follows is not the process: a panic there is the stage's.
+                trying = None;
+                core.succeed(failing, place, hash, out);
+                if !failing.is_empty() {
+                    break;
+                }
+            }
+            Ok::<_, P::Error>(())
+        }));
+        let cause = match tried {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => failed(error),
+            Err(panic) if trying.is_none() => resume_unwind(panic),
+            Err(panic) => panicked(&*panic),
+        };
+        if let Some(Trying {
+            at,
+            time,
+            item,
+            before,
+        }) = trying
+        {
+            self.core.put_back(at.0, before);
+            self.fail(at, time, item, cause);
         }
     }
 
@@ -149,12 +207,28 @@ where
 
     #[inline]
     fn item<E: Emit<P::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
-        let key = (self.key)(&item);
-        if self.failing.is_empty() {
-            return self.try_one(key, time, item, out);
-        }
-        if let Some((key, item)) = self.wait(key, time, item) {
-            self.try_one(key, time, item, out);
+        let item = if self.failing.is_empty() {
+            item
+        } else {
+            let Some(item) = self.wait(time, item) else {
+                return;
+            };
+            item
+        };
+        self.try_together(&mut std::iter::once((time, item)), out);
+    }
+
+    fn batch<E: Emit<P::Out>>(&mut self, batch: &mut Batch<T>, out: &mut E) {
+        let mut items = batch.times.drain(..).zip(batch.items.drain(..));
+        loop {
+            if self.failing.is_empty() {
+                self.try_together(&mut items, out);
+            }
+            // One of those that came to an end, or the next of those that may have to wait.
+            let Some((time, item)) = items.next() else {
+                return;
+            };
+            self.item(time, item, out);
         }
     }
 
@@ -183,6 +257,7 @@ where
     }
 
     fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.core.table.share(&StateMemory::of(wiring));
         self.failing.open(wiring)?;
         self.core.side.open(wiring)
     }
@@ -212,6 +287,7 @@ where
     }
 
     fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.core.table.settle()?;
         self.failing.flush(idle)?;
         self.core.side.flush(idle)
     }

@@ -59,9 +59,9 @@ impl Poison {
     }
 }
 
-/// Counts a key's events.
+/// Counts a key's events, and looks at each as the one that fails does.
 #[derive(Clone)]
-struct Count;
+struct Count(Poison);
 
 impl KeyedProcess<u64, u64> for Count {
     type State = (u64, ());
@@ -70,7 +70,7 @@ impl KeyedProcess<u64, u64> for Count {
 
     fn item(
         &mut self,
-        _key: &u64,
+        key: &u64,
         (count, ()): &mut (u64, ()),
         _time: Timestamp,
         _event: u64,
@@ -78,6 +78,8 @@ impl KeyedProcess<u64, u64> for Count {
     ) {
         *count += 1;
         ctx.emit(black_box(1));
+        // None does.
+        let _ = self.0.touch(*key);
     }
 }
 
@@ -172,12 +174,18 @@ fn declare(
     // Key 0 would fail whatever is asked for.
     let load = load.map(|key: u64| key + 1);
     match work {
-        Work::Map => load.map(|key| black_box(key).min(1)).end(sink),
+        Work::Map => {
+            let function = move |key| match poison.touch(key) {
+                Ok(()) => black_box(key).min(1),
+                Err(_) => 0,
+            };
+            load.map(function).end(sink);
+        }
         Work::TryMap => {
             let function = move |key: &u64| poison.touch(*key).map(|()| black_box(*key).min(1));
             load.try_map(policy, function).end(sink);
         }
-        Work::Process => load.key_by(|key| *key).process(Count).end(sink),
+        Work::Process => load.key_by(|key| *key).process(Count(poison)).end(sink),
         Work::TryProcess => {
             let keyed = load.key_by(|key| *key);
             keyed.try_process(policy, TryCount(poison)).end(sink);
