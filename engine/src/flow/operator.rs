@@ -51,6 +51,16 @@ pub struct Turn {
 #[error("{0}")]
 pub struct Fault(pub String);
 
+#[cfg(feature = "failpoints")]
+impl Fault {
+    /// What a fail point gives.
+    #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "that is how it is given")]
+    pub fn of(cause: std::io::Error) -> Self {
+        Self(cause.to_string())
+    }
+}
+
 impl From<CheckpointError> for Fault {
     fn from(error: CheckpointError) -> Self {
         Self(error.to_string())

@@ -11,6 +11,7 @@ use super::head::{Head, Pull};
 use super::load::{Doing, StageMeter};
 use super::operator::{Discard, Fault, Operator, Turn};
 use crate::checkpoint::{Epoch, Part, Saving, StageLink};
+use crate::fail_point;
 use crate::stage::{Blocked, StageCore, Step};
 use crate::time::{Clock, Timestamp};
 
@@ -53,6 +54,8 @@ pub struct FlowStage<H, O> {
     checkpoints: Option<Checkpoints>,
     /// One that has come and is not passed on yet.
     barrier: Option<Epoch>,
+    #[cfg(feature = "failpoints")]
+    has_turned: bool,
 }
 
 /// What a stage knows of checkpoints.
@@ -76,6 +79,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             wiring,
             meter,
         } = parts;
+        fail_point!(RESTORE_BEFORE_STAGE, Fault::of);
         operator.open(&wiring)?;
         let mut head = head;
         let checkpoints = wiring.checkpoints.map(|link| Checkpoints {
@@ -100,11 +104,14 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             }
         }
         head.open()?;
+        fail_point!(RESTORE_STAGE_OPEN, Fault::of);
         Ok(Self {
             head,
             operator,
             checkpoints,
             barrier: None,
+            #[cfg(feature = "failpoints")]
+            has_turned: false,
             clock: wiring.clock,
             meter,
             counted_at: Duration::ZERO,
@@ -116,6 +123,10 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
 
     /// One turn: due timers, input, output.
     fn turn(&mut self, turn: &Turn) -> Result<Pull, Fault> {
+        #[cfg(feature = "failpoints")]
+        if !std::mem::replace(&mut self.has_turned, true) {
+            fail_point!(RESTORE_BEFORE_FIRST_TURN, Fault::of);
+        }
         self.operator.begin(turn);
         self.tell_checkpointed()?;
         if self.ended {
@@ -190,11 +201,13 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             .as_ref()
             .map(|checkpoints| &checkpoints.link);
         let is_savepoint = link.is_some_and(|link| link.is_savepoint(epoch));
+        fail_point!(CHECKPOINT_BEFORE_SAVING, Fault::of);
         let parts = self.saved(Saving::new(epoch).of_savepoint(is_savepoint))?;
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.taken = epoch;
             checkpoints.link.take(epoch, parts, self.head.aligned())?;
         }
+        fail_point!(CHECKPOINT_SAVED, Fault::of);
         Ok(())
     }
 
@@ -234,6 +247,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             return Ok(());
         }
         checkpoints.told = completed;
+        fail_point!(CHECKPOINT_STAGE_TOLD, Fault::of);
         self.operator.checkpointed(completed)
     }
 

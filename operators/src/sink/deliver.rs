@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
+use millstream_engine::fail_point;
 use millstream_engine::flow::{Emit, Fault, Operator, Wiring};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -92,6 +93,7 @@ impl<T: Stored, F: FnMut(Delivery<T>)> Deliver<T, F> {
                 break;
             }
             if let Some((_, held)) = self.held.pop_front() {
+                fail_point!(DELIVER_BEFORE);
                 (self.function)(Delivery {
                     id: ResultId {
                         stage: Arc::clone(&self.stage),
@@ -101,6 +103,7 @@ impl<T: Stored, F: FnMut(Delivery<T>)> Deliver<T, F> {
                     time: held.time,
                     item: held.item,
                 });
+                fail_point!(DELIVER_AFTER);
             }
         }
     }

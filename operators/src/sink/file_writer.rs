@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use millstream_engine::fail_point;
 use millstream_engine::threads;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -129,11 +130,13 @@ impl Naming {
     /// Gives complete files their names, as far as they do not have them.
     pub(super) fn name_all(&self, files: &[FileId]) -> io::Result<()> {
         for &file in files {
+            fail_point!(FILE_SINK_BEFORE_NAME, std::convert::identity);
             match fs::rename(self.temporary(file), self.complete(file)) {
                 // It has its name, and whoever waited for it may have taken it away.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 renamed => renamed?,
             }
+            fail_point!(FILE_SINK_NAMED, std::convert::identity);
         }
         sync_folder(&self.folder)
     }
@@ -275,6 +278,7 @@ impl Writer {
     fn run(&mut self, command: Command) -> io::Result<()> {
         match command {
             Command::Write(bytes) => {
+                fail_point!(FILE_SINK_BEFORE_WRITE, std::convert::identity);
                 if self.file.is_none() {
                     self.file = Some(File::create(self.temporary())?);
                 }
@@ -292,6 +296,7 @@ impl Writer {
         let Some(file) = self.file.take() else {
             return Ok(());
         };
+        fail_point!(FILE_SINK_BEFORE_SYNC, std::convert::identity);
         file.sync_all()?;
         drop(file);
         if !self.holds {
@@ -306,6 +311,7 @@ impl Writer {
     /// Also that it is there.
     fn sync(&self) -> io::Result<()> {
         if let Some(file) = &self.file {
+            fail_point!(FILE_SINK_BEFORE_SYNC, std::convert::identity);
             file.sync_all()?;
             sync_folder(&self.naming.folder)?;
         }

@@ -35,6 +35,7 @@ use hashbrown::HashMap;
 use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
 use millstream_engine::codec::Event;
 use millstream_engine::event::{EventId, StreamId};
+use millstream_engine::fail_point;
 use millstream_engine::flow::{Emit, Fault, Operator, Wiring};
 use millstream_engine::partition::{AppendError, Appender, Expected, NewEvent, Payload};
 use millstream_engine::stage::Blocked;
@@ -220,7 +221,9 @@ impl<E: Event> Open<E> {
         };
         self.round = None;
         self.is_awaited = false;
-        outcome.map_err(Fault)
+        outcome.map_err(Fault)?;
+        fail_point!(LOG_SINK_APPENDED, Fault::of);
+        Ok(())
     }
 
     const fn is_on_its_way(&self) -> bool {
@@ -275,6 +278,7 @@ async fn append<E: Event>(
                     .map(|first| EventId::derived(&producer, stream.as_str(), first + at as u64));
                 new_event(id, *time, event)
             });
+            fail_point!(LOG_SINK_BEFORE_APPEND, |cause| cause.to_string());
             let appended = appender.append(stream.clone(), expected, new.collect());
             left -= 1;
             match appended.await {
@@ -288,6 +292,7 @@ async fn append<E: Event>(
                 Err(error) => return Err(format!("stream {stream}: {error}")),
             }
         }
+        fail_point!(LOG_SINK_BETWEEN_APPENDS, |cause| cause.to_string());
         first = first.map(|first| first + events.len() as u64);
     }
     Ok(())
@@ -437,6 +442,7 @@ impl<E: Event> Operator<(StreamId, E)> for LogSink<E> {
                 }
             };
             if held.number >= stored {
+                fail_point!(LOG_SINK_OWED, Fault::of);
                 let event = (held.time, Arc::new(held.event));
                 open.add(held.stream, Some(held.number), event);
             }

@@ -6,6 +6,7 @@ use millstream_engine::checkpoint::{
     CheckpointError, Coordinator, CoordinatorParts, Manifest, SavedCheckpoint, StageManifest,
     StageShape,
 };
+use millstream_engine::fail_point;
 use millstream_engine::flow::{Fault, Resources, StageMeter, Wiring};
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::stage::{SpawnStageError, StageCore};
@@ -156,11 +157,17 @@ impl Dataflow {
             stages.push(of_core(opened.map_err(|fault| unmade(at, fault))?));
         }
         if let Some(coordinator) = &coordinator {
-            let forgotten = coordinator.forget_others();
-            forgotten.map_err(|cause| StartDataflowError::Checkpoint {
+            let refused = |cause| StartDataflowError::Checkpoint {
                 dataflow: self.name.clone(),
                 cause,
-            })?;
+            };
+            fail_point!(RESTORE_BEFORE_FORGETTING, |cause| refused(
+                CheckpointError::Storage(cause.to_string())
+            ));
+            coordinator.forget_others().map_err(refused)?;
+            fail_point!(RESTORE_FORGOTTEN, |cause| refused(
+                CheckpointError::Storage(cause.to_string())
+            ));
         }
         Ok(PlacedDataflow {
             stages,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_engine::event::PartitionId;
+use millstream_engine::fail_point;
 use millstream_engine::metrics::{DataflowMetrics, StageMetrics};
 use millstream_engine::stage::{
     Directive, NoCore, RestartPolicy, StageSpec, Supervision, spawn_stage,
@@ -162,6 +163,7 @@ impl Run {
             {
                 return None;
             }
+            fail_point!(RESTORE_AGAIN);
             match self.begin(parts).await {
                 Ok(failed) => return Some(failed),
                 Err(error) => {

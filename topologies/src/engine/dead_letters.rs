@@ -7,6 +7,7 @@
 //! finds no such letter any more, or one that was tried since, does nothing.
 
 use millstream_engine::event::{PartitionId, StreamIdError, Token};
+use millstream_engine::fail_point;
 use millstream_engine::partition::{AppendError, Appender, Expected, NewEvent};
 use millstream_engine::state::{
     DeadLetter, DeadLetterId, DeadLetterStatus, RegisteredProjection, StateError,
@@ -232,9 +233,11 @@ pub(super) async fn append(
         let stream = LetterDecision::stream(partition, partitions)?;
         for chunk in of_partition.chunks(TOGETHER) {
             let events = chunk.iter().cloned().map(NewEvent::typed).collect();
+            fail_point!(LETTER_BEFORE_DECISION);
             let appended = appender
                 .append(stream.clone(), Expected::Any, events)
                 .await?;
+            fail_point!(LETTER_DECIDED);
             token.merge(&appended.token());
         }
     }
