@@ -168,7 +168,7 @@ macro_rules! fail_point {
 }
 
 #[cfg(feature = "failpoints")]
-pub use set::{die_at, fail_at, failure, pass, store_error};
+pub use set::{die_at, fail_at, failure, failures, pass, store_error};
 
 #[cfg(feature = "failpoints")]
 mod set {
@@ -179,6 +179,8 @@ mod set {
 
     use super::Point;
     use crate::store::StoreError;
+
+    static FAILURES: AtomicU64 = AtomicU64::new(0);
 
     /// Has the process die when it comes to a point for the `passing`th time, from 1: at once, without destructors.
     ///
@@ -208,6 +210,12 @@ mod set {
             .expect("it is written as it should be");
     }
 
+    /// How many points have failed in this process.
+    #[must_use]
+    pub fn failures() -> u64 {
+        FAILURES.load(Ordering::Acquire)
+    }
+
     /// Comes to a point that cannot fail.
     pub fn pass(point: Point) {
         fail::fail_point!(point.name);
@@ -218,6 +226,7 @@ mod set {
         let name = point.name;
         fail::fail_point!(name, |_| {
             tracing::warn!(name, "a fail point fails");
+            FAILURES.fetch_add(1, Ordering::AcqRel);
             Some(error(io::Error::other(format!("fail point {name}"))))
         });
         None

@@ -125,7 +125,8 @@ fn is_stored(engine: &Engine, batch: &Batch) -> bool {
 }
 
 /// Waits until all input is read and all of its results are where they belong.
-pub(crate) async fn finish(engine: &Engine, plan: &Plan) {
+/// Tells when it begins to stop dataflows: from then on none is begun again.
+pub(crate) async fn finish(engine: &Engine, plan: &Plan, stopping: fn()) {
     let kind = Kind::of(plan);
     for ends in ENDS.iter().take(kind.inputs()) {
         until(|| async {
@@ -136,6 +137,7 @@ pub(crate) async fn finish(engine: &Engine, plan: &Plan) {
         })
         .await;
     }
+    stopping();
     within(engine.dataflow("flow").stop()).await.unwrap();
     if kind.has_reader() {
         let written = written(engine).values().sum::<u64>();

@@ -78,7 +78,7 @@ pub(crate) fn undisturbed(plan: &Arc<Plan>) -> Outcome {
     runtime().block_on(async {
         let engine = open(plan, options, folder.path()).await;
         append(&engine, plan, usize::MAX, |_| {}).await;
-        finish(&engine, plan).await;
+        finish(&engine, plan, || {}).await;
         let outcome = outcome::read(&engine, plan, folder.path()).await;
         close(engine).await;
         outcome

@@ -20,6 +20,8 @@ const BATCHES: &str = "MILLSTREAM_TORTURE_BATCHES";
 
 /// Everything is in the log, and is being dealt with.
 pub(crate) const FINISHING: &str = "finishing";
+/// The dataflow is being stopped.
+pub(crate) const STOPPING: &str = "stopping";
 /// Everything is dealt with, and the engine has shut down.
 pub(crate) const FINISHED: &str = "finished";
 
@@ -102,11 +104,13 @@ async fn live(plan: &Arc<Plan>, run: u64, folder: &Path, batches: u64) {
         save(&engine).await;
     }
     processes::acknowledge(FINISHING);
-    finish(&engine, plan).await;
+    finish(&engine, plan, || processes::acknowledge(STOPPING)).await;
     telling.abort();
     watching.abort();
     let closed = within(engine.shutdown()).await;
     closed.unwrap_or_else(|error| stopped(&format!("shutdown: {error}")));
+    #[cfg(feature = "failpoints")]
+    crate::points::tell_failures();
     processes::acknowledge(FINISHED);
 }
 

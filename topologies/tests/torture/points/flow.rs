@@ -63,7 +63,7 @@ fn run(plan: &Arc<Plan>, point: Point, orders: &str) -> End {
     let end = end_of(second, point.name);
     let third = victim::start_with(plan, 2, folder.path(), (None, ""));
     let last = end_of(third, "the last process");
-    assert_eq!(last, End::Finished, "after {}", point.name);
+    assert_eq!(last, End::Finished(0), "after {}", point.name);
     left(plan, folder.path()).compare(&expected, plan);
     assert_eq!(
         outcome::hidden_files(folder.path()),

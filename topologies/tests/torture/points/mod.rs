@@ -22,6 +22,8 @@ use crate::processes::{self, Victim};
 
 /// What is to be done at which points: `name die passing`, several separated by commas.
 pub(crate) const POINTS: &str = "MILLSTREAM_TORTURE_POINTS";
+/// Says how many points failed before the end.
+const FAILURES: &str = "failures";
 const ONE: &str = "MILLSTREAM_FAIL_POINT";
 
 /// What a test wants of a point.
@@ -58,30 +60,47 @@ pub(crate) fn set() {
     }
 }
 
+/// In a victim that is about to end well.
+pub(crate) fn tell_failures() {
+    processes::acknowledge(format_args!("{FAILURES} {}", fail_points::failures()));
+}
+
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum End {
-    /// As if nothing had been, or in spite of it.
-    Finished,
+    /// After this many failures.
+    Finished(u64),
     /// It said why it could not go on.
-    Stopped(String),
+    Stopped {
+        cause: String,
+        /// The dataflow was being stopped, and is not begun again then.
+        was_stopping: bool,
+    },
     /// At the point.
     Died,
 }
 
 /// Waits for a victim's end. Panics if it neither finished nor said why not, nor died.
 fn end_of(mut victim: Victim, what: &str) -> End {
-    let mut last = String::new();
+    let (mut last, mut failures, mut was_stopping) = (String::new(), 0, false);
     while let Some(said) = victim.next_line() {
-        last = said;
+        was_stopping |= said == crate::victim::STOPPING;
+        if let Some(failed) = said.strip_prefix(FAILURES) {
+            failures = failed.trim().parse().unwrap();
+        } else {
+            last = said;
+        }
     }
     let status = victim.wait();
     if let Some(cause) = last.strip_prefix(crate::victim::STOPPED) {
-        return End::Stopped(cause.trim().to_owned());
+        return End::Stopped {
+            cause: cause.trim().to_owned(),
+            was_stopping,
+        };
     }
     if last == crate::victim::FINISHED {
         assert!(status.success(), "{what}: {status}");
-        return End::Finished;
+        return End::Finished(failures);
     }
     assert!(
         is_abort(status),
@@ -130,26 +149,25 @@ enum AfterFailure {
 /// As `docs/guarantees.md` promises it.
 fn after_failure(point: Point) -> AfterFailure {
     match point.name.split('.').next() {
+        _ if point == fail_points::RESTORE_BEFORE_FIRST_TURN => AfterFailure::GoesOn,
+        _ if point == fail_points::LOG_SINK_OWED => AfterFailure::Stops,
         // After a failed commit nobody is told success again.
         Some("log" | "index" | "state") => AfterFailure::Stops,
         // The start is refused, and whoever asked for the archive is told.
         Some("restore" | "archive") => AfterFailure::Stops,
-        _ if point == fail_points::LOG_SINK_OWED => AfterFailure::Stops,
-        _ if point == fail_points::RESTORE_BEFORE_FIRST_TURN => AfterFailure::GoesOn,
         _ => AfterFailure::GoesOn,
     }
 }
 
-/// The points that are meant, with a number for each of them and its passings.
+/// The points that are meant and passings of each, with a number that is the same whatever is meant.
 fn chosen() -> impl Iterator<Item = (u64, Point, u64)> {
     let one = std::env::var(ONE).unwrap_or_default();
     let passings = processes::number_of("MILLSTREAM_FAIL_PASSINGS", 1);
-    let points = fail_points::ALL.iter().copied();
-    let meant = points.filter(move |point| point.name.starts_with(&one));
-    let all = meant.flat_map(move |point| (1..=passings).map(move |passing| (point, passing)));
-    (0..)
-        .zip(all)
-        .map(|(at, (point, passing))| (at, point, passing))
+    let points = (0..).zip(fail_points::ALL.iter().copied());
+    let meant = points.filter(move |(_, point)| point.name.starts_with(&one));
+    meant.flat_map(move |(number, point)| {
+        (1..=passings).map(move |passing| (number + passing - 1, point, passing))
+    })
 }
 
 fn seed() -> u64 {
@@ -189,20 +207,29 @@ fn any_step_may_fail_that_can() {
         };
         match (after_failure(point), &end) {
             (_, End::Died) => panic!("{} ended the process", point.name),
-            (AfterFailure::GoesOn, End::Stopped(cause)) => {
+            (
+                AfterFailure::GoesOn,
+                End::Stopped {
+                    cause,
+                    was_stopping: false,
+                },
+            ) => {
                 panic!("{}: the process gave up: {cause}", point.name);
             }
-            (AfterFailure::Stops, End::Finished) if passing == 1 => {
+            (AfterFailure::Stops, End::Finished(1..)) => {
                 panic!("{}: nobody was told that it failed", point.name);
             }
-            (AfterFailure::Stops, End::Stopped(cause)) => {
+            (_, End::Finished(0)) if passing == 1 => {
+                panic!("no process comes to {}", point.name);
+            }
+            (_, End::Stopped { cause, .. }) => {
                 assert!(
                     cause.contains(point.name),
                     "{} is told as {cause:?}",
                     point.name
                 );
             }
-            (AfterFailure::GoesOn | AfterFailure::Stops, End::Finished) => {}
+            (_, End::Finished(_)) => {}
         }
     }
 }
