@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::edge::Wiring;
+use super::fence::Fence;
 use super::head::{Head, Pull};
 use super::load::{Doing, StageMeter};
 use super::operator::{Discard, Fault, Operator, Turn};
@@ -52,6 +53,7 @@ pub struct FlowStage<H, O> {
     /// The state at the end is given, if anybody wants it.
     end_given: bool,
     checkpoints: Option<Checkpoints>,
+    fence: Arc<Fence>,
     /// One that has come and is not passed on yet.
     barrier: Option<Epoch>,
     #[cfg(feature = "failpoints")]
@@ -81,6 +83,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
         } = parts;
         fail_point!(RESTORE_BEFORE_STAGE, Fault::of);
         operator.open(&wiring)?;
+        let fence = wiring.fence();
         let mut head = head;
         let checkpoints = wiring.checkpoints.map(|link| Checkpoints {
             taken: link.requested(),
@@ -109,6 +112,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             head,
             operator,
             checkpoints,
+            fence,
             barrier: None,
             #[cfg(feature = "failpoints")]
             has_turned: false,
@@ -127,6 +131,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
         if !std::mem::replace(&mut self.has_turned, true) {
             fail_point!(RESTORE_BEFORE_FIRST_TURN, Fault::of);
         }
+        self.fence.check();
         self.operator.begin(turn);
         self.tell_checkpointed()?;
         if self.ended {
@@ -159,6 +164,8 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             self.pass_barrier()?;
             pulled = Pull::More;
         }
+        // User code may have come back after a long time.
+        self.fence.check();
         self.ended = pulled == Pull::Ended;
         self.operator.flush(pulled != Pull::More)?;
         if self.ended {
@@ -203,6 +210,8 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
         let is_savepoint = link.is_some_and(|link| link.is_savepoint(epoch));
         fail_point!(CHECKPOINT_BEFORE_SAVING, Fault::of);
         let parts = self.saved(Saving::new(epoch).of_savepoint(is_savepoint))?;
+        // A run that was given up has no part in any checkpoint.
+        let _pass = self.fence.pass();
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.taken = epoch;
             checkpoints.link.take(epoch, parts, self.head.aligned())?;
@@ -230,6 +239,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
         // The first one that can be complete without this partition's part is the next.
         let next = Epoch(checkpoints.taken.0 + 1);
         let parts = self.saved(Saving::without_barrier(next))?;
+        let _pass = self.fence.pass();
         if let Some(checkpoints) = &self.checkpoints {
             let waits = self.operator.awaits_checkpoint();
             checkpoints.link.end(parts, waits)?;

@@ -189,6 +189,27 @@ impl StageMetrics {
     }
 }
 
+/// A stage that was seen not to go on, of a dataflow or not. Labels: `stage`, `partition`.
+#[derive(Clone, Debug)]
+pub struct StallMetrics {
+    stalled: Gauge,
+}
+
+impl StallMetrics {
+    /// Takes the handle of `stage` in `partition`.
+    pub fn new(stage: &str, partition: PartitionId) -> Self {
+        let labels = Labels::named("stage", stage, partition);
+        Self {
+            stalled: labels.gauge(catalog::STAGE_STALLED_SECONDS),
+        }
+    }
+
+    /// Shows for how long; zero: it goes on.
+    pub fn observe(&self, span: Duration) {
+        self.stalled.set(span.as_secs_f64());
+    }
+}
+
 /// One dataflow. Label: `dataflow`.
 #[derive(Clone, Debug)]
 pub struct DataflowMetrics {

@@ -23,7 +23,7 @@ mod write_side;
 pub use catalog::*;
 pub use flow::{
     BatchMetrics, CheckpointMetrics, DataflowMetrics, LateMetrics, MailboxMetrics,
-    PartitionMetrics, StageMetrics, UnreadableMetrics, observe_skew,
+    PartitionMetrics, StageMetrics, StallMetrics, UnreadableMetrics, observe_skew,
 };
 pub use load::{LoadMeter, skew};
 pub use read_side::{DeadLetterMetrics, ParkedNow, ProjectionMetrics, StateWriterMetrics};

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use millstream_engine::checkpoint::{Restoring, Saving};
-use millstream_engine::flow::{Fault, Head, Operator, Pull, Turn};
+use millstream_engine::flow::{Fault, Fence, Head, Operator, Pull, Turn};
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::time::{Clock, Timestamp};
 
@@ -82,6 +82,7 @@ pub struct MapAsync<H, T, F, C, U, E> {
     places: Vec<Place<T, C>>,
     order: Order<Outcome<T, U, E>>,
     items: u64,
+    fence: Arc<Fence>,
 }
 
 impl<H, T, F, C, U, E> MapAsync<H, T, F, C, U, E>
@@ -107,7 +108,15 @@ where
             order: Order::new(options.is_ordered),
             options,
             items: 0,
+            fence: Arc::default(),
         }
+    }
+
+    /// Makes no call any more once `fence` is closed.
+    #[must_use]
+    pub fn fenced(mut self, fence: Arc<Fence>) -> Self {
+        self.fence = fence;
+        self
     }
 
     /// Begins calls while there is room; gives whether anything was taken.
@@ -118,6 +127,7 @@ where
                 None => break,
                 Some(Recorded::Mark(mark)) => self.order.add_mark(mark),
                 Some(Recorded::Item(time, limit, item)) => {
+                    self.fence.check();
                     let doing = begin(&self.function, &self.options, item.clone(), now);
                     let ticket = self.order.add_item();
                     let free = self.places.iter_mut().find(|place| place.call.is_none());
@@ -145,6 +155,8 @@ where
     /// Goes on with the calls that asked for it or whose time is up.
     fn poll(&mut self, now: Duration) {
         for at in 0..self.places.len() {
+            // The call before may have come back after the run was given up.
+            self.fence.check();
             let place = &mut self.places[at];
             let mut is_woken = place.waker.take();
             let Some(call) = &mut place.call else {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
 use millstream_engine::fail_point;
-use millstream_engine::flow::{Emit, Fault, Operator, Wiring};
+use millstream_engine::flow::{Emit, Fault, Fence, Operator, Wiring};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,7 @@ pub struct Deliver<T, F> {
     stage: Arc<str>,
     partition: usize,
     has_checkpoints: bool,
+    fence: Arc<Fence>,
 }
 
 impl<T, F> Deliver<T, F> {
@@ -82,6 +83,7 @@ impl<T, F> Deliver<T, F> {
             stage: "".into(),
             partition: 0,
             has_checkpoints: false,
+            fence: Arc::default(),
         }
     }
 }
@@ -93,6 +95,8 @@ impl<T: Stored, F: FnMut(Delivery<T>)> Deliver<T, F> {
                 break;
             }
             if let Some((_, held)) = self.held.pop_front() {
+                // The closure may have come back after the run was given up.
+                self.fence.check();
                 fail_point!(DELIVER_BEFORE);
                 (self.function)(Delivery {
                     id: ResultId {
@@ -130,6 +134,7 @@ where
     fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
         self.stage = Arc::clone(&wiring.identity);
         self.partition = wiring.partition;
+        self.fence = wiring.fence();
         self.has_checkpoints = wiring.checkpoints.is_some();
         Ok(())
     }

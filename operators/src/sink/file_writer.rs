@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -149,6 +149,8 @@ pub(super) struct Shared {
     failed: Mutex<Option<String>>,
     /// Nobody wants what is not carried out yet.
     is_abandoned: AtomicBool,
+    /// Held while a command is carried out.
+    at_work: Mutex<()>,
     moved: Notify,
 }
 
@@ -162,6 +164,16 @@ impl Shared {
         }
         self.done.fetch_add(1, Ordering::AcqRel);
         self.moved.notify_one();
+    }
+
+    /// Has nothing more carried out; waits for the command under way.
+    pub(super) fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Release);
+        drop(self.working());
+    }
+
+    fn working(&self) -> MutexGuard<'_, ()> {
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Commands that were carried out, or given up after a failure.
@@ -254,6 +266,7 @@ fn spawn(writer: Writer) -> io::Result<(Sender<Command>, Arc<Shared>, JoinHandle
 fn serve(mut writer: Writer, commands: &Receiver<Command>, shared: &Shared) {
     let mut failed = false;
     for command in commands {
+        let working = shared.working();
         if shared.is_abandoned.load(Ordering::Acquire) {
             break;
         }
@@ -263,6 +276,7 @@ fn serve(mut writer: Writer, commands: &Receiver<Command>, shared: &Shared) {
             let path = writer.temporary();
             failure = Some(format!("{}: {error}", path.display()));
         }
+        drop(working);
         shared.finish(failure);
     }
     if !writer.holds {

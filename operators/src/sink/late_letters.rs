@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::event::{Offset, PartitionId, Position};
-use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring};
+use millstream_engine::flow::{Emit, Fault, Fence, Operator, Turn, Wiring};
 use millstream_engine::log::frame::{Encoding, Kind};
 use millstream_engine::stage::Blocked;
 use millstream_engine::state::{
@@ -58,6 +58,7 @@ struct Saved {
 }
 
 struct Open {
+    fence: Arc<Fence>,
     store: StateStore,
     writer: StateWriterHandle,
     owner: ProjectionId,
@@ -217,6 +218,7 @@ impl Open {
                 StateBatch::new(writes).on_done(move |outcome| storing.finish(outcome))
             }
         };
+        let _pass = self.fence.pass();
         self.storing.begin();
         match self.writer.try_submit(batch) {
             Ok(()) => self.in_flight = true,
@@ -270,6 +272,7 @@ impl<T: Serialize + Send + 'static> Operator<T> for LateLetters<T> {
             Fault("there are no dead letters: the dataflow runs without an engine".to_owned())
         })?;
         self.open = Some(Open {
+            fence: wiring.fence(),
             store: access.store.clone(),
             writer: access.writer.clone(),
             owner: access.owner,

@@ -36,7 +36,7 @@ use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
 use millstream_engine::codec::Event;
 use millstream_engine::event::{EventId, StreamId};
 use millstream_engine::fail_point;
-use millstream_engine::flow::{Emit, Fault, Operator, Wiring};
+use millstream_engine::flow::{Emit, Fault, Fence, Operator, Wiring};
 use millstream_engine::partition::{AppendError, Appender, Expected, NewEvent, Payload};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
@@ -92,6 +92,7 @@ struct Group<E> {
 type Round = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 struct Open<E> {
+    fence: Arc<Fence>,
     appender: Appender,
     log: Arc<LogAccess>,
     streams: HashMap<StreamId, Standing, FixedState>,
@@ -357,6 +358,7 @@ impl<E: Event> Operator<(StreamId, E)> for LogSink<E> {
             return Err(Fault(reason.to_owned()));
         }
         self.open = Some(Open {
+            fence: wiring.fence(),
             appender: (*resources.get::<Appender>().ok_or_else(missing)?).clone(),
             log: resources.get::<LogAccess>().ok_or_else(missing)?,
             streams: HashMap::default(),
@@ -380,6 +382,9 @@ impl<E: Event> Operator<(StreamId, E)> for LogSink<E> {
         if let Some(fault) = open.fault.take() {
             return Err(fault);
         }
+        // An append is sent when it is first looked at, or further ones behind it.
+        let fence = Arc::clone(&open.fence);
+        let _pass = fence.pass();
         open.look()?;
         if !open.is_on_its_way() && open.events > 0 {
             open.begin_round(&self.producer);

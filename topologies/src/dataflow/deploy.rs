@@ -7,7 +7,7 @@ use millstream_engine::checkpoint::{
     StageShape,
 };
 use millstream_engine::fail_point;
-use millstream_engine::flow::{Fault, Resources, StageMeter, Wiring};
+use millstream_engine::flow::{Fault, Fence, Resources, StageMeter, Wiring};
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::stage::{SpawnStageError, StageCore};
 use millstream_engine::time::{Clock, SystemClock};
@@ -76,6 +76,8 @@ pub enum StartDataflowError {
 pub(super) struct PlacedDataflow {
     pub(super) stages: Vec<Placed>,
     pub(super) coordinator: Option<Coordinator>,
+    /// Of the run that these stages are for.
+    pub(super) fence: Arc<Fence>,
 }
 
 /// One partition of a stage, made and not started.
@@ -172,6 +174,7 @@ impl Dataflow {
         Ok(PlacedDataflow {
             stages,
             coordinator,
+            fence: resources.get::<Fence>().unwrap_or_default(),
         })
     }
 

@@ -26,8 +26,8 @@ pub(super) struct Stages {
 /// The parts, until a shutdown takes them.
 pub(super) struct Running {
     stages: Mutex<Option<Stages>>,
-    partitions: Vec<StageHandle>,
-    projections: Vec<StageHandle>,
+    pub(super) partitions: Vec<StageHandle>,
+    pub(super) projections: Vec<StageHandle>,
     pub(super) dataflows: Vec<DataflowHandle>,
 }
 

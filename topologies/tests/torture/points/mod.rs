@@ -83,18 +83,22 @@ enum End {
 /// Waits for a victim's end. Panics if it neither finished nor said why not, nor died.
 fn end_of(mut victim: Victim, what: &str) -> End {
     let (mut last, mut failures, mut was_stopping) = (String::new(), 0, false);
+    let mut cause = None;
     while let Some(said) = victim.next_line() {
         was_stopping |= said == crate::victim::STOPPING;
         if let Some(failed) = said.strip_prefix(FAILURES) {
             failures = failed.trim().parse().unwrap();
         } else {
+            // Others of the process may still say something.
+            let stopped = said.strip_prefix(crate::victim::STOPPED);
+            cause = cause.or_else(|| stopped.map(|cause| cause.trim().to_owned()));
             last = said;
         }
     }
     let status = victim.wait();
-    if let Some(cause) = last.strip_prefix(crate::victim::STOPPED) {
+    if let Some(cause) = cause {
         return End::Stopped {
-            cause: cause.trim().to_owned(),
+            cause,
             was_stopping,
         };
     }
