@@ -95,11 +95,11 @@ struct Stages {
 
 /// A stage of a dataflow that does not go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StalledStage {
+pub(crate) struct StalledStage {
     /// With its partition, such as `velocity/window/1`.
-    pub stage: String,
+    pub(crate) stage: String,
     /// Why, and for how long.
-    pub stall: Stall,
+    pub(crate) stall: Stall,
 }
 
 /// What handle and watcher share.

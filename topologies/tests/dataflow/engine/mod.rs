@@ -1,6 +1,7 @@
 //! Dataflows as parts of a topology: what they read of its log, what they leave in tables and in the log.
 
 mod checkpoints;
+mod hanging;
 mod life;
 mod log_checkpoints;
 mod log_repeats;
