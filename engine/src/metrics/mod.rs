@@ -22,7 +22,7 @@ mod write_side;
 
 pub use catalog::*;
 pub use flow::{
-    BatchMetrics, CheckpointMetrics, DataflowMetrics, LateMetrics, MailboxMetrics,
+    BatchMetrics, BreakerMetrics, CheckpointMetrics, DataflowMetrics, LateMetrics, MailboxMetrics,
     PartitionMetrics, StageMetrics, StallMetrics, UnreadableMetrics, observe_skew,
 };
 pub use load::{LoadMeter, skew};

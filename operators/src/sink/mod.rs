@@ -30,7 +30,7 @@ mod table_part;
 mod tests;
 
 pub use channel::ChannelSink;
-pub use deliver::{Deliver, Delivery, ResultId};
+pub use deliver::{Always, Deliver, DeliverOptions, Delivery, Receive, ResultId, Trying};
 pub use file::{FileSink, FileSinkOptions};
 pub use late_letters::{LateLetters, LetterAccess};
 pub use log::{LogEffect, LogSink, LogSinkOptions};
