@@ -146,7 +146,7 @@ pub trait Operator<In>: Send + 'static {
     }
 
     /// Adds what must be waited for until the output that was refused is queued. Asked only while it
-    /// [is blocked](Self::is_blocked).
+    /// [is blocked](Self::is_blocked). Nothing: it waits for [`next_due`](Self::next_due).
     fn blocked(&mut self, waits: &mut Vec<Blocked>) {
         let _ = waits;
     }

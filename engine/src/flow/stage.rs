@@ -158,6 +158,13 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
                 self.operator.idle();
             }
         }
+        if self.operator.is_blocked() {
+            // Woken while it waits for a time rather than for room: it takes nothing before that.
+            self.operator.flush(true)?;
+            if self.operator.is_blocked() {
+                return Ok(Pull::More);
+            }
+        }
         let mut pulled = self.head.pull(&mut self.operator, turn, &*self.clock)?;
         if let Pull::Barrier(epoch) = pulled {
             self.come_to_barrier(epoch)?;
@@ -324,7 +331,10 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> StageCore for FlowStage
         if blocked {
             let mut waits = Vec::new();
             self.operator.blocked(&mut waits);
-            return Step::Blocked(all(waits));
+            return match (waits.is_empty(), self.until_due(turn.now)) {
+                (true, Some(due)) => Step::IdleUntil(due),
+                _ => Step::Blocked(all(waits)),
+            };
         }
         let due = self.until_due(turn.now);
         match (pulled, due) {

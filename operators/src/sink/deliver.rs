@@ -28,8 +28,6 @@ use crate::function::Stored;
 
 /// Its kind of state in checkpoints.
 const KIND: &str = "deliveries";
-/// How often it is looked whether a wait is over: the engine's clock may be another one than the runtime's.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Stands for the checkpoint that a run begins from: what it holds is final.
 const RESTORED: Epoch = Epoch(0);
 
@@ -162,7 +160,7 @@ pub struct Deliver<T, F> {
     /// Of the first that is held.
     refusals: u32,
     wait_until: Option<Duration>,
-    now: Duration,
+    now: Turn,
     stage: Arc<str>,
     partition: usize,
     has_checkpoints: bool,
@@ -194,7 +192,10 @@ impl<T, F> Deliver<T, F> {
             completed: RESTORED,
             refusals: 0,
             wait_until: None,
-            now: Duration::ZERO,
+            now: Turn {
+                now: Timestamp::EPOCH,
+                monotonic: Duration::ZERO,
+            },
             stage: "".into(),
             partition: 0,
             has_checkpoints: false,
@@ -214,12 +215,19 @@ impl<T: Stored, F: Receive<T>> Deliver<T, F> {
     /// Gives out what is final, until something is refused.
     fn give_out(&mut self) -> Result<(), Fault> {
         while self.is_due() {
-            if self.wait_until.is_some_and(|until| self.now < until) {
+            if self
+                .wait_until
+                .is_some_and(|until| self.now.monotonic < until)
+            {
                 return Ok(());
             }
             // The closure may have come back after the run was given up.
             self.fence.check();
-            let permit = match self.breaker.as_mut().map(|breaker| breaker.admit(self.now)) {
+            let permit = match self
+                .breaker
+                .as_mut()
+                .map(|breaker| breaker.admit(self.now.monotonic))
+            {
                 None => None,
                 Some(Admission::Call(permit)) => Some(permit),
                 Some(Admission::NotBefore(until)) => {
@@ -268,11 +276,11 @@ impl<T: Stored, F: Receive<T>> Deliver<T, F> {
         self.refusals += 1;
         let wait = self.options.wait_after(self.refusals);
         tracing::warn!(stage = &*self.stage, cause, ?wait, "a result is refused");
-        self.wait_until = Some(self.now.saturating_add(wait));
+        self.wait_until = Some(self.now.monotonic.saturating_add(wait));
         let Some((breaker, permit)) = self.breaker.as_mut().zip(permit) else {
             return Ok(());
         };
-        breaker.failed(permit, self.now);
+        breaker.failed(permit, self.now.monotonic);
         let is_open = breaker.state() == BreakerState::Open;
         if is_open && breaker.options().while_open == WhileOpen::Fail {
             let refusals = self.refusals;
@@ -315,7 +323,7 @@ where
     }
 
     fn begin(&mut self, turn: &Turn) {
-        self.now = turn.monotonic;
+        self.now = *turn;
     }
 
     fn flush(&mut self, _idle: bool) -> Result<(), Fault> {
@@ -328,14 +336,13 @@ where
         self.wait_until.is_some() && self.is_due()
     }
 
-    fn blocked(&mut self, waits: &mut Vec<Blocked>) {
-        let until = self.wait_until.unwrap_or(self.now);
-        let left = until.saturating_sub(self.now).min(LOOK_EVERY);
-        waits.push(Box::pin(async move {
-            if tokio::runtime::Handle::try_current().is_ok() {
-                tokio::time::sleep(left).await;
-            }
-        }));
+    /// Room is not what it waits for.
+    fn blocked(&mut self, _waits: &mut Vec<Blocked>) {}
+
+    fn next_due(&self) -> Option<Timestamp> {
+        let until = self.wait_until.filter(|_| self.is_due())?;
+        let left = until.saturating_sub(self.now.monotonic);
+        Some(self.now.now.saturating_add(left))
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
