@@ -159,17 +159,10 @@ impl Dataflow {
             stages.push(of_core(opened.map_err(|fault| unmade(at, fault))?));
         }
         if let Some(coordinator) = &coordinator {
-            let refused = |cause| StartDataflowError::Checkpoint {
+            forget_others(coordinator).map_err(|cause| StartDataflowError::Checkpoint {
                 dataflow: self.name.clone(),
                 cause,
-            };
-            fail_point!(RESTORE_BEFORE_FORGETTING, |cause| refused(
-                CheckpointError::Storage(cause.to_string())
-            ));
-            coordinator.forget_others().map_err(refused)?;
-            fail_point!(RESTORE_FORGOTTEN, |cause| refused(
-                CheckpointError::Storage(cause.to_string())
-            ));
+            })?;
         }
         Ok(PlacedDataflow {
             stages,
@@ -250,6 +243,18 @@ pub enum RunDataflowError {
     /// A stage failed.
     #[error(transparent)]
     Failed(#[from] Failure),
+}
+
+/// Deletes checkpoints that a run whose stages are made has no use for.
+fn forget_others(coordinator: &Coordinator) -> Result<(), CheckpointError> {
+    fail_point!(RESTORE_BEFORE_FORGETTING, |cause| CheckpointError::Storage(
+        cause.to_string()
+    ));
+    coordinator.forget_others()?;
+    fail_point!(RESTORE_FORGOTTEN, |cause| CheckpointError::Storage(
+        cause.to_string()
+    ));
+    Ok(())
 }
 
 /// The coordinator of a dataflow whose mailboxes are made.
