@@ -11,8 +11,10 @@
 
 use std::fmt;
 use std::panic::resume_unwind;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::thread::park_timeout;
 use std::time::Duration;
 
@@ -60,18 +62,32 @@ impl Fence {
 
     /// Goes through, or unwinds if it is closed. Hold the pass while something is handed over; run no user code meanwhile.
     pub fn pass(&self) -> Pass<'_> {
+        self.try_pass().unwrap_or_else(|| fenced())
+    }
+
+    /// Goes through; `None` if it is closed.
+    pub fn try_pass(&self) -> Option<Pass<'_>> {
         // In this order, so that whoever closes it sees this one, or this one sees that it is closed.
         self.inside.fetch_add(1, Ordering::SeqCst);
         let pass = Pass(self);
-        self.check();
-        pass
+        (!self.is_closed()).then_some(pass)
+    }
+
+    /// Waits as `wait` does while it is open, and for ever once it is closed: for what a stage waits for between two steps.
+    pub async fn within<T>(self: Arc<Self>, wait: impl Future<Output = T>) -> T {
+        let mut wait = pin!(wait);
+        std::future::poll_fn(|context| match self.try_pass() {
+            Some(_pass) => wait.as_mut().poll(context),
+            // Whoever closed it ends this as well.
+            None => Poll::Pending,
+        })
+        .await
     }
 
     /// Unwinds if it is closed: where what follows is user code.
     pub fn check(&self) {
         if self.is_closed() {
-            // Not a panic: nobody made a mistake, and nobody is to be told of one.
-            resume_unwind(Box::new(Fenced));
+            fenced();
         }
     }
 
@@ -109,6 +125,11 @@ impl Fence {
     }
 }
 
+/// Not a panic: nobody made a mistake, and nobody is to be told of one.
+fn fenced() -> ! {
+    resume_unwind(Box::new(Fenced))
+}
+
 impl fmt::Debug for Fence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fence")
@@ -119,10 +140,8 @@ impl fmt::Debug for Fence {
 
 #[cfg(test)]
 mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::sync::Arc;
-
     use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     fn passes(fence: &Fence) -> bool {
         catch_unwind(AssertUnwindSafe(|| drop(fence.pass()))).is_ok()

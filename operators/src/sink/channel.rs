@@ -79,14 +79,14 @@ impl<T: Send + 'static> Operator<T> for ChannelSink<T> {
     fn blocked(&mut self, waits: &mut Vec<Blocked>) {
         let (sender, is_gone) = (self.sender.clone(), Arc::clone(&self.is_gone));
         let refused = std::mem::take(&mut self.refused);
-        waits.push(Box::pin(async move {
+        waits.push(Box::pin(Arc::clone(&self.fence).within(async move {
             for item in refused {
                 if sender.send(item).await.is_err() {
                     is_gone.store(true, Ordering::Release);
                     return;
                 }
             }
-        }));
+        })));
     }
 
     // What was refused is never saved: a stage gives its state when none of its operators is blocked.

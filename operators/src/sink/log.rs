@@ -408,9 +408,9 @@ impl<E: Event> Operator<(StreamId, E)> for LogSink<E> {
             return;
         };
         open.is_awaited = true;
-        let outcome = Arc::clone(&open.outcome);
+        let (outcome, fence) = (Arc::clone(&open.outcome), Arc::clone(&open.fence));
         waits.push(Box::pin(async move {
-            let ended = round.await;
+            let ended = fence.within(round).await;
             *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
         }));
     }
