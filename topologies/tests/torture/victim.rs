@@ -97,6 +97,10 @@ async fn live(plan: &Arc<Plan>, run: u64, folder: &Path, batches: u64) {
         // Whoever watches says why.
         within(std::future::pending::<()>()).await;
     }
+    if restarts > 0 && batches < u64::MAX {
+        // It dies where it was told to.
+        within(std::future::pending::<()>()).await;
+    }
     if batches < u64::MAX {
         std::future::pending::<()>().await;
     }

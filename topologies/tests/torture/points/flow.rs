@@ -37,23 +37,35 @@ pub(super) fn dies(seed: u64, number: u64, point: Point, passing: u64) -> bool {
         // Something must fail before.
         orders = format!("{},{orders}", order(CHECKPOINT_SAVED, Act::Fail, 1));
     }
-    run(&plan(seed, number), point, &orders) == End::Died
+    run(&plan_for(point, seed, number), point, &orders) == End::Died
 }
 
 pub(super) fn fails(seed: u64, number: u64, point: Point, passing: u64) -> End {
     run(
-        &plan(seed, number),
+        &plan_for(point, seed, number),
         point,
         &order(point, Act::Fail, passing),
     )
 }
 
+/// The plan that comes to a point.
+fn plan_for(point: Point, seed: u64, number: u64) -> Arc<Plan> {
+    // The other one may have nothing for its log sink in the beginning.
+    let number = if point == LOG_SINK_OWED {
+        number | 1
+    } else {
+        number
+    };
+    plan(seed, number)
+}
+
 fn run(plan: &Arc<Plan>, point: Point, orders: &str) -> End {
     let expected = undisturbed(plan);
     let folder = Folder::new();
-    let first = if point == LOG_SINK_OWED || plan.seed.is_multiple_of(2) {
-        // The log is owed something for certain.
-        order(LOG_SINK_BEFORE_APPEND, Act::Die, 1)
+    let first = if plan.seed.is_multiple_of(2) || point == LOG_SINK_OWED {
+        // The log is owed something for certain, unless nothing comes to it for a while.
+        let append = order(LOG_SINK_BEFORE_APPEND, Act::Die, 1);
+        format!("{append},{}", order(CHECKPOINT_BEFORE_TOLD, Act::Die, 30))
     } else {
         order(CHECKPOINT_BEFORE_TOLD, Act::Die, 3)
     };
