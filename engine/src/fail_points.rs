@@ -3,7 +3,7 @@
 //! Place: between two steps of what must survive a crash: commits, checkpoints, restoring, sinks, decisions, shutting down.
 //! [`fail_point!`](crate::fail_point) names one of [`ALL`]. Without the feature `failpoints` the macro is nothing at all:
 //! no code, no branch, no dependency. With it a point looks up by its name what is to be done there, which a test says
-//! with [`die_at`] or [`fail_at`]; the table behind that is the process's own, so a test does this in a process of its own.
+//! with `die_at` or `fail_at`; the table behind that is the process's own, so a test does this in a process of its own.
 //! Invariant: every point is in [`ALL`] once; the torture suite meets each of them.
 //! Cost with the feature: a lock and a look-up per point, so nothing is measured with it.
 

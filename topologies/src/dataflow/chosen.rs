@@ -66,9 +66,6 @@ pub(super) fn begin<T>(
             if !standing.is_newest(*epoch) && lacks_a_table(&manifest, &standing) {
                 Choice::leave_newest(storage, Some(*epoch))?;
             }
-            Ok(manifest)
-        });
-        let usable = usable.and_then(|manifest| {
             fail_point!(RESTORE_MANIFEST_READ, |cause| CheckpointError::Storage(
                 cause.to_string()
             ));
