@@ -1,11 +1,14 @@
-//! For tests: operators that are saved, thrown away and restored between any two steps, beside one that is not.
+//! For tests: operators that are saved, thrown away and restored between any two steps, with their state on disk, beside
+//! one that is not.
 
 use std::fmt::Debug;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use millstream_engine::checkpoint::{Epoch, Part, Restoring, Saving};
-use millstream_engine::flow::{Operator, Turn};
-use millstream_engine::time::Timestamp;
+use millstream_engine::flow::{Operator, Resources, Turn, Wiring};
+use millstream_engine::spill::{MemoryBudget, SpillStore};
+use millstream_engine::time::{ManualClock, Timestamp};
 use proptest::prelude::*;
 
 /// What happens to an operator.
@@ -126,6 +129,7 @@ impl<O> Run<O> {
     {
         self.save();
         self.operator = fresh;
+        self.operator.open(&wiring()).unwrap();
         self.saves.restore(&mut self.operator);
         let mut given = 0;
         let mut out = |_, _| given += 1;
@@ -143,7 +147,28 @@ fn held<T>(operator: &impl Operator<T>) -> Vec<(&'static str, usize)> {
     items
 }
 
-/// Whether restarts change anything in what the operators that `make` makes give out, step by step, and hold.
+/// Where there is memory for next to nothing: state is on disk between any two steps.
+fn wiring() -> Wiring {
+    static STORE: OnceLock<Arc<Resources>> = OnceLock::new();
+    let resources = STORE.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let budget = Arc::new(MemoryBudget::new(1));
+        let store = SpillStore::create(&folder.path().join("spill"), budget).unwrap();
+        // The folder's name goes now, since nothing is dropped when tests have ended; the file with the process.
+        Arc::new(Resources::new().with(store))
+    });
+    Wiring {
+        stage: "tested".into(),
+        identity: "tested".into(),
+        partition: 0,
+        partitions: 1,
+        clock: Arc::new(ManualClock::new(Timestamp(0))),
+        resources: Arc::clone(resources),
+        checkpoints: None,
+    }
+}
+
+/// Whether restarts, and memory that is far too small, change anything in what the operators that `make` makes give out, step by step, and hold.
 pub(crate) fn assert_survives<T, O>(
     make: impl Fn() -> O,
     item: impl Fn(u8, i64) -> T,
@@ -160,6 +185,7 @@ where
         now: 0,
     };
     let (mut undisturbed, mut restarted) = (run(), run());
+    restarted.operator.open(&wiring()).unwrap();
     for step in steps.iter().chain([&Step::Watermark(i64::MAX)]) {
         match step {
             Step::Restart => restarted.restart(make()),
@@ -168,6 +194,7 @@ where
             _ => {}
         }
         let (expected, found) = (undisturbed.step(step, &item), restarted.step(step, &item));
+        restarted.operator.flush(true).unwrap();
         prop_assert_eq!(expected, found, "at {:?}", step);
         let (expected, found) = (held(&undisturbed.operator), held(&restarted.operator));
         prop_assert_eq!(expected, found, "after {:?}", step);

@@ -17,6 +17,8 @@ pub struct Topology {
     pub(crate) aggregates: Vec<Box<dyn AnyAggregate>>,
     pub(crate) projections: Vec<Box<dyn AnyProjection>>,
     pub(crate) dataflows: Vec<Dataflow>,
+    /// Bytes of memory for the state of all dataflows, if that is bounded.
+    pub(crate) state_memory: Option<usize>,
 }
 
 impl fmt::Debug for Topology {
@@ -180,6 +182,7 @@ impl Topology {
                 aggregates: Vec::new(),
                 projections: Vec::new(),
                 dataflows: Vec::new(),
+                state_memory: None,
             },
             faults: Vec::new(),
             dataflows: Vec::new(),
@@ -223,6 +226,17 @@ impl TopologyBuilder {
     ) -> Self {
         let declared = Declared::new(projection, config);
         self.topology.projections.push(Box::new(declared));
+        self
+    }
+
+    /// Bounds the memory of the state of all dataflows to about so many bytes: what is used least lies in `spill/` of the
+    /// data folder, and is read back when it is used. Without it all state is in memory.
+    ///
+    /// Windows, keyed state and joins by key keep to it; joins by interval, as of a time and in sliding windows, timers,
+    /// and an index of 8 bytes and a bit per key, stay in memory.
+    #[must_use]
+    pub const fn state_memory(mut self, bytes: usize) -> Self {
+        self.topology.state_memory = Some(bytes);
         self
     }
 

@@ -241,17 +241,9 @@ impl StageLink {
     }
 
     /// The state to begin with, if there is a checkpoint to begin from.
-    ///
-    /// # Errors
-    /// As [`SavedCheckpoint::restoring`].
-    pub fn restoring(&self) -> Result<Option<Restoring>, CheckpointError> {
-        let Some((saved, stage, partitions)) = &self.restored else {
-            return Ok(None);
-        };
-        saved
-            .restoring(stage, self.partition, *partitions)
-            .map(Some)
-            .inspect_err(|error| self.tell_unrestored(error))
+    pub fn restoring(&self) -> Option<Restoring> {
+        let (saved, stage, partitions) = self.restored.as_ref()?;
+        Some(saved.restoring(stage, self.partition, *partitions))
     }
 
     /// Says why the stage cannot be restored.

@@ -3,54 +3,25 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::Hash;
-use std::marker::PhantomData;
-use std::ops::Bound;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::storage::{CHUNK_BYTES, CheckpointStorage, Rows, part_key, part_of};
-use super::{CheckpointError, Epoch, Manifest, Part, SlotManifest, StageManifest, StoredPart};
+use super::saved_part::{Failure, Lies, StoredParts};
+use super::storage::CheckpointStorage;
+use super::{
+    CheckpointError, Epoch, Manifest, Part, SavedPart, SlotManifest, StageManifest, StoredPart,
+};
 use crate::flow::{exchange_hash, target_of};
 
 /// What one operator gave: by partition that was saved, its parts, the oldest first.
 #[derive(Debug, Default)]
 struct Slot {
     kind: String,
-    parts: Vec<Vec<Vec<u8>>>,
+    parts: Vec<Vec<Lies>>,
     /// Of the oldest part.
     base: Epoch,
 }
-
-/// Changes that one partition's operator gave, the oldest first: read one by one.
-#[derive(Debug)]
-pub struct Changes<T> {
-    kind: &'static str,
-    parts: std::vec::IntoIter<Vec<u8>>,
-    failure: Failure,
-    changes: PhantomData<fn() -> T>,
-}
-
-/// Why an operator's state was not given, the first time that one was not.
-type Failure = Arc<OnceLock<CheckpointError>>;
-
-impl<T: DeserializeOwned> Iterator for Changes<T> {
-    type Item = Result<T, CheckpointError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let bytes = self.parts.next()?;
-        let read = decode(self.kind, &bytes);
-        Some(read.inspect_err(|error| {
-            self.failure.get_or_init(|| error.clone());
-        }))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.parts.size_hint()
-    }
-}
-
-impl<T: DeserializeOwned> ExactSizeIterator for Changes<T> {}
 
 /// Gives the operators of one partition of a stage their state, in their order.
 #[derive(Debug)]
@@ -108,8 +79,12 @@ impl Restoring {
                 });
                 let parts: Vec<_> = parts.collect();
                 slot.base = parts.first().map_or(slot.base, |(epoch, _)| *epoch);
-                slot.parts
-                    .push(parts.into_iter().map(|(_, bytes)| bytes).collect());
+                slot.parts.push(
+                    parts
+                        .into_iter()
+                        .map(|(_, bytes)| Lies::Here(bytes))
+                        .collect(),
+                );
             }
         }
         Self {
@@ -177,28 +152,9 @@ impl Restoring {
         &mut self,
         kind: &'static str,
     ) -> Result<Vec<T>, CheckpointError> {
-        let parts = self.parts(kind)?;
-        let last = parts.iter().filter_map(|parts| parts.last());
-        let read: Result<_, _> = last.map(|bytes| decode(kind, bytes)).collect();
-        read.map_err(|error| self.fail(error))
-    }
-
-    /// The [changes](super::Saving::changes) that the next operator gave, by partition that was saved.
-    ///
-    /// # Errors
-    /// As [`whole`](Self::whole).
-    pub fn changes<T: DeserializeOwned>(
-        &mut self,
-        kind: &'static str,
-    ) -> Result<Vec<Changes<T>>, CheckpointError> {
         let parts = self.parts(kind)?.into_iter();
-        let of_partition = |parts: Vec<Vec<u8>>| Changes {
-            kind,
-            parts: parts.into_iter(),
-            failure: Arc::clone(&self.failure),
-            changes: PhantomData,
-        };
-        Ok(parts.map(of_partition).collect())
+        let last = parts.filter_map(|mut parts| parts.pop());
+        last.map(SavedPart::read).collect()
     }
 
     /// The epoch that what the next operator gave goes back to, if that may stay where it is: it goes on with changes.
@@ -208,21 +164,27 @@ impl Restoring {
         (!self.is_spread_anew).then_some(slot.base)
     }
 
-    /// The parts that the next operator gave: by partition that was saved, the oldest first.
+    /// The parts that the next operator gave, such as its [changes](super::Saving::changes): by partition that was saved,
+    /// the oldest first.
     ///
     /// # Errors
     /// [`CheckpointError::Changed`].
-    pub fn parts(&mut self, kind: &'static str) -> Result<Vec<Vec<Vec<u8>>>, CheckpointError> {
+    pub fn parts(&mut self, kind: &'static str) -> Result<Vec<Vec<SavedPart>>, CheckpointError> {
         if self.is_new {
             return Ok(Vec::new());
         }
-        match self.slots.pop_front() {
-            Some(slot) if slot.kind == kind => Ok(slot.parts),
-            slot => Err(self.fail(CheckpointError::Changed {
-                expected: kind.to_owned(),
-                found: slot.map_or_else(|| "nothing".to_owned(), |slot| slot.kind),
-            })),
-        }
+        let slot = match self.slots.pop_front() {
+            Some(slot) if slot.kind == kind => slot,
+            slot => {
+                return Err(self.fail(CheckpointError::Changed {
+                    expected: kind.to_owned(),
+                    found: slot.map_or_else(|| "nothing".to_owned(), |slot| slot.kind),
+                }));
+            }
+        };
+        let part = |lies| SavedPart::new(kind, lies, Arc::clone(&self.failure));
+        let of_partition = |parts: Vec<Lies>| parts.into_iter().map(part).collect();
+        Ok(slot.parts.into_iter().map(of_partition).collect())
     }
 
     /// All operators have asked.
@@ -242,10 +204,14 @@ impl Restoring {
 
 /// Reads a value that [`Saving`](super::Saving) wrote.
 pub(super) fn decode<T: DeserializeOwned>(kind: &str, bytes: &[u8]) -> Result<T, CheckpointError> {
-    rmp_serde::from_slice(bytes).map_err(|error| CheckpointError::Decode {
+    rmp_serde::from_slice(bytes).map_err(|error| decode_error(kind, &error))
+}
+
+pub(super) fn decode_error(kind: &str, error: &rmp_serde::decode::Error) -> CheckpointError {
+    CheckpointError::Decode {
         kind: kind.to_owned(),
         cause: error.to_string(),
-    })
+    }
 }
 
 /// A checkpoint that is to be restored.
@@ -276,18 +242,11 @@ impl SavedCheckpoint {
         saved.is_some_and(|saved| saved.partitions.len() != partitions || !is_same_hash)
     }
 
-    /// The state of one partition of the stage named `stage`, which has `partitions` of them now.
-    ///
-    /// # Errors
-    /// [`CheckpointError::Damaged`], [`CheckpointError::Storage`].
-    pub fn restoring(
-        &self,
-        stage: &str,
-        partition: usize,
-        partitions: usize,
-    ) -> Result<Restoring, CheckpointError> {
+    /// The state of one partition of the stage named `stage`, which has `partitions` of them now. It is read when the
+    /// operators ask for it.
+    pub fn restoring(&self, stage: &str, partition: usize, partitions: usize) -> Restoring {
         let Some(saved) = self.manifest.stage(stage) else {
-            return Ok(Restoring::nothing(partition, partitions));
+            return Restoring::nothing(partition, partitions);
         };
         let is_same_hash = self.manifest.hash_probe == Manifest::probe();
         let is_spread_anew = self.is_spread_anew(stage, partitions);
@@ -304,12 +263,12 @@ impl SavedCheckpoint {
                 if let Some(stored) = saved.partitions[from].get(number) {
                     slot.kind.clone_from(&stored.kind);
                     slot.base = stored.parts.first().map_or(slot.base, |part| part.epoch);
-                    slot.parts.push(self.read(saved, from, number, stored)?);
+                    slot.parts.push(self.stored(saved, from, number, stored));
                 }
             }
             slots.push_back(slot);
         }
-        Ok(Restoring {
+        Restoring {
             slots,
             partition,
             partitions,
@@ -318,53 +277,26 @@ impl SavedCheckpoint {
             is_new: false,
             is_stale: false,
             failure: Failure::default(),
-        })
+        }
     }
 
-    fn read(
+    fn stored(
         &self,
         stage: &StageManifest,
         partition: usize,
         slot: usize,
         stored: &SlotManifest,
-    ) -> Result<Vec<Vec<u8>>, CheckpointError> {
-        let mut parts = Vec::with_capacity(stored.parts.len());
-        for part in &stored.parts {
-            let first = part_key(part.epoch, stage.number, partition, slot, 0);
-            let mut bytes = Vec::with_capacity(self.room(&first, part)?);
-            for chunk in 0..part.chunks() {
-                let key = part_key(part.epoch, stage.number, partition, slot, chunk);
-                let value = self.storage.get(Rows::Parts, &key)?;
-                let value = value.ok_or_else(|| self.damaged(stage, part.epoch, "is missing"))?;
-                bytes.extend_from_slice(&value);
-            }
-            if bytes.len() as u64 != part.bytes {
-                return Err(self.damaged(stage, part.epoch, "has another length"));
-            }
-            parts.push(bytes);
-        }
-        Ok(parts)
-    }
-
-    /// What to reserve for a part: a manifest may be damaged, so no more than the rows that there are can hold.
-    fn room(&self, first: &[u8], part: &StoredPart) -> Result<usize, CheckpointError> {
-        let bytes = usize::try_from(part.bytes).unwrap_or(usize::MAX);
-        if bytes <= CHUNK_BYTES {
-            return Ok(bytes);
-        }
-        let limit = usize::try_from(part.chunks()).unwrap_or(usize::MAX);
-        let from = Bound::Included(first);
-        let keys = self.storage.keys(Rows::Parts, from, limit)?;
-        let id = part_of(first);
-        let rows = keys.iter().take_while(|key| part_of(key) == id).count();
-        Ok(bytes.min(rows.saturating_mul(CHUNK_BYTES)))
-    }
-
-    fn damaged(&self, stage: &StageManifest, part: Epoch, what: &str) -> CheckpointError {
-        CheckpointError::Damaged {
+    ) -> Vec<Lies> {
+        let parts = Arc::new(StoredParts {
+            storage: Arc::clone(&self.storage),
             epoch: self.manifest.epoch,
-            what: format!("part {part} of stage {:?} {what}", stage.name),
-        }
+            stage: stage.name.clone(),
+            number: stage.number,
+            partition,
+            slot,
+        });
+        let lies = |&part: &StoredPart| Lies::Stored(Arc::clone(&parts), part);
+        stored.parts.iter().map(lies).collect()
     }
 }
 

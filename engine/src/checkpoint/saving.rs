@@ -1,18 +1,23 @@
 //! What the operators of one partition of a stage give at a barrier.
 
+use std::io::Write;
+use std::sync::Arc;
+
 use serde::Serialize;
 
-use super::{CheckpointError, Epoch};
+use super::part_bytes::PartWriter;
+use super::{CheckpointError, Epoch, PartBytes};
+use crate::spill::SpillStore;
 
 /// State of one operator, as far as it is to be stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Part {
     /// What kind of operator gave it: another kind does not read it.
     pub kind: &'static str,
     /// Parts from before this epoch are needed no longer.
     pub base: Epoch,
     /// Its bytes; `None` if nothing has changed, so that what was given before stands.
-    pub bytes: Option<Vec<u8>>,
+    pub bytes: Option<PartBytes>,
 }
 
 /// Takes the state of the operators of one partition of a stage, in their order.
@@ -21,6 +26,7 @@ pub struct Saving {
     epoch: Epoch,
     has_barrier: bool,
     is_savepoint: bool,
+    store: Option<Arc<SpillStore>>,
     parts: Vec<Part>,
 }
 
@@ -31,6 +37,7 @@ impl Saving {
             epoch,
             has_barrier: true,
             is_savepoint: false,
+            store: None,
             parts: Vec::new(),
         }
     }
@@ -41,6 +48,7 @@ impl Saving {
             epoch,
             has_barrier: false,
             is_savepoint: false,
+            store: None,
             parts: Vec::new(),
         }
     }
@@ -49,6 +57,13 @@ impl Saving {
     #[must_use]
     pub const fn of_savepoint(mut self, is_savepoint: bool) -> Self {
         self.is_savepoint = is_savepoint;
+        self
+    }
+
+    /// What is too much for memory goes to `store`, if there is one.
+    #[must_use]
+    pub fn through(mut self, store: Option<Arc<SpillStore>>) -> Self {
+        self.store = store;
         self
     }
 
@@ -77,10 +92,7 @@ impl Saving {
         kind: &'static str,
         state: &T,
     ) -> Result<(), CheckpointError> {
-        let mut bytes = Vec::new();
-        encode(kind, state, &mut bytes)?;
-        self.part(kind, self.epoch, bytes);
-        Ok(())
+        self.changes(kind, self.epoch, state)
     }
 
     /// Takes a value that says what has changed since an operator was last asked; those that it gave from epoch `base` on
@@ -94,16 +106,17 @@ impl Saving {
         base: Epoch,
         changes: &T,
     ) -> Result<(), CheckpointError> {
-        let mut bytes = Vec::new();
-        encode(kind, changes, &mut bytes)?;
-        self.part(kind, base, bytes);
+        let mut writer = PartWriter::new(self.store.as_ref());
+        encode(kind, changes, &mut writer)?;
+        let bytes = Some(writer.finish());
+        self.parts.push(Part { kind, base, bytes });
         Ok(())
     }
 
     /// Takes what has changed of an operator's state since it was last asked; what it gave from epoch `base` on stays
     /// part of it.
     pub fn part(&mut self, kind: &'static str, base: Epoch, bytes: Vec<u8>) {
-        let bytes = Some(bytes);
+        let bytes = Some(bytes.into());
         self.parts.push(Part { kind, base, bytes });
     }
 
@@ -126,7 +139,7 @@ impl Saving {
 pub(super) fn encode<T: Serialize + ?Sized>(
     kind: &str,
     value: &T,
-    into: &mut Vec<u8>,
+    into: &mut impl Write,
 ) -> Result<(), CheckpointError> {
     let mut serializer = rmp_serde::Serializer::new(into).with_struct_map();
     value

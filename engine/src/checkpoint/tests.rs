@@ -221,6 +221,7 @@ fn a_length_that_is_not_there_is_not_reserved() {
     let storage = InMemory::default();
     add(&storage, &manifest);
     let saved = SavedCheckpoint::new(manifest, Arc::new(storage));
-    let error = saved.restoring("sums", 0, 1).unwrap_err();
+    let mut restoring = saved.restoring("sums", 0, 1);
+    let error = restoring.whole::<Vec<u8>>("sums").unwrap_err();
     assert!(matches!(error, CheckpointError::Damaged { .. }), "{error}");
 }

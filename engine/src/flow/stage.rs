@@ -13,6 +13,7 @@ use super::load::{Doing, StageMeter};
 use super::operator::{Discard, Fault, Operator, Turn};
 use crate::checkpoint::{Epoch, Part, Saving, StageLink};
 use crate::fail_point;
+use crate::spill::SpillStore;
 use crate::stage::{Blocked, StageCore, Step};
 use crate::time::{Clock, Timestamp};
 
@@ -58,6 +59,8 @@ pub struct FlowStage<H, O> {
     barrier: Option<Epoch>,
     #[cfg(feature = "failpoints")]
     has_turned: bool,
+    /// Where state goes that is too large for memory.
+    spill: Option<Arc<SpillStore>>,
 }
 
 /// What a stage knows of checkpoints.
@@ -91,7 +94,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             link,
         });
         if let Some(Checkpoints { link, .. }) = &checkpoints
-            && let Some(mut restoring) = link.restoring()?
+            && let Some(mut restoring) = link.restoring()
         {
             let restored = head.restore(&mut restoring);
             let watermark = restored.inspect_err(|_| link.tell_restored(&restoring))?;
@@ -116,6 +119,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             barrier: None,
             #[cfg(feature = "failpoints")]
             has_turned: false,
+            spill: wiring.resources.get::<SpillStore>(),
             clock: wiring.clock,
             meter,
             counted_at: Duration::ZERO,
@@ -227,7 +231,8 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
         Ok(())
     }
 
-    fn saved(&mut self, mut saving: Saving) -> Result<Vec<Part>, Fault> {
+    fn saved(&mut self, saving: Saving) -> Result<Vec<Part>, Fault> {
+        let mut saving = saving.through(self.spill.clone());
         self.head.save(&mut saving)?;
         self.operator.save(&mut saving)?;
         Ok(saving.into_parts())

@@ -255,4 +255,14 @@ catalog! {
         "Batches of changes committed to the state environment";
     STATE_BYTES_TOTAL = "millstream_state_bytes_total", Counter, Bytes,
         "Bytes of keys and values committed to the state environment";
+
+    // No label: the memory of all state of a topology, if it is bounded.
+    STATE_MEMORY_BYTES = "millstream_state_memory_bytes", Gauge, Bytes,
+        "Memory that state of operators takes, by estimate";
+    STATE_MEMORY_LIMIT_BYTES = "millstream_state_memory_limit_bytes", Gauge, Bytes,
+        "Memory that state of operators may take: what is more lies on disk";
+    STATE_PAGES_WRITTEN_TOTAL = "millstream_state_pages_written_total", Counter, Count,
+        "Pages of state that were put on disk";
+    STATE_PAGES_READ_TOTAL = "millstream_state_pages_read_total", Counter, Count,
+        "Pages of state that were read back from disk";
 }

@@ -15,6 +15,7 @@ mod catalog;
 mod flow;
 mod labels;
 mod load;
+mod memory;
 mod read_side;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use flow::{
     PartitionMetrics, StageMetrics, StallMetrics, UnreadableMetrics, observe_skew,
 };
 pub use load::{LoadMeter, skew};
+pub use memory::StateMemoryMetrics;
 pub use read_side::{DeadLetterMetrics, ParkedNow, ProjectionMetrics, StateWriterMetrics};
 pub use write_side::{AggregateMetrics, AggregateTally, CommitSample, IndexMetrics, WriterMetrics};
 

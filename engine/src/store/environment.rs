@@ -368,14 +368,16 @@ fn open_heed(
     if options.read_only {
         flags |= EnvFlags::READ_ONLY;
     }
-    if options.durability == Durability::NoMetaSync {
-        flags |= EnvFlags::NO_META_SYNC;
+    match options.durability {
+        Durability::Full => {}
+        Durability::NoMetaSync => flags |= EnvFlags::NO_META_SYNC,
+        Durability::None => flags |= EnvFlags::NO_SYNC,
     }
     let mut open = heed::EnvOpenOptions::new().read_txn_without_tls();
     open.map_size(options.map_size())
         .max_readers(options.max_readers.max(1));
     open.max_dbs(u32::try_from(options.databases.len().max(1)).unwrap_or(u32::MAX));
-    // SAFETY: neither flag removes locking or writes through the map; READ_ONLY and NO_META_SYNC only
+    // SAFETY: no flag removes locking or writes through the map; READ_ONLY, NO_META_SYNC and NO_SYNC only
     // change what a commit does.
     unsafe { open.flags(flags) };
     // SAFETY: the map is read-only memory over a file that only LMDB changes: the folder lock keeps other

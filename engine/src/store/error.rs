@@ -166,7 +166,7 @@ impl StoreError {
         }
     }
 
-    pub(super) fn io(file: &Path, doing: &'static str, source: io::Error) -> Self {
+    pub(crate) fn io(file: &Path, doing: &'static str, source: io::Error) -> Self {
         Self::Io {
             file: file.to_path_buf(),
             doing,

@@ -1,6 +1,6 @@
 //! The key-value store under the log and the derived state: LMDB, opened, checked and written here.
 //!
-//! Place: **`store`** <- `log`, `state`. The only module that opens a heed environment; heed types stop
+//! Place: **`store`** <- `log`, `state`, `spill`. The only module that opens a heed environment; heed types stop
 //! here, callers see byte keys, byte values and [`Table`] handles.
 //! Invariants: (1) LMDB never maps a file shorter than its meta page says, and touches no page of it
 //! before [`structure`] has walked the tree: damage is a [`StoreError`], not a signal; (2) one

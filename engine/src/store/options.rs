@@ -8,6 +8,8 @@ pub enum Durability {
     /// Data, not the meta page: a power loss may undo the last commits, never part of one. For what can
     /// be rebuilt. [`Environment::sync`](super::Environment::sync) makes everything before it durable.
     NoMetaSync,
+    /// Nothing: the system writes when it likes. For what is of no use to another process.
+    None,
 }
 
 /// Limits and names of one environment, fixed while it is open.

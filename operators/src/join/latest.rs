@@ -19,7 +19,7 @@ use millstream_engine::time::Timestamp;
 
 use super::due::DueQueue;
 use super::{JoinResult, micros};
-use crate::table::Table;
+use crate::table::{Table, in_memory};
 use crate::{Key, Savable};
 
 /// Its kinds of state in checkpoints.
@@ -177,6 +177,8 @@ where
         }
     }
 
+    in_memory!(table);
+
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join rows", self.table.len()));
     }
@@ -189,10 +191,10 @@ where
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         self.table.restore(KIND, restoring)?;
         if let Some(ttl) = self.table_of.time_to_live {
-            for (key, (time, _)) in self.table.iter() {
+            self.table.for_each(|key, (time, _)| {
                 // It may have been queued for an earlier time; that a value is over is not seen before its own.
                 self.queue.push(time.saturating_add(ttl), key.clone());
-            }
+            });
         }
         let watermarks = restoring.whole::<i64>(WATERMARK)?;
         self.watermark = watermarks.into_iter().max().unwrap_or(i64::MIN);

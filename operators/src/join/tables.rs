@@ -15,7 +15,7 @@ use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Change, JoinResult, Update, maybe};
-use crate::table::Table;
+use crate::table::{Table, in_memory};
 use crate::{Key, Savable};
 
 /// Its kind of state in checkpoints.
@@ -122,6 +122,8 @@ where
             self.rows = Table::default(); // The input is complete.
         }
     }
+
+    in_memory!(rows);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join rows", self.rows.len()));

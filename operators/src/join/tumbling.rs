@@ -12,13 +12,14 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 
 use millstream_engine::checkpoint::{Restoring, Saving};
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, Wiring, inner_sink};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::group::{GroupResult, Items};
 use super::held_back;
+use crate::table::StateMemory;
 use crate::window::{Revision, Shape, Slices, Span, TimeDomain, Tumbling, Windowed, by_span};
 use crate::{Key, Savable};
 
@@ -192,7 +193,17 @@ where
     }
 
     by_span!();
-    inner_sink!(late: open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.open.share(StateMemory::of(wiring));
+        self.late.open(wiring)
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.open.settle()?;
+        self.late.flush(idle)
+    }
+
+    inner_sink!(late: is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     /// Counts keys, not items: one entry per key and open window.
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {

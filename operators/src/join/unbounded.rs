@@ -14,7 +14,7 @@ use millstream_engine::time::Timestamp;
 use smallvec::SmallVec;
 
 use super::JoinResult;
-use crate::table::Table;
+use crate::table::{Table, in_memory};
 use crate::{Key, Savable};
 
 /// Its kind of state in checkpoints.
@@ -90,6 +90,8 @@ where
         }
     }
 
+    in_memory!(keys);
+
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join items", self.items));
     }
@@ -100,11 +102,8 @@ where
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         self.keys.restore(KIND, restoring)?;
-        let items = self
-            .keys
-            .iter()
-            .map(|(_, both)| both.0.len() + both.1.len());
-        self.items = items.sum();
+        self.keys
+            .for_each(|_, (lefts, rights)| self.items += lefts.len() + rights.len());
         Ok(())
     }
 }

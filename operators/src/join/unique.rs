@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::JoinResult;
-use crate::table::Table;
+use crate::table::{Table, in_memory};
 use crate::{Key, Savable};
 
 /// Its kind of state in checkpoints.
@@ -105,6 +105,8 @@ where
         }
     }
 
+    in_memory!(keys);
+
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join items", self.waiting + self.rights));
     }
@@ -115,12 +117,10 @@ where
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         self.keys.restore(KIND, restoring)?;
-        for (_, met) in self.keys.iter() {
-            match met {
-                Met::Right(..) => self.rights += 1,
-                Met::Waiting(waiting) => self.waiting += waiting.len(),
-            }
-        }
+        self.keys.for_each(|_, met| match met {
+            Met::Right(..) => self.rights += 1,
+            Met::Waiting(waiting) => self.waiting += waiting.len(),
+        });
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use millstream_engine::checkpoint::{Restoring, Saving};
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring, inner_sink};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,7 @@ use super::context::{Context, KeyedProcess, NoSide, Scope, Scratch, Timer};
 use super::expiring::Now;
 use super::table::{Fired, Table};
 use crate::Key;
+use crate::table::StateMemory;
 use crate::window::TimeDomain;
 
 /// Its kind of state in checkpoints.
@@ -235,7 +236,17 @@ where
         self.table.first(TimeDomain::Processing).map(Timestamp)
     }
 
-    inner_sink!(side: open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.table.share(&StateMemory::of(wiring));
+        self.side.open(wiring)
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.table.settle()?;
+        self.side.flush(idle)
+    }
+
+    inner_sink!(side: is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("keyed states", self.table.len()));

@@ -5,13 +5,16 @@ mod saved;
 use std::collections::BTreeMap;
 use std::hash::Hash;
 
+use millstream_engine::flow::Fault;
 use millstream_engine::time::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use smallvec::SmallVec;
 
 use super::context::{Request, Timer};
 use super::expiring::{KeyedState, Left, Now};
 use super::timers::{Due, Timers};
-use crate::table;
+use crate::table::{self, StateMemory};
 use crate::window::TimeDomain;
 
 /// A timer of one key and the number that its entry in the heap has.
@@ -178,6 +181,19 @@ impl<K, S> Table<K, S> {
 }
 
 impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
+    /// States share this memory from now on; timers stay in memory whatever there is.
+    pub(super) fn share(&mut self, memory: &StateMemory)
+    where
+        K: Serialize + DeserializeOwned,
+    {
+        self.slots.share(&memory.for_tables());
+    }
+
+    /// Gives up what is too much.
+    pub(super) fn settle(&mut self) -> Result<(), Fault> {
+        self.slots.settle()
+    }
+
     pub(super) fn hash(&self, key: &K) -> u64 {
         self.slots.hash(key)
     }
@@ -328,7 +344,7 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
     fn sweep(&mut self, domain: TimeDomain) {
         let timers = &mut self.heaps[domain as usize];
         if timers.wants_sweep() {
-            let slots = &self.slots;
+            let slots = &mut self.slots;
             timers.sweep(|due| {
                 let slot = slots.get(&due.key);
                 slot.is_some_and(|slot| slot.knows(domain, due))

@@ -84,7 +84,7 @@ impl<K> Timers<K> {
         self.heap.len() >= SWEEP_MIN && self.invalid > self.heap.len() / 2
     }
 
-    pub(super) fn sweep(&mut self, is_valid: impl Fn(&Due<K>) -> bool) {
+    pub(super) fn sweep(&mut self, mut is_valid: impl FnMut(&Due<K>) -> bool) {
         self.heap.retain(|Reverse(due)| is_valid(due));
         self.invalid = 0;
     }

@@ -136,10 +136,10 @@ impl<E: Event> LogState<E> {
         restoring: &mut Restoring,
     ) -> Result<Vec<Held<E>>, CheckpointError> {
         let mut pending = Vec::new();
-        for parts in restoring.changes::<Part<Vec<Held<E>>>>(KIND)? {
+        for parts in restoring.parts(KIND)? {
             let last = parts.len().saturating_sub(1);
-            for (at, part) in parts.enumerate() {
-                let part = part?;
+            for (at, part) in parts.into_iter().enumerate() {
+                let part: Part<Vec<Held<E>>> = part.read()?;
                 let own = part.next.into_iter();
                 self.resumed
                     .extend(own.filter(|(stream, _)| restoring.owns(stream)));

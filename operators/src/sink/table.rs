@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
+use millstream_engine::checkpoint::{Epoch, Restoring, SavedPart, Saving};
 use millstream_engine::flow::{
     Emit, Fault, Fence, Operator, Turn, Wiring, exchange_hash, target_of,
 };
@@ -525,10 +525,10 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
         };
         open.rows.has_more_stored();
         let table = open.rows.id();
-        let parts: Vec<&[u8]> = saved
-            .iter()
-            .filter_map(|parts| parts.last().map(Vec::as_slice))
-            .collect();
+        let last = saved.into_iter().filter_map(|mut parts| parts.pop());
+        let parts: Result<Vec<_>, _> = last.map(SavedPart::bytes).collect();
+        let parts = parts?;
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
         let is_whole = |part: &&[u8]| table_part::has_all_rows(part.first().copied());
         for bytes in parts.iter().filter(|part| !is_whole(part)) {
             let writes = table_part::read(table, bytes).ok_or_else(table_part::damaged)?;

@@ -58,11 +58,6 @@ impl Marks {
         self.mark(place);
     }
 
-    /// Every entry may be changed.
-    pub(crate) fn mark_all(&mut self) {
-        self.changed.fill(u64::MAX);
-    }
-
     /// The list is empty, and the next save has all of it.
     pub(crate) fn clear(&mut self) {
         self.changed.clear();

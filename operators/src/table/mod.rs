@@ -7,28 +7,45 @@
 //! the last one takes its place.
 //! In checkpoints: what has [changed](marks), with its places, so that a restored table has the same order.
 
+mod filling;
 mod marks;
+mod memory;
 mod numbered;
+mod paged;
 mod saved;
 #[cfg(test)]
 mod tests;
 
 use std::hash::{BuildHasher, Hash};
 
+use filling::Filled;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use marks::Marks;
+use memory::Memory;
+pub(crate) use memory::{StateMemory, TableMemory, in_memory};
 pub(crate) use numbered::Numbers;
-use saved::{Parts, Read, Written};
+use paged::Paged;
+use saved::Written;
+
+/// Entries of a table that is read back after which it gives up what is too much.
+const SETTLE_EVERY: usize = if cfg!(test) { 9 } else { 1 << 12 };
+
+/// The hash of a key: the same in all tables, so that a table can be made without one.
+fn hash_of<K: Hash>(key: &K) -> u64 {
+    FixedState::default().hash_one(key)
+}
 
 /// Values by key.
-#[derive(Clone)]
 pub(crate) struct Table<K, A> {
     places: HashTable<u32>,
     entries: Vec<(K, A)>,
+    /// Where the entries are instead, once they have outgrown their memory.
+    paged: Option<Box<Paged<K, A>>>,
     hasher: FixedState,
     marks: Marks,
+    memory: Option<Memory<K, A>>,
 }
 
 impl<K, A> Default for Table<K, A> {
@@ -36,41 +53,70 @@ impl<K, A> Default for Table<K, A> {
         Self {
             places: HashTable::new(),
             entries: Vec::new(),
+            paged: None,
             hasher: FixedState::default(),
             marks: Marks::default(),
+            memory: None,
+        }
+    }
+}
+
+impl<K: Clone, A: Clone> Clone for Table<K, A> {
+    /// A table like it that knows of no memory but its own: operators are cloned before they are opened.
+    fn clone(&self) -> Self {
+        debug_assert!(self.paged.is_none(), "only tables in memory are cloned");
+        Self {
+            places: self.places.clone(),
+            entries: self.entries.clone(),
+            paged: None,
+            hasher: self.hasher.clone(),
+            marks: self.marks.clone(),
+            memory: None,
         }
     }
 }
 
 impl<K, A> Table<K, A> {
     pub(crate) fn len(&self) -> usize {
-        self.entries.len()
+        match &self.paged {
+            Some(paged) => paged.len(),
+            None => self.entries.len(),
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &A)> {
-        self.entries.iter().map(|(key, sum)| (key, sum))
-    }
-
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut A)> {
-        self.marks.mark_all();
-        self.entries.iter_mut().map(|(key, sum)| (&*key, sum))
+    /// Shows all entries.
+    pub(crate) fn for_each(&self, mut show: impl FnMut(&K, &A)) {
+        match &self.paged {
+            Some(paged) => {
+                let Ok(()) = paged.show(0..paged.len(), |_, key, value| {
+                    show(key, value);
+                    Ok::<_, std::convert::Infallible>(())
+                });
+            }
+            None => self
+                .entries
+                .iter()
+                .for_each(|(key, value)| show(key, value)),
+        }
     }
 
     /// Empties the table, which keeps its memory.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = (K, A)> {
         self.places.clear();
         self.marks.clear();
-        self.entries.drain(..)
+        let paged = self.paged.take().map(|paged| paged.into_entries());
+        paged.into_iter().flatten().chain(self.entries.drain(..))
     }
 
     /// As [`drain`](Self::drain), without the values.
     pub(crate) fn clear(&mut self) {
         self.places.clear();
         self.marks.clear();
+        self.paged = None;
         self.entries.clear();
     }
 }
@@ -84,18 +130,51 @@ pub(crate) enum Seen {
 }
 
 impl<K: Hash + Eq, A> Table<K, A> {
-    /// Adds keys, those that were there are replaced.
+    /// Adds entries, whose keys differ; those that were there are replaced.
     pub(crate) fn take_in(&mut self, entries: impl IntoIterator<Item = (K, A)>) {
-        let entries = entries.into_iter();
-        // All that are read back, or none where they are spread anew: growing moves each entry several times.
-        let (count, _) = entries.size_hint();
-        let hasher = &self.hasher;
-        let old = &self.entries;
-        self.places
-            .reserve(count, |&place| hasher.hash_one(&old[place as usize].0));
-        self.entries.reserve(count);
         for (key, value) in entries {
             self.insert(key, value);
+        }
+    }
+
+    /// Adds what was read back.
+    fn take_filled(&mut self, filled: Filled<K, A>) {
+        match filled {
+            Filled::InMemory(entries) if self.is_empty() => self.fill(entries),
+            Filled::InMemory(entries) => self.take_in(entries),
+            Filled::InPages(paged) if self.is_empty() => {
+                self.clear();
+                self.paged = Some(Box::new(paged));
+            }
+            Filled::InPages(paged) => {
+                for (number, (key, value)) in paged.into_entries().enumerate() {
+                    self.insert(key, value);
+                    if number.is_multiple_of(SETTLE_EVERY) {
+                        // What cannot be given up now is told at the end of the first turn.
+                        let _ = self.settle();
+                    }
+                }
+            }
+        }
+    }
+
+    /// As [`take_in`](Self::take_in) where nothing is: no entry is moved, and growing does not hash any again.
+    fn fill(&mut self, entries: Vec<(K, A)>) {
+        debug_assert!(self.is_empty(), "it takes the place of what there is");
+        let Self {
+            places,
+            entries: held,
+            hasher,
+            marks,
+            ..
+        } = self;
+        *held = entries;
+        let hash = |place: u32| hasher.hash_one(&held[place as usize].0);
+        places.reserve(held.len(), |&place| hash(place));
+        let count = u32::try_from(held.len()).expect("four billion keys fit no memory");
+        for place in 0..count {
+            places.insert_unique(hash(place), place, |&place| hash(place));
+            marks.add(place as usize);
         }
     }
 
@@ -106,13 +185,16 @@ impl<K: Hash + Eq, A> Table<K, A> {
 
     /// Place of a key; it is its own until a key is removed.
     #[inline]
-    pub(crate) fn find(&self, key: &K) -> Option<usize> {
+    pub(crate) fn find(&mut self, key: &K) -> Option<usize> {
         self.find_hashed(self.hash(key), key)
     }
 
     /// The same of a key whose hash is known.
     #[inline]
-    pub(crate) fn find_hashed(&self, hash: u64, key: &K) -> Option<usize> {
+    pub(crate) fn find_hashed(&mut self, hash: u64, key: &K) -> Option<usize> {
+        if let Some(paged) = &mut self.paged {
+            return paged.find(hash, key);
+        }
         let is_it = |&place: &u32| self.entries[place as usize].0 == *key;
         self.places.find(hash, is_it).map(|&place| place as usize)
     }
@@ -132,6 +214,9 @@ impl<K: Hash + Eq, A> Table<K, A> {
         key: K,
         create: impl FnOnce() -> A,
     ) -> usize {
+        if self.paged.is_some() {
+            return self.find_or_insert_paged(hash, key, create);
+        }
         let (entries, hasher) = (&mut self.entries, &self.hasher);
         let found = self.places.entry(
             hash,
@@ -150,9 +235,26 @@ impl<K: Hash + Eq, A> Table<K, A> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
+    fn find_or_insert_paged(&mut self, hash: u64, key: K, create: impl FnOnce() -> A) -> usize {
+        let Some(paged) = &mut self.paged else {
+            unreachable!("asked of tables in pages");
+        };
+        if let Some(place) = paged.find(hash, &key) {
+            return place;
+        }
+        let place = paged.push(hash, key, create());
+        self.marks.add(place);
+        place
+    }
+
     /// The entry at a place.
     #[inline]
-    pub(crate) fn at(&self, place: usize) -> (&K, &A) {
+    pub(crate) fn at(&mut self, place: usize) -> (&K, &A) {
+        if let Some(paged) = &mut self.paged {
+            return paged.at(place);
+        }
         let (key, value) = &self.entries[place];
         (key, value)
     }
@@ -161,12 +263,16 @@ impl<K: Hash + Eq, A> Table<K, A> {
     #[inline(always)]
     pub(crate) fn at_mut(&mut self, place: usize) -> (&K, &mut A) {
         self.marks.mark(place);
+        if let Some(paged) = &mut self.paged {
+            return paged.at_mut(place);
+        }
         let (key, value) = &mut self.entries[place];
         (key, value)
     }
 
-    pub(crate) fn get(&self, key: &K) -> Option<&A> {
-        Some(self.at(self.find(key)?).1)
+    pub(crate) fn get(&mut self, key: &K) -> Option<&A> {
+        let place = self.find(key)?;
+        Some(self.at(place).1)
     }
 
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut A> {
@@ -194,6 +300,13 @@ impl<K: Hash + Eq, A> Table<K, A> {
 
     /// Removes the entry at a place, which the last one takes.
     pub(crate) fn remove_at(&mut self, place: usize) -> A {
+        if let Some(paged) = &mut self.paged {
+            let removed = paged.remove_at(place, hash_of);
+            if place < paged.len() {
+                self.marks.mark(place);
+            }
+            return removed;
+        }
         let number = place as u32;
         let hash = self.hasher.hash_one(&self.entries[place].0);
         if let Ok(found) = self.places.find_entry(hash, |&other| other == number) {
@@ -214,11 +327,21 @@ impl<K: Hash + Eq, A> Table<K, A> {
     /// Shows all entries and removes those that are over: the last one takes the place of such a one, and is shown next.
     pub(crate) fn visit(&mut self, mut visit: impl FnMut(&K, &mut A) -> Seen) {
         let mut place = 0;
-        while let Some((key, value)) = self.entries.get_mut(place) {
+        while place < self.len() {
+            let (key, value) = match &mut self.paged {
+                Some(paged) => paged.peek_mut(place),
+                None => {
+                    let (key, value) = &mut self.entries[place];
+                    (&*key, value)
+                }
+            };
             match visit(key, value) {
                 Seen::Same => place += 1,
                 Seen::Changed => {
                     self.marks.mark(place);
+                    if let Some(paged) = &mut self.paged {
+                        paged.changed(place);
+                    }
                     place += 1;
                 }
                 Seen::Over => drop(self.remove_at(place)),

@@ -8,24 +8,29 @@ use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use millstream_engine::checkpoint::{CheckpointError, Restoring, Saving};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use super::{Parts, Read, Table, Written};
+use super::filling::{FillingAll, PartOfAll};
+use super::{StateMemory, Table, Written};
 
 /// All tables that there are; those that a part does not name are gone.
 #[derive(Serialize)]
 struct AllWritten<'a, K: Serialize, A: Serialize>(Vec<(i64, Written<'a, K, A>)>);
 
-#[derive(Deserialize)]
-#[serde(bound(deserialize = "K: Deserialize<'de>, A: Deserialize<'de>"))]
-struct AllRead<K, A>(Vec<(i64, Read<K, A>)>);
-
 /// Which tables there were at the last save.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Numbers(Option<Vec<i64>>);
+pub(crate) struct Numbers {
+    numbers: Option<Vec<i64>>,
+    memory: StateMemory,
+}
 
 impl Numbers {
+    /// Tables that are read back share this memory.
+    pub(crate) fn share(&mut self, memory: StateMemory) {
+        self.memory = memory;
+    }
+
     /// Gives what has changed in tables, whose numbers differ and ascend.
     ///
     /// # Errors
@@ -50,11 +55,11 @@ impl Numbers {
             let bases = tables.iter().map(|(_, table)| table.base());
             bases.min().unwrap_or(epoch)
         };
-        if changed.iter().all(Option::is_none) && self.0.as_ref() == Some(&numbers) {
+        if changed.iter().all(Option::is_none) && self.numbers.as_ref() == Some(&numbers) {
             saving.unchanged(kind, base(&tables));
             return Ok(());
         }
-        self.0 = Some(numbers);
+        self.numbers = Some(numbers);
         let others = share_out(&tables, changed.iter().flatten().sum());
         let tables = tables.iter_mut().zip(others);
         let tables =
@@ -74,24 +79,20 @@ impl Numbers {
         restoring: &mut Restoring,
     ) -> Result<BTreeMap<i64, Table<K, A>>, CheckpointError>
     where
-        K: Hash + Eq + DeserializeOwned,
-        A: DeserializeOwned,
+        K: Hash + Eq + Serialize + DeserializeOwned,
+        A: Serialize + DeserializeOwned,
     {
         let base = restoring.base();
         let mut restored = BTreeMap::<i64, Table<K, A>>::new();
-        for changes in restoring.changes::<AllRead<K, A>>(kind)? {
-            let mut tables = BTreeMap::<i64, Parts<K, A>>::new();
-            for part in changes {
-                let mut before = std::mem::take(&mut tables);
-                for (number, part) in part?.0 {
-                    let mut parts = before.remove(&number).unwrap_or_default();
-                    parts.add(part);
-                    tables.insert(number, parts);
-                }
+        for parts in restoring.parts(kind)? {
+            let mut filling = FillingAll::new(restoring, self.memory.for_tables());
+            for part in parts.into_iter().rev() {
+                part.read_with(PartOfAll(&mut filling))?;
             }
-            for (number, parts) in tables {
+            for (number, filling) in filling.tables() {
                 let table = restored.entry(number).or_default();
-                table.take_back(parts.entries(kind)?, restoring);
+                table.share(&self.memory.for_tables());
+                table.take_filled(filling.filled(kind)?);
             }
         }
         restored.retain(|_, table| !table.is_empty());
@@ -119,6 +120,7 @@ mod tests {
     use millstream_engine::checkpoint::Epoch;
 
     use super::*;
+    use crate::table::Seen;
 
     const KIND: &str = "tested tables";
 
@@ -132,7 +134,10 @@ mod tests {
         let tables = tables.iter_mut().map(|(&number, table)| (number, table));
         numbers.save(KIND, tables, &mut saving).unwrap();
         let part = saving.into_parts().remove(0);
-        (part.bytes.map_or(0, |bytes| bytes.len()), part.base.0)
+        (
+            part.bytes.map_or(0, |bytes| bytes.len() as usize),
+            part.base.0,
+        )
     }
 
     fn of(entries: u32) -> Table<u32, u32> {
@@ -159,11 +164,10 @@ mod tests {
         let mut tables = BTreeMap::from([(1, of(1_000)), (2, of(500))]);
         let mut kept = BTreeMap::new();
         for epoch in 1..300 {
-            tables
-                .get_mut(&2)
-                .unwrap()
-                .iter_mut()
-                .for_each(|(_, value)| *value ^= 1);
+            tables.get_mut(&2).unwrap().visit(|_, value| {
+                *value ^= 1;
+                Seen::Changed
+            });
             let (bytes, base) = save(&mut numbers, &mut tables, epoch);
             kept.insert(epoch, bytes);
             kept = kept.split_off(&base);

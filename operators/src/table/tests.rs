@@ -1,6 +1,7 @@
 //! Tables beside a plain map, with checkpoints and restarts between any two changes.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use millstream_engine::checkpoint::{Epoch, Part, Restoring, Saving};
 use proptest::prelude::*;
@@ -48,9 +49,19 @@ struct Run {
     table: Table<u8, u32>,
     saves: Vec<(Epoch, Vec<Part>)>,
     model: BTreeMap<u8, u32>,
+    memory: StateMemory,
 }
 
 impl Run {
+    fn with(memory: StateMemory) -> Self {
+        let mut run = Self {
+            memory,
+            ..Self::default()
+        };
+        run.table.share(&run.memory.for_tables());
+        run
+    }
+
     fn act(&mut self, act: &Act) {
         let Self { table, model, .. } = self;
         match *act {
@@ -93,7 +104,10 @@ impl Run {
                 hit.for_each(|value| *value = changed(*value));
             }
             Act::ChangeAll(by) => {
-                table.iter_mut().for_each(|(_, value)| *value ^= by);
+                table.visit(|_, value| {
+                    *value ^= by;
+                    Seen::Changed
+                });
                 model.values_mut().for_each(|value| *value ^= by);
             }
             Act::Clear => {
@@ -104,10 +118,11 @@ impl Run {
             Act::Restore => {
                 self.save();
                 let before: Vec<_> = entries(&self.table);
-                self.table = restored(std::slice::from_ref(&self.saves), 0, 1);
+                self.table = restored(std::slice::from_ref(&self.saves), 0, 1, &self.memory);
                 assert_eq!(entries(&self.table), before, "in the same order");
             }
         }
+        self.table.settle().unwrap();
     }
 
     fn save(&mut self) {
@@ -119,61 +134,131 @@ impl Run {
 }
 
 fn entries(table: &Table<u8, u32>) -> Vec<(u8, u32)> {
-    table.iter().map(|(key, value)| (*key, *value)).collect()
+    let mut entries = Vec::new();
+    table.for_each(|key, value| entries.push((*key, *value)));
+    entries
 }
 
 fn restored(
     saves: &[Vec<(Epoch, Vec<Part>)>],
     partition: usize,
     partitions: usize,
+    memory: &StateMemory,
 ) -> Table<u8, u32> {
     let mut table = Table::default();
+    table.share(&memory.for_tables());
     let mut restoring = Restoring::of_saves(saves, partition, partitions);
     table.restore(KIND, &mut restoring).unwrap();
     restoring.finish().unwrap();
     table
 }
 
+/// Memory for about a third of the keys that there can be.
+fn little_memory() -> StateMemory {
+    static MEMORY: OnceLock<StateMemory> = OnceLock::new();
+    // The folder's name goes now, the files with the process.
+    let folder = tempfile::tempdir().unwrap();
+    let memory = || StateMemory::new(&folder.path().join("spill"), 2_000);
+    MEMORY.get_or_init(memory).clone()
+}
+
+fn is_a_map(mut run: Run, acts: &[Act]) {
+    for act in acts {
+        run.act(act);
+        let held: BTreeMap<_, _> = entries(&run.table).into_iter().collect();
+        assert_eq!(held, run.model, "after {act:?}");
+        assert_eq!(run.table.len(), held.len());
+        for (key, value) in &held {
+            assert_eq!(run.table.get(key), Some(value));
+        }
+    }
+}
+
+/// A key belongs to one partition: the second has what the first has not.
+fn are_spread_anew(mut two: [Run; 2], acts: [Vec<Act>; 2], now: usize, memory: &StateMemory) {
+    for (run, acts) in two.iter_mut().zip(acts) {
+        acts.iter().for_each(|act| run.act(act));
+        run.save();
+    }
+    let [one, mut two] = two;
+    for key in one.model.keys() {
+        two.model.remove(key);
+        two.table.remove(key);
+    }
+    two.save();
+    let saves = [one.saves, two.saves];
+    let tables = (0..now).map(|partition| restored(&saves, partition, now, memory));
+    let mut tables: Vec<_> = tables.collect();
+    let held: Vec<_> = tables.iter().flat_map(entries).collect();
+    let all: BTreeMap<_, _> = held.iter().copied().collect();
+    assert_eq!(held.len(), all.len(), "nobody has two partitions");
+    for (key, value) in &all {
+        let found = tables.iter_mut().filter_map(|table| table.get(key));
+        assert_eq!(found.collect::<Vec<_>>(), [value]);
+    }
+    let mut model = one.model;
+    model.extend(two.model);
+    assert_eq!(all, model);
+}
+
 proptest! {
     #[test]
     fn tables_are_maps_whatever_is_saved_and_restored(acts in acts()) {
-        let mut run = Run::default();
-        for act in &acts {
-            run.act(act);
-            let held: BTreeMap<_, _> = entries(&run.table).into_iter().collect();
-            prop_assert_eq!(&held, &run.model, "after {:?}", act);
-            prop_assert_eq!(run.table.len(), held.len());
-            for (key, value) in &held {
-                prop_assert_eq!(run.table.get(key), Some(value));
-            }
-        }
+        is_a_map(Run::default(), &acts);
+    }
+
+    #[test]
+    fn tables_larger_than_memory_are_the_same_maps(acts in acts()) {
+        is_a_map(Run::with(little_memory()), &acts);
     }
 
     #[test]
     fn keys_of_several_partitions_are_spread_anew(acts in acts(), others in acts(), now in 1..4usize) {
-        let runs = [acts, others].map(|acts| {
-            let mut run = Run::default();
-            acts.iter().for_each(|act| run.act(act));
-            run.save();
-            run
-        });
         prop_assume!(now != 2);
-        // A key belongs to one partition: the second has what the first has not.
-        let [one, mut two] = runs;
-        for key in one.model.keys() {
-            two.model.remove(key);
-            two.table.remove(key);
-        }
-        two.save();
-        let saves = [one.saves, two.saves];
-        let tables = (0..now).map(|partition| restored(&saves, partition, now));
-        let held: Vec<_> = tables.flat_map(|table| entries(&table)).collect();
-        let all: BTreeMap<_, _> = held.iter().copied().collect();
-        prop_assert_eq!(held.len(), all.len(), "nobody has two partitions");
-        let mut model = one.model;
-        model.extend(two.model);
-        prop_assert_eq!(all, model);
+        let none = StateMemory::default();
+        are_spread_anew(Default::default(), [acts, others], now, &none);
     }
+
+    #[test]
+    fn keys_of_tables_larger_than_memory_are_spread_anew(
+        acts in acts(), others in acts(), now in 1..4usize
+    ) {
+        prop_assume!(now != 2);
+        let memory = little_memory();
+        let runs = [Run::with(memory.clone()), Run::with(memory.clone())];
+        are_spread_anew(runs, [acts, others], now, &memory);
+    }
+}
+
+/// Ten times as large as its memory, most of which is its index, with accesses all over it: not more than a little above the bound at any time.
+#[test]
+fn memory_stays_within_its_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = StateMemory::new(folder.path(), 300_000);
+    let mut table = Table::<u32, String>::default();
+    table.share(&memory.for_tables());
+    let mut most = 0;
+    for round in 0..5u32 {
+        for key in 0..8_000u32 {
+            let key = key * 7_919 % 8_000; // All of them, far from each other.
+            let held = table.get_or_insert_with(key, String::new);
+            held.push_str(&["a", "bc", "d"][round as usize % 3].repeat(50));
+            if key % 100 == 0 {
+                table.settle().unwrap();
+                most = most.max(memory.used());
+            }
+        }
+    }
+    let wanted = ["a", "bc", "d", "a", "bc"]
+        .map(|text| text.repeat(50))
+        .concat();
+    assert_eq!(table.get(&17), Some(&wanted));
+    let (written, read) = memory.traffic();
+    assert!(
+        written > 1_000 && read > 1_000,
+        "{written} and {read} pages"
+    );
+    assert!(most < 400_000, "{most} bytes");
 }
 
 #[test]

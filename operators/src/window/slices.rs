@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hash;
 
 use millstream_engine::checkpoint::{CheckpointError, Restoring, Saving};
+use millstream_engine::flow::Fault;
 use millstream_engine::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::function::AggregateFunction;
-use crate::table::{Numbers, Table};
+use crate::table::{Numbers, StateMemory, Table, TableMemory};
 
 /// Emptied tables kept for the slices to come.
 const SPARES: usize = 4;
@@ -48,6 +49,7 @@ pub(crate) struct Slices<K, A> {
     slices: VecDeque<Slice<K, A>>,
     numbers: Numbers,
     spares: Vec<Table<K, A>>,
+    memory: TableMemory<K, A>,
     /// Index of the slice that the last item was in, and its bounds; an empty range if there is none.
     current: usize,
     start: i64,
@@ -62,6 +64,7 @@ impl<K: Hash + Eq, A> Slices<K, A> {
             slices: VecDeque::new(),
             numbers: Numbers::default(),
             spares: Vec::new(),
+            memory: TableMemory::default(),
             current: 0,
             start: 0,
             end: 0,
@@ -124,7 +127,8 @@ impl<K: Hash + Eq, A> Slices<K, A> {
             .get(at)
             .is_none_or(|slice| slice.number != number)
         {
-            let table = self.spares.pop().unwrap_or_default();
+            let mut table = self.spares.pop().unwrap_or_default();
+            table.share(&self.memory);
             self.slices.insert(at, Slice { number, table });
         }
         self.current = at;
@@ -167,6 +171,22 @@ impl<K: Hash + Eq, A> Slices<K, A> {
         }
     }
 
+    /// Its tables share this memory from now on.
+    pub(crate) fn share(&mut self, memory: StateMemory)
+    where
+        K: Serialize + DeserializeOwned,
+        A: Serialize + DeserializeOwned,
+    {
+        self.memory = memory.for_tables();
+        self.numbers.share(memory);
+    }
+
+    /// Gives up what is too much.
+    pub(crate) fn settle(&mut self) -> Result<(), Fault> {
+        let tables = self.slices.iter_mut().map(|slice| &mut slice.table);
+        tables.chain(&mut self.spares).try_for_each(Table::settle)
+    }
+
     /// Gives what has changed.
     pub(crate) fn save(
         &mut self,
@@ -187,8 +207,8 @@ impl<K: Hash + Eq, A> Slices<K, A> {
         restoring: &mut Restoring,
     ) -> Result<(), CheckpointError>
     where
-        K: DeserializeOwned,
-        A: DeserializeOwned,
+        K: Serialize + DeserializeOwned,
+        A: Serialize + DeserializeOwned,
     {
         self.slices = in_order(self.numbers.restore(kind, restoring)?);
         Ok(())

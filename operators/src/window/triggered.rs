@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 use std::ops::Bound;
 
 use millstream_engine::checkpoint::{Restoring, Saving};
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring, inner_sink};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ use super::pane::{Giving, Pane};
 use super::{Global, Revision, Sliding, TimeDomain, Triggered, Tumbling, Windowed};
 use crate::Key;
 use crate::function::AggregateFunction;
-use crate::table::{Numbers, Table};
+use crate::table::{Numbers, Seen, StateMemory, Table, TableMemory};
 
 /// Its kinds of state in checkpoints.
 const KIND: &str = "triggered windows";
@@ -84,6 +84,7 @@ pub struct TriggeredWindows<T, K, F, A: AggregateFunction<T>, L> {
     /// By the window's end.
     windows: BTreeMap<i64, Table<K, Pane<A::Accumulator>>>,
     numbers: Numbers,
+    memory: TableMemory<K, Pane<A::Accumulator>>,
     panes: usize,
     /// What waits for an early result by the clock, and when that is due.
     dirty: Vec<(i64, K)>,
@@ -123,6 +124,7 @@ where
             late,
             windows: BTreeMap::new(),
             numbers: Numbers::default(),
+            memory: TableMemory::default(),
             panes: 0,
             dirty: Vec::new(),
             early_at: None,
@@ -156,6 +158,7 @@ where
     ) {
         let giving = &self.giving;
         let table = self.windows.entry(end).or_default();
+        table.share(&self.memory);
         let panes = &mut self.panes;
         let pane = table.get_or_insert_with(key.clone(), || {
             *panes += 1;
@@ -193,9 +196,10 @@ where
         self.giving.watermark = until;
         let ended = (Bound::Excluded(from), Bound::Included(until));
         for (&end, table) in self.windows.range_mut(ended) {
-            for (key, pane) in table.iter_mut() {
+            table.visit(|key, pane| {
                 self.giving.give(end, key, pane, Revision::OnTime, out);
-            }
+                Seen::Changed
+            });
         }
         while let Some(first) = self.windows.first_entry() {
             let end = *first.key();
@@ -204,9 +208,12 @@ where
             }
             let mut table = first.remove();
             self.panes -= table.len();
-            for (key, pane) in table.iter_mut().filter(|(_, pane)| pane.changes > 0) {
-                self.giving.give(end, key, pane, Revision::Late, out);
-            }
+            table.visit(|key, pane| {
+                if pane.changes > 0 {
+                    self.giving.give(end, key, pane, Revision::Late, out);
+                }
+                Seen::Same // The table is gone.
+            });
         }
     }
 
@@ -302,7 +309,19 @@ where
         due.map(Timestamp)
     }
 
-    inner_sink!(late: open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        let memory = StateMemory::of(wiring);
+        self.memory = memory.for_tables();
+        self.numbers.share(memory);
+        self.late.open(wiring)
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.windows.values_mut().try_for_each(Table::settle)?;
+        self.late.flush(idle)
+    }
+
+    inner_sink!(late: is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         debug_assert_eq!(
@@ -364,6 +383,7 @@ impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
             late: self.late.clone(),
             windows: self.windows.clone(),
             numbers: self.numbers.clone(),
+            memory: self.memory.clone(),
             panes: self.panes,
             dirty: self.dirty.clone(),
             early_at: self.early_at,

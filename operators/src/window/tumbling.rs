@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 
 use millstream_engine::batch::Batch;
 use millstream_engine::checkpoint::{Restoring, Saving};
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Wiring, inner_sink};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ use super::slices::{Slice, Slices, by_number, in_order};
 use super::{Revision, TimeDomain, Tumbling, Windowed};
 use crate::Key;
 use crate::function::AggregateFunction;
-use crate::table::{Numbers, Table};
+use crate::table::{Numbers, StateMemory, Table, TableMemory};
 
 /// Its kinds of state in checkpoints.
 const KIND: &str = "tumbling windows";
@@ -45,6 +45,7 @@ pub struct TumblingWindows<T, K, F, A: AggregateFunction<T>, L> {
     /// Windows that were given out and may still change, earliest first.
     given: VecDeque<Slice<K, A::Accumulator>>,
     given_numbers: Numbers,
+    memory: TableMemory<K, A::Accumulator>,
     watermark: i64,
     late_before: i64,
     now: Timestamp,
@@ -67,6 +68,7 @@ where
             open: Slices::new(span.size, span.offset),
             given: VecDeque::new(),
             given_numbers: Numbers::default(),
+            memory: TableMemory::default(),
             watermark: i64::MIN,
             late_before: i64::MIN,
             now: Timestamp::MIN,
@@ -98,10 +100,10 @@ where
                 self.open.recycle(slice.table);
                 continue;
             }
-            for (key, accumulator) in slice.table.iter() {
+            slice.table.for_each(|key, accumulator| {
                 let value = self.function.finish(accumulator);
                 out.emit(window.last(), windowed(key.clone(), value));
-            }
+            });
             self.keep_given(slice);
         }
         while let Some(slice) = self.given.front() {
@@ -122,7 +124,9 @@ where
         let number = slice.number;
         let at = self.given.partition_point(|given| given.number < number);
         match self.given.get_mut(at) {
-            Some(given) if given.number == number => given.table.take_in(slice.table.drain()),
+            Some(given) if given.number == number => {
+                given.table.take_in(slice.table.drain());
+            }
             _ => {
                 // Among those given out nothing of it is stored yet.
                 slice.table.is_elsewhere();
@@ -160,7 +164,8 @@ where
             .get(at)
             .is_none_or(|slice| slice.number != number)
         {
-            let table = Table::default();
+            let mut table = Table::default();
+            table.share(&self.memory);
             self.given.insert(at, Slice { number, table });
         }
         let window = self.span.window_ending(end);
@@ -265,7 +270,24 @@ where
     }
 
     by_span!();
-    inner_sink!(late: open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        let memory = StateMemory::of(wiring);
+        self.memory = memory.for_tables();
+        self.open.share(memory.clone());
+        self.given_numbers.share(memory);
+        self.late.open(wiring)
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.open.settle()?;
+        let given = self.given.iter_mut();
+        given
+            .map(|slice| &mut slice.table)
+            .try_for_each(Table::settle)?;
+        self.late.flush(idle)
+    }
+
+    inner_sink!(late: is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         let given: usize = self.given.iter().map(|slice| slice.table.len()).sum();
@@ -309,6 +331,7 @@ impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
             open: self.open.clone(),
             given: self.given.clone(),
             given_numbers: self.given_numbers.clone(),
+            memory: self.memory.clone(),
             watermark: self.watermark,
             late_before: self.late_before,
             now: self.now,

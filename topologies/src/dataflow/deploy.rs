@@ -67,6 +67,14 @@ pub enum StartDataflowError {
         /// Why.
         cause: String,
     },
+    /// There is no place for state that is too large for memory.
+    #[error("dataflow {dataflow:?}: {cause}")]
+    Memory {
+        /// The dataflow.
+        dataflow: String,
+        /// Why.
+        cause: String,
+    },
     /// The runtime refused a stage; those before it were started and are stopped again.
     #[error(transparent)]
     Spawn(#[from] SpawnStageError),

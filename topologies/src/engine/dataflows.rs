@@ -2,12 +2,15 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use millstream_engine::checkpoint::{CheckpointStorage, InState};
 use millstream_engine::flow::Resources;
 use millstream_engine::partition::Appender;
+use millstream_engine::spill::{MemoryBudget, SpillError, SpillStore};
 use millstream_engine::stage::StageStatus;
 use millstream_operators::source::LogAccess;
 
@@ -27,6 +30,37 @@ const ABORT_WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Inputs {
     pub(super) log: LogAccess,
     pub(super) appender: Appender,
+    pub(super) memory: Option<Memory>,
+}
+
+/// Memory for the state of all dataflows, and where what is too much for it goes.
+#[derive(Clone)]
+pub(super) struct Memory {
+    budget: Arc<MemoryBudget>,
+    folder: PathBuf,
+    /// Stores that were made: each start of a dataflow has its own.
+    made: Arc<AtomicUsize>,
+}
+
+impl Memory {
+    /// Of so many bytes, with stores below `folder`.
+    pub(super) fn new(bytes: usize, folder: PathBuf) -> Self {
+        Self {
+            budget: Arc::new(MemoryBudget::new(bytes)),
+            folder,
+            made: Arc::default(),
+        }
+    }
+
+    pub(super) const fn budget(&self) -> &Arc<MemoryBudget> {
+        &self.budget
+    }
+
+    fn store(&self) -> Result<SpillStore, SpillError> {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let folder = self.folder.join(number.to_string());
+        SpillStore::create(&folder, Arc::clone(&self.budget))
+    }
 }
 
 impl Inputs {
@@ -139,7 +173,15 @@ async fn start_one(
                     dataflow: dataflow.name().to_owned(),
                     cause: cause.to_string(),
                 })?;
-                Ok(placed.add_to(inputs.resources()))
+                let resources = placed.add_to(inputs.resources());
+                let Some(memory) = &inputs.memory else {
+                    return Ok(resources);
+                };
+                let store = memory.store().map_err(|cause| StartDataflowError::Memory {
+                    dataflow: dataflow.name().to_owned(),
+                    cause: cause.to_string(),
+                })?;
+                Ok(resources.with(store))
             })
         },
         storage: storage.map(|storage| Arc::new(storage) as Arc<dyn CheckpointStorage>),
@@ -230,6 +272,14 @@ impl Engine {
     #[must_use]
     pub fn resources(&self) -> Resources {
         self.inner.inputs.resources()
+    }
+
+    /// The memory of the state of all dataflows, and the pages of it that went to disk; `None` if it has no
+    /// [bound](crate::TopologyBuilder::state_memory).
+    #[must_use]
+    pub fn state_memory(&self) -> Option<&MemoryBudget> {
+        let memory = self.inner.inputs.memory.as_ref()?;
+        Some(memory.budget())
     }
 
     /// Stages of all dataflows.

@@ -9,7 +9,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use millstream_engine::event::PartitionId;
-use millstream_engine::metrics::{IndexMetrics, PartitionMetrics, observe_skew};
+use millstream_engine::metrics::{
+    IndexMetrics, PartitionMetrics, StateMemoryMetrics, observe_skew,
+};
 
 use super::watchdog::Watchdog;
 use super::{Engine, Inner, checkpoint_requests, requests};
@@ -34,6 +36,7 @@ pub(super) fn watch(engine: &Weak<Inner>) {
     let indexes: Vec<_> = ids().map(IndexMetrics::new).collect();
     let loads: Vec<_> = ids().map(PartitionMetrics::new).collect();
     let mut watchdog = Watchdog::new(watchdog);
+    let memory = StateMemoryMetrics::new();
     let mut before: Option<Vec<u64>> = None;
     let busy = Arc::new(AtomicBool::new(false));
     loop {
@@ -59,6 +62,9 @@ pub(super) fn watch(engine: &Weak<Inner>) {
             if let Some(stats) = inner.reader.index_stats(partition) {
                 metrics.observe(&stats);
             }
+        }
+        if let Some(bounded) = &inner.inputs.memory {
+            memory.observe(bounded.budget());
         }
         if let Some(before) = before.replace(heads.clone()) {
             let grown = heads.iter().zip(before);

@@ -29,6 +29,9 @@ use super::shutdown::{Running, Stages};
 use super::{Engine, EngineConfig, Inner, OpenError, config, dataflows, shutdown};
 use crate::Topology;
 
+/// Where state lies that is too large for memory.
+const SPILL_FOLDER: &str = "spill";
+
 /// The write side of a store that was opened.
 struct Opened {
     reader: EmbeddedReader,
@@ -75,6 +78,9 @@ pub(super) async fn start(
         log: log.with_categories(dataflows::categories(&topology)),
         // What they append is not decided by a person.
         appender: write_side.appender.clone().refusing(&[DECISIONS]),
+        memory: topology
+            .state_memory
+            .map(|bytes| dataflows::Memory::new(bytes, folder.join(SPILL_FOLDER))),
     };
     let declared = std::mem::take(&mut topology.dataflows);
     let (started, outcome) = dataflows::start(declared, &inputs, &around).await;
@@ -230,6 +236,7 @@ fn open(folder: &Path, config: &EngineConfig, clock: &Arc<dyn Clock>) -> Result<
     let (writer, writer_thread) = LogWriter::start(group_writer, places);
     let (store, state_writer) =
         StateStore::open(&folder.join("state"), config.state.clone()).map_err(state)?;
+    forget_spilled(folder);
     let (handle, state_thread) = millstream_engine::state::start(state_writer).map_err(state)?;
     Ok(Opened {
         reader,
@@ -240,6 +247,17 @@ fn open(folder: &Path, config: &EngineConfig, clock: &Arc<dyn Clock>) -> Result<
         state: handle,
         state_thread,
     })
+}
+
+/// What an earlier process kept of its state on disk is of no use. One that cannot be deleted takes room and does no harm:
+/// stores are emptied when they are made.
+fn forget_spilled(folder: &Path) {
+    let spilled = folder.join(SPILL_FOLDER);
+    if let Err(error) = std::fs::remove_dir_all(&spilled)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(folder = %spilled.display(), %error, "state of an earlier run cannot be deleted");
+    }
 }
 
 /// Partitions of the log in `folder`; `None` when there is no log yet.

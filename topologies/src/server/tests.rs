@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_engine::batch::{BatchController, BatchLimits};
@@ -12,6 +13,7 @@ use millstream_engine::flow::StageLoad;
 use millstream_engine::index::IndexStats;
 use millstream_engine::mailbox::MailboxStatistics;
 use millstream_engine::metrics::*;
+use millstream_engine::spill::{MemoryBudget, MemoryShare, PageOwner, SpillStore};
 
 use super::*;
 use crate::dataflow::{Dataflow, Received};
@@ -83,7 +85,20 @@ fn record_dataflows() {
     });
     checkpoints.count_failed();
     LateMetrics::new("sales/window", PARTITION).count(1);
+    record_state_memory();
     UnreadableMetrics::new("sales/events", PARTITION).count(1);
+}
+
+fn record_state_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = Arc::new(MemoryBudget::new(1_000));
+    let mut share = MemoryShare::new(Arc::clone(&memory));
+    share.set(100);
+    let store = SpillStore::create(folder.path(), Arc::clone(&memory)).unwrap();
+    let mut owner = PageOwner::new(&Arc::new(store));
+    owner.write([(0, &b"page"[..])]).unwrap();
+    owner.read(0, <[u8]>::len).unwrap();
+    StateMemoryMetrics::new().observe(&memory);
 }
 
 fn record_write_side() {

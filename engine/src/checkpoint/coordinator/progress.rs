@@ -128,7 +128,7 @@ fn with(slots: &[SlotManifest], epoch: Epoch, parts: &[Part]) -> Vec<SlotManifes
             .collect();
         chain.extend(part.bytes.as_ref().map(|bytes| StoredPart {
             epoch,
-            bytes: bytes.len() as u64,
+            bytes: bytes.len(),
         }));
         SlotManifest {
             kind: part.kind.to_owned(),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::manifest::PartId;
+use super::super::part_bytes::RowsOnDisk;
 use super::super::storage::{CHUNK_BYTES, manifest_key, part_key};
 use super::super::{CheckpointStorage, Epoch, Manifest, Part, Rows, StorageWrite, StoredCallback};
 use crate::mailbox::Mailbox;
@@ -20,9 +21,27 @@ struct Outcomes {
     mailbox: Arc<Mailbox>,
 }
 
+impl Outcomes {
+    /// Keeps the first cause.
+    fn fail(&self, cause: String) {
+        let failure = self.failure.lock();
+        let mut failure = failure.unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert(cause);
+    }
+}
+
+/// What is to be written.
+#[derive(Debug)]
+enum Waiting {
+    /// In one transaction.
+    Rows(Vec<StorageWrite>),
+    /// Rows of a part that lie on disk, in as many transactions as they need.
+    OnDisk(PartId, RowsOnDisk),
+}
+
 #[derive(Debug)]
 pub(super) struct Writes {
-    waiting: VecDeque<Vec<StorageWrite>>,
+    waiting: VecDeque<Waiting>,
     /// Of the last of them, as far as it may still grow.
     last_bytes: usize,
     wants_sync: bool,
@@ -86,28 +105,27 @@ impl Writes {
                 continue;
             };
             bytes += part.len();
-            let mut chunks = 0;
-            for chunk in part.chunks(CHUNK_BYTES) {
-                self.push(StorageWrite {
-                    rows: Rows::Parts,
-                    key: part_key(epoch, stage, partition, slot, chunks),
-                    value: Some(chunk.to_vec()),
-                });
-                chunks += 1;
+            let id = (epoch, stage, partition, slot);
+            if let Some(rows) = part.rows_on_disk() {
+                self.last_bytes = TRANSACTION_BYTES;
+                self.waiting.push_back(Waiting::OnDisk(id, rows));
             }
-            self.stored.insert((epoch, stage, partition, slot), chunks);
+            for (chunk, row) in part.rows_in_memory() {
+                self.push(put(id, chunk, row.to_vec()));
+            }
+            self.stored.insert(id, part.rows());
         }
-        bytes as u64
+        bytes
     }
 
     /// In a transaction of its own, behind everything that it names.
     pub(super) fn put_manifest(&mut self, epoch: Epoch, bytes: Vec<u8>) {
         self.last_bytes = TRANSACTION_BYTES;
-        self.waiting.push_back(vec![StorageWrite {
+        self.waiting.push_back(Waiting::Rows(vec![StorageWrite {
             rows: Rows::Manifests,
             key: manifest_key(epoch),
             value: Some(bytes),
-        }]);
+        }]));
     }
 
     pub(super) fn want_sync(&mut self) {
@@ -153,13 +171,13 @@ impl Writes {
     fn push(&mut self, write: StorageWrite) {
         let bytes = write.value.as_ref().map_or(64, Vec::len);
         match self.waiting.back_mut() {
-            Some(last) if self.last_bytes < TRANSACTION_BYTES => {
+            Some(Waiting::Rows(last)) if self.last_bytes < TRANSACTION_BYTES => {
                 self.last_bytes += bytes;
                 last.push(write);
             }
             _ => {
                 self.last_bytes = bytes;
-                self.waiting.push_back(vec![write]);
+                self.waiting.push_back(Waiting::Rows(vec![write]));
             }
         }
     }
@@ -167,10 +185,10 @@ impl Writes {
     /// Hands over what waits, as far as there is room.
     pub(super) fn offer(&mut self, storage: &dyn CheckpointStorage) {
         self.is_refused = false;
-        while let Some(writes) = self.waiting.pop_front() {
+        while let Some(writes) = self.next() {
             if let Err(writes) = storage.write(writes, self.callback()) {
                 self.outcomes.in_flight.fetch_sub(1, Ordering::AcqRel);
-                self.waiting.push_front(writes);
+                self.waiting.push_front(Waiting::Rows(writes));
                 self.is_refused = true;
                 return;
             }
@@ -185,20 +203,44 @@ impl Writes {
         }
     }
 
+    /// The next transaction.
+    fn next(&mut self) -> Option<Vec<StorageWrite>> {
+        let (id, mut rows) = match self.waiting.pop_front()? {
+            Waiting::Rows(writes) => return Some(writes),
+            Waiting::OnDisk(id, rows) => (id, rows),
+        };
+        let mut writes = Vec::new();
+        for row in rows.by_ref().take(TRANSACTION_BYTES / CHUNK_BYTES) {
+            match row {
+                Ok((chunk, row)) => writes.push(put(id, chunk, row)),
+                Err(error) => self.outcomes.fail(error.to_string()),
+            }
+        }
+        if !rows.is_done() {
+            self.waiting.push_front(Waiting::OnDisk(id, rows));
+        }
+        Some(writes)
+    }
+
     /// Counts one that is handed over.
     fn callback(&self) -> StoredCallback {
         self.outcomes.in_flight.fetch_add(1, Ordering::AcqRel);
         let outcomes = Arc::clone(&self.outcomes);
         Arc::new(move |outcome| {
             if let Err(cause) = outcome {
-                let mut failure = outcomes
-                    .failure
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                failure.get_or_insert(cause);
+                outcomes.fail(cause);
             }
             outcomes.in_flight.fetch_sub(1, Ordering::AcqRel);
             outcomes.mailbox.wake();
         })
+    }
+}
+
+/// Writes a row of a part.
+fn put((epoch, stage, partition, slot): PartId, chunk: u32, row: Vec<u8>) -> StorageWrite {
+    StorageWrite {
+        rows: Rows::Parts,
+        key: part_key(epoch, stage, partition, slot, chunk),
+        value: Some(row),
     }
 }

@@ -10,7 +10,7 @@ use millstream_engine::time::Timestamp;
 use super::Reference;
 use crate::Key;
 use crate::join::{Change, Update};
-use crate::table::Table;
+use crate::table::{Table, in_memory};
 
 /// Its kinds of state in checkpoints.
 const KIND: &str = "foreign keys";
@@ -84,6 +84,8 @@ where
             self.keys = Table::default(); // The input is complete.
         }
     }
+
+    in_memory!(keys);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("foreign keys", self.keys.len()));

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Reference, Settling};
 use crate::join::{Change, JoinResult, Update, maybe};
-use crate::table::Table;
+use crate::table::{Table, in_memory};
 use crate::{Key, Savable};
 
 /// Its kind of state in checkpoints.
@@ -177,6 +177,8 @@ where
         }
     }
 
+    in_memory!(rows);
+
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join rows", self.items));
     }
@@ -187,7 +189,7 @@ where
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         self.rows.restore(KIND, restoring)?;
-        self.items = self.rows.iter().map(|(_, named)| named.len()).sum();
+        self.rows.for_each(|_, named| self.items += named.len());
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use millstream_engine::time::Timestamp;
 use super::Settling;
 use crate::Key;
 use crate::join::{Change, Update};
-use crate::table::Table;
+use crate::table::{Table, in_memory};
 
 /// Its kind of state in checkpoints.
 const KIND: &str = "foreign results";
@@ -69,6 +69,8 @@ where
             self.given = Table::default(); // The input is complete.
         }
     }
+
+    in_memory!(given);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join results", self.given.len()));

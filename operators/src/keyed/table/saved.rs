@@ -115,7 +115,8 @@ impl<K: Hash + Eq + Clone, S> Table<K, S> {
         self.slots.restore(KEYS, restoring)?;
         let next = restoring.whole::<u64>(NEXT)?;
         self.next = next.into_iter().max().unwrap_or(0);
-        for (key, slot) in self.slots.iter() {
+        let heaps = &mut self.heaps;
+        self.slots.for_each(|key, slot| {
             let (timers, expiries) = slot.timers();
             let timers = timers.into_iter();
             let timers = timers
@@ -125,9 +126,9 @@ impl<K: Hash + Eq + Clone, S> Table<K, S> {
                 .filter_map(|(kind, expiry)| expiry.map(|(time, number)| (kind, time, number)));
             for (kind, time, number) in timers.chain(expiries) {
                 let key = key.clone();
-                self.heaps[kind].push(Due { time, number, key });
+                heaps[kind].push(Due { time, number, key });
             }
-        }
+        });
         Ok(())
     }
 }

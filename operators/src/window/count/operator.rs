@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 
 use millstream_engine::checkpoint::{Restoring, Saving};
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Wiring, inner_sink};
 use millstream_engine::time::Timestamp;
 
 use super::Count;
@@ -14,7 +14,7 @@ use super::bounds::{Bounded, window};
 use super::held::OfKey;
 use crate::Key;
 use crate::function::AggregateFunction;
-use crate::table::Table;
+use crate::table::{StateMemory, Table};
 use crate::window::{Revision, Windowed};
 
 /// Its kinds of state in checkpoints.
@@ -28,6 +28,8 @@ pub struct CountWindows<T, K, F, A: AggregateFunction<T>, L> {
     function: Bounded<A>,
     late: L,
     keys: Table<K, OfKey<A::Accumulator>>,
+    /// Accumulators of all keys.
+    held: usize,
     watermark: Timestamp,
     item: PhantomData<fn(T)>,
 }
@@ -45,6 +47,7 @@ where
             function: Bounded(function),
             late,
             keys: Table::default(),
+            held: 0,
             watermark: Timestamp::MIN,
             item: PhantomData,
         }
@@ -52,6 +55,7 @@ where
 
     /// The input is complete: what is not full will never be.
     fn give_unfinished<E: Emit<Windowed<K, A::Output>>>(&mut self, out: &mut E) {
+        self.held = 0;
         for (key, held) in self.keys.drain() {
             if !self.count.unfinished {
                 continue;
@@ -83,11 +87,15 @@ where
 
     fn item<E: Emit<Self::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
         let (count, function) = (&self.count, &self.function);
+        let keys = self.keys.len();
         let place = self
             .keys
             .find_or_insert_with((self.key)(&item), || OfKey::new(count, A::MERGES));
+        let is_new = self.keys.len() > keys;
         let (key, known) = self.keys.at_mut(place);
+        let before = if is_new { 0 } else { known.len() };
         let full = known.add(count, function, (time, &item));
+        self.held = self.held + known.len() - before;
         let is_over = known.is_over(count);
         if let Some(sum) = full {
             let window = window(&sum);
@@ -100,7 +108,8 @@ where
             out.emit(window.last(), result);
         }
         if is_over {
-            self.keys.remove_at(place);
+            let over = self.keys.remove_at(place);
+            self.held -= over.len();
         }
     }
 
@@ -112,12 +121,21 @@ where
         self.watermark = watermark;
     }
 
-    inner_sink!(late: late_before open begin flush is_blocked blocked idle end before_barrier checkpointed
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.keys.share(&StateMemory::of(wiring).for_tables());
+        self.late.open(wiring)
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.keys.settle()?;
+        self.late.flush(idle)
+    }
+
+    inner_sink!(late: late_before begin is_blocked blocked idle end before_barrier checkpointed
         awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
-        let held = self.keys.iter().map(|(_, held)| held.len()).sum();
-        into.push(("window accumulators", held));
+        into.push(("window accumulators", self.held));
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
@@ -130,6 +148,7 @@ where
         let watermarks = restoring.whole::<Timestamp>(WATERMARK)?;
         self.watermark = watermarks.into_iter().max().unwrap_or(Timestamp::MIN);
         self.keys.restore(KIND, restoring)?;
+        self.keys.for_each(|_, held| self.held += held.len());
         self.late.restore(restoring)
     }
 }
@@ -144,6 +163,7 @@ impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
             function: self.function.clone(),
             late: self.late.clone(),
             keys: self.keys.clone(),
+            held: self.held,
             watermark: self.watermark,
             item: PhantomData,
         }

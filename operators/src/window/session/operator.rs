@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use millstream_engine::checkpoint::{Restoring, Saving};
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring, inner_sink};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ use super::queues::Queues;
 use super::rules::Rules;
 use crate::Key;
 use crate::function::AggregateFunction;
-use crate::table::Table;
+use crate::table::{StateMemory, Table};
 use crate::window::{TimeDomain, Trigger, Triggered, Windowed};
 
 /// Its kinds of state in checkpoints.
@@ -233,7 +233,17 @@ where
         due.map(Timestamp)
     }
 
-    inner_sink!(late: open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.keys.share(&StateMemory::of(wiring).for_tables());
+        self.late.open(wiring)
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.keys.settle()?;
+        self.late.flush(idle)
+    }
+
+    inner_sink!(late: is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("window accumulators", self.sessions));
@@ -259,10 +269,10 @@ where
             self.rules.watermark = self.rules.watermark.max(saved.watermark);
         }
         self.keys.restore(OPEN, restoring)?;
-        for (key, sessions) in self.keys.iter() {
+        self.keys.for_each(|key, sessions| {
             self.sessions += sessions.list.len();
             self.queues.due.push(sessions.queued, key.clone());
-        }
+        });
         self.late.restore(restoring)
     }
 }

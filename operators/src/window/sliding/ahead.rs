@@ -47,13 +47,9 @@ impl<K: Hash + Eq> Ahead<K> {
 
     /// Adds those of `keys` whose partitions had given out more than others; `given` has the end of the last window of
     /// each partition that was saved.
-    pub(super) fn put_together<'a>(
-        &mut self,
-        keys: impl Iterator<Item = &'a K>,
-        given: &[i64],
-        restoring: &Restoring,
-    ) where
-        K: Clone + 'a,
+    pub(super) fn put_together(&mut self, key: &K, given: &[i64], restoring: &Restoring)
+    where
+        K: Clone,
     {
         let Some(&least) = given.iter().min() else {
             return;
@@ -61,13 +57,11 @@ impl<K: Hash + Eq> Ahead<K> {
         if given.iter().all(|given| *given == least) {
             return;
         }
-        for key in keys {
-            let partition = restoring.saved_partition_of(key);
-            let until = partition.and_then(|partition| given.get(partition));
-            if let Some(&until) = until.filter(|until| **until > least) {
-                let held = self.0.entry(key.clone()).or_insert(until);
-                *held = (*held).max(until);
-            }
+        let partition = restoring.saved_partition_of(key);
+        let until = partition.and_then(|partition| given.get(partition));
+        if let Some(&until) = until.filter(|until| **until > least) {
+            let held = self.0.entry(key.clone()).or_insert(until);
+            *held = (*held).max(until);
         }
     }
 }

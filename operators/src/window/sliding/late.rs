@@ -76,7 +76,9 @@ where
         let fifo = self
             .keys
             .get_or_insert_with((self.key)(item), Fifo::default);
+        let before = fifo.len();
         fifo.amend(function, number, first, |sum| function.add(sum, time, item));
+        self.closed = self.closed + fifo.len() - before;
         let live = self.span.last_end(time).unwrap_or(i64::MAX);
         self.live_until = self.live_until.max(live);
     }
@@ -98,7 +100,7 @@ where
 
     /// Gives out anew or takes back, for one key, the window that ends at `end`.
     fn give_again<E: Emit<Windowed<K, A::Output>>>(
-        &self,
+        &mut self,
         key: &K,
         end: i64,
         revision: Revision,
@@ -107,7 +109,7 @@ where
         let (first, last) = self.slices_of(end);
         let fifo = self.keys.get(key);
         let mut sum = fifo.and_then(|fifo| fifo.value_of(&self.function, first, last));
-        if let Some(extra) = self.alone.get(&end).and_then(|alone| alone.get(key)) {
+        if let Some(extra) = self.alone.get_mut(&end).and_then(|alone| alone.get(key)) {
             match &mut sum {
                 Some(sum) => self.function.merge(sum, extra),
                 None => sum = Some(extra.clone()),

@@ -19,7 +19,7 @@ use std::marker::PhantomData;
 
 use millstream_engine::batch::Batch;
 use millstream_engine::checkpoint::{Restoring, Saving};
-use millstream_engine::flow::{Emit, Fault, Operator, inner_sink};
+use millstream_engine::flow::{Emit, Fault, Operator, Wiring, inner_sink};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ use super::slices::Slices;
 use super::{Revision, Sliding, TimeDomain, Windowed};
 use crate::Key;
 use crate::function::AggregateFunction;
-use crate::table::{Numbers, Seen, Table};
+use crate::table::{Numbers, Seen, StateMemory, Table};
 
 /// Its kinds of state in checkpoints.
 const KIND: &str = "sliding windows";
@@ -59,6 +59,8 @@ pub struct SlidingWindows<T, K, F, A: AggregateFunction<T>, L> {
     late: L,
     open: Slices<K, A::Accumulator>,
     keys: Table<K, Fifo<A::Accumulator>>,
+    /// Accumulators of all keys.
+    closed: usize,
     /// Accumulators that belong to one window alone, by the window's end.
     alone: BTreeMap<i64, Table<K, A::Accumulator>>,
     alone_numbers: Numbers,
@@ -91,6 +93,7 @@ where
             late,
             open: Slices::new(span.slice(), span.offset),
             keys: Table::default(),
+            closed: 0,
             alone: BTreeMap::new(),
             alone_numbers: Numbers::default(),
             ahead: Ahead::default(),
@@ -146,6 +149,7 @@ where
         let lateness = self.span.lateness;
         if self.live_until.saturating_add(lateness) <= until && !self.keys.is_empty() {
             self.keys.clear();
+            self.closed = 0;
         }
         while let Some(entry) = self.alone.first_entry() {
             if entry.key().saturating_add(lateness) > until {
@@ -161,13 +165,16 @@ where
         let Some(&least) = given.iter().min().filter(|least| **least < self.given) else {
             return;
         };
-        let alone = self.alone.values().flat_map(Table::iter);
-        let keys = alone.map(|(key, _)| key);
-        let keys = keys.chain(self.keys.iter().map(|(key, _)| key));
-        self.ahead.put_together(keys, given, restoring);
+        let mut together = |key: &K| self.ahead.put_together(key, given, restoring);
+        for alone in self.alone.values() {
+            alone.for_each(|key, _| together(key));
+        }
         // Not to where nothing is: a partition that has given out nothing yet is at the beginning of time.
-        let closed = self.keys.iter().filter_map(|(_, fifo)| fifo.first());
-        let first = closed.chain(self.open.first()).min();
+        let mut first = self.open.first();
+        self.keys.for_each(|key, fifo| {
+            together(key);
+            first = first.into_iter().chain(fifo.first()).min();
+        });
         let start = first.map(|number| self.open.end_of(number).saturating_sub(self.slice));
         let end = start.map(|start| self.span.next_end(start));
         let end = end
@@ -190,8 +197,10 @@ where
             };
             for (key, part) in slice.table.drain() {
                 let fifo = self.keys.get_or_insert_with(key, Fifo::default);
+                let before = fifo.len();
                 fifo.expire(&self.function, first, keep);
                 fifo.enter(&self.function, slice.number, first, part);
+                self.closed = self.closed + fifo.len() - before;
             }
             let last = Timestamp(self.open.end_of(slice.number).saturating_sub(1));
             let live = self.span.last_end(last).unwrap_or(i64::MAX);
@@ -206,12 +215,14 @@ where
         let first = self.slices_of(end).0;
         let keep = first.min(self.kept_from(until));
         let function = &self.function;
-        let (alone, ahead) = (self.alone.get(&end), &self.ahead);
+        let (mut alone, ahead) = (self.alone.get_mut(&end), &self.ahead);
         self.keys.visit(|key, fifo| {
+            let before = fifo.len();
             let is_changed = fifo.expire(function, first, keep);
+            self.closed = self.closed + fifo.len() - before;
             let value = fifo.value(function);
             if let Some(mut sum) = value.filter(|_| !ahead.has_given(key, end)) {
-                if let Some(extra) = alone.and_then(|alone| alone.get(key)) {
+                if let Some(extra) = alone.as_mut().and_then(|alone| alone.get(key)) {
                     function.merge(&mut sum, extra);
                 }
                 let (key, value) = (key.clone(), function.finish(&sum));
@@ -232,7 +243,8 @@ where
                 (false, false) => Seen::Same,
             }
         });
-        for (key, sum) in alone.into_iter().flat_map(Table::iter) {
+        let Some(alone) = alone else { return };
+        alone.for_each(|key, sum| {
             let is_open = self.keys.get(key).is_none_or(Fifo::is_empty);
             if is_open && !ahead.has_given(key, end) {
                 let (key, value) = (key.clone(), function.finish(sum));
@@ -247,7 +259,7 @@ where
                     },
                 );
             }
-        }
+        });
     }
 }
 
@@ -341,12 +353,24 @@ where
     }
 
     by_span!();
-    inner_sink!(late: open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        let memory = StateMemory::of(wiring);
+        self.keys.share(&memory.for_tables());
+        self.open.share(memory);
+        self.late.open(wiring)
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.keys.settle()?;
+        self.open.settle()?;
+        self.late.flush(idle)
+    }
+
+    inner_sink!(late: is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
-        let closed: usize = self.keys.iter().map(|(_, fifo)| fifo.len()).sum();
         let alone: usize = self.alone.values().map(Table::len).sum();
-        into.push(("window accumulators", self.open.len() + closed + alone));
+        into.push(("window accumulators", self.open.len() + self.closed + alone));
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
@@ -379,6 +403,7 @@ where
         }
         self.open.restore(OPEN, restoring)?;
         self.keys.restore(CLOSED, restoring)?;
+        self.keys.for_each(|_, fifo| self.closed += fifo.len());
         self.alone = self.alone_numbers.restore(ALONE, restoring)?;
         self.go_back_to_the_least(&given, restoring);
         self.late.restore(restoring)
@@ -397,6 +422,7 @@ impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
             late: self.late.clone(),
             open: self.open.clone(),
             keys: self.keys.clone(),
+            closed: self.closed,
             alone: self.alone.clone(),
             alone_numbers: self.alone_numbers.clone(),
             ahead: self.ahead.clone(),

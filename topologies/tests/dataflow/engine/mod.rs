@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod hanging;
+mod larger_than_memory;
 mod life;
 mod log_checkpoints;
 mod log_repeats;
