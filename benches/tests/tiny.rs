@@ -207,7 +207,10 @@ async fn checkpoints() {
         .await
         .expect("the suite runs");
     let cases = harness.cases();
-    assert_eq!(names(&cases), ["q5", "q8", "q4", "large"]);
+    assert_eq!(
+        names(&cases),
+        ["q5", "q8", "q4", "large", "larger_than_memory"]
+    );
     for case in &cases[..3] {
         positive(case, &["of_without", "checkpoints", "stored_bytes"]);
     }

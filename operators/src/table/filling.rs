@@ -3,13 +3,10 @@
 //! Of what was written of a place several times the newest is met first, and stands; the others are read and dropped. So
 //! nothing is kept twice, and a table that was written at once is read straight into its place.
 
-use std::collections::{BTreeMap, btree_map};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use millstream_engine::checkpoint::{CheckpointError, Restoring};
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::hash_of;
 use super::memory::{Memory, TableMemory};
@@ -36,14 +33,14 @@ pub(super) struct Filling<'a, K, A> {
     until_look: usize,
     memory: Option<Memory<K, A>>,
     /// Where entries are instead, once memory has become little.
-    paged: Option<Paged<K, A>>,
+    paged: Option<Box<Paged<K, A>>>,
 }
 
 /// All entries of a table.
 pub(super) enum Filled<K, A> {
     InMemory(Vec<(K, A)>),
     /// Without an index if they lie at their places, with one if they came as they were met.
-    InPages(Paged<K, A>),
+    InPages(Box<Paged<K, A>>),
 }
 
 impl<'a, K: Hash, A> Filling<'a, K, A> {
@@ -62,7 +59,7 @@ impl<'a, K: Hash, A> Filling<'a, K, A> {
     }
 
     /// A part of a table of this length begins.
-    fn begin(&mut self, length: usize) {
+    pub(super) fn begin(&mut self, length: usize) {
         if self.length.is_none() {
             self.length = Some(length);
             self.missing = length;
@@ -71,7 +68,7 @@ impl<'a, K: Hash, A> Filling<'a, K, A> {
     }
 
     #[inline]
-    fn take(&mut self, place: u32, key: K, value: A) {
+    pub(super) fn take(&mut self, place: u32, key: K, value: A) {
         let place = place as usize;
         if self.length.is_none_or(|length| place >= length) {
             return;
@@ -189,92 +186,12 @@ fn put_in_order<T>(entries: &mut [T], mut order: Vec<u32>) {
     }
 }
 
-/// Reads one part of a table into what is filled.
-pub(super) struct PartOf<'f, 'a, K, A>(pub(super) &'f mut Filling<'a, K, A>);
-
-impl<'de, K, A> DeserializeSeed<'de> for PartOf<'_, '_, K, A>
-where
-    K: Hash + Deserialize<'de>,
-    A: Deserialize<'de>,
-{
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_struct("Part", &["len", "entries"], self)
-    }
-}
-
-impl<'de, K, A> Visitor<'de> for PartOf<'_, '_, K, A>
-where
-    K: Hash + Deserialize<'de>,
-    A: Deserialize<'de>,
-{
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a part of a table")
-    }
-
-    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<(), M::Error> {
-        let Self(filling) = self;
-        if map.next_key::<Field>()? != Some(Field::Len) {
-            return Err(M::Error::missing_field("len"));
-        }
-        filling.begin(map.next_value::<u32>()? as usize);
-        if map.next_key::<Field>()? != Some(Field::Entries) {
-            return Err(M::Error::missing_field("entries"));
-        }
-        map.next_value_seed(EntriesOf(filling))
-    }
-}
-
-/// What a part has, in this order.
-#[derive(Deserialize, PartialEq, Eq)]
-#[serde(field_identifier, rename_all = "lowercase")]
-enum Field {
-    Len,
-    Entries,
-}
-
-struct EntriesOf<'f, 'a, K, A>(&'f mut Filling<'a, K, A>);
-
-impl<'de, K, A> DeserializeSeed<'de> for EntriesOf<'_, '_, K, A>
-where
-    K: Hash + Deserialize<'de>,
-    A: Deserialize<'de>,
-{
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de, K, A> Visitor<'de> for EntriesOf<'_, '_, K, A>
-where
-    K: Hash + Deserialize<'de>,
-    A: Deserialize<'de>,
-{
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("entries of a table")
-    }
-
-    fn visit_seq<S: SeqAccess<'de>>(self, mut entries: S) -> Result<(), S::Error> {
-        while let Some((place, key, value)) = entries.next_element()? {
-            self.0.take(place, key, value);
-        }
-        Ok(())
-    }
-}
-
 /// Several tables with numbers that are filled.
 pub(super) struct FillingAll<'a, K, A> {
-    restoring: &'a Restoring,
+    pub(super) restoring: &'a Restoring,
     /// Those that the newest part names, once it has been read.
-    tables: Option<BTreeMap<i64, Filling<'a, K, A>>>,
-    memory: TableMemory<K, A>,
+    pub(super) tables: Option<BTreeMap<i64, Filling<'a, K, A>>>,
+    pub(super) memory: TableMemory<K, A>,
 }
 
 impl<'a, K, A> FillingAll<'a, K, A> {
@@ -289,105 +206,6 @@ impl<'a, K, A> FillingAll<'a, K, A> {
     /// The tables by their numbers.
     pub(super) fn tables(self) -> impl Iterator<Item = (i64, Filling<'a, K, A>)> {
         self.tables.into_iter().flatten()
-    }
-}
-
-/// Reads one part of several tables into what is filled.
-pub(super) struct PartOfAll<'f, 'a, K, A>(pub(super) &'f mut FillingAll<'a, K, A>);
-
-impl<'de, K, A> DeserializeSeed<'de> for PartOfAll<'_, '_, K, A>
-where
-    K: Hash + Deserialize<'de>,
-    A: Deserialize<'de>,
-{
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
-
-impl<'de, K, A> Visitor<'de> for PartOfAll<'_, '_, K, A>
-where
-    K: Hash + Deserialize<'de>,
-    A: Deserialize<'de>,
-{
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("parts of tables")
-    }
-
-    fn visit_seq<S: SeqAccess<'de>>(self, mut parts: S) -> Result<(), S::Error> {
-        let Self(FillingAll {
-            restoring,
-            tables,
-            memory,
-        }) = self;
-        let is_newest = tables.is_none();
-        let tables = tables.get_or_insert_default();
-        loop {
-            let numbered = Numbered {
-                restoring,
-                tables: &mut *tables,
-                memory,
-                is_newest,
-            };
-            if parts.next_element_seed(numbered)?.is_none() {
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// Reads a number and a part of the table that has it.
-struct Numbered<'f, 'a, K, A> {
-    restoring: &'a Restoring,
-    tables: &'f mut BTreeMap<i64, Filling<'a, K, A>>,
-    memory: &'f TableMemory<K, A>,
-    is_newest: bool,
-}
-
-impl<'de, K, A> DeserializeSeed<'de> for Numbered<'_, '_, K, A>
-where
-    K: Hash + Deserialize<'de>,
-    A: Deserialize<'de>,
-{
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_tuple(2, self)
-    }
-}
-
-impl<'de, K, A> Visitor<'de> for Numbered<'_, '_, K, A>
-where
-    K: Hash + Deserialize<'de>,
-    A: Deserialize<'de>,
-{
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number and a part of a table")
-    }
-
-    fn visit_seq<S: SeqAccess<'de>>(self, mut pair: S) -> Result<(), S::Error> {
-        let Some(number) = pair.next_element()? else {
-            return Err(S::Error::invalid_length(0, &self));
-        };
-        let filling = match self.tables.entry(number) {
-            btree_map::Entry::Occupied(filling) => Some(filling.into_mut()),
-            btree_map::Entry::Vacant(new) if self.is_newest => {
-                let memory = self.memory.clone();
-                Some(new.insert(Filling::new(self.restoring, memory)))
-            }
-            // It was gone when the newest part was written.
-            btree_map::Entry::Vacant(_) => None,
-        };
-        match filling {
-            Some(filling) => pair.next_element_seed(PartOf(filling)).map(drop),
-            None => pair.next_element::<IgnoredAny>().map(drop),
-        }
     }
 }
 

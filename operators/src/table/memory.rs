@@ -110,8 +110,9 @@ impl<K, A> Memory<K, A> {
     }
 
     /// Pages with nothing in them yet.
-    pub(super) fn begin_pages(&self) -> Paged<K, A> {
-        Paged::new(&self.store, self.codec, self.entry_bytes)
+    pub(super) fn begin_pages(&self) -> Box<Paged<K, A>> {
+        let paged = Paged::new(&self.store, self.codec, self.entry_bytes);
+        Box::new(paged)
     }
 
     /// Has pages give up what is too much.
@@ -171,7 +172,7 @@ impl<K: Hash + Eq, A> Table<K, A> {
             for (key, value) in std::mem::take(&mut self.entries) {
                 paged.push(hash_of(&key), key, value);
             }
-            self.paged = Some(Box::new(paged));
+            self.paged = Some(paged);
         }
         let Some(paged) = &mut self.paged else {
             return Ok(());

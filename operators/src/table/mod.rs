@@ -12,6 +12,7 @@ mod marks;
 mod memory;
 mod numbered;
 mod paged;
+mod reading;
 mod saved;
 #[cfg(test)]
 mod tests;
@@ -144,7 +145,7 @@ impl<K: Hash + Eq, A> Table<K, A> {
             Filled::InMemory(entries) => self.take_in(entries),
             Filled::InPages(paged) if self.is_empty() => {
                 self.clear();
-                self.paged = Some(Box::new(paged));
+                self.paged = Some(paged);
             }
             Filled::InPages(paged) => {
                 for (number, (key, value)) in paged.into_entries().enumerate() {

@@ -11,7 +11,8 @@ use millstream_engine::checkpoint::{CheckpointError, Restoring, Saving};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::filling::{FillingAll, PartOfAll};
+use super::filling::FillingAll;
+use super::reading::PartOfAll;
 use super::{StateMemory, Table, Written};
 
 /// All tables that there are; those that a part does not name are gone.

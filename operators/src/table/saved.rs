@@ -8,9 +8,10 @@ use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 
 use super::Table;
-use super::filling::{Filling, PartOf};
+use super::filling::Filling;
 use super::marks::ToWrite;
 use super::paged::Paged;
+use super::reading::PartOf;
 
 /// What has changed of a table.
 pub(crate) struct Written<'a, K, A> {
@@ -55,7 +56,7 @@ impl<K: Serialize, A: Serialize> Serialize for Entries<'_, K, A> {
 impl<K: Serialize, A: Serialize> Serialize for Written<'_, K, A> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut written = serializer.serialize_struct("Part", 2)?;
-        let len = self.paged.map_or(self.entries.len(), Paged::len);
+        let len = self.paged.map_or(self.entries.len(), |paged| paged.len());
         written.serialize_field("len", &len)?;
         written.serialize_field("entries", &Entries(self))?;
         written.end()

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use millstream::dataflow::{DataflowHandle, DataflowStatus, SourcePlan};
@@ -24,12 +25,18 @@ use crate::resident_bytes;
 use crate::{Case, Harness};
 
 const NAME: &str = "large";
+/// The same with memory for a part of the state.
+const SPILLED: &str = "larger_than_memory";
+/// The state is about so many times its memory.
+const TIMES: usize = 10;
+/// About what a key takes in memory.
+const KEY_BYTES: usize = 280;
 /// One key of so many is touched in a round.
 const ONE_OF: u64 = 100;
 /// Rounds that are measured.
 const ROUNDS: u64 = 5;
 /// How long a source that rests waits until it looks again.
-const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(1);
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// Only asked for.
 const NEVER_MS: u64 = 1 << 40;
 
@@ -130,23 +137,32 @@ struct Opened {
 }
 
 impl Opened {
-    async fn open(harness: &Harness, path: &std::path::Path, plan: &Touches) -> Result<Self> {
+    async fn open(
+        harness: &Harness,
+        path: &std::path::Path,
+        plan: &Touches,
+        memory: Option<usize>,
+    ) -> Result<Self> {
         let totals = Totals::default();
         let (sink, plan) = (totals.sink(), plan.clone());
         let options = with_checkpoints(options(harness), NEVER_MS);
-        let topology = Topology::named("large").dataflow_with("profiles", options, move |flow| {
-            flow.source("touches", plan)
-                .stream()
-                .key_by(|key| *key)
-                .fold(Ttl::Never, Profile::default(), |profile, key| {
-                    profile.touched += 1;
-                    if profile.name.is_empty() {
-                        profile.name = format!("{key:0>100}");
-                    }
-                })
-                .map(|_| 1)
-                .end(sink);
-        });
+        let mut topology =
+            Topology::named("large").dataflow_with("profiles", options, move |flow| {
+                flow.source("touches", plan)
+                    .stream()
+                    .key_by(|key| *key)
+                    .fold(Ttl::Never, Profile::default(), |profile, key| {
+                        profile.touched += 1;
+                        if profile.name.is_empty() {
+                            profile.name = format!("{key:0>100}");
+                        }
+                    })
+                    .map(|_| 1)
+                    .end(sink);
+            });
+        if let Some(bytes) = memory {
+            topology = topology.state_memory(bytes);
+        }
         let engine = Engine::open(path).run(topology.build()?).await?;
         let flow = engine.dataflow("profiles");
         Ok(Self {
@@ -179,47 +195,67 @@ impl Opened {
 }
 
 pub(super) async fn run(harness: &Harness, sizes: Sizes) -> Result<()> {
-    if !harness.wants(NAME) {
-        return Ok(());
+    for name in [NAME, SPILLED] {
+        if harness.wants(name) {
+            run_one(harness, sizes, name).await?;
+        }
     }
+    Ok(())
+}
+
+async fn run_one(harness: &Harness, sizes: Sizes, name: &'static str) -> Result<()> {
     let folder = harness.folder()?;
     let machine = harness.machine(&folder)?;
     let partitions = options(harness).partitions as u64;
     let keys = harness.options().keys.unwrap_or(sizes.keys);
     let keys = keys.next_multiple_of(ONE_OF * partitions);
+    let memory = (name == SPILLED).then(|| keys as usize * KEY_BYTES / TIMES);
     let released = Arc::new(AtomicU64::new(0));
     let plan = Touches {
         keys,
         released: Arc::clone(&released),
     };
     let clock = harness.clock();
-    let opened = Opened::open(harness, folder.path(), &plan).await?;
+    let began = clock.monotonic();
+    let opened = Opened::open(harness, folder.path(), &plan, memory).await?;
     opened.until(keys).await?;
+    let filled = clock.monotonic() - began;
     let whole = opened.checkpoint().await?;
     let (mut ms, mut bytes) = (Vec::new(), Vec::new());
+    let mut touching = Duration::ZERO;
     for round in 1..=ROUNDS {
+        let began = clock.monotonic();
         released.store(round, Ordering::Relaxed);
         opened.until(keys + round * (keys / ONE_OF)).await?;
+        touching += clock.monotonic() - began;
         let figures = opened.checkpoint().await?;
         ms.push(figures.duration.as_secs_f64() * 1e3);
         bytes.push(figures.bytes_written as f64);
     }
+    let held = resident_bytes().unwrap_or(0);
     opened.engine.shutdown().await?;
     drop(opened);
 
     released.store(ROUNDS + 1, Ordering::Relaxed);
     let began = clock.monotonic();
-    let again = Opened::open(harness, folder.path(), &plan).await?;
+    let again = Opened::open(harness, folder.path(), &plan, memory).await?;
     again.until(1).await?;
     let first = clock.monotonic() - began;
     again.until(keys / ONE_OF).await?;
     let all = clock.monotonic() - began;
     let resident = resident_bytes().unwrap_or(0);
     again.engine.shutdown().await?;
-    let case = Case::new(SUITE, NAME, machine)
+    let case = Case::new(SUITE, name, machine)
         .with("keys", keys)
         .with("partitions", partitions)
         .with("changed_share", 1.0 / ONE_OF as f64)
+        .figure("filled_keys_per_second", keys as f64 / filled.as_secs_f64())
+        .figure(
+            "touched_keys_per_second",
+            (ROUNDS * keys / ONE_OF) as f64 / touching.as_secs_f64(),
+        )
+        .figure("memory_limit_mb", memory.unwrap_or(0) as f64 / 1e6)
+        .figure("held_mb", held as f64 / 1e6)
         .figure("whole_ms", whole.duration.as_secs_f64() * 1e3)
         .figure("whole_bytes", whole.bytes_written as f64)
         .figure("changed_ms", mean(&ms))

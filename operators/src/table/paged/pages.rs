@@ -1,22 +1,14 @@
-//! A table that is larger than its memory: entries in pages, of which the ones used last are in memory and the others in
-//! a [store](millstream_engine::spill).
-//!
-//! Entries lie in the order of their places, as they do in memory alone, so that those that came at one time lie
-//! together. What is known of every key is 8 bytes in an index (its place and a part of its hash), as in Chandramouli et
-//! al., "FASTER: a concurrent key-value store with in-place updates", 2018; a page is only read to look at an entry whose
-//! hash fits. Pages are given up by the clock algorithm (Corbató, "A paging experiment with the Multics system", 1968).
-//! Failure: a page that cannot be read back is a panic, which begins the dataflow again from its last checkpoint; one that
-//! cannot be written stays in memory, and the next [`settle`](super::Table::settle) says why.
+//! Entries in pages: which are in memory, and how the others get there and away.
 
 use std::fmt;
+use std::sync::Arc;
 
-use hashbrown::HashTable;
 use millstream_engine::spill::{PageOwner, SpillError, SpillStore};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Entries of a page; few in tests of operators, so that a handful of keys lies in several.
-pub(super) const PAGE: usize = if cfg!(test) { 2 } else { 32 };
+pub(in crate::table) const PAGE: usize = if cfg!(test) { 2 } else { 32 };
 /// Pages that are given up at a time: one transaction.
 const GIVE_UP: usize = if cfg!(test) { 3 } else { 64 };
 /// Pages that stay in memory whatever it costs.
@@ -25,10 +17,15 @@ const PAGES_MIN: usize = if cfg!(test) { 1 } else { 4 };
 /// An entry; none only while a table is put together.
 type Slot<K, A> = Option<(K, A)>;
 
+/// Appends slots to bytes.
+type Encode<K, A> = fn(&[Slot<K, A>], &mut Vec<u8>) -> Result<(), String>;
+/// Reads them back.
+type Decode<K, A> = fn(&[u8]) -> Result<Vec<Slot<K, A>>, String>;
+
 /// How pages are written and read.
-pub(super) struct Codec<K, A> {
-    encode: fn(&[Slot<K, A>], &mut Vec<u8>) -> Result<(), String>,
-    decode: fn(&[u8]) -> Result<Vec<Slot<K, A>>, String>,
+pub(in crate::table) struct Codec<K, A> {
+    encode: Encode<K, A>,
+    decode: Decode<K, A>,
     encode_one: fn(&K, &A) -> Option<usize>,
 }
 
@@ -42,7 +39,7 @@ impl<K, A> Copy for Codec<K, A> {}
 
 impl<K: Serialize + DeserializeOwned, A: Serialize + DeserializeOwned> Codec<K, A> {
     /// As checkpoints write them, so that whatever can be in those can be in pages.
-    pub(super) fn new() -> Self {
+    pub(in crate::table) fn new() -> Self {
         Self {
             encode: |slots, into| {
                 rmp_serde::encode::write_named(into, slots).map_err(|error| error.to_string())
@@ -58,22 +55,8 @@ impl<K: Serialize + DeserializeOwned, A: Serialize + DeserializeOwned> Codec<K, 
 
 impl<K, A> Codec<K, A> {
     /// Bytes of an entry when it is written.
-    pub(super) fn bytes_of(&self, key: &K, value: &A) -> usize {
+    pub(in crate::table) fn bytes_of(&self, key: &K, value: &A) -> usize {
         (self.encode_one)(key, value).unwrap_or(0)
-    }
-}
-
-/// Where an entry is, and enough of its hash to tell most others from it.
-#[derive(Clone, Copy)]
-struct Known {
-    hash: u32,
-    place: u32,
-}
-
-impl Known {
-    /// What the index goes by: all that is known of the hash, spread over all bits again.
-    const fn spread(hash: u32) -> u64 {
-        (hash as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 
@@ -86,8 +69,8 @@ struct Page<K, A> {
     is_stored: bool,
 }
 
-pub(super) struct Paged<K, A> {
-    index: HashTable<Known>,
+/// Entries in pages.
+pub(in crate::table) struct Pages<K, A> {
     pages: Vec<Page<K, A>>,
     len: usize,
     owner: PageOwner,
@@ -102,19 +85,13 @@ pub(super) struct Paged<K, A> {
     buffer: Vec<u8>,
 }
 
-/// The part of a hash that is kept.
-const fn kept(hash: u64) -> u32 {
-    (hash >> 32) as u32
-}
-
-impl<K, A> Paged<K, A> {
-    pub(super) fn new(
-        store: &std::sync::Arc<SpillStore>,
+impl<K, A> Pages<K, A> {
+    pub(in crate::table) fn new(
+        store: &Arc<SpillStore>,
         codec: Codec<K, A>,
         entry_bytes: usize,
     ) -> Self {
-        let mut paged = Self {
-            index: HashTable::new(),
+        let mut pages = Self {
             pages: Vec::new(),
             len: 0,
             owner: PageOwner::new(store),
@@ -126,19 +103,17 @@ impl<K, A> Paged<K, A> {
             failed: None,
             buffer: Vec::new(),
         };
-        paged.allow(store.budget().left() / 4);
-        paged
+        pages.allow(store.budget().left() / 4);
+        pages
     }
 
-    pub(super) const fn len(&self) -> usize {
+    pub(in crate::table) const fn len(&self) -> usize {
         self.len
     }
 
     /// Bytes in memory, about.
-    pub(super) fn bytes(&self) -> usize {
-        self.in_memory * self.page_bytes()
-            + self.pages.capacity() * size_of::<Page<K, A>>()
-            + self.index.capacity() * (size_of::<Known>() + 1)
+    pub(in crate::table) fn bytes(&self) -> usize {
+        self.in_memory * self.page_bytes() + self.pages.capacity() * size_of::<Page<K, A>>()
     }
 
     fn page_bytes(&self) -> usize {
@@ -146,12 +121,12 @@ impl<K, A> Paged<K, A> {
     }
 
     /// Lets so many bytes more be taken until it is asked again.
-    pub(super) fn allow(&mut self, bytes: usize) {
+    pub(in crate::table) fn allow(&mut self, bytes: usize) {
         self.in_memory_max = (self.in_memory + bytes / self.page_bytes()).max(PAGES_MIN);
     }
 
     /// Gives up pages until it has so many bytes, and takes no more until it is asked again.
-    pub(super) fn shrink_to(&mut self, bytes: usize) {
+    pub(in crate::table) fn shrink_to(&mut self, bytes: usize) {
         let above = self.bytes().saturating_sub(bytes);
         let pages = above.div_ceil(self.page_bytes());
         let wanted = self.in_memory.saturating_sub(pages).max(PAGES_MIN);
@@ -162,7 +137,7 @@ impl<K, A> Paged<K, A> {
     }
 
     /// Why pages could not be given up, if that was tried.
-    pub(super) const fn failed(&self) -> Option<&SpillError> {
+    pub(in crate::table) const fn failed(&self) -> Option<&SpillError> {
         self.failed.as_ref()
     }
 
@@ -275,49 +250,34 @@ impl<K, A> Paged<K, A> {
 
     /// The entry at a place.
     #[inline]
-    pub(super) fn at(&mut self, place: usize) -> (&K, &A) {
+    pub(in crate::table) fn at(&mut self, place: usize) -> (&K, &A) {
         let (key, value) = entry(self.slots(place / PAGE), place);
         (key, value)
     }
 
     /// The entry at a place; [`changed`](Self::changed) must be said of it if it is.
     #[inline]
-    pub(super) fn peek_mut(&mut self, place: usize) -> (&K, &mut A) {
+    pub(in crate::table) fn peek_mut(&mut self, place: usize) -> (&K, &mut A) {
         entry(self.slots(place / PAGE), place)
     }
 
     /// The entry at this place has changed; it was looked at last.
     #[inline]
-    pub(super) fn changed(&mut self, place: usize) {
+    pub(in crate::table) fn changed(&mut self, place: usize) {
         self.pages[place / PAGE].is_stored = false;
     }
 
     /// The entry at a place, which counts as changed.
     #[inline]
-    pub(super) fn at_mut(&mut self, place: usize) -> (&K, &mut A) {
+    pub(in crate::table) fn at_mut(&mut self, place: usize) -> (&K, &mut A) {
         let page = self.slots(place / PAGE);
         page.is_stored = false;
         entry(page, place)
     }
 
-    /// Place of a key.
-    pub(super) fn find(&mut self, hash: u64, key: &K) -> Option<usize>
-    where
-        K: Eq,
-    {
-        let hash = kept(hash);
-        let alike = self.index.iter_hash(Known::spread(hash));
-        let alike = alike.filter(|known| known.hash == hash);
-        // Nearly always one or none.
-        let places: smallvec::SmallVec<[u32; 4]> = alike.map(|known| known.place).collect();
-        let mut places = places.into_iter().map(|place| place as usize);
-        places.find(|&place| self.at(place).0 == key)
-    }
-
-    /// Adds an entry whose key is not there; gives its place.
-    pub(super) fn push(&mut self, hash: u64, key: K, value: A) -> usize {
-        let place = self.len;
-        if place.is_multiple_of(PAGE) {
+    /// Adds an entry behind the others.
+    pub(in crate::table) fn push(&mut self, key: K, value: A) {
+        if self.len.is_multiple_of(PAGE) {
             self.make_room();
             self.pages.push(Page {
                 slots: Some(Vec::with_capacity(PAGE)),
@@ -326,68 +286,38 @@ impl<K, A> Paged<K, A> {
             });
             self.in_memory += 1;
         }
-        let page = self.slots(place / PAGE);
+        let page = self.slots(self.len / PAGE);
         page.is_stored = false;
-        page.slots
-            .as_mut()
-            .expect("it is in memory")
-            .push(Some((key, value)));
+        let slots = page.slots.as_mut().expect("it is in memory");
+        slots.push(Some((key, value)));
         self.len += 1;
-        self.know(hash, place);
-        place
     }
 
-    fn know(&mut self, hash: u64, place: usize) {
-        let hash = kept(hash);
-        let place = u32::try_from(place).expect("four billion keys fit no memory");
-        let spread = |known: &Known| Known::spread(known.hash);
-        self.index
-            .insert_unique(Known::spread(hash), Known { hash, place }, spread);
-    }
-
-    /// Removes the entry at a place, which the last one takes; `hash_of` gives hashes of keys.
-    pub(super) fn remove_at(&mut self, place: usize, hash_of: impl Fn(&K) -> u64) -> A {
+    /// Takes the last entry off.
+    pub(in crate::table) fn pop(&mut self) -> (K, A) {
         let last = self.len - 1;
-        let (key, _) = self.at(last);
-        let moved_hash = hash_of(key);
         let page = self.slots(last / PAGE);
         page.is_stored = false;
         let taken = page.slots.as_mut().and_then(Vec::pop);
-        let taken = taken.flatten().expect("every place has an entry");
         self.len = last;
         if last.is_multiple_of(PAGE) {
             self.pages.pop();
             self.in_memory -= 1;
         }
-        let (removed, hash) = if place == last {
-            (taken, moved_hash)
-        } else {
-            let page = self.slots(place / PAGE);
-            page.is_stored = false;
-            let slots = page.slots.as_mut().expect("it is in memory");
-            let removed = slots[place % PAGE].replace(taken);
-            let removed = removed.expect("every place has an entry");
-            let hash = hash_of(&removed.0);
-            (removed, hash)
-        };
-        let is_at = |at: usize| move |known: &Known| known.place as usize == at;
-        if let Ok(found) = self
-            .index
-            .find_entry(Known::spread(kept(hash)), is_at(place))
-        {
-            found.remove();
-        }
-        if place != last {
-            let moved = Known::spread(kept(moved_hash));
-            if let Some(known) = self.index.find_mut(moved, is_at(last)) {
-                known.place = place as u32;
-            }
-        }
-        removed.1
+        taken.flatten().expect("every place has an entry")
+    }
+
+    /// Puts an entry in the place of another, which it gives.
+    pub(in crate::table) fn replace(&mut self, place: usize, entry: (K, A)) -> (K, A) {
+        let page = self.slots(place / PAGE);
+        page.is_stored = false;
+        let slots = page.slots.as_mut().expect("it is in memory");
+        let replaced = slots[place % PAGE].replace(entry);
+        replaced.expect("every place has an entry")
     }
 
     /// Shows entries in the order of their places; pages that are stored stay where they are.
-    pub(super) fn show<E>(
+    pub(in crate::table) fn show<E>(
         &self,
         places: impl Iterator<Item = usize>,
         mut show: impl FnMut(usize, &K, &A) -> Result<(), E>,
@@ -411,7 +341,7 @@ impl<K, A> Paged<K, A> {
     }
 
     /// Takes all entries out, in their order, a page at a time.
-    pub(super) fn into_entries(mut self) -> impl Iterator<Item = (K, A)> {
+    pub(in crate::table) fn into_entries(mut self) -> impl Iterator<Item = (K, A)> {
         let pages = 0..self.pages.len();
         pages
             .map(move |number| match self.pages[number].slots.take() {
@@ -420,12 +350,9 @@ impl<K, A> Paged<K, A> {
             })
             .flat_map(|slots| slots.into_iter().flatten())
     }
-}
 
-/// Tables that are put together: entries come at any place, and then the index is made.
-impl<K, A> Paged<K, A> {
     /// Makes it as long as it will be, with nothing at all places.
-    pub(super) fn lay_out(&mut self, len: usize) {
+    pub(in crate::table) fn lay_out(&mut self, len: usize) {
         let page = || Page {
             slots: None,
             is_used: false,
@@ -435,26 +362,11 @@ impl<K, A> Paged<K, A> {
         self.len = len;
     }
 
-    pub(super) fn put(&mut self, place: usize, key: K, value: A) {
+    pub(in crate::table) fn put(&mut self, place: usize, key: K, value: A) {
         let page = self.slots(place / PAGE);
         page.is_stored = false;
         let slots = page.slots.as_mut().expect("it is in memory");
         slots[place % PAGE] = Some((key, value));
-    }
-
-    /// All places have their entries.
-    pub(super) fn make_index(&mut self, hash_of: impl Fn(&K) -> u64) {
-        self.index
-            .reserve(self.len, |known| Known::spread(known.hash));
-        let mut hashes = Vec::with_capacity(self.len);
-        let shown = self.show(0..self.len, |_, key, _| {
-            hashes.push(kept(hash_of(key)));
-            Ok::<_, std::convert::Infallible>(())
-        });
-        let Ok(()) = shown;
-        for (place, hash) in hashes.into_iter().enumerate() {
-            self.know(u64::from(hash) << 32, place);
-        }
     }
 }
 
@@ -468,9 +380,9 @@ fn entry<K, A>(page: &mut Page<K, A>, place: usize) -> (&K, &mut A) {
     (key, value)
 }
 
-impl<K, A> fmt::Debug for Paged<K, A> {
+impl<K, A> fmt::Debug for Pages<K, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Paged")
+        f.debug_struct("Pages")
             .field("len", &self.len)
             .field("in_memory", &self.in_memory)
             .finish_non_exhaustive()
