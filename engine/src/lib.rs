@@ -8,6 +8,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod codec;
 pub mod event;
+pub mod fail_points;
 pub mod flow;
 pub mod index;
 pub mod log;

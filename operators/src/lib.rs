@@ -3,6 +3,7 @@
 //! Place: the middle layer, `topologies -> operators -> engine`.
 
 pub mod aggregate;
+pub mod breaker;
 pub mod failing;
 pub mod function;
 pub mod join;

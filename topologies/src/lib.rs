@@ -12,8 +12,8 @@ mod topology;
 
 pub use engine::{
     DeadLetters, DecideError, Engine, EngineBuilder, EngineConfig, LogConfig, OpenError,
-    ProjectedError, ReadEventsError, ShutdownError, StoredEvent, StuckPartition, read_all,
-    read_partition, read_stream,
+    ProjectedError, ReadEventsError, ShutdownError, StallPolicy, StoredEvent, StuckPartition,
+    WatchdogConfig, read_all, read_partition, read_stream,
 };
 pub use topology::{InvalidTopology, Topology, TopologyBuilder, TopologyFault};
 

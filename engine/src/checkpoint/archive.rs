@@ -17,6 +17,7 @@ use super::storage::{
     CHUNK_BYTES, Rows, StorageWrite, manifest_key, part_key, sync_blocking, write_blocking,
 };
 use super::{CheckpointError, CheckpointStorage, Epoch, Manifest};
+use crate::fail_point;
 
 const MAGIC: &[u8] = b"millstream checkpoint";
 const FORMAT: u8 = 1;
@@ -137,7 +138,9 @@ pub fn export(
         out.record(ROW, &[&key, &row]).map_err(io)?;
     }
     let bytes = out.end().map_err(io)?;
+    fail_point!(ARCHIVE_WRITTEN, io);
     std::fs::rename(&begun, path).map_err(io)?;
+    fail_point!(ARCHIVE_NAMED, io);
     if let Some(folder) = path.canonicalize().map_err(io)?.parent() {
         let synced = File::open(folder).and_then(|folder| folder.sync_all());
         synced.map_err(io)?;
@@ -199,6 +202,7 @@ fn take_in(
         });
         if writes.len() >= ROWS {
             write_blocking(storage, std::mem::take(&mut writes))?;
+            fail_point!(ARCHIVE_ROWS_TAKEN, |cause| io_error(path, &cause));
         }
         Ok(())
     })?;
@@ -214,6 +218,7 @@ fn take_in(
     manifest.is_savepoint = true;
     // Behind all that it names.
     sync_blocking(storage)?;
+    fail_point!(ARCHIVE_BEFORE_MANIFEST, |cause| io_error(path, &cause));
     let mut rows = vec![StorageWrite {
         rows: Rows::Manifests,
         key: manifest_key(epoch),
@@ -223,6 +228,7 @@ fn take_in(
         rows.push(standing.choose_new(epoch).to_write()?);
     }
     write_blocking(storage, rows)?;
+    fail_point!(ARCHIVE_TAKEN, |cause| io_error(path, &cause));
     sync_blocking(storage)?;
     Ok(epoch)
 }

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use super::{
     CheckpointError, CheckpointStorage, Epoch, Rows, StorageWrite, StoredCallback, keep_savepoints,
 };
+use crate::fail_point;
+#[cfg(feature = "failpoints")]
+use crate::fail_points;
 use crate::state::{
     RegisteredProjection, StateBatch, StateError, StateStore, StateWrite, StateWriterHandle,
     TableId,
@@ -165,8 +168,21 @@ impl CheckpointStorage for InState {
             return Ok(());
         };
         let tell = Arc::clone(&done);
-        let batch = StateBatch::new(self.batch(writes))
-            .on_done(move |outcome| tell(outcome.map_err(|error| error.to_string())));
+        let batch = StateBatch::new(self.batch(writes)).on_done(move |outcome| {
+            let stored = || {
+                outcome.map_err(|error| error.to_string())?;
+                fail_point!(CHECKPOINT_ROWS_STORED, |cause| cause.to_string());
+                Ok(())
+            };
+            tell(stored());
+        });
+        #[cfg(feature = "failpoints")]
+        if let Some(cause) = fail_points::failure(fail_points::CHECKPOINT_BEFORE_ROWS, |cause| {
+            cause.to_string()
+        }) {
+            done(Err(cause));
+            return Ok(());
+        }
         match writer.try_submit(batch) {
             Ok(()) => Ok(()),
             Err(refused) if matches!(refused.reason, StateError::Full { .. }) => {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use serde::{Deserialize, Serialize};
 
+use super::fence::Fence;
 use super::message::Message;
 use super::resources::Resources;
 use crate::batch::{Batch, BatchLimits};
@@ -95,6 +96,11 @@ impl Wiring {
     /// The partition as metrics name it.
     pub fn partition_id(&self) -> PartitionId {
         PartitionId(u16::try_from(self.partition).unwrap_or(u16::MAX))
+    }
+
+    /// What keeps the run from doing anything once it is given up. One of its own where nobody gives it up.
+    pub fn fence(&self) -> Arc<Fence> {
+        self.resources.get::<Fence>().unwrap_or_default()
     }
 }
 

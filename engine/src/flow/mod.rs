@@ -16,6 +16,7 @@
 mod alignment;
 mod barriers;
 mod edge;
+mod fence;
 mod head;
 mod inlet;
 mod inner_sink;
@@ -35,6 +36,8 @@ mod watermarks;
 pub use crate::{inner_sink, stateless};
 pub use alignment::Alignment;
 pub use edge::{BatchSize, Edge, EdgeOptions, Wiring};
+pub(crate) use fence::Fenced;
+pub use fence::{Fence, Pass};
 pub use head::{Head, Pull};
 pub(crate) use inlet::KIND as INPUT_KIND;
 pub use inlet::{Inlet, Side, TwoInlets};

@@ -51,6 +51,16 @@ pub struct Turn {
 #[error("{0}")]
 pub struct Fault(pub String);
 
+#[cfg(feature = "failpoints")]
+impl Fault {
+    /// What a fail point gives.
+    #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "that is how it is given")]
+    pub fn of(cause: std::io::Error) -> Self {
+        Self(cause.to_string())
+    }
+}
+
 impl From<CheckpointError> for Fault {
     fn from(error: CheckpointError) -> Self {
         Self(error.to_string())
@@ -136,7 +146,7 @@ pub trait Operator<In>: Send + 'static {
     }
 
     /// Adds what must be waited for until the output that was refused is queued. Asked only while it
-    /// [is blocked](Self::is_blocked).
+    /// [is blocked](Self::is_blocked). Nothing: it waits for [`next_due`](Self::next_due).
     fn blocked(&mut self, waits: &mut Vec<Blocked>) {
         let _ = waits;
     }

@@ -7,10 +7,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::edge::Wiring;
+use super::fence::Fence;
 use super::head::{Head, Pull};
 use super::load::{Doing, StageMeter};
 use super::operator::{Discard, Fault, Operator, Turn};
 use crate::checkpoint::{Epoch, Part, Saving, StageLink};
+use crate::fail_point;
 use crate::spill::SpillStore;
 use crate::stage::{Blocked, StageCore, Step};
 use crate::time::{Clock, Timestamp};
@@ -52,8 +54,11 @@ pub struct FlowStage<H, O> {
     /// The state at the end is given, if anybody wants it.
     end_given: bool,
     checkpoints: Option<Checkpoints>,
+    fence: Arc<Fence>,
     /// One that has come and is not passed on yet.
     barrier: Option<Epoch>,
+    #[cfg(feature = "failpoints")]
+    has_turned: bool,
     /// Where state goes that is too large for memory.
     spill: Option<Arc<SpillStore>>,
 }
@@ -79,7 +84,9 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             wiring,
             meter,
         } = parts;
+        fail_point!(RESTORE_BEFORE_STAGE, Fault::of);
         operator.open(&wiring)?;
+        let fence = wiring.fence();
         let mut head = head;
         let checkpoints = wiring.checkpoints.map(|link| Checkpoints {
             taken: link.requested(),
@@ -103,11 +110,15 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             }
         }
         head.open()?;
+        fail_point!(RESTORE_STAGE_OPEN, Fault::of);
         Ok(Self {
             head,
             operator,
             checkpoints,
+            fence,
             barrier: None,
+            #[cfg(feature = "failpoints")]
+            has_turned: false,
             spill: wiring.resources.get::<SpillStore>(),
             clock: wiring.clock,
             meter,
@@ -120,6 +131,11 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
 
     /// One turn: due timers, input, output.
     fn turn(&mut self, turn: &Turn) -> Result<Pull, Fault> {
+        #[cfg(feature = "failpoints")]
+        if !std::mem::replace(&mut self.has_turned, true) {
+            fail_point!(RESTORE_BEFORE_FIRST_TURN, Fault::of);
+        }
+        self.fence.check();
         self.operator.begin(turn);
         self.tell_checkpointed()?;
         if self.ended {
@@ -146,12 +162,21 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
                 self.operator.idle();
             }
         }
+        if self.operator.is_blocked() {
+            // Woken while it waits for a time rather than for room: it takes nothing before that.
+            self.operator.flush(true)?;
+            if self.operator.is_blocked() {
+                return Ok(Pull::More);
+            }
+        }
         let mut pulled = self.head.pull(&mut self.operator, turn, &*self.clock)?;
         if let Pull::Barrier(epoch) = pulled {
             self.come_to_barrier(epoch)?;
             self.pass_barrier()?;
             pulled = Pull::More;
         }
+        // User code may have come back after a long time.
+        self.fence.check();
         self.ended = pulled == Pull::Ended;
         self.operator.flush(pulled != Pull::More)?;
         if self.ended {
@@ -194,11 +219,15 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             .as_ref()
             .map(|checkpoints| &checkpoints.link);
         let is_savepoint = link.is_some_and(|link| link.is_savepoint(epoch));
+        fail_point!(CHECKPOINT_BEFORE_SAVING, Fault::of);
         let parts = self.saved(Saving::new(epoch).of_savepoint(is_savepoint))?;
+        // A run that was given up has no part in any checkpoint.
+        let _pass = self.fence.pass();
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.taken = epoch;
             checkpoints.link.take(epoch, parts, self.head.aligned())?;
         }
+        fail_point!(CHECKPOINT_SAVED, Fault::of);
         Ok(())
     }
 
@@ -222,6 +251,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
         // The first one that can be complete without this partition's part is the next.
         let next = Epoch(checkpoints.taken.0 + 1);
         let parts = self.saved(Saving::without_barrier(next))?;
+        let _pass = self.fence.pass();
         if let Some(checkpoints) = &self.checkpoints {
             let waits = self.operator.awaits_checkpoint();
             checkpoints.link.end(parts, waits)?;
@@ -239,6 +269,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             return Ok(());
         }
         checkpoints.told = completed;
+        fail_point!(CHECKPOINT_STAGE_TOLD, Fault::of);
         self.operator.checkpointed(completed)
     }
 
@@ -305,7 +336,10 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> StageCore for FlowStage
         if blocked {
             let mut waits = Vec::new();
             self.operator.blocked(&mut waits);
-            return Step::Blocked(all(waits));
+            return match (waits.is_empty(), self.until_due(turn.now)) {
+                (true, Some(due)) => Step::IdleUntil(due),
+                _ => Step::Blocked(all(waits)),
+            };
         }
         let due = self.until_due(turn.now);
         match (pulled, due) {

@@ -90,10 +90,15 @@ impl Feed {
     /// Resolves once the log stops, with the cause; never if it is closed in order.
     pub async fn until_stopped(&self) -> LogError {
         let mut stopped = self.stopped.subscribe();
-        match stopped.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(cause)) => cause.clone(),
+        // Let go of before the next wait, or nobody could spawn this.
+        let cause = {
+            let seen = stopped.wait_for(Option::is_some).await;
+            seen.ok().and_then(|cause| cause.clone())
+        };
+        match cause {
+            Some(cause) => cause,
             // The sender lives in `self`, so it is never gone; a value was waited for.
-            Ok(None) | Err(_) => std::future::pending().await,
+            None => std::future::pending().await,
         }
     }
 

@@ -52,6 +52,21 @@ impl RunStore for IndexChunks {
     }
 }
 
+/// Limits of the index.
+fn config() -> IndexConfig {
+    #[cfg_attr(
+        not(feature = "failpoints"),
+        expect(unused_mut, reason = "nothing is changed")
+    )]
+    let mut config = IndexConfig::default();
+    // A test comes to the steps of a flush with what a test appends.
+    #[cfg(feature = "failpoints")]
+    {
+        config.tail_entries_max = 16;
+    }
+    config
+}
+
 /// Opens the index of a partition as it was stored.
 fn open(
     environment: &Environment,
@@ -63,7 +78,7 @@ fn open(
         table,
         partition,
     };
-    StreamIndex::open(Arc::new(chunks), IndexConfig::default())
+    StreamIndex::open(Arc::new(chunks), config())
 }
 
 /// The error of an index, as one of the log.

@@ -17,6 +17,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use super::feed::Feed;
 use super::frame::{Frame, SealedFrame};
 use super::{LogError, LogStore};
+use crate::fail_point;
 use crate::metrics::{CommitSample, WriterMetrics};
 use crate::time::Clock;
 
@@ -95,6 +96,7 @@ impl<S: LogStore> GroupWriter<S> {
             }
         }
         let stopped = self.stopped.get().cloned();
+        fail_point!(LOG_BEFORE_REPLIES);
         for (done, frame) in answers {
             let committed = match &stopped {
                 None => Ok(frame),
@@ -104,6 +106,7 @@ impl<S: LogStore> GroupWriter<S> {
             if catch_unwind(AssertUnwindSafe(|| done(&committed))).is_err() {
                 tracing::error!("answering a turn panicked");
             }
+            fail_point!(LOG_REPLIED);
         }
         stopped.map_or(Ok(()), Err)
     }

@@ -166,6 +166,12 @@ impl Mailbox {
         Some(Duration::from_nanos(self.nanos().saturating_sub(stamp)))
     }
 
+    /// How long the oldest wake-up has waited that no turn has begun for, at `now`; `None` if there is none.
+    pub fn owed(&self, now: Duration) -> Option<Duration> {
+        let stamp = self.raised_at.load(Ordering::Acquire).checked_sub(1)?;
+        Some(now.saturating_sub(Duration::from_nanos(stamp)))
+    }
+
     /// Refuses later sends and those that wait for credits, with the item; what is queued can still
     /// be drained. Wakes the receiver. Closing again changes nothing.
     pub fn close(&self) {

@@ -202,6 +202,12 @@ catalog! {
         "Time that the stage's output had no room: what follows it is slower";
     STAGE_STATE_ITEMS = "millstream_stage_state_items", Gauge, Count,
         "Entries of keyed state that the stage holds";
+    STAGE_STALLED_SECONDS = "millstream_stage_stalled_seconds", Gauge, Seconds,
+        "How long the stage has not gone on: code in it hangs, or its thread is held by another; 0 while it goes on";
+    BREAKER_STATE = "millstream_breaker_state", Gauge, Count,
+        "Whether the stage calls what is outside: 0 it does, 1 it tries one call, 2 it does not after failures";
+    BREAKER_OPENED_TOTAL = "millstream_breaker_opened_total", Counter, Count,
+        "Times that the stage stopped calling what is outside because calls failed one after the other";
     LATE_ITEMS_TOTAL = "millstream_late_items_total", Counter, Count,
         "Items that came too late for their window and had nowhere else to go";
     SOURCE_UNREADABLE_TOTAL = "millstream_source_unreadable_total", Counter, Count,

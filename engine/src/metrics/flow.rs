@@ -189,6 +189,55 @@ impl StageMetrics {
     }
 }
 
+/// A stage that was seen not to go on, of a dataflow or not. Labels: `stage`, `partition`.
+#[derive(Clone, Debug)]
+pub struct StallMetrics {
+    stalled: Gauge,
+}
+
+impl StallMetrics {
+    /// Takes the handle of `stage` in `partition`.
+    pub fn new(stage: &str, partition: PartitionId) -> Self {
+        let labels = Labels::named("stage", stage, partition);
+        Self {
+            stalled: labels.gauge(catalog::STAGE_STALLED_SECONDS),
+        }
+    }
+
+    /// Shows for how long; zero: it goes on.
+    pub fn observe(&self, span: Duration) {
+        self.stalled.set(span.as_secs_f64());
+    }
+}
+
+/// The circuit breaker of one partition of a stage. Labels: `stage`, `partition`.
+#[derive(Clone, Debug)]
+pub struct BreakerMetrics {
+    state: Gauge,
+    opened: Counter,
+}
+
+impl BreakerMetrics {
+    /// Takes the handles of `stage` in `partition`.
+    pub fn new(stage: &str, partition: PartitionId) -> Self {
+        let labels = Labels::named("stage", stage, partition);
+        Self {
+            state: labels.gauge(catalog::BREAKER_STATE),
+            opened: labels.counter(catalog::BREAKER_OPENED_TOTAL),
+        }
+    }
+
+    /// Shows its state: 0 closed, 1 half open, 2 open.
+    pub fn observe(&self, state: u8) {
+        self.state.set(f64::from(state));
+    }
+
+    /// Counts that it opened.
+    pub fn count_opened(&self) {
+        self.opened.increment(1);
+    }
+}
+
 /// One dataflow. Label: `dataflow`.
 #[derive(Clone, Debug)]
 pub struct DataflowMetrics {

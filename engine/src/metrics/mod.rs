@@ -23,8 +23,8 @@ mod write_side;
 
 pub use catalog::*;
 pub use flow::{
-    BatchMetrics, CheckpointMetrics, DataflowMetrics, LateMetrics, MailboxMetrics,
-    PartitionMetrics, StageMetrics, UnreadableMetrics, observe_skew,
+    BatchMetrics, BreakerMetrics, CheckpointMetrics, DataflowMetrics, LateMetrics, MailboxMetrics,
+    PartitionMetrics, StageMetrics, StallMetrics, UnreadableMetrics, observe_skew,
 };
 pub use load::{LoadMeter, skew};
 pub use memory::StateMemoryMetrics;

@@ -16,7 +16,10 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 
+use super::watch::StageWatch;
+use crate::flow::Fenced;
 use crate::mailbox::{Mailbox, Wake};
+use crate::time::Clock;
 
 /// What a step waits for before the next one, for example a send into a full mailbox.
 pub type Blocked = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -98,6 +101,8 @@ pub(super) struct StageArguments {
     pub(super) mailbox: Arc<Mailbox>,
     /// Set once the stage was asked to stop, for incarnations started later.
     pub(super) stop: Arc<AtomicBool>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) watch: Arc<StageWatch>,
 }
 
 struct Timer {
@@ -116,6 +121,8 @@ pub(super) struct StageState {
     core: Box<dyn StageCore>,
     mailbox: Arc<Mailbox>,
     stop: Arc<AtomicBool>,
+    clock: Arc<dyn Clock>,
+    watch: Arc<StageWatch>,
     stopping: bool,
     timer: Option<Timer>,
     timers: u64,
@@ -132,6 +139,14 @@ impl StageState {
         let core = &mut *self.core;
         catch_unwind(AssertUnwindSafe(|| run(core)))
             .map_err(|panic| StageFailure(format!("panicked: {}", panic_message(&*panic))))
+    }
+
+    /// One step of the core, seen by whoever watches it.
+    fn step(&mut self) -> Result<Step, StageFailure> {
+        self.watch.begin(self.clock.monotonic());
+        let step = self.guarded(StageCore::step);
+        self.watch.end(matches!(step, Ok(Step::Blocked(_))));
+        step
     }
 
     fn begin_stop(&mut self) -> Result<(), StageFailure> {
@@ -166,6 +181,9 @@ impl StageState {
 
 /// The message of a caught panic.
 pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    if panic.is::<Fenced>() {
+        return "it came back after it was given up";
+    }
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
@@ -203,11 +221,15 @@ impl Actor for StageActor {
             core,
             mailbox,
             stop,
+            clock,
+            watch,
         } = arguments;
         Ok(StageState {
             core,
             mailbox,
             stop,
+            clock,
+            watch,
             stopping: false,
             timer: None,
             timers: 0,
@@ -242,7 +264,7 @@ impl Actor for StageActor {
             StageMessage::Timer(_) => {}
             StageMessage::Stop => state.begin_stop()?,
         }
-        match state.guarded(|core| core.step())? {
+        match state.step()? {
             Step::Again => state.mailbox.wake(),
             Step::Idle => {
                 if state.stopping && state.mailbox.is_drained() {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use ractor::{Actor, ActorRef};
 use tokio::sync::watch;
@@ -10,6 +11,7 @@ use tokio::sync::watch;
 use super::actor::StageCore;
 use super::supervision::RestartPolicy;
 use super::supervisor::{SupervisorActor, SupervisorArguments, SupervisorMessage};
+use super::watch::{StageWatch, Stall};
 use crate::mailbox::Mailbox;
 use crate::time::Clock;
 
@@ -115,6 +117,9 @@ pub struct StageHandle {
     supervisor: ActorRef<SupervisorMessage>,
     stop: Arc<AtomicBool>,
     status: watch::Receiver<StageStatus>,
+    watch: Arc<StageWatch>,
+    /// Why somebody gave it up.
+    given_up: Arc<watch::Sender<Option<String>>>,
 }
 
 /// Starts a stage and its supervisor on the current tokio runtime.
@@ -128,10 +133,12 @@ pub async fn spawn_stage(spec: StageSpec) -> Result<StageHandle, SpawnStageError
     let mailbox = Arc::clone(&spec.mailbox);
     let stop = Arc::new(AtomicBool::new(false));
     let (sender, status) = watch::channel(StageStatus::Running);
+    let watch = Arc::<StageWatch>::default();
     let arguments = SupervisorArguments {
         spec,
         stop: Arc::clone(&stop),
         status: sender,
+        watch: Arc::clone(&watch),
     };
     match SupervisorActor::spawn(None, SupervisorActor, arguments).await {
         Ok((supervisor, _task)) => Ok(StageHandle {
@@ -140,6 +147,8 @@ pub async fn spawn_stage(spec: StageSpec) -> Result<StageHandle, SpawnStageError
             supervisor,
             stop,
             status,
+            watch,
+            given_up: Arc::new(watch::Sender::new(None)),
         }),
         Err(error) => Err(SpawnStageError {
             name: name.to_string(),
@@ -166,20 +175,65 @@ impl StageHandle {
 
     /// Where the stage stands now.
     pub fn status(&self) -> StageStatus {
-        self.status.borrow().clone()
+        match self.why_given_up() {
+            Some(given_up) if !self.status.borrow().is_ended() => given_up,
+            _ => self.status.borrow().clone(),
+        }
+    }
+
+    fn why_given_up(&self) -> Option<StageStatus> {
+        let cause = self.given_up.borrow().clone();
+        cause.map(|first_cause| StageStatus::Failed {
+            first_cause,
+            attempts: 0,
+        })
     }
 
     /// Waits until the stage has ended and says how.
     pub async fn ended(&self) -> StageStatus {
-        let mut status = self.status.clone();
-        match status.wait_for(StageStatus::is_ended).await {
-            Ok(status) => status.clone(),
-            // The runtime went away under the supervisor: nobody will step the stage again.
-            Err(_gone) => StageStatus::Failed {
-                first_cause: "the runtime ended before the stage".to_owned(),
-                attempts: 0,
-            },
+        let (mut status, mut given_up) = (self.status.clone(), self.given_up.subscribe());
+        let is_by_itself = tokio::select! {
+            biased;
+            ended = status.wait_for(StageStatus::is_ended) => ended.is_ok(),
+            // The sender is ours.
+            _ = given_up.wait_for(Option::is_some) => true,
+        };
+        if is_by_itself {
+            return self.status();
         }
+        // The runtime went away under the supervisor: nobody will step the stage again.
+        StageStatus::Failed {
+            first_cause: "the runtime ended before the stage".to_owned(),
+            attempts: 0,
+        }
+    }
+
+    /// Why it does not go on at `now`, and for how long. `None` also if it waits as it asked for, such as for room.
+    pub fn stall(&self, now: Duration) -> Option<Stall> {
+        if self.status() != StageStatus::Running {
+            return None;
+        }
+        if let Some(span) = self.watch.in_step(now) {
+            return Some(Stall::InStep(span));
+        }
+        if self.watch.waits() {
+            return None;
+        }
+        self.mailbox.owed(now).map(Stall::NoStep)
+    }
+
+    /// Whether a step is under way.
+    pub fn is_in_step(&self) -> bool {
+        self.watch.in_step(Duration::ZERO).is_some()
+    }
+
+    /// Gives a stage up that does not end: closes its mailbox and takes it for failed, for `cause`, from now on. A step
+    /// under way goes on, since nothing can take it off its thread: see to it that it does no harm.
+    pub fn give_up(&self, cause: &str) {
+        self.mailbox.close();
+        self.given_up.send_replace(Some(cause.to_owned()));
+        // Ends the actor where it waits, or when its step comes back.
+        self.supervisor.stop(None);
     }
 
     /// Closes the mailbox, lets the stage handle all that is queued, and waits for its end.

@@ -14,6 +14,7 @@ mod actor;
 mod handle;
 mod supervision;
 mod supervisor;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -24,3 +25,4 @@ pub use handle::{
     CoreFactory, GiveUp, NoCore, SpawnStageError, StageHandle, StageSpec, StageStatus, spawn_stage,
 };
 pub use supervision::{Directive, RestartPolicy, Supervision};
+pub use watch::Stall;

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::actor::{StageActor, StageArguments, StageMessage, panic_message};
 use super::handle::{NoCore, StageSpec, StageStatus};
 use super::supervision::{Directive, Supervision};
+use super::watch::StageWatch;
 
 /// Wait before a factory that could not yet make a core is asked again.
 const NOT_YET: Duration = Duration::from_millis(20);
@@ -29,6 +30,7 @@ pub(super) struct SupervisorState {
     supervision: Supervision,
     stop: Arc<AtomicBool>,
     status: watch::Sender<StageStatus>,
+    watch: Arc<StageWatch>,
     stage: Option<ActorRef<StageMessage>>,
 }
 
@@ -36,6 +38,7 @@ pub(super) struct SupervisorArguments {
     pub(super) spec: StageSpec,
     pub(super) stop: Arc<AtomicBool>,
     pub(super) status: watch::Sender<StageStatus>,
+    pub(super) watch: Arc<StageWatch>,
 }
 
 impl SupervisorState {
@@ -58,6 +61,8 @@ impl SupervisorState {
             core,
             mailbox: Arc::clone(&self.spec.mailbox),
             stop: Arc::clone(&self.stop),
+            clock: Arc::clone(&self.spec.clock),
+            watch: Arc::clone(&self.watch),
         };
         match StageActor::spawn_linked(None, StageActor, arguments, me.get_cell()).await {
             Ok((stage, _task)) => {
@@ -127,13 +132,19 @@ impl Actor for SupervisorActor {
         _me: ActorRef<SupervisorMessage>,
         arguments: SupervisorArguments,
     ) -> Result<SupervisorState, ActorProcessingErr> {
-        let SupervisorArguments { spec, stop, status } = arguments;
+        let SupervisorArguments {
+            spec,
+            stop,
+            status,
+            watch,
+        } = arguments;
         let supervision = Supervision::new(spec.policy);
         Ok(SupervisorState {
             spec,
             supervision,
             stop,
             status,
+            watch,
             stage: None,
         })
     }

@@ -269,3 +269,37 @@ async fn a_full_mailbox_downstream_holds_the_stage_back() {
     assert_eq!(out, (0..10).collect::<Vec<_>>());
     assert_eq!(stage.drain_and_stop().await, StageStatus::Stopped);
 }
+
+/// Somebody else has the thread: something waits, and no step is made. Then the stage is left behind.
+#[tokio::test(start_paused = true)]
+async fn a_stage_that_makes_no_step_is_seen_and_can_be_given_up() {
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let mut fixture = fixture(0);
+    fixture.spec.clock = Arc::<ManualClock>::clone(&clock) as _;
+    fixture.spec.mailbox = Mailbox::new(
+        MailboxLimits::default(),
+        Arc::<ManualClock>::clone(&clock) as _,
+    );
+    let (mailbox, second) = (Arc::clone(&fixture.spec.mailbox), Duration::from_secs(1));
+    let stage = spawn_stage(fixture.spec).await.unwrap();
+    while mailbox.owed(clock.monotonic()).is_some() {
+        tokio::task::yield_now().await;
+    }
+    clock.advance(second);
+    assert_eq!(stage.stall(clock.monotonic()), None);
+    // This test has the one thread of its runtime.
+    stage.wake();
+    clock.advance(second);
+    let stall = Some(Stall::NoStep(second));
+    assert_eq!(stage.stall(clock.monotonic()), stall);
+    assert!(!stage.is_in_step());
+    stage.give_up("it does not go on");
+    let failed = StageStatus::Failed {
+        first_cause: "it does not go on".into(),
+        attempts: 0,
+    };
+    assert_eq!(stage.status(), failed);
+    assert_eq!(stage.ended().await, failed);
+    assert_eq!(stage.stall(clock.monotonic()), None);
+    assert!(mailbox.is_closed());
+}

@@ -15,7 +15,10 @@ use super::store::{Databases, SetAside};
 use super::view::{row_key, stored_row};
 use super::{Snapshot, StateBatch, StateError, StateOptions, StateStore, StateWrite, chain};
 use crate::event::StreamId;
-use crate::store::{FolderLock, WriteTxn, Writer};
+use crate::fail_point;
+#[cfg(feature = "failpoints")]
+use crate::fail_points;
+use crate::store::{FolderLock, StoreError, WriteTxn, Writer};
 
 /// The single write side of the state. Holds the folder's lock.
 #[derive(Debug)]
@@ -113,6 +116,7 @@ impl StateWriter {
         };
         for item in group {
             item.answer(outcome.clone());
+            fail_point!(STATE_REPLIED);
         }
         outcome
     }
@@ -145,10 +149,14 @@ impl StateWriter {
     /// [`StateError::Stopped`]: it failed, now or earlier.
     pub fn sync(&mut self) -> Result<(), StateError> {
         self.check()?;
-        match self.writer.sync() {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.stop(error.into())),
-        }
+        let mut sync = || {
+            fail_point!(STATE_BEFORE_SYNC, fail_points::store_error);
+            self.writer.sync()?;
+            fail_point!(STATE_SYNCED, fail_points::store_error);
+            Ok(())
+        };
+        let synced: Result<(), StoreError> = sync();
+        synced.map_err(|error| self.stop(error.into()))
     }
 
     fn check(&self) -> Result<(), StateError> {
@@ -177,9 +185,17 @@ impl StateWriter {
         self.check()?;
         let databases = self.store.databases();
         let run = || {
+            fail_point!(STATE_BEFORE_TRANSACTION, |cause| fail_points::store_error(
+                cause
+            )
+            .into());
             let mut txn = self.writer.begin()?;
             let made = with(&databases, &mut txn)?;
+            fail_point!(STATE_BEFORE_COMMIT, |cause| fail_points::store_error(cause)
+                .into());
             txn.commit()?;
+            fail_point!(STATE_AFTER_COMMIT, |cause| fail_points::store_error(cause)
+                .into());
             Ok(made)
         };
         run().map_err(|cause| self.stop(cause))

@@ -67,6 +67,17 @@ impl Victim {
             .find_map(|line| line.strip_prefix("acknowledged ")?.parse().ok())
     }
 
+    /// All of what was acknowledged next; `None` once it has ended.
+    pub(crate) fn next_line(&mut self) -> Option<String> {
+        let mut lines = self.lines.by_ref().map_while(Result::ok);
+        lines.find_map(|line| line.strip_prefix("acknowledged ").map(str::to_owned))
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
+        self.child.wait().expect("it is our child")
+    }
+
     /// Whether it has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         let ended = self.child.try_wait().expect("it is our child");

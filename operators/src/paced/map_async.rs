@@ -13,9 +13,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use millstream_engine::checkpoint::{Restoring, Saving};
-use millstream_engine::flow::{Fault, Head, Operator, Pull, Turn};
+use millstream_engine::flow::{Fault, Fence, Head, Operator, Pull, Turn, Wiring};
 use millstream_engine::mailbox::Mailbox;
+use millstream_engine::metrics::BreakerMetrics;
 use millstream_engine::time::{Clock, Timestamp};
+
+use crate::breaker::{Admission, Breaker, Permit, WhileOpen};
 
 use super::options::{AsyncCause, AsyncError, AsyncOptions};
 use super::order::{Done, Next, Order, Ticket};
@@ -30,6 +33,8 @@ enum Doing<C> {
     Calling(Pin<Box<C>>, Option<Duration>),
     /// For another try.
     Waiting(Duration),
+    /// For a breaker.
+    Held,
 }
 
 struct Call<T, C> {
@@ -39,6 +44,8 @@ struct Call<T, C> {
     item: T,
     tries: u32,
     doing: Doing<C>,
+    /// Of the try under way, if there is a breaker.
+    permit: Option<Permit>,
 }
 
 impl<T, C> Call<T, C> {
@@ -47,6 +54,7 @@ impl<T, C> Call<T, C> {
         match &self.doing {
             Doing::Calling(_, until) => *until,
             Doing::Waiting(until) => Some(*until),
+            Doing::Held => None,
         }
     }
 }
@@ -82,6 +90,18 @@ pub struct MapAsync<H, T, F, C, U, E> {
     places: Vec<Place<T, C>>,
     order: Order<Outcome<T, U, E>>,
     items: u64,
+    breaker: Option<Breaker>,
+    /// When the breaker admits a call, if something waits for that.
+    admitted_at: Option<Duration>,
+    fence: Arc<Fence>,
+}
+
+/// Whether a call may be made.
+enum Leave {
+    Call(Option<Permit>),
+    /// Not now.
+    Wait,
+    Never,
 }
 
 impl<H, T, F, C, U, E> MapAsync<H, T, F, C, U, E>
@@ -105,36 +125,83 @@ where
             function,
             places: (0..options.concurrency.get()).map(place).collect(),
             order: Order::new(options.is_ordered),
+            breaker: options.breaker.map(Breaker::new),
+            admitted_at: None,
             options,
             items: 0,
+            fence: Arc::default(),
         }
+    }
+
+    /// Shows its breaker as that of this partition, and makes no call once the run is given up.
+    #[must_use]
+    pub fn wired(mut self, wiring: &Wiring) -> Self {
+        self.fence = wiring.fence();
+        if let Some(breaker) = &mut self.breaker {
+            let (stage, partition) = (&wiring.stage, wiring.partition_id());
+            breaker.show(BreakerMetrics::new(stage, partition));
+        }
+        self
+    }
+
+    /// Asks the breaker, if there is one, to make a call.
+    fn leave(&mut self, now: Duration) -> Leave {
+        let Some(breaker) = &mut self.breaker else {
+            return Leave::Call(None);
+        };
+        let wait = match breaker.admit(now) {
+            Admission::Call(permit) => return Leave::Call(Some(permit)),
+            _ if breaker.options().while_open == WhileOpen::Fail => return Leave::Never,
+            Admission::NotBefore(until) => Some(until),
+            Admission::NotYet => None,
+        };
+        self.admitted_at = wait;
+        Leave::Wait
     }
 
     /// Begins calls while there is room; gives whether anything was taken.
     fn start(&mut self, now: Duration) -> bool {
         let mut took = false;
         while self.order.items() < self.places.len() || !self.recorder.is_item_next() {
+            let mut permit = None;
+            let mut is_called = true;
+            if self.recorder.is_item_next() {
+                match self.leave(now) {
+                    Leave::Call(given) => permit = given,
+                    Leave::Wait => break,
+                    Leave::Never => is_called = false,
+                }
+            }
             match self.recorder.take() {
                 None => break,
                 Some(Recorded::Mark(mark)) => self.order.add_mark(mark),
                 Some(Recorded::Item(time, limit, item)) => {
-                    let doing = begin(&self.function, &self.options, item.clone(), now);
                     let ticket = self.order.add_item();
-                    let free = self.places.iter_mut().find(|place| place.call.is_none());
-                    let Some(place) = free else {
+                    let doing = if is_called {
+                        self.fence.check();
+                        begin(&self.function, &self.options, item.clone(), now)
+                    } else {
+                        Doing::Held
+                    };
+                    let free = self.places.iter().position(|place| place.call.is_none());
+                    let Some(at) = free else {
                         unreachable!(
                             "there are no more calls than items, and one item less than places"
                         );
                     };
-                    place.waker.raise();
-                    place.call = Some(Call {
+                    self.places[at].waker.raise();
+                    self.places[at].call = Some(Call {
                         ticket,
                         time,
                         limit,
                         item,
-                        tries: 1,
+                        tries: u32::from(is_called),
                         doing,
+                        permit,
                     });
+                    if !is_called {
+                        self.finish(at, Err(AsyncCause::NotCalled));
+                    }
                 }
             }
             took = true;
@@ -142,45 +209,88 @@ where
         took
     }
 
-    /// Goes on with the calls that asked for it or whose time is up.
+    /// Goes on with the calls that asked for it or whose time is up, and with those that a breaker let go meanwhile.
     fn poll(&mut self, now: Duration) {
-        for at in 0..self.places.len() {
-            let place = &mut self.places[at];
-            let mut is_woken = place.waker.take();
-            let Some(call) = &mut place.call else {
-                continue;
-            };
-            let mut is_due = call.due().is_some_and(|due| due <= now);
-            if let Doing::Waiting(_) = call.doing {
-                if !is_due {
-                    continue;
-                }
+        loop {
+            self.admitted_at = None;
+            let before = self.breaker.as_ref().map(Breaker::state);
+            for at in 0..self.places.len() {
+                self.poll_one(at, now);
+            }
+            if self.breaker.as_ref().map(Breaker::state) == before {
+                return;
+            }
+        }
+    }
+
+    fn poll_one(&mut self, at: usize, now: Duration) {
+        // The call before may have come back after the run was given up.
+        self.fence.check();
+        let mut is_woken = self.places[at].waker.take();
+        let Some(call) = &self.places[at].call else {
+            return;
+        };
+        let mut is_due = call.due().is_some_and(|due| due <= now);
+        if matches!(call.doing, Doing::Waiting(_) if !is_due) {
+            return;
+        }
+        if matches!(call.doing, Doing::Waiting(_) | Doing::Held) {
+            if !self.try_again(at, now) {
+                return;
+            }
+            (is_woken, is_due) = (true, false);
+        }
+        let place = &mut self.places[at];
+        let Some(call) = &mut place.call else {
+            return;
+        };
+        let Doing::Calling(future, _) = &mut call.doing else {
+            return;
+        };
+        if !is_woken && !is_due {
+            return;
+        }
+        let mut context = Context::from_waker(place.waker.waker());
+        // What is there counts, also when it is looked at late.
+        let outcome = match future.as_mut().poll(&mut context) {
+            Poll::Ready(outcome) => outcome.map_err(AsyncCause::Failed),
+            Poll::Pending if is_due => Err(AsyncCause::TimedOut),
+            Poll::Pending => return,
+        };
+        if let (Some(breaker), Some(permit)) = (&mut self.breaker, call.permit.take()) {
+            match outcome {
+                Ok(_) => breaker.succeeded(permit),
+                Err(_) => breaker.failed(permit, now),
+            }
+        }
+        if outcome.is_err() && call.tries <= self.options.retries {
+            let wait = self.options.wait_after(call.tries);
+            call.doing = Doing::Waiting(now.saturating_add(wait));
+        } else {
+            self.finish(at, outcome);
+        }
+    }
+
+    /// Makes a call once more, if the breaker lets it.
+    fn try_again(&mut self, at: usize, now: Duration) -> bool {
+        let leave = self.leave(now);
+        let Some(call) = &mut self.places[at].call else {
+            return false;
+        };
+        match leave {
+            Leave::Call(permit) => {
                 call.tries += 1;
+                call.permit = permit;
                 call.doing = begin(&self.function, &self.options, call.item.clone(), now);
-                (is_woken, is_due) = (true, false);
+                true
             }
-            let Doing::Calling(future, _) = &mut call.doing else {
-                continue;
-            };
-            if !is_woken && !is_due {
-                continue;
+            Leave::Wait => {
+                call.doing = Doing::Held;
+                false
             }
-            let mut context = Context::from_waker(place.waker.waker());
-            // What is there counts, also when it is looked at late.
-            let cause = match future.as_mut().poll(&mut context) {
-                Poll::Ready(Ok(value)) => {
-                    self.finish(at, Ok(value));
-                    continue;
-                }
-                Poll::Ready(Err(error)) => AsyncCause::Failed(error),
-                Poll::Pending if is_due => AsyncCause::TimedOut,
-                Poll::Pending => continue,
-            };
-            if call.tries <= self.options.retries {
-                let wait = self.options.wait_after(call.tries);
-                call.doing = Doing::Waiting(now.saturating_add(wait));
-            } else {
-                self.finish(at, Err(cause));
+            Leave::Never => {
+                self.finish(at, Err(AsyncCause::NotCalled));
+                false
             }
         }
     }
@@ -240,7 +350,7 @@ where
             .places
             .iter()
             .filter_map(|place| place.call.as_ref()?.due());
-        match dues.min() {
+        match dues.chain(self.admitted_at).min() {
             Some(due) => Pull::IdleFor(due.saturating_sub(now)),
             None => Pull::Idle,
         }
@@ -306,7 +416,7 @@ where
     }
 
     fn holds_back(&self) -> bool {
-        self.is_full()
+        self.is_full() || self.admitted_at.is_some()
     }
 
     fn items_total(&self) -> u64 {

@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use crate::breaker::BreakerOptions;
+
 /// How many calls at once, in which order their results go on, and what happens to one that fails.
 ///
 /// ```
@@ -27,6 +29,9 @@ pub struct AsyncOptions {
     pub backoff: Duration,
     /// The longest that a further try is waited for. Default: 10 seconds.
     pub backoff_max: Duration,
+    /// When no calls are made for a while, since they fail one after the other. Default: never, since a call may fail for
+    /// what it is asked, and then the next one need not. Each partition has a breaker of its own.
+    pub breaker: Option<BreakerOptions>,
 }
 
 impl AsyncOptions {
@@ -42,6 +47,7 @@ impl AsyncOptions {
             retries: 0,
             backoff: Duration::from_millis(100),
             backoff_max: Duration::from_secs(10),
+            breaker: None,
         }
     }
 
@@ -77,6 +83,15 @@ impl AsyncOptions {
         self
     }
 
+    /// Makes no calls for a while after several failures in a row. What waits for a call, or for another try, waits that
+    /// long too, or fails with [`AsyncCause::NotCalled`], as the breaker's options say. A barrier waits with the items
+    /// before it, so a checkpoint may be given up meanwhile.
+    #[must_use]
+    pub const fn breaker(mut self, breaker: BreakerOptions) -> Self {
+        self.breaker = Some(breaker);
+        self
+    }
+
     /// The wait after `tries` tries.
     pub(super) fn wait_after(&self, tries: u32) -> Duration {
         let factor = 1u32
@@ -93,6 +108,8 @@ pub enum AsyncCause<E> {
     TimedOut,
     /// It failed.
     Failed(E),
+    /// It was not made: calls before it failed one after the other.
+    NotCalled,
 }
 
 /// A call that gave nothing, with its item: tries are used up.

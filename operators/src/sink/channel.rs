@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use millstream_engine::flow::{Emit, Fault, Operator, stateless};
+use millstream_engine::flow::{Emit, Fault, Fence, Operator, Wiring, stateless};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 use tokio::sync::mpsc::Sender;
@@ -22,6 +22,7 @@ pub struct ChannelSink<T> {
     /// What was refused and what must wait behind it.
     refused: Vec<T>,
     is_gone: Arc<AtomicBool>,
+    fence: Arc<Fence>,
 }
 
 impl<T> ChannelSink<T> {
@@ -32,6 +33,7 @@ impl<T> ChannelSink<T> {
             sender,
             refused: Vec::new(),
             is_gone: Arc::default(),
+            fence: Arc::default(),
         }
     }
 }
@@ -50,11 +52,17 @@ impl<T: Send + 'static> Operator<T> for ChannelSink<T> {
         if !self.refused.is_empty() {
             return self.refused.push(item);
         }
+        self.fence.check();
         match self.sender.try_send(item) {
             Ok(()) => {}
             Err(TrySendError::Full(item)) => self.refused.push(item),
             Err(TrySendError::Closed(_)) => self.is_gone.store(true, Ordering::Release),
         }
+    }
+
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.fence = wiring.fence();
+        Ok(())
     }
 
     fn flush(&mut self, _idle: bool) -> Result<(), Fault> {
@@ -71,14 +79,14 @@ impl<T: Send + 'static> Operator<T> for ChannelSink<T> {
     fn blocked(&mut self, waits: &mut Vec<Blocked>) {
         let (sender, is_gone) = (self.sender.clone(), Arc::clone(&self.is_gone));
         let refused = std::mem::take(&mut self.refused);
-        waits.push(Box::pin(async move {
+        waits.push(Box::pin(Arc::clone(&self.fence).within(async move {
             for item in refused {
                 if sender.send(item).await.is_err() {
                     is_gone.store(true, Ordering::Release);
                     return;
                 }
             }
-        }));
+        })));
     }
 
     // What was refused is never saved: a stage gives its state when none of its operators is blocked.

@@ -5,18 +5,25 @@
 //! but not given out before a crash is given out by the next run, under the same id.
 //! Invariant: at least once, under one id with one content; whoever receives tells repetitions by the id.
 //! Without checkpoints results are given out at the end of each turn.
+//! Whoever may refuse results gets one that was refused again after a wait, before all others; meanwhile the stage takes no
+//! input. A [breaker](crate::breaker) may keep it from being called at all for a while.
 //! Bounds: what comes between two checkpoints. Threads: one owner; the closure must not block.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
-use millstream_engine::flow::{Emit, Fault, Operator, Wiring};
+use millstream_engine::fail_point;
+use millstream_engine::flow::{Emit, Fault, Fence, Operator, Turn, Wiring};
+use millstream_engine::metrics::BreakerMetrics;
+use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::breaker::{Admission, Breaker, BreakerOptions, BreakerState, Permit, WhileOpen};
 use crate::function::Stored;
 
 /// Its kind of state in checkpoints.
@@ -60,56 +67,235 @@ struct Saved<H> {
     held: H,
 }
 
-/// Gives results to a closure.
-pub struct Deliver<T, F> {
-    function: F,
-    /// With the checkpoint that each is part of, once one has it.
-    held: VecDeque<(Option<Epoch>, Held<T>)>,
-    next: u64,
-    stage: Arc<str>,
-    partition: usize,
-    has_checkpoints: bool,
+/// How results are given to whoever may refuse them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliverOptions {
+    /// How long a refused result is waited for; each next time twice as long, until one is taken. Default: 100 milliseconds.
+    pub backoff: Duration,
+    /// The longest such wait. Default: 10 seconds.
+    pub backoff_max: Duration,
+    /// When nobody is called for a while, since results are refused one after the other. Default: never, since the waits
+    /// grow anyway. With [`WhileOpen::Fail`] the stage fails instead, and begins again from its last checkpoint.
+    pub breaker: Option<BreakerOptions>,
 }
 
-impl<T, F> Deliver<T, F> {
-    /// Results go to `function`.
-    pub fn new(function: F) -> Self {
+impl Default for DeliverOptions {
+    fn default() -> Self {
         Self {
-            function,
-            held: VecDeque::new(),
-            next: 0,
-            stage: "".into(),
-            partition: 0,
-            has_checkpoints: false,
+            backoff: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(10),
+            breaker: None,
         }
     }
 }
 
-impl<T: Stored, F: FnMut(Delivery<T>)> Deliver<T, F> {
-    fn give_out(&mut self, is_final: impl Fn(Option<Epoch>) -> bool) {
-        while let Some((epoch, _)) = self.held.front() {
-            if !is_final(*epoch) {
-                break;
+impl DeliverOptions {
+    /// Waits `first` after the first refusal, twice as long after each further one, `max` at most.
+    #[must_use]
+    pub const fn backoff(mut self, first: Duration, max: Duration) -> Self {
+        self.backoff = first;
+        self.backoff_max = max;
+        self
+    }
+
+    /// Calls nobody for a while after several refusals in a row.
+    #[must_use]
+    pub const fn breaker(mut self, breaker: BreakerOptions) -> Self {
+        self.breaker = Some(breaker);
+        self
+    }
+
+    fn wait_after(&self, refusals: u32) -> Duration {
+        let factor = 1u32.checked_shl(refusals.saturating_sub(1));
+        let wait = self.backoff.saturating_mul(factor.unwrap_or(u32::MAX));
+        wait.min(self.backoff_max)
+    }
+}
+
+/// Who results are given to.
+pub trait Receive<T>: Send + 'static {
+    /// Takes a result, or says why not.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    fn receive(&mut self, delivery: Delivery<T>) -> Result<(), (Delivery<T>, String)>;
+}
+
+/// A closure that takes every result.
+#[derive(Debug, Clone)]
+pub struct Always<F>(F);
+
+impl<T, F: FnMut(Delivery<T>) + Send + 'static> Receive<T> for Always<F> {
+    fn receive(&mut self, delivery: Delivery<T>) -> Result<(), (Delivery<T>, String)> {
+        (self.0)(delivery);
+        Ok(())
+    }
+}
+
+/// A closure that may refuse.
+#[derive(Debug, Clone)]
+pub struct Trying<F>(F);
+
+impl<T, E, F> Receive<T> for Trying<F>
+where
+    E: fmt::Display,
+    F: FnMut(&Delivery<T>) -> Result<(), E> + Send + 'static,
+{
+    fn receive(&mut self, delivery: Delivery<T>) -> Result<(), (Delivery<T>, String)> {
+        let received = (self.0)(&delivery);
+        received.map_err(|error| (delivery, error.to_string()))
+    }
+}
+
+/// Gives results to a closure.
+pub struct Deliver<T, F> {
+    receiver: F,
+    options: DeliverOptions,
+    breaker: Option<Breaker>,
+    /// With the checkpoint that each is part of, once one has it.
+    held: VecDeque<(Option<Epoch>, Held<T>)>,
+    next: u64,
+    /// The last complete checkpoint that it was told of: what that holds is final.
+    completed: Epoch,
+    /// Of the first that is held.
+    refusals: u32,
+    wait_until: Option<Duration>,
+    now: Turn,
+    stage: Arc<str>,
+    partition: usize,
+    has_checkpoints: bool,
+    fence: Arc<Fence>,
+}
+
+impl<T, F> Deliver<T, Always<F>> {
+    /// Results go to `function`.
+    pub fn new(function: F) -> Self {
+        Self::to(Always(function), DeliverOptions::default())
+    }
+}
+
+impl<T, F> Deliver<T, Trying<F>> {
+    /// Results go to `function`, which may refuse them.
+    pub fn with(options: DeliverOptions, function: F) -> Self {
+        Self::to(Trying(function), options)
+    }
+}
+
+impl<T, F> Deliver<T, F> {
+    fn to(receiver: F, options: DeliverOptions) -> Self {
+        Self {
+            receiver,
+            breaker: options.breaker.map(Breaker::new),
+            options,
+            held: VecDeque::new(),
+            next: 0,
+            completed: RESTORED,
+            refusals: 0,
+            wait_until: None,
+            now: Turn {
+                now: Timestamp::EPOCH,
+                monotonic: Duration::ZERO,
+            },
+            stage: "".into(),
+            partition: 0,
+            has_checkpoints: false,
+            fence: Arc::default(),
+        }
+    }
+
+    /// Whether the first that is held is final.
+    fn is_due(&self) -> bool {
+        let first = self.held.front();
+        let is_final = |of: Option<Epoch>| of.is_some_and(|of| of <= self.completed);
+        first.is_some_and(|(of, _)| !self.has_checkpoints || is_final(*of))
+    }
+}
+
+impl<T: Stored, F: Receive<T>> Deliver<T, F> {
+    /// Gives out what is final, until something is refused.
+    fn give_out(&mut self) -> Result<(), Fault> {
+        while self.is_due() {
+            if self
+                .wait_until
+                .is_some_and(|until| self.now.monotonic < until)
+            {
+                return Ok(());
             }
-            if let Some((_, held)) = self.held.pop_front() {
-                (self.function)(Delivery {
-                    id: ResultId {
-                        stage: Arc::clone(&self.stage),
-                        partition: held.partition,
-                        number: held.number,
-                    },
-                    time: held.time,
-                    item: held.item,
-                });
+            // The closure may have come back after the run was given up.
+            self.fence.check();
+            let permit = match self
+                .breaker
+                .as_mut()
+                .map(|breaker| breaker.admit(self.now.monotonic))
+            {
+                None => None,
+                Some(Admission::Call(permit)) => Some(permit),
+                Some(Admission::NotBefore(until)) => {
+                    self.wait_until = Some(until);
+                    return Ok(());
+                }
+                Some(Admission::NotYet) => unreachable!("one call is made at a time"),
+            };
+            let Some((of, held)) = self.held.pop_front() else {
+                return Ok(());
+            };
+            fail_point!(DELIVER_BEFORE);
+            let received = self.receiver.receive(Delivery {
+                id: ResultId {
+                    stage: Arc::clone(&self.stage),
+                    partition: held.partition,
+                    number: held.number,
+                },
+                time: held.time,
+                item: held.item,
+            });
+            fail_point!(DELIVER_AFTER);
+            match received {
+                Ok(()) => {
+                    (self.refusals, self.wait_until) = (0, None);
+                    if let Some((breaker, permit)) = self.breaker.as_mut().zip(permit) {
+                        breaker.succeeded(permit);
+                    }
+                }
+                Err((Delivery { id, time, item }, cause)) => {
+                    let held = Held {
+                        partition: id.partition,
+                        number: id.number,
+                        time,
+                        item,
+                    };
+                    self.held.push_front((of, held));
+                    self.refused(&cause, permit)?;
+                }
             }
         }
+        Ok(())
+    }
+
+    fn refused(&mut self, cause: &str, permit: Option<Permit>) -> Result<(), Fault> {
+        self.refusals += 1;
+        let wait = self.options.wait_after(self.refusals);
+        tracing::warn!(stage = &*self.stage, cause, ?wait, "a result is refused");
+        self.wait_until = Some(self.now.monotonic.saturating_add(wait));
+        let Some((breaker, permit)) = self.breaker.as_mut().zip(permit) else {
+            return Ok(());
+        };
+        breaker.failed(permit, self.now.monotonic);
+        let is_open = breaker.state() == BreakerState::Open;
+        if is_open && breaker.options().while_open == WhileOpen::Fail {
+            let refusals = self.refusals;
+            return Err(Fault(format!(
+                "{refusals} results in a row were refused, the last: {cause}"
+            )));
+        }
+        Ok(())
     }
 }
 
 impl<T, F> Operator<T> for Deliver<T, F>
 where
     T: Stored,
-    F: FnMut(Delivery<T>) + Send + 'static,
+    F: Receive<T>,
 {
     type Out = Infallible;
 
@@ -127,16 +313,36 @@ where
     fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
         self.stage = Arc::clone(&wiring.identity);
         self.partition = wiring.partition;
+        self.fence = wiring.fence();
         self.has_checkpoints = wiring.checkpoints.is_some();
+        if let Some(breaker) = &mut self.breaker {
+            let (stage, partition) = (&wiring.stage, wiring.partition_id());
+            breaker.show(BreakerMetrics::new(stage, partition));
+        }
         Ok(())
     }
 
+    fn begin(&mut self, turn: &Turn) {
+        self.now = *turn;
+    }
+
     fn flush(&mut self, _idle: bool) -> Result<(), Fault> {
-        let is_all = !self.has_checkpoints;
-        let is_final = |of| is_all || of == Some(RESTORED);
         // Not before the first turn: another stage may refuse to begin from this checkpoint.
-        self.give_out(is_final);
-        Ok(())
+        self.give_out()
+    }
+
+    /// What is held would have no bound otherwise.
+    fn is_blocked(&self) -> bool {
+        self.wait_until.is_some() && self.is_due()
+    }
+
+    /// Room is not what it waits for.
+    fn blocked(&mut self, _waits: &mut Vec<Blocked>) {}
+
+    fn next_due(&self) -> Option<Timestamp> {
+        let until = self.wait_until.filter(|_| self.is_due())?;
+        let left = until.saturating_sub(self.now.monotonic);
+        Some(self.now.now.saturating_add(left))
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
@@ -163,8 +369,8 @@ where
     }
 
     fn checkpointed(&mut self, epoch: Epoch) -> Result<(), Fault> {
-        self.give_out(|of| of.is_some_and(|of| of <= epoch));
-        Ok(())
+        self.completed = epoch;
+        self.give_out()
     }
 
     fn awaits_checkpoint(&self) -> bool {
@@ -179,7 +385,7 @@ where
 impl<T, F: Clone> Clone for Deliver<T, F> {
     /// One that has nothing yet.
     fn clone(&self) -> Self {
-        Self::new(self.function.clone())
+        Self::to(self.receiver.clone(), self.options.clone())
     }
 }
 
@@ -198,7 +404,7 @@ mod tests {
 
     use super::*;
 
-    fn deliver(into: Sender<(u64, u8)>) -> Deliver<u8, impl FnMut(Delivery<u8>)> {
+    fn deliver(into: Sender<(u64, u8)>) -> Deliver<u8, Always<impl FnMut(Delivery<u8>)>> {
         let mut deliver = Deliver::new(move |delivery: Delivery<u8>| {
             into.send((delivery.id.number, delivery.item)).unwrap();
         });

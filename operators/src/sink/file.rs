@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
 use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
-use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring};
+use millstream_engine::flow::{Emit, Fault, Fence, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 use serde::Serialize;
@@ -67,6 +67,7 @@ impl FileSinkOptions {
 }
 
 struct Open {
+    fence: Arc<Fence>,
     commands: Sender<Command>,
     shared: Arc<Shared>,
     /// Refused by the full queue, in order.
@@ -87,8 +88,10 @@ impl Open {
         shared: Arc<Shared>,
         number: u64,
         thread: Option<Thread>,
+        fence: Arc<Fence>,
     ) -> Self {
         Self {
+            fence,
             commands,
             shared,
             refused: VecDeque::new(),
@@ -110,6 +113,7 @@ impl Open {
     }
 
     fn pump(&mut self) {
+        let _pass = self.fence.pass();
         while let Some(command) = self.refused.pop_front() {
             match self.commands.try_send(command) {
                 Ok(()) => self.sent += 1,
@@ -147,13 +151,14 @@ pub struct FileSink<T, F> {
     /// Complete files without their names, with the checkpoint that each is part of, once one has it.
     held: VecDeque<(Option<Epoch>, HeldFile)>,
     fault: Option<Fault>,
+    fence: Arc<Fence>,
     types: PhantomData<fn(T)>,
 }
 
 impl<T, F: RowFormat> FileSink<T, F> {
     /// A sink that writes as `format` says.
     #[must_use]
-    pub const fn new(options: FileSinkOptions, format: F) -> Self {
+    pub fn new(options: FileSinkOptions, format: F) -> Self {
         Self {
             options,
             format,
@@ -170,6 +175,7 @@ impl<T, F: RowFormat> FileSink<T, F> {
             settling: false,
             held: VecDeque::new(),
             fault: None,
+            fence: Arc::default(),
             types: PhantomData,
         }
     }
@@ -177,7 +183,7 @@ impl<T, F: RowFormat> FileSink<T, F> {
     /// A sink whose thread is the test.
     #[cfg(test)]
     pub(super) fn with_writer(mut self, commands: Sender<Command>, shared: Arc<Shared>) -> Self {
-        self.open = Some(Open::new(commands, shared, 0, None));
+        self.open = Some(Open::new(commands, shared, 0, None, Arc::default()));
         self
     }
 
@@ -250,7 +256,10 @@ impl<T, F: RowFormat> FileSink<T, F> {
         let naming = place.naming().clone();
         let started = file_writer::start_holding(naming, number, file);
         let (commands, shared, thread) = started.map_err(|error| place.fault(&error))?;
-        self.open = Some(Open::new(commands, shared, number, Some(thread)));
+        let (fence, abandoned) = (Arc::clone(&self.fence), Arc::clone(&shared));
+        // The run that follows must be alone with its files, whatever hangs before this thread.
+        fence.on_close(move || abandoned.abandon());
+        self.open = Some(Open::new(commands, shared, number, Some(thread), fence));
         self.gone = gone;
         self.restored = Vec::new();
         if let Some(Present { rows, bytes, due }) = present {
@@ -290,6 +299,7 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
     }
 
     fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.fence = wiring.fence();
         let naming = Naming {
             folder: self.options.folder.clone(),
             prefix: self.options.prefix.clone(),
@@ -306,7 +316,7 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
             let folder = self.options.folder.display();
             Fault(format!("{folder}: {error}"))
         })?;
-        self.open = Some(Open::new(commands, shared, 0, None));
+        self.open = Some(Open::new(commands, shared, 0, None, wiring.fence()));
         Ok(())
     }
 

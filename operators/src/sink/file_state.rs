@@ -177,9 +177,16 @@ impl Place {
         }
         let named = self.naming.name_all(&complete);
         named.map_err(|error| self.fault(&error))?;
+        // Also what another partition is about to name: it took over files of this one when there were fewer.
+        let all_held = || saved.iter().flat_map(|saved| &saved.held);
         let is_kept = |file: FileId| {
             let is_present = begun.present.is_some() && file == self.naming.file(begun.number);
-            is_present || begun.held.iter().any(|held| held.id == file)
+            is_present
+                || begun
+                    .held
+                    .iter()
+                    .chain(all_held())
+                    .any(|held| held.id == file)
         };
         let is_over = |file: FileId| self.deals_with(file.partition) && !is_kept(file);
         let free = self.naming.first_free(is_over);

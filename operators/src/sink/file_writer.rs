@@ -9,10 +9,11 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use millstream_engine::fail_point;
 use millstream_engine::threads;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -129,11 +130,13 @@ impl Naming {
     /// Gives complete files their names, as far as they do not have them.
     pub(super) fn name_all(&self, files: &[FileId]) -> io::Result<()> {
         for &file in files {
+            fail_point!(FILE_SINK_BEFORE_NAME, std::convert::identity);
             match fs::rename(self.temporary(file), self.complete(file)) {
                 // It has its name, and whoever waited for it may have taken it away.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 renamed => renamed?,
             }
+            fail_point!(FILE_SINK_NAMED, std::convert::identity);
         }
         sync_folder(&self.folder)
     }
@@ -146,6 +149,8 @@ pub(super) struct Shared {
     failed: Mutex<Option<String>>,
     /// Nobody wants what is not carried out yet.
     is_abandoned: AtomicBool,
+    /// Held while a command is carried out.
+    at_work: Mutex<()>,
     moved: Notify,
 }
 
@@ -159,6 +164,16 @@ impl Shared {
         }
         self.done.fetch_add(1, Ordering::AcqRel);
         self.moved.notify_one();
+    }
+
+    /// Has nothing more carried out; waits for the command under way.
+    pub(super) fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Release);
+        drop(self.working());
+    }
+
+    fn working(&self) -> MutexGuard<'_, ()> {
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Commands that were carried out, or given up after a failure.
@@ -251,6 +266,7 @@ fn spawn(writer: Writer) -> io::Result<(Sender<Command>, Arc<Shared>, JoinHandle
 fn serve(mut writer: Writer, commands: &Receiver<Command>, shared: &Shared) {
     let mut failed = false;
     for command in commands {
+        let working = shared.working();
         if shared.is_abandoned.load(Ordering::Acquire) {
             break;
         }
@@ -260,6 +276,7 @@ fn serve(mut writer: Writer, commands: &Receiver<Command>, shared: &Shared) {
             let path = writer.temporary();
             failure = Some(format!("{}: {error}", path.display()));
         }
+        drop(working);
         shared.finish(failure);
     }
     if !writer.holds {
@@ -275,6 +292,7 @@ impl Writer {
     fn run(&mut self, command: Command) -> io::Result<()> {
         match command {
             Command::Write(bytes) => {
+                fail_point!(FILE_SINK_BEFORE_WRITE, std::convert::identity);
                 if self.file.is_none() {
                     self.file = Some(File::create(self.temporary())?);
                 }
@@ -292,6 +310,7 @@ impl Writer {
         let Some(file) = self.file.take() else {
             return Ok(());
         };
+        fail_point!(FILE_SINK_BEFORE_SYNC, std::convert::identity);
         file.sync_all()?;
         drop(file);
         if !self.holds {
@@ -306,6 +325,7 @@ impl Writer {
     /// Also that it is there.
     fn sync(&self) -> io::Result<()> {
         if let Some(file) = &self.file {
+            fail_point!(FILE_SINK_BEFORE_SYNC, std::convert::identity);
             file.sync_all()?;
             sync_folder(&self.naming.folder)?;
         }

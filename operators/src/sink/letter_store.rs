@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use millstream_engine::checkpoint::Restoring;
 use millstream_engine::event::{Offset, PartitionId, Position};
-use millstream_engine::flow::{Fault, Wiring};
+use millstream_engine::flow::{Fault, Fence, Wiring};
 use millstream_engine::stage::Blocked;
 use millstream_engine::state::{
     DeadLetter, DeadLetterId, ProjectionId, StateBatch, StateError, StateStore, StateWrite,
@@ -104,6 +104,7 @@ impl LetterNumbers {
 
 /// Stores the letters of one operator of one partition of a stage.
 pub(crate) struct LetterStore {
+    fence: Arc<Fence>,
     access: Arc<LetterAccess>,
     stage: Arc<str>,
     /// Category of its letters: those of other operators of the stage are not its own.
@@ -129,6 +130,7 @@ impl LetterStore {
             Fault("there are no dead letters: the dataflow runs without an engine".to_owned())
         })?;
         Ok(Self {
+            fence: wiring.fence(),
             access,
             stage,
             category,
@@ -258,6 +260,7 @@ impl LetterStore {
                 StateBatch::new(writes).on_done(move |outcome| storing.finish(outcome))
             }
         };
+        let _pass = self.fence.pass();
         self.storing.begin();
         match self.access.writer.try_submit(batch) {
             Ok(()) => self.in_flight = true,

@@ -35,7 +35,8 @@ use hashbrown::HashMap;
 use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
 use millstream_engine::codec::Event;
 use millstream_engine::event::{EventId, StreamId};
-use millstream_engine::flow::{Emit, Fault, Operator, Wiring};
+use millstream_engine::fail_point;
+use millstream_engine::flow::{Emit, Fault, Fence, Operator, Wiring};
 use millstream_engine::partition::{AppendError, Appender, Expected, NewEvent, Payload};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
@@ -91,6 +92,7 @@ struct Group<E> {
 type Round = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 struct Open<E> {
+    fence: Arc<Fence>,
     appender: Appender,
     log: Arc<LogAccess>,
     streams: HashMap<StreamId, Standing, FixedState>,
@@ -220,7 +222,9 @@ impl<E: Event> Open<E> {
         };
         self.round = None;
         self.is_awaited = false;
-        outcome.map_err(Fault)
+        outcome.map_err(Fault)?;
+        fail_point!(LOG_SINK_APPENDED, Fault::of);
+        Ok(())
     }
 
     const fn is_on_its_way(&self) -> bool {
@@ -275,6 +279,7 @@ async fn append<E: Event>(
                     .map(|first| EventId::derived(&producer, stream.as_str(), first + at as u64));
                 new_event(id, *time, event)
             });
+            fail_point!(LOG_SINK_BEFORE_APPEND, |cause| cause.to_string());
             let appended = appender.append(stream.clone(), expected, new.collect());
             left -= 1;
             match appended.await {
@@ -288,6 +293,7 @@ async fn append<E: Event>(
                 Err(error) => return Err(format!("stream {stream}: {error}")),
             }
         }
+        fail_point!(LOG_SINK_BETWEEN_APPENDS, |cause| cause.to_string());
         first = first.map(|first| first + events.len() as u64);
     }
     Ok(())
@@ -352,6 +358,7 @@ impl<E: Event> Operator<(StreamId, E)> for LogSink<E> {
             return Err(Fault(reason.to_owned()));
         }
         self.open = Some(Open {
+            fence: wiring.fence(),
             appender: (*resources.get::<Appender>().ok_or_else(missing)?).clone(),
             log: resources.get::<LogAccess>().ok_or_else(missing)?,
             streams: HashMap::default(),
@@ -375,6 +382,9 @@ impl<E: Event> Operator<(StreamId, E)> for LogSink<E> {
         if let Some(fault) = open.fault.take() {
             return Err(fault);
         }
+        // An append is sent when it is first looked at, or further ones behind it.
+        let fence = Arc::clone(&open.fence);
+        let _pass = fence.pass();
         open.look()?;
         if !open.is_on_its_way() && open.events > 0 {
             open.begin_round(&self.producer);
@@ -398,9 +408,9 @@ impl<E: Event> Operator<(StreamId, E)> for LogSink<E> {
             return;
         };
         open.is_awaited = true;
-        let outcome = Arc::clone(&open.outcome);
+        let (outcome, fence) = (Arc::clone(&open.outcome), Arc::clone(&open.fence));
         waits.push(Box::pin(async move {
-            let ended = round.await;
+            let ended = fence.within(round).await;
             *outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
         }));
     }
@@ -437,6 +447,7 @@ impl<E: Event> Operator<(StreamId, E)> for LogSink<E> {
                 }
             };
             if held.number >= stored {
+                fail_point!(LOG_SINK_OWED, Fault::of);
                 let event = (held.time, Arc::new(held.event));
                 open.add(held.stream, Some(held.number), event);
             }

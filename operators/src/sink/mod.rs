@@ -31,7 +31,7 @@ mod table_part;
 mod tests;
 
 pub use channel::ChannelSink;
-pub use deliver::{Deliver, Delivery, ResultId};
+pub use deliver::{Always, Deliver, DeliverOptions, Delivery, Receive, ResultId, Trying};
 pub use file::{FileSink, FileSinkOptions};
 pub use late_letters::LateLetters;
 pub use letter_store::LetterAccess;

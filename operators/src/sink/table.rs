@@ -21,7 +21,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_engine::checkpoint::{Epoch, Restoring, SavedPart, Saving};
-use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring, exchange_hash, target_of};
+use millstream_engine::flow::{
+    Emit, Fault, Fence, Operator, Turn, Wiring, exchange_hash, target_of,
+};
 use millstream_engine::stage::Blocked;
 use millstream_engine::state::{
     StateBatch, StateError, StateStore, StateWrite, StateWriterHandle, TableId,
@@ -163,6 +165,7 @@ impl Storing {
 
 /// The sink at work.
 struct Open<K: TableKey, R> {
+    fence: Arc<Fence>,
     rows: TableMut<K, R>,
     store: StateStore,
     /// This one, and how many there are.
@@ -234,6 +237,7 @@ impl<K: TableKey, R> Clone for TableSink<K, R> {
 
 impl<K: TableKey, R: Row> Open<K, R> {
     fn publish(&mut self) {
+        let _pass = self.fence.pass();
         self.rows.publish();
         self.published_at = self.now.monotonic;
     }
@@ -331,6 +335,7 @@ impl<K: TableKey, R: Row> Open<K, R> {
     }
 
     fn submit(&mut self, batch: StateBatch) -> Result<(), Fault> {
+        let _pass = self.fence.pass();
         self.storing.begin();
         self.in_flight = true;
         let Err(refused) = self.state.try_submit(batch) else {
@@ -402,6 +407,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
             monotonic: wiring.clock.monotonic(),
         };
         self.open = Some(Open {
+            fence: wiring.fence(),
             // Emptied at start, nothing is stored that is not here; what is kept is said when it is restored.
             rows: TableMut::new(place.id, Some(access.store.clone()), hot, true),
             store: access.store.clone(),

@@ -321,3 +321,27 @@ async fn a_full_channel_holds_the_sink_back_and_loses_nothing() {
     sink.item(Timestamp::EPOCH, 50, &mut Discard);
     settle::<u64, _>(&mut sink).await.unwrap_err();
 }
+
+/// Goal: whatever the thread of a run that was given up still has in its queue stays undone, and what it is at is waited for.
+#[tokio::test]
+async fn an_abandoned_thread_writes_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let naming = super::file_writer::Naming {
+        folder: folder.path().to_owned(),
+        prefix: "rows".to_owned(),
+        partition: 0,
+        extension: "csv",
+    };
+    let started = super::file_writer::start_holding(naming, 0, None);
+    let (commands, shared, thread) = started.unwrap();
+    let write = |text: &str| super::file_writer::Command::Write(text.as_bytes().to_vec());
+    commands.send(write("a")).unwrap();
+    Arc::clone(&shared).until_past(0).await;
+    shared.abandon();
+    // It may have ended by now, and does nothing with this if it has not.
+    let _ = commands.send(write("b"));
+    drop(commands);
+    drop(thread);
+    let written = std::fs::read_to_string(folder.path().join(".rows-000-000000.csv.part"));
+    assert_eq!(written.unwrap(), "a");
+}

@@ -8,6 +8,7 @@
 use millstream_engine::checkpoint::{
     CheckpointError, CheckpointStorage, Choice, Epoch, Manifest, Standing,
 };
+use millstream_engine::fail_point;
 use millstream_operators::sink::{TABLE_STATE, has_all_rows};
 
 use super::deploy::StartDataflowError;
@@ -65,6 +66,9 @@ pub(super) fn begin<T>(
             if !standing.is_newest(*epoch) && lacks_a_table(&manifest, &standing) {
                 Choice::leave_newest(storage, Some(*epoch))?;
             }
+            fail_point!(RESTORE_MANIFEST_READ, |cause| CheckpointError::Storage(
+                cause.to_string()
+            ));
             Ok(manifest)
         });
         match usable.map_err(refused).and_then(|found| begin(Some(found))) {

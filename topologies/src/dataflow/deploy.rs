@@ -6,7 +6,8 @@ use millstream_engine::checkpoint::{
     CheckpointError, Coordinator, CoordinatorParts, Manifest, SavedCheckpoint, StageManifest,
     StageShape,
 };
-use millstream_engine::flow::{Fault, Resources, StageMeter, Wiring};
+use millstream_engine::fail_point;
+use millstream_engine::flow::{Fault, Fence, Resources, StageMeter, Wiring};
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::stage::{SpawnStageError, StageCore};
 use millstream_engine::time::{Clock, SystemClock};
@@ -83,6 +84,8 @@ pub enum StartDataflowError {
 pub(super) struct PlacedDataflow {
     pub(super) stages: Vec<Placed>,
     pub(super) coordinator: Option<Coordinator>,
+    /// Of the run that these stages are for.
+    pub(super) fence: Arc<Fence>,
 }
 
 /// One partition of a stage, made and not started.
@@ -164,8 +167,7 @@ impl Dataflow {
             stages.push(of_core(opened.map_err(|fault| unmade(at, fault))?));
         }
         if let Some(coordinator) = &coordinator {
-            let forgotten = coordinator.forget_others();
-            forgotten.map_err(|cause| StartDataflowError::Checkpoint {
+            forget_others(coordinator).map_err(|cause| StartDataflowError::Checkpoint {
                 dataflow: self.name.clone(),
                 cause,
             })?;
@@ -173,6 +175,7 @@ impl Dataflow {
         Ok(PlacedDataflow {
             stages,
             coordinator,
+            fence: resources.get::<Fence>().unwrap_or_default(),
         })
     }
 
@@ -248,6 +251,18 @@ pub enum RunDataflowError {
     /// A stage failed.
     #[error(transparent)]
     Failed(#[from] Failure),
+}
+
+/// Deletes checkpoints that a run whose stages are made has no use for.
+fn forget_others(coordinator: &Coordinator) -> Result<(), CheckpointError> {
+    fail_point!(RESTORE_BEFORE_FORGETTING, |cause| CheckpointError::Storage(
+        cause.to_string()
+    ));
+    coordinator.forget_others()?;
+    fail_point!(RESTORE_FORGOTTEN, |cause| CheckpointError::Storage(
+        cause.to_string()
+    ));
+    Ok(())
 }
 
 /// The coordinator of a dataflow whose mailboxes are made.

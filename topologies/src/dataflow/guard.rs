@@ -33,9 +33,9 @@ impl StageCore for Guarded {
                 Step::Blocked(Box::pin(async move {
                     tokio::select! {
                         biased;
-                        () = wait => {}
                         // The step that follows sees it.
                         Ok(_) = failure.wait_for(Option::is_some) => {}
+                        () = wait => {}
                     }
                 }))
             }

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use millstream_engine::checkpoint::{CheckpointStatus, Control, Epoch};
-use millstream_engine::flow::{StageLoad, StageMeter};
-use millstream_engine::stage::{StageHandle, StageStatus};
+use millstream_engine::flow::{Fence, StageLoad, StageMeter};
+use millstream_engine::stage::{StageHandle, StageStatus, Stall};
 use tokio::sync::watch;
 
 use super::pressure;
@@ -85,6 +86,20 @@ struct Stages {
     looks: VecDeque<Vec<StageLoad>>,
     failure: Option<watch::Sender<Option<Failure>>>,
     checkpoints: Option<Arc<Control>>,
+    fence: Arc<Fence>,
+    /// Stages of this run were given up by whoever watches, at so many looks before this one.
+    looks_fenced: Option<u32>,
+    /// Of earlier runs: given up, and in a step that has not come back when it was last looked.
+    hung: Vec<StageHandle>,
+}
+
+/// A stage of a dataflow that does not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StalledStage {
+    /// With its partition, such as `velocity/window/1`.
+    pub(crate) stage: String,
+    /// Why, and for how long.
+    pub(crate) stall: Stall,
 }
 
 /// What handle and watcher share.
@@ -126,15 +141,21 @@ impl Parts {
         &self,
         meters: Vec<StageMeter>,
         failure: watch::Sender<Option<Failure>>,
-        checkpoints: Option<Arc<Control>>,
+        (checkpoints, fence): (Option<Arc<Control>>, Arc<Fence>),
     ) {
-        *self.lock() = Stages {
+        let mut stages = self.lock();
+        let hung = std::mem::take(&mut stages.hung);
+        *stages = Stages {
             all: Vec::new(),
             meters,
             looks: VecDeque::new(),
             failure: Some(failure),
             checkpoints,
+            fence,
+            looks_fenced: None,
+            hung,
         };
+        drop(stages);
         // Behind them: whoever sees the number finds this run, or a later one.
         self.runs.send_modify(|runs| *runs += 1);
     }
@@ -177,6 +198,59 @@ impl Parts {
         let runs = self.runs.subscribe();
         let control = self.lock().checkpoints.clone();
         control.map(|control| (control, runs))
+    }
+
+    /// Whether stages of this run were given up while they were at something.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.lock().fence.is_closed()
+    }
+
+    /// How many threads are held by steps of runs that were given up.
+    pub(super) fn hung(&self) -> usize {
+        let hung = &mut self.lock().hung;
+        hung.retain(StageHandle::is_in_step);
+        hung.len()
+    }
+
+    /// Gives up the run: nothing of it does anything from now on that outlives it. Those that hang are not waited for, and
+    /// others not for long. Blocks for up to a second. `false`: it cannot be given up, since it hangs where it must be
+    /// waited for.
+    fn give_up(&self, stage: &str, cause: &str) -> bool {
+        let (fence, failure) = {
+            let stages = self.lock();
+            (Arc::clone(&stages.fence), stages.failure.clone())
+        };
+        if !fence.close() {
+            return false;
+        }
+        if let Some(failure) = failure {
+            tell(&failure, stage, cause);
+        }
+        self.stop_all();
+        true
+    }
+
+    /// Takes those for ended that have not ended two looks after the run was given up: their steps hang, or their turn to
+    /// run never comes, which waits with the thread of one that hangs.
+    fn give_up_rest(&self, cause: &str) {
+        let mut stages = self.lock();
+        if !stages.fence.is_closed() {
+            return;
+        }
+        let looks = stages.looks_fenced.get_or_insert(0);
+        *looks += 1;
+        if *looks != 2 {
+            return;
+        }
+        let open = stages.all.iter().map(|(stage, _)| stage);
+        let open: Vec<_> = open
+            .filter(|stage| !stage.status().is_ended())
+            .cloned()
+            .collect();
+        for stage in open {
+            stage.give_up(cause);
+            stages.hung.push(stage);
+        }
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -376,6 +450,32 @@ impl DataflowHandle {
     /// What each partition of each stage does with its time, in the order of declaration.
     pub fn loads(&self) -> Vec<StageLoad> {
         self.parts.loads()
+    }
+
+    /// Stages that have not gone on for longer than this at `now`, by the clock of the engine.
+    pub(crate) fn stalled(&self, now: Duration, longer_than: Duration) -> Vec<StalledStage> {
+        let stalled = |stage: StageHandle| {
+            let stall = stage
+                .stall(now)
+                .filter(|stall| stall.span() > longer_than)?;
+            let stage = stage.name().to_owned();
+            Some(StalledStage { stage, stall })
+        };
+        self.parts
+            .handles()
+            .into_iter()
+            .filter_map(stalled)
+            .collect()
+    }
+
+    /// Has it begin again from its last checkpoint without the stages that hang; see [`Parts::give_up`].
+    pub(crate) fn give_up(&self, stage: &str, cause: &str) -> bool {
+        self.parts.give_up(stage, cause)
+    }
+
+    /// See [`Parts::give_up_rest`].
+    pub(crate) fn give_up_rest(&self, cause: &str) {
+        self.parts.give_up_rest(cause);
     }
 
     /// The partition of a stage that holds the others back, with what it did in about the last ten seconds: one that

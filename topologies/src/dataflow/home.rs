@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millstream_engine::checkpoint::{CheckpointOptions, CheckpointStorage, Manifest};
-use millstream_engine::flow::Resources;
+use millstream_engine::flow::{Fence, Resources};
 use millstream_engine::stage::RestartPolicy;
 use millstream_engine::time::Clock;
 
@@ -81,7 +81,8 @@ impl Home {
         checkpoints: Option<Checkpointing>,
     ) -> Result<PlacedDataflow, StartDataflowError> {
         let from = checkpoints.as_ref().and_then(|from| from.from.as_ref());
-        let resources = Arc::new((self.furnish)(dataflow, from)?);
-        dataflow.place(&self.clock, &resources, checkpoints)
+        // Each attempt has one of its own.
+        let resources = (self.furnish)(dataflow, from)?.with(Fence::new());
+        dataflow.place(&self.clock, &Arc::new(resources), checkpoints)
     }
 }

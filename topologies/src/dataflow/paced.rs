@@ -71,7 +71,7 @@ where
         let edges = std::slice::from_ref(&self.edge);
         let inlet = Inlet::open(edges, wiring.partition)?;
         let (function, options) = (self.function.clone(), self.options.clone());
-        let head = MapAsync::new(inlet, function, options, mailbox);
+        let head = MapAsync::new(inlet, function, options, mailbox).wired(wiring);
         Ok(open_stage(head, operator, wiring, meter))
     }
 }

@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_engine::event::PartitionId;
+use millstream_engine::fail_point;
 use millstream_engine::metrics::{DataflowMetrics, StageMetrics};
 use millstream_engine::stage::{
     Directive, NoCore, RestartPolicy, StageSpec, Supervision, spawn_stage,
 };
 use millstream_engine::time::Clock;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use super::deploy::{Placed, PlacedDataflow, StartDataflowError};
@@ -24,10 +26,25 @@ use super::home::Home;
 /// How often metrics are brought up to date.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 
+/// Threads that steps which were given up may hold before the dataflow is not begun again.
+const HUNG_MAX: usize = 4;
+/// Worker threads of a run that follows one that hung.
+const APART_WORKERS: usize = 2;
+
 /// A dataflow and where it runs.
 pub(super) struct Run {
     dataflow: Dataflow,
     home: Home,
+    /// Where it runs once a step has hung: what hangs again holds none of the engine's threads.
+    apart: Mutex<Vec<Runtime>>,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let mut apart = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
+        // Waits for nobody: a thread of theirs may hang.
+        apart.drain(..).for_each(Runtime::shutdown_background);
+    }
 }
 
 impl Run {
@@ -37,7 +54,11 @@ impl Run {
         home: Home,
     ) -> Result<DataflowHandle, StartDataflowError> {
         let parts = Parts::new(dataflow.name(), dataflow.edges());
-        let run = Arc::new(Self { dataflow, home });
+        let run = Arc::new(Self {
+            dataflow,
+            home,
+            apart: Mutex::default(),
+        });
         let failed = run.begin(&parts).await?;
         tokio::spawn(Arc::clone(&run).watch(parts.clone(), failed));
         Ok(DataflowHandle::new(parts))
@@ -60,11 +81,15 @@ impl Run {
         let PlacedDataflow {
             stages,
             coordinator,
+            fence,
         } = placed;
         parts.begin_run(
             stages.iter().map(|stage| stage.meter.clone()).collect(),
             failure.clone(),
-            coordinator.as_ref().map(|of| Arc::clone(of.control())),
+            (
+                coordinator.as_ref().map(|of| Arc::clone(of.control())),
+                fence,
+            ),
         );
         let mut specs = Vec::with_capacity(stages.len() + 1);
         if let Some(coordinator) = coordinator {
@@ -144,6 +169,15 @@ impl Run {
         let mut failure = failure;
         loop {
             let now = self.home.clock.monotonic();
+            let hung = parts.hung();
+            if hung > HUNG_MAX {
+                tracing::error!(
+                    dataflow = parts.name(),
+                    hung,
+                    "too many of its steps hang to begin it again"
+                );
+                return None;
+            }
             let wait = match supervision.on_failure(now, failure.cause.clone()) {
                 Directive::RestartAfter(wait) => wait,
                 Directive::GiveUp { .. } => return None,
@@ -162,7 +196,8 @@ impl Run {
             {
                 return None;
             }
-            match self.begin(parts).await {
+            fail_point!(RESTORE_AGAIN);
+            match self.begin_where(parts).await {
                 Ok(failed) => return Some(failed),
                 Err(error) => {
                     failure = Failure {
@@ -172,6 +207,33 @@ impl Run {
                 }
             }
         }
+    }
+
+    /// Begins it on threads of its own if the run before hung, else where it was.
+    async fn begin_where(
+        self: &Arc<Self>,
+        parts: &Parts,
+    ) -> Result<watch::Sender<Option<Failure>>, StartDataflowError> {
+        let apart = {
+            let mut apart = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
+            if parts.is_fenced() {
+                match runtime_apart() {
+                    Ok(runtime) => apart.push(runtime),
+                    Err(cause) => {
+                        tracing::warn!(%cause, "a dataflow that hung begins again where it was");
+                    }
+                }
+            }
+            apart.last().map(|runtime| runtime.handle().clone())
+        };
+        let Some(apart) = apart else {
+            return self.begin(parts).await;
+        };
+        let (run, parts) = (Arc::clone(self), parts.clone());
+        let begun = apart.spawn(async move { run.begin(&parts).await });
+        begun
+            .await
+            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 
     /// Until all stages have ended; has the others end when one fails, and keeps the metrics up to date.
@@ -216,6 +278,14 @@ impl Run {
         }
         show();
     }
+}
+
+fn runtime_apart() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(APART_WORKERS)
+        .thread_name("millstream-apart")
+        .enable_all()
+        .build()
 }
 
 fn stage_spec(

@@ -4,11 +4,11 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use millstream_engine::flow::{Emit, Fault, Operator, stateless};
+use millstream_engine::flow::{Emit, Fault, Fence, Operator, Wiring, stateless};
 use millstream_engine::time::Timestamp;
 
 use millstream_operators::function::Stored;
-use millstream_operators::sink::{Deliver, Delivery};
+use millstream_operators::sink::{Deliver, DeliverOptions, Delivery};
 
 use super::origin::Origin;
 use super::stream::Stream;
@@ -56,6 +56,7 @@ impl<T> Clone for Collected<T> {
 struct CollectSink<T> {
     collected: Collected<T>,
     items: Vec<(Timestamp, T)>,
+    fence: Arc<Fence>,
 }
 
 impl<T> Clone for CollectSink<T> {
@@ -63,6 +64,7 @@ impl<T> Clone for CollectSink<T> {
         Self {
             collected: self.collected.clone(),
             items: Vec::new(),
+            fence: Arc::default(),
         }
     }
 }
@@ -75,8 +77,14 @@ impl<T: Send + 'static> Operator<T> for CollectSink<T> {
         self.items.push((time, item));
     }
 
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.fence = wiring.fence();
+        Ok(())
+    }
+
     fn flush(&mut self, _idle: bool) -> Result<(), Fault> {
         if !self.items.is_empty() {
+            let _pass = self.fence.pass();
             self.collected.lock().append(&mut self.items);
         }
         Ok(())
@@ -89,6 +97,7 @@ impl<T: Send + 'static> Operator<T> for CollectSink<T> {
 #[derive(Clone)]
 struct ForEach<F> {
     function: F,
+    fence: Arc<Fence>,
 }
 
 impl<T, F: FnMut(Timestamp, T) + Send + 'static> Operator<T> for ForEach<F> {
@@ -96,7 +105,14 @@ impl<T, F: FnMut(Timestamp, T) + Send + 'static> Operator<T> for ForEach<F> {
 
     #[inline(always)]
     fn item<E: Emit<Infallible>>(&mut self, time: Timestamp, item: T, _out: &mut E) {
+        // The closure may have come back after the run was given up.
+        self.fence.check();
         (self.function)(time, item);
+    }
+
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        self.fence = wiring.fence();
+        Ok(())
     }
 
     stateless!();
@@ -114,6 +130,7 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
         self.end(CollectSink {
             collected: collected.clone(),
             items: Vec::new(),
+            fence: Arc::default(),
         });
         collected
     }
@@ -134,13 +151,48 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
         stream.end(Deliver::new(function));
     }
 
+    /// The same to whoever may refuse a result: what is refused is given again after a wait, under the same id, and what comes
+    /// behind it waits, in its order. `options` say how long, and whether nobody is called for a while after several refusals.
+    /// Meanwhile the stage takes no input, so whoever sends waits as well, and checkpoints wait with it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use millstream::dataflow::Dataflow;
+    /// use millstream_operators::breaker::BreakerOptions;
+    /// use millstream_operators::sink::DeliverOptions;
+    ///
+    /// let breaker = BreakerOptions::after(3).cool_down(Duration::from_secs(1), Duration::from_secs(60));
+    /// let flow = Dataflow::build("told", |flow| {
+    ///     let numbers = flow.items(0..100u64).stream();
+    ///     numbers.deliver_with(DeliverOptions::default().breaker(breaker), |delivery| {
+    ///         // Tells somebody, who knows a repetition by `delivery.id`.
+    ///         if delivery.item == u64::MAX { Err("nobody listens") } else { Ok(()) }
+    ///     });
+    /// })?;
+    /// # let _ = flow;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn deliver_with<F, E>(self, options: DeliverOptions, function: F)
+    where
+        O::Out: Stored,
+        F: FnMut(&Delivery<O::Out>) -> Result<(), E> + Clone + Send + 'static,
+        E: fmt::Display + 'static,
+    {
+        let mut stream = self;
+        stream.site.lets_out = true;
+        stream.end(Deliver::with(options, function));
+    }
+
     /// Ends the stream in a closure; each partition has a clone of it. It runs on the engine's threads and must not
     /// block. A restart calls it again for what came since the last checkpoint: at least once.
     pub fn for_each<F>(self, function: F)
     where
         F: FnMut(Timestamp, O::Out) + Clone + Send + 'static,
     {
-        self.end(ForEach { function });
+        self.end(ForEach {
+            function,
+            fence: Arc::default(),
+        });
     }
 }
 

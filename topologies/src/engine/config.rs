@@ -23,8 +23,42 @@ pub struct EngineConfig {
     pub state: StateOptions,
     /// How often a stage that failed is started again.
     pub restart: RestartPolicy,
+    /// What is done about stages that hang.
+    pub watchdog: WatchdogConfig,
     /// Longest that a shutdown waits for one stage to handle what is queued. Default 30 s.
     pub shutdown_deadline: Duration,
+}
+
+/// What is done about a stage whose step does not come back, or that makes no step although something waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WatchdogConfig {
+    /// How long a stage may not go on before it is reported. Default 30 s; `None` switches it off. A step should take a
+    /// millisecond: less finds hanging code sooner, more lets slow code be.
+    pub stalled_after: Option<Duration>,
+    /// What is done besides. Default: [`StallPolicy::Restart`].
+    pub policy: StallPolicy,
+}
+
+/// What is done about a stage of a dataflow that does not go on, besides reporting it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum StallPolicy {
+    /// The dataflow begins again from its last checkpoint without what hangs, as after a failure and as often.
+    #[default]
+    Restart,
+    /// Nothing.
+    Report,
+}
+
+impl Default for WatchdogConfig {
+    fn default() -> Self {
+        Self {
+            stalled_after: Some(Duration::from_secs(30)),
+            policy: StallPolicy::default(),
+        }
+    }
 }
 
 /// Limits of the log's file.
@@ -55,6 +89,7 @@ impl Default for EngineConfig {
             log: LogConfig::default(),
             state: StateOptions::default(),
             restart: RestartPolicy::default(),
+            watchdog: WatchdogConfig::default(),
             shutdown_deadline: Duration::from_secs(30),
         }
     }

@@ -8,6 +8,7 @@
 //! finds no such letter any more, or one that was tried since, does nothing.
 
 use millstream_engine::event::{StreamIdError, Token};
+use millstream_engine::fail_point;
 use millstream_engine::partition::{AppendError, Expected, NewEvent};
 use millstream_engine::state::{
     DeadLetter, DeadLetterId, DeadLetterStatus, RegisteredProjection, StateError,
@@ -296,9 +297,11 @@ pub(super) async fn append(
         let stream = LetterDecision::stream(partition, partitions)?;
         for chunk in of_partition.chunks(TOGETHER) {
             let events = chunk.iter().cloned().map(NewEvent::typed).collect();
+            fail_point!(LETTER_BEFORE_DECISION);
             let appended = appender
                 .append(stream.clone(), Expected::Any, events)
                 .await?;
+            fail_point!(LETTER_DECIDED);
             token.merge(&appended.token());
         }
         // Some may be about items of dataflows.

@@ -21,8 +21,9 @@ pub(crate) mod requests;
 mod shutdown;
 mod start;
 mod state_memory;
+mod watchdog;
 
-pub use config::{EngineConfig, LogConfig};
+pub use config::{EngineConfig, LogConfig, StallPolicy, WatchdogConfig};
 pub use dead_letters::{DeadLetters, DecideError};
 pub use error::{OpenError, ShutdownError};
 pub use merge::read_all;

@@ -13,6 +13,7 @@ use millstream_engine::metrics::{
     IndexMetrics, PartitionMetrics, StateMemoryMetrics, observe_skew,
 };
 
+use super::watchdog::Watchdog;
 use super::{Engine, Inner, checkpoint_requests, requests};
 
 /// Time between two looks.
@@ -27,12 +28,14 @@ pub(super) fn watch(engine: &Weak<Inner>) {
         return;
     };
     let (folder, partitions) = (inner.folder.clone(), inner.feed.partitions());
+    let watchdog = inner.config.watchdog;
     // Whoever closes the engine may open its folder again at once.
     drop(inner);
     checkpoint_requests::clear(&folder);
     let ids = || (0..partitions).map(PartitionId);
     let indexes: Vec<_> = ids().map(IndexMetrics::new).collect();
     let loads: Vec<_> = ids().map(PartitionMetrics::new).collect();
+    let mut watchdog = Watchdog::new(watchdog);
     let memory = StateMemoryMetrics::new();
     let mut before: Option<Vec<u64>> = None;
     let busy = Arc::new(AtomicBool::new(false));
@@ -50,6 +53,7 @@ pub(super) fn watch(engine: &Weak<Inner>) {
             return;
         };
         let mut heads = Vec::with_capacity(indexes.len());
+        watchdog.look(&inner);
         for (partition, metrics) in ids().zip(&loads) {
             show_stalled(&inner, partition, metrics);
         }

@@ -5,6 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use millstream_engine::event::PartitionId;
+use millstream_engine::fail_point;
 use millstream_engine::log::{Feed, LogWriterThread};
 use millstream_engine::stage::{StageHandle, StageStatus};
 use millstream_engine::state::{StateWriterHandle, StateWriterThread};
@@ -25,8 +26,8 @@ pub(super) struct Stages {
 /// The parts, until a shutdown takes them.
 pub(super) struct Running {
     stages: Mutex<Option<Stages>>,
-    partitions: Vec<StageHandle>,
-    projections: Vec<StageHandle>,
+    pub(super) partitions: Vec<StageHandle>,
+    pub(super) projections: Vec<StageHandle>,
     pub(super) dataflows: Vec<DataflowHandle>,
 }
 
@@ -161,9 +162,12 @@ pub(super) async fn end(
     feed: &Feed,
     deadline: Duration,
 ) -> Result<(), ShutdownError> {
+    fail_point!(SHUTDOWN_BEGUN);
     // While partitions still take what the dataflows append.
     let mut outcome = dataflows::stop_all(&stages.dataflows, deadline).await;
+    fail_point!(SHUTDOWN_DATAFLOWS);
     outcome = outcome.and(stop_all(&stages.partitions, deadline).await);
+    fail_point!(SHUTDOWN_PARTITIONS);
     let writer = stages.writer;
     let joined = tokio::task::spawn_blocking(move || writer.join());
     if tokio::time::timeout(deadline, joined).await.is_err() {
@@ -172,9 +176,11 @@ pub(super) async fn end(
             cause: format!("it did not end within {deadline:?}"),
         }));
     }
+    fail_point!(SHUTDOWN_LOG);
     // A writer that hangs has not closed the feed; projections must not wait for it.
     feed.close();
     outcome = outcome.and(stop_all(&stages.projections, deadline).await);
+    fail_point!(SHUTDOWN_PROJECTIONS);
     let (state, thread) = (stages.state, stages.state_thread);
     let closed = tokio::task::spawn_blocking(move || {
         let synced = state.sync();
@@ -188,6 +194,7 @@ pub(super) async fn end(
             cause: panic.to_string(),
         }),
     });
+    fail_point!(SHUTDOWN_STATE);
     // Told first of all: a process that ends for this must not seem to end well.
     match feed.stopped() {
         Some(cause) => Err(ShutdownError::Log(cause)),

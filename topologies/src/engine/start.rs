@@ -116,12 +116,16 @@ pub(super) async fn start(
         inputs,
         running: Running::new(stages),
     });
-    let watched = Arc::downgrade(&inner);
-    // Without it only figures are missing.
+    start_monitor(&inner);
+    Ok(Engine { inner })
+}
+
+fn start_monitor(inner: &Arc<Inner>) {
+    let watched = Arc::downgrade(inner);
+    // Without it figures are missing, and nobody looks after stages that hang.
     if let Err(cause) = threads::try_spawn("monitor", move || super::monitor::watch(&watched)) {
         tracing::warn!(%cause, "the monitor could not be started");
     }
-    Ok(Engine { inner })
 }
 
 type ReadSide = (

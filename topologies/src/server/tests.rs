@@ -70,6 +70,10 @@ fn record_dataflows() {
         state_items: 4,
         ..StageLoad::default()
     });
+    StallMetrics::new("sales/window", PARTITION).observe(MILLISECOND);
+    let breaker = BreakerMetrics::new("sales/told", PARTITION);
+    breaker.observe(2);
+    breaker.count_opened();
     DataflowMetrics::new("sales").observe(true);
     DataflowMetrics::new("sales").count_restart();
     let checkpoints = CheckpointMetrics::new("sales");

@@ -9,13 +9,14 @@ use millstream::DecideError;
 use millstream::dataflow::FlowOptions;
 use millstream::prelude::*;
 use millstream_engine::log::Direction;
+use millstream_engine::partition::AppendError;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::flows::{ENDS, Kind, OUT, READ, topology};
 use crate::plan::{Batch, PARTITIONS, Plan};
 
-/// Small files; a stage that fails is not started again, so that it is seen.
-fn config() -> EngineConfig {
+/// Small files; a stage that fails is not started again, so that it is seen, unless `restarts` says otherwise.
+pub(crate) fn config(restarts: u32) -> EngineConfig {
     let mut config = EngineConfig {
         partitions: Some(PARTITIONS),
         ..EngineConfig::default()
@@ -24,7 +25,8 @@ fn config() -> EngineConfig {
     config.log.preallocate_step_bytes = 1 << 20;
     config.state.map_bytes_max = 8 << 30;
     config.state.preallocate_step_bytes = 1 << 20;
-    config.restart.attempts_max = 0;
+    config.restart.attempts_max = restarts;
+    config.restart.backoff_first = Duration::from_millis(1);
     config
 }
 
@@ -34,9 +36,19 @@ pub(crate) fn data_in(folder: &Path) -> PathBuf {
 }
 
 pub(crate) async fn open(plan: &Plan, options: FlowOptions, folder: &Path) -> Engine {
-    let builder = Engine::open(data_in(folder)).config(config());
-    let opened = builder.run(topology(plan, options, folder)).await;
+    let opened = try_open(plan, options, folder, 0).await;
     opened.unwrap_or_else(|error| panic!("seed {}: the engine does not open: {error}", plan.seed))
+}
+
+/// With a dataflow that begins again up to `restarts` times.
+pub(crate) async fn try_open(
+    plan: &Plan,
+    options: FlowOptions,
+    folder: &Path,
+    restarts: u32,
+) -> Result<Engine, millstream::OpenError> {
+    let builder = Engine::open(data_in(folder)).config(config(restarts));
+    builder.run(topology(plan, options, folder)).await
 }
 
 /// A hang is a failure.
@@ -63,14 +75,26 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// Appends up to so many batches of each partition that are not in the log yet, and tells after each.
+/// Appends up to so many batches of each partition that are not in the log yet, and tells after each. Panics when one is
+/// refused.
 pub(crate) async fn append(
     engine: &Engine,
     plan: &Arc<Plan>,
     batches_max: usize,
     told: fn(PartitionNumber),
 ) {
-    let mut partitions = JoinSet::new();
+    let appended = try_append(engine, plan, batches_max, told).await;
+    appended.unwrap();
+}
+
+/// The same; gives why one was refused.
+pub(crate) async fn try_append(
+    engine: &Engine,
+    plan: &Arc<Plan>,
+    batches_max: usize,
+    told: fn(PartitionNumber),
+) -> Result<(), AppendError> {
+    let mut partitions = JoinSet::<Result<(), AppendError>>::new();
     for partition in 0..usize::from(PARTITIONS) {
         let (engine, plan) = (engine.clone(), Arc::clone(plan));
         partitions.spawn(async move {
@@ -80,14 +104,16 @@ pub(crate) async fn append(
                 let appender = engine.appender();
                 let appended =
                     appender.append(batch.stream.clone(), batch.expected(), batch.events());
-                within(appended).await.unwrap();
+                within(appended).await?;
                 told(partition);
             }
+            Ok(())
         });
     }
     while let Some(appended) = partitions.join_next().await {
-        appended.unwrap();
+        appended.unwrap()?;
     }
+    Ok(())
 }
 
 /// Of a partition of the log.
@@ -100,7 +126,8 @@ fn is_stored(engine: &Engine, batch: &Batch) -> bool {
 }
 
 /// Waits until all input is read and all of its results are where they belong.
-pub(crate) async fn finish(engine: &Engine, plan: &Plan) {
+/// Tells when it begins to stop dataflows: from then on none is begun again.
+pub(crate) async fn finish(engine: &Engine, plan: &Plan, stopping: fn()) {
     let kind = Kind::of(plan);
     for ends in ENDS.iter().take(kind.inputs()) {
         until(|| async {
@@ -117,6 +144,7 @@ pub(crate) async fn finish(engine: &Engine, plan: &Plan) {
         until(|| async { written(engine).values().sum::<u64>() == items }).await;
         until(|| async { engine.state().dead_letter_count(None).unwrap() == 0 }).await;
     }
+    stopping();
     within(engine.dataflow("flow").stop()).await.unwrap();
     if kind.has_reader() {
         let written = written(engine).values().sum::<u64>();

@@ -17,6 +17,8 @@ mod flows;
 mod model;
 mod outcome;
 mod plan;
+#[cfg(feature = "failpoints")]
+mod points;
 #[path = "../../../engine/tests/support/mod.rs"]
 mod processes;
 mod rounds;

@@ -14,14 +14,14 @@ use crate::processes::{self, Victim};
 use crate::victim::{self, FINISHED, FINISHING};
 
 /// A folder that stays if a test fails.
-struct Folder(Option<tempfile::TempDir>);
+pub(crate) struct Folder(Option<tempfile::TempDir>);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Some(tempfile::tempdir().unwrap()))
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.as_ref().unwrap().path()
     }
 }
@@ -71,7 +71,7 @@ pub(crate) fn torture(seed: u64) -> u64 {
 }
 
 /// What the dataflow comes to without checkpoints in a process that is left alone.
-fn undisturbed(plan: &Arc<Plan>) -> Outcome {
+pub(crate) fn undisturbed(plan: &Arc<Plan>) -> Outcome {
     let folder = Folder::new();
     let mut options = plan.options(u64::MAX);
     options.checkpoints = None;
@@ -79,7 +79,7 @@ fn undisturbed(plan: &Arc<Plan>) -> Outcome {
         let engine = open(plan, options, folder.path()).await;
         let redriven = redriving(&engine, plan);
         append(&engine, plan, usize::MAX, |_| {}).await;
-        finish(&engine, plan).await;
+        finish(&engine, plan, || {}).await;
         redriven.abort();
         let outcome = outcome::read(&engine, plan, folder.path()).await;
         close(engine).await;
@@ -88,7 +88,7 @@ fn undisturbed(plan: &Arc<Plan>) -> Outcome {
 }
 
 /// What the last run has left, read by another one.
-fn left(plan: &Arc<Plan>, folder: &Path) -> Outcome {
+pub(crate) fn left(plan: &Arc<Plan>, folder: &Path) -> Outcome {
     runtime().block_on(async {
         let engine = open(plan, plan.options(plan.kills + 1), folder).await;
         let outcome = outcome::read(&engine, plan, folder).await;
@@ -141,7 +141,7 @@ fn pause(micros: u64) {
 }
 
 /// As the command line does it.
-fn verify(data: &PathBuf) {
+pub(crate) fn verify(data: &PathBuf) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
     let output = command.arg("verify").arg(data).output().unwrap();
     processes::assert_success(&output);

@@ -20,6 +20,7 @@ use writes::Writes;
 use super::control::{CheckpointFigures, Control, StageLink, Told, What};
 use super::standing::{Standing, sweep};
 use super::{CheckpointError, CheckpointStorage, Epoch, Manifest, SavedCheckpoint, StageManifest};
+use crate::fail_point;
 use crate::mailbox::{LaneReceiver, LaneSender, Mailbox, MailboxLimits};
 use crate::metrics::CheckpointMetrics;
 use crate::stage::{StageCore, Step};
@@ -291,6 +292,7 @@ impl Coordinator {
         self.phase = Phase::Taking {
             deadline: now.saturating_add(self.options.timeout()),
         };
+        fail_point!(CHECKPOINT_REQUESTED);
         self.control.request(self.epoch, self.is_savepoint);
         for stage in self.stages.iter().filter(|stage| stage.is_source) {
             stage.mailboxes.iter().for_each(|mailbox| mailbox.wake());
@@ -330,6 +332,10 @@ impl Coordinator {
             Phase::Taking { deadline } => {
                 let is_given = self.partitions().all(|progress| progress.has_given(epoch));
                 if is_given && self.writes.is_done() {
+                    fail_point!(CHECKPOINT_BEFORE_MANIFEST, said);
+                    if self.is_savepoint {
+                        fail_point!(SAVEPOINT_BEFORE_MANIFEST, said);
+                    }
                     let manifest = Box::new(self.manifest(now));
                     let bytes = manifest.to_bytes().map_err(|error| error.to_string())?;
                     self.writes.put_manifest(epoch, bytes);
@@ -344,6 +350,7 @@ impl Coordinator {
                 Ok(false)
             }
             Phase::Storing(manifest) if self.writes.is_done() => {
+                fail_point!(CHECKPOINT_MANIFEST_STORED, said);
                 if self.must_sync {
                     self.writes.want_sync();
                 }
@@ -351,7 +358,9 @@ impl Coordinator {
                 Ok(true)
             }
             Phase::Syncing(manifest) if self.writes.is_done() => {
+                fail_point!(CHECKPOINT_BEFORE_TOLD, said);
                 self.complete(*manifest, now);
+                fail_point!(CHECKPOINT_TOLD, said);
                 Ok(true)
             }
             waiting @ (Phase::Storing(_) | Phase::Syncing(_)) => {
@@ -396,6 +405,7 @@ impl Coordinator {
         let count = self.retained.iter().filter(|one| ordinary(one)).count();
         for _ in self.options.retained.max(1)..count {
             if let Some(oldest) = self.retained.iter().position(ordinary) {
+                fail_point!(CHECKPOINT_FORGETTING);
                 let gone = self.retained.remove(oldest);
                 self.writes.delete_manifest(gone.epoch);
             }
@@ -418,6 +428,7 @@ impl Coordinator {
             });
         self.retained = retained;
         for gone in gone {
+            fail_point!(CHECKPOINT_FORGETTING);
             self.writes.delete_manifest(gone.epoch);
         }
         self.writes
@@ -538,6 +549,12 @@ fn numbers(stages: &[StageShape], last: Option<&Manifest>) -> Vec<u32> {
 fn savepoints(manifests: &[Manifest]) -> Vec<Epoch> {
     let savepoints = manifests.iter().filter(|one| one.is_savepoint);
     savepoints.map(|one| one.epoch).collect()
+}
+
+/// Why a step failed, as the coordinator tells it.
+#[cfg(feature = "failpoints")]
+fn said(cause: std::io::Error) -> String {
+    cause.to_string()
 }
 
 fn micros(duration: Duration) -> u64 {

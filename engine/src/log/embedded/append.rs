@@ -2,6 +2,9 @@
 
 use super::{EmbeddedStore, damaged, follows};
 use crate::event::PartitionId;
+use crate::fail_point;
+#[cfg(feature = "failpoints")]
+use crate::fail_points;
 use crate::index::{IndexWrite, StreamIndex};
 use crate::log::frame::{FrameHeader, SealedFrame};
 use crate::log::{Head, LogError, LogStore, index_chunks};
@@ -12,6 +15,10 @@ const UPKEEP_BYTES_MIN: usize = 64 << 10;
 
 impl LogStore for EmbeddedStore {
     fn append(&mut self, group: &[SealedFrame]) -> Result<(), LogError> {
+        fail_point!(LOG_BEFORE_TRANSACTION, |cause| fail_points::store_error(
+            cause
+        )
+        .into());
         let mut heads = self.heads.clone();
         let mut txn = self.writer.begin()?;
         for frame in group {
@@ -45,8 +52,13 @@ impl LogStore for EmbeddedStore {
             UPKEEP_BYTES_MIN + bytes / 2,
             |partition, writes| index_chunks::store(&mut txn, self.index_table, partition, writes),
         )?;
+        fail_point!(LOG_BEFORE_COMMIT, |cause| fail_points::store_error(cause)
+            .into());
         txn.commit()?;
+        fail_point!(LOG_AFTER_COMMIT, |cause| fail_points::store_error(cause)
+            .into());
         if let Some(index) = upkept {
+            fail_point!(INDEX_FLUSHED);
             self.indexes[index].applied();
         }
         for frame in group {
@@ -80,6 +92,8 @@ fn upkeep(
                 *next = at;
                 let partition =
                     PartitionId(u16::try_from(at).expect("opened with a u16 of partitions"));
+                fail_point!(INDEX_BEFORE_FLUSH, |cause| fail_points::store_error(cause)
+                    .into());
                 store(partition, writes)?;
                 return Ok(Some(at));
             }

@@ -119,6 +119,7 @@ impl<P: Projection> ProjectionCore<P> {
                 }
                 decided.forget(id, record.offset);
                 parked.advanced(id, record);
+                millstream_engine::fail_point!(LETTER_SETTLED);
                 Ok(())
             },
         );

@@ -49,6 +49,7 @@ impl<P: Projection> ProjectionCore<P> {
         if nothing || !(due || must) || self.storing.load(Ordering::Acquire) {
             return Ok(());
         }
+        millstream_engine::fail_point!(PROJECTION_BEFORE_STORE, |cause| cause.to_string());
         let mut writes = Vec::new();
         P::Tables::store(&mut self.applier.writers, &mut writes)
             .map_err(|error| format!("a row cannot be stored: {error}"))?;

@@ -222,3 +222,18 @@ fn files_of_partitions_that_came_after_the_checkpoint_are_in_its_way() {
     }
     place(folder.path(), 0, 2).begin(&of_two).unwrap();
 }
+
+/// Story: with fewer partitions the first one took over a complete file of one that was gone, and the process died before
+/// it had its name. With more partitions again that one began by deleting the file, which it had not begun, before the
+/// first one named it: its rows were in no file.
+#[test]
+fn a_file_that_the_first_partition_took_over_stays_when_its_own_is_back() {
+    let folder = folder(&[".rows-001-000006.csv.part", ".rows-001-000007.csv.part"]);
+    let mut first = saved(0, 3, None, &[(1, 6)]);
+    first.gone = Some(BTreeMap::from([(1, 7)]));
+    let begun = place(folder.path(), 1, 2).begin(std::slice::from_ref(&first));
+    assert_eq!(begun.unwrap().number, 7);
+    assert_eq!(names(folder.path()), [".rows-001-000006.csv.part"]);
+    place(folder.path(), 0, 2).begin(&[first]).unwrap();
+    assert_eq!(names(folder.path()), ["rows-001-000006.csv"]);
+}

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod failing;
+mod hanging;
 mod larger_than_memory;
 mod life;
 mod log_checkpoints;

@@ -1,0 +1,179 @@
+//! Keeps a run of a dataflow that was given up from doing anything more.
+//!
+//! A step that hangs in user code cannot be taken off its thread. When its dataflow begins again elsewhere, the old run must
+//! write and send nothing any more, whenever that code comes back. All of a run share one fence, which sinks
+//! [pass](Fence::pass) on the way to whatever outlives the run: the log, tables, files, what is outside. Once it is closed a
+//! stage that comes to it unwinds, without a word, up to its actor, which ends.
+//! Invariants: (1) what is behind the fence happens before [`close`](Fence::close) returns, or never; (2) no user code runs
+//! while a pass is held, except where it is checked only, such as before a result is given to a closure.
+//! Cost: two atomic additions per flush of a sink; nothing per item but where each item goes outside.
+//! Not here: noticing that a step hangs, see `stage`; lanes within the run, which nobody reads any more.
+
+use std::fmt;
+use std::panic::resume_unwind;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::thread::park_timeout;
+use std::time::Duration;
+
+/// How often those inside are looked for before they are taken to hang, and how long between two looks.
+const LOOKS: usize = 1_000;
+const EVERY: Duration = Duration::from_millis(1);
+
+/// What a stage that comes to a closed fence unwinds with.
+pub(crate) struct Fenced;
+
+/// What is done when a fence is closed.
+type OnClose = Box<dyn FnOnce() + Send>;
+
+/// The fence of one run of a dataflow. Open when it is made.
+#[derive(Default)]
+pub struct Fence {
+    is_closed: AtomicBool,
+    inside: AtomicUsize,
+    on_close: Mutex<Vec<OnClose>>,
+}
+
+/// Whoever holds it is on the way to something that outlives the run, and is waited for by whoever closes the fence.
+#[derive(Debug)]
+#[must_use = "the fence is passed for as long as it is held"]
+pub struct Pass<'f>(&'f Fence);
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Fence {
+    /// An open one.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether nothing may be done any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
+    /// Goes through, or unwinds if it is closed. Hold the pass while something is handed over; run no user code meanwhile.
+    pub fn pass(&self) -> Pass<'_> {
+        self.try_pass().unwrap_or_else(|| fenced())
+    }
+
+    /// Goes through; `None` if it is closed.
+    pub fn try_pass(&self) -> Option<Pass<'_>> {
+        // In this order, so that whoever closes it sees this one, or this one sees that it is closed.
+        self.inside.fetch_add(1, Ordering::SeqCst);
+        let pass = Pass(self);
+        (!self.is_closed()).then_some(pass)
+    }
+
+    /// Waits as `wait` does while it is open, and for ever once it is closed: for what a stage waits for between two steps.
+    pub async fn within<T>(self: Arc<Self>, wait: impl Future<Output = T>) -> T {
+        let mut wait = pin!(wait);
+        std::future::poll_fn(|context| match self.try_pass() {
+            Some(_pass) => wait.as_mut().poll(context),
+            // Whoever closed it ends this as well.
+            None => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Unwinds if it is closed: where what follows is user code.
+    pub fn check(&self) {
+        if self.is_closed() {
+            fenced();
+        }
+    }
+
+    /// Has something done when it is closed; at once if it is.
+    pub fn on_close(&self, run: impl FnOnce() + Send + 'static) {
+        let mut waiting = self.waiting();
+        if self.is_closed() {
+            drop(waiting);
+            return run();
+        }
+        waiting.push(Box::new(run));
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<OnClose>> {
+        self.on_close.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes it and waits for those inside. `false`: one of them has not come out for a second, so it hangs where it should
+    /// not, and what it does when it comes back is not kept from happening.
+    pub fn close(&self) -> bool {
+        let waiting = {
+            let mut waiting = self.waiting();
+            self.is_closed.store(true, Ordering::SeqCst);
+            std::mem::take(&mut *waiting)
+        };
+        let is_empty = (0..LOOKS).any(|_| {
+            let is_empty = self.inside.load(Ordering::SeqCst) == 0;
+            if !is_empty {
+                park_timeout(EVERY);
+            }
+            is_empty
+        });
+        waiting.into_iter().for_each(|run| run());
+        is_empty
+    }
+}
+
+/// Not a panic: nobody made a mistake, and nobody is to be told of one.
+fn fenced() -> ! {
+    resume_unwind(Box::new(Fenced))
+}
+
+impl fmt::Debug for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fence")
+            .field("is_closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    fn passes(fence: &Fence) -> bool {
+        catch_unwind(AssertUnwindSafe(|| drop(fence.pass()))).is_ok()
+    }
+
+    #[test]
+    fn nobody_passes_a_closed_fence_and_who_is_inside_is_waited_for() {
+        let fence = Fence::new();
+        assert!(passes(&fence));
+        let closed = Arc::new(AtomicUsize::new(0));
+        let count = || {
+            let closed = Arc::clone(&closed);
+            move || {
+                closed.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        fence.on_close(count());
+        let pass = fence.pass();
+        std::thread::scope(|scope| {
+            let closing = scope.spawn(|| fence.close());
+            while !fence.is_closed() {
+                std::thread::yield_now();
+            }
+            assert!(!closing.is_finished());
+            assert!(!passes(&fence));
+            drop(pass);
+            assert!(closing.join().unwrap());
+        });
+        assert_eq!(closed.load(Ordering::SeqCst), 1);
+        fence.on_close(count());
+        assert_eq!(closed.load(Ordering::SeqCst), 2);
+        assert!(!passes(&fence));
+        assert!(fence.close());
+    }
+}

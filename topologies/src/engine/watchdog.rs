@@ -1,0 +1,136 @@
+//! Stages that do not go on: reported, and dataflows begun again without them.
+//!
+//! Place: the monitor's thread, once a second, so that no code that holds threads of the runtime holds this. A stage does not
+//! go on if its step has not come back, or if something waits for it and it makes no step, for longer than
+//! [`stalled_after`](super::WatchdogConfig::stalled_after) by the engine's clock. One that waits for room goes on.
+//! Dataflows: the run is fenced, so that what hangs does nothing more whenever it comes back; then it has failed, with that
+//! stage as the cause, and begins again as after any failure, on threads of its own. Projections and partitions are
+//! reported alone: their rows and the log have one writer, which cannot be made anew beside one that hangs.
+//! Failure: where a stage hangs while it hands something over, it is reported and nothing else is done.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use millstream_engine::event::PartitionId;
+use millstream_engine::metrics::StallMetrics;
+use millstream_engine::stage::Stall;
+
+use super::{Inner, StallPolicy, WatchdogConfig};
+use crate::dataflow::{DataflowHandle, StalledStage};
+
+/// Looks between two lines about the same stage.
+const SAID_EVERY: u32 = 60;
+
+/// What was reported of a stage.
+struct Reported {
+    metrics: StallMetrics,
+    /// At so many looks in a row.
+    looks: u32,
+    is_stalled: bool,
+}
+
+/// Looks after the stages of one engine.
+pub(super) struct Watchdog {
+    config: WatchdogConfig,
+    reported: HashMap<String, Reported>,
+}
+
+impl Watchdog {
+    pub(super) fn new(config: WatchdogConfig) -> Self {
+        Self {
+            config,
+            reported: HashMap::new(),
+        }
+    }
+
+    pub(super) fn look(&mut self, inner: &Inner) {
+        let Some(longer_than) = self.config.stalled_after else {
+            return;
+        };
+        let now = inner.clock.monotonic();
+        for reported in self.reported.values_mut() {
+            reported.is_stalled = false;
+        }
+        for dataflow in &inner.running.dataflows {
+            self.look_at(dataflow, now, longer_than);
+        }
+        let others = inner.running.partitions.iter();
+        for stage in others.chain(&inner.running.projections) {
+            if let Some(stall) = stage.stall(now).filter(|stall| stall.span() > longer_than) {
+                let stage = stage.name().to_owned();
+                self.report(&StalledStage { stage, stall });
+            }
+        }
+        for reported in self.reported.values_mut() {
+            if !reported.is_stalled {
+                reported.looks = 0;
+                reported.metrics.observe(Duration::ZERO);
+            }
+        }
+    }
+
+    fn look_at(&mut self, dataflow: &DataflowHandle, now: Duration, longer_than: Duration) {
+        let stalled = dataflow.stalled(now, longer_than);
+        for stage in &stalled {
+            self.report(stage);
+        }
+        dataflow.give_up_rest("it was given up with its dataflow, in which a step hangs");
+        let in_step = |stage: &&StalledStage| matches!(stage.stall, Stall::InStep(_));
+        // Where one hangs, others may wait for its thread.
+        let first = stalled.iter().find(in_step).or(stalled.first());
+        if let (StallPolicy::Restart, Some(first)) = (self.config.policy, first)
+            && !dataflow.give_up(&first.stage, &cause(first.stall, longer_than))
+        {
+            tracing::error!(
+                dataflow = dataflow.name(),
+                "it hangs while it hands something over: it cannot be begun again beside that"
+            );
+        }
+    }
+
+    fn report(&mut self, stalled: &StalledStage) {
+        let reported = self
+            .reported
+            .entry(stalled.stage.clone())
+            .or_insert_with(|| {
+                let (stage, partition) = split(&stalled.stage);
+                Reported {
+                    metrics: StallMetrics::new(stage, partition),
+                    looks: 0,
+                    is_stalled: false,
+                }
+            });
+        reported.is_stalled = true;
+        reported.metrics.observe(stalled.stall.span());
+        if reported.looks.is_multiple_of(SAID_EVERY) {
+            let (stage, partition) = split(&stalled.stage);
+            match stalled.stall {
+                Stall::InStep(span) => {
+                    tracing::error!(stage, %partition, ?span, "a step does not come back: code in it hangs");
+                }
+                Stall::NoStep(span) => {
+                    tracing::error!(stage, %partition, ?span, "something waits for a stage that makes no step");
+                }
+            }
+        }
+        reported.looks = reported.looks.saturating_add(1);
+    }
+}
+
+fn cause(stall: Stall, longer_than: Duration) -> String {
+    match stall {
+        Stall::InStep(_) => format!("a step did not come back within {longer_than:?}"),
+        Stall::NoStep(_) => {
+            format!("it made no step within {longer_than:?} although something waited for it")
+        }
+    }
+}
+
+/// A stage and its partition by their name, such as `velocity/window/1`.
+fn split(name: &str) -> (&str, PartitionId) {
+    let found = name.rsplit_once('/');
+    let found = found.and_then(|(stage, partition)| Some((stage, partition.parse().ok()?)));
+    found.map_or((name, PartitionId(0)), |(stage, partition)| {
+        (stage, PartitionId(partition))
+    })
+}
