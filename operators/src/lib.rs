@@ -9,6 +9,7 @@ pub mod function;
 pub mod join;
 mod key;
 pub mod keyed;
+mod maybe;
 pub mod paced;
 pub mod pattern;
 pub mod projection;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::CheckpointError;
 use super::storage::CHUNK_BYTES;
 use crate::spill::{PageOwner, SpillStore};
+use crate::stage::still_working;
 
 /// Rows that are kept in memory before they go to disk.
 const ROWS_IN_MEMORY: usize = 4;
@@ -119,6 +120,8 @@ pub(super) struct PartWriter<'a> {
     store: Option<&'a Arc<SpillStore>>,
     on_disk: Option<(PageOwner, u32)>,
     rest: Vec<u8>,
+    /// When so many are there it says that it goes on.
+    told_at: usize,
 }
 
 impl<'a> PartWriter<'a> {
@@ -128,6 +131,7 @@ impl<'a> PartWriter<'a> {
             store,
             on_disk: None,
             rest: Vec::new(),
+            told_at: CHUNK_BYTES,
         }
     }
 
@@ -140,8 +144,19 @@ impl<'a> PartWriter<'a> {
         }
     }
 
-    /// Puts full rows on disk.
+    /// A row more is full: what is too much for memory goes to disk.
     #[cold]
+    fn row_is_full(&mut self) -> io::Result<()> {
+        // All of a large state is written in one turn.
+        still_working();
+        self.told_at = self.rest.len() + CHUNK_BYTES;
+        match self.store {
+            Some(store) if self.rest.len() >= ROWS_IN_MEMORY * CHUNK_BYTES => self.put(store),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts full rows on disk.
     fn put(&mut self, store: &Arc<SpillStore>) -> io::Result<()> {
         let (owner, rows) = self
             .on_disk
@@ -151,6 +166,7 @@ impl<'a> PartWriter<'a> {
         owner.write(numbered).map_err(io::Error::other)?;
         *rows += full as u32;
         self.rest.drain(..full * CHUNK_BYTES);
+        self.told_at = CHUNK_BYTES;
         Ok(())
     }
 }
@@ -164,10 +180,10 @@ impl io::Write for PartWriter<'_> {
     #[inline]
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.rest.extend_from_slice(bytes);
-        match self.store {
-            Some(store) if self.rest.len() >= ROWS_IN_MEMORY * CHUNK_BYTES => self.put(store),
-            _ => Ok(()),
+        if self.rest.len() >= self.told_at {
+            self.row_is_full()?;
         }
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -197,8 +197,10 @@ impl PageOwner {
 
 impl Drop for PageOwner {
     fn drop(&mut self) {
-        let pages = 0..self.pages;
-        self.store.writing().forgotten.push((self.number, pages));
+        if self.pages > 0 {
+            let pages = 0..self.pages;
+            self.store.writing().forgotten.push((self.number, pages));
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 
-use super::watch::StageWatch;
+use super::watch::{StageWatch, watched};
 use crate::flow::Fenced;
 use crate::mailbox::{Mailbox, Wake};
 use crate::time::Clock;
@@ -143,8 +143,8 @@ impl StageState {
 
     /// One step of the core, seen by whoever watches it.
     fn step(&mut self) -> Result<Step, StageFailure> {
-        self.watch.begin(self.clock.monotonic());
-        let step = self.guarded(StageCore::step);
+        let (watch, clock) = (Arc::clone(&self.watch), Arc::clone(&self.clock));
+        let step = watched(&watch, &clock, || self.guarded(StageCore::step));
         self.watch.end(matches!(step, Ok(Step::Blocked(_))));
         step
     }
@@ -180,7 +180,8 @@ impl StageState {
 }
 
 /// The message of a caught panic.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+#[must_use]
+pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
     if panic.is::<Fenced>() {
         return "it came back after it was given up";
     }

@@ -19,10 +19,10 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use actor::panic_message;
+pub use actor::panic_message;
 pub use actor::{Blocked, StageCore, Step};
 pub use handle::{
     CoreFactory, GiveUp, NoCore, SpawnStageError, StageHandle, StageSpec, StageStatus, spawn_stage,
 };
 pub use supervision::{Directive, RestartPolicy, Supervision};
-pub use watch::Stall;
+pub use watch::{Stall, still_working};

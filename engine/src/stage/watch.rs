@@ -2,8 +2,12 @@
 //!
 //! Written by the stage's actor around each step, read by anybody. Cost: a read of the clock and two stores per step.
 
+use std::cell::RefCell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::time::Clock;
 
 /// Why a stage does not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,4 +57,33 @@ impl StageWatch {
     pub(super) fn waits(&self) -> bool {
         self.waits.load(Ordering::Acquire)
     }
+}
+
+thread_local! {
+    /// The step that this thread makes.
+    static STEP: RefCell<Option<(Arc<StageWatch>, Arc<dyn Clock>)>> = const { RefCell::new(None) };
+}
+
+/// Runs a step that is watched.
+pub(super) fn watched<R>(
+    watch: &Arc<StageWatch>,
+    clock: &Arc<dyn Clock>,
+    step: impl FnOnce() -> R,
+) -> R {
+    watch.begin(clock.monotonic());
+    let this = (Arc::clone(watch), Arc::clone(clock));
+    let before = STEP.replace(Some(this));
+    let outcome = step();
+    STEP.set(before);
+    outcome
+}
+
+/// Says that the step under way on this thread goes on: where one has much to do that is no user code, such as writing all
+/// of a large state. Nothing, if there is no step.
+pub fn still_working() {
+    STEP.with_borrow(|step| {
+        if let Some((watch, clock)) = step {
+            watch.begin(clock.monotonic());
+        }
+    });
 }

@@ -19,7 +19,6 @@ mod group;
 mod interval;
 mod keyed;
 mod latest;
-mod maybe;
 mod result;
 mod run;
 mod sliding;

@@ -14,7 +14,8 @@ use millstream_engine::flow::{Emit, Fault, Operator, Side};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Change, JoinResult, Update, maybe};
+use super::{Change, JoinResult, Update};
+use crate::maybe;
 use crate::table::{Table, in_memory};
 use crate::{Key, Savable};
 

@@ -17,8 +17,10 @@ const MISSING: u32 = u32::MAX;
 const ELSEWHERE: u32 = u32::MAX - 1;
 /// A length that is read reserves no more than this many entries: it may be damaged.
 const RESERVED_MAX: usize = 1 << 16;
-/// After so many entries it looks how much memory there is.
+/// After so many entries, or so many bytes of them, it looks how much memory there is.
 const LOOK_EVERY: usize = if cfg!(test) { 9 } else { 1 << 12 };
+const LOOK_BYTES: usize = 4 << 20;
+const FIRST_LOOK: usize = 8;
 
 /// The entries that were met so far.
 pub(super) struct Filling<'a, K, A> {
@@ -52,7 +54,7 @@ impl<'a, K: Hash, A> Filling<'a, K, A> {
             met: Vec::new(),
             length: None,
             missing: 0,
-            until_look: LOOK_EVERY,
+            until_look: FIRST_LOOK,
             memory: memory.take_part(),
             paged: None,
         }
@@ -65,6 +67,12 @@ impl<'a, K: Hash, A> Filling<'a, K, A> {
             self.missing = length;
             self.entries.reserve(length.min(RESERVED_MAX));
         }
+    }
+
+    /// Why nothing more can be taken.
+    pub(super) fn failed(&self) -> Option<String> {
+        let error = self.paged.as_ref()?.failed()?;
+        Some(error.to_string())
     }
 
     #[inline]
@@ -97,21 +105,27 @@ impl<'a, K: Hash, A> Filling<'a, K, A> {
         }
         self.until_look -= 1;
         if self.until_look == 0 {
-            self.until_look = LOOK_EVERY;
             self.look_at_memory();
         }
     }
 
     #[cold]
     fn look_at_memory(&mut self) {
+        self.until_look = LOOK_EVERY;
         let Some(memory) = &mut self.memory else {
             return;
         };
         if let Some(paged) = &mut self.paged {
             memory.settle(paged);
+            if let Some(error) = paged.failed() {
+                // No fault of the checkpoint, and the first that is told.
+                self.restoring
+                    .fail(CheckpointError::Storage(error.to_string()));
+            }
             return;
         }
         memory.tell(&self.entries, size_of::<u32>() * self.met.capacity());
+        self.until_look = (LOOK_BYTES / memory.entry_bytes().max(1)).clamp(1, LOOK_EVERY);
         if !memory.is_little() {
             return;
         }

@@ -16,6 +16,8 @@ use super::{Table, hash_of};
 
 /// Entries that are measured at a time.
 const MEASURED: usize = 16;
+/// After so many turns entries are measured again.
+const LOOKS: usize = if cfg!(test) { 2 } else { 16 };
 /// Smaller tables stay in memory.
 const ENTRIES_MIN: usize = if cfg!(test) { 1 } else { 2 * PAGE };
 
@@ -66,6 +68,7 @@ impl<K, A> TableMemory<K, A> {
             codec: *codec,
             entry_bytes: 0,
             measured_at: 0,
+            looks: 0,
         })
     }
 }
@@ -77,8 +80,9 @@ pub(super) struct Memory<K, A> {
     codec: Codec<K, A>,
     /// Bytes of an entry as it is written, on average.
     entry_bytes: usize,
-    /// How many entries there were when that was measured.
+    /// How many entries there were when that was measured, and how often it was looked since.
     measured_at: usize,
+    looks: usize,
 }
 
 impl<K, A> Memory<K, A> {
@@ -90,13 +94,21 @@ impl<K, A> Memory<K, A> {
             .set(inline + entries.len() * self.entry_bytes + index_bytes);
     }
 
-    /// Measures some entries, when there are a quarter more or fewer than when that was done last.
+    /// Bytes of an entry as it is written, on average.
+    pub(super) const fn entry_bytes(&self) -> usize {
+        self.entry_bytes
+    }
+
+    /// Measures some entries, when there are a quarter more or fewer than when that was done last, and now and then, since
+    /// they may grow.
     fn measure(&mut self, entries: &[(K, A)]) {
         let (len, last) = (entries.len(), self.measured_at);
-        if len == 0 || len.abs_diff(last) <= last / 4 {
+        self.looks += 1;
+        let is_due = len.abs_diff(last) > last / 4 || self.looks >= LOOKS;
+        if len == 0 || !is_due {
             return;
         }
-        self.measured_at = len;
+        (self.measured_at, self.looks) = (len, 0);
         let some = entries.iter().step_by(len.div_ceil(MEASURED));
         let count = some.len();
         let bytes = some.map(|(key, value)| self.codec.bytes_of(key, value));
@@ -117,6 +129,11 @@ impl<K, A> Memory<K, A> {
 
     /// Has pages give up what is too much.
     pub(super) fn settle(&mut self, paged: &mut Paged<K, A>) {
+        self.looks += 1;
+        if self.looks >= LOOKS {
+            self.looks = 0;
+            paged.measure(MEASURED);
+        }
         self.share.set(paged.bytes());
         match self.share.wanted() {
             Some(bytes) => {
@@ -164,7 +181,15 @@ impl<K: Hash + Eq, A> Table<K, A> {
         if self.paged.is_none() {
             let index = self.places.capacity() * (size_of::<u32>() + 1);
             memory.tell(&self.entries, index);
-            if self.entries.len() < ENTRIES_MIN || !memory.is_little() {
+            if !memory.is_little() {
+                return Ok(());
+            }
+            if self.entries.is_empty() {
+                // What it held once takes memory that others need.
+                (self.entries, self.places) = (Vec::new(), hashbrown::HashTable::new());
+                memory.tell(&self.entries, 0);
+            }
+            if self.entries.len() < ENTRIES_MIN {
                 return Ok(());
             }
             let mut paged = memory.begin_pages();

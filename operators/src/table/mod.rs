@@ -30,7 +30,7 @@ pub(crate) use numbered::Numbers;
 use paged::Paged;
 use saved::Written;
 
-/// Entries of a table that is read back after which it gives up what is too much.
+/// Entries that come to a table in one turn after which it gives up what is too much.
 const SETTLE_EVERY: usize = if cfg!(test) { 9 } else { 1 << 12 };
 
 /// The hash of a key: the same in all tables, so that a table can be made without one.
@@ -65,7 +65,7 @@ impl<K, A> Default for Table<K, A> {
 impl<K: Clone, A: Clone> Clone for Table<K, A> {
     /// A table like it that knows of no memory but its own: operators are cloned before they are opened.
     fn clone(&self) -> Self {
-        debug_assert!(self.paged.is_none(), "only tables in memory are cloned");
+        assert!(self.paged.is_none(), "only tables in memory are cloned");
         Self {
             places: self.places.clone(),
             entries: self.entries.clone(),
@@ -133,8 +133,12 @@ pub(crate) enum Seen {
 impl<K: Hash + Eq, A> Table<K, A> {
     /// Adds entries, whose keys differ; those that were there are replaced.
     pub(crate) fn take_in(&mut self, entries: impl IntoIterator<Item = (K, A)>) {
-        for (key, value) in entries {
+        for (number, (key, value)) in entries.into_iter().enumerate() {
             self.insert(key, value);
+            if number.is_multiple_of(SETTLE_EVERY) {
+                // What cannot be given up now is told at the end of the turn.
+                let _ = self.settle();
+            }
         }
     }
 
@@ -147,15 +151,7 @@ impl<K: Hash + Eq, A> Table<K, A> {
                 self.clear();
                 self.paged = Some(paged);
             }
-            Filled::InPages(paged) => {
-                for (number, (key, value)) in paged.into_entries().enumerate() {
-                    self.insert(key, value);
-                    if number.is_multiple_of(SETTLE_EVERY) {
-                        // What cannot be given up now is told at the end of the first turn.
-                        let _ = self.settle();
-                    }
-                }
-            }
+            Filled::InPages(paged) => self.take_in(paged.into_entries()),
         }
     }
 
@@ -231,6 +227,10 @@ impl<K: Hash + Eq, A> Table<K, A> {
                 new.insert(u32::try_from(place).expect("four billion keys fit no memory"));
                 entries.push((key, create()));
                 self.marks.add(place);
+                if place.is_multiple_of(SETTLE_EVERY) && self.memory.is_some() {
+                    // A turn may bring all keys at once.
+                    let _ = self.settle();
+                }
                 place
             }
         }

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::filling::FillingAll;
 use super::reading::PartOfAll;
+use super::saved::settled;
 use super::{StateMemory, Table, Written};
 
 /// All tables that there are; those that a part does not name are gone.
@@ -94,6 +95,7 @@ impl Numbers {
                 let table = restored.entry(number).or_default();
                 table.share(&self.memory.for_tables());
                 table.take_filled(filling.filled(kind)?);
+                settled(table, restoring)?;
             }
         }
         restored.retain(|_, table| !table.is_empty());

@@ -86,6 +86,9 @@ where
     fn visit_seq<S: SeqAccess<'de>>(self, mut entries: S) -> Result<(), S::Error> {
         while let Some((place, key, value)) = entries.next_element()? {
             self.0.take(place, key, value);
+            if let Some(cause) = self.0.failed() {
+                return Err(S::Error::custom(cause));
+            }
         }
         Ok(())
     }

@@ -138,10 +138,23 @@ impl<K: Hash + Eq, A> Table<K, A> {
                 part.read_with(PartOf(&mut filling))?;
             }
             self.take_filled(filling.filled(kind)?);
+            settled(self, restoring)?;
         }
         if let Some(base) = base {
             self.resume(base);
         }
         Ok(())
     }
+}
+
+/// Has a table that was read back give up what is too much, before the next one is read.
+///
+/// # Errors
+/// [`CheckpointError::Storage`]: it cannot be kept on disk.
+pub(super) fn settled<K: Hash + Eq, A>(
+    table: &mut Table<K, A>,
+    restoring: &Restoring,
+) -> Result<(), CheckpointError> {
+    let settled = table.settle();
+    settled.map_err(|fault| restoring.fail(CheckpointError::Storage(fault.0)))
 }

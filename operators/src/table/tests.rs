@@ -259,6 +259,42 @@ fn memory_stays_within_its_bound() {
         "{written} and {read} pages"
     );
     assert!(most < 400_000, "{most} bytes");
+
+    // What is read back counts before the first turn, so that the next one finds less.
+    let mut saving = Saving::new(Epoch(1));
+    table.save(KIND, &mut saving).unwrap();
+    let saves = [vec![(Epoch(1), saving.into_parts())]];
+    drop(table);
+    assert_eq!(memory.used(), 0);
+    let mut tables = Vec::new();
+    for _ in 0..3 {
+        let mut table = Table::<u32, String>::default();
+        table.share(&memory.for_tables());
+        let mut restoring = Restoring::of_saves(&saves, 0, 1);
+        table.restore(KIND, &mut restoring).unwrap();
+        tables.push(table);
+        let used = memory.used();
+        assert!(used > 200_000 && used < 1_000_000, "{used} bytes");
+    }
+    assert_eq!(tables[0].get(&17), Some(&wanted));
+}
+
+/// Few keys, whose values grow without end.
+#[test]
+fn values_that_grow_are_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = StateMemory::new(folder.path(), 100_000);
+    let mut table = Table::<u32, String>::default();
+    table.share(&memory.for_tables());
+    for round in 0..100 {
+        for key in 0..64 {
+            let held = table.get_or_insert_with(key, String::new);
+            held.push_str(&"x".repeat(round));
+        }
+        table.settle().unwrap();
+    }
+    assert!(memory.traffic().0 > 64, "{:?}", memory.traffic());
+    assert_eq!(table.get(&7).map(String::len), Some(4_950));
 }
 
 #[test]

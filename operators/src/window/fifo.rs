@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::function::AggregateFunction;
+use crate::maybe;
 
 /// Slices of one key, oldest first.
 #[derive(Clone, Serialize, Deserialize)]
+#[serde(from = "Read<A>")]
 pub(super) struct Fifo<A> {
     /// Numbers ascend. The first `forgotten` ones are nobody's any more, those after them up to `dead` have left the
     /// window and wait for late items. Two slices need no allocation.
@@ -22,7 +24,33 @@ pub(super) struct Fifo<A> {
     /// `front[i]` aggregates the live parts that the stack covers from the (i+1)-last on; the last one all of them.
     front: Vec<A>,
     /// Aggregates the live parts behind those.
+    #[serde(rename = "behind", with = "maybe")]
     back: Option<A>,
+}
+
+/// As it is read, also as it was written when an accumulator that is `None` itself was taken for no accumulator.
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "A: Deserialize<'de>"))]
+struct Read<A> {
+    parts: SmallVec<[(i64, A); 2]>,
+    forgotten: usize,
+    dead: usize,
+    front: Vec<A>,
+    back: Option<A>,
+    #[serde(default, with = "maybe")]
+    behind: Option<A>,
+}
+
+impl<A> From<Read<A>> for Fifo<A> {
+    fn from(read: Read<A>) -> Self {
+        Self {
+            parts: read.parts,
+            forgotten: read.forgotten,
+            dead: read.dead,
+            front: read.front,
+            back: read.behind.or(read.back),
+        }
+    }
 }
 
 impl<A> Default for Fifo<A> {
@@ -192,5 +220,28 @@ impl<A: Clone> Fifo<A> {
         self.dead = self.parts.partition_point(|(part, _)| *part < first);
         self.front.clear();
         self.back = self.value_of(function, first, i64::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Accumulators may be `None` themselves, as of a maximum that nothing has passed the condition for.
+    #[test]
+    fn an_accumulator_of_nothing_is_not_no_accumulator() {
+        let fifo = Fifo::<Option<u8>> {
+            back: Some(None),
+            ..Fifo::default()
+        };
+        let bytes = rmp_serde::to_vec_named(&fifo).unwrap();
+        let read: Fifo<Option<u8>> = rmp_serde::from_slice(&bytes).unwrap();
+        assert_eq!(read.back, Some(None));
+        // As it was written once.
+        let old =
+            serde_json::json!({"parts": [], "forgotten": 0, "dead": 0, "front": [], "back": 7});
+        let old = rmp_serde::to_vec_named(&old).unwrap();
+        let read: Fifo<Option<u8>> = rmp_serde::from_slice(&old).unwrap();
+        assert_eq!(read.back, Some(Some(7)));
     }
 }

@@ -1,12 +1,12 @@
 //! Opens stages on several threads: reading state back is most of a restart.
 
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use millstream_engine::flow::Fault;
-use millstream_engine::stage::StageCore;
+use millstream_engine::stage::{StageCore, panic_message};
 use tokio::runtime::Handle;
 
 use super::origin::Opening;
@@ -15,7 +15,8 @@ use super::origin::Opening;
 type Opened = Result<Box<dyn StageCore>, Fault>;
 
 /// Opens all, one per processor at a time or one by one, and gives what came of each, in their order. Blocks. After one
-/// that fails no more are begun, and what comes behind it is left out. A panic goes on here.
+/// that fails no more are begun, and what comes behind it is left out. A panic is a failure: whoever begins a dataflow again has
+/// to hear of it.
 pub(super) fn open_all(openings: Vec<Opening>, is_one_by_one: bool) -> Vec<Opened> {
     let count = openings.len();
     let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -35,7 +36,11 @@ pub(super) fn open_all(openings: Vec<Opening>, is_one_by_one: bool) -> Vec<Opene
                 return;
             };
             let outcome = catch_unwind(AssertUnwindSafe(open));
-            if !matches!(outcome, Ok(Ok(_))) {
+            let outcome = outcome.unwrap_or_else(|panic| {
+                let message = panic_message(&*panic);
+                Err(Fault(format!("it panicked while it was opened: {message}")))
+            });
+            if outcome.is_err() {
                 held(&waiting).by_ref().for_each(drop);
             }
             held(&opened).push((number, outcome));
@@ -53,7 +58,6 @@ pub(super) fn open_all(openings: Vec<Opening>, is_one_by_one: bool) -> Vec<Opene
     let mut opened = opened.into_inner().unwrap_or_else(PoisonError::into_inner);
     opened.sort_by_key(|(number, _)| *number);
     let outcomes = opened.into_iter().map(|(_, outcome)| outcome);
-    let outcomes = outcomes.map(|outcome| outcome.unwrap_or_else(|panic| resume_unwind(panic)));
     let mut outcomes: Vec<Opened> = outcomes.collect();
     let first_failed = outcomes.iter().position(Result::is_err);
     outcomes.truncate(first_failed.map_or(count, |at| at + 1));
@@ -95,13 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_the_callers() {
+    fn a_panic_is_a_failure() {
         let opened = Arc::default();
         let openings = (0..100).map(|_| opening(Ok(()), &opened)).collect();
-        let panic = catch_unwind(AssertUnwindSafe(|| open_all(openings, false)));
-        let payload = panic
-            .err()
-            .and_then(|payload| payload.downcast::<&str>().ok());
-        assert_eq!(payload.as_deref(), Some(&"this one does not open"));
+        let outcomes = open_all(openings, false);
+        let failure = outcomes.last().and_then(|outcome| outcome.as_ref().err());
+        let told = "it panicked while it was opened: this one does not open";
+        assert_eq!(failure, Some(&Fault(told.to_owned())));
     }
 }

@@ -9,13 +9,14 @@ use millstream_engine::spill::{MemoryBudget, SpillError, SpillStore};
 /// Where state lies that is too large for memory.
 const FOLDER: &str = "spill";
 
+/// Stores that this process has made: each start of a dataflow has its own, and one that hangs may outlive its engine.
+static MADE: AtomicUsize = AtomicUsize::new(0);
+
 /// Memory for the state of all dataflows, and where what is too much for it goes.
 #[derive(Clone)]
 pub(super) struct StateMemory {
     budget: Arc<MemoryBudget>,
     folder: PathBuf,
-    /// Stores that were made: each start of a dataflow has its own.
-    made: Arc<AtomicUsize>,
 }
 
 impl StateMemory {
@@ -24,7 +25,6 @@ impl StateMemory {
         Self {
             budget: Arc::new(MemoryBudget::new(bytes)),
             folder: folder.join(FOLDER),
-            made: Arc::default(),
         }
     }
 
@@ -34,7 +34,7 @@ impl StateMemory {
 
     /// A store for one start of a dataflow.
     pub(super) fn store(&self) -> Result<SpillStore, SpillError> {
-        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
         let folder = self.folder.join(number.to_string());
         SpillStore::create(&folder, Arc::clone(&self.budget))
     }

@@ -12,7 +12,8 @@ use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Reference, Settling};
-use crate::join::{Change, JoinResult, Update, maybe};
+use crate::join::{Change, JoinResult, Update};
+use crate::maybe;
 use crate::table::{Table, in_memory};
 use crate::{Key, Savable};
 

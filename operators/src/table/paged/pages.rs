@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use millstream_engine::spill::{PageOwner, SpillError, SpillStore};
+use millstream_engine::stage::still_working;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -82,7 +83,6 @@ pub(in crate::table) struct Pages<K, A> {
     /// Bytes of an entry as it is written, on average.
     entry_bytes: usize,
     failed: Option<SpillError>,
-    buffer: Vec<u8>,
 }
 
 impl<K, A> Pages<K, A> {
@@ -101,7 +101,6 @@ impl<K, A> Pages<K, A> {
             hand: 0,
             entry_bytes,
             failed: None,
-            buffer: Vec::new(),
         };
         pages.allow(store.budget().left() / 4);
         pages
@@ -171,37 +170,48 @@ impl<K, A> Pages<K, A> {
 
     /// Stores those of the pages that are not stored as they are.
     fn write(&mut self, pages: &[usize]) -> Result<(), SpillError> {
-        self.buffer.clear();
-        let mut ends = Vec::with_capacity(pages.len());
+        let (mut buffer, mut ends) = (Vec::new(), Vec::with_capacity(pages.len()));
         for &number in pages {
             let page = &self.pages[number];
             if let Some(slots) = page.slots.as_ref().filter(|_| !page.is_stored) {
-                if let Err(cause) = (self.codec.encode)(slots, &mut self.buffer) {
+                if let Err(cause) = (self.codec.encode)(slots, &mut buffer) {
                     panic!("state that checkpoints can write cannot be written: {cause}");
                 }
-                ends.push((number, self.buffer.len(), slots.len()));
+                ends.push((number, buffer.len()));
             }
         }
-        let (mut from, mut entries) = (0, 0);
+        let mut from = 0;
         let mut rows = Vec::with_capacity(ends.len());
-        for &(number, end, len) in &ends {
-            rows.push((number as u32, &self.buffer[from..end]));
-            (from, entries) = (end, entries + len);
+        for &(number, end) in &ends {
+            rows.push((number as u32, &buffer[from..end]));
+            from = end;
         }
         if rows.is_empty() {
             return Ok(());
         }
         self.owner.write(rows)?;
-        // Half of what it was and half of what is seen.
-        self.entry_bytes = (self.entry_bytes + self.buffer.len() / entries.max(1)).div_ceil(2);
-        for (number, ..) in ends {
+        for (number, _) in ends {
             self.pages[number].is_stored = true;
         }
         Ok(())
     }
 
+    /// Measures entries of so many pages in memory: they may grow.
+    pub(in crate::table) fn measure(&mut self, pages: usize) {
+        let every = self.pages.len().div_ceil(pages).max(1);
+        let some = self.pages.iter().step_by(every);
+        let entries = some.filter_map(|page| page.slots.as_ref()?.first()?.as_ref());
+        let bytes = entries.map(|(key, value)| self.codec.bytes_of(key, value));
+        let (count, sum) = bytes.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+        if count > 0 {
+            self.entry_bytes = usize::div_ceil(sum, count);
+        }
+    }
+
     /// Reads a page that is stored.
     fn read(&self, number: usize) -> Vec<Slot<K, A>> {
+        // One turn may read all of them, which takes long and is no hang.
+        still_working();
         let read = self.owner.read(number as u32, self.codec.decode);
         match read {
             Ok(Ok(slots)) => slots,

@@ -89,6 +89,7 @@ where
         while end <= last_end {
             let function = &self.function;
             let table = self.alone.entry(end).or_default();
+            table.share(&self.memory);
             let sum = table.get_or_insert_with((self.key)(item), || function.create());
             function.add(sum, time, item);
             let Some(next) = end.checked_add(self.span.slide) else {

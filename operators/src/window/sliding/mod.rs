@@ -30,7 +30,7 @@ use super::slices::Slices;
 use super::{Revision, Sliding, TimeDomain, Windowed};
 use crate::Key;
 use crate::function::AggregateFunction;
-use crate::table::{Numbers, Seen, StateMemory, Table};
+use crate::table::{Numbers, Seen, StateMemory, Table, TableMemory};
 
 /// Its kinds of state in checkpoints.
 const KIND: &str = "sliding windows";
@@ -64,6 +64,7 @@ pub struct SlidingWindows<T, K, F, A: AggregateFunction<T>, L> {
     /// Accumulators that belong to one window alone, by the window's end.
     alone: BTreeMap<i64, Table<K, A::Accumulator>>,
     alone_numbers: Numbers,
+    memory: TableMemory<K, A::Accumulator>,
     /// Windows that end by this were given out, if they had anything.
     given: i64,
     /// Keys of which further ones were.
@@ -96,6 +97,7 @@ where
             closed: 0,
             alone: BTreeMap::new(),
             alone_numbers: Numbers::default(),
+            memory: TableMemory::default(),
             ahead: Ahead::default(),
             given: i64::MIN,
             live_until: i64::MIN,
@@ -356,6 +358,8 @@ where
     fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
         let memory = StateMemory::of(wiring);
         self.keys.share(&memory.for_tables());
+        self.memory = memory.for_tables();
+        self.alone_numbers.share(memory.clone());
         self.open.share(memory);
         self.late.open(wiring)
     }
@@ -363,6 +367,7 @@ where
     fn flush(&mut self, idle: bool) -> Result<(), Fault> {
         self.keys.settle()?;
         self.open.settle()?;
+        self.alone.values_mut().try_for_each(Table::settle)?;
         self.late.flush(idle)
     }
 
@@ -425,6 +430,7 @@ impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
             closed: self.closed,
             alone: self.alone.clone(),
             alone_numbers: self.alone_numbers.clone(),
+            memory: self.memory.clone(),
             ahead: self.ahead.clone(),
             given: self.given,
             live_until: self.live_until,
