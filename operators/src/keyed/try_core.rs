@@ -127,7 +127,8 @@ where
         self.watermark == Timestamp::MAX
     }
 
-    /// Hands an item to the process, whose key has this place in the table; a panic or an error leaves what it has changed.
+    /// Hands an item to the process, whose key has this place in the table; a panic or an error leaves what it has changed,
+    /// of what was `before`.
     #[inline]
     pub(super) fn call(
         &mut self,
@@ -135,6 +136,7 @@ where
         time: Timestamp,
         late_before: Timestamp,
         item: &T,
+        before: &mut Option<P::State>,
     ) -> Result<(), P::Error> {
         let scope = Scope {
             time,
@@ -144,19 +146,16 @@ where
         };
         let (key, slot) = self.table.at(place);
         let (process, scratch, state) = (&mut self.process, &mut self.scratch, &mut slot.state);
+        *before = Some(state.clone());
         let mut context = Context { scope, scratch };
         process.item(key, state, time, item, &mut context)
     }
 
-    /// The state of the key at a place, before a call.
-    #[inline]
-    pub(super) fn before(&mut self, place: usize) -> P::State {
-        self.table.at(place).1.state.clone()
-    }
-
-    /// Puts back what a call has changed that failed.
-    pub(super) fn put_back(&mut self, place: usize, before: P::State) {
-        self.table.at(place).1.state = before;
+    /// Puts back what a call has changed that failed, unless it has not begun.
+    pub(super) fn put_back(&mut self, place: usize, before: Option<P::State>) {
+        if let Some(before) = before {
+            self.table.at(place).1.state = before;
+        }
         self.scratch.drop_all();
     }
 
@@ -168,8 +167,8 @@ where
         late_before: Timestamp,
         item: &T,
     ) -> Result<(), Causes> {
-        let before = self.before(place);
-        let outcome = guarded(|| self.call(place, time, late_before, item));
+        let mut before = None;
+        let outcome = guarded(|| self.call(place, time, late_before, item, &mut before));
         if outcome.is_err() {
             self.put_back(place, before);
         }

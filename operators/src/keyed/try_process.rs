@@ -42,7 +42,15 @@ struct Trying<T, S> {
     at: (usize, u64),
     time: Timestamp,
     item: T,
-    before: S,
+    before: Option<S>,
+}
+
+const fn arrived<T>(time: Timestamp, late_before: Timestamp, item: T) -> Call<T> {
+    Call::Item(Arrived {
+        time,
+        late_before,
+        item,
+    })
 }
 
 /// A [`TryKeyedProcess`] as an operator.
@@ -85,40 +93,15 @@ where
         &self.core.side
     }
 
-    /// Takes care of an item while others wait; gives it back if it is to be tried.
-    #[cold]
-    #[inline(never)]
-    fn wait(&mut self, time: Timestamp, item: T) -> Option<T>
-    where
-        F: Fn(&T) -> K,
-    {
-        if self.failing.has_failed() {
-            return None;
-        }
-        let key = (self.key)(&item);
-        if self.failing.holds(&key) {
-            let call = self.call(time, item);
-            self.failing.queue(&key, call);
-            return None;
-        }
-        Some(item)
-    }
-
-    const fn call(&self, time: Timestamp, item: T) -> Call<T> {
-        Call::Item(Arrived {
-            time,
-            late_before: self.core.late_before,
-            item,
-        })
-    }
-
-    /// Tries items until one fails, or something waits: one frame for all of them catches panics, since one for each costs
-    /// as much as the lookups of their keys, of which the processor has several under way otherwise.
+    /// Tries items until one fails, which gives `true`, or there are no more; those of keys that wait are queued. One frame
+    /// for all of them catches panics, since one for each costs as much as the lookups of their keys, of which the processor
+    /// has several under way otherwise.
     fn try_together<E: Emit<P::Out>>(
         &mut self,
         items: &mut impl Iterator<Item = (Timestamp, T)>,
         out: &mut E,
-    ) where
+    ) -> bool
+    where
         F: Fn(&T) -> K,
     {
         let Self { key, core, failing } = self;
@@ -126,28 +109,33 @@ where
         let tried = catch_unwind(AssertUnwindSafe(|| {
             for (time, item) in items {
                 let key = key(&item);
+                if !failing.is_empty() {
+                    if failing.has_failed() {
+                        return Ok(());
+                    }
+                    if failing.holds(&key) {
+                        failing.queue(&key, arrived(time, core.late_before, item));
+                        continue;
+                    }
+                }
                 let hash = core.table.hash(&key);
-                let place = core.table.place(hash, key);
-                let before = core.before(place);
-                let at = (place, hash);
+                let at = (core.table.place(hash, key), hash);
                 let trial = trying.insert(Trying {
                     at,
                     time,
                     item,
-                    before,
+                    before: None,
                 });
-                core.call(place, time, core.late_before, &trial.item)?;
+                let Trying { item, before, .. } = trial;
+                core.call(at.0, time, core.late_before, item, before)?;
                 // What follows is not the process: a panic there is the stage's.
                 trying = None;
-                core.succeed(failing, place, hash, out);
-                if !failing.is_empty() {
-                    break;
-                }
+                core.succeed(failing, at.0, hash, out);
             }
             Ok::<_, P::Error>(())
         }));
         let cause = match tried {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return false,
             Ok(Err(error)) => failed(error),
             Err(panic) if trying.is_none() => resume_unwind(panic),
             Err(panic) => panicked(&*panic),
@@ -162,13 +150,14 @@ where
             self.core.put_back(at.0, before);
             self.fail(at, time, item, cause);
         }
+        true
     }
 
     #[cold]
     #[inline(never)]
     fn fail(&mut self, at: (usize, u64), time: Timestamp, item: T, cause: Causes) {
         let key = self.core.failed(at.0, at.1);
-        let call = self.call(time, item);
+        let call = arrived(time, self.core.late_before, item);
         self.failing.fail(Some(key), call, cause);
     }
 
@@ -207,29 +196,12 @@ where
 
     #[inline]
     fn item<E: Emit<P::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
-        let item = if self.failing.is_empty() {
-            item
-        } else {
-            let Some(item) = self.wait(time, item) else {
-                return;
-            };
-            item
-        };
         self.try_together(&mut std::iter::once((time, item)), out);
     }
 
     fn batch<E: Emit<P::Out>>(&mut self, batch: &mut Batch<T>, out: &mut E) {
         let mut items = batch.times.drain(..).zip(batch.items.drain(..));
-        loop {
-            if self.failing.is_empty() {
-                self.try_together(&mut items, out);
-            }
-            // One of those that came to an end, or the next of those that may have to wait.
-            let Some((time, item)) = items.next() else {
-                return;
-            };
-            self.item(time, item, out);
-        }
+        while self.try_together(&mut items, out) {}
     }
 
     fn watermark<E: Emit<P::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
