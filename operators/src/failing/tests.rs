@@ -1,6 +1,7 @@
 //! Items that fail at random, with restarts, other numbers of partitions and decisions at any moment, against what should
 //! come out: each key's items in their order, each once, without those that were given up.
 
+mod batches;
 mod operators;
 mod rules;
 mod world;
