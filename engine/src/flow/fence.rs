@@ -4,8 +4,11 @@
 //! write and send nothing any more, whenever that code comes back. All of a run share one fence, which sinks
 //! [pass](Fence::pass) on the way to whatever outlives the run: the log, tables, files, what is outside. Once it is closed a
 //! stage that comes to it unwinds, without a word, up to its actor, which ends.
-//! Invariants: (1) what is behind the fence happens before [`close`](Fence::close) returns, or never; (2) no user code runs
-//! while a pass is held, except where it is checked only, such as before a result is given to a closure.
+//! Invariants: (1) what is behind the fence happens before [`close`](Fence::close) returns `true`, or never; (2) little user
+//! code runs while a pass is held: what is given to a closure is checked only. Table sinks do run some, since they copy rows
+//! for readers: `Clone`, `Hash`, `Eq` and `Drop` of keys and rows. Copies made before would be in memory twice.
+//! Failure: where one hangs with a pass, `close` gives `false`. The fence stays closed, and whoever closed it may begin
+//! nothing beside that run before it [is over](Fence::is_over).
 //! Cost: two atomic additions per flush of a sink; nothing per item but where each item goes outside.
 //! Not here: noticing that a step hangs, see `stage`; lanes within the run, which nobody reads any more.
 
@@ -60,6 +63,12 @@ impl Fence {
         self.is_closed.load(Ordering::SeqCst)
     }
 
+    /// Whether it is closed and nobody is behind it: nothing is done any more, whatever comes back.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_closed() && self.inside.load(Ordering::SeqCst) == 0
+    }
+
     /// Goes through, or unwinds if it is closed. Hold the pass while something is handed over; run no user code meanwhile.
     pub fn pass(&self) -> Pass<'_> {
         self.try_pass().unwrap_or_else(|| fenced())
@@ -67,6 +76,10 @@ impl Fence {
 
     /// Goes through; `None` if it is closed.
     pub fn try_pass(&self) -> Option<Pass<'_>> {
+        // Who comes later is not counted, so that a run that is over stays so.
+        if self.is_closed() {
+            return None;
+        }
         // In this order, so that whoever closes it sees this one, or this one sees that it is closed.
         self.inside.fetch_add(1, Ordering::SeqCst);
         let pass = Pass(self);
@@ -114,7 +127,7 @@ impl Fence {
             std::mem::take(&mut *waiting)
         };
         let is_empty = (0..LOOKS).any(|_| {
-            let is_empty = self.inside.load(Ordering::SeqCst) == 0;
+            let is_empty = self.is_over();
             if !is_empty {
                 park_timeout(EVERY);
             }
@@ -167,6 +180,7 @@ mod tests {
             }
             assert!(!closing.is_finished());
             assert!(!passes(&fence));
+            assert!(!fence.is_over());
             drop(pass);
             assert!(closing.join().unwrap());
         });
@@ -175,5 +189,16 @@ mod tests {
         assert_eq!(closed.load(Ordering::SeqCst), 2);
         assert!(!passes(&fence));
         assert!(fence.close());
+    }
+
+    #[test]
+    fn a_fence_that_somebody_hangs_behind_is_over_once_they_come_out() {
+        let fence = Fence::new();
+        let pass = fence.pass();
+        assert!(!fence.is_over());
+        assert!(!fence.close());
+        assert!(fence.is_closed() && !fence.is_over());
+        drop(pass);
+        assert!(fence.is_over() && fence.close());
     }
 }

@@ -87,8 +87,8 @@ struct Stages {
     failure: Option<watch::Sender<Option<Failure>>>,
     checkpoints: Option<Arc<Control>>,
     fence: Arc<Fence>,
-    /// Stages of this run were given up by whoever watches, at so many looks before this one.
-    looks_fenced: Option<u32>,
+    /// This run was given up by whoever watches, so many looks before this one.
+    looks_given_up: Option<u32>,
     /// Of earlier runs: given up, and in a step that has not come back when it was last looked.
     hung: Vec<StageHandle>,
 }
@@ -152,7 +152,7 @@ impl Parts {
             failure: Some(failure),
             checkpoints,
             fence,
-            looks_fenced: None,
+            looks_given_up: None,
             hung,
         };
         drop(stages);
@@ -205,6 +205,13 @@ impl Parts {
         self.lock().fence.is_closed()
     }
 
+    /// Whether something of this run may still be done although it was given up: it hangs where it must be waited for, and
+    /// no other run may begin beside it.
+    pub(super) fn is_stuck(&self) -> bool {
+        let fence = Arc::clone(&self.lock().fence);
+        fence.is_closed() && !fence.is_over()
+    }
+
     /// How many threads are held by steps of runs that were given up.
     pub(super) fn hung(&self) -> usize {
         let hung = &mut self.lock().hung;
@@ -212,32 +219,35 @@ impl Parts {
         hung.len()
     }
 
-    /// Gives up the run: nothing of it does anything from now on that outlives it. Those that hang are not waited for, and
-    /// others not for long. Blocks for up to a second. `false`: it cannot be given up, since it hangs where it must be
-    /// waited for.
+    /// Gives up the run, once: nothing of it does anything from now on that outlives it. Those that hang are not waited
+    /// for, and others not for long. Blocks for up to a second. `false`: it hangs where it must be waited for. It has failed
+    /// then as well, and is begun again only if it has come back from there when its stages have ended or are taken for
+    /// ended; see [`is_stuck`](Self::is_stuck).
     fn give_up(&self, stage: &str, cause: &str) -> bool {
         let (fence, failure) = {
-            let stages = self.lock();
+            let mut stages = self.lock();
+            if stages.looks_given_up.is_some() {
+                return true;
+            }
+            stages.looks_given_up = Some(0);
             (Arc::clone(&stages.fence), stages.failure.clone())
         };
-        if !fence.close() {
-            return false;
-        }
+        // First: stages that come to a closed fence end without a word, and if all had, the run would seem to have ended by
+        // itself. Nothing follows it before all have ended, or are taken for ended at a later look.
         if let Some(failure) = failure {
             tell(&failure, stage, cause);
         }
-        self.stop_all();
-        true
+        fence.close()
     }
 
     /// Takes those for ended that have not ended two looks after the run was given up: their steps hang, or their turn to
-    /// run never comes, which waits with the thread of one that hangs.
+    /// run never comes, which waits with the thread of one that hangs. Also where the run is stuck, so that its failure is
+    /// told.
     fn give_up_rest(&self, cause: &str) {
         let mut stages = self.lock();
-        if !stages.fence.is_closed() {
+        let Some(looks) = &mut stages.looks_given_up else {
             return;
-        }
-        let looks = stages.looks_fenced.get_or_insert(0);
+        };
         *looks += 1;
         if *looks != 2 {
             return;

@@ -31,6 +31,10 @@ const HUNG_MAX: usize = 4;
 /// Worker threads of a run that follows one that hung.
 const APART_WORKERS: usize = 2;
 
+/// What is told besides of a run that hangs behind its fence.
+const STUCK: &str =
+    "while it handed something over: the dataflow is not begun again beside that";
+
 /// A dataflow and where it runs.
 pub(super) struct Run {
     dataflow: Dataflow,
@@ -149,6 +153,10 @@ impl Run {
             let first = first.get_or_insert_with(|| failure.clone());
             if parts.is_stopping() {
                 break Err(first.clone());
+            }
+            if parts.is_stuck() {
+                let cause = format!("{}, {STUCK}", failure.cause);
+                break Err(Failure { cause, ..failure });
             }
             match self.begin_again(&parts, &mut supervision, failure).await {
                 Some(next) => failed = next,

@@ -6,7 +6,8 @@
 //! Dataflows: the run is fenced, so that what hangs does nothing more whenever it comes back; then it has failed, with that
 //! stage as the cause, and begins again as after any failure, on threads of its own. Projections and partitions are
 //! reported alone: their rows and the log have one writer, which cannot be made anew beside one that hangs.
-//! Failure: where a stage hangs while it hands something over, it is reported and nothing else is done.
+//! Failure: where a stage hangs while it hands something over, which could still be done beside the next run, its dataflow
+//! fails with that cause and is not begun again, unless that step comes back within two looks.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -83,7 +84,7 @@ impl Watchdog {
         {
             tracing::error!(
                 dataflow = dataflow.name(),
-                "it hangs while it hands something over: it cannot be begun again beside that"
+                "it hangs while it hands something over: it is not begun again beside that"
             );
         }
     }
