@@ -80,6 +80,8 @@ pub enum DataflowStatus {
 /// What runs now.
 #[derive(Default)]
 struct Stages {
+    /// The how manieth run it is.
+    run: u64,
     all: Vec<(StageHandle, bool)>,
     meters: Vec<StageMeter>,
     /// Loads as they were at the last looks, the oldest first.
@@ -100,6 +102,14 @@ pub(crate) struct StalledStage {
     pub(crate) stage: String,
     /// Why, and for how long.
     pub(crate) stall: Stall,
+}
+
+/// Stages of one run that do not go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stalled {
+    /// Other runs have other numbers.
+    pub(crate) run: u64,
+    pub(crate) stages: Vec<StalledStage>,
 }
 
 /// What handle and watcher share.
@@ -146,6 +156,7 @@ impl Parts {
         let mut stages = self.lock();
         let hung = std::mem::take(&mut stages.hung);
         *stages = Stages {
+            run: stages.run + 1,
             all: Vec::new(),
             meters,
             looks: VecDeque::new(),
@@ -175,8 +186,14 @@ impl Parts {
     }
 
     pub(super) fn handles(&self) -> Vec<StageHandle> {
+        self.run().1
+    }
+
+    /// The present run and its stages.
+    fn run(&self) -> (u64, Vec<StageHandle>) {
         let stages = self.lock();
-        stages.all.iter().map(|(stage, _)| stage.clone()).collect()
+        let handles = stages.all.iter().map(|(stage, _)| stage.clone());
+        (stages.run, handles.collect())
     }
 
     pub(super) fn loads(&self) -> Vec<StageLoad> {
@@ -219,14 +236,14 @@ impl Parts {
         hung.len()
     }
 
-    /// Gives up the run, once: nothing of it does anything from now on that outlives it. Those that hang are not waited
+    /// Gives up this run, once, and no other that has taken its place meanwhile: nothing of it does anything from now on that outlives it. Those that hang are not waited
     /// for, and others not for long. Blocks for up to a second. `false`: it hangs where it must be waited for. It has failed
     /// then as well, and is begun again only if it has come back from there when its stages have ended or are taken for
     /// ended; see [`is_stuck`](Self::is_stuck).
-    fn give_up(&self, stage: &str, cause: &str) -> bool {
+    fn give_up(&self, run: u64, stage: &str, cause: &str) -> bool {
         let (fence, failure) = {
             let mut stages = self.lock();
-            if stages.looks_given_up.is_some() {
+            if stages.run != run || stages.looks_given_up.is_some() {
                 return true;
             }
             stages.looks_given_up = Some(0);
@@ -463,7 +480,7 @@ impl DataflowHandle {
     }
 
     /// Stages that have not gone on for longer than this at `now`, by the clock of the engine.
-    pub(crate) fn stalled(&self, now: Duration, longer_than: Duration) -> Vec<StalledStage> {
+    pub(crate) fn stalled(&self, now: Duration, longer_than: Duration) -> Stalled {
         let stalled = |stage: StageHandle| {
             let stall = stage
                 .stall(now)
@@ -471,16 +488,14 @@ impl DataflowHandle {
             let stage = stage.name().to_owned();
             Some(StalledStage { stage, stall })
         };
-        self.parts
-            .handles()
-            .into_iter()
-            .filter_map(stalled)
-            .collect()
+        let (run, handles) = self.parts.run();
+        let stages = handles.into_iter().filter_map(stalled).collect();
+        Stalled { run, stages }
     }
 
-    /// Has it begin again from its last checkpoint without the stages that hang; see [`Parts::give_up`].
-    pub(crate) fn give_up(&self, stage: &str, cause: &str) -> bool {
-        self.parts.give_up(stage, cause)
+    /// Has it begin again from its last checkpoint without the stages of this run that hang; see [`Parts::give_up`].
+    pub(crate) fn give_up(&self, run: u64, stage: &str, cause: &str) -> bool {
+        self.parts.give_up(run, stage, cause)
     }
 
     /// See [`Parts::give_up_rest`].
@@ -509,3 +524,6 @@ impl fmt::Debug for DataflowHandle {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

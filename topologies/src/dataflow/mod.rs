@@ -57,8 +57,8 @@ pub use feed::{Feed, FeedSource};
 pub use files::Files;
 pub use flow::{Dataflow, Flow, FlowOptions, SideOutput};
 pub use forks::Branch;
-pub(crate) use handle::StalledStage;
 pub use handle::{DataflowHandle, DataflowStatus, Failure, SavepointError, TakeCheckpointError};
+pub(crate) use handle::{Stalled, StalledStage};
 pub use items::Items;
 pub use joins::{
     ForeignJoinedStream, ForeignJoining, IntervalJoining, JoinBothSides, JoinInTime, JoinLeft,

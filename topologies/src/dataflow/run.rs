@@ -32,8 +32,7 @@ const HUNG_MAX: usize = 4;
 const APART_WORKERS: usize = 2;
 
 /// What is told besides of a run that hangs behind its fence.
-const STUCK: &str =
-    "while it handed something over: the dataflow is not begun again beside that";
+const STUCK: &str = "while it handed something over: the dataflow is not begun again beside that";
 
 /// A dataflow and where it runs.
 pub(super) struct Run {

@@ -17,7 +17,7 @@ use millstream_engine::metrics::StallMetrics;
 use millstream_engine::stage::Stall;
 
 use super::{Inner, StallPolicy, WatchdogConfig};
-use crate::dataflow::{DataflowHandle, StalledStage};
+use crate::dataflow::{DataflowHandle, Stalled, StalledStage};
 
 /// Looks between two lines about the same stage.
 const SAID_EVERY: u32 = 60;
@@ -71,7 +71,10 @@ impl Watchdog {
     }
 
     fn look_at(&mut self, dataflow: &DataflowHandle, now: Duration, longer_than: Duration) {
-        let stalled = dataflow.stalled(now, longer_than);
+        let Stalled {
+            run,
+            stages: stalled,
+        } = dataflow.stalled(now, longer_than);
         for stage in &stalled {
             self.report(stage);
         }
@@ -80,7 +83,7 @@ impl Watchdog {
         // Where one hangs, others may wait for its thread.
         let first = stalled.iter().find(in_step).or(stalled.first());
         if let (StallPolicy::Restart, Some(first)) = (self.config.policy, first)
-            && !dataflow.give_up(&first.stage, &cause(first.stall, longer_than))
+            && !dataflow.give_up(run, &first.stage, &cause(first.stall, longer_than))
         {
             tracing::error!(
                 dataflow = dataflow.name(),
