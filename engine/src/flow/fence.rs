@@ -2,7 +2,8 @@
 //!
 //! A step that hangs in user code cannot be taken off its thread. When its dataflow begins again elsewhere, the old run must
 //! write and send nothing any more, whenever that code comes back. All of a run share one fence, which sinks
-//! [pass](Fence::pass) on the way to whatever outlives the run: the log, tables, files, what is outside. Once it is closed a
+//! [pass](Fence::pass) on the way to whatever outlives the run: the log, tables, files, what is outside; threads of theirs do
+//! so as well. Once it is closed a
 //! stage that comes to it unwinds, without a word, up to its actor, which ends.
 //! Invariants: (1) what is behind the fence happens before [`close`](Fence::close) returns `true`, or never; (2) little user
 //! code runs while a pass is held: what is given to a closure is checked only. Table sinks do run some, since they copy rows
@@ -15,8 +16,8 @@
 use std::fmt;
 use std::panic::resume_unwind;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::thread::park_timeout;
 use std::time::Duration;
@@ -28,15 +29,11 @@ const EVERY: Duration = Duration::from_millis(1);
 /// What a stage that comes to a closed fence unwinds with.
 pub(crate) struct Fenced;
 
-/// What is done when a fence is closed.
-type OnClose = Box<dyn FnOnce() + Send>;
-
 /// The fence of one run of a dataflow. Open when it is made.
 #[derive(Default)]
 pub struct Fence {
     is_closed: AtomicBool,
     inside: AtomicUsize,
-    on_close: Mutex<Vec<OnClose>>,
 }
 
 /// Whoever holds it is on the way to something that outlives the run, and is waited for by whoever closes the fence.
@@ -104,37 +101,17 @@ impl Fence {
         }
     }
 
-    /// Has something done when it is closed; at once if it is.
-    pub fn on_close(&self, run: impl FnOnce() + Send + 'static) {
-        let mut waiting = self.waiting();
-        if self.is_closed() {
-            drop(waiting);
-            return run();
-        }
-        waiting.push(Box::new(run));
-    }
-
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<OnClose>> {
-        self.on_close.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Closes it and waits for those inside. `false`: one of them has not come out for a second, so it hangs where it should
     /// not, and what it does when it comes back is not kept from happening.
     pub fn close(&self) -> bool {
-        let waiting = {
-            let mut waiting = self.waiting();
-            self.is_closed.store(true, Ordering::SeqCst);
-            std::mem::take(&mut *waiting)
-        };
-        let is_empty = (0..LOOKS).any(|_| {
-            let is_empty = self.is_over();
-            if !is_empty {
+        self.is_closed.store(true, Ordering::SeqCst);
+        (0..LOOKS).any(|_| {
+            let is_over = self.is_over();
+            if !is_over {
                 park_timeout(EVERY);
             }
-            is_empty
-        });
-        waiting.into_iter().for_each(|run| run());
-        is_empty
+            is_over
+        })
     }
 }
 
@@ -147,7 +124,8 @@ impl fmt::Debug for Fence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fence")
             .field("is_closed", &self.is_closed())
-            .finish_non_exhaustive()
+            .field("inside", &self.inside)
+            .finish()
     }
 }
 
@@ -164,14 +142,6 @@ mod tests {
     fn nobody_passes_a_closed_fence_and_who_is_inside_is_waited_for() {
         let fence = Fence::new();
         assert!(passes(&fence));
-        let closed = Arc::new(AtomicUsize::new(0));
-        let count = || {
-            let closed = Arc::clone(&closed);
-            move || {
-                closed.fetch_add(1, Ordering::SeqCst);
-            }
-        };
-        fence.on_close(count());
         let pass = fence.pass();
         std::thread::scope(|scope| {
             let closing = scope.spawn(|| fence.close());
@@ -184,9 +154,6 @@ mod tests {
             drop(pass);
             assert!(closing.join().unwrap());
         });
-        assert_eq!(closed.load(Ordering::SeqCst), 1);
-        fence.on_close(count());
-        assert_eq!(closed.load(Ordering::SeqCst), 2);
         assert!(!passes(&fence));
         assert!(fence.close());
     }
