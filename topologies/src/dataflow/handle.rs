@@ -91,8 +91,8 @@ struct Stages {
     fence: Arc<Fence>,
     /// This run was given up by whoever watches, so many looks before this one.
     looks_given_up: Option<u32>,
-    /// Of earlier runs: given up, and in a step that has not come back when it was last looked.
-    hung: Vec<StageHandle>,
+    /// With the number of its run: given up, and in a step that has not come back when it was last looked.
+    hung: Vec<(u64, StageHandle)>,
 }
 
 /// A stage of a dataflow that does not go on.
@@ -217,9 +217,10 @@ impl Parts {
         control.map(|control| (control, runs))
     }
 
-    /// Whether stages of this run were given up while they were at something.
-    pub(super) fn is_fenced(&self) -> bool {
-        self.lock().fence.is_closed()
+    /// This run, if stages of it were given up while they were at something.
+    pub(super) fn fenced(&self) -> Option<u64> {
+        let stages = self.lock();
+        stages.fence.is_closed().then_some(stages.run)
     }
 
     /// Whether something of this run may still be done although it was given up: it hangs where it must be waited for, and
@@ -229,11 +230,11 @@ impl Parts {
         fence.is_closed() && !fence.is_over()
     }
 
-    /// How many threads are held by steps of runs that were given up.
-    pub(super) fn hung(&self) -> usize {
+    /// The runs that were given up and have steps which hold a thread, once for each.
+    pub(super) fn hung(&self) -> Vec<u64> {
         let hung = &mut self.lock().hung;
-        hung.retain(StageHandle::is_in_step);
-        hung.len()
+        hung.retain(|(_, stage)| stage.is_in_step());
+        hung.iter().map(|(run, _)| *run).collect()
     }
 
     /// Gives up this run, once, and no other that has taken its place meanwhile: nothing of it does anything from now on that outlives it. Those that hang are not waited
@@ -269,6 +270,7 @@ impl Parts {
         if *looks != 2 {
             return;
         }
+        let run = stages.run;
         let open = stages.all.iter().map(|(stage, _)| stage);
         let open: Vec<_> = open
             .filter(|stage| !stage.status().is_ended())
@@ -276,7 +278,7 @@ impl Parts {
             .collect();
         for stage in open {
             stage.give_up(cause);
-            stages.hung.push(stage);
+            stages.hung.push((run, stage));
         }
     }
 

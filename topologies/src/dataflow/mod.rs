@@ -6,6 +6,7 @@
 //! [`Driver`] steps the same stages on one thread with a clock of the test's.
 //! Not here: what operators do.
 
+mod apart;
 mod channels;
 mod check;
 pub(crate) mod chosen;
