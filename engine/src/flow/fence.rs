@@ -2,18 +2,22 @@
 //!
 //! A step that hangs in user code cannot be taken off its thread. When its dataflow begins again elsewhere, the old run must
 //! write and send nothing any more, whenever that code comes back. All of a run share one fence, which sinks
-//! [pass](Fence::pass) on the way to whatever outlives the run: the log, tables, files, what is outside. Once it is closed a
+//! [pass](Fence::pass) on the way to whatever outlives the run: the log, tables, files, what is outside; threads of theirs do
+//! so as well. Once it is closed a
 //! stage that comes to it unwinds, without a word, up to its actor, which ends.
-//! Invariants: (1) what is behind the fence happens before [`close`](Fence::close) returns, or never; (2) no user code runs
-//! while a pass is held, except where it is checked only, such as before a result is given to a closure.
+//! Invariants: (1) what is behind the fence happens before [`close`](Fence::close) returns `true`, or never; (2) little user
+//! code runs while a pass is held: what is given to a closure is checked only. Table sinks do run some, since they copy rows
+//! for readers: `Clone`, `Hash`, `Eq` and `Drop` of keys and rows. Copies made before would be in memory twice.
+//! Failure: where one hangs with a pass, `close` gives `false`. The fence stays closed, and whoever closed it may begin
+//! nothing beside that run before it [is over](Fence::is_over).
 //! Cost: two atomic additions per flush of a sink; nothing per item but where each item goes outside.
 //! Not here: noticing that a step hangs, see `stage`; lanes within the run, which nobody reads any more.
 
 use std::fmt;
 use std::panic::resume_unwind;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::thread::park_timeout;
 use std::time::Duration;
@@ -25,15 +29,11 @@ const EVERY: Duration = Duration::from_millis(1);
 /// What a stage that comes to a closed fence unwinds with.
 pub(crate) struct Fenced;
 
-/// What is done when a fence is closed.
-type OnClose = Box<dyn FnOnce() + Send>;
-
 /// The fence of one run of a dataflow. Open when it is made.
 #[derive(Default)]
 pub struct Fence {
     is_closed: AtomicBool,
     inside: AtomicUsize,
-    on_close: Mutex<Vec<OnClose>>,
 }
 
 /// Whoever holds it is on the way to something that outlives the run, and is waited for by whoever closes the fence.
@@ -60,6 +60,12 @@ impl Fence {
         self.is_closed.load(Ordering::SeqCst)
     }
 
+    /// Whether it is closed and nobody is behind it: nothing is done any more, whatever comes back.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_closed() && self.inside.load(Ordering::SeqCst) == 0
+    }
+
     /// Goes through, or unwinds if it is closed. Hold the pass while something is handed over; run no user code meanwhile.
     pub fn pass(&self) -> Pass<'_> {
         self.try_pass().unwrap_or_else(|| fenced())
@@ -67,6 +73,10 @@ impl Fence {
 
     /// Goes through; `None` if it is closed.
     pub fn try_pass(&self) -> Option<Pass<'_>> {
+        // Who comes later is not counted, so that a run that is over stays so.
+        if self.is_closed() {
+            return None;
+        }
         // In this order, so that whoever closes it sees this one, or this one sees that it is closed.
         self.inside.fetch_add(1, Ordering::SeqCst);
         let pass = Pass(self);
@@ -91,37 +101,17 @@ impl Fence {
         }
     }
 
-    /// Has something done when it is closed; at once if it is.
-    pub fn on_close(&self, run: impl FnOnce() + Send + 'static) {
-        let mut waiting = self.waiting();
-        if self.is_closed() {
-            drop(waiting);
-            return run();
-        }
-        waiting.push(Box::new(run));
-    }
-
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<OnClose>> {
-        self.on_close.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Closes it and waits for those inside. `false`: one of them has not come out for a second, so it hangs where it should
     /// not, and what it does when it comes back is not kept from happening.
     pub fn close(&self) -> bool {
-        let waiting = {
-            let mut waiting = self.waiting();
-            self.is_closed.store(true, Ordering::SeqCst);
-            std::mem::take(&mut *waiting)
-        };
-        let is_empty = (0..LOOKS).any(|_| {
-            let is_empty = self.inside.load(Ordering::SeqCst) == 0;
-            if !is_empty {
+        self.is_closed.store(true, Ordering::SeqCst);
+        (0..LOOKS).any(|_| {
+            let is_over = self.is_over();
+            if !is_over {
                 park_timeout(EVERY);
             }
-            is_empty
-        });
-        waiting.into_iter().for_each(|run| run());
-        is_empty
+            is_over
+        })
     }
 }
 
@@ -134,7 +124,8 @@ impl fmt::Debug for Fence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fence")
             .field("is_closed", &self.is_closed())
-            .finish_non_exhaustive()
+            .field("inside", &self.inside)
+            .finish()
     }
 }
 
@@ -151,14 +142,6 @@ mod tests {
     fn nobody_passes_a_closed_fence_and_who_is_inside_is_waited_for() {
         let fence = Fence::new();
         assert!(passes(&fence));
-        let closed = Arc::new(AtomicUsize::new(0));
-        let count = || {
-            let closed = Arc::clone(&closed);
-            move || {
-                closed.fetch_add(1, Ordering::SeqCst);
-            }
-        };
-        fence.on_close(count());
         let pass = fence.pass();
         std::thread::scope(|scope| {
             let closing = scope.spawn(|| fence.close());
@@ -167,13 +150,22 @@ mod tests {
             }
             assert!(!closing.is_finished());
             assert!(!passes(&fence));
+            assert!(!fence.is_over());
             drop(pass);
             assert!(closing.join().unwrap());
         });
-        assert_eq!(closed.load(Ordering::SeqCst), 1);
-        fence.on_close(count());
-        assert_eq!(closed.load(Ordering::SeqCst), 2);
         assert!(!passes(&fence));
         assert!(fence.close());
+    }
+
+    #[test]
+    fn a_fence_that_somebody_hangs_behind_is_over_once_they_come_out() {
+        let fence = Fence::new();
+        let pass = fence.pass();
+        assert!(!fence.is_over());
+        assert!(!fence.close());
+        assert!(fence.is_closed() && !fence.is_over());
+        drop(pass);
+        assert!(fence.is_over() && fence.close());
     }
 }

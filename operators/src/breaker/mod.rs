@@ -2,7 +2,8 @@
 //!
 //! Place: before calls to what is outside, of [`MapAsync`](crate::paced::MapAsync) and [`Deliver`](crate::sink::Deliver).
 //! Closed, all calls are made. After `failures` of them in a row it opens: none is made for a cool-down. Then it is half
-//! open: one call is made, whose success closes it, and whose failure opens it again for twice as long, up to a bound.
+//! open: one call is made, whose success closes it, and whose failure opens it again for twice as long, up to a bound. If
+//! nothing comes of that call within this bound, that is a failure as well, whatever comes of it later.
 //! Failures in a row rather than a rate in a window: it needs no buckets and no size of traffic, says the same at any rate
 //! of calls, and whoever answers every second call is better called than not.
 //! Invariants: (1) what comes of a call counts only for the state in which it was made: of calls that were under way when
@@ -42,7 +43,8 @@ pub struct BreakerOptions {
     pub failures: NonZeroU32,
     /// How long it is open the first time. Default 1 s.
     pub cool_down: Duration,
-    /// The longest that it is open; each time after a failed probe twice as long as before. Default 60 s.
+    /// The longest that it is open; each time after a failed probe twice as long as before. Also the longest that it waits
+    /// for what comes of a probe, unless a try may take longer. Default 60 s.
     pub cool_down_max: Duration,
     /// What becomes of calls meanwhile. Default: they wait.
     pub while_open: WhileOpen,
@@ -103,8 +105,8 @@ pub enum Admission {
     Call(Permit),
     /// Not before this moment.
     NotBefore(Duration),
-    /// Not before what comes of the call under way is known.
-    NotYet,
+    /// Not before what comes of the call under way is known, or before this moment, at which it counts as failed.
+    NotYet(Duration),
 }
 
 /// A call that may be made.
@@ -124,7 +126,9 @@ enum State {
         until: Duration,
     },
     /// The one call is under way.
-    HalfOpen,
+    HalfOpen {
+        until: Duration,
+    },
 }
 
 /// The breaker of one partition of a stage.
@@ -134,6 +138,8 @@ pub struct Breaker {
     state: State,
     /// Of the last time that it opened since it was closed.
     cool_down: Duration,
+    /// How long a probe may take.
+    probe_max: Duration,
     /// Another one in each state.
     era: u64,
     metrics: Option<BreakerMetrics>,
@@ -142,14 +148,22 @@ pub struct Breaker {
 impl Breaker {
     /// A closed one.
     #[must_use]
-    pub const fn new(options: BreakerOptions) -> Self {
+    pub fn new(options: BreakerOptions) -> Self {
         Self {
             options,
+            probe_max: options.cool_down_max.max(options.cool_down),
             state: State::Closed { failures: 0 },
             cool_down: Duration::ZERO,
             era: 0,
             metrics: None,
         }
+    }
+
+    /// Has a probe take as long as a try may take, if that is longer.
+    #[must_use]
+    pub fn tries_take(mut self, at_most: Option<Duration>) -> Self {
+        self.probe_max = self.probe_max.max(at_most.unwrap_or_default());
+        self
     }
 
     /// Shows its state from now on.
@@ -170,16 +184,24 @@ impl Breaker {
         match self.state {
             State::Closed { .. } => BreakerState::Closed,
             State::Open { .. } => BreakerState::Open,
-            State::HalfOpen => BreakerState::HalfOpen,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
 
     /// Asks to make a call at `now`.
     pub fn admit(&mut self, now: Duration) -> Admission {
+        if let State::HalfOpen { until } = self.state
+            && until <= now
+        {
+            self.open(now);
+        }
         match self.state {
             State::Open { until } if now < until => return Admission::NotBefore(until),
-            State::HalfOpen => return Admission::NotYet,
-            State::Open { .. } => self.enter(State::HalfOpen),
+            State::HalfOpen { until } => return Admission::NotYet(until),
+            State::Open { .. } => {
+                let until = now.saturating_add(self.probe_max);
+                self.enter(State::HalfOpen { until });
+            }
             State::Closed { .. } => {}
         }
         Admission::Call(Permit { era: self.era })
@@ -192,7 +214,7 @@ impl Breaker {
         }
         match self.state {
             State::Closed { .. } => self.state = State::Closed { failures: 0 },
-            State::HalfOpen => {
+            State::HalfOpen { .. } => {
                 self.cool_down = Duration::ZERO;
                 self.enter(State::Closed { failures: 0 });
             }
@@ -214,7 +236,7 @@ impl Breaker {
                     self.open(now);
                 }
             }
-            State::HalfOpen => self.open(now),
+            State::HalfOpen { .. } => self.open(now),
             State::Open { .. } => {}
         }
     }

@@ -38,7 +38,7 @@ fn failures_in_a_row_open_it_and_probes_close_it_or_double_the_wait() {
         assert_eq!(breaker.admit(before), Admission::NotBefore(until));
         now = until;
         let probe = call(&mut breaker, now);
-        assert_eq!(breaker.admit(now), Admission::NotYet);
+        assert_eq!(breaker.admit(now), Admission::NotYet(now + 5 * SECOND));
         assert_eq!(breaker.state(), BreakerState::HalfOpen);
         breaker.failed(probe, now);
     }
@@ -65,6 +65,38 @@ fn what_comes_of_earlier_calls_does_not_count() {
     breaker.failed(early[2], SECOND);
     breaker.succeeded(early[1]);
     assert_eq!(breaker.state(), BreakerState::HalfOpen);
+    breaker.succeeded(probe);
+    assert_eq!(breaker.state(), BreakerState::Closed);
+}
+
+/// A call without a timeout may never come back.
+#[test]
+fn a_probe_of_which_nothing_comes_has_failed() {
+    let mut breaker = breaker(1);
+    let permit = call(&mut breaker, Duration::ZERO);
+    breaker.failed(permit, Duration::ZERO);
+    let probe = call(&mut breaker, SECOND);
+    let until = 6 * SECOND;
+    let before = until - Duration::from_nanos(1);
+    assert_eq!(breaker.admit(before), Admission::NotYet(until));
+    assert_eq!(
+        breaker.admit(until),
+        Admission::NotBefore(until + 2 * SECOND)
+    );
+    breaker.succeeded(probe);
+    assert_eq!(breaker.state(), BreakerState::Open);
+    let next = call(&mut breaker, until + 2 * SECOND);
+    breaker.succeeded(next);
+    assert_eq!(breaker.state(), BreakerState::Closed);
+}
+
+#[test]
+fn a_probe_may_take_as_long_as_a_try() {
+    let mut breaker = breaker(1).tries_take(Some(60 * SECOND));
+    let permit = call(&mut breaker, Duration::ZERO);
+    breaker.failed(permit, Duration::ZERO);
+    let probe = call(&mut breaker, SECOND);
+    assert_eq!(breaker.admit(60 * SECOND), Admission::NotYet(61 * SECOND));
     breaker.succeeded(probe);
     assert_eq!(breaker.state(), BreakerState::Closed);
 }
@@ -123,7 +155,7 @@ proptest! {
                     prop_assert_eq!(moment, until);
                     prop_assert!(now < until);
                 }
-                Admission::NotYet => prop_assert!(false, "no call is under way"),
+                Admission::NotYet(_) => prop_assert!(false, "no call is under way"),
             }
         }
     }

@@ -125,7 +125,9 @@ where
             function,
             places: (0..options.concurrency.get()).map(place).collect(),
             order: Order::new(options.is_ordered),
-            breaker: options.breaker.map(Breaker::new),
+            breaker: options
+                .breaker
+                .map(|breaker| Breaker::new(breaker).tries_take(options.timeout)),
             admitted_at: None,
             options,
             items: 0,
@@ -149,14 +151,14 @@ where
         let Some(breaker) = &mut self.breaker else {
             return Leave::Call(None);
         };
-        let wait = match breaker.admit(now) {
-            Admission::Call(permit) => return Leave::Call(Some(permit)),
-            _ if breaker.options().while_open == WhileOpen::Fail => return Leave::Never,
-            Admission::NotBefore(until) => Some(until),
-            Admission::NotYet => None,
-        };
-        self.admitted_at = wait;
-        Leave::Wait
+        match breaker.admit(now) {
+            Admission::Call(permit) => Leave::Call(Some(permit)),
+            _ if breaker.options().while_open == WhileOpen::Fail => Leave::Never,
+            Admission::NotBefore(until) | Admission::NotYet(until) => {
+                self.admitted_at = Some(until);
+                Leave::Wait
+            }
+        }
     }
 
     /// Begins calls while there is room; gives whether anything was taken.

@@ -234,7 +234,7 @@ impl<T: Stored, F: Receive<T>> Deliver<T, F> {
                     self.wait_until = Some(until);
                     return Ok(());
                 }
-                Some(Admission::NotYet) => unreachable!("one call is made at a time"),
+                Some(Admission::NotYet(_)) => unreachable!("one call is made at a time"),
             };
             let Some((of, held)) = self.held.pop_front() else {
                 return Ok(());

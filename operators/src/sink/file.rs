@@ -187,6 +187,14 @@ impl<T, F: RowFormat> FileSink<T, F> {
         self
     }
 
+    /// A sink whose checkpoint has nothing, before its first turn.
+    #[cfg(test)]
+    pub(super) fn with_place(mut self, naming: Naming, fence: Arc<Fence>) -> Self {
+        self.place = Some(Place::new(naming, 1));
+        self.fence = fence;
+        self
+    }
+
     /// More than how many commands must be done before it goes on; `None` if it need not wait.
     fn waits_for(&self) -> Option<u64> {
         let open = self.open.as_ref()?;
@@ -246,6 +254,9 @@ impl<T, F: RowFormat> FileSink<T, F> {
         let Some(place) = &self.place else {
             return Ok(());
         };
+        // It cuts, names and deletes files, which are the next run's once this one is given up.
+        let fence = Arc::clone(&self.fence);
+        let pass = fence.pass();
         let Begun {
             number,
             present,
@@ -254,11 +265,9 @@ impl<T, F: RowFormat> FileSink<T, F> {
         } = place.begin(&self.restored)?;
         let (present, file) = present.unzip();
         let naming = place.naming().clone();
-        let started = file_writer::start_holding(naming, number, file);
+        let started = file_writer::start_holding(naming, number, file, Arc::clone(&fence));
         let (commands, shared, thread) = started.map_err(|error| place.fault(&error))?;
-        let (fence, abandoned) = (Arc::clone(&self.fence), Arc::clone(&shared));
-        // The run that follows must be alone with its files, whatever hangs before this thread.
-        fence.on_close(move || abandoned.abandon());
+        drop(pass);
         self.open = Some(Open::new(commands, shared, number, Some(thread), fence));
         self.gone = gone;
         self.restored = Vec::new();
@@ -311,7 +320,7 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
             self.place = Some(Place::new(naming, wiring.partitions));
             return Ok(());
         }
-        let started = file_writer::start(naming);
+        let started = file_writer::start(naming, wiring.fence());
         let (commands, shared) = started.map_err(|error| {
             let folder = self.options.folder.display();
             Fault(format!("{folder}: {error}"))

@@ -2,18 +2,20 @@
 //!
 //! Invariants: (1) a file is written under a temporary name, forced to the disk and then renamed, so that whoever
 //! sees the name sees all of it; (2) commands are carried out in order. With checkpoints files are renamed on command,
-//! and what has no name yet stays. Bounds: the queue to the thread.
+//! and what has no name yet stays; (3) each command is carried out behind the fence of the run, and none once it is closed.
+//! Bounds: the queue to the thread.
 //! Failure: the first one is kept, and nothing is written after it; what has no name yet is deleted.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use millstream_engine::fail_point;
+use millstream_engine::flow::Fence;
 use millstream_engine::threads;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -149,8 +151,6 @@ pub(super) struct Shared {
     failed: Mutex<Option<String>>,
     /// Nobody wants what is not carried out yet.
     is_abandoned: AtomicBool,
-    /// Held while a command is carried out.
-    at_work: Mutex<()>,
     moved: Notify,
 }
 
@@ -164,16 +164,6 @@ impl Shared {
         }
         self.done.fetch_add(1, Ordering::AcqRel);
         self.moved.notify_one();
-    }
-
-    /// Has nothing more carried out; waits for the command under way.
-    pub(super) fn abandon(&self) {
-        self.is_abandoned.store(true, Ordering::Release);
-        drop(self.working());
-    }
-
-    fn working(&self) -> MutexGuard<'_, ()> {
-        self.at_work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Commands that were carried out, or given up after a failure.
@@ -204,9 +194,10 @@ struct Writer {
 
 /// The thread of a sink with checkpoints. Dropped, it gives up what is not carried out and waits for its end: the next
 /// run, which may begin at once, must be alone with its files. That takes as long as one write or one sync; a sink that
-/// came to its end has nothing left to do.
+/// came to its end has nothing left to do. Of a run that was given up it waits for nobody: whoever closed the fence did.
 #[derive(Debug)]
 pub(super) struct Thread {
+    fence: Arc<Fence>,
     shared: Arc<Shared>,
     handle: Option<JoinHandle<()>>,
 }
@@ -214,7 +205,9 @@ pub(super) struct Thread {
 impl Drop for Thread {
     fn drop(&mut self) {
         self.shared.is_abandoned.store(true, Ordering::Release);
-        if let Some(handle) = self.handle.take() {
+        if let Some(handle) = self.handle.take()
+            && !self.fence.is_closed()
+        {
             // A panic was its failure, which the sink has seen as a thread that is gone.
             let _ = handle.join();
         }
@@ -222,7 +215,10 @@ impl Drop for Thread {
 }
 
 /// Starts the thread; it ends when the sender is dropped.
-pub(super) fn start(naming: Naming) -> io::Result<(Sender<Command>, Arc<Shared>)> {
+pub(super) fn start(
+    naming: Naming,
+    fence: Arc<Fence>,
+) -> io::Result<(Sender<Command>, Arc<Shared>)> {
     fs::create_dir_all(&naming.folder)?;
     let partition = naming.partition;
     let writer = Writer {
@@ -231,7 +227,7 @@ pub(super) fn start(naming: Naming) -> io::Result<(Sender<Command>, Arc<Shared>)
         file: None,
         holds: false,
     };
-    let (sender, shared, _) = spawn(writer)?;
+    let (sender, shared, _) = spawn(writer, fence)?;
     Ok((sender, shared))
 }
 
@@ -240,6 +236,7 @@ pub(super) fn start_holding(
     naming: Naming,
     number: u64,
     file: Option<File>,
+    fence: Arc<Fence>,
 ) -> io::Result<(Sender<Command>, Arc<Shared>, Thread)> {
     let writer = Writer {
         naming,
@@ -247,26 +244,35 @@ pub(super) fn start_holding(
         file,
         holds: true,
     };
-    let (sender, shared, handle) = spawn(writer)?;
+    let (sender, shared, handle) = spawn(writer, Arc::clone(&fence))?;
     let thread = Thread {
+        fence,
         shared: Arc::clone(&shared),
         handle: Some(handle),
     };
     Ok((sender, shared, thread))
 }
 
-fn spawn(writer: Writer) -> io::Result<(Sender<Command>, Arc<Shared>, JoinHandle<()>)> {
+fn spawn(
+    writer: Writer,
+    fence: Arc<Fence>,
+) -> io::Result<(Sender<Command>, Arc<Shared>, JoinHandle<()>)> {
     let (sender, receiver) = bounded(PLACES);
     let shared = Arc::new(Shared::default());
     let told = Arc::clone(&shared);
-    let handle = threads::try_spawn("file-sink", move || serve(writer, &receiver, &told))?;
+    let handle = threads::try_spawn("file-sink", move || {
+        serve(writer, &receiver, &told, &fence);
+    })?;
     Ok((sender, shared, handle))
 }
 
-fn serve(mut writer: Writer, commands: &Receiver<Command>, shared: &Shared) {
+fn serve(mut writer: Writer, commands: &Receiver<Command>, shared: &Shared, fence: &Fence) {
     let mut failed = false;
     for command in commands {
-        let working = shared.working();
+        // Held while it is carried out: the run that follows one that was given up must be alone with its files.
+        let Some(pass) = fence.try_pass() else {
+            break;
+        };
         if shared.is_abandoned.load(Ordering::Acquire) {
             break;
         }
@@ -276,10 +282,10 @@ fn serve(mut writer: Writer, commands: &Receiver<Command>, shared: &Shared) {
             let path = writer.temporary();
             failure = Some(format!("{}: {error}", path.display()));
         }
-        drop(working);
+        drop(pass);
         shared.finish(failure);
     }
-    if !writer.holds {
+    if !writer.holds && !fence.is_closed() {
         writer.discard();
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_engine::flow::{
-    Discard, Emit, Fault, Operator, Resources, Then, Turn, Wiring, stateless,
+    Discard, Emit, Fault, Fence, Operator, Resources, Then, Turn, Wiring, stateless,
 };
 use millstream_engine::stage::Blocked;
 use millstream_engine::state::{StateError, StateOptions, StateStore};
@@ -322,26 +322,83 @@ async fn a_full_channel_holds_the_sink_back_and_loses_nothing() {
     settle::<u64, _>(&mut sink).await.unwrap_err();
 }
 
-/// Goal: whatever the thread of a run that was given up still has in its queue stays undone, and what it is at is waited for.
-#[tokio::test]
-async fn an_abandoned_thread_writes_nothing_more() {
-    let folder = tempfile::tempdir().unwrap();
-    let naming = super::file_writer::Naming {
-        folder: folder.path().to_owned(),
+fn naming(folder: &std::path::Path) -> super::file_writer::Naming {
+    super::file_writer::Naming {
+        folder: folder.to_owned(),
         prefix: "rows".to_owned(),
         partition: 0,
         extension: "csv",
-    };
-    let started = super::file_writer::start_holding(naming, 0, None);
+    }
+}
+
+/// Goal: whatever the thread of a run that was given up still has in its queue stays undone.
+#[tokio::test]
+async fn the_thread_of_a_run_that_was_given_up_writes_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let fence = Arc::new(Fence::new());
+    let naming = naming(folder.path());
+    let started = super::file_writer::start_holding(naming, 0, None, Arc::clone(&fence));
     let (commands, shared, thread) = started.unwrap();
     let write = |text: &str| super::file_writer::Command::Write(text.as_bytes().to_vec());
     commands.send(write("a")).unwrap();
     Arc::clone(&shared).until_past(0).await;
-    shared.abandon();
+    assert!(fence.close());
     // It may have ended by now, and does nothing with this if it has not.
     let _ = commands.send(write("b"));
     drop(commands);
     drop(thread);
     let written = std::fs::read_to_string(folder.path().join(".rows-000-000000.csv.part"));
     assert_eq!(written.unwrap(), "a");
+}
+
+/// A disk that does not answer, by a pipe that nobody reads: whoever closes the fence is told, and nobody waits for ever.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_thread_that_hangs_at_the_disk_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let fence = Arc::new(Fence::new());
+    let (mut reader, pipe) = std::io::pipe().unwrap();
+    let file = std::fs::File::from(std::os::fd::OwnedFd::from(pipe));
+    let naming = naming(folder.path());
+    let started = super::file_writer::start_holding(naming, 0, Some(file), Arc::clone(&fence));
+    let (commands, shared, thread) = started.unwrap();
+    // More than a pipe holds.
+    let write = || super::file_writer::Command::Write(vec![b'a'; 1 << 20]);
+    commands.send(write()).unwrap();
+    commands.send(write()).unwrap();
+    let mut byte = [0];
+    std::io::Read::read_exact(&mut reader, &mut byte).unwrap();
+    assert!(!fence.close());
+    // Neither does the stage that unwinds.
+    drop(thread);
+    drop(commands);
+    assert!(!fence.is_over());
+    let mut rest = Vec::new();
+    std::io::Read::read_to_end(&mut reader, &mut rest).unwrap();
+    // The first was done to its end, the second not any more.
+    assert_eq!(rest.len(), (1 << 20) - 1);
+    assert_eq!(shared.done(), 1);
+    assert!(fence.is_over());
+}
+
+/// What a start does to files is behind the fence.
+#[test]
+fn a_sink_of_a_run_that_was_given_up_leaves_files_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::new(Timestamp::EPOCH);
+    let part = folder.path().join(".rows-000-000000.csv.part");
+    for is_given_up in [true, false] {
+        std::fs::write(&part, "of the next run").unwrap();
+        let fence = Arc::new(Fence::new());
+        let options = FileSinkOptions::new(folder.path(), "rows");
+        let sink = FileSink::<Row, _>::new(options, JsonRows::default());
+        let mut sink = sink.with_place(naming(folder.path()), Arc::clone(&fence));
+        if is_given_up {
+            assert!(fence.close());
+        }
+        let begin = || Operator::<Row>::begin(&mut sink, &turn(&clock));
+        let begun = std::panic::catch_unwind(std::panic::AssertUnwindSafe(begin));
+        assert_eq!(begun.is_err(), is_given_up);
+        assert_eq!(part.exists(), is_given_up);
+    }
 }

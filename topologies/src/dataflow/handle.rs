@@ -80,6 +80,8 @@ pub enum DataflowStatus {
 /// What runs now.
 #[derive(Default)]
 struct Stages {
+    /// The how manieth run it is.
+    run: u64,
     all: Vec<(StageHandle, bool)>,
     meters: Vec<StageMeter>,
     /// Loads as they were at the last looks, the oldest first.
@@ -87,10 +89,10 @@ struct Stages {
     failure: Option<watch::Sender<Option<Failure>>>,
     checkpoints: Option<Arc<Control>>,
     fence: Arc<Fence>,
-    /// Stages of this run were given up by whoever watches, at so many looks before this one.
-    looks_fenced: Option<u32>,
-    /// Of earlier runs: given up, and in a step that has not come back when it was last looked.
-    hung: Vec<StageHandle>,
+    /// This run was given up by whoever watches, so many looks before this one.
+    looks_given_up: Option<u32>,
+    /// With the number of its run: given up, and in a step that has not come back when it was last looked.
+    hung: Vec<(u64, StageHandle)>,
 }
 
 /// A stage of a dataflow that does not go on.
@@ -100,6 +102,14 @@ pub(crate) struct StalledStage {
     pub(crate) stage: String,
     /// Why, and for how long.
     pub(crate) stall: Stall,
+}
+
+/// Stages of one run that do not go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stalled {
+    /// Other runs have other numbers.
+    pub(crate) run: u64,
+    pub(crate) stages: Vec<StalledStage>,
 }
 
 /// What handle and watcher share.
@@ -146,13 +156,14 @@ impl Parts {
         let mut stages = self.lock();
         let hung = std::mem::take(&mut stages.hung);
         *stages = Stages {
+            run: stages.run + 1,
             all: Vec::new(),
             meters,
             looks: VecDeque::new(),
             failure: Some(failure),
             checkpoints,
             fence,
-            looks_fenced: None,
+            looks_given_up: None,
             hung,
         };
         drop(stages);
@@ -175,8 +186,14 @@ impl Parts {
     }
 
     pub(super) fn handles(&self) -> Vec<StageHandle> {
+        self.run().1
+    }
+
+    /// The present run and its stages.
+    fn run(&self) -> (u64, Vec<StageHandle>) {
         let stages = self.lock();
-        stages.all.iter().map(|(stage, _)| stage.clone()).collect()
+        let handles = stages.all.iter().map(|(stage, _)| stage.clone());
+        (stages.run, handles.collect())
     }
 
     pub(super) fn loads(&self) -> Vec<StageLoad> {
@@ -200,48 +217,60 @@ impl Parts {
         control.map(|control| (control, runs))
     }
 
-    /// Whether stages of this run were given up while they were at something.
-    pub(super) fn is_fenced(&self) -> bool {
-        self.lock().fence.is_closed()
+    /// This run, if stages of it were given up while they were at something.
+    pub(super) fn fenced(&self) -> Option<u64> {
+        let stages = self.lock();
+        stages.fence.is_closed().then_some(stages.run)
     }
 
-    /// How many threads are held by steps of runs that were given up.
-    pub(super) fn hung(&self) -> usize {
+    /// Whether something of this run may still be done although it was given up: it hangs where it must be waited for, and
+    /// no other run may begin beside it.
+    pub(super) fn is_stuck(&self) -> bool {
+        let fence = Arc::clone(&self.lock().fence);
+        fence.is_closed() && !fence.is_over()
+    }
+
+    /// The runs that were given up and have steps which hold a thread, once for each.
+    pub(super) fn hung(&self) -> Vec<u64> {
         let hung = &mut self.lock().hung;
-        hung.retain(StageHandle::is_in_step);
-        hung.len()
+        hung.retain(|(_, stage)| stage.is_in_step());
+        hung.iter().map(|(run, _)| *run).collect()
     }
 
-    /// Gives up the run: nothing of it does anything from now on that outlives it. Those that hang are not waited for, and
-    /// others not for long. Blocks for up to a second. `false`: it cannot be given up, since it hangs where it must be
-    /// waited for.
-    fn give_up(&self, stage: &str, cause: &str) -> bool {
+    /// Gives up this run, once, and no other that has taken its place meanwhile: nothing of it does anything from now on that outlives it. Those that hang are not waited
+    /// for, and others not for long. Blocks for up to a second. `false`: it hangs where it must be waited for. It has failed
+    /// then as well, and is begun again only if it has come back from there when its stages have ended or are taken for
+    /// ended; see [`is_stuck`](Self::is_stuck).
+    fn give_up(&self, run: u64, stage: &str, cause: &str) -> bool {
         let (fence, failure) = {
-            let stages = self.lock();
+            let mut stages = self.lock();
+            if stages.run != run || stages.looks_given_up.is_some() {
+                return true;
+            }
+            stages.looks_given_up = Some(0);
             (Arc::clone(&stages.fence), stages.failure.clone())
         };
-        if !fence.close() {
-            return false;
-        }
+        // First: stages that come to a closed fence end without a word, and if all had, the run would seem to have ended by
+        // itself. Nothing follows it before all have ended, or are taken for ended at a later look.
         if let Some(failure) = failure {
             tell(&failure, stage, cause);
         }
-        self.stop_all();
-        true
+        fence.close()
     }
 
     /// Takes those for ended that have not ended two looks after the run was given up: their steps hang, or their turn to
-    /// run never comes, which waits with the thread of one that hangs.
+    /// run never comes, which waits with the thread of one that hangs. Also where the run is stuck, so that its failure is
+    /// told.
     fn give_up_rest(&self, cause: &str) {
         let mut stages = self.lock();
-        if !stages.fence.is_closed() {
+        let Some(looks) = &mut stages.looks_given_up else {
             return;
-        }
-        let looks = stages.looks_fenced.get_or_insert(0);
+        };
         *looks += 1;
         if *looks != 2 {
             return;
         }
+        let run = stages.run;
         let open = stages.all.iter().map(|(stage, _)| stage);
         let open: Vec<_> = open
             .filter(|stage| !stage.status().is_ended())
@@ -249,7 +278,7 @@ impl Parts {
             .collect();
         for stage in open {
             stage.give_up(cause);
-            stages.hung.push(stage);
+            stages.hung.push((run, stage));
         }
     }
 
@@ -453,7 +482,7 @@ impl DataflowHandle {
     }
 
     /// Stages that have not gone on for longer than this at `now`, by the clock of the engine.
-    pub(crate) fn stalled(&self, now: Duration, longer_than: Duration) -> Vec<StalledStage> {
+    pub(crate) fn stalled(&self, now: Duration, longer_than: Duration) -> Stalled {
         let stalled = |stage: StageHandle| {
             let stall = stage
                 .stall(now)
@@ -461,16 +490,14 @@ impl DataflowHandle {
             let stage = stage.name().to_owned();
             Some(StalledStage { stage, stall })
         };
-        self.parts
-            .handles()
-            .into_iter()
-            .filter_map(stalled)
-            .collect()
+        let (run, handles) = self.parts.run();
+        let stages = handles.into_iter().filter_map(stalled).collect();
+        Stalled { run, stages }
     }
 
-    /// Has it begin again from its last checkpoint without the stages that hang; see [`Parts::give_up`].
-    pub(crate) fn give_up(&self, stage: &str, cause: &str) -> bool {
-        self.parts.give_up(stage, cause)
+    /// Has it begin again from its last checkpoint without the stages of this run that hang; see [`Parts::give_up`].
+    pub(crate) fn give_up(&self, run: u64, stage: &str, cause: &str) -> bool {
+        self.parts.give_up(run, stage, cause)
     }
 
     /// See [`Parts::give_up_rest`].
@@ -499,3 +526,6 @@ impl fmt::Debug for DataflowHandle {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@
 //! [`Driver`] steps the same stages on one thread with a clock of the test's.
 //! Not here: what operators do.
 
+mod apart;
 mod channels;
 mod check;
 pub(crate) mod chosen;
@@ -57,8 +58,8 @@ pub use feed::{Feed, FeedSource};
 pub use files::Files;
 pub use flow::{Dataflow, Flow, FlowOptions, SideOutput};
 pub use forks::Branch;
-pub(crate) use handle::StalledStage;
 pub use handle::{DataflowHandle, DataflowStatus, Failure, SavepointError, TakeCheckpointError};
+pub(crate) use handle::{Stalled, StalledStage};
 pub use items::Items;
 pub use joins::{
     ForeignJoinedStream, ForeignJoining, IntervalJoining, JoinBothSides, JoinInTime, JoinLeft,

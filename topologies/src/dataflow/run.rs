@@ -14,9 +14,9 @@ use millstream_engine::stage::{
     Directive, NoCore, RestartPolicy, StageSpec, Supervision, spawn_stage,
 };
 use millstream_engine::time::Clock;
-use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use super::apart::Apart;
 use super::deploy::{Placed, PlacedDataflow, StartDataflowError};
 use super::flow::Dataflow;
 use super::guard::Guarded;
@@ -28,23 +28,16 @@ const SHOW_EVERY: Duration = Duration::from_secs(1);
 
 /// Threads that steps which were given up may hold before the dataflow is not begun again.
 const HUNG_MAX: usize = 4;
-/// Worker threads of a run that follows one that hung.
-const APART_WORKERS: usize = 2;
+
+/// What is told besides of a run that hangs behind its fence.
+const STUCK: &str = "while it handed something over: the dataflow is not begun again beside that";
 
 /// A dataflow and where it runs.
 pub(super) struct Run {
     dataflow: Dataflow,
     home: Home,
     /// Where it runs once a step has hung: what hangs again holds none of the engine's threads.
-    apart: Mutex<Vec<Runtime>>,
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        let mut apart = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
-        // Waits for nobody: a thread of theirs may hang.
-        apart.drain(..).for_each(Runtime::shutdown_background);
-    }
+    apart: Mutex<Apart>,
 }
 
 impl Run {
@@ -150,6 +143,10 @@ impl Run {
             if parts.is_stopping() {
                 break Err(first.clone());
             }
+            if parts.is_stuck() {
+                let cause = format!("{}, {STUCK}", failure.cause);
+                break Err(Failure { cause, ..failure });
+            }
             match self.begin_again(&parts, &mut supervision, failure).await {
                 Some(next) => failed = next,
                 None => break Err(first.clone()),
@@ -169,7 +166,7 @@ impl Run {
         let mut failure = failure;
         loop {
             let now = self.home.clock.monotonic();
-            let hung = parts.hung();
+            let hung = parts.hung().len();
             if hung > HUNG_MAX {
                 tracing::error!(
                     dataflow = parts.name(),
@@ -216,15 +213,7 @@ impl Run {
     ) -> Result<watch::Sender<Option<Failure>>, StartDataflowError> {
         let apart = {
             let mut apart = self.apart.lock().unwrap_or_else(PoisonError::into_inner);
-            if parts.is_fenced() {
-                match runtime_apart() {
-                    Ok(runtime) => apart.push(runtime),
-                    Err(cause) => {
-                        tracing::warn!(%cause, "a dataflow that hung begins again where it was");
-                    }
-                }
-            }
-            apart.last().map(|runtime| runtime.handle().clone())
+            apart.next(parts.name(), parts.fenced(), || parts.hung())
         };
         let Some(apart) = apart else {
             return self.begin(parts).await;
@@ -278,14 +267,6 @@ impl Run {
         }
         show();
     }
-}
-
-fn runtime_apart() -> std::io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(APART_WORKERS)
-        .thread_name("millstream-apart")
-        .enable_all()
-        .build()
 }
 
 fn stage_spec(

@@ -6,7 +6,8 @@
 //! Dataflows: the run is fenced, so that what hangs does nothing more whenever it comes back; then it has failed, with that
 //! stage as the cause, and begins again as after any failure, on threads of its own. Projections and partitions are
 //! reported alone: their rows and the log have one writer, which cannot be made anew beside one that hangs.
-//! Failure: where a stage hangs while it hands something over, it is reported and nothing else is done.
+//! Failure: where a stage hangs while it hands something over, which could still be done beside the next run, its dataflow
+//! fails with that cause and is not begun again, unless that step comes back within two looks.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use millstream_engine::metrics::StallMetrics;
 use millstream_engine::stage::Stall;
 
 use super::{Inner, StallPolicy, WatchdogConfig};
-use crate::dataflow::{DataflowHandle, StalledStage};
+use crate::dataflow::{DataflowHandle, Stalled, StalledStage};
 
 /// Looks between two lines about the same stage.
 const SAID_EVERY: u32 = 60;
@@ -70,7 +71,10 @@ impl Watchdog {
     }
 
     fn look_at(&mut self, dataflow: &DataflowHandle, now: Duration, longer_than: Duration) {
-        let stalled = dataflow.stalled(now, longer_than);
+        let Stalled {
+            run,
+            stages: stalled,
+        } = dataflow.stalled(now, longer_than);
         for stage in &stalled {
             self.report(stage);
         }
@@ -79,11 +83,11 @@ impl Watchdog {
         // Where one hangs, others may wait for its thread.
         let first = stalled.iter().find(in_step).or(stalled.first());
         if let (StallPolicy::Restart, Some(first)) = (self.config.policy, first)
-            && !dataflow.give_up(&first.stage, &cause(first.stall, longer_than))
+            && !dataflow.give_up(run, &first.stage, &cause(first.stall, longer_than))
         {
             tracing::error!(
                 dataflow = dataflow.name(),
-                "it hangs while it hands something over: it cannot be begun again beside that"
+                "it hangs while it hands something over: it is not begun again beside that"
             );
         }
     }

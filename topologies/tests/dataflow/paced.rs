@@ -253,6 +253,31 @@ fn an_open_breaker_holds_calls_back_until_a_probe_is_answered() {
     assert!(asking.driver.is_ended());
 }
 
+/// A call without a timeout that never comes back does not hold back all others for ever: the next one is the probe.
+#[test]
+fn a_probe_that_never_comes_back_is_followed_by_another() {
+    let options = AsyncOptions::unordered(3)
+        .retries(9)
+        .backoff(secs(0), secs(0));
+    let mut asking = Asking::new(options.breaker(breaker()));
+    asking.push(0..3);
+    for number in [0, 1] {
+        asking.service.answer(number, Err("down"));
+    }
+    asking.driver.run().unwrap();
+    asking.answer(2);
+    asking.driver.advance(secs(1)).unwrap();
+    assert_eq!(asking.service.waiting(), [0]);
+    // For the longest that it may be open, and then it is, for two seconds.
+    asking.driver.advance(secs(4)).unwrap();
+    assert_eq!(asking.service.waiting(), [0]);
+    asking.driver.advance(secs(2)).unwrap();
+    assert_eq!(asking.service.waiting(), [0, 1]);
+    asking.answer(1);
+    asking.push(3..4);
+    assert_eq!(asking.service.waiting(), [0, 3]);
+}
+
 #[test]
 fn an_open_breaker_may_have_calls_fail_at_once() {
     let options = AsyncOptions::ordered(2).breaker(breaker().failing());

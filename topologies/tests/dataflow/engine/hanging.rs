@@ -16,6 +16,7 @@ use millstream_engine::checkpoint::CheckpointOptions;
 use millstream_engine::time::{ManualClock, Timestamp};
 use millstream_operators::function::count;
 use millstream_operators::keyed::Ttl;
+use serde::{Deserialize, Serialize};
 
 use super::support::*;
 
@@ -28,6 +29,7 @@ const SALES: u64 = 40;
 /// Sales seen by the dataflow beside the one that hangs.
 const OTHER: Table<String, u64> = Table::named("other");
 const COUNTS: Table<String, u64> = Table::named("counts");
+const SHOWN: Table<u64, Shown> = Table::named("shown");
 
 /// Code that hangs, at one place of several and so many times.
 #[derive(Default)]
@@ -85,6 +87,26 @@ impl Drop for Held {
 /// Lets what hangs go, also when the test fails: the runtime waits for it.
 struct Held(Arc<Hang>);
 
+/// A row whose copy for readers is code that may hang.
+#[derive(Serialize, Deserialize)]
+struct Shown {
+    sale: Sale,
+    #[serde(skip)]
+    hang: Option<Arc<Hang>>,
+}
+
+impl Clone for Shown {
+    fn clone(&self) -> Self {
+        if let Some(hang) = &self.hang {
+            hang.at("shown", &self.sale);
+        }
+        Self {
+            sale: self.sale.clone(),
+            hang: self.hang.clone(),
+        }
+    }
+}
+
 type Received = Arc<Mutex<Vec<Sale>>>;
 
 /// One dataflow that hangs, with sinks of several kinds, and one that does not.
@@ -106,12 +128,12 @@ fn topology(hang: &Arc<Hang>, received: &Received, token: &Arc<AtomicBool>) -> T
         }
     };
     let (early, late, logged) = (at("source"), at("sink"), at("log"));
-    let received = Arc::clone(received);
+    let (received, shown) = (Arc::clone(received), Arc::clone(hang));
     let topology = Topology::named("shop").dataflow_with("hangs", options.clone(), move |flow| {
         let sales = flow.events::<Sale>().category("sale").stream();
         let mut copies = sales
             .inspect(move |_, sale| early(sale))
-            .share(3)
+            .share(4)
             .into_iter();
         let keyed = |sale: &Sale| sale.product.clone();
         copies
@@ -139,6 +161,16 @@ fn topology(hang: &Arc<Hang>, received: &Received, token: &Arc<AtomicBool>) -> T
                 let sale = sale(&product, cents);
                 logged(&sale);
                 (stream(&format!("copy-{cents}")), sale)
+            });
+        copies
+            .next()
+            .unwrap()
+            .key_by(|sale: &Sale| (sale.product.clone(), sale.cents))
+            .named("shown")
+            .aggregate_running(Ttl::Never, count())
+            .to_table(&SHOWN, move |((product, cents), _)| {
+                let (sale, hang) = (sale(&product, cents), Some(Arc::clone(&shown)));
+                (cents, Some(Shown { sale, hang }))
             });
     });
     let topology = topology.dataflow_with("other", options, |flow| {
@@ -317,6 +349,34 @@ async fn a_dataflow_that_hangs_over_and_over_is_given_up() {
     };
     assert!(failure.stage.starts_with("hangs/"), "{failure}");
     assert_eq!(failure.cause, "a step did not come back within 30s");
+    append(&shop.engine, &all[20..]).await;
+    shop.until(async || shop.counts(&OTHER, &all).await).await;
+    hang.release();
+    let Shop { engine, .. } = shop;
+    // It says that the dataflow had failed.
+    within(engine.shutdown()).await.unwrap_err();
+}
+
+/// What is behind the fence could still be done beside another run, so there is none: the dataflow has failed, and says why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_dataflow_that_hangs_while_it_hands_over_has_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let hang = Hang::new("shown", 1);
+    let _held = Held(Arc::clone(&hang));
+    let shop = Shop::open(folder.path(), &hang, StallPolicy::Restart).await;
+    let all = sales(30);
+    append(&shop.engine, &all[..20]).await;
+    shop.until_hung(1).await;
+    shop.clock.advance(TOO_LONG);
+    let dataflow = shop.engine.dataflow("hangs");
+    shop.until(async || dataflow.status() != DataflowStatus::Running)
+        .await;
+    let DataflowStatus::Failed(failure) = dataflow.status() else {
+        panic!("{:?}", dataflow.status());
+    };
+    assert!(failure.stage.starts_with("hangs/"), "{failure}");
+    let cause = "a step did not come back within 30s, while it handed something over";
+    assert!(failure.cause.starts_with(cause), "{failure}");
     append(&shop.engine, &all[20..]).await;
     shop.until(async || shop.counts(&OTHER, &all).await).await;
     hang.release();

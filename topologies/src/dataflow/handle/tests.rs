@@ -1,0 +1,48 @@
+//! Giving up runs of a dataflow, as whoever watches it does.
+
+use super::*;
+
+fn begin(parts: &Parts) -> (Arc<Fence>, watch::Receiver<Option<Failure>>) {
+    let (fence, failure) = (Arc::new(Fence::new()), watch::Sender::new(None));
+    let told = failure.subscribe();
+    parts.begin_run(Vec::new(), failure, (None, Arc::clone(&fence)));
+    (fence, told)
+}
+
+/// Stages of a run are found to stall, it fails by itself, and another begins before it is given up for that.
+#[test]
+fn a_run_is_not_given_up_for_one_before_it() {
+    let parts = Parts::new("flow", Vec::new());
+    let handle = DataflowHandle::new(parts.clone());
+    let (_, told) = begin(&parts);
+    let stalled = handle.stalled(Duration::ZERO, Duration::ZERO);
+    let (fence, told_next) = begin(&parts);
+    assert!(handle.give_up(stalled.run, "stage", "it hangs"));
+    assert!(!fence.is_closed());
+    assert_eq!(
+        (told.borrow().clone(), told_next.borrow().clone()),
+        (None, None)
+    );
+    let stalled = handle.stalled(Duration::ZERO, Duration::ZERO);
+    assert!(handle.give_up(stalled.run, "stage", "it hangs"));
+    assert!(fence.is_closed());
+    assert_eq!(told_next.borrow().as_ref().unwrap().cause, "it hangs");
+}
+
+/// Something is behind the fence: the run has failed and is stuck until that comes out.
+#[test]
+fn a_run_that_hangs_behind_its_fence_has_failed_and_is_stuck() {
+    let parts = Parts::new("flow", Vec::new());
+    let handle = DataflowHandle::new(parts.clone());
+    let (fence, told) = begin(&parts);
+    let pass = fence.pass();
+    let run = handle.stalled(Duration::ZERO, Duration::ZERO).run;
+    assert!(!handle.give_up(run, "stage", "it hangs"));
+    assert_eq!(told.borrow().as_ref().unwrap().cause, "it hangs");
+    assert!(parts.is_stuck());
+    // Once is enough: nobody waits for it again.
+    assert!(handle.give_up(run, "stage", "it hangs"));
+    assert!(parts.is_stuck());
+    drop(pass);
+    assert!(!parts.is_stuck());
+}
