@@ -6,6 +6,7 @@
 //! Cost beside that of [`Process`](super::Process): a clone of the key's state per call, and a frame that catches panics per
 //! batch.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::{NoSide, Scratch};
 use super::table::Table;
-use super::try_call::Call;
+use super::try_call::{Call, Reached};
 use super::try_core::{Core, TryKeyedProcess};
 use crate::failing::{Arrived, Causes, Failing, ItemPolicy, failed, panicked};
 use crate::table::StateMemory;
@@ -182,6 +183,22 @@ where
             Some(key) => core.attempt(failing, key, call, out),
             None => Ok(()),
         });
+    }
+
+    /// What was reached while its key was held waits in the queue of the key, but is set until its turn comes: after a
+    /// restart it must not be reached once more.
+    fn take_queued_off(&mut self) {
+        let queued = self.failing.works().filter_map(|(key, call)| match call {
+            Call::Due(reached) => Some((key?, *reached)),
+            Call::Item(_) | Call::Timer(_) => None,
+        });
+        let queued: HashSet<_> = queued.collect();
+        if !queued.is_empty() {
+            let table = &mut self.core.table;
+            table.take_off_heaps(|domain, due| {
+                queued.contains(&(&due.key, Reached::of(domain, due)))
+            });
+        }
     }
 
     /// Nothing can come any more, neither items nor time: only what waits is kept.
@@ -352,6 +369,7 @@ where
         }
         self.core.table.restore(restoring)?;
         self.failing.restore(restoring)?;
+        self.take_queued_off();
         self.core.side.restore(restoring)
     }
 

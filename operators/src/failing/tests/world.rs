@@ -382,13 +382,23 @@ impl<O: Operator<Item, Out = Out>> World<O> {
             wait(self);
         }
         self.tell(i64::MAX);
-        let mut held = Vec::new();
-        for operator in &mut self.operators {
-            operator.state_items(&mut held);
-        }
-        prop_assert!(held.iter().all(|(_, items)| *items == 0), "{:?}", held);
+        let held = self.held();
+        prop_assert!(held.values().all(|items| *items == 0), "{:?}", held);
         prop_assert!(self.letters().is_empty());
         Ok(())
+    }
+
+    /// What the partitions hold, by name.
+    pub(super) fn held(&self) -> BTreeMap<&'static str, usize> {
+        let mut held = Vec::new();
+        for operator in &self.operators {
+            operator.state_items(&mut held);
+        }
+        let mut sums = BTreeMap::new();
+        for (name, items) in held {
+            *sums.entry(name).or_default() += items;
+        }
+        sums
     }
 
     /// Numbers of what was given out for a key.
