@@ -185,6 +185,20 @@ where
         });
     }
 
+    /// All of the input has come.
+    fn finish<E: Emit<P::Out>>(&mut self, out: &mut E) {
+        self.failing.complete();
+        // Before the end of time is told: what it gives out is not late.
+        self.run(out);
+        self.core.watermark = Timestamp::MAX;
+        for domain in [TimeDomain::Event, TimeDomain::Processing] {
+            self.core.fire(&mut self.failing, domain, i64::MAX, out);
+        }
+        // Timers that failed.
+        self.run(out);
+        self.forget();
+    }
+
     /// What was reached while its key was held waits in the queue of the key, but is set until its turn comes: after a
     /// restart it must not be reached once more.
     fn take_queued_off(&mut self) {
@@ -251,19 +265,18 @@ where
 
     fn watermark<E: Emit<P::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
         let is_over = watermark == Timestamp::MAX;
-        if is_over {
-            self.failing.complete();
-            // Before the end of time is told: what it gives out is not late.
-            self.run(out);
-        }
-        let core = &mut self.core;
-        core.watermark = core.watermark.max(watermark);
-        core.fire(&mut self.failing, TimeDomain::Event, watermark.0, out);
-        if is_over {
-            core.fire(&mut self.failing, TimeDomain::Processing, i64::MAX, out);
-            // Timers that failed.
-            self.run(out);
-            self.forget();
+        if !self.failing.has_begun() {
+            // It was told before the restart, and nobody takes what comes of it before the first turn.
+            self.core.watermark = self.core.watermark.max(watermark);
+            if is_over {
+                self.failing.complete();
+            }
+        } else if is_over {
+            self.finish(out);
+        } else {
+            let core = &mut self.core;
+            core.watermark = core.watermark.max(watermark);
+            core.fire(&mut self.failing, TimeDomain::Event, watermark.0, out);
         }
         self.core.side.watermark(watermark, &mut Discard);
     }
@@ -329,9 +342,7 @@ where
     fn end<E: Emit<P::Out>>(&mut self, out: &mut E) {
         if self.core.watermark == Timestamp::MAX {
             // What somebody had tried again since, after a restart at the end.
-            self.failing.complete();
-            self.run(out);
-            self.forget();
+            self.finish(out);
         }
         self.failing.end();
         self.core.side.end(&mut Discard);

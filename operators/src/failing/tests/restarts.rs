@@ -1,9 +1,17 @@
 //! What restarts must leave as it is, each in a small example.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use super::operators::{Poison, TIMER, processed};
-use super::world::{Step, World};
+use millstream_engine::flow::{Operator, Turn};
+use millstream_engine::time::Timestamp;
+
+use super::operators::{Balances, Poison, TIMER, processed};
+use super::world::{Item, Out, Step, World};
+use crate::failing::ItemPolicy;
+use crate::keyed::{NoSide, TryProcess};
+use crate::restart::Saves;
+use crate::stateless::{OrderByKey, TryItems, TryMap};
 
 fn poison(times: &[(u64, u32)]) -> Poison {
     Poison::of(times.iter().copied().collect::<HashMap<_, _>>())
@@ -25,4 +33,55 @@ fn a_timer_that_waits_is_one_after_any_number_of_restarts() {
     assert_eq!(held(&world), 3);
     world.finish(&poison).unwrap();
     assert_eq!(world.given_of(0), [0, 1, 2, TIMER]);
+}
+
+/// Ends with a dead letter, and begins again at the end with a policy that has it tried: what comes of that goes to
+/// operators that are behind, which are not begun when the watermark is told once more.
+fn restart_at_the_end<O: Operator<Item, Out = Out>>(make: impl Fn(ItemPolicy, Poison) -> O) {
+    let poison = poison(&[(1, 1)]);
+    let turn = Turn {
+        now: Timestamp(1),
+        monotonic: Duration::from_micros(1),
+    };
+    let mut given = Vec::new();
+    let policy = ItemPolicy::dead_letter().attempts(1, Duration::ZERO);
+    let mut operator = make(policy, poison.clone());
+    operator.begin(&turn);
+    for id in [1, 2] {
+        operator.item(Timestamp(0), (0, id), &mut |_, item: Out| {
+            given.push(item.1)
+        });
+    }
+    operator.watermark(Timestamp::MAX, &mut |_, item: Out| given.push(item.1));
+    let mut saves = Saves::default();
+    saves.save(&mut operator);
+
+    let policy = ItemPolicy::skip().attempts(2, Duration::ZERO);
+    let mut operator = make(policy, poison);
+    saves.restore(&mut operator);
+    operator.watermark(Timestamp::MAX, &mut |_, item: Out| given.push(item.1));
+    assert!(given.is_empty(), "{given:?}");
+    operator.begin(&turn);
+    assert!(operator.next_due().is_some_and(|due| due <= turn.now));
+    operator.processing_time(turn.now, &mut |_, item: Out| given.push(item.1));
+    assert_eq!(given, [1, 2]);
+    operator.end(&mut |_, item: Out| given.push(item.1));
+    assert_eq!(given, [1, 2]);
+}
+
+#[test]
+fn nothing_is_tried_before_the_first_turn() {
+    restart_at_the_end(|policy, poison| {
+        let function = move |&(key, id): &Item| poison.touch(id).map(|()| (key, id, 0));
+        TryItems::new(
+            policy,
+            0,
+            OrderByKey(|item: &Item| item.0),
+            TryMap(function),
+        )
+    });
+    restart_at_the_end(|policy, poison| {
+        let process = Balances(poison);
+        TryProcess::new(policy, |item: &Item| item.0, process, NoSide)
+    });
 }
