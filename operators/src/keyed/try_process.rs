@@ -301,11 +301,10 @@ where
 
     fn processing_time<E: Emit<P::Out>>(&mut self, now: Timestamp, out: &mut E) {
         self.core.now = self.core.now.max(now);
+        // First, so that timers of keys that wait are behind what came before them.
+        self.core.fire_reached(&mut self.failing, out);
         self.run(out);
-        let until = self.core.now.0;
-        let core = &mut self.core;
-        core.fire(&mut self.failing, TimeDomain::Processing, until, out);
-        core.fire_reached(&mut self.failing, out);
+        self.core.fire_reached(&mut self.failing, out);
     }
 
     fn next_due(&self) -> Option<Timestamp> {
