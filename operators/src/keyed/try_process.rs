@@ -220,8 +220,9 @@ where
         if self.failing.is_empty() {
             self.core.table.clear();
         } else {
-            let failing = &self.failing;
-            self.core.table.keep_only(|key| failing.holds(key));
+            // Also those of whose items none waits behind another.
+            let waiting: HashSet<_> = self.failing.works().filter_map(|(key, _)| key).collect();
+            self.core.table.keep_only(|key| waiting.contains(key));
         }
     }
 }

@@ -308,3 +308,24 @@ fn a_timer_comes_behind_what_waited_before_it_was_reached() {
     bench.wait(2_000);
     assert_eq!(bench.given, [1, 8, 10, 1_001]);
 }
+
+/// Behind an item without a place in the queue of its key, the last of that key.
+#[test]
+fn a_state_stays_for_whatever_waits_of_its_key() {
+    let limits = WaitingLimits {
+        key_items_max: 1,
+        ..WaitingLimits::default()
+    };
+    let policy = policy().waiting(limits, WhenFull::DeadLetter);
+    let mut bench = waking(policy, &poison(&[(2, 1)]));
+    [2, 4, 6].into_iter().for_each(|id| bench.item(0, id));
+    bench.item(1, 8);
+    let given = &mut bench.given;
+    let mut out = |_, item: Out| given.push(item.1);
+    bench.operator.watermark(Timestamp::MAX, &mut out);
+    bench.given.sort_unstable();
+    assert_eq!(bench.given, [2, 4, 8, 1_002, 1_004, 1_008]);
+    let mut held = Vec::new();
+    bench.operator.state_items(&mut held);
+    assert_eq!(held[0], ("keyed states", 1), "of the item that has no room");
+}
