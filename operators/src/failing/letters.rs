@@ -2,7 +2,8 @@
 //!
 //! Place: a value of the [`Resources`](millstream_engine::flow::Resources), the same for all dataflows of an engine and
 //! over all of their beginnings. Stages show here what waits; a decision is appended to the log once its letter is
-//! [open](LetterStanding::Open), and [`announce`](ItemLetters::announce)d, upon which stages read it from the log.
+//! [open](LetterStanding::Open), and [`announce`](ItemLetters::announce)d, upon which stages read it from the log. A run that
+//! was given up shows nothing any more: stages pass its [`Fence`](millstream_engine::flow::Fence) on the way here.
 //! Invariant: a letter is open only once a complete checkpoint holds its item, so that whatever the dataflow begins from
 //! again, it finds the item and reads the decision about it behind that.
 //! Cost: a stage looks at one counter per turn; maps are touched where something fails.

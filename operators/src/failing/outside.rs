@@ -6,7 +6,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use millstream_engine::checkpoint::Epoch;
 use millstream_engine::event::Position;
-use millstream_engine::flow::{Fault, Wiring};
+use millstream_engine::flow::{Fault, Fence, Pass, Wiring};
 use millstream_engine::log::frame::{Encoding, Kind};
 use millstream_engine::metrics::DeadLetterMetrics;
 use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus, EarlierTries};
@@ -29,6 +29,8 @@ pub(super) struct Outside {
     /// If it keeps letters.
     pub(super) letters: Option<LetterStore>,
     pub(super) shared: Option<Arc<ItemLetters>>,
+    /// Behind it is what outlives this run.
+    fence: Arc<Fence>,
     pub(super) metrics: DeadLetterMetrics,
     /// A restart goes back to a checkpoint.
     has_checkpoints: bool,
@@ -56,23 +58,31 @@ impl Outside {
         let stage = named(&wiring.identity);
         let letters = keeps_letters.then(|| LetterStore::open(wiring, Arc::clone(&stage), ITEMS));
         let letters = letters.transpose()?;
-        let shared = wiring.resources.get::<ItemLetters>();
-        if let (Some(letters), Some(shared)) = (&letters, &shared) {
-            let owner = letters.owner();
-            shared.hide_all(owner, &stage, wiring.partition, wiring.partitions);
-        }
-        Ok(Self {
+        let outside = Self {
             metrics: DeadLetterMetrics::new(&named(&wiring.stage), wiring.partition_id()),
             stage,
             partition: wiring.partition,
             letters,
-            shared,
+            shared: wiring.resources.get::<ItemLetters>(),
+            fence: wiring.fence(),
             has_checkpoints: wiring.checkpoints.is_some(),
             changed: BTreeSet::new(),
             later: BTreeSet::new(),
             unsaved: HashSet::new(),
             saving: VecDeque::new(),
-        })
+        };
+        if let (Some(letters), Some((_pass, board))) = (&outside.letters, outside.board()) {
+            let (owner, stage) = (letters.owner(), &outside.stage);
+            board.hide_all(owner, stage, wiring.partition, wiring.partitions);
+        }
+        Ok(outside)
+    }
+
+    /// Where others see what waits. `None` also for a run that was given up: it is the next one's by then. No key is
+    /// written meanwhile, since that is user code.
+    fn board(&self) -> Option<(Pass<'_>, &ItemLetters)> {
+        let board = self.shared.as_deref()?;
+        Some((self.fence.try_pass()?, board))
     }
 
     /// Work waits from now on, or something about it has changed.
@@ -88,18 +98,18 @@ impl Outside {
         if is_new && self.has_checkpoints {
             self.unsaved.insert(id);
         }
-        if let Some(shared) = &self.shared {
-            let is_saved = !self.has_checkpoints || (!is_new && shared.is_saved(id));
-            let shown = Shown {
-                holder: self.partition,
-                stage: Arc::clone(&self.stage),
-                key: entry.holds_key.then(|| key_text(entry.key.as_ref())),
-                status: status(entry),
-                attempts: entry.attempts,
-                redrives: entry.redrives,
-                is_saved,
-            };
-            shared.show(id, shown);
+        let mut shown = Shown {
+            holder: self.partition,
+            stage: Arc::clone(&self.stage),
+            key: entry.holds_key.then(|| key_text(entry.key.as_ref())),
+            status: status(entry),
+            attempts: entry.attempts,
+            redrives: entry.redrives,
+            is_saved: !self.has_checkpoints,
+        };
+        if let Some((_pass, board)) = self.board() {
+            shown.is_saved |= !is_new && board.is_saved(id);
+            board.show(id, shown);
         }
     }
 
@@ -107,8 +117,10 @@ impl Outside {
     pub(super) fn restored<K: Serialize, W>(&mut self, entry: &Entry<K, W>) {
         self.changed(entry, false);
         self.changed.insert(entry.place);
-        if let (Some(letters), Some(shared)) = (&self.letters, &self.shared) {
-            shared.saved(letter_id(letters, entry));
+        let Some(letters) = &self.letters else { return };
+        let id = letter_id(letters, entry);
+        if let Some((_pass, board)) = self.board() {
+            board.saved(id);
         }
     }
 
@@ -131,8 +143,8 @@ impl Outside {
         if entry.is_stored {
             letters.delete(id);
         }
-        if let Some(shared) = &self.shared {
-            shared.hide(id);
+        if let Some((_pass, board)) = self.board() {
+            board.hide(id);
         }
     }
 
@@ -172,8 +184,8 @@ impl Outside {
         while self.saving.front().is_some_and(|(of, _)| *of <= epoch)
             && let Some((_, letters)) = self.saving.pop_front()
         {
-            if let Some(shared) = &self.shared {
-                letters.into_iter().for_each(|letter| shared.saved(letter));
+            if let Some((_pass, board)) = self.board() {
+                letters.into_iter().for_each(|letter| board.saved(letter));
             }
         }
     }

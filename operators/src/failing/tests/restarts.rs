@@ -8,7 +8,7 @@ use millstream_engine::time::Timestamp;
 
 use super::operators::{Balances, Poison, TIMER, processed};
 use super::world::{Item, Out, Step, World};
-use crate::failing::ItemPolicy;
+use crate::failing::{ItemPolicy, LetterStanding};
 use crate::keyed::{NoSide, TryProcess};
 use crate::restart::Saves;
 use crate::stateless::{OrderByKey, TryItems, TryMap};
@@ -84,4 +84,32 @@ fn nothing_is_tried_before_the_first_turn() {
         let process = Balances(poison);
         TryProcess::new(policy, |item: &Item| item.0, process, NoSide)
     });
+}
+
+/// What has come of an item in a run that was given up says nothing about it in the one that took its place.
+#[test]
+fn a_run_that_was_given_up_shows_nothing_any_more() {
+    let poison = poison(&[(1, 3)]);
+    let made = poison.clone();
+    let mut world = World::new(vec![(0, 1), (0, 2)], Box::new(move || processed(&made)));
+    let failed = [Step::Take(1), Step::Save];
+    failed.iter().for_each(|step| world.step(step).unwrap());
+    let given_up = world.give_up();
+    let dead = [
+        Step::Restart(2),
+        Step::Clock(40),
+        Step::Clock(40),
+        Step::Save,
+    ];
+    dead.iter().for_each(|step| world.step(step).unwrap());
+    let letter = *world.letters().keys().next().unwrap();
+    let open = LetterStanding::Open { redrives: 0 };
+    assert_eq!(world.shared.standing(letter), open);
+    let turn = world.now();
+    for mut operator in given_up {
+        operator.begin(&turn);
+        // Here the item succeeds.
+        operator.processing_time(turn.now, &mut |_, _| {});
+    }
+    assert_eq!(world.shared.standing(letter), open);
 }
