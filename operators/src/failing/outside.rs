@@ -13,9 +13,9 @@ use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus, Earli
 use serde::Serialize;
 
 use super::entry::{Entry, Place, Work};
-use super::letters::{ItemLetters, Shown};
+use super::letters::{ItemLetters, Shown, letter_stage};
 use crate::projection::ITEMS;
-use crate::sink::LetterStore;
+use crate::sink::{LetterAccess, LetterStore};
 
 /// Version of a dataflow's letters.
 const VERSION: u32 = 1;
@@ -26,12 +26,14 @@ const NO_KEY: &str = "item";
 pub(super) struct Outside {
     pub(super) stage: Arc<str>,
     pub(super) partition: usize,
-    /// If it keeps letters.
+    /// If there is a place for them.
     pub(super) letters: Option<LetterStore>,
     pub(super) shared: Option<Arc<ItemLetters>>,
     /// Behind it is what outlives this run.
     fence: Arc<Fence>,
     pub(super) metrics: DeadLetterMetrics,
+    /// What waits has a letter.
+    keeps_letters: bool,
     /// A restart goes back to a checkpoint.
     has_checkpoints: bool,
     /// Letters to be written at the end of the turn.
@@ -51,17 +53,19 @@ impl Outside {
         ordinal: usize,
         keeps_letters: bool,
     ) -> Result<Self, Fault> {
-        let named = |stage: &Arc<str>| match ordinal {
-            0 => Arc::clone(stage),
-            _ => format!("{stage}#{}", ordinal + 1).into(),
-        };
-        let stage = named(&wiring.identity);
-        let letters = keeps_letters.then(|| LetterStore::open(wiring, Arc::clone(&stage), ITEMS));
+        let stage = letter_stage(&wiring.identity, ordinal);
+        // Without letters of its own it has those to delete that it kept by another policy.
+        let opens = keeps_letters || wiring.resources.get::<LetterAccess>().is_some();
+        let letters = opens.then(|| LetterStore::open(wiring, Arc::clone(&stage), ITEMS));
         let letters = letters.transpose()?;
         let outside = Self {
-            metrics: DeadLetterMetrics::new(&named(&wiring.stage), wiring.partition_id()),
+            metrics: DeadLetterMetrics::new(
+                &letter_stage(&wiring.stage, ordinal),
+                wiring.partition_id(),
+            ),
             stage,
             partition: wiring.partition,
+            keeps_letters,
             letters,
             shared: wiring.resources.get::<ItemLetters>(),
             fence: wiring.fence(),
@@ -78,6 +82,13 @@ impl Outside {
         Ok(outside)
     }
 
+    /// It has its first turn.
+    pub(super) fn begins(&self) {
+        if let (Some(letters), Some((_pass, board))) = (&self.letters, self.board()) {
+            board.begins(letters.owner(), &self.stage, self.partition);
+        }
+    }
+
     /// Where others see what waits. `None` also for a run that was given up: it is the next one's by then. No key is
     /// written meanwhile, since that is user code.
     fn board(&self) -> Option<(Pass<'_>, &ItemLetters)> {
@@ -87,7 +98,9 @@ impl Outside {
 
     /// Work waits from now on, or something about it has changed.
     pub(super) fn changed<K: Serialize, W>(&mut self, entry: &Entry<K, W>, is_new: bool) {
-        let Some(letters) = &self.letters else { return };
+        let Some(letters) = self.letters.as_ref().filter(|_| self.keeps_letters) else {
+            return;
+        };
         // What is tried again by itself is mostly settled before anybody reads its letter.
         let written = match entry.due {
             None => &mut self.changed,
@@ -115,6 +128,9 @@ impl Outside {
 
     /// The same of what a checkpoint has.
     pub(super) fn restored<K: Serialize, W>(&mut self, entry: &Entry<K, W>) {
+        if !self.keeps_letters {
+            return;
+        }
         self.changed(entry, false);
         self.changed.insert(entry.place);
         let Some(letters) = &self.letters else { return };
@@ -126,7 +142,7 @@ impl Outside {
 
     /// More waits behind it.
     pub(super) fn followed(&mut self, place: Place) {
-        if self.letters.is_some() {
+        if self.keeps_letters {
             self.later.insert(place);
         }
     }

@@ -30,7 +30,10 @@ impl<K: Key, W: Work> Failing<K, W> {
         // A clock that goes back does not put off what was due.
         self.now = self.now.max(turn.now);
         self.monotonic = turn.monotonic;
-        self.has_begun = true;
+        if !self.has_begun {
+            self.has_begun = true;
+            self.count(Outside::begins);
+        }
         if !self.entries.is_empty() {
             self.look_for_decisions();
         }

@@ -13,7 +13,7 @@ use millstream_engine::partition::{AppendError, Expected, NewEvent};
 use millstream_engine::state::{
     DeadLetter, DeadLetterId, DeadLetterStatus, RegisteredProjection, StateError,
 };
-use millstream_operators::failing::LetterStanding;
+use millstream_operators::failing::{LetterStanding, is_of_item};
 use millstream_operators::projection::{LetterDecision, LetterOrder};
 
 use super::Engine;
@@ -211,17 +211,23 @@ impl Waiting {
     /// Of a letter of a dataflow.
     fn check_item(&self, letter: &DeadLetter, dataflow: &str) -> Result<(), DecideError> {
         let id = letter.id();
+        if !is_of_item(letter) {
+            // A late item: nothing holds it any more.
+            return Err(DecideError::NotParked { id });
+        }
         let mut dataflows = self.engine.dataflows().iter();
         let runs = dataflows.any(|flow| {
             table::owner(flow.name()) == dataflow && flow.status() == DataflowStatus::Running
         });
-        match self.engine.inner.inputs.letters.standing(id) {
+        let board = &self.engine.inner.inputs.letters;
+        match board.standing(id) {
             LetterStanding::Open { redrives } if redrives == letter.redrives => Ok(()),
             LetterStanding::Open { .. } | LetterStanding::Retrying => {
                 Err(DecideError::Retrying { id })
             }
-            // Unknown between two beginnings of its dataflow.
-            LetterStanding::Unsaved | LetterStanding::Unknown if runs => {
+            LetterStanding::Unsaved if runs => Err(DecideError::Unsaved { id }),
+            // Its stage has not begun yet, and may have the item.
+            LetterStanding::Unknown if runs && !board.has_begun(id.projection, &letter.stage) => {
                 Err(DecideError::Unsaved { id })
             }
             LetterStanding::Unsaved | LetterStanding::Unknown => Err(DecideError::NotParked { id }),

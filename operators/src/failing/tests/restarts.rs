@@ -1,6 +1,8 @@
 //! What restarts must leave as it is, each in a small example.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use millstream_engine::flow::{Operator, Turn};
@@ -112,4 +114,35 @@ fn a_run_that_was_given_up_shows_nothing_any_more() {
         operator.processing_time(turn.now, &mut |_, _| {});
     }
     assert_eq!(world.shared.standing(letter), open);
+}
+
+/// A letter that is stored goes with its item also where the policy keeps none any more, and nobody is told to wait for
+/// a checkpoint to decide about it.
+#[test]
+fn letters_of_an_earlier_policy_are_settled() {
+    let poison = poison(&[(1, 2)]);
+    let skips = Arc::new(AtomicBool::new(false));
+    let make = {
+        let (skips, poison) = (Arc::clone(&skips), poison);
+        move || {
+            let policy = match skips.load(Ordering::Relaxed) {
+                true => ItemPolicy::skip(),
+                false => ItemPolicy::dead_letter(),
+            };
+            let policy = policy.attempts(1, Duration::ZERO);
+            let process = Balances(poison.clone());
+            TryProcess::new(policy, |item: &Item| item.0, process, NoSide)
+        }
+    };
+    let mut world = World::new(vec![(0, 1), (0, 2)], Box::new(make));
+    let dead = [Step::Take(2), Step::Save];
+    dead.iter().for_each(|step| world.step(step).unwrap());
+    let letter = *world.letters().keys().next().unwrap();
+    skips.store(true, Ordering::Relaxed);
+    world.step(&Step::Restart(2)).unwrap();
+    assert!(world.letters().is_empty());
+    assert_eq!(world.given_of(0), [2]);
+    assert_eq!(world.shared.standing(letter), LetterStanding::Unknown);
+    assert!(world.shared.has_begun(letter.projection, "stage"));
+    assert!(!world.shared.has_begun(letter.projection, "stage#2"));
 }
