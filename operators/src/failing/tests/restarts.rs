@@ -92,8 +92,7 @@ fn nothing_is_tried_before_the_first_turn() {
 #[test]
 fn a_run_that_was_given_up_shows_nothing_any_more() {
     let poison = poison(&[(1, 3)]);
-    let made = poison.clone();
-    let mut world = World::new(vec![(0, 1), (0, 2)], Box::new(move || processed(&made)));
+    let mut world = World::new(vec![(0, 1), (0, 2)], Box::new(move || processed(&poison)));
     let failed = [Step::Take(1), Step::Save];
     failed.iter().for_each(|step| world.step(step).unwrap());
     let given_up = world.give_up();
