@@ -2,11 +2,13 @@
 //!
 //! Place: a value of the [`Resources`](millstream_engine::flow::Resources), the same for all dataflows of an engine and
 //! over all of their beginnings. Stages show here what waits; a decision is appended to the log once its letter is
-//! [open](LetterStanding::Open), and [`announce`](ItemLetters::announce)d, upon which stages read it from the log.
+//! [open](LetterStanding::Open), and [`announce`](ItemLetters::announce)d, upon which stages read it from the log. A run that
+//! was given up shows nothing any more: stages pass its [`Fence`](millstream_engine::flow::Fence) on the way here.
 //! Invariant: a letter is open only once a complete checkpoint holds its item, so that whatever the dataflow begins from
 //! again, it finds the item and reads the decision about it behind that.
 //! Cost: a stage looks at one counter per turn; maps are touched where something fails.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,9 +19,9 @@ use millstream_engine::codec::EventReader;
 use millstream_engine::event::PartitionId;
 use millstream_engine::log::frame::SHAPES;
 use millstream_engine::log::{Direction, LogError, StreamReader, StreamRef, for_each_event};
-use millstream_engine::state::{DeadLetterId, DeadLetterStatus, ProjectionId};
+use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus, ProjectionId};
 
-use crate::projection::LetterDecision;
+use crate::projection::{ITEMS, LetterDecision};
 
 /// The decisions of a log.
 pub trait DecisionLog: Send + Sync + 'static {
@@ -137,6 +139,31 @@ pub enum LetterStanding {
     },
 }
 
+/// Whether it is the letter of an item that a stage holds, rather than of one that came too late.
+#[must_use]
+pub fn is_of_item(letter: &DeadLetter) -> bool {
+    letter.kind.category == ITEMS
+}
+
+/// What letters name as their stage: `identity` is what its state is found by, `ordinal` how many operators of the stage
+/// come before that may fail, too.
+#[must_use]
+pub fn letter_stage(identity: &str, ordinal: usize) -> Arc<str> {
+    match ordinal {
+        0 => identity.into(),
+        _ => format!("{identity}#{}", ordinal + 1).into(),
+    }
+}
+
+/// Partitions of a stage that have begun, and how many there are.
+#[derive(Default)]
+struct Begun {
+    partitions: usize,
+    begun: BTreeSet<usize>,
+}
+
+/// A stage of a dataflow.
+type StageOf = (ProjectionId, Arc<str>);
 /// A key, by the dataflow and stage in which it is parked.
 type KeyOf = (ProjectionId, Arc<str>, CompactString);
 
@@ -145,6 +172,7 @@ struct Inner {
     news: AtomicU64,
     letters: DashMap<DeadLetterId, Shown, foldhash::fast::RandomState>,
     keys: DashMap<KeyOf, DeadLetterId, foldhash::fast::RandomState>,
+    stages: DashMap<StageOf, Begun, foldhash::fast::RandomState>,
 }
 
 /// Letters of items, and where decisions about them are. A handle: clones mean the same.
@@ -163,6 +191,7 @@ impl ItemLetters {
                 news: AtomicU64::new(0),
                 letters: DashMap::default(),
                 keys: DashMap::default(),
+                stages: DashMap::default(),
             }),
         }
     }
@@ -199,6 +228,13 @@ impl ItemLetters {
                 redrives: shown.redrives,
             },
         }
+    }
+
+    /// Whether all partitions of a stage have begun: what is unknown then is not held by it.
+    #[must_use]
+    pub fn has_begun(&self, owner: ProjectionId, stage: &str) -> bool {
+        let of = self.inner.stages.get(&(owner, Arc::from(stage)));
+        of.is_some_and(|stage| stage.begun.len() == stage.partitions)
     }
 
     pub(super) fn news(&self) -> u64 {
@@ -238,19 +274,35 @@ impl ItemLetters {
         }
     }
 
-    /// Hides the letters of a partition of a stage that begins again; the first one sees to partitions that are gone.
+    /// A partition has its first turn: it has shown all that it holds.
+    pub(super) fn begins(&self, owner: ProjectionId, stage: &Arc<str>, partition: usize) {
+        let of = self.inner.stages.get_mut(&(owner, Arc::clone(stage)));
+        if let Some(mut of) = of {
+            of.begun.insert(partition);
+        }
+    }
+
+    /// Hides the letters of a partition of a stage that is opened again; the first one sees to partitions that are gone.
     pub(super) fn hide_all(
         &self,
         owner: ProjectionId,
-        stage: &str,
+        stage: &Arc<str>,
         partition: usize,
         partitions: usize,
     ) {
+        let of = (owner, Arc::clone(stage));
+        let mut of = self.inner.stages.entry(of).or_default();
+        of.begun.remove(&partition);
+        if of.partitions != partitions {
+            of.begun.clear();
+            of.partitions = partitions;
+        }
+        drop(of);
         let is_of = |holder: usize| holder == partition || (partition == 0 && holder >= partitions);
         let letters = self.inner.letters.iter();
         let gone = letters.filter(|entry| {
             let shown = entry.value();
-            entry.key().projection == owner && *shown.stage == *stage && is_of(shown.holder)
+            entry.key().projection == owner && shown.stage == *stage && is_of(shown.holder)
         });
         // The map is not changed while it is looked through.
         let gone: Vec<_> = gone.map(|entry| *entry.key()).collect();

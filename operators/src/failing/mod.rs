@@ -27,7 +27,7 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
-pub use letters::{DecisionLog, ItemLetters, LetterStanding, ParkedItem};
+pub use letters::{DecisionLog, ItemLetters, LetterStanding, ParkedItem, is_of_item, letter_stage};
 pub use policy::{ItemPolicy, Then, WaitingLimits, WhenFull};
 
 pub use crate::projection::FailurePolicy;

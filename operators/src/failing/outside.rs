@@ -6,16 +6,16 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use millstream_engine::checkpoint::Epoch;
 use millstream_engine::event::Position;
-use millstream_engine::flow::{Fault, Wiring};
+use millstream_engine::flow::{Fault, Fence, Pass, Wiring};
 use millstream_engine::log::frame::{Encoding, Kind};
 use millstream_engine::metrics::DeadLetterMetrics;
 use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus, EarlierTries};
 use serde::Serialize;
 
 use super::entry::{Entry, Place, Work};
-use super::letters::{ItemLetters, Shown};
+use super::letters::{ItemLetters, Shown, letter_stage};
 use crate::projection::ITEMS;
-use crate::sink::LetterStore;
+use crate::sink::{LetterAccess, LetterStore};
 
 /// Version of a dataflow's letters.
 const VERSION: u32 = 1;
@@ -26,10 +26,14 @@ const NO_KEY: &str = "item";
 pub(super) struct Outside {
     pub(super) stage: Arc<str>,
     pub(super) partition: usize,
-    /// If it keeps letters.
+    /// If there is a place for them.
     pub(super) letters: Option<LetterStore>,
     pub(super) shared: Option<Arc<ItemLetters>>,
+    /// Behind it is what outlives this run.
+    fence: Arc<Fence>,
     pub(super) metrics: DeadLetterMetrics,
+    /// What waits has a letter.
+    keeps_letters: bool,
     /// A restart goes back to a checkpoint.
     has_checkpoints: bool,
     /// Letters to be written at the end of the turn.
@@ -49,35 +53,54 @@ impl Outside {
         ordinal: usize,
         keeps_letters: bool,
     ) -> Result<Self, Fault> {
-        let named = |stage: &Arc<str>| match ordinal {
-            0 => Arc::clone(stage),
-            _ => format!("{stage}#{}", ordinal + 1).into(),
-        };
-        let stage = named(&wiring.identity);
-        let letters = keeps_letters.then(|| LetterStore::open(wiring, Arc::clone(&stage), ITEMS));
+        let stage = letter_stage(&wiring.identity, ordinal);
+        // Without letters of its own it has those to delete that it kept by another policy.
+        let opens = keeps_letters || wiring.resources.get::<LetterAccess>().is_some();
+        let letters = opens.then(|| LetterStore::open(wiring, Arc::clone(&stage), ITEMS));
         let letters = letters.transpose()?;
-        let shared = wiring.resources.get::<ItemLetters>();
-        if let (Some(letters), Some(shared)) = (&letters, &shared) {
-            let owner = letters.owner();
-            shared.hide_all(owner, &stage, wiring.partition, wiring.partitions);
-        }
-        Ok(Self {
-            metrics: DeadLetterMetrics::new(&named(&wiring.stage), wiring.partition_id()),
+        let outside = Self {
+            metrics: DeadLetterMetrics::new(
+                &letter_stage(&wiring.stage, ordinal),
+                wiring.partition_id(),
+            ),
             stage,
             partition: wiring.partition,
+            keeps_letters,
             letters,
-            shared,
+            shared: wiring.resources.get::<ItemLetters>(),
+            fence: wiring.fence(),
             has_checkpoints: wiring.checkpoints.is_some(),
             changed: BTreeSet::new(),
             later: BTreeSet::new(),
             unsaved: HashSet::new(),
             saving: VecDeque::new(),
-        })
+        };
+        if let (Some(letters), Some((_pass, board))) = (&outside.letters, outside.board()) {
+            let (owner, stage) = (letters.owner(), &outside.stage);
+            board.hide_all(owner, stage, wiring.partition, wiring.partitions);
+        }
+        Ok(outside)
+    }
+
+    /// It has its first turn.
+    pub(super) fn begins(&self) {
+        if let (Some(letters), Some((_pass, board))) = (&self.letters, self.board()) {
+            board.begins(letters.owner(), &self.stage, self.partition);
+        }
+    }
+
+    /// Where others see what waits. `None` also for a run that was given up: it is the next one's by then. No key is
+    /// written meanwhile, since that is user code.
+    fn board(&self) -> Option<(Pass<'_>, &ItemLetters)> {
+        let board = self.shared.as_deref()?;
+        Some((self.fence.try_pass()?, board))
     }
 
     /// Work waits from now on, or something about it has changed.
     pub(super) fn changed<K: Serialize, W>(&mut self, entry: &Entry<K, W>, is_new: bool) {
-        let Some(letters) = &self.letters else { return };
+        let Some(letters) = self.letters.as_ref().filter(|_| self.keeps_letters) else {
+            return;
+        };
         // What is tried again by itself is mostly settled before anybody reads its letter.
         let written = match entry.due {
             None => &mut self.changed,
@@ -88,33 +111,38 @@ impl Outside {
         if is_new && self.has_checkpoints {
             self.unsaved.insert(id);
         }
-        if let Some(shared) = &self.shared {
-            let is_saved = !self.has_checkpoints || (!is_new && shared.is_saved(id));
-            let shown = Shown {
-                holder: self.partition,
-                stage: Arc::clone(&self.stage),
-                key: entry.holds_key.then(|| key_text(entry.key.as_ref())),
-                status: status(entry),
-                attempts: entry.attempts,
-                redrives: entry.redrives,
-                is_saved,
-            };
-            shared.show(id, shown);
+        let mut shown = Shown {
+            holder: self.partition,
+            stage: Arc::clone(&self.stage),
+            key: entry.holds_key.then(|| key_text(entry.key.as_ref())),
+            status: status(entry),
+            attempts: entry.attempts,
+            redrives: entry.redrives,
+            is_saved: !self.has_checkpoints,
+        };
+        if let Some((_pass, board)) = self.board() {
+            shown.is_saved |= !is_new && board.is_saved(id);
+            board.show(id, shown);
         }
     }
 
     /// The same of what a checkpoint has.
     pub(super) fn restored<K: Serialize, W>(&mut self, entry: &Entry<K, W>) {
+        if !self.keeps_letters {
+            return;
+        }
         self.changed(entry, false);
         self.changed.insert(entry.place);
-        if let (Some(letters), Some(shared)) = (&self.letters, &self.shared) {
-            shared.saved(letter_id(letters, entry));
+        let Some(letters) = &self.letters else { return };
+        let id = letter_id(letters, entry);
+        if let Some((_pass, board)) = self.board() {
+            board.saved(id);
         }
     }
 
     /// More waits behind it.
     pub(super) fn followed(&mut self, place: Place) {
-        if self.letters.is_some() {
+        if self.keeps_letters {
             self.later.insert(place);
         }
     }
@@ -131,8 +159,8 @@ impl Outside {
         if entry.is_stored {
             letters.delete(id);
         }
-        if let Some(shared) = &self.shared {
-            shared.hide(id);
+        if let Some((_pass, board)) = self.board() {
+            board.hide(id);
         }
     }
 
@@ -172,8 +200,8 @@ impl Outside {
         while self.saving.front().is_some_and(|(of, _)| *of <= epoch)
             && let Some((_, letters)) = self.saving.pop_front()
         {
-            if let Some(shared) = &self.shared {
-                letters.into_iter().for_each(|letter| shared.saved(letter));
+            if let Some((_pass, board)) = self.board() {
+                letters.into_iter().for_each(|letter| board.saved(letter));
             }
         }
     }

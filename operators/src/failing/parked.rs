@@ -34,6 +34,7 @@ pub(crate) struct Failing<K, W> {
     pub(super) bytes: usize,
     pub(super) numbers: LetterNumbers,
     pub(super) now: Timestamp,
+    pub(super) has_begun: bool,
     /// Before this nothing more that somebody decided is carried out.
     pub(super) hurried_at: Timestamp,
     /// All of the input has come: what is left to be tried is tried at once.
@@ -65,6 +66,7 @@ impl<K: Key, W: Work> Failing<K, W> {
             bytes: 0,
             numbers: LetterNumbers::default(),
             now: Timestamp::MIN,
+            has_begun: false,
             hurried_at: Timestamp::MIN,
             is_complete: false,
             is_running: false,

@@ -95,4 +95,13 @@ impl<K: Key, W: Work> Failing<K, W> {
         self.is_changed = base.is_none();
         Ok(())
     }
+
+    /// All that waits, with its key.
+    pub(crate) fn works(&self) -> impl Iterator<Item = (Option<&K>, &W)> {
+        self.entries.values().flat_map(|entry| {
+            let followers = entry.followers.iter().map(|(_, work)| work);
+            let all = std::iter::once(&entry.work).chain(followers);
+            all.map(|work| (entry.key.as_ref(), work))
+        })
+    }
 }

@@ -3,6 +3,7 @@
 
 mod batches;
 mod operators;
+mod restarts;
 mod rules;
 mod world;
 

@@ -30,15 +30,27 @@ impl<K: Key, W: Work> Failing<K, W> {
         // A clock that goes back does not put off what was due.
         self.now = self.now.max(turn.now);
         self.monotonic = turn.monotonic;
+        if !self.has_begun {
+            self.has_begun = true;
+            self.count(Outside::begins);
+        }
         if !self.entries.is_empty() {
             self.look_for_decisions();
         }
+    }
+
+    /// Whether there was a turn: before that it is still being opened.
+    pub(crate) const fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     /// When it wants to be called.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         if self.entries.is_empty() {
             return None;
+        }
+        if self.is_complete && !self.due.is_empty() {
+            return Some(Timestamp::MIN);
         }
         let due = self.due.first().map(|(due, _)| *due);
         let look = self.next_look();

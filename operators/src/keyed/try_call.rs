@@ -19,7 +19,7 @@ pub(super) enum Call<T> {
 }
 
 /// An entry of the heap without its key.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Reached {
     is_processing: bool,
     time: i64,

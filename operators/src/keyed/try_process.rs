@@ -6,6 +6,7 @@
 //! Cost beside that of [`Process`](super::Process): a clone of the key's state per call, and a frame that catches panics per
 //! batch.
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::{NoSide, Scratch};
 use super::table::Table;
-use super::try_call::Call;
+use super::try_call::{Call, Reached};
 use super::try_core::{Core, TryKeyedProcess};
 use crate::failing::{Arrived, Causes, Failing, ItemPolicy, failed, panicked};
 use crate::table::StateMemory;
@@ -173,13 +174,44 @@ where
         });
     }
 
+    /// All of the input has come.
+    fn finish<E: Emit<P::Out>>(&mut self, out: &mut E) {
+        self.failing.complete();
+        // Before the end of time is told: what it gives out is not late.
+        self.run(out);
+        self.core.watermark = Timestamp::MAX;
+        for domain in [TimeDomain::Event, TimeDomain::Processing] {
+            self.core.fire(&mut self.failing, domain, i64::MAX, out);
+        }
+        // Timers that failed.
+        self.run(out);
+        self.forget();
+    }
+
+    /// What was reached while its key was held waits in the queue of the key, but is set until its turn comes: after a
+    /// restart it must not be reached once more.
+    fn take_queued_off(&mut self) {
+        let queued = self.failing.works().filter_map(|(key, call)| match call {
+            Call::Due(reached) => Some((key?, *reached)),
+            Call::Item(_) | Call::Timer(_) => None,
+        });
+        let queued: HashSet<_> = queued.collect();
+        if !queued.is_empty() {
+            let table = &mut self.core.table;
+            table.take_off_heaps(|domain, due| {
+                queued.contains(&(&due.key, Reached::of(domain, due)))
+            });
+        }
+    }
+
     /// Nothing can come any more, neither items nor time: only what waits is kept.
     fn forget(&mut self) {
         if self.failing.is_empty() {
             self.core.table.clear();
         } else {
-            let failing = &self.failing;
-            self.core.table.keep_only(|key| failing.holds(key));
+            // Also those of whose items none waits behind another.
+            let waiting: HashSet<_> = self.failing.works().filter_map(|(key, _)| key).collect();
+            self.core.table.keep_only(|key| waiting.contains(key));
         }
     }
 }
@@ -206,19 +238,18 @@ where
 
     fn watermark<E: Emit<P::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
         let is_over = watermark == Timestamp::MAX;
-        if is_over {
-            self.failing.complete();
-            // Before the end of time is told: what it gives out is not late.
-            self.run(out);
-        }
-        let core = &mut self.core;
-        core.watermark = core.watermark.max(watermark);
-        core.fire(&mut self.failing, TimeDomain::Event, watermark.0, out);
-        if is_over {
-            core.fire(&mut self.failing, TimeDomain::Processing, i64::MAX, out);
-            // Timers that failed.
-            self.run(out);
-            self.forget();
+        if !self.failing.has_begun() {
+            // It was told before the restart, and nobody takes what comes of it before the first turn.
+            self.core.watermark = self.core.watermark.max(watermark);
+            if is_over {
+                self.failing.complete();
+            }
+        } else if is_over {
+            self.finish(out);
+        } else {
+            let core = &mut self.core;
+            core.watermark = core.watermark.max(watermark);
+            core.fire(&mut self.failing, TimeDomain::Event, watermark.0, out);
         }
         self.core.side.watermark(watermark, &mut Discard);
     }
@@ -243,11 +274,10 @@ where
 
     fn processing_time<E: Emit<P::Out>>(&mut self, now: Timestamp, out: &mut E) {
         self.core.now = self.core.now.max(now);
+        // First, so that timers of keys that wait are behind what came before them.
+        self.core.fire_reached(&mut self.failing, out);
         self.run(out);
-        let until = self.core.now.0;
-        let core = &mut self.core;
-        core.fire(&mut self.failing, TimeDomain::Processing, until, out);
-        core.fire_reached(&mut self.failing, out);
+        self.core.fire_reached(&mut self.failing, out);
     }
 
     fn next_due(&self) -> Option<Timestamp> {
@@ -284,9 +314,7 @@ where
     fn end<E: Emit<P::Out>>(&mut self, out: &mut E) {
         if self.core.watermark == Timestamp::MAX {
             // What somebody had tried again since, after a restart at the end.
-            self.failing.complete();
-            self.run(out);
-            self.forget();
+            self.finish(out);
         }
         self.failing.end();
         self.core.side.end(&mut Discard);
@@ -324,6 +352,7 @@ where
         }
         self.core.table.restore(restoring)?;
         self.failing.restore(restoring)?;
+        self.take_queued_off();
         self.core.side.restore(restoring)
     }
 

@@ -208,7 +208,10 @@ impl<T: Savable, Y: Order<T>, M: TryFunction<T>> Operator<T> for TryItems<T, Y, 
         if watermark == Timestamp::MAX {
             // Before the end of time is told: nothing could come in time any more.
             self.failing.complete();
-            self.run(out);
+            // Told once more after a restart: nobody takes what comes of it before the first turn.
+            if self.failing.has_begun() {
+                self.run(out);
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use millstream_engine::flow::{
     Edge, EdgeOptions, Fault, Forward, Identity, Operator, Outlet, StageMeter, Then, Wiring,
 };
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
+use millstream_operators::failing::letter_stage;
 
 use super::check::{self, DataflowFault, InvalidDataflow};
 use super::origin::{InletOrigin, Opening, Origin};
@@ -274,6 +275,16 @@ impl Draft {
             None => stage.name.clone(),
         };
         stages.map(identity).collect()
+    }
+
+    /// What the letters of operators that may fail name as their stages.
+    pub(super) fn letter_stages(&self, dataflow: &str) -> Vec<Arc<str>> {
+        let stages = self.stages.iter().zip(self.identities());
+        let named = stages.flat_map(|(stage, identity)| {
+            let stage_name = format!("{dataflow}/{identity}");
+            (0..stage.site.failing).map(move |ordinal| letter_stage(&stage_name, ordinal))
+        });
+        named.collect()
     }
 
     /// `kind`, or `kind-2` and so on if that is taken.

@@ -8,8 +8,10 @@ use millstream_engine::checkpoint::{CheckpointError, InState, Manifest, StageMan
 use millstream_engine::event::PartitionId;
 use millstream_engine::flow::{Operator, Resources};
 use millstream_engine::state::{
-    RegisteredProjection, StateError, StateStore, StateWriterHandle, TableId,
+    DeadLetter, RegisteredProjection, StateBatch, StateError, StateStore, StateWrite,
+    StateWriterHandle, TableId,
 };
+use millstream_operators::failing::is_of_item;
 use millstream_operators::projection::{Row, Table, TableKey};
 use millstream_operators::sink::{
     LetterAccess, TableAccess, TablePlace, TableSink, TableSinkOptions,
@@ -184,15 +186,20 @@ impl Dataflow {
             (Some(known), Some(from)) => keep_tables(known, from, &names, writer)?,
             (None, _) => {}
         }
-        if names.is_empty() && !draft.has_letters {
-            let tables = access;
-            return Ok(Placed {
-                tables,
-                letters: None,
-            });
-        }
         let registered = match store.projection(&owner, VERSION)? {
-            Some(kept) => kept,
+            // Also of one that has neither tables nor letters now: it may have letters of before to delete.
+            Some(kept) => {
+                let stages = draft.letter_stages(&self.name);
+                drop_letters_of_others(&kept, &stages, store, writer)?;
+                kept
+            }
+            None if names.is_empty() && !draft.has_letters => {
+                let tables = access;
+                return Ok(Placed {
+                    tables,
+                    letters: None,
+                });
+            }
             None => writer.register_projection(&owner, VERSION, &names)?,
         };
         for plan in &draft.tables {
@@ -242,6 +249,38 @@ fn keep_tables(
     let tables: Vec<&str> = names.iter().copied().chain(gone).collect();
     writer.set_tables(&known.name, known.version, &tables, &kept)?;
     Ok(())
+}
+
+/// Letters that are read at a time.
+const PAGE: usize = 1_000;
+
+/// Deletes letters of items of stages that are none of `stages`: nothing waits for a decision about them any more. Blocks
+/// on the state's writer.
+fn drop_letters_of_others(
+    owner: &RegisteredProjection,
+    stages: &[Arc<str>],
+    store: &StateStore,
+    writer: &StateWriterHandle,
+) -> Result<(), StateError> {
+    let mut after = None;
+    loop {
+        let page = store.dead_letters(Some(owner.id), after, PAGE)?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = Some(last.id());
+        let is_gone = |letter: &&DeadLetter| {
+            is_of_item(letter) && !stages.iter().any(|stage| **stage == *letter.stage)
+        };
+        let gone = page.iter().filter(is_gone);
+        let writes: Vec<_> = gone
+            .map(|letter| StateWrite::DeleteDeadLetter(letter.id()))
+            .collect();
+        if !writes.is_empty() {
+            let submitted = writer.submit_blocking(StateBatch::new(writes));
+            submitted.map_err(|refused| refused.reason)?;
+        }
+    }
 }
 
 /// Of tables that are emptied where no checkpoint is begun from.

@@ -9,11 +9,11 @@
 
 use millstream_engine::event::{StreamIdError, Token};
 use millstream_engine::fail_point;
-use millstream_engine::partition::{AppendError, Expected, NewEvent};
+use millstream_engine::partition::{AppendError, Appender, Expected, NewEvent};
 use millstream_engine::state::{
     DeadLetter, DeadLetterId, DeadLetterStatus, RegisteredProjection, StateError,
 };
-use millstream_operators::failing::LetterStanding;
+use millstream_operators::failing::{ItemLetters, LetterStanding, is_of_item};
 use millstream_operators::projection::{LetterDecision, LetterOrder};
 
 use super::Engine;
@@ -211,17 +211,23 @@ impl Waiting {
     /// Of a letter of a dataflow.
     fn check_item(&self, letter: &DeadLetter, dataflow: &str) -> Result<(), DecideError> {
         let id = letter.id();
+        if !is_of_item(letter) {
+            // A late item: nothing holds it any more.
+            return Err(DecideError::NotParked { id });
+        }
         let mut dataflows = self.engine.dataflows().iter();
         let runs = dataflows.any(|flow| {
             table::owner(flow.name()) == dataflow && flow.status() == DataflowStatus::Running
         });
-        match self.engine.inner.inputs.letters.standing(id) {
+        let board = &self.engine.inner.inputs.letters;
+        match board.standing(id) {
             LetterStanding::Open { redrives } if redrives == letter.redrives => Ok(()),
             LetterStanding::Open { .. } | LetterStanding::Retrying => {
                 Err(DecideError::Retrying { id })
             }
-            // Unknown between two beginnings of its dataflow.
-            LetterStanding::Unsaved | LetterStanding::Unknown if runs => {
+            LetterStanding::Unsaved if runs => Err(DecideError::Unsaved { id }),
+            // Its stage has not begun yet, and may have the item.
+            LetterStanding::Unknown if runs && !board.has_begun(id.projection, &letter.stage) => {
                 Err(DecideError::Unsaved { id })
             }
             LetterStanding::Unsaved | LetterStanding::Unknown => Err(DecideError::NotParked { id }),
@@ -278,12 +284,43 @@ impl Waiting {
     }
 }
 
-/// Appends decisions, those of one partition in their order.
+/// Says that decisions were appended, whatever has come of the others.
+struct Announcing(ItemLetters);
+
+impl Drop for Announcing {
+    fn drop(&mut self) {
+        self.0.announce();
+    }
+}
+
+/// Appends decisions, those of one partition in their order. In a task of its own: who does not wait for it any more has
+/// them appended and announced all the same.
 pub(super) async fn append(
     engine: &Engine,
     decisions: Vec<LetterDecision>,
 ) -> Result<Token, DecideError> {
-    let (appender, partitions) = (&engine.inner.appender, engine.partitions());
+    let (appender, partitions) = (engine.inner.appender.clone(), engine.partitions());
+    // Some may be about items of dataflows.
+    let announcing = Announcing(engine.inner.inputs.letters.clone());
+    let appending = engine.inner.runtime.spawn(async move {
+        let _announcing = announcing;
+        append_all(&appender, partitions, decisions).await
+    });
+    match appending.await {
+        Ok(appended) => appended,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is being dropped.
+            Err(_) => Err(AppendError::Closed.into()),
+        },
+    }
+}
+
+async fn append_all(
+    appender: &Appender,
+    partitions: u16,
+    decisions: Vec<LetterDecision>,
+) -> Result<Token, DecideError> {
     let partition_of = |decision: &LetterDecision| decision.order().log_partition(partitions);
     let mut sorted = decisions;
     // Stable.
@@ -304,8 +341,6 @@ pub(super) async fn append(
             fail_point!(LETTER_DECIDED);
             token.merge(&appended.token());
         }
-        // Some may be about items of dataflows.
-        engine.inner.inputs.letters.announce();
     }
     Ok(token)
 }

@@ -3,7 +3,8 @@
 //! Place: `dead-letters redrive|discard` -> a file in `requests/` -> **here**, once a second and at the start -> the log.
 //! Invariants: (1) a request appears whole or not at all: it is written under another name, synced and renamed;
 //! (2) it is removed after its decisions are durable, so a crash in between takes it up again, which does nothing
-//! twice: what is not about a letter as it is now is left out; (3) one that cannot be read is put aside as `….refused` and said, never dropped.
+//! twice: what is not about a letter as it is now is left out; one of which a part must wait is left with that part;
+//! (3) one that cannot be read is put aside as `….refused` and said, never dropped.
 //! Memory: one chunk of a request. Threads: the monitor's starts it, a task of the runtime does it, one at a time.
 
 use std::fs;
@@ -120,6 +121,7 @@ async fn take(engine: &Engine, request: &Path) -> Result<(), Untaken> {
     let waiting =
         dead_letters::Waiting::of(engine).map_err(|error| Untaken::Append(error.into()))?;
     let (mut lines, mut late) = (lines(request)?, 0);
+    let mut rest = Rest::of(request);
     loop {
         let chunk: Vec<_> = lines.by_ref().take(CHUNK).collect::<Result<_, _>>()?;
         if chunk.is_empty() {
@@ -130,6 +132,10 @@ async fn take(engine: &Engine, request: &Path) -> Result<(), Untaken> {
             match waiting.admits(decision.order()) {
                 Ok(true) => admitted.push(decision),
                 Ok(false) => late += 1,
+                // The others need not wait for it.
+                Err(cause @ dead_letters::DecideError::Unsaved { .. }) => {
+                    rest.add(&decision, cause);
+                }
                 Err(cause) => return Err(Untaken::Append(cause)),
             }
         }
@@ -137,8 +143,68 @@ async fn take(engine: &Engine, request: &Path) -> Result<(), Untaken> {
             .await
             .map_err(Untaken::Append)?;
     }
+    if let Some(cause) = rest.leave() {
+        return Err(Untaken::Append(cause));
+    }
     tracing::info!(request = %request.display(), count, late, "decisions about dead letters were taken, but those that came too late");
     fs::remove_file(request).map_err(|error| Untaken::Unreadable(error.to_string()))
+}
+
+/// What is left of a request: decisions that must wait, in a file that takes its place.
+struct Rest<'r> {
+    request: &'r Path,
+    file: io::Result<Option<BufWriter<fs::File>>>,
+    cause: Option<dead_letters::DecideError>,
+}
+
+impl<'r> Rest<'r> {
+    /// Nothing yet.
+    const fn of(request: &'r Path) -> Self {
+        Self {
+            request,
+            file: Ok(None),
+            cause: None,
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.request.with_extension("rest")
+    }
+
+    fn add(&mut self, decision: &LetterDecision, cause: dead_letters::DecideError) {
+        let path = self.path();
+        let added = match std::mem::replace(&mut self.file, Ok(None)) {
+            Ok(Some(file)) => Ok(file),
+            Ok(None) => fs::File::create(path).map(BufWriter::new),
+            Err(error) => Err(error),
+        };
+        self.file = added.and_then(|mut file| {
+            serde_json::to_writer(&mut file, decision)?;
+            file.write_all(b"\n")?;
+            Ok(Some(file))
+        });
+        self.cause = Some(cause);
+    }
+
+    /// Puts it in the place of the request; gives why it must wait, if there is any.
+    fn leave(self) -> Option<dead_letters::DecideError> {
+        let path = self.path();
+        let put = self.file.and_then(|file| {
+            let Some(file) = file else {
+                // Of a request that was taken up before and could not be appended.
+                let _ = fs::remove_file(path);
+                return Ok(());
+            };
+            let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+            file.sync_all()?;
+            fs::rename(path, self.request)
+        });
+        if let Err(cause) = put {
+            // The request stays whole: what was taken of it is left out then.
+            tracing::warn!(request = %self.request.display(), %cause, "the rest of a request cannot be kept apart");
+        }
+        self.cause
+    }
 }
 
 fn lines(request: &Path) -> Result<impl Iterator<Item = Result<LetterDecision, Untaken>>, Untaken> {

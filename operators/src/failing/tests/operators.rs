@@ -112,7 +112,7 @@ pub(super) fn processed(poison: &Poison) -> impl Operator<Item, Out = Out> + use
 
 /// Numbers what it gives out per key, and sets a timer for some items.
 #[derive(Clone)]
-pub(super) struct Balances(Poison);
+pub(super) struct Balances(pub(super) Poison);
 
 impl Balances {
     pub(super) const fn sets_timer(id: u64) -> bool {

@@ -12,7 +12,7 @@ use millstream_engine::time::Timestamp;
 use super::operators::{Poison, policy};
 use super::world::{Item, Out};
 use crate::failing::{ItemPolicy, WaitingLimits, WhenFull};
-use crate::keyed::{Context, NoSide, TryKeyedProcess, TryProcess};
+use crate::keyed::{Context, NoSide, Timer, TryKeyedProcess, TryProcess};
 use crate::stateless::{OrderByKey, TryItems, TryMap};
 
 /// An operator whose stage is not open, and what it gave.
@@ -253,4 +253,79 @@ fn items_that_succeed_cost_nothing() {
     (0..9).for_each(|id| bench.item(0, id));
     assert_eq!(asked.load(Ordering::Relaxed), 0);
     assert_eq!(bench.given, *seen.lock().unwrap());
+}
+
+/// Sets a timer of the clock for each item, as many seconds on as its number, and numbers timers from a thousand.
+#[derive(Clone)]
+struct Waking(Poison);
+
+impl TryKeyedProcess<u8, Item> for Waking {
+    type State = Vec<u64>;
+    type Out = Out;
+    type Side = Infallible;
+    type Error = String;
+
+    fn item(
+        &mut self,
+        key: &u8,
+        state: &mut Vec<u64>,
+        _time: Timestamp,
+        &(_, id): &Item,
+        ctx: &mut Context<'_, Out>,
+    ) -> Result<(), String> {
+        state.push(id);
+        ctx.set_processing_timer(Timestamp(id as i64 * 1_000_000));
+        ctx.emit((*key, id, 0));
+        self.0.touch(id)
+    }
+
+    fn timer(
+        &mut self,
+        key: &u8,
+        _state: &mut Vec<u64>,
+        timer: Timer,
+        ctx: &mut Context<'_, Out>,
+    ) -> Result<(), String> {
+        if let Timer::Processing(at) = timer {
+            ctx.emit((*key, 1_000 + at.0 as u64 / 1_000_000, 0));
+        }
+        Ok(())
+    }
+}
+
+fn waking(policy: ItemPolicy, poison: &Poison) -> Bench<impl Operator<Item, Out = Out> + use<>> {
+    let process = Waking(poison.clone());
+    let key = |item: &Item| item.0;
+    Bench::new(TryProcess::new(policy, key, process, NoSide))
+}
+
+/// What waits behind the item came before the time of the timer, although both are dealt with in one turn.
+#[test]
+fn a_timer_comes_behind_what_waited_before_it_was_reached() {
+    let policy = ItemPolicy::dead_letter().attempts(2, Duration::from_secs(2));
+    let mut bench = waking(policy, &poison(&[(8, 1)]));
+    [1, 8, 10].into_iter().for_each(|id| bench.item(0, id));
+    bench.wait(2_000);
+    assert_eq!(bench.given, [1, 8, 10, 1_001]);
+}
+
+/// Behind an item without a place in the queue of its key, the last of that key.
+#[test]
+fn a_state_stays_for_whatever_waits_of_its_key() {
+    let limits = WaitingLimits {
+        key_items_max: 1,
+        ..WaitingLimits::default()
+    };
+    let policy = policy().waiting(limits, WhenFull::DeadLetter);
+    let mut bench = waking(policy, &poison(&[(2, 1)]));
+    [2, 4, 6].into_iter().for_each(|id| bench.item(0, id));
+    bench.item(1, 8);
+    let given = &mut bench.given;
+    let mut out = |_, item: Out| given.push(item.1);
+    bench.operator.watermark(Timestamp::MAX, &mut out);
+    bench.given.sort_unstable();
+    assert_eq!(bench.given, [2, 4, 8, 1_002, 1_004, 1_008]);
+    let mut held = Vec::new();
+    bench.operator.state_items(&mut held);
+    assert_eq!(held[0], ("keyed states", 1), "of the item that has no room");
 }

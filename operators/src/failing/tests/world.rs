@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use millstream_engine::event::PartitionId;
-use millstream_engine::flow::{Operator, Resources, Turn, Wiring, exchange_hash, target_of};
+use millstream_engine::flow::{Fence, Operator, Resources, Turn, Wiring, exchange_hash, target_of};
 use millstream_engine::log::LogError;
 use millstream_engine::state::{
     self, DeadLetter, DeadLetterId, DeadLetterStatus, StateOptions, StateStore, StateWriterHandle,
@@ -124,7 +124,9 @@ pub(super) struct World<O> {
     runtime: tokio::runtime::Runtime,
     clock: Arc<ManualClock>,
     access: LetterAccess,
-    shared: ItemLetters,
+    pub(super) shared: ItemLetters,
+    /// Of the present run.
+    fence: Option<Arc<Fence>>,
     decisions: Decisions,
     operators: Vec<O>,
     items: Vec<Item>,
@@ -159,6 +161,7 @@ impl<O: Operator<Item, Out = Out>> World<O> {
             clock: Arc::new(ManualClock::new(Timestamp::EPOCH)),
             access,
             shared: ItemLetters::new(decisions.clone()),
+            fence: None,
             decisions,
             operators: Vec::new(),
             items,
@@ -183,8 +186,10 @@ impl<O: Operator<Item, Out = Out>> World<O> {
     fn open(&mut self, partitions: usize) {
         let resources = Resources::new()
             .with(self.access.clone())
-            .with(self.shared.clone());
+            .with(self.shared.clone())
+            .with(Fence::new());
         let resources = Arc::new(resources);
+        self.fence = resources.get::<Fence>();
         let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&self.clock);
         let open = |partition| {
             let mut operator = (self.make)();
@@ -203,11 +208,15 @@ impl<O: Operator<Item, Out = Out>> World<O> {
         self.operators = (0..partitions).map(open).collect();
     }
 
-    fn turn(&mut self) {
-        let turn = Turn {
+    pub(super) fn now(&self) -> Turn {
+        Turn {
             now: self.clock.now(),
             monotonic: self.clock.monotonic(),
-        };
+        }
+    }
+
+    fn turn(&mut self) {
+        let turn = self.now();
         let given = &mut self.given;
         for operator in &mut self.operators {
             operator.begin(&turn);
@@ -382,13 +391,29 @@ impl<O: Operator<Item, Out = Out>> World<O> {
             wait(self);
         }
         self.tell(i64::MAX);
-        let mut held = Vec::new();
-        for operator in &mut self.operators {
-            operator.state_items(&mut held);
-        }
-        prop_assert!(held.iter().all(|(_, items)| *items == 0), "{:?}", held);
+        let held = self.held();
+        prop_assert!(held.values().all(|items| *items == 0), "{:?}", held);
         prop_assert!(self.letters().is_empty());
         Ok(())
+    }
+
+    /// Gives up the run, and gives its operators: user code of theirs may come back later. A restart is next.
+    pub(super) fn give_up(&mut self) -> Vec<O> {
+        assert!(self.fence.take().is_some_and(|fence| fence.close()));
+        std::mem::take(&mut self.operators)
+    }
+
+    /// What the partitions hold, by name.
+    pub(super) fn held(&self) -> BTreeMap<&'static str, usize> {
+        let mut held = Vec::new();
+        for operator in &self.operators {
+            operator.state_items(&mut held);
+        }
+        let mut sums = BTreeMap::new();
+        for (name, items) in held {
+            *sums.entry(name).or_default() += items;
+        }
+        sums
     }
 
     /// Numbers of what was given out for a key.

@@ -131,6 +131,16 @@ impl<K: Hash + Eq + Clone, S> Table<K, S> {
         });
         Ok(())
     }
+
+    /// After [`restore`](Self::restore): takes entries off the heaps that had left them and that somebody else has now.
+    pub(in crate::keyed) fn take_off_heaps(
+        &mut self,
+        is_off: impl Fn(TimeDomain, &Due<K>) -> bool,
+    ) {
+        for domain in [TimeDomain::Event, TimeDomain::Processing] {
+            self.timers(domain).sweep(|due| !is_off(domain, due));
+        }
+    }
 }
 
 const fn domain(is_processing: bool) -> TimeDomain {

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use millstream::DecideError;
@@ -13,6 +14,7 @@ use millstream_engine::state::{DeadLetter, DeadLetterStatus};
 use millstream_engine::time::Timestamp;
 use millstream_operators::failing::ItemPolicy;
 use millstream_operators::keyed::{Context, TryKeyedProcess};
+use millstream_operators::projection::{LetterDecision, LetterOrder};
 
 use super::support::*;
 
@@ -325,5 +327,108 @@ async fn what_is_dead_at_the_end_is_redriven_at_the_next_start() {
     within(engine.dataflow("sums").wait()).await.unwrap();
     until(|| letters(&engine).is_empty()).await;
     assert_eq!(row(&engine, "milk").await, Some(13));
+    close(engine).await;
+}
+
+/// Who does not wait for its end has decided all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_nobody_waits_for_is_carried_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let is_mended = Arc::new(AtomicBool::new(false));
+    let engine = open(folder.path(), topology(50, &is_mended)).await;
+    sell(&engine, &[("milk", 13), ("milk", 5)]).await;
+    let letter = until_dead(&engine, 2).await;
+    // The first is waited for, so that the second is about a letter that is open.
+    redrive(&engine, &letter, "ann").await;
+    until_dead(&engine, 3).await;
+    is_mended.store(true, Ordering::Relaxed);
+    let letters_of = engine.dead_letters();
+    let ids = [letter.id()];
+    let mut deciding = Box::pin(letters_of.redrive(&ids, "bob", "mended"));
+    let polled = std::future::poll_fn(|context| Poll::Ready(deciding.as_mut().poll(context))).await;
+    assert!(!matches!(polled, Poll::Ready(Err(_))), "{polled:?}");
+    drop(deciding);
+    drop(letters_of);
+    until(|| sums(&engine, "milk") == [13, 18]).await;
+    close(engine).await;
+}
+
+/// What no checkpoint has may wait for long; the rest of a request does not wait with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_taken_but_for_what_no_checkpoint_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let is_mended = Arc::new(AtomicBool::new(false));
+    let engine = open(folder.path(), topology(3_600_000, &is_mended)).await;
+    sell(&engine, &[("milk", 13)]).await;
+    let milk = until_dead(&engine, 2).await;
+    within(engine.dataflow("sums").checkpoint()).await.unwrap();
+    sell(&engine, &[("rum", 13)]).await;
+    let of = |key: &str| {
+        let mut all = letters(&engine).into_iter();
+        all.find(|letter| letter.key == key)
+    };
+    let has_tried = |key: &str, attempts| {
+        of(key).is_some_and(|letter| {
+            letter.attempts == attempts && letter.status == DeadLetterStatus::Dead
+        })
+    };
+    until(|| has_tried("rum", 2)).await;
+    let known = engine.state().projections().unwrap();
+    let owner = known.iter().find(|one| one.id == milk.projection).unwrap();
+    let order = |letter: &DeadLetter| LetterOrder::of_item(letter, &owner.name, "ann", "").unwrap();
+    let lines = [of("rum").unwrap(), milk]
+        .map(|letter| serde_json::to_string(&LetterDecision::Redriven(order(&letter))).unwrap());
+    let requests = folder.path().join("requests");
+    std::fs::create_dir_all(&requests).unwrap();
+    std::fs::write(requests.join("1.begun"), lines.join("\n")).unwrap();
+    std::fs::rename(requests.join("1.begun"), requests.join("1.jsonl")).unwrap();
+    until(|| has_tried("milk", 3)).await;
+    assert!(has_tried("rum", 2));
+    within(engine.dataflow("sums").checkpoint()).await.unwrap();
+    until(|| has_tried("rum", 3)).await;
+    until(|| std::fs::read_dir(&requests).unwrap().next().is_none()).await;
+    close(engine).await;
+}
+
+/// Nobody could settle them.
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_of_a_stage_that_is_gone_are_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology = |names: &'static [&'static str], gone: &[&str]| {
+        let mut options = options_with(50);
+        let checkpoints = options.checkpoints.as_mut().unwrap();
+        checkpoints.drop_stages = gone.iter().map(ToString::to_string).collect();
+        let policy = ItemPolicy::dead_letter().attempts(1, Duration::ZERO);
+        let topology = Topology::named("shop").dataflow_with("sums", options, move |flow| {
+            let events = flow.events::<Sale>().category("sale").stream();
+            let mut branches = events.share(2).into_iter();
+            for name in names {
+                let sold = branches.next().unwrap();
+                sold.key_by(|sale: &Sale| sale.product.clone())
+                    .named(name)
+                    .try_map(policy, |sale: &Sale| match sale.cents {
+                        13 => Err("thirteen"),
+                        _ => Ok(sale.clone()),
+                    })
+                    .for_each(|_, _| {});
+            }
+            for rest in branches {
+                rest.for_each(|_, _| {});
+            }
+        });
+        topology.build().unwrap()
+    };
+    let engine = open(folder.path(), topology(&["kept", "dropped"], &[])).await;
+    sell(&engine, &[("milk", 13)]).await;
+    until(|| letters(&engine).len() == 2).await;
+    within(engine.dataflow("sums").checkpoint()).await.unwrap();
+    close(engine).await;
+    let engine = open(folder.path(), topology(&["kept"], &["dropped"])).await;
+    let stages = || {
+        letters(&engine)
+            .into_iter()
+            .map(|letter| letter.stage.to_string())
+    };
+    until(|| stages().eq(["sums/kept"])).await;
     close(engine).await;
 }
