@@ -59,9 +59,12 @@ impl StageWatch {
     }
 }
 
+/// A step under way: where it is seen, and what it is timed with.
+type Watched = (Arc<StageWatch>, Arc<dyn Clock>);
+
 thread_local! {
     /// The step that this thread makes.
-    static STEP: RefCell<Option<(Arc<StageWatch>, Arc<dyn Clock>)>> = const { RefCell::new(None) };
+    static STEP: RefCell<Option<Watched>> = const { RefCell::new(None) };
 }
 
 /// Runs a step that is watched.

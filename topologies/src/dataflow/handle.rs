@@ -237,10 +237,10 @@ impl Parts {
         hung.iter().map(|(run, _)| *run).collect()
     }
 
-    /// Gives up this run, once, and no other that has taken its place meanwhile: nothing of it does anything from now on that outlives it. Those that hang are not waited
-    /// for, and others not for long. Blocks for up to a second. `false`: it hangs where it must be waited for. It has failed
-    /// then as well, and is begun again only if it has come back from there when its stages have ended or are taken for
-    /// ended; see [`is_stuck`](Self::is_stuck).
+    /// Gives up this run, once, and no other that has taken its place meanwhile: nothing of it does anything from now on
+    /// that outlives it. Those that hang are not waited for, and others not for long. Blocks for up to a second. `false`: it
+    /// hangs where it must be waited for. It has failed then as well, and is begun again only if it has come back from there
+    /// when its stages have ended or are taken for ended; see [`is_stuck`](Self::is_stuck).
     fn give_up(&self, run: u64, stage: &str, cause: &str) -> bool {
         let (fence, failure) = {
             let mut stages = self.lock();

@@ -11,10 +11,12 @@ use super::operators::{Poison, processed};
 use super::world::Out;
 
 /// What came out, and what is held.
+type Outcome = (Vec<(Timestamp, Out)>, Vec<(&'static str, usize)>);
+
 fn outcome(
     operator: &mut impl Operator<super::Item, Out = Out>,
     batches: Vec<Batch<super::Item>>,
-) -> (Vec<(Timestamp, Out)>, Vec<(&'static str, usize)>) {
+) -> Outcome {
     let mut given = Vec::new();
     let mut out = |time, item| given.push((time, item));
     for mut batch in batches {
