@@ -244,3 +244,48 @@ fn put((epoch, stage, partition, slot): PartId, chunk: u32, row: Vec<u8>) -> Sto
         value: Some(row),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{InMemory, Saving};
+    use crate::mailbox::MailboxLimits;
+    use crate::spill::{MemoryBudget, SpillStore};
+    use crate::time::SystemClock;
+
+    /// Rows that lie on disk, those in memory behind them, and a part that follows, each under its own key.
+    #[test]
+    fn parts_on_disk_are_stored_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let budget = Arc::new(MemoryBudget::new(1 << 20));
+        let spill = Arc::new(SpillStore::create(folder.path(), budget).unwrap());
+        let values: Vec<u64> = (0..1_300_000).map(|n| u64::MAX - n).collect();
+        let mut saving = Saving::new(Epoch(3)).through(Some(spill));
+        saving.whole("large", &values).unwrap();
+        saving.whole("small", &7_u8).unwrap();
+        let parts = saving.into_parts();
+        let large = parts[0].bytes.as_ref().unwrap();
+        assert!(large.rows_on_disk().is_some());
+
+        let limits = MailboxLimits::default();
+        let mailbox = Mailbox::new(limits, Arc::new(SystemClock::new()));
+        let mut writes = Writes::new(mailbox, &[], None);
+        let bytes = writes.add((1, 2), Epoch(3), &parts);
+        assert!(!writes.is_done());
+        let storage = InMemory::default();
+        writes.offer(&storage);
+        assert!(writes.is_done() && writes.failure().is_none());
+
+        let stored = |slot, rows| {
+            let row = |chunk| {
+                let key = part_key(Epoch(3), 1, 2, slot, chunk);
+                storage.get(Rows::Parts, &key).unwrap().unwrap()
+            };
+            (0..rows).flat_map(row).collect::<Vec<u8>>()
+        };
+        let (large, small) = (stored(0, large.rows()), stored(1, 1));
+        assert_eq!(bytes, (large.len() + small.len()) as u64);
+        assert_eq!(rmp_serde::from_slice::<Vec<u64>>(&large).unwrap(), values);
+        assert_eq!(rmp_serde::from_slice::<u8>(&small).unwrap(), 7);
+    }
+}
