@@ -11,20 +11,27 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use super::filling::{Filling, FillingAll};
 use super::memory::TableMemory;
 
+/// Has one of the visitors below, which all read into what they borrow, asked for what it visits.
+macro_rules! seed {
+    ($visitor:ident: $ask:ident($($shape:expr),*)) => {
+        impl<'de, K, A> DeserializeSeed<'de> for $visitor<'_, '_, K, A>
+        where
+            K: Hash + Deserialize<'de>,
+            A: Deserialize<'de>,
+        {
+            type Value = ();
+
+            fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+                deserializer.$ask($($shape,)* self)
+            }
+        }
+    };
+}
+
 /// Reads one part of a table into what is filled.
 pub(super) struct PartOf<'f, 'a, K, A>(pub(super) &'f mut Filling<'a, K, A>);
 
-impl<'de, K, A> DeserializeSeed<'de> for PartOf<'_, '_, K, A>
-where
-    K: Hash + Deserialize<'de>,
-    A: Deserialize<'de>,
-{
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_struct("Part", &["len", "entries"], self)
-    }
-}
+seed!(PartOf: deserialize_struct("Part", &["len", "entries"]));
 
 impl<'de, K, A> Visitor<'de> for PartOf<'_, '_, K, A>
 where
@@ -60,17 +67,7 @@ enum Field {
 
 struct EntriesOf<'f, 'a, K, A>(&'f mut Filling<'a, K, A>);
 
-impl<'de, K, A> DeserializeSeed<'de> for EntriesOf<'_, '_, K, A>
-where
-    K: Hash + Deserialize<'de>,
-    A: Deserialize<'de>,
-{
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
+seed!(EntriesOf: deserialize_seq());
 
 impl<'de, K, A> Visitor<'de> for EntriesOf<'_, '_, K, A>
 where
@@ -97,17 +94,7 @@ where
 /// Reads one part of several tables into what is filled.
 pub(super) struct PartOfAll<'f, 'a, K, A>(pub(super) &'f mut FillingAll<'a, K, A>);
 
-impl<'de, K, A> DeserializeSeed<'de> for PartOfAll<'_, '_, K, A>
-where
-    K: Hash + Deserialize<'de>,
-    A: Deserialize<'de>,
-{
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
-}
+seed!(PartOfAll: deserialize_seq());
 
 impl<'de, K, A> Visitor<'de> for PartOfAll<'_, '_, K, A>
 where
@@ -150,17 +137,7 @@ struct Numbered<'f, 'a, K, A> {
     is_newest: bool,
 }
 
-impl<'de, K, A> DeserializeSeed<'de> for Numbered<'_, '_, K, A>
-where
-    K: Hash + Deserialize<'de>,
-    A: Deserialize<'de>,
-{
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_tuple(2, self)
-    }
-}
+seed!(Numbered: deserialize_tuple(2));
 
 impl<'de, K, A> Visitor<'de> for Numbered<'_, '_, K, A>
 where
