@@ -6,7 +6,7 @@ use compact_str::{CompactString, ToCompactString};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use millstream::catalog::bank::{BALANCES, Cents};
 use millstream_engine::state::{StateOptions, StateStore};
-use millstream_operators::projection::{Table, TableSet};
+use millstream_operators::projection::{Places, Table, TableSet};
 
 /// The tables of the bank's balances.
 type Tables = (Table<CompactString, Cents>,);
@@ -25,7 +25,13 @@ fn table(criterion: &mut Criterion) {
         .expect("a new projection");
     let hot = tables.hot();
     let mut writers = tables
-        .writers(&registered.tables, Some(&store), &hot, true)
+        .writers(&Places {
+            ids: &registered.tables,
+            store: Some(&store),
+            hot: &hot,
+            is_complete: true,
+            actor: 0,
+        })
         .expect("a writer per table");
     let mut group = criterion.benchmark_group("table");
     group.throughput(Throughput::Elements(BATCH as u64));

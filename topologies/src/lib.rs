@@ -12,8 +12,8 @@ mod topology;
 
 pub use engine::{
     DeadLetters, DecideError, Engine, EngineBuilder, EngineConfig, LogConfig, OpenError,
-    ProjectedError, ReadEventsError, ShutdownError, StallPolicy, StoredEvent, StuckPartition,
-    WatchdogConfig, read_all, read_partition, read_stream,
+    ProjectedError, ReadEventsError, ShutdownError, SnapshotQuery, StallPolicy, StoredEvent,
+    StuckPartition, WatchdogConfig, read_all, read_partition, read_stream,
 };
 pub use topology::{InvalidTopology, Topology, TopologyBuilder, TopologyFault};
 
@@ -32,7 +32,7 @@ pub mod prelude {
     };
     pub use millstream_operators::function;
     pub use millstream_operators::projection::{
-        ProjectedEvent, Projection, ProjectionConfig, Rows, Table, TableMut, project,
+        Index, ProjectedEvent, Projection, ProjectionConfig, Rows, Table, TableMut, project,
     };
     pub use millstream_operators::window::{
         Count, Global, Revision, Session, Sliding, Trigger, Tumbling, Window, Windowed,

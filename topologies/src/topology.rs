@@ -87,6 +87,19 @@ pub enum TopologyFault {
         /// The other one.
         second: &'static str,
     },
+    /// An index is unique only where one actor sees all rows.
+    #[error(
+        "index {index:?} of table {table:?} cannot be kept unique: projection {projection:?} has an actor per partition; \
+         let its rows be Rows::Global, or the index not be unique"
+    )]
+    UniqueByPartition {
+        /// The projection.
+        projection: &'static str,
+        /// Its table.
+        table: &'static str,
+        /// The index.
+        index: &'static str,
+    },
     /// Something is wrong with a dataflow.
     #[error("dataflow {dataflow:?}: {fault}")]
     Dataflow {
@@ -329,6 +342,13 @@ fn check_projections(topology: &Topology, faults: &mut Vec<TopologyFault>) {
             faults.push(TopologyFault::VersionZero {
                 part: "projection",
                 name,
+            });
+        }
+        for (table, index) in projection.unkept_unique() {
+            faults.push(TopologyFault::UniqueByPartition {
+                projection: name,
+                table,
+                index,
             });
         }
         for table in projection.tables() {

@@ -23,6 +23,7 @@ mod drops;
 mod error;
 mod gate;
 mod options;
+mod page;
 mod progress;
 mod registration;
 mod service;
@@ -40,6 +41,7 @@ pub use dead_letter::{
 };
 pub use error::StateError;
 pub use options::StateOptions;
+pub use page::RowPage;
 pub use progress::{Progress, ProgressStanding};
 pub use service::{Refused, StateWriterHandle, StateWriterThread, start};
 pub use snapshot::{SNAPSHOT_BYTES_MAX, Snapshot};

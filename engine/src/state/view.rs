@@ -24,7 +24,7 @@ const PROGRESS: StateError = StateError::Format {
 pub type Row = (Vec<u8>, Vec<u8>);
 
 /// A page ends at this many bytes, whatever the limit asked for: what a reader must be ready to hold.
-const PAGE_BYTES_MAX: usize = 16 << 20;
+pub(super) const PAGE_BYTES_MAX: usize = 16 << 20;
 
 /// All tables at one moment, inside [`StateStore::view`](super::StateStore::view): rows, progress and dead
 /// letters as one commit left them.
@@ -49,39 +49,6 @@ impl StateView<'_> {
         let whole = row_key(table, key);
         let stored = self.reader.get(self.databases.rows, &whole)?;
         stored.map(|stored| row_value(&whole, stored)).transpose()
-    }
-
-    /// Rows between the bounds in the order of their keys, at most `limit` and about 16 MiB of them, at least one
-    /// if there is one. Empty means that no row is left in the range.
-    ///
-    /// # Errors
-    /// [`StateError::Format`] when a row was damaged; [`StateError::Store`].
-    pub fn scan(
-        &self,
-        table: TableId,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<Row>, StateError> {
-        let mut page = Vec::new();
-        let mut bytes = 0;
-        if limit == 0 {
-            return Ok(page);
-        }
-        let (from, to) = row_bounds(table, from, to);
-        let rows = self
-            .reader
-            .range(self.databases.rows, as_ref(&from), as_ref(&to))?;
-        for row in rows {
-            let (key, value) = row?;
-            let value = row_value(key, value)?;
-            bytes += key.len() + value.len();
-            page.push((key[4..].to_vec(), value.to_vec()));
-            if page.len() >= limit || bytes >= PAGE_BYTES_MAX {
-                break;
-            }
-        }
-        Ok(page)
     }
 
     /// Keys from `from` on in their order, at most `limit`: without their rows, which are not looked at.
@@ -333,7 +300,7 @@ fn row_crc(whole_key: &[u8], value: &[u8]) -> u32 {
 }
 
 /// The value of a stored row, checked.
-fn row_value<'s>(whole_key: &[u8], stored: &'s [u8]) -> Result<&'s [u8], StateError> {
+pub(super) fn row_value<'s>(whole_key: &[u8], stored: &'s [u8]) -> Result<&'s [u8], StateError> {
     stored
         .split_last_chunk::<ROW_CRC_BYTES>()
         .filter(|(value, crc)| row_crc(whole_key, value).to_be_bytes() == **crc)
@@ -344,9 +311,13 @@ fn row_value<'s>(whole_key: &[u8], stored: &'s [u8]) -> Result<&'s [u8], StateEr
         })
 }
 
-type KeyBound = Bound<Vec<u8>>;
+pub(super) type KeyBound = Bound<Vec<u8>>;
 
-fn row_bounds(table: TableId, from: Bound<&[u8]>, to: Bound<&[u8]>) -> (KeyBound, KeyBound) {
+pub(super) fn row_bounds(
+    table: TableId,
+    from: Bound<&[u8]>,
+    to: Bound<&[u8]>,
+) -> (KeyBound, KeyBound) {
     let (first, last) = prefix_bounds(table.0);
     let from = match from.map(|key| row_key(table, key).into_vec()) {
         Bound::Unbounded => first,

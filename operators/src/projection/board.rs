@@ -1,12 +1,12 @@
 //! How far a projection has come, for readers that want to wait for it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use compact_str::CompactString;
 use dashmap::DashMap;
-use millstream_engine::event::{Offset, PartitionId, Token};
+use millstream_engine::event::{Offset, PartitionId, Position, Token};
 use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus};
 use tokio::sync::Notify;
 
@@ -44,6 +44,8 @@ pub struct ProgressBoard {
     knows_positions: bool,
     stopped: AtomicBool,
     cause: Mutex<String>,
+    /// Read by whoever shows rows and their positions, written by whoever needs both to stand still.
+    showing: RwLock<()>,
     /// Parked streams by id without the category.
     parked: DashMap<CompactString, ParkedStream, foldhash::fast::RandomState>,
 }
@@ -70,6 +72,7 @@ impl ProgressBoard {
             moved: Notify::new(),
             stopped: AtomicBool::new(false),
             cause: Mutex::default(),
+            showing: RwLock::default(),
             parked: DashMap::default(),
         })
     }
@@ -85,6 +88,29 @@ impl ProgressBoard {
     pub fn visible(&self, partition: PartitionId) -> Offset {
         let found = self.visible.get(usize::from(partition.0));
         Offset(found.map_or(0, |visible| visible.load(Ordering::Acquire)))
+    }
+
+    /// All events whose effects are visible.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        let mut token = Token::default();
+        for (partition, visible) in (0..).map(PartitionId).zip(&self.visible) {
+            if let Some(last) = visible.load(Ordering::Acquire).checked_sub(1) {
+                let offset = Offset(last);
+                token.observe(Position { partition, offset });
+            }
+        }
+        token
+    }
+
+    /// Held while a batch of rows and its positions are shown: they belong together. Short, and never while waiting.
+    pub(crate) fn show_together(&self) -> RwLockReadGuard<'_, ()> {
+        self.showing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while nothing may be shown.
+    pub(super) fn pause(&self) -> RwLockWriteGuard<'_, ()> {
+        self.showing.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the stream with this id (without the category) is parked, and by which letter. Cost: a hash lookup.

@@ -30,7 +30,7 @@ use super::applier::{Applier, Failure};
 use super::decided::Decided;
 use super::decision::DECISIONS;
 use super::parked::{Moment, Parked, Sender};
-use super::{OpenProjectionError, ProgressBoard, Projection, ProjectionConfig, TableSet};
+use super::{OpenProjectionError, Places, ProgressBoard, Projection, ProjectionConfig, TableSet};
 
 /// Time of one turn, after which others have theirs.
 const TURN: Duration = Duration::from_millis(1);
@@ -143,39 +143,21 @@ impl<P: Projection> ProjectionCore<P> {
         if parts.storing.load(Ordering::Acquire) {
             return Err(OpenProjectionError::InFlight);
         }
-        let reader: Arc<dyn LogReader> = Arc::clone(&parts.streams) as Arc<dyn LogReader>;
-        let mut sources = Vec::with_capacity(parts.partitions.len());
-        let mut complete = true;
-        for &partition in &parts.partitions {
-            let progress = parts
-                .store
-                .progress(parts.registered.id, partition)?
-                .unwrap_or_default();
-            complete &= progress.next == Offset(0);
-            let cursor = parts.feed.subscribe(
-                partition,
-                progress.next,
-                &parts.mailbox,
-                Arc::clone(&reader),
-            )?;
-            parts.board.show(partition, progress.next);
-            sources.push(Source {
-                cursor,
-                frame: progress.frame,
-                moved: false,
-                stored: progress.next,
-                metrics: ProjectionMetrics::new(P::NAME, partition),
-                recorded: Timestamp::MIN,
-                decided: Decided::default(),
-                read_upto: progress.next,
-            });
-        }
-        let (tables, store) = (parts.projection.tables(), Some(&parts.store));
-        let writers = tables
-            .writers(&parts.registered.tables, store, &parts.hot, complete)
-            .ok_or(OpenProjectionError::Tables)?;
-        let now = parts.clock.monotonic();
+        // Rows go back to what is stored as their positions do.
+        let board = Arc::clone(&parts.board);
+        let shown = board.show_together();
+        let (sources, complete) = sources(&parts)?;
         let first = parts.partitions.first().copied().unwrap_or_default();
+        let writers = parts.projection.tables().writers(&Places {
+            ids: &parts.registered.tables,
+            store: Some(&parts.store),
+            hot: &parts.hot,
+            is_complete: complete,
+            actor: first.0,
+        });
+        let writers = writers.ok_or(OpenProjectionError::Tables)?;
+        drop(shown);
+        let now = parts.clock.monotonic();
         let parked = parked::<P>(&parts.config, parts.registered.id, &parts.board);
         let mut core = Self {
             applier: Applier::new(parts.projection, writers),
@@ -319,6 +301,40 @@ impl<P: Projection> ProjectionCore<P> {
             .park(partition, frame, record, failure, redrives, now);
         Ok(())
     }
+}
+
+/// The partitions, each from its stored position on; and whether nothing was ever stored.
+fn sources<P: Projection>(
+    parts: &ProjectionParts<P>,
+) -> Result<(Vec<Source>, bool), OpenProjectionError> {
+    let reader: Arc<dyn LogReader> = Arc::clone(&parts.streams) as Arc<dyn LogReader>;
+    let mut sources = Vec::with_capacity(parts.partitions.len());
+    let mut complete = true;
+    for &partition in &parts.partitions {
+        let progress = parts
+            .store
+            .progress(parts.registered.id, partition)?
+            .unwrap_or_default();
+        complete &= progress.next == Offset(0);
+        let cursor = parts.feed.subscribe(
+            partition,
+            progress.next,
+            &parts.mailbox,
+            Arc::clone(&reader),
+        )?;
+        parts.board.show(partition, progress.next);
+        sources.push(Source {
+            cursor,
+            frame: progress.frame,
+            moved: false,
+            stored: progress.next,
+            metrics: ProjectionMetrics::new(P::NAME, partition),
+            recorded: Timestamp::MIN,
+            decided: Decided::default(),
+            read_upto: progress.next,
+        });
+    }
+    Ok((sources, complete))
 }
 
 /// No keys yet.

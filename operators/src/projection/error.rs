@@ -46,6 +46,39 @@ pub enum QueryError {
         /// Name of the table.
         table: &'static str,
     },
+    /// The topology has no such projection.
+    #[error("the topology has no projection {projection:?}: add it with .projection(…)")]
+    UnknownProjection {
+        /// Its name.
+        projection: &'static str,
+    },
+    /// More rows have changed while a snapshot was open than it may keep: open another one, and let it go sooner.
+    #[error(
+        "more than {rows_max} rows of table {table:?} have changed since the snapshot was opened: open another one"
+    )]
+    SnapshotLost {
+        /// Name of the table.
+        table: &'static str,
+        /// Rows that a snapshot keeps.
+        rows_max: usize,
+    },
+    /// The dataflow that writes the table began again while a snapshot was open.
+    #[error("table {table:?} was made anew since the snapshot was opened: open another one")]
+    MadeAnew {
+        /// Name of the table.
+        table: &'static str,
+    },
+    /// The table has no such index.
+    #[error("table {table:?} has no index {index:?}: name it in .indexed(…)")]
+    UnknownIndex {
+        /// Name of the table.
+        table: &'static str,
+        /// Name of the index.
+        index: &'static str,
+    },
+    /// A cursor goes on with the range, the order and the table that it came from.
+    #[error("the cursor is of another table, index, range or order")]
+    ForeignCursor,
     /// The stored rows could not be read.
     #[error(transparent)]
     State(#[from] StateError),
@@ -59,11 +92,14 @@ impl QueryError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Behind { .. } => true,
+            Self::Behind { .. } | Self::SnapshotLost { .. } | Self::MadeAnew { .. } => true,
             Self::State(cause) => cause.is_retryable(),
             Self::Stopped { .. }
             | Self::NoPositions { .. }
             | Self::UnknownTable { .. }
+            | Self::UnknownProjection { .. }
+            | Self::UnknownIndex { .. }
+            | Self::ForeignCursor
             | Self::Row(_) => false,
         }
     }
@@ -82,6 +118,22 @@ pub enum RowError {
     /// A row that the event changed cannot be written.
     #[error("a row cannot be stored: {0}")]
     Encode(EncodeError),
+    /// Another row is found by the same in a unique index.
+    #[error("another row is found by the same in the unique index {index:?}")]
+    Taken {
+        /// Name of the index.
+        index: &'static str,
+    },
+    /// The key of an index's entry, which is what a row is found by and the row's key, has too many bytes.
+    #[error(
+        "an entry of index {index:?} of {bytes} bytes is too long: find the row by a hash or a prefix of it"
+    )]
+    EntryTooLong {
+        /// Name of the index.
+        index: &'static str,
+        /// Its length in bytes.
+        bytes: usize,
+    },
     /// The key has too many bytes.
     #[error("a row key of {bytes} bytes is too long: use a hash of it")]
     KeyTooLong {

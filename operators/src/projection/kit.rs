@@ -59,7 +59,7 @@ use millstream_engine::event::{Metadata, Offset, PartitionId, Position};
 use millstream_engine::state::TableId;
 use millstream_engine::time::Timestamp;
 
-use super::{HotRows, ProjectedEvent, Projection, Row, Table, TableKey, TableSet};
+use super::{HotRows, Places, ProjectedEvent, Projection, Row, Table, TableKey, TableSet};
 
 /// A projection and what it has made of the events so far.
 pub struct Projected<P: Projection> {
@@ -91,10 +91,16 @@ impl<P: Projection> Debug for Projected<P> {
 pub fn project<P: Projection>(projection: P) -> Projected<P> {
     let tables = projection.tables();
     let (names, hot) = (tables.names(), tables.hot());
-    let ids: Vec<_> = (1..).map(TableId).take(names.len()).collect();
-    let writers = tables
-        .writers(&ids, None, &hot, true)
-        .expect("tables fit what they made themselves");
+    let stored = tables.stored_names().len();
+    let ids: Vec<_> = (1..).map(TableId).take(stored).collect();
+    let writers = tables.writers(&Places {
+        ids: &ids,
+        store: None,
+        hot: &hot,
+        is_complete: true,
+        actor: 0,
+    });
+    let writers = writers.expect("tables fit what they made themselves");
     Projected {
         projection,
         names,

@@ -7,34 +7,52 @@
 //! repeats and skips nothing; (2) an event's changes are applied all or none; (3) readers see rows as they
 //! were after some whole batch, and a position is shown only after its rows; (4) events of a key whose
 //! event failed wait behind it, in order, while others go on.
-//! Not here: joins, windows, secondary indexes.
+//! Not here: joins, windows.
 
 mod applier;
 mod board;
+mod by_index;
 mod config;
 mod core;
 mod decided;
 mod decision;
 mod error;
+mod fresh;
+mod hot;
+mod index;
+mod indexing;
+mod kept;
 mod key;
 mod kit;
+mod page;
 mod parked;
+mod query;
+mod range;
 mod reader;
+mod snapshot;
 mod table;
 mod tables;
 mod writer;
 
 pub use self::core::{ProjectionCore, ProjectionParts};
 pub use board::{ParkedStream, ProgressBoard};
+pub use by_index::{ByIndex, IndexedRows};
 pub use config::{FailurePolicy, ProjectionConfig};
 pub(crate) use decision::ITEMS;
 pub use decision::{DECISIONS, LetterDecision, LetterOrder};
 pub use error::{OpenProjectionError, QueryError, RowError};
-pub use key::TableKey;
+pub use fresh::HandedOver;
+pub use hot::HotRows;
+pub use index::{AnyIndex, Index};
+pub use key::{KeyPrefix, TableKey};
 pub use kit::{Projected, project};
-pub use reader::{Answer, HotRows, Query, TableReader};
+pub use page::{Cursor, Page, Pages, ParseCursorError, RowOf, RowSource, SliceOf};
+pub use query::{Answer, Query};
+pub use reader::{AnyReader, TableReader};
+pub use snapshot::{Snapshot, TableSnapshot};
 pub use table::{Row, Table};
-pub use tables::TableSet;
+pub use tables::{Places, TableSet};
+pub(crate) use writer::Place;
 pub use writer::TableMut;
 
 use millstream_engine::codec::Event;
@@ -104,3 +122,6 @@ pub trait Projection: Send + Sync + 'static {
         tables: &mut <Self::Tables as TableSet>::Writers,
     ) -> Result<(), Self::Error>;
 }
+
+#[cfg(test)]
+mod tests;

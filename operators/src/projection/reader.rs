@@ -1,78 +1,64 @@
 //! The read side of a table: hot rows from a shared map, cold ones from the store.
 
-use std::ops::Bound;
+use std::any::Any;
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
-use dashmap::DashMap;
 use millstream_engine::codec::StandaloneReader;
 use millstream_engine::event::Token;
 use millstream_engine::state::{StateStore, TableId};
+use smallvec::SmallVec;
 
-use super::{ParkedStream, ProgressBoard, QueryError, Row, TableKey};
+use super::by_index::{ByIndex, Entries, IndexedRows};
+use super::hot::HotRows;
+use super::page::{Front, Pages, RowSlice, RowSource, SliceOf};
+use super::range::{Gathered, KeyRange, Slice, key_bytes, merge};
+use super::snapshot::TableSnapshot;
+use super::{
+    Index, KeyPrefix, ParkedStream, ProgressBoard, Query, QueryError, Row, Table, TableKey,
+};
 
-/// How long a query waits for its token unless it says otherwise.
-const DEADLINE: Duration = Duration::from_secs(10);
-/// Stored rows that one read transaction of a scan looks at.
-const SCAN_ROWS: usize = 1_024;
-
-/// Rows that many threads read without asking the projection's actor. `None` is a row that is gone, while
-/// the store may still have it.
-#[derive(Debug)]
-pub struct HotRows<K: Eq + std::hash::Hash, R> {
-    rows: DashMap<K, Option<R>, foldhash::fast::RandomState>,
-}
-
-impl<K: TableKey, R> Default for HotRows<K, R> {
-    fn default() -> Self {
-        Self {
-            rows: DashMap::default(),
-        }
-    }
-}
-
-impl<K: TableKey, R: Row> HotRows<K, R> {
-    pub(super) fn set(&self, key: K, row: Option<R>) {
-        self.rows.insert(key, row);
-    }
-
-    /// A row that is here.
-    pub(super) fn get(&self, key: &K) -> Option<R> {
-        self.rows.get(key).and_then(|row| row.clone())
-    }
-
-    /// All rows that are here, in no order.
-    pub(super) fn all(&self) -> Vec<(K, R)> {
-        let rows = self.rows.iter();
-        rows.filter_map(|entry| Some((entry.key().clone(), entry.value().clone()?)))
-            .collect()
-    }
-
-    /// Leaves all rows to the store.
-    pub(crate) fn forget_all(&self) {
-        self.rows.clear();
-    }
-
-    /// Leaves a row to the store.
-    pub(super) fn forget(&self, key: &K) {
-        self.rows.remove(key);
-    }
-}
+/// Rows that one read transaction of a scan looks at.
+pub(super) const SCAN_ROWS: usize = 1_024;
 
 /// Answers queries on one table, from any thread. Cheap to clone.
 pub struct TableReader<K: TableKey, R: Row> {
+    table: Table<K, R>,
     /// Shared: a table that is made anew has another one.
     id: Arc<AtomicU32>,
+    index_ids: SmallVec<[TableId; 4]>,
     store: StateStore,
     hot: Arc<HotRows<K, R>>,
     board: Arc<ProgressBoard>,
 }
 
+/// A [`TableReader`], whatever its keys and rows are.
+pub trait AnyReader: Any + Send + Sync {
+    /// The reader: a [`TableReader`] of its types.
+    fn as_any(&self) -> &dyn Any;
+
+    /// Begins to keep the table as it is now: a [`TableSnapshot`] of its types. Nothing may be shown meanwhile.
+    fn keep(&self, rows_max: usize) -> Arc<dyn Any + Send + Sync>;
+}
+
+impl<K: TableKey, R: Row> AnyReader for TableReader<K, R> {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn keep(&self, rows_max: usize) -> Arc<dyn Any + Send + Sync> {
+        Arc::new(TableSnapshot::of(self.clone(), rows_max))
+    }
+}
+
 impl<K: TableKey, R: Row> Clone for TableReader<K, R> {
     fn clone(&self) -> Self {
         Self {
+            table: self.table,
             id: Arc::clone(&self.id),
+            index_ids: self.index_ids.clone(),
             store: self.store.clone(),
             hot: Arc::clone(&self.hot),
             board: Arc::clone(&self.board),
@@ -80,9 +66,10 @@ impl<K: TableKey, R: Row> Clone for TableReader<K, R> {
     }
 }
 
-impl<K: TableKey, R: Row> std::fmt::Debug for TableReader<K, R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<K: TableKey, R: Row> fmt::Debug for TableReader<K, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TableReader")
+            .field("table", &self.table.name())
             .field("id", &self.id())
             .field("projection", &self.board.projection())
             .finish_non_exhaustive()
@@ -90,23 +77,32 @@ impl<K: TableKey, R: Row> std::fmt::Debug for TableReader<K, R> {
 }
 
 impl<K: TableKey, R: Row> TableReader<K, R> {
-    /// A reader of table `id`.
+    /// A reader of a table under `id`, whose indexes are under `index_ids`.
     #[must_use]
     pub fn new(
+        table: &Table<K, R>,
         id: TableId,
+        index_ids: &[TableId],
         store: StateStore,
         hot: Arc<HotRows<K, R>>,
         board: Arc<ProgressBoard>,
     ) -> Self {
         Self {
+            table: *table,
             id: Arc::new(AtomicU32::new(id.0)),
+            index_ids: index_ids.into(),
             store,
             hot,
             board,
         }
     }
 
-    /// The table that it reads.
+    /// The table.
+    pub(super) const fn table(&self) -> &Table<K, R> {
+        &self.table
+    }
+
+    /// Where its rows are stored.
     fn id(&self) -> TableId {
         TableId(self.id.load(Ordering::Acquire))
     }
@@ -122,21 +118,52 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
         &self.board
     }
 
+    pub(super) fn hot(&self) -> &HotRows<K, R> {
+        &self.hot
+    }
+
     /// The row under `key` as of now; `None` when there is none. Cost of a hot row: a hash lookup and a
     /// copy; of a cold one a read of the store.
     ///
     /// # Errors
     /// [`QueryError::State`], [`QueryError::Row`]; never for a hot row.
     pub fn get(&self, key: &K) -> Result<Option<R>, QueryError> {
-        if let Some(hot) = self.hot.rows.get(key) {
-            return Ok(hot.clone());
+        if let Some(hot) = self.hot.find(key) {
+            return Ok(hot);
         }
-        let mut bytes = Vec::new();
-        key.write(&mut bytes);
-        match self.store.get(self.id(), &bytes)? {
+        match self.store.get(self.id(), &key_bytes(key))? {
             Some(value) => Ok(Some(StandaloneReader::new().decode(&value)?)),
             None => Ok(None),
         }
+    }
+
+    /// The rows under `keys` as of now, in their order. Cost: as of so many [`get`](Self::get), but one read transaction
+    /// for all cold ones.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_many(&self, keys: &[K]) -> Result<Vec<Option<R>>, QueryError> {
+        let hot = keys.iter().map(|key| self.hot.find(key));
+        let hot: Vec<Option<Option<R>>> = hot.collect();
+        if hot.iter().all(Option::is_some) {
+            return Ok(hot.into_iter().map(Option::flatten).collect());
+        }
+        let cold = self.store.view(|view| {
+            let (id, mut cold) = (self.id(), Vec::new());
+            for (key, _) in keys.iter().zip(&hot).filter(|(_, hot)| hot.is_none()) {
+                cold.push(view.get(id, &key_bytes(key))?.map(<[u8]>::to_vec));
+            }
+            Ok(cold)
+        })?;
+        let (mut cold, mut decoder) = (cold.into_iter(), StandaloneReader::new());
+        let rows = hot.into_iter().map(|hot| match hot {
+            Some(row) => Ok(row),
+            None => match cold.next().flatten() {
+                Some(value) => Ok(Some(decoder.decode(&value)?)),
+                None => Ok(None),
+            },
+        });
+        rows.collect()
     }
 
     /// Whether the stream with this id (without the category, such as `42` of `account-42`) is parked now, and by
@@ -159,164 +186,210 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
         self.query().at_least(token)
     }
 
-    /// Every row as of now, in order of key, to `with`. Rows may be of different moments: those that change
-    /// meanwhile are given once, as they were before or after.
+    /// Rows in order of key, page by page. They may be of different moments: one that changes meanwhile is given once, as
+    /// it was before or after. A [`Snapshot`](super::Snapshot) has all of one moment.
+    #[must_use]
+    pub fn scan(&self) -> Pages<Self> {
+        Pages::new(self.clone(), self.table.name(), KeyRange::ALL)
+    }
+
+    /// Rows whose keys are in a range, as [`scan`](Self::scan). Cost: what is in the range, whatever else there is.
+    #[must_use]
+    pub fn range(&self, range: impl RangeBounds<K>) -> Pages<Self> {
+        let range = KeyRange::between(&range, K::write);
+        Pages::new(self.clone(), self.table.name(), range)
+    }
+
+    /// Rows whose keys begin with `prefix`: the first parts of a tuple, the first letters of a text.
+    #[must_use]
+    pub fn prefix<P: ?Sized>(&self, prefix: &P) -> Pages<Self>
+    where
+        K: KeyPrefix<P>,
+    {
+        Pages::new(
+            self.clone(),
+            self.table.name(),
+            KeyRange::of_prefix::<K, P>(prefix),
+        )
+    }
+
+    /// Rows that `index` finds by `found_by`, in order of key. Cost: a read of the index, and one of each row.
     ///
-    /// Cost: reads all stored rows, and copies the hot ones to sort them in.
+    /// # Errors
+    /// [`QueryError::UnknownIndex`]; as [`get`](Self::get).
+    pub fn by<I: TableKey>(
+        &self,
+        index: &Index<K, R, I>,
+        found_by: &I,
+    ) -> Result<Pages<ByIndex<Self>>, QueryError> {
+        ByIndex::pages(self.clone(), index, found_by..=found_by)
+    }
+
+    /// Rows that `index` finds in a range, in order of what they are found by and then of key.
+    ///
+    /// # Errors
+    /// As [`by`](Self::by).
+    pub fn by_range<I: TableKey>(
+        &self,
+        index: &Index<K, R, I>,
+        range: impl RangeBounds<I>,
+    ) -> Result<Pages<ByIndex<Self>>, QueryError> {
+        ByIndex::pages(
+            self.clone(),
+            index,
+            (range.start_bound(), range.end_bound()),
+        )
+    }
+
+    /// Number of rows. Cost: a walk over their keys.
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub fn for_each(&self, mut with: impl FnMut(K, R)) -> Result<(), QueryError>
-    where
-        K: Ord,
-    {
-        let hot: std::collections::BTreeMap<Vec<u8>, (K, Option<R>)> = self
-            .hot
-            .rows
-            .iter()
-            .map(|entry| {
-                let mut bytes = Vec::new();
-                entry.key().write(&mut bytes);
-                (bytes, (entry.key().clone(), entry.value().clone()))
-            })
-            .collect();
-        let mut hot = hot.into_iter().peekable();
-        let (mut from, mut decoder) = (None::<Vec<u8>>, StandaloneReader::new());
-        loop {
-            let start = from.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            let page = self.store.scan(self.id(), start, SCAN_ROWS)?;
-            for (key, value) in &page {
-                while let Some((_, (key, row))) = hot.next_if(|(bytes, _)| bytes < key) {
-                    row.into_iter().for_each(|row| with(key.clone(), row));
-                }
-                if let Some((_, (key, row))) = hot.next_if(|(bytes, _)| bytes == key) {
-                    row.into_iter().for_each(|row| with(key.clone(), row));
-                } else if let Some(key) = K::read(key) {
-                    with(key, decoder.decode(value)?);
-                }
+    pub fn count(&self) -> Result<u64, QueryError> {
+        self.scan().count()
+    }
+
+    /// Every row, in order of key, to `with`; as [`scan`](Self::scan).
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn for_each(&self, with: impl FnMut(K, R)) -> Result<(), QueryError> {
+        self.scan().for_each(with)
+    }
+
+    /// All rows, in order of key; as [`scan`](Self::scan).
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn rows(&self) -> Result<Vec<(K, R)>, QueryError> {
+        self.scan().all()
+    }
+
+    /// Some rows at the front of a range, as of now.
+    pub(super) fn slice(
+        &self,
+        range: &KeyRange,
+        limit: usize,
+    ) -> Result<Slice<(K, R)>, QueryError> {
+        // First what is not stored: what is stored in between is seen there.
+        let fresh = self.fresh(range, limit);
+        let (from, to) = range.bounds();
+        let (id, reversed) = (self.id(), range.is_descending);
+        let page = self.store.page(id, from, to, limit, reversed)?;
+        let (mut decoder, mut stored) =
+            (StandaloneReader::new(), Vec::with_capacity(page.rows.len()));
+        let end = page.end;
+        for (bytes, value) in page.rows {
+            // Others were written by nobody who knows the table.
+            if let Some(key) = K::read(&bytes) {
+                stored.push((bytes, (key, decoder.decode(&value)?)));
             }
-            match page.into_iter().next_back() {
-                Some((key, _)) => from = Some(key),
-                None => break,
-            }
         }
-        for (_, (key, row)) in hot {
-            row.into_iter().for_each(|row| with(key.clone(), row));
-        }
-        Ok(())
+        Ok(merge(range, fresh, Slice { found: stored, end }))
     }
 
-    /// All rows of [`for_each`](Self::for_each), in order of key.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub fn rows(&self) -> Result<Vec<(K, R)>, QueryError>
-    where
-        K: Ord,
-    {
-        let mut rows = Vec::new();
-        self.for_each(|key, row| rows.push((key, row)))?;
-        Ok(rows)
-    }
-}
-
-/// A row, with whether it is all that it should be.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Answer<R> {
-    /// The row; `None` when there is none.
-    pub row: Option<R>,
-    /// The letter of the stream that was asked about, if it is parked: the row lacks its later events, although the
-    /// projection has come as far as it was asked to.
-    pub parked: Option<ParkedStream>,
-}
-
-/// A query with a condition on how fresh the answer is.
-#[derive(Debug)]
-pub struct Query<K: TableKey, R: Row> {
-    reader: Result<TableReader<K, R>, QueryError>,
-    token: Token,
-    deadline: Duration,
-}
-
-impl<K: TableKey, R: Row> Query<K, R> {
-    /// A query on a table, or one that answers why there is none.
-    #[must_use]
-    pub fn on(reader: Result<TableReader<K, R>, QueryError>) -> Self {
-        Self {
-            reader,
-            token: Token::default(),
-            deadline: DEADLINE,
+    /// What the store may not have of a range.
+    fn fresh(&self, range: &KeyRange, limit: usize) -> Slice<Option<(K, R)>> {
+        let mut keys = Gathered::new(range, limit);
+        for fresh in self.hot.all_fresh() {
+            fresh.keys(&mut keys);
+        }
+        let keys = keys.into_slice();
+        let found = keys.found.into_iter().filter_map(|(bytes, key)| {
+            // One that is not here has been stored and let go in between.
+            let row = self.hot.find(&key)?;
+            Some((bytes, row.map(|row| (key, row))))
+        });
+        Slice {
+            found: found.collect(),
+            end: keys.end,
         }
     }
 
-    /// Asks that all that `token` has seen is in the answer: read your writes, and never go back behind
-    /// what was read before. Tokens add up.
-    #[must_use]
-    pub fn at_least(mut self, token: &Token) -> Self {
-        self.token.merge(token);
-        self
-    }
-
-    /// Waits at most so long; 10 seconds unless said otherwise.
-    #[must_use]
-    pub fn deadline(self, deadline: Duration) -> Self {
-        Self { deadline, ..self }
-    }
-
-    /// The row under `key`, once the projection has come far enough; `None` when there is none.
-    ///
-    /// # Errors
-    /// [`QueryError::Behind`] when the deadline passes; [`QueryError::Stopped`],
-    /// [`QueryError::UnknownTable`]; as [`TableReader::get`].
-    pub async fn get(self, key: impl Into<K>) -> Result<Option<R>, QueryError> {
-        self.ready().await?.get(&key.into())
-    }
-
-    /// As [`get`](Self::get), with whether `stream` is parked, which is the id of the stream (without the category)
-    /// that the row is made from; as a rule it is the key.
-    ///
-    /// A stream that is freed at this moment may still be told to be parked beside its new row, never the other
-    /// way round: a row that lacks events is not given as complete.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub async fn answer(self, key: impl Into<K>, stream: &str) -> Result<Answer<R>, QueryError> {
-        let reader = self.ready().await?;
-        let parked = reader.parked(stream);
-        let row = reader.get(&key.into())?;
-        Ok(Answer { row, parked })
-    }
-
-    /// All rows in order of key, once the projection has come far enough. They are read on a thread for
-    /// work that blocks, so that a large table does not hold up the runtime.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    pub async fn rows(self) -> Result<Vec<(K, R)>, QueryError>
-    where
-        K: Ord,
-    {
-        let reader = self.ready().await?;
-        let projection = reader.board.projection();
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            // Polled by hand: there is no runtime to hold up.
-            return reader.rows();
+    /// Some entries at the front of a range of an index, as of now.
+    pub(super) fn entries(
+        &self,
+        index: usize,
+        range: &KeyRange,
+        limit: usize,
+    ) -> Result<Slice<()>, QueryError> {
+        let mut fresh = Gathered::new(range, limit);
+        for of_actor in self.hot.all_fresh() {
+            of_actor.entries(index, &mut fresh);
+        }
+        let fresh = fresh.into_slice();
+        let found = fresh.found.into_iter();
+        let fresh = Slice {
+            found: found
+                .map(|(entry, is_there)| (entry, is_there.then_some(())))
+                .collect(),
+            end: fresh.end,
         };
-        match runtime.spawn_blocking(move || reader.rows()).await {
-            Ok(rows) => rows,
-            Err(ended) => match ended.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(QueryError::Stopped {
-                    projection,
-                    cause: "the runtime is shutting down".to_owned(),
-                }),
-            },
-        }
+        let (from, to) = range.bounds();
+        let id = self.index_ids[index];
+        let page = self.store.page(id, from, to, limit, range.is_descending)?;
+        let stored = Slice {
+            found: page
+                .rows
+                .into_iter()
+                .map(|(entry, _)| (entry, ()))
+                .collect(),
+            end: page.end,
+        };
+        Ok(merge(range, fresh, stored))
+    }
+}
+
+impl<K: TableKey, R: Row> RowSource for TableReader<K, R> {
+    type Key = K;
+    type Row = R;
+
+    fn slice(&self, front: &Front<'_>) -> Result<SliceOf<Self>, QueryError> {
+        self.slice(front.range, front.limit).map(RowSlice)
+    }
+}
+
+impl<K: TableKey, R: Row> IndexedRows for TableReader<K, R> {
+    type TableKey = K;
+    type TableRow = R;
+
+    fn described(&self) -> &Table<K, R> {
+        &self.table
     }
 
-    async fn ready(self) -> Result<TableReader<K, R>, QueryError> {
-        let reader = self.reader?;
-        reader.board.reached(&self.token, self.deadline).await?;
-        Ok(reader)
+    fn entries_at_front(&self, index: usize, front: &Front<'_>) -> Result<Entries, QueryError> {
+        self.entries(index, front.range, front.limit).map(Entries)
     }
+
+    fn rows_of(&self, keys: &[K]) -> Result<Vec<Option<R>>, QueryError> {
+        self.get_many(keys)
+    }
+}
+
+/// The place of an index among its table's.
+pub(super) fn place_of<K: TableKey, R: Row>(
+    table: &Table<K, R>,
+    name: &'static str,
+) -> Result<usize, QueryError> {
+    let place = table.indexes().iter().position(|own| own.name() == name);
+    place.ok_or(QueryError::UnknownIndex {
+        table: table.name(),
+        index: name,
+    })
+}
+
+/// A bound of borrowed keys as bytes of parts.
+pub(super) fn part_range<I: TableKey>(range: &impl RangeBounds<I>) -> KeyRange {
+    let mut parts = KeyRange::between(range, I::write_part);
+    // Entries are longer than what they are found by: from behind all, or up to all, that begin with it.
+    if let Bound::Excluded(found_by) = &parts.from {
+        parts.from = match KeyRange::beginning_with(found_by.clone()).to {
+            Bound::Excluded(behind) => Bound::Included(behind),
+            other => other,
+        };
+    }
+    if let Bound::Included(found_by) = &parts.to {
+        parts.to = KeyRange::beginning_with(found_by.clone()).to;
+    }
+    parts
 }

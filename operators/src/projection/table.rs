@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::TableKey;
+use super::{AnyIndex, TableKey};
 
 /// What a row must be able to do: be copied for readers, and stored.
 pub trait Row: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
@@ -17,8 +17,9 @@ impl<R: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Row for R 
 /// const BALANCES: Table<String, i64> = Table::named("balances");
 /// assert_eq!(BALANCES.name(), "balances");
 /// ```
-pub struct Table<K, R> {
+pub struct Table<K: 'static, R: 'static> {
     name: &'static str,
+    indexes: &'static [&'static dyn AnyIndex<K, R>],
     types: PhantomData<fn() -> (K, R)>,
 }
 
@@ -36,8 +37,23 @@ impl<K: TableKey, R: Row> Table<K, R> {
     pub const fn named(name: &'static str) -> Self {
         Self {
             name,
+            indexes: &[],
             types: PhantomData,
         }
+    }
+
+    /// The same table with these secondary indexes. A table that gains or loses one needs another version of its
+    /// projection. Cost per row that changes: what each index finds it by is computed before and after; where that
+    /// differs, two entries are written.
+    #[must_use]
+    pub const fn indexed(self, indexes: &'static [&'static dyn AnyIndex<K, R>]) -> Self {
+        Self { indexes, ..self }
+    }
+
+    /// Its secondary indexes.
+    #[must_use]
+    pub const fn indexes(&self) -> &'static [&'static dyn AnyIndex<K, R>] {
+        self.indexes
     }
 
     /// Its name.

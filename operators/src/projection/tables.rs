@@ -7,9 +7,27 @@ use millstream_engine::codec::EncodeError;
 use millstream_engine::state::{StateStore, StateWrite, TableId};
 
 use super::error::RowError;
-use super::reader::HotRows;
-use super::writer::TableMut;
+use super::fresh::HandedOver;
+use super::hot::HotRows;
+use super::reader::AnyReader;
+use super::writer::{Place, TableMut};
 use super::{ProgressBoard, Row, Table, TableKey, TableReader};
+
+/// What the writers of a projection's tables are made from.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Places<'p> {
+    /// Of the tables and then of their indexes, as [`TableSet::stored_names`] names them.
+    pub ids: &'p [TableId],
+    /// Stored rows; none in the test kit.
+    pub store: Option<&'p StateStore>,
+    /// As [`TableSet::hot`] made them.
+    pub hot: &'p [Arc<dyn Any + Send + Sync>],
+    /// Nothing was ever stored.
+    pub is_complete: bool,
+    /// Which of the projection's actors.
+    pub actor: u16,
+}
 
 /// The tables of a projection: `(Table<K, R>,)` up to six of them.
 pub trait TableSet: Send + Sync + 'static {
@@ -19,18 +37,20 @@ pub trait TableSet: Send + Sync + 'static {
     /// Names of the tables, in order.
     fn names(&self) -> Vec<&'static str>;
 
+    /// Names under which they are stored: the tables', and then their indexes'.
+    #[doc(hidden)]
+    fn stored_names(&self) -> Vec<String>;
+
+    /// Tables with an index that has to be unique, and the index.
+    #[doc(hidden)]
+    fn unique_indexes(&self) -> Vec<(&'static str, &'static str)>;
+
     /// Fresh maps for readers, in order; each is an `Arc<HotRows<K, R>>`.
     #[doc(hidden)]
     fn hot(&self) -> Vec<Arc<dyn Any + Send + Sync>>;
 
     #[doc(hidden)]
-    fn writers(
-        &self,
-        ids: &[TableId],
-        store: Option<&StateStore>,
-        hot: &[Arc<dyn Any + Send + Sync>],
-        complete: bool,
-    ) -> Option<Self::Writers>;
+    fn writers(&self, places: &Places<'_>) -> Option<Self::Writers>;
 
     /// Readers of the tables by name; each is a [`TableReader`](super::TableReader) of its table.
     #[doc(hidden)]
@@ -40,7 +60,7 @@ pub trait TableSet: Send + Sync + 'static {
         store: &StateStore,
         hot: &[Arc<dyn Any + Send + Sync>],
         board: &Arc<ProgressBoard>,
-    ) -> Option<Vec<(&'static str, Arc<dyn Any + Send + Sync>)>>;
+    ) -> Option<Vec<(&'static str, Arc<dyn AnyReader>)>>;
 
     #[doc(hidden)]
     fn keep(writers: &mut Self::Writers) -> Result<(), RowError>;
@@ -55,13 +75,28 @@ pub trait TableSet: Send + Sync + 'static {
     fn unstored(writers: &Self::Writers) -> usize;
 
     #[doc(hidden)]
-    fn store(writers: &mut Self::Writers, writes: &mut Vec<StateWrite>) -> Result<(), EncodeError>;
+    fn store(
+        writers: &mut Self::Writers,
+        writes: &mut Vec<StateWrite>,
+    ) -> Result<Vec<HandedOver>, EncodeError>;
 
     #[doc(hidden)]
     fn rows(writers: &Self::Writers) -> usize;
 
     #[doc(hidden)]
     fn shrink(writers: &mut Self::Writers);
+}
+
+/// The name under which an index is stored.
+fn index_name(table: &str, index: &str) -> String {
+    format!("{table}#{index}")
+}
+
+/// Takes the next `count` ids off the front.
+fn take_ids<'i>(ids: &mut &'i [TableId], count: usize) -> Option<&'i [TableId]> {
+    let (own, rest) = ids.split_at_checked(count)?;
+    *ids = rest;
+    Some(own)
 }
 
 macro_rules! table_set {
@@ -73,23 +108,44 @@ macro_rules! table_set {
                 vec![$(self.$at.name()),+]
             }
 
+            fn stored_names(&self) -> Vec<String> {
+                let mut names: Vec<_> = self.names().into_iter().map(str::to_owned).collect();
+                $(names.extend(self.$at.indexes().iter().map(|index| {
+                    index_name(self.$at.name(), index.name())
+                }));)+
+                names
+            }
+
+            fn unique_indexes(&self) -> Vec<(&'static str, &'static str)> {
+                let mut names = Vec::new();
+                $(
+                    let unique = self.$at.indexes().iter().filter(|index| index.is_unique());
+                    names.extend(unique.map(|index| (self.$at.name(), index.name())));
+                )+
+                names
+            }
+
             fn hot(&self) -> Vec<Arc<dyn Any + Send + Sync>> {
                 vec![$({
-                    let hot: Arc<HotRows<$key, $row>> = Arc::default();
+                    let hot = Arc::new(HotRows::<$key, $row>::of(&self.$at));
                     hot
                 }),+]
             }
 
-            fn writers(
-                &self,
-                ids: &[TableId],
-                store: Option<&StateStore>,
-                hot: &[Arc<dyn Any + Send + Sync>],
-                complete: bool,
-            ) -> Option<Self::Writers> {
+            fn writers(&self, places: &Places<'_>) -> Option<Self::Writers> {
+                let mut rest = places.ids;
+                let tables = take_ids(&mut rest, [$($at),+].len())?;
                 Some(($({
-                    let hot = Arc::clone(hot.get($at)?).downcast::<HotRows<$key, $row>>().ok()?;
-                    TableMut::new(*ids.get($at)?, store.cloned(), hot, complete)
+                    let hot = Arc::clone(places.hot.get($at)?);
+                    TableMut::new(Place {
+                        table: &self.$at,
+                        id: tables[$at],
+                        index_ids: take_ids(&mut rest, self.$at.indexes().len())?,
+                        store: places.store.cloned(),
+                        hot: hot.downcast::<HotRows<$key, $row>>().ok()?,
+                        is_complete: places.is_complete,
+                        actor: places.actor,
+                    })
                 },)+))
             }
 
@@ -99,12 +155,16 @@ macro_rules! table_set {
                 store: &StateStore,
                 hot: &[Arc<dyn Any + Send + Sync>],
                 board: &Arc<ProgressBoard>,
-            ) -> Option<Vec<(&'static str, Arc<dyn Any + Send + Sync>)>> {
+            ) -> Option<Vec<(&'static str, Arc<dyn AnyReader>)>> {
+                let mut rest = ids;
+                let tables = take_ids(&mut rest, [$($at),+].len())?;
                 Some(vec![$({
                     let hot = Arc::clone(hot.get($at)?).downcast::<HotRows<$key, $row>>().ok()?;
-                    let reader =
-                        TableReader::new(*ids.get($at)?, store.clone(), hot, Arc::clone(board));
-                    let reader: Arc<dyn Any + Send + Sync> = Arc::new(reader);
+                    let indexes = take_ids(&mut rest, self.$at.indexes().len())?;
+                    let reader = TableReader::new(
+                        &self.$at, tables[$at], indexes, store.clone(), hot, Arc::clone(board),
+                    );
+                    let reader: Arc<dyn AnyReader> = Arc::new(reader);
                     (self.$at.name(), reader)
                 }),+])
             }
@@ -129,9 +189,13 @@ macro_rules! table_set {
                 0 $(+ writers.$at.unstored())+
             }
 
-            fn store(writers: &mut Self::Writers, writes: &mut Vec<StateWrite>) -> Result<(), EncodeError> {
-                $(writers.$at.store(writes)?;)+
-                Ok(())
+            fn store(
+                writers: &mut Self::Writers,
+                writes: &mut Vec<StateWrite>,
+            ) -> Result<Vec<HandedOver>, EncodeError> {
+                let mut handed_over = Vec::new();
+                $(handed_over.extend(writers.$at.store(writes)?);)+
+                Ok(handed_over)
             }
 
             fn rows(writers: &Self::Writers) -> usize {

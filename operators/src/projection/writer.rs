@@ -12,8 +12,10 @@ use millstream_engine::codec::{EncodeError, StandaloneReader, StandaloneWriter};
 use millstream_engine::state::{ROW_KEY_BYTES_MAX, StateStore, StateWrite, TableId};
 
 use super::error::RowError;
-use super::reader::HotRows;
-use super::{Row, TableKey};
+use super::fresh::{Fresh, HandedOver};
+use super::hot::{HotRows, KeptNow};
+use super::indexing::IndexMut;
+use super::{QueryError, Row, Table, TableKey};
 
 /// One row, or the place of one that is not there.
 #[derive(Debug)]
@@ -24,14 +26,33 @@ struct Slot<K, R> {
     touched: u64,
     unpublished: bool,
     unstored: bool,
+    /// Readers know that the store does not have it so.
+    is_fresh: bool,
+}
+
+/// Where the rows of a table are.
+pub(crate) struct Place<'p, K: TableKey, R: 'static> {
+    pub(crate) table: &'p Table<K, R>,
+    pub(crate) id: TableId,
+    /// Of the tables that its indexes are, in their order.
+    pub(crate) index_ids: &'p [TableId],
+    /// `None` in the test kit, where nothing was ever stored.
+    pub(crate) store: Option<StateStore>,
+    pub(crate) hot: Arc<HotRows<K, R>>,
+    /// Nothing was ever stored in it.
+    pub(crate) is_complete: bool,
+    /// Which of the actors that write the table.
+    pub(crate) actor: u16,
 }
 
 /// Changes rows of one table, inside [`Projection::project`](super::Projection::project).
-pub struct TableMut<K: TableKey, R> {
+pub struct TableMut<K: TableKey, R: 'static> {
     id: TableId,
     /// `None` in the test kit, where nothing was ever stored.
     store: Option<StateStore>,
     hot: Arc<HotRows<K, R>>,
+    fresh: Arc<Fresh<K>>,
+    indexes: Vec<IndexMut<K, R>>,
     hasher: foldhash::fast::RandomState,
     table: HashTable<u32>,
     slots: Vec<Slot<K, R>>,
@@ -57,17 +78,18 @@ impl<K: TableKey, R> std::fmt::Debug for TableMut<K, R> {
 }
 
 impl<K: TableKey, R: Row> TableMut<K, R> {
-    /// The write side of table `id`; `complete` when nothing was ever stored in it.
-    pub(crate) fn new(
-        id: TableId,
-        store: Option<StateStore>,
-        hot: Arc<HotRows<K, R>>,
-        complete: bool,
-    ) -> Self {
-        Self {
-            id,
-            store,
-            hot,
+    /// The write side of a table. What an earlier one of the same actor has shown and not stored is shown no longer: it
+    /// comes again.
+    pub(crate) fn new(place: Place<'_, K, R>) -> Self {
+        let indexes = place.table.indexes().iter().zip(place.index_ids);
+        let indexes = indexes.enumerate();
+        let indexes = indexes.map(|(at, (index, id))| IndexMut::new(*index, at, *id));
+        let table = Self {
+            id: place.id,
+            store: place.store,
+            fresh: place.hot.fresh(place.actor),
+            indexes: indexes.collect(),
+            hot: place.hot,
             hasher: foldhash::fast::RandomState::default(),
             table: HashTable::new(),
             slots: Vec::new(),
@@ -75,12 +97,20 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
             unstored: Vec::new(),
             undo: Vec::new(),
             event: 1,
-            complete,
+            complete: place.is_complete,
             failed: None,
             reader: StandaloneReader::new(),
             writer: StandaloneWriter::new(),
             key_bytes: Vec::new(),
+        };
+        let kept = table.hot.kept();
+        for key in table.fresh.take() {
+            for snapshot in &kept {
+                snapshot.keep(&key, || Ok(table.hot.get(&key)));
+            }
+            table.hot.forget(&key);
         }
+        table
     }
 
     /// The table.
@@ -150,6 +180,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
             touched: 0,
             unpublished: false,
             unstored: false,
+            is_fresh: false,
         });
         let (slots, hasher) = (&self.slots, &self.hasher);
         self.table.insert_unique(hash, slot, |&slot| {
@@ -216,6 +247,22 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
                 self.writer.check(row).map_err(RowError::Encode)?;
             }
         }
+        if self.indexes.is_empty() {
+            return Ok(());
+        }
+        self.check_indexes()
+    }
+
+    /// What the event makes of the indexes. Runs the functions that rows are found by, which are user code.
+    fn check_indexes(&mut self) -> Result<(), RowError> {
+        let (undo, slots) = (&self.undo, &self.slots);
+        for index in &mut self.indexes {
+            for (slot, before) in undo {
+                let place = &slots[*slot as usize];
+                index.change(&place.key, before.as_ref(), place.row.as_ref())?;
+            }
+            index.check(&self.fresh, self.store.as_ref())?;
+        }
         Ok(())
     }
 
@@ -223,6 +270,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
     #[inline]
     pub(crate) fn keep(&mut self) {
         self.undo.clear();
+        self.indexes.iter_mut().for_each(IndexMut::keep);
         self.event += 1;
     }
 
@@ -231,6 +279,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         for (slot, row) in self.undo.drain(..).rev() {
             self.slots[slot as usize].row = row;
         }
+        self.indexes.iter_mut().for_each(IndexMut::undo);
         self.failed = None;
         self.event += 1;
     }
@@ -238,12 +287,50 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
     /// Shows readers what changed since the last call; gives how many rows.
     pub(crate) fn publish(&mut self) -> usize {
         let count = self.unpublished.len();
+        if count == 0 {
+            return 0;
+        }
+        let kept = self.hot.kept();
+        if !kept.is_empty() {
+            self.keep_as_they_were(&kept);
+        }
+        let mut fresh = self.fresh.lock();
         for slot in self.unpublished.drain(..) {
             let place = &mut self.slots[slot as usize];
             place.unpublished = false;
+            if !place.is_fresh {
+                place.is_fresh = true;
+                fresh.add(place.key.clone());
+            }
             self.hot.set(place.key.clone(), place.row.clone());
         }
+        for index in &mut self.indexes {
+            index.publish(&mut fresh);
+        }
         count
+    }
+
+    /// Gives open snapshots the rows that are about to change, as readers see them now.
+    #[cold]
+    fn keep_as_they_were(&mut self, kept: &KeptNow<K, R>) {
+        for slot in &self.unpublished {
+            let key = &self.slots[*slot as usize].key;
+            for snapshot in kept {
+                snapshot.keep(key, || {
+                    if let Some(row) = self.hot.find(key) {
+                        return Ok(row);
+                    }
+                    self.key_bytes.clear();
+                    key.write(&mut self.key_bytes);
+                    let Some(store) = &self.store else {
+                        return Ok(None);
+                    };
+                    let stored = store.get(self.id, &self.key_bytes)?;
+                    let row = stored.map(|bytes| self.reader.decode(&bytes));
+                    row.transpose().map_err(QueryError::from)
+                });
+            }
+        }
     }
 
     /// Rows that changed since they were last stored.
@@ -251,8 +338,16 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         self.unstored.len()
     }
 
-    /// Adds the writes that store what changed, and counts it as stored.
-    pub(crate) fn store(&mut self, writes: &mut Vec<StateWrite>) -> Result<(), EncodeError> {
+    /// Adds the writes that store what changed, and counts it as stored. Readers must have seen it. Gives what is to be
+    /// told once it is stored, if anything changed.
+    pub(crate) fn store(
+        &mut self,
+        writes: &mut Vec<StateWrite>,
+    ) -> Result<Option<HandedOver>, EncodeError> {
+        debug_assert!(self.unpublished.is_empty());
+        if self.unstored.is_empty() {
+            return Ok(None);
+        }
         writes.reserve(self.unstored.len());
         for at in 0..self.unstored.len() {
             let place = &self.slots[self.unstored[at] as usize];
@@ -275,9 +370,14 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
             });
         }
         for slot in self.unstored.drain(..) {
-            self.slots[slot as usize].unstored = false;
+            let place = &mut self.slots[slot as usize];
+            (place.unstored, place.is_fresh) = (false, false);
         }
-        Ok(())
+        let (handed_over, entries) = self.fresh.hand_over();
+        for (index, entries) in self.indexes.iter().zip(entries) {
+            writes.extend(entries.into_iter().map(|entry| index.write_of(entry)));
+        }
+        Ok(Some(handed_over))
     }
 
     /// Rows held in memory, and places of rows known not to be there.

@@ -32,7 +32,10 @@ use millstream_engine::time::Timestamp;
 use tokio::sync::Notify;
 
 use super::table_part::{self, TABLE_STATE};
-use crate::projection::{HotRows, ProgressBoard, Row, Table, TableKey, TableMut, TableReader};
+use crate::projection::{
+    AnyReader, HandedOver, HotRows, Place, ProgressBoard, Row, Table, TableKey, TableMut,
+    TableReader,
+};
 
 /// Time after which rows are offered again to a state writer that had no room for them.
 const REFUSED_EVERY: Duration = Duration::from_millis(2);
@@ -43,8 +46,9 @@ pub struct TablePlace {
     id: TableId,
     /// An `Arc<HotRows<K, R>>`.
     hot: Arc<dyn Any + Send + Sync>,
+    board: Arc<ProgressBoard>,
     /// A `TableReader<K, R>`.
-    reader: Arc<dyn Any + Send + Sync>,
+    reader: Arc<dyn AnyReader>,
     /// Has that reader read another table.
     move_reader: Arc<dyn Fn(TableId) + Send + Sync>,
 }
@@ -53,13 +57,21 @@ impl TablePlace {
     /// The place of `table` under `id`, where nothing is stored yet.
     #[must_use]
     pub fn new<K: TableKey, R: Row>(table: &Table<K, R>, id: TableId, store: &StateStore) -> Self {
-        let hot: Arc<HotRows<K, R>> = Arc::default();
+        let hot = Arc::new(HotRows::of(table));
         let board = ProgressBoard::without_positions(table.name());
-        let reader = TableReader::new(id, store.clone(), Arc::clone(&hot), board);
+        let reader = TableReader::new(
+            table,
+            id,
+            &[],
+            store.clone(),
+            Arc::clone(&hot),
+            Arc::clone(&board),
+        );
         let moved = reader.clone();
         Self {
             id,
             hot,
+            board,
             reader: Arc::new(reader),
             move_reader: Arc::new(move |id| moved.read_from(id)),
         }
@@ -77,7 +89,7 @@ impl TablePlace {
 
     /// Its reader, a [`TableReader`] of its types.
     #[must_use]
-    pub fn reader(&self) -> Arc<dyn Any + Send + Sync> {
+    pub fn reader(&self) -> Arc<dyn AnyReader> {
         Arc::clone(&self.reader)
     }
 }
@@ -163,9 +175,27 @@ impl Storing {
     }
 }
 
+/// Rows that have changed.
+#[derive(Debug, Default)]
+struct Changed {
+    writes: Vec<StateWrite>,
+    /// Told once they are stored.
+    handed_over: Option<HandedOver>,
+}
+
+impl From<Vec<StateWrite>> for Changed {
+    fn from(writes: Vec<StateWrite>) -> Self {
+        Self {
+            writes,
+            handed_over: None,
+        }
+    }
+}
+
 /// The sink at work.
-struct Open<K: TableKey, R> {
+struct Open<K: TableKey, R: 'static> {
     fence: Arc<Fence>,
+    board: Arc<ProgressBoard>,
     rows: TableMut<K, R>,
     store: StateStore,
     /// This one, and how many there are.
@@ -183,9 +213,9 @@ struct Open<K: TableKey, R> {
     /// Rows are stored with checkpoints only, so that a restart finds those of the one that it begins from.
     has_checkpoints: bool,
     /// Rows that belong to a checkpoint which is not complete, by its epoch.
-    unfinished: VecDeque<(Epoch, Vec<StateWrite>)>,
+    unfinished: VecDeque<(Epoch, Changed)>,
     /// Rows of complete checkpoints, to be stored.
-    released: VecDeque<Vec<StateWrite>>,
+    released: VecDeque<Changed>,
     /// A barrier has come, or the stored rows are others than those that the run begins with: what is released is to be
     /// stored before anything else.
     must_settle: bool,
@@ -194,7 +224,7 @@ struct Open<K: TableKey, R> {
 }
 
 /// Takes keys with their rows into a table.
-pub struct TableSink<K: TableKey, R> {
+pub struct TableSink<K: TableKey, R: 'static> {
     table: Table<K, R>,
     options: TableSinkOptions,
     open: Option<Open<K, R>>,
@@ -238,6 +268,7 @@ impl<K: TableKey, R> Clone for TableSink<K, R> {
 impl<K: TableKey, R: Row> Open<K, R> {
     fn publish(&mut self) {
         let _pass = self.fence.pass();
+        let _shown = self.board.show_together();
         self.rows.publish();
         self.published_at = self.now.monotonic;
     }
@@ -257,7 +288,7 @@ impl<K: TableKey, R: Row> Open<K, R> {
         &mut self,
         options: &TableSinkOptions,
         must: bool,
-    ) -> Result<Option<Vec<StateWrite>>, Fault> {
+    ) -> Result<Option<Changed>, Fault> {
         if self.has_checkpoints {
             return Ok(self.released.pop_front());
         }
@@ -271,11 +302,17 @@ impl<K: TableKey, R: Row> Open<K, R> {
     }
 
     /// What has changed since it was last asked.
-    fn take_rows(&mut self) -> Result<Vec<StateWrite>, Fault> {
+    fn take_rows(&mut self) -> Result<Changed, Fault> {
+        // Nothing is stored that readers have not seen: whoever reads the store would see a part of a batch.
+        self.publish();
         let mut writes = Vec::new();
         let taken = self.rows.store(&mut writes);
-        taken.map_err(|error| Fault(format!("a row cannot be stored: {error}")))?;
-        Ok(writes)
+        let handed_over =
+            taken.map_err(|error| Fault(format!("a row cannot be stored: {error}")))?;
+        Ok(Changed {
+            writes,
+            handed_over,
+        })
     }
 
     /// Hands what is due to the state's writer, one batch at a time.
@@ -291,11 +328,16 @@ impl<K: TableKey, R: Row> Open<K, R> {
         if self.in_flight {
             return Ok(());
         }
-        let Some(writes) = self.next_writes(options, must)? else {
+        let Some(changed) = self.next_writes(options, must)? else {
             return Ok(());
         };
-        let storing = Arc::clone(&self.storing);
-        let batch = StateBatch::new(writes).on_done(move |outcome| storing.finish(outcome));
+        let (storing, handed_over) = (Arc::clone(&self.storing), changed.handed_over);
+        let batch = StateBatch::new(changed.writes).on_done(move |outcome| {
+            if outcome.is_ok() {
+                handed_over.iter().for_each(HandedOver::settle);
+            }
+            storing.finish(outcome);
+        });
         self.stored_at = self.now.monotonic;
         self.submit(batch)
     }
@@ -309,7 +351,8 @@ impl<K: TableKey, R: Row> Open<K, R> {
     /// Appends all rows of this partition. Everything that is released is stored.
     fn write_all(&self, into: &mut Vec<u8>) -> Result<(), Fault> {
         let place = (&self.store, self.rows.id());
-        let writes = self.unfinished.iter().flat_map(|(_, writes)| writes);
+        let writes = self.unfinished.iter();
+        let writes = writes.flat_map(|(_, changed)| &changed.writes);
         table_part::write_all(place, |key| self.owns(key), writes, into)
     }
 
@@ -330,7 +373,7 @@ impl<K: TableKey, R: Row> Open<K, R> {
         let batches = table_part::differences(place, owns, covers, &whole)?;
         // At once, since readers see them meanwhile.
         self.must_settle |= !batches.is_empty();
-        self.released.extend(batches);
+        self.released.extend(batches.into_iter().map(Changed::from));
         Ok(())
     }
 
@@ -409,7 +452,16 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
         self.open = Some(Open {
             fence: wiring.fence(),
             // Emptied at start, nothing is stored that is not here; what is kept is said when it is restored.
-            rows: TableMut::new(place.id, Some(access.store.clone()), hot, true),
+            board: Arc::clone(&place.board),
+            rows: TableMut::new(Place {
+                table: &self.table,
+                id: place.id,
+                index_ids: &[],
+                store: Some(access.store.clone()),
+                hot,
+                is_complete: true,
+                actor: u16::try_from(wiring.partition).unwrap_or(u16::MAX),
+            }),
             store: access.store.clone(),
             partition: (wiring.partition, wiring.partitions),
             has_checkpoints: wiring.checkpoints.is_some(),
@@ -499,15 +551,15 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         let mut bytes = Vec::new();
         if let Some(open) = &mut self.open {
-            let writes = open.take_rows()?;
-            if !writes.is_empty() {
-                open.unfinished.push_back((saving.epoch(), writes));
+            let changed = open.take_rows()?;
+            if !changed.writes.is_empty() {
+                open.unfinished.push_back((saving.epoch(), changed));
             }
             if saving.is_savepoint() {
                 open.write_all(&mut bytes)?;
             } else {
-                for (_, writes) in &open.unfinished {
-                    table_part::write(writes, &mut bytes);
+                for (_, changed) in &open.unfinished {
+                    table_part::write(&changed.writes, &mut bytes);
                 }
             }
         }
@@ -535,7 +587,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
             if is_taken {
                 // At once: until then readers see older rows.
                 open.must_settle |= !writes.is_empty();
-                open.released.push_back(writes);
+                open.released.push_back(writes.into());
             }
         }
         if parts.iter().any(is_whole) {
@@ -553,7 +605,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
                 break;
             }
             open.released
-                .extend(open.unfinished.pop_front().map(|(_, writes)| writes));
+                .extend(open.unfinished.pop_front().map(|(_, changed)| changed));
         }
         Ok(())
     }

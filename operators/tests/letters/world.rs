@@ -203,7 +203,10 @@ impl World {
         let readers = (LISTS,)
             .readers(&parts.registered.tables, &parts.store, &parts.hot, &board)
             .unwrap();
-        let reader = readers[0].1.downcast_ref::<TableReader<String, Vec<u32>>>();
+        let reader = readers[0]
+            .1
+            .as_any()
+            .downcast_ref::<TableReader<String, Vec<u32>>>();
         let reader = reader.unwrap().clone();
         let core = ProjectionCore::open(parts).unwrap();
         self.running = Some(Running { core, reader });
@@ -428,7 +431,10 @@ impl World {
         let (parts, hot) = (self.parts(), (LISTS,).hot());
         let readers = (LISTS,).readers(&parts.registered.tables, &parts.store, &hot, &parts.board);
         let readers = readers.unwrap();
-        let reader = readers[0].1.downcast_ref::<TableReader<String, Vec<u32>>>();
+        let reader = readers[0]
+            .1
+            .as_any()
+            .downcast_ref::<TableReader<String, Vec<u32>>>();
         let rows = reader.unwrap().rows().unwrap();
         rows.into_iter().collect()
     }

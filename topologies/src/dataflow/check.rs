@@ -108,6 +108,14 @@ pub enum DataflowFault {
         /// The table.
         table: &'static str,
     },
+    /// The rows of a dataflow's table are parts of its checkpoints, entries of indexes are not.
+    #[error(
+        "table {table:?} has indexes, which a dataflow cannot keep: write it from a projection, or leave them out"
+    )]
+    IndexedTable {
+        /// The table.
+        table: &'static str,
+    },
     /// What a source gives goes nowhere.
     #[error(
         "the stream of source {source_name:?} does not end in a sink: end it in one, or do not declare it"
@@ -200,6 +208,9 @@ fn check_ends(draft: &Draft, faults: &mut Vec<DataflowFault>) {
         let table = plan.name();
         if draft.tables[..at].iter().any(|other| other.name() == table) {
             faults.push(DataflowFault::SameTable { table });
+        }
+        if plan.has_indexes() {
+            faults.push(DataflowFault::IndexedTable { table });
         }
     }
     if draft.stages.is_empty() {

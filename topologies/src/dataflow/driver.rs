@@ -353,7 +353,7 @@ impl Driver {
     /// Reads a table that the dataflow writes. What an idle sink took is in it.
     pub fn table<K: TableKey, R: Row>(&self, table: &Table<K, R>) -> Option<TableReader<K, R>> {
         let place = self.tables.as_ref()?.places.get(table.name())?;
-        place.reader().downcast_ref().cloned()
+        place.reader().as_any().downcast_ref().cloned()
     }
 
     /// Up to `limit` late items, and items that failed, that were kept as dead letters, by partition and number.

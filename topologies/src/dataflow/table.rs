@@ -1,6 +1,6 @@
 //! Streams that end in a table, and the places that an engine makes for it.
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use millstream_engine::state::{
     StateWriterHandle, TableId,
 };
 use millstream_operators::failing::is_of_item;
-use millstream_operators::projection::{Row, Table, TableKey};
+use millstream_operators::projection::{AnyReader, Row, Table, TableKey};
 use millstream_operators::sink::{
     LetterAccess, TableAccess, TablePlace, TableSink, TableSinkOptions,
 };
@@ -58,7 +58,7 @@ impl Tables {
     }
 
     /// Readers by the names of the tables, once they are placed.
-    pub(crate) fn readers(&self) -> Vec<(&'static str, Arc<dyn Any + Send + Sync>)> {
+    pub(crate) fn readers(&self) -> Vec<(&'static str, Arc<dyn AnyReader>)> {
         let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let readers = places.iter().map(|(name, place)| (*name, place.reader()));
         readers.collect()
@@ -89,11 +89,16 @@ type MakePlace = Box<dyn Fn(TableId, &StateStore) -> TablePlace + Send>;
 pub(super) struct TablePlan {
     name: &'static str,
     make: MakePlace,
+    has_indexes: bool,
 }
 
 impl TablePlan {
     pub(super) const fn name(&self) -> &'static str {
         self.name
+    }
+
+    pub(super) const fn has_indexes(&self) -> bool {
+        self.has_indexes
     }
 }
 
@@ -123,6 +128,7 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
         self.flow.draft.borrow_mut().tables.push(TablePlan {
             name: table.name(),
             make: Box::new(move |id, store| TablePlace::new(&table, id, store)),
+            has_indexes: !table.indexes().is_empty(),
         });
         let keyed = self
             .map(row)

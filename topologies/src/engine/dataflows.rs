@@ -1,6 +1,6 @@
 //! Dataflows of an engine: what they are given, starting and stopping them.
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use millstream_engine::spill::MemoryBudget;
 use millstream_engine::stage::StageStatus;
 use millstream_engine::state::StateError;
 use millstream_operators::failing::{ItemLetters, ParkedItem};
+use millstream_operators::projection::AnyReader;
 use millstream_operators::source::LogAccess;
 
 use super::projections::Surroundings;
@@ -59,7 +60,7 @@ pub(super) fn categories(topology: &Topology) -> HashMap<TypeId, Vec<String>> {
 #[derive(Default)]
 pub(super) struct Started {
     pub(super) handles: Vec<DataflowHandle>,
-    pub(super) readers: Vec<(&'static str, Arc<dyn Any + Send + Sync>)>,
+    pub(super) readers: Vec<(&'static str, Arc<dyn AnyReader>)>,
 }
 
 /// Starts one after the other. With an error come those that were started before.

@@ -16,6 +16,7 @@ mod error;
 mod merge;
 mod monitor;
 pub(crate) mod projections;
+mod query;
 mod read;
 pub(crate) mod requests;
 mod shutdown;
@@ -27,6 +28,7 @@ pub use config::{EngineConfig, LogConfig, StallPolicy, WatchdogConfig};
 pub use dead_letters::{DeadLetters, DecideError};
 pub use error::{OpenError, ShutdownError};
 pub use merge::read_all;
+pub use query::SnapshotQuery;
 pub use read::{ReadEventsError, StoredEvent, read_partition, read_stream};
 pub use shutdown::StuckPartition;
 pub(crate) use shutdown::signal;
@@ -45,9 +47,7 @@ use millstream_engine::partition::{Appender, PartitionShared};
 use millstream_engine::state::{RegisteredProjection, StateStore};
 use millstream_engine::time::{Clock, SystemClock};
 use millstream_operators::aggregate::{Aggregate, AggregateHandle, CommandOptions, CommandResult};
-use millstream_operators::projection::{
-    DECISIONS, ProgressBoard, Query, QueryError, Row, Table, TableKey, TableReader,
-};
+use millstream_operators::projection::{AnyReader, DECISIONS, QueryError, Row, Table, TableKey};
 
 use crate::Topology;
 
@@ -70,8 +70,9 @@ struct Inner {
     /// Handles by aggregate type.
     handles: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     /// Table readers by name.
-    tables: HashMap<&'static str, Arc<dyn Any + Send + Sync>>,
-    boards: Vec<Arc<ProgressBoard>>,
+    tables: HashMap<&'static str, Arc<dyn AnyReader>>,
+    /// Projections with their tables.
+    shown: Vec<query::Shown>,
     /// The projections that run.
     registered: Vec<RegisteredProjection>,
     inputs: dataflows::Inputs,
@@ -246,42 +247,6 @@ impl Engine {
     #[must_use]
     pub fn appender(&self) -> Appender {
         self.inner.appender.clone().refusing(&[DECISIONS])
-    }
-
-    /// The reader of a table. Keep it where many queries are asked.
-    ///
-    /// # Errors
-    /// [`QueryError::UnknownTable`].
-    pub fn table<K: TableKey, R: Row>(
-        &self,
-        table: &Table<K, R>,
-    ) -> Result<TableReader<K, R>, QueryError> {
-        let found = self.inner.tables.get(table.name());
-        let reader = found.and_then(|reader| reader.downcast_ref::<TableReader<K, R>>());
-        reader.cloned().ok_or(QueryError::UnknownTable {
-            table: table.name(),
-        })
-    }
-
-    /// Begins a query on a table.
-    #[must_use]
-    pub fn query<K: TableKey, R: Row>(&self, table: &Table<K, R>) -> Query<K, R> {
-        Query::on(self.table(table))
-    }
-
-    /// Waits until every projection shows all that `token` has seen.
-    ///
-    /// # Errors
-    /// [`QueryError::Behind`] when `deadline` passes; [`QueryError::Stopped`].
-    pub async fn projected(
-        &self,
-        token: &Token,
-        deadline: std::time::Duration,
-    ) -> Result<(), QueryError> {
-        for board in &self.inner.boards {
-            board.reached(token, deadline).await?;
-        }
-        Ok(())
     }
 
     /// All that is durable now.

@@ -13,7 +13,7 @@ use millstream_engine::state::{
 };
 use millstream_engine::time::Clock;
 use millstream_operators::projection::{
-    OpenProjectionError, ProgressBoard, Projection, ProjectionConfig, ProjectionCore,
+    AnyReader, OpenProjectionError, ProgressBoard, Projection, ProjectionConfig, ProjectionCore,
     ProjectionParts, Rows, TableSet,
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct Prepared {
     pub(crate) board: Arc<ProgressBoard>,
     pub(crate) registered: RegisteredProjection,
     /// Table readers by name, each a `TableReader<K, R>`.
-    pub(crate) readers: Vec<(&'static str, Arc<dyn Any + Send + Sync>)>,
+    pub(crate) readers: Vec<(&'static str, Arc<dyn AnyReader>)>,
 }
 
 /// A projection in a topology.
@@ -42,6 +42,8 @@ pub(crate) trait AnyProjection: Send + Sync {
     fn name(&self) -> &'static str;
     fn version(&self) -> u32;
     fn tables(&self) -> Vec<&'static str>;
+    /// Its tables with an index that is to be unique, and the index, where nobody could see to it.
+    fn unkept_unique(&self) -> Vec<(&'static str, &'static str)>;
     /// Registers it and makes its stages. Blocks on the state's writer.
     fn prepare(&self, around: &Surroundings) -> Result<Prepared, OpenProjectionError>;
 }
@@ -62,7 +64,8 @@ impl<P: Projection> Declared<P> {
 
     /// The projection's registration; begun anew when what is stored does not fit the log.
     fn register(&self, around: &Surroundings) -> Result<RegisteredProjection, OpenProjectionError> {
-        let names = self.projection.tables().names();
+        let names = self.projection.tables().stored_names();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let registered = around
             .writer
             .register_projection(P::NAME, P::VERSION, &names)?;
@@ -163,6 +166,13 @@ impl<P: Projection> AnyProjection for Declared<P> {
 
     fn tables(&self) -> Vec<&'static str> {
         self.projection.tables().names()
+    }
+
+    fn unkept_unique(&self) -> Vec<(&'static str, &'static str)> {
+        match P::ROWS {
+            Rows::Global => Vec::new(),
+            Rows::ByPartition => self.projection.tables().unique_indexes(),
+        }
     }
 
     fn prepare(&self, around: &Surroundings) -> Result<Prepared, OpenProjectionError> {

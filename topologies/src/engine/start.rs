@@ -22,10 +22,11 @@ use millstream_engine::threads;
 use millstream_engine::time::Clock;
 use millstream_operators::aggregate::SnapshotStore;
 use millstream_operators::failing::ItemLetters;
-use millstream_operators::projection::{DECISIONS, ProgressBoard};
+use millstream_operators::projection::{AnyReader, DECISIONS};
 use millstream_operators::source::LogAccess;
 
 use super::projections::{Prepared, Surroundings};
+use super::query::Shown;
 use super::shutdown::{Running, Stages};
 use super::state_memory::{self, StateMemory};
 use super::{Engine, EngineConfig, Inner, OpenError, config, dataflows, shutdown};
@@ -70,7 +71,7 @@ pub(super) async fn start(
     let prepared = prepared?;
     let write_side = start_partitions(&topology, &config, &clock, &opened, &streams).await?;
     let registered = prepared.iter().map(|one| one.registered.clone()).collect();
-    let (boards, mut tables, projections) = start_projections(prepared).await?;
+    let (mut tables, shown, projections) = start_projections(prepared).await?;
     drop(opened.writer); // The partitions hold it now; it ends with the last of them.
     let log = LogAccess::new(Arc::clone(&opened.feed), Arc::clone(&streams));
     let inputs = dataflows::Inputs {
@@ -110,7 +111,7 @@ pub(super) async fn start(
         appender: write_side.appender,
         handles: write_side.handles,
         tables,
-        boards,
+        shown,
         registered,
         runtime: tokio::runtime::Handle::current(),
         inputs,
@@ -128,22 +129,26 @@ fn start_monitor(inner: &Arc<Inner>) {
     }
 }
 
+/// The projections, and the ways to what they show.
 type ReadSide = (
-    Vec<Arc<ProgressBoard>>,
-    HashMap<&'static str, Arc<dyn Any + Send + Sync>>,
+    HashMap<&'static str, Arc<dyn AnyReader>>,
+    Vec<Shown>,
     Vec<StageHandle>,
 );
 
 async fn start_projections(prepared: Vec<Prepared>) -> Result<ReadSide, OpenError> {
-    let (mut boards, mut tables, mut stages) = (Vec::new(), HashMap::new(), Vec::new());
+    let (mut tables, mut shown, mut stages) = (HashMap::new(), Vec::new(), Vec::new());
     for projection in prepared {
-        boards.push(projection.board);
-        tables.extend(projection.readers);
+        tables.extend(projection.readers.iter().cloned());
+        shown.push(Shown {
+            board: projection.board,
+            readers: projection.readers,
+        });
         for spec in projection.stages {
             stages.push(spawn_stage(spec).await?);
         }
     }
-    Ok((boards, tables, stages))
+    Ok((tables, shown, stages))
 }
 
 /// The partitions, and the ways into them.

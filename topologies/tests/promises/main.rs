@@ -30,6 +30,7 @@ mod parked_keys;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod power_loss;
 mod projections;
+mod queries;
 mod reading;
 mod repeats;
 mod settled_letters;

@@ -1,10 +1,13 @@
 //! Showing rows to readers, handing them to the state's writer, and telling how far the projection is.
 
 use super::*;
+use crate::projection::HandedOver;
 
 impl<P: Projection> ProjectionCore<P> {
     /// Shows rows and positions to readers.
     pub(super) fn publish(&mut self, now: Duration) {
+        let board = Arc::clone(&self.board);
+        let shown = board.show_together();
         P::Tables::publish(&mut self.applier.writers);
         let mut moved = false;
         let wall = self.clock.now();
@@ -20,6 +23,7 @@ impl<P: Projection> ProjectionCore<P> {
                 source.metrics.observe_visible(wall.since(source.recorded));
             }
         }
+        drop(shown);
         if moved {
             self.board.announce();
         }
@@ -50,8 +54,10 @@ impl<P: Projection> ProjectionCore<P> {
             return Ok(());
         }
         millstream_engine::fail_point!(PROJECTION_BEFORE_STORE, |cause| cause.to_string());
+        // What is stored is seen by whoever reads a row that is not in memory: together with all of its batch.
+        self.publish(now);
         let mut writes = Vec::new();
-        P::Tables::store(&mut self.applier.writers, &mut writes)
+        let handed_over = P::Tables::store(&mut self.applier.writers, &mut writes)
             .map_err(|error| format!("a row cannot be stored: {error}"))?;
         self.parked.store(&mut writes);
         for source in &self.sources {
@@ -72,9 +78,12 @@ impl<P: Projection> ProjectionCore<P> {
             if outcome.is_err() {
                 // Nothing is stored any more by this process: the stage must not go on as if it were.
                 lost.store(true, Ordering::Release);
-            } else if let Some(metrics) = metrics {
+            } else {
+                handed_over.iter().for_each(HandedOver::settle);
                 let elapsed = clock.monotonic().saturating_sub(now);
-                metrics.observe_flush(unstored as u64, elapsed);
+                if let Some(metrics) = metrics {
+                    metrics.observe_flush(unstored as u64, elapsed);
+                }
             }
             storing.store(false, Ordering::Release);
             mailbox.wake();

@@ -1,7 +1,14 @@
 //! Keys of rows, and their bytes.
 
-use compact_str::CompactString;
+mod part;
+mod tuples;
+
+pub use tuples::KeyPrefix;
+
 use std::hash::Hash;
+
+use compact_str::CompactString;
+use millstream_engine::time::Timestamp;
 
 /// A key of a table. Its bytes sort like the key, so that ranges of keys are ranges in the store.
 pub trait TableKey: Clone + Eq + Hash + Send + Sync + 'static {
@@ -11,6 +18,34 @@ pub trait TableKey: Clone + Eq + Hash + Send + Sync + 'static {
 
     /// The key with exactly these bytes; `None` for others.
     fn read(bytes: &[u8]) -> Option<Self>;
+
+    /// Appends the key as a part of a longer one: bytes that sort like the key whatever comes behind them, and that
+    /// no other key's part begins with. Those of [`write`](Self::write) serve where all keys have one length; this
+    /// default is for any.
+    fn write_part(&self, out: &mut Vec<u8>) {
+        let from = out.len();
+        self.write(out);
+        part::escape(out, from);
+    }
+
+    /// Takes such a part off the front of `bytes`; `None` if they do not begin with one.
+    fn read_part(bytes: &mut &[u8]) -> Option<Self> {
+        Self::read(&part::unescape(bytes)?)
+    }
+}
+
+/// Implements the parts of keys that all have so many bytes.
+macro_rules! part_of_length {
+    ($length:expr) => {
+        fn write_part(&self, out: &mut Vec<u8>) {
+            self.write(out);
+        }
+        fn read_part(bytes: &mut &[u8]) -> Option<Self> {
+            let (own, rest) = bytes.split_at_checked($length)?;
+            *bytes = rest;
+            Self::read(own)
+        }
+    };
 }
 
 macro_rules! text_key {
@@ -36,6 +71,7 @@ macro_rules! unsigned_key {
             fn read(bytes: &[u8]) -> Option<Self> {
                 Some(Self::from_be_bytes(bytes.try_into().ok()?))
             }
+            part_of_length!(size_of::<Self>());
         }
     )*};
 }
@@ -53,10 +89,35 @@ macro_rules! signed_key {
                 let turned = <$unsigned>::from_be_bytes(bytes.try_into().ok()?);
                 Some((turned ^ (1 << (<$unsigned>::BITS - 1))) as $number)
             }
+            part_of_length!(size_of::<Self>());
         }
     )*};
 }
 signed_key!(i32 as u32, i64 as u64);
+
+impl TableKey for bool {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(*self));
+    }
+    fn read(bytes: &[u8]) -> Option<Self> {
+        match bytes {
+            [0] => Some(false),
+            [1] => Some(true),
+            _ => None,
+        }
+    }
+    part_of_length!(1);
+}
+
+impl TableKey for Timestamp {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.write(out);
+    }
+    fn read(bytes: &[u8]) -> Option<Self> {
+        i64::read(bytes).map(Self)
+    }
+    part_of_length!(size_of::<i64>());
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,120 @@
+//! Queries: what is asked of a table, and how fresh the answer has to be.
+
+use std::time::Duration;
+
+use millstream_engine::event::Token;
+
+use super::{ParkedStream, QueryError, Row, TableKey, TableReader};
+
+/// How long a query waits for its token unless it says otherwise.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A row, with whether it is all that it should be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer<R> {
+    /// The row; `None` when there is none.
+    pub row: Option<R>,
+    /// The letter of the stream that was asked about, if it is parked: the row lacks its later events, although the
+    /// projection has come as far as it was asked to.
+    pub parked: Option<ParkedStream>,
+}
+
+/// A query with a condition on how fresh the answer is.
+#[derive(Debug)]
+pub struct Query<K: TableKey, R: Row> {
+    reader: Result<TableReader<K, R>, QueryError>,
+    token: Token,
+    deadline: Duration,
+}
+
+impl<K: TableKey, R: Row> Query<K, R> {
+    /// A query on a table, or one that answers why there is none.
+    #[must_use]
+    pub fn on(reader: Result<TableReader<K, R>, QueryError>) -> Self {
+        Self {
+            reader,
+            token: Token::default(),
+            deadline: DEADLINE,
+        }
+    }
+
+    /// Asks that all that `token` has seen is in the answer: read your writes, and never go back behind
+    /// what was read before. Tokens add up.
+    #[must_use]
+    pub fn at_least(mut self, token: &Token) -> Self {
+        self.token.merge(token);
+        self
+    }
+
+    /// Waits at most so long; 10 seconds unless said otherwise.
+    #[must_use]
+    pub fn deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// The row under `key`, once the projection has come far enough; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`QueryError::Behind`] when the deadline passes; [`QueryError::Stopped`],
+    /// [`QueryError::UnknownTable`]; as [`TableReader::get`].
+    pub async fn get(self, key: impl Into<K>) -> Result<Option<R>, QueryError> {
+        self.ready().await?.get(&key.into())
+    }
+
+    /// The rows under `keys`, in their order, once the projection has come far enough.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn get_many(self, keys: &[K]) -> Result<Vec<Option<R>>, QueryError> {
+        self.ready().await?.get_many(keys)
+    }
+
+    /// As [`get`](Self::get), with whether `stream` is parked, which is the id of the stream (without the category)
+    /// that the row is made from; as a rule it is the key.
+    ///
+    /// A stream that is freed at this moment may still be told to be parked beside its new row, never the other
+    /// way round: a row that lacks events is not given as complete.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn answer(self, key: impl Into<K>, stream: &str) -> Result<Answer<R>, QueryError> {
+        let reader = self.ready().await?;
+        let parked = reader.parked(stream);
+        let row = reader.get(&key.into())?;
+        Ok(Answer { row, parked })
+    }
+
+    /// All rows in order of key, once the projection has come far enough. They are read on a thread for
+    /// work that blocks, so that a large table does not hold up the runtime.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn rows(self) -> Result<Vec<(K, R)>, QueryError> {
+        let reader = self.ready().await?;
+        let projection = reader.board().projection();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            // Polled by hand: there is no runtime to hold up.
+            return reader.rows();
+        };
+        match runtime.spawn_blocking(move || reader.rows()).await {
+            Ok(rows) => rows,
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(QueryError::Stopped {
+                    projection,
+                    cause: "the runtime is shutting down".to_owned(),
+                }),
+            },
+        }
+    }
+
+    /// The table, once the projection has come far enough: for ranges, pages, indexes and whatever else it answers.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), of waiting.
+    pub async fn ready(self) -> Result<TableReader<K, R>, QueryError> {
+        let reader = self.reader?;
+        reader.board().reached(&self.token, self.deadline).await?;
+        Ok(reader)
+    }
+}

@@ -1,0 +1,226 @@
+//! All tables of a projection as they were after one batch.
+//!
+//! While a snapshot is open the projection's actors keep each row that changes as it was before (see `kept.rs`). Nobody
+//! waits for whoever reads one, and no read of the store stays open. What it keeps goes with it.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::RangeBounds;
+use std::sync::Arc;
+
+use millstream_engine::event::Token;
+
+use super::by_index::{ByIndex, Entries, IndexedRows};
+use super::kept::Kept;
+use super::page::{Front, Pages, RowSlice, RowSource, SliceOf};
+use super::range::{KeyRange, Slice};
+use super::reader::{AnyReader, TableReader};
+use super::{Index, KeyPrefix, ProgressBoard, QueryError, Row, Table, TableKey};
+
+/// Tables of one projection at one moment. Cheap to clone; open until the last clone, and the last table of it, is gone.
+#[derive(Clone)]
+pub struct Snapshot {
+    token: Token,
+    tables: HashMap<&'static str, Arc<dyn Any + Send + Sync>>,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("token", &self.token)
+            .field("tables", &self.tables.keys())
+            .finish()
+    }
+}
+
+impl Snapshot {
+    /// The tables of these readers, which share a board, as they are now. For each table at most `rows_max` rows are
+    /// kept.
+    #[must_use]
+    pub fn of(
+        board: &ProgressBoard,
+        readers: &[(&'static str, Arc<dyn AnyReader>)],
+        rows_max: usize,
+    ) -> Self {
+        let paused = board.pause();
+        let tables = readers.iter();
+        let tables = tables.map(|(name, reader)| (*name, reader.keep(rows_max)));
+        let (token, tables) = (board.token(), tables.collect());
+        drop(paused);
+        Self { token, tables }
+    }
+
+    /// The events whose effects it has: all up to these positions, and no others.
+    #[must_use]
+    pub const fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// One of its tables.
+    ///
+    /// # Errors
+    /// [`QueryError::UnknownTable`].
+    pub fn table<K: TableKey, R: Row>(
+        &self,
+        table: &Table<K, R>,
+    ) -> Result<TableSnapshot<K, R>, QueryError> {
+        let found = self.tables.get(table.name());
+        let found = found.and_then(|table| table.downcast_ref::<TableSnapshot<K, R>>());
+        found.cloned().ok_or(QueryError::UnknownTable {
+            table: table.name(),
+        })
+    }
+}
+
+/// One table of a [`Snapshot`].
+pub struct TableSnapshot<K: TableKey, R: Row> {
+    reader: TableReader<K, R>,
+    kept: Arc<Kept<K, R>>,
+}
+
+impl<K: TableKey, R: Row> Clone for TableSnapshot<K, R> {
+    fn clone(&self) -> Self {
+        Self {
+            reader: self.reader.clone(),
+            kept: Arc::clone(&self.kept),
+        }
+    }
+}
+
+impl<K: TableKey, R: Row> fmt::Debug for TableSnapshot<K, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TableSnapshot").field(&self.reader).finish()
+    }
+}
+
+impl<K: TableKey, R: Row> TableSnapshot<K, R> {
+    /// The table as it is now. Nothing may be shown meanwhile.
+    pub(super) fn of(reader: TableReader<K, R>, rows_max: usize) -> Self {
+        let kept = Arc::new(Kept::new(reader.table().name(), rows_max));
+        reader.hot().keep(&kept);
+        Self { reader, kept }
+    }
+
+    /// The row under `key`; `None` when there was none.
+    ///
+    /// # Errors
+    /// [`QueryError::SnapshotLost`], [`QueryError::MadeAnew`]; as [`TableReader::get`].
+    pub fn get(&self, key: &K) -> Result<Option<R>, QueryError> {
+        // As it is now, and then whether that is how it was: never the other way round.
+        let now = self.reader.get(key)?;
+        self.kept.row(key, now)
+    }
+
+    /// The rows under `keys`, in their order.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_many(&self, keys: &[K]) -> Result<Vec<Option<R>>, QueryError> {
+        let now = self.reader.get_many(keys)?;
+        let rows = keys.iter().zip(now);
+        rows.map(|(key, now)| self.kept.row(key, now)).collect()
+    }
+
+    /// Rows in order of key.
+    #[must_use]
+    pub fn scan(&self) -> Pages<Self> {
+        Pages::new(self.clone(), self.reader.table().name(), KeyRange::ALL)
+    }
+
+    /// Rows whose keys are in a range.
+    #[must_use]
+    pub fn range(&self, range: impl RangeBounds<K>) -> Pages<Self> {
+        let range = KeyRange::between(&range, K::write);
+        Pages::new(self.clone(), self.reader.table().name(), range)
+    }
+
+    /// Rows whose keys begin with `prefix`.
+    #[must_use]
+    pub fn prefix<P: ?Sized>(&self, prefix: &P) -> Pages<Self>
+    where
+        K: KeyPrefix<P>,
+    {
+        let range = KeyRange::of_prefix::<K, P>(prefix);
+        Pages::new(self.clone(), self.reader.table().name(), range)
+    }
+
+    /// Rows that `index` finds by `found_by`, as [`TableReader::by`]. Cost: that, and a look at each row that has changed
+    /// since the snapshot was opened.
+    ///
+    /// # Errors
+    /// [`QueryError::UnknownIndex`].
+    pub fn by<I: TableKey>(
+        &self,
+        index: &Index<K, R, I>,
+        found_by: &I,
+    ) -> Result<Pages<ByIndex<Self>>, QueryError> {
+        ByIndex::pages(self.clone(), index, found_by..=found_by)
+    }
+
+    /// Rows that `index` finds in a range, as [`TableReader::by_range`].
+    ///
+    /// # Errors
+    /// As [`by`](Self::by).
+    pub fn by_range<I: TableKey>(
+        &self,
+        index: &Index<K, R, I>,
+        range: impl RangeBounds<I>,
+    ) -> Result<Pages<ByIndex<Self>>, QueryError> {
+        ByIndex::pages(
+            self.clone(),
+            index,
+            (range.start_bound(), range.end_bound()),
+        )
+    }
+}
+
+impl<K: TableKey, R: Row> RowSource for TableSnapshot<K, R> {
+    type Key = K;
+    type Row = R;
+
+    fn slice(&self, front: &Front<'_>) -> Result<SliceOf<Self>, QueryError> {
+        let now = self.reader.slice(front.range, front.limit)?;
+        let part = match &now.end {
+            Some(end) => front.range.up_to(end),
+            None => front.range.clone(),
+        };
+        let found = self.kept.rows(&part, now.found)?;
+        let end = now.end;
+        Ok(RowSlice(Slice { found, end }))
+    }
+}
+
+impl<K: TableKey, R: Row> IndexedRows for TableSnapshot<K, R> {
+    type TableKey = K;
+    type TableRow = R;
+
+    fn described(&self) -> &Table<K, R> {
+        self.reader.table()
+    }
+
+    fn entries_at_front(&self, index: usize, front: &Front<'_>) -> Result<Entries, QueryError> {
+        let now = self.reader.entries(index, front.range, front.limit)?;
+        let part = match &now.end {
+            Some(end) => front.range.up_to(end),
+            None => front.range.clone(),
+        };
+        let index = self.described().indexes()[index];
+        let kept = self.kept.entries(index, &part)?;
+        let mut found = now.found;
+        if !kept.is_empty() {
+            found.extend(kept.into_iter().map(|entry| (entry, ())));
+            found.sort_unstable();
+            found.dedup();
+            if part.is_descending {
+                found.reverse();
+            }
+        }
+        let end = now.end;
+        Ok(Entries(Slice { found, end }))
+    }
+
+    fn rows_of(&self, keys: &[K]) -> Result<Vec<Option<R>>, QueryError> {
+        self.get_many(keys)
+    }
+}

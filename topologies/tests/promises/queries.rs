@@ -1,0 +1,288 @@
+//! Promise: indexes find the rows that are there, a snapshot is of one moment, and a unique index stays unique; with
+//! writers at work, rows let go from memory, and restarts in between.
+
+use std::collections::BTreeMap;
+
+use millstream::TopologyFault;
+use millstream::prelude::*;
+use millstream_engine::state::{DeadLetter, DeadLetterStatus};
+use millstream_operators::projection::Page;
+
+use crate::failing_events::{letters, projected, quick};
+use crate::support::*;
+
+const BY_COUNT: Index<String, SumRow, u64> = Index::named("by-count", |_, row| Some(row.events));
+const BY_NAME: Index<String, SumRow, u64> = Index::named("by-sum", |_, row: &SumRow| {
+    (row.sum >= NAMED).then_some(row.sum as u64)
+})
+.unique();
+const TALLIES: Table<String, SumRow> = Table::named("tallies").indexed(&[&BY_COUNT, &BY_NAME]);
+const TOTAL: Table<u64, SumRow> = Table::named("total");
+/// A sum from here on has to be one's own.
+const NAMED: i64 = 1 << 40;
+
+/// All tallies, and what they are together.
+struct Together;
+
+impl Projection for Together {
+    const NAME: &'static str = "together";
+    const VERSION: u32 = 1;
+    const ROWS: Rows = Rows::Global;
+    const CATEGORY: &'static str = "tally";
+    type Event = Happened;
+    type Tables = (Table<String, SumRow>, Table<u64, SumRow>);
+    type Error = std::convert::Infallible;
+
+    fn tables(&self) -> Self::Tables {
+        (TALLIES, TOTAL)
+    }
+
+    fn project(
+        &self,
+        event: &ProjectedEvent<'_, Happened>,
+        (tallies, total): &mut (TableMut<String, SumRow>, TableMut<u64, SumRow>),
+    ) -> Result<(), Self::Error> {
+        let add = |row: &mut SumRow| {
+            row.events += 1;
+            if let Happened::Added { by } = event.payload {
+                row.sum += by;
+            }
+        };
+        tallies.update(&event.id.to_owned(), add);
+        total.update(&0, add);
+        Ok(())
+    }
+}
+
+async fn start(folder: &std::path::Path, projection: ProjectionConfig) -> Engine {
+    let topology = Topology::named("together")
+        .aggregate::<Tally>()
+        .projection_with(Together, projection)
+        .build()
+        .unwrap();
+    open_with(folder, config(), topology).await
+}
+
+fn totals<'r>(rows: impl IntoIterator<Item = &'r SumRow>) -> SumRow {
+    let mut all = SumRow::default();
+    for row in rows {
+        all.sum += row.sum;
+        all.events += row.events;
+    }
+    all
+}
+
+/// Everything of one snapshot agrees: rows, total, index, and the token that says which events it has.
+async fn check_snapshot(engine: &Engine, token: &Token) -> u64 {
+    let snapshot = engine.snapshot::<Together>().at_least(token);
+    let snapshot = snapshot.open().await.unwrap();
+    let (tallies, total) = (
+        snapshot.table(&TALLIES).unwrap(),
+        snapshot.table(&TOTAL).unwrap(),
+    );
+    let rows = tallies.scan().all().unwrap();
+    let all = totals(rows.iter().map(|(_, row)| row));
+    assert_eq!(total.get(&0).unwrap().unwrap_or_default(), all);
+    let positions = snapshot.token().positions();
+    let events: u64 = positions.iter().map(|position| position.offset.0 + 1).sum();
+    assert_eq!(
+        events, all.events,
+        "rows of other events than the token says"
+    );
+
+    let mut by_count = rows.clone();
+    by_count.sort_by_key(|(key, row)| (row.events, key.clone()));
+    assert_eq!(
+        tallies.by_range(&BY_COUNT, ..).unwrap().all().unwrap(),
+        by_count
+    );
+    let mut paged = Vec::new();
+    let mut pages = tallies.scan().descending();
+    loop {
+        let Page { rows, next } = pages.page(7).unwrap();
+        paged.extend(rows);
+        let Some(next) = next else { break };
+        pages = pages.after(&next).unwrap();
+    }
+    paged.reverse();
+    assert_eq!(paged, rows);
+    events
+}
+
+/// Goal: a snapshot has all of some batches and nothing of others, whatever is written, stored and let go meanwhile.
+/// Method: a projection of which one table is the sum of the other; writers on several tasks; bounds so tight that rows
+/// are let go all the time; snapshots are checked all the time, and after each restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_is_of_one_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random::new();
+    for _ in 0..3 {
+        let projection = ProjectionConfig {
+            hot_rows_max: 10,
+            store_every_ms: 1,
+            unstored_rows_max: 5,
+            ..ProjectionConfig::default()
+        };
+        let engine = start(folder.path(), projection).await;
+        let before = check_snapshot(&engine, &engine.durable()).await;
+        let writers: Vec<_> = (0..4_u64)
+            .map(|_| {
+                let engine = engine.clone();
+                let asks = (0..60).map(|_| (random.below(40), random.below(9) as i64));
+                let asks: Vec<_> = asks.collect();
+                tokio::spawn(async move {
+                    let mut last = Token::default();
+                    for (id, by) in asks {
+                        let id = format!("t{id}");
+                        let ack = engine.send::<Tally>(&id, Ask::Add(by)).await.unwrap();
+                        last.merge(&ack.token());
+                    }
+                    last
+                })
+            })
+            .collect();
+        let mut all = Token::default();
+        for writer in writers {
+            for _ in 0..5 {
+                check_snapshot(&engine, &all).await;
+            }
+            all.merge(&writer.await.unwrap());
+        }
+        assert_eq!(check_snapshot(&engine, &all).await, before + 4 * 60);
+        let mut of_count = BTreeMap::<u64, Vec<String>>::new();
+        for (key, row) in engine.table(&TALLIES).unwrap().rows().unwrap() {
+            of_count.entry(row.events).or_default().push(key);
+        }
+        let reader = engine.query(&TALLIES).at_least(&all).ready().await.unwrap();
+        for (count, keys) in of_count {
+            let found = reader.by(&BY_COUNT, &count).unwrap().all().unwrap();
+            let found: Vec<_> = found.into_iter().map(|(key, _)| key).collect();
+            assert_eq!(found, keys);
+        }
+        close(engine).await;
+    }
+}
+
+/// The one letter, once it is dead.
+async fn until_dead(engine: &Engine) -> DeadLetter {
+    within(async {
+        loop {
+            if let [letter] = &letters(engine)[..]
+                && letter.status == DeadLetterStatus::Dead
+            {
+                return letter.clone();
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+}
+
+/// Goal: no two rows are found by the same in a unique index; who comes second waits as a dead letter, and may come once
+/// the first has gone. Method: two tallies that want the same sum, over a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_second_in_a_unique_index_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = start(folder.path(), quick(1)).await;
+    engine
+        .send::<Tally>("first", Ask::Add(NAMED))
+        .await
+        .unwrap();
+    projected(&engine).await;
+    close(engine).await;
+
+    // What was stored counts as well as what is in memory.
+    let engine = start(folder.path(), quick(1)).await;
+    engine
+        .send::<Tally>("second", Ask::Add(NAMED))
+        .await
+        .unwrap();
+    engine
+        .send::<Tally>("third", Ask::Add(NAMED + 1))
+        .await
+        .unwrap();
+    projected(&engine).await;
+    let reader = engine.table(&TALLIES).unwrap();
+    let named = |sum: i64| {
+        let found = reader.by(&BY_NAME, &(sum as u64)).unwrap().all().unwrap();
+        found.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+    };
+    assert_eq!(named(NAMED), ["first"]);
+    assert_eq!(named(NAMED + 1), ["third"]);
+    let found = until_dead(&engine).await;
+    assert_eq!(found.key, "tally-second");
+    assert!(found.cause[0].contains("by-sum"), "{:?}", found.cause);
+
+    let ack = engine.send::<Tally>("first", Ask::Add(-1)).await.unwrap();
+    engine
+        .query(&TALLIES)
+        .at_least(&ack.token())
+        .get("first")
+        .await
+        .unwrap();
+    let reason = "the name is free";
+    engine
+        .dead_letters()
+        .redrive(&[found.id()], "ann", reason)
+        .await
+        .unwrap();
+    within(async {
+        while named(NAMED) != ["second"] {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    close(engine).await;
+}
+
+struct ByPartition;
+
+impl Projection for ByPartition {
+    const ROWS: Rows = Rows::ByPartition;
+    const NAME: &'static str = Together::NAME;
+    const VERSION: u32 = Together::VERSION;
+    const CATEGORY: &'static str = Together::CATEGORY;
+    type Event = Happened;
+    type Tables = <Together as Projection>::Tables;
+    type Error = std::convert::Infallible;
+
+    fn tables(&self) -> Self::Tables {
+        (TALLIES, TOTAL)
+    }
+
+    fn project(
+        &self,
+        _: &ProjectedEvent<'_, Happened>,
+        _: &mut (TableMut<String, SumRow>, TableMut<u64, SumRow>),
+    ) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_index_that_nobody_could_keep_unique_is_refused() {
+    let built = Topology::named("refused")
+        .aggregate::<Tally>()
+        .projection(ByPartition)
+        .dataflow("made", |flow| {
+            let numbers = flow.items([1_u64]).stream();
+            numbers.to_table(&INDEXED, |number| (number, Some(SumRow::default())));
+        })
+        .build();
+    let faults = built.unwrap_err().faults;
+    assert!(faults.contains(&TopologyFault::UniqueByPartition {
+        projection: "together",
+        table: "tallies",
+        index: "by-sum",
+    }));
+    let refused = faults.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert!(
+        refused
+            .iter()
+            .any(|fault| fault.contains("\"made\"") && fault.contains("has indexes")),
+        "{refused:?}"
+    );
+}
+
+const OF_ROW: Index<u64, SumRow, u64> = Index::named("of-row", |_, row| Some(row.events));
+const INDEXED: Table<u64, SumRow> = Table::named("indexed").indexed(&[&OF_ROW]);
