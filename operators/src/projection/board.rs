@@ -1,13 +1,16 @@
 //! How far a projection has come, for readers that want to wait for it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use compact_str::CompactString;
 use dashmap::DashMap;
 use millstream_engine::event::{Offset, PartitionId, Position, Token};
+use millstream_engine::log::Feed;
 use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus};
+use millstream_engine::time::{Clock, Timestamp};
 use tokio::sync::Notify;
 
 use super::QueryError;
@@ -33,12 +36,37 @@ impl ParkedStream {
     }
 }
 
+/// How far a projection has come in one partition.
+#[derive(Debug)]
+struct Visible {
+    /// Offset after the last event whose rows are visible.
+    next: AtomicU64,
+    /// When that event was recorded. Shown before the offset: whoever sees the time sees its rows.
+    recorded: AtomicI64,
+}
+
+/// How far what is visible is behind the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Durable events that are not visible, over all partitions; those of other categories count until they are passed.
+    pub events: u64,
+    /// No event that is not visible was recorded longer ago.
+    pub age: Duration,
+}
+
+/// What a projection is behind of.
+struct Log {
+    feed: Arc<Feed>,
+    clock: Arc<dyn Clock>,
+}
+
 /// Visible positions of one projection, per partition. Rows are visible before the position that covers them.
 #[derive(Debug)]
 pub struct ProgressBoard {
     projection: &'static str,
-    /// Offset after the last event whose rows are visible.
-    visible: Vec<AtomicU64>,
+    visible: Vec<Visible>,
+    /// The log, if it is known.
+    log: Option<Log>,
     moved: Notify,
     /// Whether positions are shown at all.
     knows_positions: bool,
@@ -50,25 +78,48 @@ pub struct ProgressBoard {
     parked: DashMap<CompactString, ParkedStream, foldhash::fast::RandomState>,
 }
 
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").finish_non_exhaustive()
+    }
+}
+
 impl ProgressBoard {
     /// A board on which nothing is visible yet.
     #[must_use]
     pub fn new(projection: &'static str, partitions: u16) -> Arc<Self> {
-        Self::make(projection, partitions, true)
+        Self::make(projection, partitions, true, None)
+    }
+
+    /// The same, of a projection of this log.
+    #[must_use]
+    pub fn of_log(projection: &'static str, feed: Arc<Feed>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let partitions = feed.partitions();
+        Self::make(projection, partitions, true, Some(Log { feed, clock }))
     }
 
     /// The board of a table whose rows are not made from the log position by position: asking it for one is an
     /// error.
     #[must_use]
     pub fn without_positions(table: &'static str) -> Arc<Self> {
-        Self::make(table, 0, false)
+        Self::make(table, 0, false, None)
     }
 
-    fn make(projection: &'static str, partitions: u16, knows_positions: bool) -> Arc<Self> {
+    fn make(
+        projection: &'static str,
+        partitions: u16,
+        knows_positions: bool,
+        log: Option<Log>,
+    ) -> Arc<Self> {
+        let nothing = || Visible {
+            next: AtomicU64::new(0),
+            recorded: AtomicI64::new(Timestamp::MIN.0),
+        };
         Arc::new(Self {
             projection,
             knows_positions,
-            visible: (0..partitions).map(|_| AtomicU64::new(0)).collect(),
+            log,
+            visible: (0..partitions).map(|_| nothing()).collect(),
             moved: Notify::new(),
             stopped: AtomicBool::new(false),
             cause: Mutex::default(),
@@ -87,7 +138,25 @@ impl ProgressBoard {
     #[must_use]
     pub fn visible(&self, partition: PartitionId) -> Offset {
         let found = self.visible.get(usize::from(partition.0));
-        Offset(found.map_or(0, |visible| visible.load(Ordering::Acquire)))
+        Offset(found.map_or(0, |visible| visible.next.load(Ordering::Acquire)))
+    }
+
+    /// How far what is visible is behind the log; `None` where that cannot be told, as of the table of a dataflow.
+    #[must_use]
+    pub fn lag(&self) -> Option<Lag> {
+        let log = self.log.as_ref()?;
+        let mut lag = Lag::default();
+        for (partition, visible) in (0..).map(PartitionId).zip(&self.visible) {
+            // The durable position first: what comes in between is no lag.
+            let durable = log.feed.durable(partition).0;
+            let behind = durable.saturating_sub(visible.next.load(Ordering::Acquire));
+            if behind > 0 {
+                let recorded = Timestamp(visible.recorded.load(Ordering::Acquire));
+                lag.events += behind;
+                lag.age = lag.age.max(log.clock.now().since(recorded));
+            }
+        }
+        Some(lag)
     }
 
     /// All events whose effects are visible.
@@ -95,7 +164,7 @@ impl ProgressBoard {
     pub fn token(&self) -> Token {
         let mut token = Token::default();
         for (partition, visible) in (0..).map(PartitionId).zip(&self.visible) {
-            if let Some(last) = visible.load(Ordering::Acquire).checked_sub(1) {
+            if let Some(last) = visible.next.load(Ordering::Acquire).checked_sub(1) {
                 let offset = Offset(last);
                 token.observe(Position { partition, offset });
             }
@@ -133,9 +202,11 @@ impl ProgressBoard {
             .retain(|_, parked| parked.letter.partition != partition);
     }
 
-    /// Says that all before `next` is visible. Goes back only when a projection starts anew.
-    pub(super) fn show(&self, partition: PartitionId, next: Offset) {
-        self.visible[usize::from(partition.0)].store(next.0, Ordering::Release);
+    /// Says that all before `next` is visible, the last of it recorded then. Goes back only when a projection starts anew.
+    pub(super) fn show(&self, partition: PartitionId, next: Offset, recorded: Timestamp) {
+        let visible = &self.visible[usize::from(partition.0)];
+        visible.recorded.store(recorded.0, Ordering::Release);
+        visible.next.store(next.0, Ordering::Release);
     }
 
     /// Wakes those who wait. Once per batch, after its positions are shown.
@@ -167,12 +238,56 @@ impl ProgressBoard {
     /// # Errors
     /// [`QueryError::Behind`] with how far it is; [`QueryError::Stopped`]; [`QueryError::NoPositions`].
     pub async fn reached(&self, token: &Token, deadline: Duration) -> Result<(), QueryError> {
-        if !self.knows_positions && !token.positions().is_empty() {
+        self.fresh(token, None, deadline).await
+    }
+
+    /// The same, and until what is visible is not further behind the log than `most`.
+    ///
+    /// # Errors
+    /// As [`reached`](Self::reached); [`QueryError::Stale`] with how far it is.
+    pub async fn fresh(
+        &self,
+        token: &Token,
+        most: Option<Lag>,
+        deadline: Duration,
+    ) -> Result<(), QueryError> {
+        let asks_token = !token.positions().is_empty();
+        if (asks_token && !self.knows_positions) || (most.is_some() && self.log.is_none()) {
             return Err(QueryError::NoPositions {
                 table: self.projection,
             });
         }
-        if self.behind(token).is_none() {
+        let further = || {
+            let (most, lag) = (most?, self.lag()?);
+            (lag.events > most.events || lag.age > most.age).then_some(lag)
+        };
+        let is_there = || self.behind(token).is_none() && further().is_none();
+        self.until(is_there, deadline).await?;
+        let (projection, waited) = (self.projection, deadline);
+        if let Some((partition, behind)) = self.behind(token) {
+            return Err(QueryError::Behind {
+                projection,
+                partition,
+                behind,
+                waited,
+            });
+        }
+        further().map_or(Ok(()), |lag| {
+            Err(QueryError::Stale {
+                projection,
+                lag,
+                waited,
+            })
+        })
+    }
+
+    /// Waits for what moves the projection, until `is_there` or the deadline has passed.
+    async fn until(
+        &self,
+        is_there: impl Fn() -> bool,
+        deadline: Duration,
+    ) -> Result<(), QueryError> {
+        if is_there() {
             return Ok(());
         }
         let wait = async {
@@ -180,7 +295,7 @@ impl ProgressBoard {
                 let mut moved = std::pin::pin!(self.moved.notified());
                 // In the list before the look, so that a move in between is not missed.
                 moved.as_mut().enable();
-                if self.behind(token).is_none() {
+                if is_there() {
                     return Ok(());
                 }
                 if self.stopped.load(Ordering::Acquire) {
@@ -189,18 +304,8 @@ impl ProgressBoard {
                 moved.await;
             }
         };
-        match tokio::time::timeout(deadline, wait).await {
-            Ok(outcome) => outcome,
-            Err(_elapsed) => match self.behind(token) {
-                None => Ok(()),
-                Some((partition, behind)) => Err(QueryError::Behind {
-                    projection: self.projection,
-                    partition,
-                    behind,
-                    waited: deadline,
-                }),
-            },
-        }
+        let waited = tokio::time::timeout(deadline, wait).await;
+        waited.unwrap_or(Ok(()))
     }
 
     fn stopped_error(&self) -> QueryError {

@@ -322,7 +322,7 @@ fn sources<P: Projection>(
             &parts.mailbox,
             Arc::clone(&reader),
         )?;
-        parts.board.show(partition, progress.next);
+        parts.board.show(partition, progress.next, Timestamp::MIN);
         sources.push(Source {
             cursor,
             frame: progress.frame,

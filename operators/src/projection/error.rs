@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Lag;
 use millstream_engine::codec::{DecodeError, EncodeError};
 use millstream_engine::event::PartitionId;
 use millstream_engine::log::LogError;
@@ -22,6 +23,19 @@ pub enum QueryError {
         partition: PartitionId,
         /// Events that it still has to apply there.
         behind: u64,
+        /// How long the query waited.
+        waited: Duration,
+    },
+    /// The read model was further behind the log than the query allows when the deadline passed.
+    #[error(
+        "{projection} is {} events and {:?} behind the log, which is more than was asked for, after {waited:?}",
+        .lag.events, .lag.age
+    )]
+    Stale {
+        /// Name of the projection.
+        projection: &'static str,
+        /// How far it is behind.
+        lag: Lag,
         /// How long the query waited.
         waited: Duration,
     },
@@ -92,7 +106,10 @@ impl QueryError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Behind { .. } | Self::SnapshotLost { .. } | Self::MadeAnew { .. } => true,
+            Self::Behind { .. }
+            | Self::Stale { .. }
+            | Self::SnapshotLost { .. }
+            | Self::MadeAnew { .. } => true,
             Self::State(cause) => cause.is_retryable(),
             Self::Stopped { .. }
             | Self::NoPositions { .. }

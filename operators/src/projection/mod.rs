@@ -35,7 +35,7 @@ mod tables;
 mod writer;
 
 pub use self::core::{ProjectionCore, ProjectionParts};
-pub use board::{ParkedStream, ProgressBoard};
+pub use board::{Lag, ParkedStream, ProgressBoard};
 pub use by_index::{ByIndex, IndexedRows};
 pub use config::{FailurePolicy, ProjectionConfig};
 pub(crate) use decision::ITEMS;

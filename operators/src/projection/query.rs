@@ -4,10 +4,15 @@ use std::time::Duration;
 
 use millstream_engine::event::Token;
 
-use super::{ParkedStream, QueryError, Row, TableKey, TableReader};
+use super::{Lag, ParkedStream, QueryError, Row, TableKey, TableReader};
 
 /// How long a query waits for its token unless it says otherwise.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// No bound on how far it may be behind.
+const ANY_LAG: Lag = Lag {
+    events: u64::MAX,
+    age: Duration::MAX,
+};
 
 /// A row, with whether it is all that it should be.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +29,8 @@ pub struct Answer<R> {
 pub struct Query<K: TableKey, R: Row> {
     reader: Result<TableReader<K, R>, QueryError>,
     token: Token,
+    /// How far it may be behind the log.
+    within: Option<Lag>,
     deadline: Duration,
 }
 
@@ -34,6 +41,7 @@ impl<K: TableKey, R: Row> Query<K, R> {
         Self {
             reader,
             token: Token::default(),
+            within: None,
             deadline: DEADLINE,
         }
     }
@@ -43,6 +51,23 @@ impl<K: TableKey, R: Row> Query<K, R> {
     #[must_use]
     pub fn at_least(mut self, token: &Token) -> Self {
         self.token.merge(token);
+        self
+    }
+
+    /// Asks that nothing which was recorded longer ago than this is missing from the answer. Waits until that is so. Such a
+    /// question does not need a token, and costs no wait while the projection keeps up.
+    #[must_use]
+    pub fn within(mut self, age: Duration) -> Self {
+        let most = self.within.get_or_insert(ANY_LAG);
+        most.age = most.age.min(age);
+        self
+    }
+
+    /// Asks that at most so many durable events are missing from the answer.
+    #[must_use]
+    pub fn within_events(mut self, events: u64) -> Self {
+        let most = self.within.get_or_insert(ANY_LAG);
+        most.events = most.events.min(events);
         self
     }
 
@@ -114,7 +139,8 @@ impl<K: TableKey, R: Row> Query<K, R> {
     /// As [`get`](Self::get), of waiting.
     pub async fn ready(self) -> Result<TableReader<K, R>, QueryError> {
         let reader = self.reader?;
-        reader.board().reached(&self.token, self.deadline).await?;
+        let board = reader.board();
+        board.fresh(&self.token, self.within, self.deadline).await?;
         Ok(reader)
     }
 }

@@ -178,7 +178,8 @@ impl<P: Projection> AnyProjection for Declared<P> {
     fn prepare(&self, around: &Surroundings) -> Result<Prepared, OpenProjectionError> {
         let registered = self.register(around)?;
         let all: Vec<_> = (0..around.feed.partitions()).map(PartitionId).collect();
-        let board = ProgressBoard::new(P::NAME, around.feed.partitions());
+        let (feed, clock) = (Arc::clone(&around.feed), Arc::clone(&around.clock));
+        let board = ProgressBoard::of_log(P::NAME, feed, clock);
         let tables = self.projection.tables();
         let hot = tables.hot();
         let groups = match P::ROWS {

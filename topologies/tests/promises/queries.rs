@@ -2,11 +2,14 @@
 //! writers at work, rows let go from memory, and restarts in between.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use millstream::TopologyFault;
 use millstream::prelude::*;
 use millstream_engine::state::{DeadLetter, DeadLetterStatus};
-use millstream_operators::projection::Page;
+use millstream_engine::time::ManualClock;
+use millstream_operators::projection::{Lag, Page, QueryError};
 
 use crate::failing_events::{letters, projected, quick};
 use crate::support::*;
@@ -286,3 +289,104 @@ fn an_index_that_nobody_could_keep_unique_is_refused() {
 
 const OF_ROW: Index<u64, SumRow, u64> = Index::named("of-row", |_, row| Some(row.events));
 const INDEXED: Table<u64, SumRow> = Table::named("indexed").indexed(&[&OF_ROW]);
+
+/// Waits in front of the events that say so.
+struct Held(Mutex<Option<Gate>>);
+
+impl Projection for Held {
+    const ROWS: Rows = Rows::Global;
+    const NAME: &'static str = "held";
+    const VERSION: u32 = 1;
+    const CATEGORY: &'static str = "tally";
+    type Event = Happened;
+    type Tables = (Table<String, u64>,);
+    type Error = std::convert::Infallible;
+
+    fn tables(&self) -> Self::Tables {
+        (SEEN,)
+    }
+
+    fn project(
+        &self,
+        event: &ProjectedEvent<'_, Happened>,
+        (seen,): &mut (TableMut<String, u64>,),
+    ) -> Result<(), Self::Error> {
+        if let Happened::Noted { .. } = event.payload
+            && let Some(gate) = self.0.lock().unwrap().take()
+        {
+            gate.entered.send(()).unwrap();
+            gate.leave.recv().unwrap();
+        }
+        seen.update(&event.id.to_owned(), |events| *events += 1);
+        Ok(())
+    }
+}
+
+const SEEN: Table<String, u64> = Table::named("seen");
+
+/// Goal: a query that bounds how old its answer may be gets one that is young enough, waits for it, or is told how old it
+/// is. Method: a projection that stands still, on a clock that a test moves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn an_answer_is_as_young_as_was_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (gate, keeper) = gate();
+    let topology = Topology::named("held")
+        .aggregate::<Tally>()
+        .projection(Held(Mutex::new(Some(gate))))
+        .build()
+        .unwrap();
+    let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(1_000_000)));
+    let mut config = config();
+    // The watchdog goes by the same clock.
+    config.watchdog.stalled_after = None;
+    let builder = Engine::open(folder.path()).config(config);
+    let engine = builder.clock(clock.clone()).run(topology).await.unwrap();
+    let ask = |ask| engine.send::<Tally>("one", ask);
+    let first = ask(Ask::Add(1)).await.unwrap();
+    let held = engine
+        .query(&SEEN)
+        .at_least(&first.token())
+        .ready()
+        .await
+        .unwrap();
+    assert_eq!(held.board().lag(), Some(Lag::default()));
+    ask(Ask::Note("wait".to_owned())).await.unwrap();
+    tokio::task::block_in_place(|| keeper.wait());
+    let last = ask(Ask::Add(1)).await.unwrap();
+    clock.advance(Duration::from_secs(60));
+
+    let seen = || engine.query(&SEEN).deadline(Duration::ZERO);
+    assert_eq!(seen().within_events(2).get("one").await.unwrap(), Some(1));
+    assert_eq!(
+        seen()
+            .within(Duration::from_secs(60))
+            .get("one")
+            .await
+            .unwrap(),
+        Some(1)
+    );
+    for stale in [
+        seen().within_events(1),
+        seen().within(Duration::from_secs(59)),
+    ] {
+        match stale.get("one").await {
+            Err(error @ QueryError::Stale { lag, .. }) => {
+                assert_eq!(lag.events, 2);
+                assert_eq!(lag.age, Duration::from_secs(60));
+                assert!(error.is_retryable());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let waiting = {
+        let query = engine.query(&SEEN).within_events(0).within(Duration::ZERO);
+        tokio::spawn(query.get("one"))
+    };
+    keeper.open();
+    assert_eq!(within(waiting).await.unwrap().unwrap(), Some(3));
+    assert_eq!(
+        seen().at_least(&last.token()).get("one").await.unwrap(),
+        Some(3)
+    );
+    close(engine).await;
+}

@@ -18,7 +18,8 @@ impl<P: Projection> ProjectionCore<P> {
             source.moved = false;
             moved = true;
             let partition = source.cursor.partition();
-            self.board.show(partition, source.cursor.next_offset());
+            let next = source.cursor.next_offset();
+            self.board.show(partition, next, source.recorded);
             if source.cursor.lag() == 0 {
                 source.metrics.observe_visible(wall.since(source.recorded));
             }
