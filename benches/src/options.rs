@@ -25,6 +25,8 @@ pub enum Suite {
     Dataflow,
     /// Dataflows with checkpoints: what they cost, how long they and a restart take.
     Checkpoints,
+    /// Questions to tables: by key, range, index and in a snapshot, from memory and from the store.
+    Query,
     /// All of them, each in a process of its own.
     All,
     /// The process that `recovery` kills.
@@ -58,7 +60,7 @@ pub struct Options {
     /// Items per batch of dataflows; chosen while running if not given.
     #[arg(long)]
     pub batch: Option<usize>,
-    /// Accounts, or keys of the large state of `checkpoints`.
+    /// Accounts, keys of the large state of `checkpoints`, or rows of the table of `query`.
     #[arg(long)]
     pub keys: Option<u64>,
     /// Only cases whose name contains this; after `=`, only the case of that name.

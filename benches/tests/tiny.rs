@@ -101,6 +101,23 @@ async fn recovery() {
     }
 }
 
+#[test]
+fn query() {
+    let (harness, _folder) = harness(Suite::Query, 0.01);
+    suites::query::run(&harness, &suites::query::TINY).expect("the suite runs");
+    let cases = harness.cases();
+    let kinds = ["get", "get-many", "page", "by-index", "snapshot"];
+    let expected = ["hot", "fresh", "cold"].iter();
+    let expected = expected.flat_map(|rows| kinds.iter().map(move |kind| format!("{kind}-{rows}")));
+    assert_eq!(names(&cases), expected.collect::<Vec<_>>());
+    for case in &cases {
+        positive(
+            case,
+            &["queries_per_second", "rows_per_second", "ns_per_query"],
+        );
+    }
+}
+
 /// What so few accounts take is lost in the noise of everything else: only what is certain is looked at.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory() {

@@ -110,7 +110,7 @@ pub struct HandedOver {
 
 impl HandedOver {
     /// The store has them, and those that were handed over before.
-    pub(crate) fn settle(&self) {
+    pub fn settle(&self) {
         self.of.settle(self.number);
     }
 }
