@@ -10,7 +10,7 @@ use super::{
 };
 use crate::event::{Offset, PartitionId};
 use crate::index::{IndexEntry, IndexStats};
-use crate::log::frame::Frame;
+use crate::log::frame::{Frame, FrameHeader};
 use crate::log::frame_cache::FrameCache;
 use crate::log::index_chunks::{self, INDEX};
 use crate::log::stream::{Direction, StreamReader};
@@ -145,6 +145,27 @@ impl LogReader for EmbeddedReader {
             self.cache.put(partition, Arc::clone(frame));
         }
         Ok(frame)
+    }
+
+    fn frame_head(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+    ) -> Result<Option<FrameHeader>, LogError> {
+        let table = self.table(partition)?;
+        self.environment.read(|reader| {
+            let key = offset.0.to_be_bytes();
+            let upto = Bound::Included(&key[..]);
+            let Some(entry) = reader.range_reverse(table, Bound::Unbounded, upto)?.next() else {
+                return Ok(None);
+            };
+            let (key, value) = entry?;
+            let first = offset_of(partition, key)?;
+            let header =
+                FrameHeader::parse(value).map_err(|cause| damaged(partition, first, cause))?;
+            same_place(partition, first, &header)?;
+            Ok((header.end() > offset).then_some(header))
+        })?
     }
 
     fn partitions(&self) -> u16 {
