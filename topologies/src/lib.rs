@@ -31,6 +31,7 @@ pub mod prelude {
         Ack, Aggregate, AggregateConfig, CommandError, CommandOptions, Decision, given,
     };
     pub use millstream_operators::function;
+    pub use millstream_operators::past::{At, PastError};
     pub use millstream_operators::projection::{
         ProjectedEvent, Projection, ProjectionConfig, Rows, Table, TableMut, project,
     };

@@ -15,6 +15,7 @@ mod dead_letters;
 mod error;
 mod merge;
 mod monitor;
+mod past;
 pub(crate) mod projections;
 mod read;
 pub(crate) mod requests;

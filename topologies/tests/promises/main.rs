@@ -27,6 +27,7 @@ mod failing_events;
 mod kills;
 mod panics;
 mod parked_keys;
+mod past;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod power_loss;
 mod projections;
