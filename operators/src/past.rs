@@ -7,7 +7,7 @@
 //! has the same answer for ever once later events are durable.
 //! Not here: replays, see [`aggregate::past`](crate::aggregate) and [`projection::past`](crate::projection).
 
-use millstream_engine::codec::DecodeError;
+use millstream_engine::codec::{DecodeError, EncodeError};
 use millstream_engine::event::{Offset, PartitionId, Position, StreamIdError, Token};
 use millstream_engine::log::frame::Record;
 use millstream_engine::log::{LogError, LogReader};
@@ -88,6 +88,14 @@ pub enum PastError {
         version: u64,
         /// Why.
         cause: DecodeError,
+    },
+    /// A row that a replay came to cannot be written.
+    #[error("a row of {projection} cannot be written: {cause}")]
+    Unwritable {
+        /// Name of the projection.
+        projection: &'static str,
+        /// Why.
+        cause: EncodeError,
     },
     /// The aggregate's code panicked on an event.
     #[error("event {version} of {stream} made the aggregate panic: {message}")]

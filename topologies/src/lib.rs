@@ -15,6 +15,7 @@ pub use engine::{
     ProjectedError, ReadEventsError, ShutdownError, StallPolicy, StoredEvent, StuckPartition,
     WatchdogConfig, read_all, read_partition, read_stream,
 };
+pub use millstream_engine::event::{TokenKey, UnsealError};
 pub use topology::{InvalidTopology, Topology, TopologyBuilder, TopologyFault};
 
 /// What most programs need. Functions of windows are in [`function`](millstream_operators::function), such as

@@ -1,6 +1,6 @@
-//! Questions about the past: where the log stood, and what aggregates were or would have been.
+//! Questions about the past: where the log stood, what aggregates and tables were or would have been.
 //!
-//! Place: [`At`] names a moment -> **here** -> [`Past`], which replays. Reads only, from what is durable; nothing is kept
+//! Place: [`At`] names a moment -> **here** -> [`Past`] and [`Replay`], which replay. Reads only, from what is durable; nothing is kept
 //! between two questions. These calls block for as long as they read, a millisecond as a rule: questions that replay much
 //! belong on a thread for work that blocks.
 
@@ -10,8 +10,10 @@ use millstream_engine::event::Token;
 use millstream_engine::time::Timestamp;
 use millstream_operators::aggregate::{Aggregate, AggregateAt, AggregateDiff, Fork, History, Past};
 use millstream_operators::past::{At, PastError};
+use millstream_operators::projection::{PastTables, Projection, Replay};
 
 use super::Engine;
+use super::start::blocking;
 
 impl Engine {
     /// What the log held at a time: the last event of each partition that was recorded at it or earlier. Subscribed or
@@ -78,5 +80,27 @@ impl Engine {
     /// [`PastError::StreamId`].
     pub fn fork<A: Aggregate>(&self, id: &str, at: impl Into<At>) -> Result<Fork<A>, PastError> {
         Ok(self.past(id)?.fork(at.into()))
+    }
+
+    /// The tables of a projection at a moment, from a replay of its code over the log up to there on a thread for work that
+    /// blocks. The projection may be one that runs or any other.
+    ///
+    /// Cost: all frames of the log up to the moment are read. See [`replay`](Self::replay) for one row's.
+    ///
+    /// # Errors
+    /// [`PastError`]; [`PastError::NotOneStream`] for [`At::Version`].
+    pub async fn project_at<P: Projection>(
+        &self,
+        projection: P,
+        at: impl Into<At>,
+    ) -> Result<PastTables, PastError> {
+        let replay = self.replay(projection).at(at);
+        blocking(move || replay.tables()).await
+    }
+
+    /// Begins a replay of a projection, with a moment, events left out, or one stream alone. It blocks when it is run.
+    #[must_use]
+    pub fn replay<P: Projection>(&self, projection: P) -> Replay<P> {
+        Replay::new(Arc::new(self.log().clone()), projection)
     }
 }
