@@ -9,6 +9,7 @@ pub mod models;
 pub mod nexmark;
 pub mod recovery;
 pub mod replay;
+pub mod timetravel;
 
 use anyhow::Result;
 
@@ -30,6 +31,7 @@ pub async fn run(harness: &Harness, suite: Suite) -> Result<()> {
         Suite::Nexmark => nexmark::run(harness, nexmark::FULL).await,
         Suite::Dataflow => dataflow::run(harness, dataflow::FULL).await,
         Suite::Checkpoints => checkpoints::run(harness, checkpoints::FULL).await,
+        Suite::Timetravel => timetravel::run(harness, timetravel::FULL).await,
         Suite::All => Ok(()),
     }
 }
