@@ -50,3 +50,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/dataflows.md")]
 struct Guide;
+
+/// The guide to queries, likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/queries.md")]
+struct Queries;
