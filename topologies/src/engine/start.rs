@@ -45,6 +45,25 @@ struct Opened {
     seal: TokenSeal,
 }
 
+impl Opened {
+    /// What projections are given of it.
+    fn around(
+        &self,
+        streams: &Arc<dyn StreamReader>,
+        clock: &Arc<dyn Clock>,
+        config: &EngineConfig,
+    ) -> Surroundings {
+        Surroundings {
+            feed: Arc::clone(&self.feed),
+            streams: Arc::clone(streams),
+            store: self.store.clone(),
+            writer: self.state.clone(),
+            clock: Arc::clone(clock),
+            restart: config.restart,
+        }
+    }
+}
+
 pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<Engine, OpenError> {
     builder.config.validate()?;
     let opened = {
@@ -58,14 +77,7 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
         ..
     } = builder;
     let streams: Arc<dyn StreamReader> = Arc::new(opened.reader.clone());
-    let around = Surroundings {
-        feed: Arc::clone(&opened.feed),
-        streams: Arc::clone(&streams),
-        store: opened.store.clone(),
-        writer: opened.state.clone(),
-        clock: Arc::clone(&clock),
-        restart: config.restart,
-    };
+    let around = opened.around(&streams, &clock, &config);
     let (mut topology, around, prepared) = blocking(move || {
         let prepared = prepare(&topology, &around);
         (topology, around, prepared)
