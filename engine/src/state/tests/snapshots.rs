@@ -259,6 +259,29 @@ fn earlier_snapshots_are_kept_and_spread() {
     assert!(sizes.contains(&("snapshots".into(), 0)), "{sizes:?}");
 }
 
+/// Without places for them no earlier snapshot is kept, and with fewer places those that were kept go.
+#[test]
+fn places_for_earlier_snapshots_are_a_choice() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut next = 0;
+    for (places, kept) in [(0, 0), (5, 5), (2, 2)] {
+        let options = StateOptions {
+            snapshot_earlier_max: places,
+            ..options()
+        };
+        let (store, mut writer) = StateStore::open(folder.path(), options).unwrap();
+        for _ in 0..20 {
+            next += 1;
+            store_snapshot(&mut writer, &snapshot(next, noise(next, 64)));
+        }
+        let found: std::collections::BTreeSet<_> = (0..=next)
+            .filter_map(|version| at(&store, version))
+            .map(|found| found.stream_version)
+            .collect();
+        assert_eq!(found.len(), kept + 1, "{found:?}");
+    }
+}
+
 /// Parts of a large state are earlier snapshots themselves; when a chain is replaced, its last one stays.
 #[test]
 fn chains_are_earlier_snapshots() {
