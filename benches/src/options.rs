@@ -27,6 +27,8 @@ pub enum Suite {
     Checkpoints,
     /// Questions to tables: by key, range, index and in a snapshot, from memory and from the store.
     Query,
+    /// Questions about the past: aggregates and tables as they were.
+    Timetravel,
     /// All of them, each in a process of its own.
     All,
     /// The process that `recovery` kills.
@@ -53,7 +55,7 @@ pub struct Options {
     /// Partitions of the stores that are made; what an engine takes by itself if not given.
     #[arg(long)]
     pub partitions: Option<u16>,
-    /// Events of the logs that `replay` and `recovery` build, and of the dataflows of `nexmark`,
+    /// Events of the logs that `replay`, `recovery` and `timetravel` build, and of the dataflows of `nexmark`,
     /// `dataflow` and `checkpoints`.
     #[arg(long)]
     pub events: Option<u64>,

@@ -237,3 +237,20 @@ async fn checkpoints() {
     let share = large.get("changed_bytes_of_whole");
     assert!(share > Some(0.01) && share < Some(0.04), "{share:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn timetravel() {
+    let (harness, _folder) = harness(Suite::Timetravel, 0.05);
+    suites::timetravel::run(&harness, suites::timetravel::TINY)
+        .await
+        .expect("the suite runs");
+    let cases = harness.cases();
+    assert_eq!(cases.len(), 3 * 4 + 3 + 1 + 2, "{:?}", names(&cases));
+    for case in &cases {
+        if case.name().starts_with("tables-") {
+            positive(case, &["events_per_second", "seconds"]);
+        } else {
+            positive(case, &["p50_us", "p99_us", "questions"]);
+        }
+    }
+}

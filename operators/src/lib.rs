@@ -11,6 +11,7 @@ mod key;
 pub mod keyed;
 mod maybe;
 pub mod paced;
+pub mod past;
 pub mod pattern;
 pub mod projection;
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub use engine::{
     ProjectedError, ReadEventsError, ShutdownError, SnapshotQuery, StallPolicy, StoredEvent,
     StuckPartition, WatchdogConfig, read_all, read_partition, read_stream,
 };
+pub use millstream_engine::event::{TokenKey, UnsealError};
 pub use topology::{InvalidTopology, Topology, TopologyBuilder, TopologyFault};
 
 /// What most programs need. Functions of windows are in [`function`](millstream_operators::function), such as
@@ -31,6 +32,7 @@ pub mod prelude {
         Ack, Aggregate, AggregateConfig, CommandError, CommandOptions, Decision, given,
     };
     pub use millstream_operators::function;
+    pub use millstream_operators::past::{At, PastError};
     pub use millstream_operators::projection::{
         Index, ProjectedEvent, Projection, ProjectionConfig, Rows, Table, TableMut, project,
     };
@@ -48,3 +50,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/dataflows.md")]
 struct Guide;
+
+/// The guide to queries, likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/queries.md")]
+struct Queries;

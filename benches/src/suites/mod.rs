@@ -10,6 +10,7 @@ pub mod nexmark;
 pub mod query;
 pub mod recovery;
 pub mod replay;
+pub mod timetravel;
 
 use anyhow::Result;
 
@@ -32,6 +33,7 @@ pub async fn run(harness: &Harness, suite: Suite) -> Result<()> {
         Suite::Dataflow => dataflow::run(harness, dataflow::FULL).await,
         Suite::Checkpoints => checkpoints::run(harness, checkpoints::FULL).await,
         Suite::Query => query::run(harness, &query::FULL),
+        Suite::Timetravel => timetravel::run(harness, timetravel::FULL).await,
         Suite::All => Ok(()),
     }
 }

@@ -6,9 +6,11 @@
 mod metadata;
 mod position;
 mod recorded;
+mod seal;
 mod stream_id;
 
 pub use metadata::{EventId, Metadata};
 pub use position::{Offset, PartitionId, Position, Token};
 pub use recorded::Recorded;
+pub use seal::{StoreId, TokenKey, TokenSeal, UnsealError};
 pub use stream_id::{STREAM_ID_BYTES_MAX, StreamId, StreamIdError, partition_of, stream_hash};

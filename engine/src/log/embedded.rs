@@ -11,18 +11,22 @@ mod verify;
 use std::path::Path;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::frame::FrameHeader;
 use super::frame_cache::FrameCache;
 use super::index_chunks::{self, INDEX};
 use super::{Head, LogError, LogReader};
-use crate::event::{Offset, PartitionId};
+use crate::event::{Offset, PartitionId, StoreId};
 use crate::index::StreamIndex;
-use crate::store::{Environment, EnvironmentOptions, FolderLock, Table, Writer};
+use crate::store::{Environment, EnvironmentOptions, FolderLock, Reader, Table, Writer};
 
 pub use verify::Verified;
 
 const DESCRIPTION: &str = "description";
 const PARTITIONS_KEY: &[u8] = b"partitions";
+/// Identity of the store, 16 bytes. Logs that were made before there was one get it when they are next opened.
+const STORE_KEY: &[u8] = b"store";
 /// Version of the layout, then the number of partitions, big-endian.
 const LAYOUT_VERSION: u8 = 1;
 
@@ -57,6 +61,7 @@ pub struct EmbeddedReader {
     tables: Vec<Table>,
     indexes: Arc<Vec<StreamIndex>>,
     cache: Arc<FrameCache>,
+    id: Option<StoreId>,
 }
 
 impl EmbeddedLog {
@@ -82,11 +87,7 @@ impl EmbeddedLog {
         options.databases.push(INDEX.to_owned());
         let environment = Environment::open(folder, options)?;
         let description = environment.table(DESCRIPTION)?;
-        let stored = environment.read(|reader| {
-            reader
-                .get(description, PARTITIONS_KEY)
-                .map(|v| v.map(<[u8]>::to_vec))
-        })??;
+        let (stored, id) = environment.read(|reader| described(reader, description))??;
         let mut writer = environment.writer()?;
         match stored {
             Some(bytes) => {
@@ -105,6 +106,10 @@ impl EmbeddedLog {
                 txn.commit()?;
             }
         }
+        let id = match id {
+            Some(id) => id,
+            None => named(&mut writer, description)?,
+        };
         let tables: Vec<Table> = (0..partitions)
             .map(|p| environment.table(&partition_name(p)))
             .collect::<Result<_, _>>()?;
@@ -112,6 +117,7 @@ impl EmbeddedLog {
         let mut reader = EmbeddedReader::without_indexes(environment.clone(), tables.clone());
         let indexes = index_chunks::open_all(&reader, &environment, index_table, &mut writer)?;
         reader.indexes = Arc::new(indexes);
+        reader.id = Some(id);
         let heads = (0..partitions)
             .map(|p| reader.head(PartitionId(p)))
             .collect::<Result<_, _>>()?;
@@ -133,6 +139,30 @@ impl EmbeddedLog {
 
 fn partition_name(partition: u16) -> String {
     format!("p{partition}")
+}
+
+/// What the description says of the partitions, and the store's identity.
+fn described(
+    reader: &Reader<'_>,
+    description: Table,
+) -> Result<(Option<Vec<u8>>, Option<StoreId>), LogError> {
+    let partitions = reader.get(description, PARTITIONS_KEY)?.map(<[u8]>::to_vec);
+    let id = match reader.get(description, STORE_KEY)? {
+        Some(bytes) => Some(Uuid::from_slice(bytes).map_err(|_| LogError::Description {
+            what: format!("the store's id has {} bytes, not 16", bytes.len()),
+        })?),
+        None => None,
+    };
+    Ok((partitions, id.map(StoreId)))
+}
+
+/// Gives the store an identity.
+fn named(writer: &mut Writer, description: Table) -> Result<StoreId, LogError> {
+    let id = Uuid::now_v7();
+    let mut txn = writer.begin()?;
+    txn.put(description, STORE_KEY, id.as_bytes())?;
+    txn.commit()?;
+    Ok(StoreId(id))
 }
 
 fn described_partitions(bytes: &[u8]) -> Result<u16, LogError> {

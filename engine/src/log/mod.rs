@@ -7,6 +7,7 @@
 //! [`LogStore`] and [`LogReader`] ask nothing that a topic of a distributed log could not give: one
 //! writer per partition, frames as records, atomic append, reads from an offset.
 
+mod at_time;
 mod embedded;
 mod error;
 mod feed;
@@ -29,7 +30,8 @@ pub use writer::{Committed, GroupWriter, LogWriter, LogWriterThread, Submission}
 use std::sync::Arc;
 
 use crate::event::{Offset, PartitionId};
-use frame::{Frame, FrameHash, SealedFrame};
+use crate::time::Timestamp;
+use frame::{Frame, FrameHash, FrameHeader, SealedFrame};
 
 /// Where a partition ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,5 +85,37 @@ pub trait LogReader: Send + Sync {
     ) -> Result<Option<Arc<Frame>>, LogError> {
         let found = self.read(partition, offset, 1)?;
         Ok(found.into_iter().next().map(Arc::new))
+    }
+
+    /// The head of the frame that holds `offset`; `None` when nothing is there yet. Its checksum need not be looked at:
+    /// for searches that prove what they found.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn frame_head(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+    ) -> Result<Option<FrameHeader>, LogError> {
+        let frame = self.frame_at(partition, offset)?;
+        Ok(frame.map(|frame| *frame.header()))
+    }
+
+    /// The offset of the first event of a partition that was recorded at or after `time`; where the partition ends when
+    /// there is none, so that events before it are those recorded earlier than `time`. Recorded time does not decrease
+    /// within a partition, so nothing appended later changes an answer below the end.
+    ///
+    /// Cost: the heads of about log2(frames) frames, and two whole ones.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn first_recorded_at(
+        &self,
+        partition: PartitionId,
+        time: Timestamp,
+    ) -> Result<Offset, LogError> {
+        at_time::first_recorded_at(self, partition, time, &|offset| {
+            self.frame_head(partition, offset)
+        })
     }
 }

@@ -89,6 +89,21 @@ pub(super) fn chain_or_warn<B: AsRef<[u8]>>(stream: &StreamId, links: &[(u8, B)]
     }
 }
 
+/// A full part without its state; `None` when it is not readable.
+pub(super) fn head(value: &[u8]) -> Option<Snapshot> {
+    parse(value, 0).ok().map(|link| link.snapshot)
+}
+
+/// Of the snapshots that the parts make one after the other, the place of the last whose head `fits`.
+pub(super) fn last_fitting<B: AsRef<[u8]>>(
+    links: &[(u8, B)],
+    fits: impl Fn(&Snapshot) -> bool,
+) -> Option<usize> {
+    links.iter().rposition(|(number, value)| {
+        parse(value.as_ref(), *number).is_ok_and(|link| fits(&link.snapshot))
+    })
+}
+
 fn read<B: AsRef<[u8]>>(links: &[(u8, B)]) -> Result<Chain, &'static str> {
     let mut chain: Option<Chain> = None;
     for (expected, (number, value)) in (0u8..).zip(links) {

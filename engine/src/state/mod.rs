@@ -20,6 +20,7 @@ mod catalog;
 mod chain;
 mod dead_letter;
 mod drops;
+mod earlier;
 mod error;
 mod gate;
 mod options;

@@ -30,6 +30,11 @@ pub struct StateOptions {
     /// Stored parts of one snapshot, the full one and changes to it: default 8, 1 to 255. More: fewer
     /// bytes written; less: faster reads. 1 stores no changes.
     pub snapshot_links_max: u8,
+    /// Earlier snapshots of a stream that are kept beside the newest, spread over its events: default 16. Questions
+    /// about an aggregate's past replay at most about 2/16 of its events, or two snapshot intervals. More: faster
+    /// answers about the past; less: disk, of which each takes the size of the state. 0 keeps none, and the past
+    /// before the newest snapshot is replayed from the stream's beginning.
+    pub snapshot_earlier_max: u16,
 }
 
 impl Default for StateOptions {
@@ -44,6 +49,7 @@ impl Default for StateOptions {
             group_bytes_max: 64 << 20,
             snapshot_delta_bytes_min: 64 << 10,
             snapshot_links_max: 8,
+            snapshot_earlier_max: 16,
         }
     }
 }

@@ -286,6 +286,34 @@ impl StateStore {
         }
     }
 
+    /// The newest stored snapshot of a stream for which `fits` holds; it is shown heads, which have no state. For
+    /// questions about the past: besides the last one, [earlier ones](StateOptions::snapshot_earlier_max) are kept.
+    /// `None` also, with a warning, when it cannot be read. Cost: a look at each newer one.
+    pub fn snapshot_fitting(
+        &self,
+        stream: &StreamId,
+        fits: impl Fn(&Snapshot) -> bool,
+    ) -> Option<Snapshot> {
+        let found = self.view(|view| {
+            let mut links = view.links(stream)?;
+            match chain::last_fitting(&links, &fits) {
+                Some(last) => links.truncate(last + 1),
+                None => {
+                    let earlier = view.earlier_link(stream, &fits)?;
+                    links = earlier.into_iter().map(|link| (0, link)).collect();
+                }
+            }
+            Ok(links)
+        });
+        match found {
+            Ok(links) => chain::read_or_warn(stream, &links),
+            Err(error) => {
+                tracing::warn!(%stream, %error, "a snapshot could not be read, its events are");
+                None
+            }
+        }
+    }
+
     /// All registered projections, by name and version.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use super::progress::progress_key;
 use super::store::Databases;
 use super::{
     DeadLetter, DeadLetterId, Progress, ProjectionId, ROW_KEY_BYTES_MAX, RegisteredProjection,
-    StateError, TableId, chain,
+    Snapshot, StateError, TableId, chain, earlier,
 };
 use crate::event::{PartitionId, StreamId};
 use crate::store::{Reader, Table};
@@ -157,6 +157,26 @@ impl StateView<'_> {
                 Ok((key.last().copied().unwrap_or(0), value.to_vec()))
             })
             .collect()
+    }
+
+    /// The newest of the earlier snapshots whose head `fits`, as a chain of one part.
+    pub(super) fn earlier_link(
+        &self,
+        stream: &StreamId,
+        fits: impl Fn(&Snapshot) -> bool,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        let (from, to) = earlier::bounds(stream);
+        let bounds = (Bound::Included(&from[..]), Bound::Included(&to[..]));
+        let entries = self
+            .reader
+            .range_reverse(self.databases.snapshots, bounds.0, bounds.1)?;
+        for entry in entries {
+            let (_, value) = entry?;
+            if chain::head(value).is_some_and(|head| fits(&head)) {
+                return Ok(Some(value.to_vec()));
+            }
+        }
+        Ok(None)
     }
 
     /// The dead letter with this id.

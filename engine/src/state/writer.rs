@@ -13,7 +13,9 @@ use super::drops::{self, Dropped};
 use super::progress::progress_key;
 use super::store::{Databases, SetAside};
 use super::view::{row_key, stored_row};
-use super::{Snapshot, StateBatch, StateError, StateOptions, StateStore, StateWrite, chain};
+use super::{
+    Snapshot, StateBatch, StateError, StateOptions, StateStore, StateWrite, chain, earlier,
+};
 use crate::event::StreamId;
 use crate::fail_point;
 #[cfg(feature = "failpoints")]
@@ -98,16 +100,14 @@ impl StateWriter {
         let outcome = if group.is_empty() {
             self.check()
         } else {
-            let (delta_bytes_min, links_max) = (
-                self.options.snapshot_delta_bytes_min,
-                self.options.snapshot_links_max,
-            );
+            let options = self.options.clone();
             self.transact(|databases, txn| {
                 let mut apply = Apply {
                     databases,
                     txn,
-                    delta_bytes_min,
-                    links_max,
+                    delta_bytes_min: options.snapshot_delta_bytes_min,
+                    links_max: options.snapshot_links_max,
+                    earlier_max: usize::from(options.snapshot_earlier_max),
                 };
                 apply.rows(group.iter().flat_map(Pending::writes))?;
                 let mut writes = group.iter().flat_map(Pending::writes);
@@ -208,6 +208,7 @@ struct Apply<'a, 'w> {
     txn: &'a mut WriteTxn<'w>,
     delta_bytes_min: usize,
     links_max: u8,
+    earlier_max: usize,
 }
 
 impl Apply<'_, '_> {
@@ -267,7 +268,10 @@ impl Apply<'_, '_> {
                 self.txn.delete(databases.progress, &key)?;
             }
             StateWrite::Snapshot { stream, snapshot } => self.snapshot(stream, snapshot)?,
-            StateWrite::DeleteSnapshot { stream } => self.delete_links(stream, 0)?,
+            StateWrite::DeleteSnapshot { stream } => {
+                self.delete_links(stream, 0)?;
+                earlier::forget(self.txn, databases.snapshots, stream)?;
+            }
             StateWrite::DeadLetter(letter) => {
                 let key = letter.id().to_key();
                 self.txn
@@ -281,7 +285,8 @@ impl Apply<'_, '_> {
     }
 
     fn snapshot(&mut self, stream: &StreamId, snapshot: &Snapshot) -> Result<(), StateError> {
-        let before = if self.links_max > 1 && chain::is_large(snapshot, self.delta_bytes_min) {
+        let may_follow = self.links_max > 1 && chain::is_large(snapshot, self.delta_bytes_min);
+        let before = if may_follow || self.earlier_max > 0 {
             let (from, to) = chain::link_bounds(stream);
             let bounds = (Bound::Included(&from[..]), Bound::Included(&to[..]));
             let entries = self
@@ -296,12 +301,16 @@ impl Apply<'_, '_> {
         };
         let link = chain::next_link(
             snapshot,
-            before.as_ref(),
+            before.as_ref().filter(|_| may_follow),
             self.delta_bytes_min,
             self.links_max,
         );
         if link.number == 0 {
             self.delete_links(stream, 1)?;
+            if let Some(before) = &before {
+                let (table, two) = (self.databases.snapshots, (&before.snapshot, snapshot));
+                earlier::keep(self.txn, table, stream, two, self.earlier_max)?;
+            }
         }
         let key = chain::link_key(stream, link.number);
         Ok(self.txn.put(self.databases.snapshots, &key, &link.value)?)

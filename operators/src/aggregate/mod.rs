@@ -14,6 +14,7 @@ mod handle;
 mod host;
 mod instances;
 mod kit;
+mod past;
 mod slab;
 mod snapshots;
 mod taking;
@@ -27,6 +28,7 @@ pub use host::{Host, SnapshotStore};
 pub use kit::{Given, Outcome, given};
 pub use millstream_engine::codec::Event;
 pub use millstream_engine::partition::{CommandId, Conflict, Expected};
+pub use past::{AggregateAt, AggregateDiff, Fork, History, Past, Step, WhatIf};
 
 use millstream_engine::time::Timestamp;
 

@@ -11,6 +11,7 @@ mod events;
 mod folder;
 mod letters;
 mod log;
+mod moment;
 mod projections;
 mod stats;
 mod stream;
@@ -81,7 +82,7 @@ pub(super) enum LogCommand {
     /// its fields by name; the time at which it happened where that is another. With --json also its
     /// id, schema version and metadata.
     #[command(
-        after_help = "Examples:\n  millstream log read data/bank --limit 20\n  millstream log read data/bank --partition 2 --from 5000 --category account --json"
+        after_help = "Examples:\n  millstream log read data/bank --limit 20\n  millstream log read data/bank --partition 2 --from 5000 --category account --json\n  millstream log read data/bank --from-time 2024-02-29T12:00:00Z"
     )]
     Read(log::ReadArguments),
     /// Print new events as they come, until Ctrl-C
@@ -105,8 +106,12 @@ pub(super) enum LogCommand {
 #[derive(Debug, Subcommand)]
 pub(super) enum StreamCommand {
     /// Print the events of one stream, oldest first unless said otherwise
+    ///
+    /// With --at only those that count at a moment of the past. The log knows two times of an event: when it
+    /// was recorded, which says what was known then, and when it happened, which says what was the case then; so a time is
+    /// given by name.
     #[command(
-        after_help = "Examples:\n  millstream stream show data/bank account-42\n  millstream stream show data/bank account-42 --backwards --limit 1"
+        after_help = "Moments for --at:\n  17              up to and with version 17 (version=17)\n  2:1234          up to and with that position, partition:offset (position=2:1234)\n  recorded=TIME   what the log held at that time: recorded then or earlier\n  event=TIME      what had happened by that time, whenever it was recorded\nA time is like 2024-02-29T12:00:00Z, and belongs to the moment itself.\n\nExamples:\n  millstream stream show data/bank account-42\n  millstream stream show data/bank account-42 --backwards --limit 1\n  millstream stream show data/bank account-42 --at recorded=2024-02-29T12:00:00Z\n  millstream stream show data/bank account-42 --at 17 --backwards --limit 5"
     )]
     Show(stream::ShowArguments),
 }

@@ -34,6 +34,15 @@ pub enum OpenError {
         /// What is wrong.
         cause: StateError,
     },
+    /// The key that tokens are signed with. Without the file a new one is made, and tokens that are out there are no
+    /// longer taken.
+    #[error("the key of tokens in {}: {cause}", file.display())]
+    TokenKey {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
     /// A projection.
     #[error("projection {name}: {cause}")]
     Projection {

@@ -15,6 +15,7 @@ mod dead_letters;
 mod error;
 mod merge;
 mod monitor;
+mod past;
 pub(crate) mod projections;
 mod query;
 mod read;
@@ -22,6 +23,7 @@ pub(crate) mod requests;
 mod shutdown;
 mod start;
 mod state_memory;
+mod tokens;
 mod watchdog;
 
 pub use config::{EngineConfig, LogConfig, StallPolicy, WatchdogConfig};
@@ -39,7 +41,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use millstream_engine::event::{Offset, PartitionId, Token};
+use millstream_engine::event::{Offset, PartitionId, Token, TokenKey, TokenSeal};
 use millstream_engine::log::{
     EmbeddedReader, Feed, LogError, LogReader, StreamReader, Subscription, SubscriptionLimits,
 };
@@ -76,6 +78,7 @@ struct Inner {
     /// The projections that run.
     registered: Vec<RegisteredProjection>,
     inputs: dataflows::Inputs,
+    seal: TokenSeal,
     running: shutdown::Running,
     /// The runtime that its stages run on: it may be dropped on any thread.
     runtime: tokio::runtime::Handle,
@@ -87,6 +90,7 @@ pub struct EngineBuilder {
     folder: PathBuf,
     config: EngineConfig,
     clock: Arc<dyn Clock>,
+    token_key: Option<TokenKey>,
 }
 
 impl EngineBuilder {
@@ -109,12 +113,23 @@ impl EngineBuilder {
         Self { clock, ..self }
     }
 
+    /// Sets the key that tokens which leave the process are signed with, such as one that several engines share.
+    /// Otherwise it is the one in `token.key` in the data folder, which is made if there is none. With another key than
+    /// before, tokens that are out there are no longer taken.
+    #[must_use]
+    pub fn token_key(self, key: TokenKey) -> Self {
+        Self {
+            token_key: Some(key),
+            ..self
+        }
+    }
+
     /// Starts `topology` on the current tokio runtime.
     ///
     /// # Errors
     /// [`OpenError`]; a data folder that another process holds is named with its holder.
     pub async fn run(self, topology: Topology) -> Result<Engine, OpenError> {
-        start::start(self.folder, self.config, self.clock, topology).await
+        start::start(self, topology).await
     }
 }
 
@@ -151,6 +166,7 @@ impl Engine {
             folder: folder.as_ref().to_path_buf(),
             config: EngineConfig::default(),
             clock: Arc::new(SystemClock::new()),
+            token_key: None,
         }
     }
 

@@ -2,10 +2,10 @@
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use millstream_engine::event::PartitionId;
+use millstream_engine::event::{PartitionId, TokenSeal};
 use millstream_engine::log::{
     EmbeddedLog, EmbeddedReader, Feed, GroupWriter, LogError, LogReader, LogWriter,
     LogWriterThread, StreamReader,
@@ -29,7 +29,9 @@ use super::projections::{Prepared, Surroundings};
 use super::query::Shown;
 use super::shutdown::{Running, Stages};
 use super::state_memory::{self, StateMemory};
-use super::{Engine, EngineConfig, Inner, OpenError, config, dataflows, shutdown};
+use super::{
+    Engine, EngineBuilder, EngineConfig, Inner, OpenError, config, dataflows, shutdown, tokens,
+};
 use crate::Topology;
 
 /// The write side of a store that was opened.
@@ -41,28 +43,42 @@ struct Opened {
     store: StateStore,
     state: StateWriterHandle,
     state_thread: StateWriterThread,
+    seal: TokenSeal,
 }
 
-pub(super) async fn start(
-    folder: PathBuf,
-    config: EngineConfig,
-    clock: Arc<dyn Clock>,
-    topology: Topology,
-) -> Result<Engine, OpenError> {
-    config.validate()?;
+impl Opened {
+    /// What projections are given of it.
+    fn around(
+        &self,
+        streams: &Arc<dyn StreamReader>,
+        clock: &Arc<dyn Clock>,
+        config: &EngineConfig,
+    ) -> Surroundings {
+        Surroundings {
+            feed: Arc::clone(&self.feed),
+            streams: Arc::clone(streams),
+            store: self.store.clone(),
+            writer: self.state.clone(),
+            clock: Arc::clone(clock),
+            restart: config.restart,
+        }
+    }
+}
+
+pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<Engine, OpenError> {
+    builder.config.validate()?;
     let opened = {
-        let (folder, config, clock) = (folder.clone(), config.clone(), Arc::clone(&clock));
-        blocking(move || open(&folder, &config, &clock)).await?
+        let builder = builder.clone();
+        blocking(move || open(&builder)).await?
     };
+    let EngineBuilder {
+        folder,
+        config,
+        clock,
+        ..
+    } = builder;
     let streams: Arc<dyn StreamReader> = Arc::new(opened.reader.clone());
-    let around = Surroundings {
-        feed: Arc::clone(&opened.feed),
-        streams: Arc::clone(&streams),
-        store: opened.store.clone(),
-        writer: opened.state.clone(),
-        clock: Arc::clone(&clock),
-        restart: config.restart,
-    };
+    let around = opened.around(&streams, &clock, &config);
     let (mut topology, around, prepared) = blocking(move || {
         let prepared = prepare(&topology, &around);
         (topology, around, prepared)
@@ -115,6 +131,7 @@ pub(super) async fn start(
         registered,
         runtime: tokio::runtime::Handle::current(),
         inputs,
+        seal: opened.seal,
         running: Running::new(stages),
     });
     start_monitor(&inner);
@@ -219,9 +236,15 @@ pub(super) async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send +
         .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-fn open(folder: &Path, config: &EngineConfig, clock: &Arc<dyn Clock>) -> Result<Opened, OpenError> {
+fn open(builder: &EngineBuilder) -> Result<Opened, OpenError> {
+    let EngineBuilder {
+        folder,
+        config,
+        clock,
+        token_key,
+    } = builder;
     let log = |cause: LogError| OpenError::Log {
-        folder: folder.to_path_buf(),
+        folder: folder.clone(),
         cause,
     };
     let state = |cause| OpenError::State {
@@ -238,6 +261,12 @@ fn open(folder: &Path, config: &EngineConfig, clock: &Arc<dyn Clock>) -> Result<
     };
     let EmbeddedLog { store, reader } =
         EmbeddedLog::open(&log_folder, partitions, options).map_err(log)?;
+    let key = match token_key {
+        Some(key) => *key,
+        None => tokens::key_in(folder)?,
+    };
+    let id = reader.store_id();
+    let seal = TokenSeal::new(key, id.expect("a log that is open for writing has an id"));
     let feed = Arc::new(Feed::new(&reader).map_err(log)?);
     let group_writer = GroupWriter::new(store, Arc::clone(&feed), Arc::clone(clock));
     let per_partition = config.partition.frames_in_flight_max as usize + 1;
@@ -255,6 +284,7 @@ fn open(folder: &Path, config: &EngineConfig, clock: &Arc<dyn Clock>) -> Result<
         store,
         state: handle,
         state_thread,
+        seal,
     })
 }
 

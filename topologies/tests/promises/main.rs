@@ -27,6 +27,8 @@ mod failing_events;
 mod kills;
 mod panics;
 mod parked_keys;
+mod past;
+mod past_tables;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod power_loss;
 mod projections;
@@ -36,5 +38,6 @@ mod repeats;
 mod settled_letters;
 mod shutdown;
 mod subscriptions;
+mod tokens;
 mod unreadable_events;
 mod unwritable_rows;

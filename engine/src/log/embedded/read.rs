@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{
-    DESCRIPTION, EmbeddedReader, PARTITIONS_KEY, damaged, described_partitions, follows, offset_of,
+    DESCRIPTION, EmbeddedReader, damaged, described, described_partitions, follows, offset_of,
     partition_name, same_place,
 };
-use crate::event::{Offset, PartitionId};
+use crate::event::{Offset, PartitionId, StoreId};
 use crate::index::{IndexEntry, IndexStats};
-use crate::log::frame::Frame;
+use crate::log::frame::{Frame, FrameHeader};
 use crate::log::frame_cache::FrameCache;
 use crate::log::index_chunks::{self, INDEX};
 use crate::log::stream::{Direction, StreamReader};
@@ -40,11 +40,7 @@ impl EmbeddedReader {
         // The number of partitions stands in the log, and databases are opened once: so it is opened twice.
         let environment = Environment::open(folder, options(vec![DESCRIPTION.to_owned()]))?;
         let description = environment.table(DESCRIPTION)?;
-        let stored = environment.read(|reader| {
-            reader
-                .get(description, PARTITIONS_KEY)
-                .map(|v| v.map(<[u8]>::to_vec))
-        })??;
+        let (stored, id) = environment.read(|reader| described(reader, description))??;
         drop(environment);
         let partitions = described_partitions(&stored.unwrap_or_default())?;
         let mut names: Vec<_> = (0..partitions).map(partition_name).collect();
@@ -53,7 +49,15 @@ impl EmbeddedReader {
         let tables = (0..partitions)
             .map(|p| environment.table(&partition_name(p)))
             .collect::<Result<_, _>>()?;
-        Ok(Self::without_indexes(environment, tables))
+        let mut reader = Self::without_indexes(environment, tables);
+        reader.id = id;
+        Ok(reader)
+    }
+
+    /// Identity of the store; `None` while a log of an older program was not opened for writing by this one.
+    #[must_use]
+    pub fn store_id(&self) -> Option<StoreId> {
+        self.id
     }
 
     /// Makes single streams readable for a reader that was opened [beside](Self::open_beside) the
@@ -74,6 +78,7 @@ impl EmbeddedReader {
             tables,
             indexes: Arc::default(),
             cache: Arc::new(FrameCache::new(CACHE_BYTES)),
+            id: None,
         }
     }
 
@@ -145,6 +150,27 @@ impl LogReader for EmbeddedReader {
             self.cache.put(partition, Arc::clone(frame));
         }
         Ok(frame)
+    }
+
+    fn frame_head(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+    ) -> Result<Option<FrameHeader>, LogError> {
+        let table = self.table(partition)?;
+        self.environment.read(|reader| {
+            let key = offset.0.to_be_bytes();
+            let upto = Bound::Included(&key[..]);
+            let Some(entry) = reader.range_reverse(table, Bound::Unbounded, upto)?.next() else {
+                return Ok(None);
+            };
+            let (key, value) = entry?;
+            let first = offset_of(partition, key)?;
+            let header =
+                FrameHeader::parse(value).map_err(|cause| damaged(partition, first, cause))?;
+            same_place(partition, first, &header)?;
+            Ok((header.end() > offset).then_some(header))
+        })?
     }
 
     fn partitions(&self) -> u16 {

@@ -215,6 +215,94 @@ fn every_flipped_bit_of_a_head_and_many_of_the_rest_are_no_snapshot() {
     }
 }
 
+fn at(store: &StateStore, version: u64) -> Option<Snapshot> {
+    store.snapshot_fitting(&stream(), |head| head.stream_version <= version)
+}
+
+/// Goal: of a stream's snapshots so many stay as is said, spread over its events, each as it was. Method: 200 of them,
+/// small, and every version asked for, also after the store was opened again.
+#[test]
+fn earlier_snapshots_are_kept_and_spread() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut writer) = open(folder.path());
+    for version in 1..=200 {
+        store_snapshot(&mut writer, &snapshot(version * 10, noise(version, 64)));
+    }
+    drop((store, writer));
+    let (store, mut writer) = open(folder.path());
+    let places = u64::from(StateOptions::default().snapshot_earlier_max);
+    let mut kept = std::collections::BTreeSet::new();
+    for version in 0..=2_005u64 {
+        let Some(found) = at(&store, version) else {
+            assert!(version <= 2_000 * 2 / places, "nothing at {version}");
+            continue;
+        };
+        let distance = version - found.stream_version;
+        assert!(distance <= 2_000 * 2 / places, "{distance} at {version}");
+        let made = snapshot(found.stream_version, noise(found.stream_version / 10, 64));
+        assert_eq!(found, made);
+        kept.insert(found.stream_version);
+    }
+    assert_eq!(kept.len() as u64, places + 1, "{kept:?}");
+    // A state of another shape makes them useless, and so does a stream that is shorter than it was.
+    let reshaped = Snapshot {
+        aggregate_version: 3,
+        ..snapshot(2_010, noise(1, 64))
+    };
+    store_snapshot(&mut writer, &reshaped);
+    assert_eq!(at(&store, 2_009), None);
+    assert_eq!(at(&store, 2_010), Some(reshaped));
+    let stream = stream();
+    commit(&mut writer, vec![StateWrite::DeleteSnapshot { stream }]);
+    assert_eq!(at(&store, u64::MAX), None);
+    let sizes = store.view(|view| view.sizes()).unwrap();
+    assert!(sizes.contains(&("snapshots".into(), 0)), "{sizes:?}");
+}
+
+/// Without places for them no earlier snapshot is kept, and with fewer places those that were kept go.
+#[test]
+fn places_for_earlier_snapshots_are_a_choice() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut next = 0;
+    for (places, kept) in [(0, 0), (5, 5), (2, 2)] {
+        let options = StateOptions {
+            snapshot_earlier_max: places,
+            ..options()
+        };
+        let (store, mut writer) = StateStore::open(folder.path(), options).unwrap();
+        for _ in 0..20 {
+            next += 1;
+            store_snapshot(&mut writer, &snapshot(next, noise(next, 64)));
+        }
+        let found: std::collections::BTreeSet<_> = (0..=next)
+            .filter_map(|version| at(&store, version))
+            .map(|found| found.stream_version)
+            .collect();
+        assert_eq!(found.len(), kept + 1, "{found:?}");
+    }
+}
+
+/// Parts of a large state are earlier snapshots themselves; when a chain is replaced, its last one stays.
+#[test]
+fn chains_are_earlier_snapshots() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut writer) = open(folder.path());
+    let (mut bytes, mut all) = (noise(1, 100_000), Vec::new());
+    for version in 1..=20 {
+        bytes[version as usize * 8..][..8].copy_from_slice(&noise(version + 7, 8));
+        all.push(snapshot(version, bytes.clone()));
+        store_snapshot(&mut writer, all.last().unwrap());
+    }
+    // Of the first two chains of eight the last part is left, and the one in use is complete.
+    for (version, kept) in [(7, None), (8, Some(8)), (15, Some(8)), (16, Some(16))] {
+        let expected = kept.map(|kept| all[kept - 1].clone());
+        assert_eq!(at(&store, version), expected, "at {version}");
+    }
+    for version in 17..=20 {
+        assert_eq!(at(&store, version).as_ref(), all.get(version as usize - 1));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

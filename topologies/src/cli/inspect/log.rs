@@ -5,6 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::{EmbeddedReader, LogError, LogReader};
+use millstream_engine::time::Timestamp;
 
 use super::Data;
 use super::events::Printer;
@@ -21,6 +22,10 @@ pub(in crate::cli) struct ReadArguments {
     /// First offset to print, in each partition that is read
     #[arg(long, value_name = "OFFSET", default_value_t = 0)]
     from: u64,
+    /// Begin with the first event that was recorded at this time or later, such as 2024-02-29T12:00:00Z, in each
+    /// partition that is read
+    #[arg(long, value_name = "TIME", conflicts_with = "from")]
+    from_time: Option<Timestamp>,
     /// Most events to print, over all partitions
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
@@ -54,7 +59,10 @@ pub(super) fn read(arguments: &ReadArguments, is_json: bool, out: &mut impl Writ
         left: arguments.limit,
     };
     for partition in partitions(&reader, arguments.partition)? {
-        let mut next = Offset(arguments.from);
+        let mut next = match arguments.from_time {
+            Some(time) => reader.first_recorded_at(partition, time)?,
+            None => Offset(arguments.from),
+        };
         while printer.left > 0 {
             let after = printer.page(&reader, partition, next)?;
             if after == next {

@@ -2,6 +2,7 @@
 
 mod items;
 mod letters;
+mod moments;
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,257 @@
+//! One thread's part of a replay: some partitions, one after the other, into tables of its own.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use millstream_engine::codec::EventReader;
+use millstream_engine::event::{Offset, PartitionId, Position, StreamId};
+use millstream_engine::log::frame::{Frame, Record, SHAPES};
+use millstream_engine::log::{Direction, LogError, StreamReader, StreamRef, for_each_event};
+use millstream_engine::state::{StateWrite, TableId};
+
+use super::LeftOut;
+use super::tables::{FAILED_MAX, FailedEvent};
+use crate::past::{Cut, PastError};
+use crate::projection::applier::{Applier, Failure};
+use crate::projection::decided::Decided;
+use crate::projection::{LetterDecision, Places, Projection, TableSet};
+
+/// Stored bytes that one read takes from the log.
+const READ_BYTES: usize = 1 << 20;
+
+/// What is replayed, without its moment.
+pub(super) struct Job<P> {
+    pub(super) projection: Arc<P>,
+    pub(super) streams: Arc<dyn StreamReader>,
+    pub(super) left_out: LeftOut,
+    /// This stream alone.
+    pub(super) only: Option<StreamId>,
+}
+
+/// What a part came to.
+#[derive(Default)]
+pub(super) struct Share {
+    /// Rows by table, in order, as they would be stored.
+    pub(super) rows: Vec<BTreeMap<Vec<u8>, Vec<u8>>>,
+    pub(super) events: u64,
+    pub(super) waiting: u64,
+    pub(super) failed: Vec<FailedEvent>,
+    pub(super) failed_count: u64,
+}
+
+/// Replays some partitions.
+pub(super) fn run<P: Projection>(
+    job: &Job<P>,
+    cuts: &[(PartitionId, Cut)],
+) -> Result<Share, PastError> {
+    let tables = job.projection.tables();
+    let (hot, ids) = (tables.hot(), ids(tables.stored_names().len()));
+    let writers = tables.writers(&Places {
+        ids: &ids,
+        store: None,
+        hot: &hot,
+        is_complete: true,
+        actor: 0,
+    });
+    let writers = writers.expect("tables fit what they made themselves");
+    let mut part = Part {
+        job,
+        applier: Applier::new(Arc::clone(&job.projection), writers),
+        partition: PartitionId(0),
+        decided: Decided::default(),
+        parked: HashSet::new(),
+        share: Share::default(),
+    };
+    for (partition, cut) in cuts {
+        part.replay(*partition, cut)?;
+    }
+    part.rows(&ids[..tables.names().len()])
+}
+
+fn ids(tables: usize) -> Vec<TableId> {
+    (1..).map(TableId).take(tables).collect()
+}
+
+struct Part<'j, P: Projection> {
+    job: &'j Job<P>,
+    applier: Applier<P>,
+    partition: PartitionId,
+    decided: Decided,
+    /// Streams of the partition whose later events wait.
+    parked: HashSet<String>,
+    share: Share,
+}
+
+impl<P: Projection> Part<'_, P> {
+    fn replay(&mut self, partition: PartitionId, cut: &Cut) -> Result<(), PastError> {
+        self.partition = partition;
+        self.parked.clear();
+        self.decided = decisions::<P>(&*self.job.streams, partition, cut)?;
+        if let Some(stream) = &self.job.only {
+            return self.replay_stream(stream, cut);
+        }
+        let mut next = Offset(0);
+        while next < cut.end() {
+            let frames = self.job.streams.read(partition, next, READ_BYTES)?;
+            let Some(last) = frames.last() else { break };
+            next = last.header().end();
+            for frame in &frames {
+                let is_wanted =
+                    |kind: &millstream_engine::log::frame::Kind| kind.category == P::CATEGORY;
+                if frame.header().first < cut.end() && frame.kinds().iter().any(is_wanted) {
+                    let begun = self.applier.begin(frame);
+                    for record in frame.records() {
+                        if record.kind.category == P::CATEGORY && cut.holds(&record) {
+                            self.apply(begun.as_ref().err(), &record);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn replay_stream(&mut self, stream: &StreamId, cut: &Cut) -> Result<(), PastError> {
+        let streams = &*self.job.streams;
+        let reference = StreamRef::new(stream, streams.partitions());
+        let limit = cut.version().map_or(usize::MAX, |last| {
+            usize::try_from(last.saturating_add(1)).unwrap_or(usize::MAX)
+        });
+        let mut seen = 0;
+        for_each_event::<_, LogError>(
+            streams,
+            reference,
+            0,
+            limit,
+            Direction::Forwards,
+            |frame, record| {
+                if cut.holds(record) {
+                    seen = record.version + 1;
+                    let begun = self.applier.begin(frame);
+                    self.apply(begun.as_ref().err(), record);
+                }
+                Ok(())
+            },
+        )?;
+        match cut.version() {
+            Some(version) if version >= seen => Err(PastError::NoSuchVersion {
+                stream: stream.to_string(),
+                version,
+                events: seen,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Applies an event of a frame whose shapes could be read, or not.
+    fn apply(&mut self, unread: Option<&Failure>, record: &Record<'_>) {
+        let is_left_out = self.job.left_out.holds(record.stream, record.version)
+            || self.decided.is_discarded(record.stream, record.offset);
+        if is_left_out {
+            return;
+        }
+        if !self.parked.is_empty() && self.parked.contains(record.stream) {
+            self.share.waiting += 1;
+            return;
+        }
+        let applied = match unread {
+            Some(failure) => Err(failure.causes.clone()),
+            None => {
+                let applied = self.applier.apply(self.partition, record);
+                applied.map_err(|failure| failure.causes)
+            }
+        };
+        match applied {
+            Ok(()) => self.share.events += 1,
+            Err(causes) => self.park(record, causes),
+        }
+    }
+
+    fn park(&mut self, record: &Record<'_>, causes: Vec<String>) {
+        self.parked.insert(record.stream.to_owned());
+        self.share.failed_count += 1;
+        if self.share.failed.len() < FAILED_MAX {
+            self.share.failed.push(FailedEvent {
+                stream: format!("{}-{}", P::CATEGORY, record.stream),
+                version: record.version,
+                position: Position {
+                    partition: self.partition,
+                    offset: record.offset,
+                },
+                causes,
+            });
+        }
+    }
+
+    /// The rows, as they would be stored.
+    fn rows(mut self, ids: &[TableId]) -> Result<Share, PastError> {
+        let mut writes = Vec::new();
+        P::Tables::publish(&mut self.applier.writers);
+        P::Tables::store(&mut self.applier.writers, &mut writes).map_err(|cause| {
+            PastError::Unwritable {
+                projection: P::NAME,
+                cause,
+            }
+        })?;
+        drop(self.applier);
+        let place: HashMap<TableId, usize> = ids.iter().copied().zip(0..).collect();
+        self.share.rows = vec![BTreeMap::new(); ids.len()];
+        for write in writes {
+            if let StateWrite::PutRow { table, key, value } = write
+                && let Some(at) = place.get(&table)
+            {
+                self.share.rows[*at].insert(key, value);
+            }
+        }
+        Ok(self.share)
+    }
+}
+
+/// What had been decided about events of a partition by a moment. Read before the first event, since a decision lies behind
+/// the one that it is about.
+fn decisions<P: Projection>(
+    streams: &dyn StreamReader,
+    partition: PartitionId,
+    cut: &Cut,
+) -> Result<Decided, PastError> {
+    let mut decided = Decided::default();
+    let partitions = streams.partitions();
+    let Ok(id) = LetterDecision::stream(partition, partitions) else {
+        return Ok(decided); // No partition of this log.
+    };
+    let mut reader = EventReader::<LetterDecision>::new();
+    let mut take = |frame: &Frame, record: &Record<'_>| {
+        if record.offset >= cut.end() {
+            return;
+        }
+        let decoded = reader
+            .begin_frame(frame.attachment(SHAPES).unwrap_or_default())
+            .and_then(|()| reader.decode(record.kind, record.payload));
+        // One that cannot be read is nobody's.
+        let Ok(decision) = decoded else { return };
+        let order = decision.order();
+        let id = order.key.strip_prefix(P::CATEGORY);
+        let id = id.and_then(|rest| rest.strip_prefix('-'));
+        let is_ours = order.stage.is_none()
+            && order.projection == P::NAME
+            && order.version <= P::VERSION
+            && order.partition == partition.0
+            && order.offset < record.offset.0;
+        if let Some(id) = id.filter(|id| is_ours && !id.is_empty()) {
+            decided.take(id, &decision);
+        }
+    };
+    let stream = StreamRef::new(&id, partitions);
+    for_each_event::<_, LogError>(
+        streams,
+        stream,
+        0,
+        usize::MAX,
+        Direction::Forwards,
+        |frame, record| {
+            take(frame, record);
+            Ok(())
+        },
+    )?;
+    Ok(decided)
+}
