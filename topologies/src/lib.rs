@@ -13,7 +13,7 @@ mod topology;
 pub use engine::{
     DeadLetters, DecideError, Engine, EngineBuilder, EngineConfig, LogConfig, OpenError,
     ProjectedError, ReadEventsError, ShutdownError, SnapshotQuery, StallPolicy, StoredEvent,
-    StuckPartition, WatchdogConfig, read_all, read_partition, read_stream,
+    StuckPartition, VerifyError, WatchdogConfig, read_all, read_partition, read_stream,
 };
 pub use millstream_engine::event::{TokenKey, UnsealError};
 pub use topology::{InvalidTopology, Topology, TopologyBuilder, TopologyFault};

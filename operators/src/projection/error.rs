@@ -96,6 +96,9 @@ pub enum QueryError {
     /// The stored rows could not be read.
     #[error(transparent)]
     State(#[from] StateError),
+    /// A row cannot be written.
+    #[error("a row cannot be written: {0}")]
+    Unwritable(EncodeError),
     /// A stored row is not of the table's type: raise the projection's version.
     #[error("a stored row cannot be read: {0}")]
     Row(#[from] DecodeError),
@@ -117,6 +120,7 @@ impl QueryError {
             | Self::UnknownProjection { .. }
             | Self::UnknownIndex { .. }
             | Self::ForeignCursor
+            | Self::Unwritable(_)
             | Self::Row(_) => false,
         }
     }

@@ -33,6 +33,7 @@ mod reader;
 mod snapshot;
 mod table;
 mod tables;
+mod verify;
 mod writer;
 
 pub use self::core::{ProjectionCore, ProjectionParts};
@@ -54,6 +55,7 @@ pub use reader::{AnyReader, TableReader};
 pub use snapshot::{Snapshot, TableSnapshot};
 pub use table::{Row, Table};
 pub use tables::{Places, TableSet};
+pub use verify::{Looked, RowSample, TableCheck, Verification};
 pub(crate) use writer::Place;
 pub use writer::TableMut;
 

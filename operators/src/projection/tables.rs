@@ -10,8 +10,9 @@ use super::error::RowError;
 use super::fresh::HandedOver;
 use super::hot::HotRows;
 use super::reader::AnyReader;
+use super::verify::{self, Looked, TableCheck};
 use super::writer::{Place, TableMut};
-use super::{ProgressBoard, Row, Table, TableKey, TableReader};
+use super::{PastTables, ProgressBoard, QueryError, Row, Table, TableKey, TableReader};
 
 /// What the writers of a projection's tables are made from.
 #[doc(hidden)]
@@ -61,6 +62,11 @@ pub trait TableSet: Send + Sync + 'static {
         hot: &[Arc<dyn Any + Send + Sync>],
         board: &Arc<ProgressBoard>,
     ) -> Option<Vec<(&'static str, Arc<dyn AnyReader>)>>;
+
+    /// Compares each table with the same one made anew.
+    #[doc(hidden)]
+    fn verify(&self, looked: &Looked<'_>, past: &PastTables)
+    -> Result<Vec<TableCheck>, QueryError>;
 
     #[doc(hidden)]
     fn keep(writers: &mut Self::Writers) -> Result<(), RowError>;
@@ -167,6 +173,14 @@ macro_rules! table_set {
                     let reader: Arc<dyn AnyReader> = Arc::new(reader);
                     (self.$at.name(), reader)
                 }),+])
+            }
+
+            fn verify(
+                &self,
+                looked: &Looked<'_>,
+                past: &PastTables,
+            ) -> Result<Vec<TableCheck>, QueryError> {
+                Ok(vec![$(verify::check(&self.$at, $at, looked, past)?),+])
             }
 
             #[inline]

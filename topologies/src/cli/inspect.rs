@@ -18,6 +18,7 @@ mod stream;
 mod tail;
 mod text;
 mod verify;
+mod verify_rows;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -126,6 +127,15 @@ pub(super) enum ProjectionCommand {
         #[command(flatten)]
         data: Data,
     },
+    /// Make projections anew beside what is stored, and print where the two differ
+    ///
+    /// Replays the log up to where the stored rows are, with the code of the ready-made topologies, and compares each row;
+    /// a program with projections of its own does the same with Engine::verify. `checksum` is the same wherever a table has
+    /// the same rows. Nothing is changed. Rows that differ end it with status 1.
+    #[command(
+        after_help = "Examples:\n  millstream projection verify data/bank\n  millstream projection verify data/bank --projection balances --json"
+    )]
+    Verify(verify_rows::VerifyArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -199,6 +209,9 @@ pub(super) fn run(command: &InspectCommand, is_json: bool, out: &mut impl Write)
         InspectCommand::Projection {
             command: ProjectionCommand::List { data },
         } => projections::list(&data.data, is_json, out),
+        InspectCommand::Projection {
+            command: ProjectionCommand::Verify(arguments),
+        } => verify_rows::verify(arguments, is_json, out),
         InspectCommand::Checkpoint { command } => checkpoints::run(command, is_json, out),
         InspectCommand::DeadLetters { command } => match command {
             LettersCommand::List(arguments) => letters::list(arguments, is_json, out),

@@ -24,6 +24,7 @@ mod shutdown;
 mod start;
 mod state_memory;
 mod tokens;
+pub(crate) mod verify;
 mod watchdog;
 
 pub use config::{EngineConfig, LogConfig, StallPolicy, WatchdogConfig};
@@ -34,6 +35,7 @@ pub use query::SnapshotQuery;
 pub use read::{ReadEventsError, StoredEvent, read_partition, read_stream};
 pub use shutdown::StuckPartition;
 pub(crate) use shutdown::signal;
+pub use verify::VerifyError;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;

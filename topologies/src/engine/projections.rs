@@ -14,8 +14,10 @@ use millstream_engine::state::{
 use millstream_engine::time::Clock;
 use millstream_operators::projection::{
     AnyReader, OpenProjectionError, ProgressBoard, Projection, ProjectionConfig, ProjectionCore,
-    ProjectionParts, Rows, TableSet,
+    ProjectionParts, Rows, TableSet, Verification,
 };
+
+use super::verify::{self, VerifyError};
 
 /// What projections of an engine share.
 #[derive(Clone)]
@@ -44,6 +46,12 @@ pub(crate) trait AnyProjection: Send + Sync {
     fn tables(&self) -> Vec<&'static str>;
     /// Its tables with an index that is to be unique, and the index, where nobody could see to it.
     fn unkept_unique(&self) -> Vec<(&'static str, &'static str)>;
+    /// Compares its stored rows with what its code makes of the log; `None` if it was never stored. Blocks.
+    fn verify_stored(
+        &self,
+        streams: Arc<dyn StreamReader>,
+        store: &StateStore,
+    ) -> Result<Option<Verification>, VerifyError>;
     /// Registers it and makes its stages. Blocks on the state's writer.
     fn prepare(&self, around: &Surroundings) -> Result<Prepared, OpenProjectionError>;
 }
@@ -173,6 +181,14 @@ impl<P: Projection> AnyProjection for Declared<P> {
             Rows::Global => Vec::new(),
             Rows::ByPartition => self.projection.tables().unique_indexes(),
         }
+    }
+
+    fn verify_stored(
+        &self,
+        streams: Arc<dyn StreamReader>,
+        store: &StateStore,
+    ) -> Result<Option<Verification>, VerifyError> {
+        verify::stored(&self.projection, streams, store)
     }
 
     fn prepare(&self, around: &Surroundings) -> Result<Prepared, OpenProjectionError> {

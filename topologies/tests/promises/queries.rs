@@ -390,3 +390,85 @@ async fn an_answer_is_as_young_as_was_asked() {
     );
     close(engine).await;
 }
+
+/// Goal: a projection that runs is what a replay makes of the log, while events come, before and after a restart; and if
+/// its code has become another one under the same version, that is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_projection_is_compared_with_a_replay() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut random = Random::new();
+    for _ in 0..2 {
+        let engine = start(folder.path(), quick(1)).await;
+        let writing = {
+            let (engine, asks) = (engine.clone(), 100);
+            let asks: Vec<_> = (0..asks)
+                .map(|_| (random.below(20), random.below(9)))
+                .collect();
+            tokio::spawn(async move {
+                for (id, by) in asks {
+                    let id = format!("t{id}");
+                    engine
+                        .send::<Tally>(&id, Ask::Add(by as i64))
+                        .await
+                        .unwrap();
+                }
+            })
+        };
+        let mut last = 0;
+        while !writing.is_finished() {
+            let verification = engine.verify(Together).await.unwrap();
+            assert!(verification.is_good(), "{verification:?}");
+            assert!(verification.events >= last && verification.failed == 0);
+            last = verification.events;
+        }
+        writing.await.unwrap();
+        let verification = engine.verify(Together).await.unwrap();
+        let checks: Vec<_> = verification
+            .tables
+            .iter()
+            .map(|table| (table.table, table.rows))
+            .collect();
+        let tallies = engine.table(&TALLIES).unwrap().count().unwrap();
+        assert_eq!(checks, [("tallies", tallies), ("total", 1)]);
+        close(engine).await;
+    }
+    let topology = Topology::named("together")
+        .aggregate::<Tally>()
+        .projection(Halved)
+        .build();
+    let engine = open_with(folder.path(), config(), topology.unwrap()).await;
+    let verification = engine.verify(Halved).await.unwrap();
+    assert!(!verification.is_good());
+    let total = &verification.tables[1];
+    assert_eq!((total.missing, total.extra, total.different), (0, 0, 1));
+    assert_ne!(total.checksum, total.replayed_checksum);
+    close(engine).await;
+}
+
+/// [`Together`] with other code.
+struct Halved;
+
+impl Projection for Halved {
+    const ROWS: Rows = Rows::Global;
+    const NAME: &'static str = Together::NAME;
+    const VERSION: u32 = Together::VERSION;
+    const CATEGORY: &'static str = Together::CATEGORY;
+    type Event = Happened;
+    type Tables = <Together as Projection>::Tables;
+    type Error = std::convert::Infallible;
+
+    fn tables(&self) -> Self::Tables {
+        (TALLIES, TOTAL)
+    }
+
+    fn project(
+        &self,
+        event: &ProjectedEvent<'_, Happened>,
+        tables: &mut (TableMut<String, SumRow>, TableMut<u64, SumRow>),
+    ) -> Result<(), Self::Error> {
+        if event.version.is_multiple_of(2) {
+            Together.project(event, tables)?;
+        }
+        Ok(())
+    }
+}

@@ -47,7 +47,7 @@ impl LeftOut {
 
 /// A replay of a projection up to a moment, with some events left out if that is asked.
 pub struct Replay<P: Projection> {
-    projection: P,
+    projection: Arc<P>,
     streams: Arc<dyn StreamReader>,
     at: At,
     left_out: LeftOut,
@@ -70,10 +70,10 @@ impl<P: Projection> Replay<P> {
     /// A replay of all that is durable. The projection may be any: the one that runs, one with other code, one that no
     /// topology has.
     #[must_use]
-    pub fn new(streams: Arc<dyn StreamReader>, projection: P) -> Self {
+    pub fn new(streams: Arc<dyn StreamReader>, projection: impl Into<Arc<P>>) -> Self {
         let cores = std::thread::available_parallelism();
         Self {
-            projection,
+            projection: projection.into(),
             streams,
             at: At::Latest,
             left_out: LeftOut::default(),
@@ -151,7 +151,7 @@ impl<P: Projection> Replay<P> {
             Rows::ByPartition => self.threads_max.clamp(1, cuts.len().max(1)),
         };
         let job = Arc::new(Job {
-            projection: Arc::new(self.projection),
+            projection: self.projection,
             streams: self.streams,
             left_out: self.left_out,
             only,

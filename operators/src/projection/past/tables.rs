@@ -113,7 +113,8 @@ impl PastTables {
         self.waiting
     }
 
-    fn table<K: TableKey, R: Row>(
+    /// Encoded rows by the bytes of their keys.
+    pub(in crate::projection) fn encoded<K: TableKey, R: Row>(
         &self,
         table: &Table<K, R>,
     ) -> Result<&BTreeMap<Vec<u8>, Vec<u8>>, QueryError> {
@@ -134,7 +135,7 @@ impl PastTables {
     ) -> Result<Option<R>, QueryError> {
         let mut bytes = Vec::new();
         key.into().write(&mut bytes);
-        let stored = self.table(table)?.get(&bytes);
+        let stored = self.encoded(table)?.get(&bytes);
         let row = stored.map(|stored| StandaloneReader::new().decode(stored));
         Ok(row.transpose()?)
     }
@@ -148,7 +149,7 @@ impl PastTables {
         table: &Table<K, R>,
     ) -> Result<Vec<(K, R)>, QueryError> {
         let mut reader = StandaloneReader::new();
-        let rows = self.table(table)?.iter().filter_map(|(key, row)| {
+        let rows = self.encoded(table)?.iter().filter_map(|(key, row)| {
             let key = K::read(key)?;
             Some(reader.decode(row).map(|row| (key, row)))
         });
@@ -165,7 +166,7 @@ impl PastTables {
         later: &Self,
         table: &Table<K, R>,
     ) -> Result<TableDiff<K, R>, QueryError> {
-        let (before, after) = (self.table(table)?, later.table(table)?);
+        let (before, after) = (self.encoded(table)?, later.encoded(table)?);
         let mut reader = StandaloneReader::new();
         let mut diff = TableDiff {
             added: Vec::new(),

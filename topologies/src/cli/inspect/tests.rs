@@ -3,6 +3,7 @@
 mod items;
 mod letters;
 mod moments;
+mod rows;
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -161,17 +162,32 @@ async fn counted(folder: &Path) {
     engine.shutdown().await.unwrap();
 }
 
-fn output(words: &[&str], folder: &Path) -> anyhow::Result<String> {
+/// What a command prints, and how it ends.
+fn ended(words: &[&str], folder: &Path) -> (String, anyhow::Result<()>) {
     let folder = folder
         .to_str()
         .expect("a temporary folder has a plain name");
     let words = words
         .iter()
         .map(|word| if *word == "DATA" { folder } else { word });
-    let arguments = Arguments::try_parse_from(std::iter::once("millstream").chain(words))?;
     let mut out = Vec::new();
-    run(&arguments, &mut out)?;
-    Ok(String::from_utf8(out)?)
+    let arguments = Arguments::try_parse_from(std::iter::once("millstream").chain(words));
+    let outcome = match arguments {
+        Ok(arguments) => run(&arguments, &mut out),
+        Err(error) => Err(error.into()),
+    };
+    (String::from_utf8(out).unwrap(), outcome)
+}
+
+fn output(words: &[&str], folder: &Path) -> anyhow::Result<String> {
+    let (printed, outcome) = ended(words, folder);
+    outcome.map(|()| printed)
+}
+
+/// What a command that fails prints, and why it fails.
+fn failing(words: &[&str], folder: &Path) -> (String, String) {
+    let (printed, outcome) = ended(words, folder);
+    (printed, outcome.unwrap_err().to_string())
 }
 
 fn json(text: &str) -> Vec<Value> {
