@@ -148,7 +148,7 @@ fn held<T>(operator: &impl Operator<T>) -> Vec<(&'static str, usize)> {
 }
 
 /// Where there is memory for next to nothing: state is on disk between any two steps.
-fn wiring() -> Wiring {
+pub(crate) fn wiring() -> Wiring {
     static STORE: OnceLock<Arc<Resources>> = OnceLock::new();
     let resources = STORE.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
