@@ -2,16 +2,18 @@
 //! others; and what they save. In tests a key has many items when it has five.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_engine::checkpoint::{Epoch, Saving};
 use millstream_engine::flow::{Operator, Side, exchange_hash, target_of};
+use millstream_engine::spill::SpillStore;
 use millstream_engine::time::Timestamp;
 use proptest::prelude::*;
 
 use super::support::{Item, KeepLate, key};
 use crate::join::{AsOf, AsOfJoin, Bounds, FullOuter, Inner, IntervalJoin, LeftOuter, SlidingJoin};
-use crate::restart::{Saves, Step, assert_survives, steps, wiring};
+use crate::restart::{Saves, Step, assert_survives, resources, steps, wiring, wiring_with};
 use crate::window::{CountLate, Sliding};
 
 fn micros(micros: u64) -> Duration {
@@ -213,4 +215,55 @@ fn what_is_only_given_out_is_not_saved() {
     join.watermark(Timestamp(600), &mut out);
     let bytes = saved(&mut join, 2);
     assert!(bytes < all / 10, "{bytes} bytes of {all}");
+}
+
+type Long = (u16, String);
+
+fn long_key(item: &Long) -> u16 {
+    item.0
+}
+
+/// What a join holds, of many keys and of one with many items, is in memory as far as its bound allows.
+fn assert_keeps_to_memory<J: Operator<Side<Long, Long>>>(make: impl Fn() -> J) {
+    let limit = 60_000;
+    for keys in [1, 200] {
+        let resources = resources(limit);
+        let mut join = make();
+        join.open(&wiring_with(Arc::clone(&resources))).unwrap();
+        let store = resources.get::<SpillStore>().unwrap();
+        let mut out = |_: Timestamp, _: J::Out| {};
+        for number in 0..600_u16 {
+            let item = (number % keys, "-".repeat(500));
+            let item = if number % 2 == 0 {
+                Side::Left(item)
+            } else {
+                Side::Right(item)
+            };
+            join.item(Timestamp(1_000 + i64::from(number)), item, &mut out);
+            if number % 20 == 0 {
+                join.flush(true).unwrap();
+            }
+        }
+        join.flush(true).unwrap();
+        let mut held = Vec::new();
+        join.state_items(&mut held);
+        let held: usize = held.iter().map(|(_, count)| count).sum();
+        assert_eq!(held, 600);
+        let (used, (written, _)) = (store.budget().used(), store.budget().traffic());
+        assert!(
+            used < limit * 5 / 4 && written > 100,
+            "{used} bytes, {written} pages with {keys} keys"
+        );
+    }
+}
+
+#[test]
+fn what_is_held_keeps_to_its_memory() {
+    let bounds = Bounds::between(micros(0), micros(5_000));
+    let late = CountLate::new;
+    let none = Inner(|_: &u16, _: &Long, _: &Long| ());
+    assert_keeps_to_memory(|| IntervalJoin::new(bounds, long_key, long_key, none, late()));
+    let window = Sliding::of(micros(100_000)).every(micros(50_000));
+    assert_keeps_to_memory(|| SlidingJoin::new(window, long_key, long_key, none, late()));
+    assert_keeps_to_memory(|| AsOfJoin::new(AsOf::new(), long_key, long_key, none, late()));
 }
