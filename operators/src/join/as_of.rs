@@ -183,15 +183,14 @@ where
         while let Some((place, _)) = self.keys.pop(reached.saturating_add(1), |due| due) {
             let (key, versions) = self.keys.table.peek_mut(place);
             let is_deletion = |item: &R| table_of.is_deletion(item);
-            let dropped = versions.drop_over(reached, key, &mut self.pieces, is_deletion);
+            let (dropped, next) = versions.drop_over(reached, key, &mut self.pieces, is_deletion);
             self.versions -= dropped;
             let is_empty = versions.is_empty();
-            let next = versions.next_from(reached, key, &mut self.pieces);
             if dropped > 0 {
                 self.keys.table.changed_at(place);
             }
             if is_empty {
-                self.keys.remove(place, |due| due);
+                self.keys.leave(place, Versions::is_empty, |due| due);
             } else {
                 self.keys.set_due(place, next, next);
             }

@@ -95,6 +95,11 @@ impl<T> DueQueue<T> {
         number.saturating_mul(self.width)
     }
 
+    /// Nothing, with room for what an earlier bucket had.
+    pub(super) fn spare(&mut self) -> Vec<(i64, T)> {
+        self.spares.pop().unwrap_or_default()
+    }
+
     /// Adds all values of a bucket that has none yet and was not reached, in the order of arrival.
     pub(super) fn take_bucket(&mut self, number: i64, values: Vec<(i64, T)>) {
         self.len += values.len();

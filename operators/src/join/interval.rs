@@ -24,8 +24,8 @@ use millstream_engine::time::Timestamp;
 use saved::Pending;
 
 use super::keyed::Keyed;
-use super::pieces::{Pieces, overlapping};
-use super::run::{Held, Run, between};
+use super::pieces::{Pieces, overlapping, within};
+use super::run::{Held, Run};
 use super::{JoinResult, micros};
 use crate::table::StateMemory;
 use crate::{Key, Savable};
@@ -96,7 +96,7 @@ impl Came {
     }
 
     /// The same of what lies in pieces, which are changed only where somebody has met none before.
-    #[cold]
+    #[inline(never)]
     fn meet_older<K: Key, B, U, E: Emit<U>>(
         &self,
         key: &K,
@@ -108,7 +108,7 @@ impl Came {
         let pieces = others.older.as_deref().into_iter();
         for known in pieces.flat_map(|pieces| overlapping(pieces, self.from, self.due)) {
             let items = older.items(key, known);
-            let range = between(items, self.from, self.due);
+            let range = within(known, items, self.from, self.due);
             let mut is_first = false;
             for other in &items[range.clone()] {
                 if other.limit <= self.due {
@@ -295,7 +295,8 @@ where
                 }
             });
             if left.is_empty() && right.is_empty() {
-                self.keys.remove(place, |due| due);
+                let is_empty = |value: &Pending<L, R>| value.is_empty();
+                self.keys.leave(place, is_empty, |due| due);
                 continue;
             }
             let next = Pending::due_of(left, right, self.bounds);

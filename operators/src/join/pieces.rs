@@ -111,7 +111,7 @@ impl<K: Key, H: Timed> Pieces<K, H> {
     }
 
     /// Drops items with times before `time`, each of which `see` is shown first; gives how many.
-    #[cold]
+    #[inline(never)]
     pub(super) fn drop_before(
         &mut self,
         key: &K,
@@ -122,28 +122,33 @@ impl<K: Key, H: Timed> Pieces<K, H> {
         let mut dropped = 0;
         while let Some(known) = older.pieces.front().filter(|known| known.first < time) {
             let items = self.items(key, known);
-            let over = items.iter().take_while(|held| held.time() < time);
-            let count = over.inspect(|held| see(held)).count();
+            let count = items.iter().take_while(|held| held.time() < time).count();
+            items[..count].iter().for_each(&mut see);
+            let left = items.get(count).map(H::time);
             dropped += count;
-            self.drop_first(key, older, count);
+            self.drop_first(key, older, count, left);
         }
         dropped
     }
 
-    /// Drops the first `count` items of the first piece.
-    pub(super) fn drop_first(&mut self, key: &K, older: &mut Older, count: usize) {
-        let Some(known) = older.pieces.front_mut() else {
-            return;
-        };
-        known.dropped += count;
-        if known.dropped < known.len {
-            let known = known.clone();
-            let first = self.items(key, &known).first().map(H::time);
-            if let (Some(known), Some(first)) = (older.pieces.front_mut(), first) {
+    /// Drops the first `count` items of the first piece; `left` is the time of the next one, if it has any more.
+    pub(super) fn drop_first(
+        &mut self,
+        key: &K,
+        older: &mut Older,
+        count: usize,
+        left: Option<i64>,
+    ) {
+        match (older.pieces.front_mut(), left) {
+            (Some(known), Some(first)) => {
+                known.dropped += count;
                 known.first = first;
             }
-        } else if let Some(known) = older.pieces.pop_front() {
-            self.0.remove(&PieceOf(key.clone(), known.number));
+            (Some(known), None) => {
+                self.0.remove(&PieceOf(key.clone(), known.number));
+                older.pieces.pop_front();
+            }
+            (None, _) => {}
         }
     }
 
@@ -154,7 +159,7 @@ impl<K: Key, H: Timed> Pieces<K, H> {
         let lent = pieces.map(|known| {
             let place = self.place(key, known);
             let items = self.0.lend(place);
-            let range = between(&items[known.dropped..], from, to);
+            let range = within(known, &items[known.dropped..], from, to);
             let range = known.dropped + range.start..known.dropped + range.end;
             (place, items, range)
         });
@@ -173,6 +178,15 @@ pub(super) fn overlapping(older: &Older, from: i64, to: i64) -> impl Iterator<It
     let first = older.pieces.partition_point(|known| known.last < from);
     let rest = older.pieces.range(first..);
     rest.take_while(move |known| known.first <= to)
+}
+
+/// Of the items of a piece those with times in `from..=to`: mostly all of them.
+#[inline]
+pub(super) fn within<H: Timed>(known: &Known, items: &[H], from: i64, to: i64) -> Range<usize> {
+    if from <= known.first && known.last <= to {
+        return 0..items.len();
+    }
+    between(items, from, to)
 }
 
 impl<K: Key, H: Savable> Pieces<K, H> {

@@ -18,6 +18,9 @@ use crate::Key;
 /// Items of an entry at which the older half goes to a piece.
 const HERE_MAX: usize = 2 * PIECE;
 
+/// Of no more items than this those that are dropped are moved out at once: short runs stay in a cache line or two.
+const FEW: usize = 8;
+
 /// What has a time.
 pub(super) trait Timed {
     fn time(&self) -> i64;
@@ -140,6 +143,7 @@ impl<'de, H: Deserialize<'de>> Deserialize<'de> for Run<H> {
 }
 
 /// Of a list in the order of time those with times in `from..=to`.
+#[inline(always)]
 pub(super) fn between<H: Timed>(list: &[H], from: i64, to: i64) -> std::ops::Range<usize> {
     // Runs are short mostly, and what is new meets what is new: look at the ends first.
     if list.last().is_none_or(|last| last.time() < from) || from > to {
@@ -152,7 +156,7 @@ pub(super) fn between<H: Timed>(list: &[H], from: i64, to: i64) -> std::ops::Ran
 
 impl<H> Run<H> {
     /// What lies in the entry: the newest.
-    #[inline]
+    #[inline(always)]
     pub(super) fn here(&self) -> &[H] {
         &self.held[self.dropped..]
     }
@@ -162,6 +166,7 @@ impl<H> Run<H> {
         older + self.here().len()
     }
 
+    #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.here().is_empty() && self.older.is_none()
     }
@@ -229,12 +234,13 @@ impl<H: Timed> Run<H> {
     }
 
     /// The same to be looked at.
+    #[inline(always)]
     pub(super) fn here_between(&self, from: i64, to: i64) -> &[H] {
         let here = self.here();
         &here[between(here, from, to)]
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn first_time(&self) -> Option<i64> {
         if let Some(older) = &self.older {
             return older.pieces.front().map(|known| known.first);
@@ -270,10 +276,19 @@ impl<H: Timed> Run<H> {
         self.older.take_if(|older| older.pieces.is_empty());
     }
 
+    /// Where one is left, it lies in the entry itself and not beside it: for runs that are mostly so and often looked at.
+    #[inline]
+    pub(super) fn come_home(&mut self) {
+        if self.held.spilled() && self.held.len() == 1 && self.dropped == 0 {
+            self.held.shrink_to_fit();
+        }
+    }
+
     /// Drops the first `count` of those that lie in the entry.
     pub(super) fn drop_here(&mut self, count: usize) {
         self.dropped += count;
-        if self.dropped * 2 < self.held.len() || self.dropped == 0 {
+        let is_worth_it = self.held.len() <= FEW || self.dropped * 2 >= self.held.len();
+        if self.dropped == 0 || !is_worth_it {
             return;
         }
         self.held.drain(..self.dropped);

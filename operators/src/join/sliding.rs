@@ -49,6 +49,7 @@ fn first_open(span: &Span, watermark: i64) -> i64 {
 }
 
 /// Time of the first item of either side.
+#[inline(always)]
 fn first_time<L, R>(left: &Run<Held<L>>, right: &Run<Held<R>>) -> Option<i64> {
     let times = left.first_time().into_iter();
     times.chain(right.first_time()).min()
@@ -106,6 +107,7 @@ where
 }
 
 /// Gives what comes of a window, unless nothing that is in it was in time.
+#[inline(always)]
 fn give<K: Key, L, R, G: GroupResult<K, L, R>, E: Emit<Windowed<K, G::Out>>>(
     result: &G,
     (key, window): (&K, Window),
@@ -131,7 +133,7 @@ fn give<K: Key, L, R, G: GroupResult<K, L, R>, E: Emit<Windowed<K, G::Out>>>(
 type SideOf<'a, K, T> = (&'a Run<Held<T>>, &'a mut Pieces<K, Held<T>>);
 
 /// The same of a key that has items in pieces.
-#[cold]
+#[inline(never)]
 fn give_divided<K: Key, L, R, G: GroupResult<K, L, R>, E: Emit<Windowed<K, G::Out>>>(
     result: &G,
     (key, window, over): (&K, Window, i64),
@@ -255,7 +257,7 @@ where
                     let next = span.next_end(time.max(end));
                     self.keys.set_due(place, next, at(next));
                 }
-                _ => self.keys.remove(place, at),
+                _ => self.keys.leave(place, Pending::is_empty, at),
             }
         }
     }

@@ -77,7 +77,10 @@ impl<L> Waiting<L> {
     /// Place of the last chunk of a slice, made if there is none.
     fn last_chunk(&mut self, slice: i64) -> usize {
         let full = *self.slices.entry(slice).or_default();
-        self.chunks.find_or_insert_with((slice, full), Vec::new)
+        // Where there was one, there may be as many again.
+        let room = if full > 0 { CHUNK } else { 0 };
+        let create = || Vec::with_capacity(room);
+        self.chunks.find_or_insert_with((slice, full), create)
     }
 
     /// Takes the earliest item out if it is due before `before`.
@@ -103,7 +106,7 @@ impl<L> Waiting<L> {
     /// The time of a slice has come.
     fn open(&mut self, slice: i64) {
         let full = self.slices.remove(&slice).unwrap_or(0);
-        let mut items = Vec::with_capacity((full as usize + 1) * CHUNK);
+        let mut items = self.queue.spare();
         for number in 0..=full {
             items.extend(self.chunks.remove(&(slice, number)).unwrap_or_default());
         }

@@ -321,5 +321,5 @@ fn stored_by_an_earlier_version() {
 
 #[test]
 fn joins_stored_by_an_earlier_version() {
-    JOINS.check(&["joins-1.checkpoint"]);
+    JOINS.check(&["joins-1.checkpoint", "joins-2.checkpoint"]);
 }

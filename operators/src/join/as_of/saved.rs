@@ -76,7 +76,7 @@ impl<K: Key, L: Savable, R: Savable, FL: Fn(&L) -> K, FR, G, S> AsOfJoin<K, L, R
         let (versions, pieces) = (&mut self.versions, &mut self.pieces);
         let due = |_, key: &K, value: &Versions<R>| {
             *versions += value.len();
-            value.next_from(reached, key, pieces)
+            (!value.is_empty()).then(|| value.next_from(reached, key, pieces))
         };
         self.keys.queue_all(due, |due| due);
         Ok(())

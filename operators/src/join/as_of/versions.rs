@@ -29,6 +29,7 @@ impl<R: Serialize> Serialize for Version<R> {
 }
 
 /// Index of the one of a list in the order of time that is valid at `time`.
+#[inline(always)]
 fn valid_at<R>(list: &[Version<R>], time: i64) -> Option<usize> {
     let count = list.partition_point(|version| version.time <= time);
     list[..count]
@@ -84,7 +85,7 @@ impl<R> Versions<R> {
     }
 
     /// The one that is valid at `time`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn at<'a, K: Key>(
         &'a self,
         time: i64,
@@ -104,7 +105,7 @@ impl<R> Versions<R> {
     }
 
     /// The same of those in pieces: which piece, and where in it.
-    #[cold]
+    #[inline(never)]
     fn older_at<K: Key>(
         &self,
         time: i64,
@@ -119,38 +120,55 @@ impl<R> Versions<R> {
         })
     }
 
-    /// Drops those before the one that is valid at `reached`, and that as well if it is a deletion; gives how many.
+    /// Drops those before the one that is valid at `reached`, and that as well if it is a deletion; gives how many, and
+    /// when the next one is valid, or somewhat earlier.
+    #[inline]
     pub(super) fn drop_over<K: Key>(
         &mut self,
         reached: i64,
         key: &K,
         pieces: &mut Pieces<K, Version<R>>,
         is_deletion: impl Fn(&R) -> bool,
-    ) -> usize {
+    ) -> (usize, i64) {
         let here = self.0.here();
-        if let Some(valid) = valid_at(here, reached) {
+        let valid = valid_at(here, reached);
+        if self.0.older.is_some() && valid.is_none() {
+            return self.drop_older(reached, key, pieces, is_deletion);
+        }
+        let mut dropped = 0;
+        if let Some(valid) = valid {
             let count = valid + usize::from(is_deletion(&here[valid].item));
-            let older = self.drop_pieces(usize::MAX, key, pieces);
+            dropped = self.drop_pieces(usize::MAX, key, pieces) + count;
             self.0.drop_here(count);
-            return older + count;
+            self.0.come_home();
         }
-        if self.0.older.is_none() {
-            return 0;
-        }
+        (dropped, next_in(self.0.here(), reached))
+    }
+
+    /// The same where that one is in a piece, if there is one.
+    #[inline(never)]
+    fn drop_older<K: Key>(
+        &mut self,
+        reached: i64,
+        key: &K,
+        pieces: &mut Pieces<K, Version<R>>,
+        is_deletion: impl Fn(&R) -> bool,
+    ) -> (usize, i64) {
         let Some((piece, valid)) = self.older_at(reached, key, pieces) else {
-            return 0;
+            return (0, self.next_from(reached, key, pieces));
         };
         let mut dropped = self.drop_pieces(piece, key, pieces);
         if let Some(older) = self.0.older.as_deref_mut()
             && let Some(known) = older.pieces.front()
         {
-            let is_deleted = is_deletion(&pieces.items(key, known)[valid].item);
-            let count = valid + usize::from(is_deleted);
-            pieces.drop_first(key, older, count);
+            let items = pieces.items(key, known);
+            let count = valid + usize::from(is_deletion(&items[valid].item));
+            let left = items.get(count).map(Version::time);
+            pieces.drop_first(key, older, count, left);
             dropped += count;
         }
         self.0.forget_pieces();
-        dropped
+        (dropped, self.next_from(reached, key, pieces))
     }
 
     /// Drops the first `count` pieces, or all that there are; gives how many values they had.
@@ -160,14 +178,15 @@ impl<R> Versions<R> {
         key: &K,
         pieces: &mut Pieces<K, Version<R>>,
     ) -> usize {
+        let Some(older) = self.0.older.as_deref_mut() else {
+            return 0;
+        };
         let mut dropped = 0;
-        if let Some(older) = self.0.older.as_deref_mut() {
-            for _ in 0..count.min(older.pieces.len()) {
-                let first = older.pieces.front();
-                let all = first.map_or(0, |known| known.len - known.dropped);
-                pieces.drop_first(key, older, all);
-                dropped += all;
-            }
+        for _ in 0..count.min(older.pieces.len()) {
+            let first = older.pieces.front();
+            let all = first.map_or(0, |known| known.len - known.dropped);
+            pieces.drop_first(key, older, all, None);
+            dropped += all;
         }
         self.0.forget_pieces();
         dropped

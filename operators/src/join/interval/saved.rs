@@ -18,7 +18,7 @@ const RIGHTS: &str = "right items of an interval join";
 /// All of it, once.
 const WHOLE: &str = "interval join";
 
-/// What is held of one key: not both are empty between two calls.
+/// What is held of one key.
 #[derive(Serialize, Deserialize)]
 #[serde(bound(
     serialize = "L: Serialize, R: Serialize",
@@ -39,12 +39,17 @@ impl<L, R> Default for Pending<L, R> {
 }
 
 impl<L, R> Pending<L, R> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.left.is_empty() && self.right.is_empty()
+    }
+
     /// When its first item is over.
-    #[inline]
+    #[inline(always)]
     pub(super) fn due(&self, bounds: Bounds) -> i64 {
         Self::due_of(&self.left, &self.right, bounds)
     }
 
+    #[inline(always)]
     pub(super) fn due_of(left: &Run<Held<L>>, right: &Run<Held<R>>, bounds: Bounds) -> i64 {
         let left = left
             .first_time()
@@ -102,7 +107,7 @@ impl<K: Key, L: Savable, R: Savable, FL, FR, G, S> IntervalJoin<K, L, R, FL, FR,
         let (bounds, held) = (self.bounds, &mut self.held);
         let due = |_, _: &K, value: &Pending<L, R>| {
             *held += value.left.len() + value.right.len();
-            value.due(bounds)
+            (!value.is_empty()).then(|| value.due(bounds))
         };
         self.keys.queue_all(due, |due| due);
         Ok(())

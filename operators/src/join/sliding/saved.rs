@@ -21,7 +21,7 @@ const RIGHTS: &str = "right items of a sliding join";
 /// All of it, once.
 const WHOLE: &str = "sliding join";
 
-/// What is held of one key: not both are empty between two calls.
+/// What is held of one key.
 #[derive(Serialize, Deserialize)]
 #[serde(bound(
     serialize = "L: Serialize, R: Serialize",
@@ -38,6 +38,12 @@ impl<L, R> Default for Pending<L, R> {
             left: Run::default(),
             right: Run::default(),
         }
+    }
+}
+
+impl<L, R> Pending<L, R> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.left.is_empty() && self.right.is_empty()
     }
 }
 
@@ -75,11 +81,9 @@ struct WholePending<L, R> {
 
 /// End of a key's next window, where those that were over at `watermark` were given out. If what is in it came late for
 /// it nothing will be given out.
-fn next_end<L, R>(span: &Span, watermark: i64, of: &Pending<L, R>) -> i64 {
-    let Some(first) = first_time(&of.left, &of.right) else {
-        return i64::MAX;
-    };
-    span.next_end(first).max(first_open(span, watermark))
+fn next_end<L, R>(span: &Span, watermark: i64, of: &Pending<L, R>) -> Option<i64> {
+    let first = first_time(&of.left, &of.right)?;
+    Some(span.next_end(first).max(first_open(span, watermark)))
 }
 
 impl<K: Key, L: Savable, R: Savable, FL, FR, G, S> SlidingJoin<K, L, R, FL, FR, G, S> {
