@@ -24,7 +24,6 @@ type Item = (u8, i64);
 const SUMS: Table<u64, i64> = Table::named("sums");
 
 /// A dataflow and its input.
-#[derive(Clone, Copy)]
 struct Program {
     declare: fn(&Flow, &Feed<Item>, &Results),
     item: fn(i64) -> (Timestamp, Item),
