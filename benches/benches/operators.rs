@@ -16,7 +16,9 @@ use millstream_engine::time::Timestamp;
 use millstream_operators::function::{
     AggregateFunction, count, distinct_approximate, quantiles, sum, top_k,
 };
-use millstream_operators::join::{Bounds, Inner, IntervalJoin, UniqueJoin};
+use millstream_operators::join::{
+    AsOf, AsOfJoin, Bounds, Inner, IntervalJoin, SlidingJoin, UniqueJoin,
+};
 use millstream_operators::keyed::Process;
 use millstream_operators::pattern::{Pattern, PatternMatcher};
 use millstream_operators::stateless::{Filter, Map};
@@ -30,6 +32,8 @@ const ITEMS: u64 = 4_096;
 const STEP: Duration = Duration::from_micros(10);
 /// Keys of what keeps state per key.
 const KEYS: u64 = 10_000;
+/// Keys where each has many items.
+const FEW_KEYS: u64 = 16;
 /// Partitions that the exchange chooses from.
 const TARGETS: usize = 4;
 
@@ -118,6 +122,10 @@ fn key(&(key, _): &(u64, u64)) -> u64 {
     key
 }
 
+fn few(&(key, _): &(u64, u64)) -> u64 {
+    key % FEW_KEYS
+}
+
 fn windows(group: &mut Group<'_>) {
     let second = Duration::from_secs(1);
     let late = CountLate::new;
@@ -147,6 +155,16 @@ fn joins(group: &mut Group<'_>) {
     let bounds = Bounds::between(Duration::from_millis(100), Duration::from_millis(100));
     let interval = IntervalJoin::new(bounds, key, key, pair, CountLate::new());
     drive(group, "interval-join", interval, side);
+    let interval = IntervalJoin::new(bounds, few, few, pair, CountLate::new());
+    drive(group, "interval-join-few-keys", interval, side);
+    let window = Sliding::of(Duration::from_millis(100)).every(Duration::from_millis(20));
+    let sliding = SlidingJoin::new(window, key, key, pair, CountLate::new());
+    drive(group, "sliding-join", sliding, side);
+    let as_of = AsOfJoin::new(AsOf::new(), key, key, pair, CountLate::new());
+    drive(group, "as-of-join", as_of, side);
+    let held = AsOf::new().allowed_lateness(Duration::from_millis(100));
+    let as_of = AsOfJoin::new(held, few, few, pair, CountLate::new());
+    drive(group, "as-of-join-few-keys", as_of, side);
     // After the first batches each key has its right item: left items meet it, right ones replace it.
     let unique = UniqueJoin::new(key, key, pair);
     drive(group, "unique-join", unique, side);

@@ -148,22 +148,29 @@ fn held<T>(operator: &impl Operator<T>) -> Vec<(&'static str, usize)> {
 }
 
 /// Where there is memory for next to nothing: state is on disk between any two steps.
-fn wiring() -> Wiring {
+pub(crate) fn wiring() -> Wiring {
     static STORE: OnceLock<Arc<Resources>> = OnceLock::new();
-    let resources = STORE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let budget = Arc::new(MemoryBudget::new(1));
-        let store = SpillStore::create(&folder.path().join("spill"), budget).unwrap();
-        // The folder's name goes now, since nothing is dropped when tests have ended; the file with the process.
-        Arc::new(Resources::new().with(store))
-    });
+    let resources = STORE.get_or_init(|| resources(1));
+    wiring_with(Arc::clone(resources))
+}
+
+/// A store for state, with memory for so many bytes of it.
+pub(crate) fn resources(bytes: usize) -> Arc<Resources> {
+    let folder = tempfile::tempdir().unwrap();
+    let budget = Arc::new(MemoryBudget::new(bytes));
+    let store = SpillStore::create(&folder.path().join("spill"), budget).unwrap();
+    // The folder's name goes now, since nothing is dropped when tests have ended; the file with the process.
+    Arc::new(Resources::new().with(store))
+}
+
+pub(crate) fn wiring_with(resources: Arc<Resources>) -> Wiring {
     Wiring {
         stage: "tested".into(),
         identity: "tested".into(),
         partition: 0,
         partitions: 1,
         clock: Arc::new(ManualClock::new(Timestamp(0))),
-        resources: Arc::clone(resources),
+        resources,
         checkpoints: None,
     }
 }

@@ -157,6 +157,11 @@ impl Restoring {
         last.map(SavedPart::read).collect()
     }
 
+    /// What kind of state the next operator gave, if anything is left: for operators whose state had another form once.
+    pub fn next_kind(&self) -> Option<&str> {
+        self.slots.front().map(|slot| slot.kind.as_str())
+    }
+
     /// The epoch that what the next operator gave goes back to, if that may stay where it is: it goes on with changes.
     /// `None`: it gives all of its state again.
     pub fn base(&self) -> Option<Epoch> {

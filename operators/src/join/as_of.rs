@@ -8,7 +8,12 @@
 //! back by a value older than its deletion.
 //! State: left items until the watermark passes them; of each key the value that is valid at the watermark less the
 //! allowed lateness, and later ones. What remains at the end of the input is dropped with it.
-//! Cost: per item one lookup, and for a left one a place in a queue; per value one visit when it becomes valid.
+//! Cost: per item one lookup, and for a left one a place in a queue; per value one visit when it becomes valid. A checkpoint
+//! has the keys with new values, and those of which one was dropped; of a key with many values the newest and what was
+//! changed of the [others](super::pieces); and of left items those that came.
+
+mod saved;
+mod versions;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -16,18 +21,16 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use millstream_engine::checkpoint::{Restoring, Saving};
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, Wiring, inner_sink};
 use millstream_engine::time::Timestamp;
-use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
+use versions::{Version, Versions};
 
-use super::due::DueQueue;
-use super::keyed::{Keyed, Slot, SlotId};
+use super::keyed::Keyed;
+use super::pieces::Pieces;
+use super::waiting::Waiting;
 use super::{JoinResult, micros};
+use crate::table::StateMemory;
 use crate::{Key, Savable};
-
-/// Its kind of state in checkpoints.
-const KIND: &str = "as-of join";
 
 /// Microseconds of a bucket times 32; what waits is what the watermark lags behind.
 const QUEUE_SPAN: i64 = 1_000_000;
@@ -88,49 +91,6 @@ impl<R> Clone for AsOf<R> {
 
 impl<R> Copy for AsOf<R> {}
 
-/// What is saved, of keys and left items that are lent or owned.
-#[derive(Serialize, Deserialize)]
-struct Saved<S, L> {
-    keys: Vec<S>,
-    waiting: Vec<(i64, L)>,
-    watermark: i64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Version<R> {
-    time: i64,
-    /// Left items before this do not meet it: its time, or the watermark that it was late for.
-    from: i64,
-    item: R,
-}
-
-/// Values of one key by time; equal times in the order of arrival.
-#[derive(Serialize, Deserialize)]
-struct Versions<R> {
-    list: SmallVec<[Version<R>; 1]>,
-    /// When the queue has it next.
-    due: i64,
-}
-
-impl<R> Default for Versions<R> {
-    fn default() -> Self {
-        Self {
-            list: SmallVec::new(),
-            due: i64::MAX,
-        }
-    }
-}
-
-impl<R> Versions<R> {
-    /// Index of the one that is valid at `time`.
-    fn at(&self, time: i64) -> Option<usize> {
-        let count = self.list.partition_point(|version| version.time <= time);
-        self.list[..count]
-            .iter()
-            .rposition(|version| version.from <= time)
-    }
-}
-
 /// Joins left items with the right value of their key at their time.
 pub struct AsOfJoin<K, L, R, FL, FR, G, S> {
     table_of: AsOf<R>,
@@ -138,12 +98,13 @@ pub struct AsOfJoin<K, L, R, FL, FR, G, S> {
     right_key: FR,
     result: G,
     late: S,
+    /// By key its values, due when an older one may be dropped.
     keys: Keyed<K, Versions<R>>,
+    /// Older values of keys that have many.
+    pieces: Pieces<K, Version<R>>,
     versions: usize,
     /// Left items by time.
-    waiting: DueQueue<L>,
-    /// Keys by the time when an older value of theirs may be dropped.
-    queue: DueQueue<SlotId>,
+    waiting: Waiting<L>,
     watermark: i64,
     late_before: i64,
 }
@@ -164,23 +125,33 @@ where
             right_key,
             result,
             late,
-            keys: Keyed::default(),
+            keys: Keyed::new(QUEUE_SPAN),
+            pieces: Pieces::default(),
             versions: 0,
-            waiting: DueQueue::new(QUEUE_SPAN),
-            queue: DueQueue::new(QUEUE_SPAN),
+            waiting: Waiting::new(QUEUE_SPAN),
             watermark: i64::MIN,
             late_before: i64::MIN,
         }
     }
+}
 
+impl<K, L, R, FL, FR, G, S> AsOfJoin<K, L, R, FL, FR, G, S>
+where
+    K: Key,
+    FL: Fn(&L) -> K,
+    FR: Fn(&R) -> K,
+    G: JoinResult<K, L, R>,
+    S: Operator<Side<L, R>, Out = Infallible>,
+{
     fn give<E: Emit<G::Out>>(&mut self, time: i64, item: &L, out: &mut E) {
         let key = (self.left_key)(item);
-        let id = self.keys.find(&key);
-        let slot = id.and_then(|id| self.keys.get_mut(id));
-        let version = slot.and_then(|slot| {
-            let at = slot.value.at(time)?;
-            slot.value.list.get(at)
-        });
+        let version = match self.keys.find(&key) {
+            Some(place) => {
+                let (key, versions) = self.keys.table.at(place);
+                versions.at(time, key, &mut self.pieces)
+            }
+            None => None,
+        };
         let right = version.filter(|version| !self.table_of.is_deletion(&version.item));
         let result = match right {
             Some(version) => Some(self.result.pair(&key, item, &version.item)),
@@ -193,16 +164,12 @@ where
 
     fn put(&mut self, time: i64, item: R) {
         let from = time.max(self.late_before);
-        let id = self.keys.find_or_insert((self.right_key)(&item));
-        let Some(Slot { value, .. }) = self.keys.get_mut(id) else {
-            return;
-        };
-        let at = value.list.partition_point(|version| version.time <= time);
-        value.list.insert(at, Version { time, from, item });
+        let place = self.keys.find_or_insert((self.right_key)(&item));
+        let (key, versions) = self.keys.table.at_mut(place);
+        versions.put(key, &mut self.pieces, Version { time, from, item });
         self.versions += 1;
-        if from < value.due {
-            value.due = from;
-            self.queue.push(from, id);
+        if from < self.keys.due(place) {
+            self.keys.set_due(place, from, from);
         }
     }
 
@@ -212,27 +179,20 @@ where
             i64::MAX => i64::MAX,
             watermark => watermark.saturating_sub(self.table_of.lateness),
         };
-        while let Some((due, id)) = self.queue.pop(reached.saturating_add(1)) {
-            let Some(Slot { value, .. }) = self.keys.get_mut(id) else {
-                continue;
-            };
-            if value.due != due {
-                continue; // It was queued anew for an earlier time, or is another key's by now.
+        let table_of = self.table_of;
+        while let Some((place, _)) = self.keys.pop(reached.saturating_add(1), |due| due) {
+            let (key, versions) = self.keys.table.peek_mut(place);
+            let is_deletion = |item: &R| table_of.is_deletion(item);
+            let (dropped, next) = versions.drop_over(reached, key, &mut self.pieces, is_deletion);
+            self.versions -= dropped;
+            let is_empty = versions.is_empty();
+            if dropped > 0 {
+                self.keys.table.changed_at(place);
             }
-            let before = value.list.len();
-            if let Some(valid) = value.at(reached) {
-                let is_deleted = self.table_of.is_deletion(&value.list[valid].item);
-                value.list.drain(..valid + usize::from(is_deleted));
-            }
-            self.versions -= before - value.list.len();
-            let later = value.list.iter().map(|version| version.from);
-            match later.filter(|from| *from > reached).min() {
-                Some(next) => {
-                    value.due = next;
-                    self.queue.push(next, id);
-                }
-                None if value.list.is_empty() => self.keys.remove(id),
-                None => value.due = i64::MAX,
+            if is_empty {
+                self.keys.leave(place, Versions::is_empty, |due| due);
+            } else {
+                self.keys.set_due(place, next, next);
             }
         }
     }
@@ -277,8 +237,8 @@ where
             self.give(time, &item, out);
         }
         if watermark == Timestamp::MAX {
-            self.keys = Keyed::default(); // The input is complete.
-            self.queue = DueQueue::new(QUEUE_SPAN);
+            self.keys = Keyed::new(QUEUE_SPAN); // The input is complete.
+            self.pieces = Pieces::default();
             self.versions = 0;
         }
         self.drop_old();
@@ -289,7 +249,22 @@ where
         self.late.late_before(limit);
     }
 
-    inner_sink!(late: begin open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        let memory = StateMemory::of(wiring);
+        self.keys.table.share(&memory.for_tables());
+        self.pieces.share(&memory);
+        self.waiting.share(&memory);
+        self.late.open(wiring)
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.keys.table.settle()?;
+        self.pieces.settle()?;
+        self.waiting.settle()?;
+        self.late.flush(idle)
+    }
+
+    inner_sink!(late: begin is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join items", self.waiting.len()));
@@ -297,36 +272,12 @@ where
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
-        let saved = Saved {
-            keys: self.keys.in_order(&self.queue, |versions| versions.due),
-            waiting: self.waiting.in_order(),
-            watermark: self.watermark,
-        };
-        saving.whole(KIND, &saved)?;
+        self.save_items(saving)?;
         self.late.save(saving)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        type Stored<K, L, R> = Saved<Slot<K, Versions<R>>, L>;
-        for saved in restoring.whole::<Stored<K, L, R>>(KIND)? {
-            for Slot { key, value } in saved.keys {
-                if restoring.owns(&key) {
-                    self.versions += value.list.len();
-                    let due = value.due;
-                    let id = self.keys.insert(key, value);
-                    // One that has nothing to be dropped is in no queue.
-                    if due < i64::MAX {
-                        self.queue.push(due, id);
-                    }
-                }
-            }
-            for (time, item) in saved.waiting {
-                if restoring.owns(&(self.left_key)(&item)) {
-                    self.waiting.push(time, item);
-                }
-            }
-            self.watermark = self.watermark.max(saved.watermark);
-        }
+        self.restore_items(restoring)?;
         self.late.restore(restoring)
     }
 }

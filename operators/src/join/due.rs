@@ -84,6 +84,28 @@ impl<T> DueQueue<T> {
             .push((due, value));
     }
 
+    /// Number of the bucket of a time.
+    #[inline]
+    pub(super) const fn bucket_of(&self, due: i64) -> i64 {
+        due.div_euclid(self.width)
+    }
+
+    /// The first time of a bucket.
+    pub(super) const fn begin_of(&self, number: i64) -> i64 {
+        number.saturating_mul(self.width)
+    }
+
+    /// Nothing, with room for what an earlier bucket had.
+    pub(super) fn spare(&mut self) -> Vec<(i64, T)> {
+        self.spares.pop().unwrap_or_default()
+    }
+
+    /// Adds all values of a bucket that has none yet and was not reached, in the order of arrival.
+    pub(super) fn take_bucket(&mut self, number: i64, values: Vec<(i64, T)>) {
+        self.len += values.len();
+        self.buckets.insert(number, values);
+    }
+
     /// Takes the earliest value out if it is due before `before`.
     pub(super) fn pop(&mut self, before: i64) -> Option<(i64, T)> {
         if self.sorted.is_empty() && self.near.is_empty() {

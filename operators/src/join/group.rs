@@ -11,6 +11,12 @@ enum Kind<'a, T> {
     Plain(slice::Iter<'a, T>),
     /// Without those that were late for the window: that came with a limit of this or more.
     Held(slice::Iter<'a, Held<T>>, i64),
+    /// The same of several slices, one after another.
+    Divided(
+        slice::Iter<'a, Held<T>>,
+        slice::Iter<'a, &'a [Held<T>]>,
+        i64,
+    ),
 }
 
 /// One side's items of a window, in the order of arrival (tumbling) or of time (sliding).
@@ -22,6 +28,7 @@ impl<T> Clone for Items<'_, T> {
         Self(match &self.0 {
             Kind::Plain(items) => Kind::Plain(items.clone()),
             Kind::Held(items, over) => Kind::Held(items.clone(), *over),
+            Kind::Divided(items, rest, over) => Kind::Divided(items.clone(), rest.clone(), *over),
         })
     }
 }
@@ -35,6 +42,10 @@ impl<'a, T> Items<'a, T> {
     pub(super) fn held(items: &'a [Held<T>], over: i64) -> Self {
         Self(Kind::Held(items.iter(), over))
     }
+
+    pub(super) fn divided(slices: &'a [&'a [Held<T>]], over: i64) -> Self {
+        Self(Kind::Divided([].iter(), slices.iter(), over))
+    }
 }
 
 impl<'a, T> Iterator for Items<'a, T> {
@@ -45,6 +56,12 @@ impl<'a, T> Iterator for Items<'a, T> {
         match &mut self.0 {
             Kind::Plain(items) => items.next(),
             Kind::Held(items, over) => items.find(|held| held.limit < *over).map(|held| &held.item),
+            Kind::Divided(items, rest, over) => loop {
+                if let Some(held) = items.find(|held| held.limit < *over) {
+                    break Some(&held.item);
+                }
+                *items = rest.next()?.iter();
+            },
         }
     }
 }

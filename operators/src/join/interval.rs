@@ -7,7 +7,10 @@
 //! not passed when it came, so one in time meets all; if there can be none, that is if its time + `after` + `before` is
 //! past that watermark, it goes to the late sink. A late item whose own interval is over is not held.
 //! Cost: per item one lookup, a push and the pairs; keys are cleaned up in the order in which their items are over,
-//! each visited when its first item is, and no others.
+//! each visited when its first item is, and no others. A checkpoint has the keys that were touched, of a key with many
+//! items the newest and what was changed of the [others](super::pieces).
+
+mod saved;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -16,47 +19,19 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use millstream_engine::checkpoint::{Restoring, Saving};
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, Wiring, inner_sink};
 use millstream_engine::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use saved::Pending;
 
-use super::due::DueQueue;
-use super::keyed::{Keyed, Slot, SlotId};
+use super::keyed::Keyed;
+use super::pieces::{Pieces, overlapping, within};
 use super::run::{Held, Run};
 use super::{JoinResult, micros};
+use crate::table::StateMemory;
 use crate::{Key, Savable};
-
-/// Its kind of state in checkpoints.
-const KIND: &str = "interval join";
 
 /// Microseconds. Below it a bucket of the queue would be shorter than what one batch brings.
 const QUEUE_SPAN_MIN: i64 = 32_000;
-
-/// What is saved, of keys that are lent or owned.
-#[derive(Serialize, Deserialize)]
-struct Saved<S> {
-    keys: Vec<S>,
-    watermark: i64,
-}
-
-/// What is held of one key.
-#[derive(Debug, Serialize, Deserialize)]
-struct Pending<L, R> {
-    left: Run<L>,
-    right: Run<R>,
-    /// When the queue has it next.
-    due: i64,
-}
-
-impl<L, R> Default for Pending<L, R> {
-    fn default() -> Self {
-        Self {
-            left: Run::default(),
-            right: Run::default(),
-            due: i64::MAX,
-        }
-    }
-}
 
 /// How far apart in time the two items of a pair may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,19 +74,54 @@ impl Came {
 
     /// Gives a pair for each partner that is held; gives whether there was one.
     #[inline(always)]
-    fn meet<A, B, U, E: Emit<U>>(
+    fn meet<K: Key, B, U, E: Emit<U>>(
         &self,
-        item: &A,
-        others: &mut Run<B>,
-        pair: impl Fn(&A, &B) -> U,
+        key: &K,
+        (others, older): (&mut Run<Held<B>>, &mut Pieces<K, Held<B>>),
+        pair: impl Fn(&B) -> U,
         out: &mut E,
     ) -> bool {
         let mut matched = false;
+        if others.older.is_some() {
+            matched = self.meet_older(key, (others, older), &pair, out);
+        }
         for other in others.between(self.from, self.due) {
             if other.limit <= self.due {
                 (matched, other.matched) = (true, true);
                 let time = Timestamp(self.time.max(other.time));
-                out.emit(time, pair(item, &other.item));
+                out.emit(time, pair(&other.item));
+            }
+        }
+        matched
+    }
+
+    /// The same of what lies in pieces, which are changed only where somebody has met none before.
+    #[inline(never)]
+    fn meet_older<K: Key, B, U, E: Emit<U>>(
+        &self,
+        key: &K,
+        (others, older): (&Run<Held<B>>, &mut Pieces<K, Held<B>>),
+        pair: impl Fn(&B) -> U,
+        out: &mut E,
+    ) -> bool {
+        let mut matched = false;
+        let pieces = others.older.as_deref().into_iter();
+        for known in pieces.flat_map(|pieces| overlapping(pieces, self.from, self.due)) {
+            let items = older.items(key, known);
+            let range = within(known, items, self.from, self.due);
+            let mut is_first = false;
+            for other in &items[range.clone()] {
+                if other.limit <= self.due {
+                    matched = true;
+                    is_first |= !other.matched;
+                    let time = Timestamp(self.time.max(other.time));
+                    out.emit(time, pair(&other.item));
+                }
+            }
+            if is_first {
+                let others = &mut older.items_mut(key, known)[range];
+                let met = others.iter_mut().filter(|other| other.limit <= self.due);
+                met.for_each(|other| other.matched = true);
             }
         }
         matched
@@ -128,37 +138,11 @@ impl Came {
     }
 }
 
-/// The slot of `key`; a new one only for what will be held.
-#[inline(always)]
-fn slot_for<K: Hash + Eq, L, R>(
-    keys: &mut Keyed<K, Pending<L, R>>,
-    key: K,
-    is_held: bool,
-) -> Result<SlotId, K> {
-    if is_held {
-        return Ok(keys.find_or_insert(key));
-    }
-    keys.find(&key).ok_or(key)
-}
-
 #[inline(always)]
 fn give<U, E: Emit<U>>(time: i64, result: Option<U>, out: &mut E) {
     if let Some(result) = result {
         out.emit(Timestamp(time), result);
     }
-}
-
-/// Gives out those that are over and met none, and drops them; gives how many.
-fn drop_over<T, U, E: Emit<U>>(
-    run: &mut Run<T>,
-    end: i64,
-    alone: impl Fn(&T) -> Option<U>,
-    out: &mut E,
-) -> usize {
-    for held in run.before(end).iter().filter(|held| !held.matched) {
-        give(held.time, alone(&held.item), out);
-    }
-    run.drop_before(end)
 }
 
 /// Joins items by key and nearness in time.
@@ -168,9 +152,11 @@ pub struct IntervalJoin<K, L, R, FL, FR, G, S> {
     right_key: FR,
     result: G,
     late: S,
+    /// By key what it has, due when its first item is over.
     keys: Keyed<K, Pending<L, R>>,
-    /// Keys by the time when their first item is over.
-    queue: DueQueue<SlotId>,
+    /// Older items of keys that have many.
+    lefts: Pieces<K, Held<L>>,
+    rights: Pieces<K, Held<R>>,
     held: usize,
     watermark: i64,
     late_before: i64,
@@ -193,20 +179,30 @@ where
             right_key,
             result,
             late,
-            keys: Keyed::default(),
-            queue: DueQueue::new(
+            keys: Keyed::new(
                 bounds
                     .before
                     .saturating_add(bounds.after)
                     .max(QUEUE_SPAN_MIN),
             ),
+            lefts: Pieces::default(),
+            rights: Pieces::default(),
             held: 0,
             watermark: i64::MIN,
             late_before: i64::MIN,
             items: PhantomData,
         }
     }
+}
 
+impl<K, L, R, FL, FR, G, S> IntervalJoin<K, L, R, FL, FR, G, S>
+where
+    K: Key,
+    FL: Fn(&L) -> K,
+    FR: Fn(&R) -> K,
+    G: JoinResult<K, L, R>,
+    S: Operator<Side<L, R>, Out = Infallible>,
+{
     /// Whether no item that is held or to come can be its partner.
     #[inline(always)]
     fn is_late(&self, time: i64) -> bool {
@@ -220,25 +216,28 @@ where
         let Bounds { before, after } = self.bounds;
         let key = (self.left_key)(&item);
         let came = Came::new(time, self.late_before, before, after);
+        let is_held = came.due >= self.watermark;
         let result = &self.result;
-        let id = match slot_for(&mut self.keys, key, came.due >= self.watermark) {
-            Ok(id) => id,
-            Err(key) => return give(time, result.left_alone(&key, &item), out),
+        let place = if is_held {
+            self.keys.find_or_insert(key)
+        } else if let Some(place) = self.keys.find(&key) {
+            place
+        } else {
+            return give(time, result.left_alone(&key, &item), out);
         };
-        let Some(Slot { key, value }) = self.keys.get_mut(id) else {
-            return;
-        };
-        let pair = |left: &L, right: &R| result.pair(key, left, right);
-        let matched = came.meet(&item, &mut value.right, pair, out);
-        if came.due < self.watermark {
+        let (key, value) = self.keys.table.at_mut(place);
+        let pair = |other: &_| result.pair(key, &item, other);
+        let matched = came.meet(key, (&mut value.right, &mut self.rights), pair, out);
+        if !is_held {
             let alone = (!matched).then(|| result.left_alone(key, &item));
             return give(time, alone.flatten(), out);
         }
-        value.left.insert(came.held(matched, item));
+        let due = value.due(self.bounds);
+        let held = came.held(matched, item);
+        value.left.insert(key, &mut self.lefts, held);
         self.held += 1;
-        if came.due < value.due {
-            value.due = came.due;
-            self.queue.push(came.due, id);
+        if came.due < due {
+            self.keys.set_due(place, came.due, came.due);
         }
     }
 
@@ -247,25 +246,28 @@ where
         let Bounds { before, after } = self.bounds;
         let key = (self.right_key)(&item);
         let came = Came::new(time, self.late_before, after, before);
+        let is_held = came.due >= self.watermark;
         let result = &self.result;
-        let id = match slot_for(&mut self.keys, key, came.due >= self.watermark) {
-            Ok(id) => id,
-            Err(key) => return give(time, result.right_alone(&key, &item), out),
+        let place = if is_held {
+            self.keys.find_or_insert(key)
+        } else if let Some(place) = self.keys.find(&key) {
+            place
+        } else {
+            return give(time, result.right_alone(&key, &item), out);
         };
-        let Some(Slot { key, value }) = self.keys.get_mut(id) else {
-            return;
-        };
-        let pair = |right: &R, left: &L| result.pair(key, left, right);
-        let matched = came.meet(&item, &mut value.left, pair, out);
-        if came.due < self.watermark {
+        let (key, value) = self.keys.table.at_mut(place);
+        let pair = |other: &_| result.pair(key, other, &item);
+        let matched = came.meet(key, (&mut value.left, &mut self.lefts), pair, out);
+        if !is_held {
             let alone = (!matched).then(|| result.right_alone(key, &item));
             return give(time, alone.flatten(), out);
         }
-        value.right.insert(came.held(matched, item));
+        let due = value.due(self.bounds);
+        let held = came.held(matched, item);
+        value.right.insert(key, &mut self.rights, held);
         self.held += 1;
-        if came.due < value.due {
-            value.due = came.due;
-            self.queue.push(came.due, id);
+        if came.due < due {
+            self.keys.set_due(place, came.due, came.due);
         }
     }
 
@@ -279,33 +281,26 @@ where
                 watermark.saturating_sub(before),
             ),
         };
-        while let Some((due, id)) = self.queue.pop(self.watermark) {
-            let Some(Slot { key, value }) = self.keys.get_mut(id) else {
-                continue;
-            };
-            if value.due != due {
-                continue; // It was queued anew for an earlier time, or is another key's by now.
-            }
-            let (key, result) = (&*key, &self.result);
-            let left = |item: &L| result.left_alone(key, item);
-            let right = |item: &R| result.right_alone(key, item);
-            self.held -= drop_over(&mut value.left, left_end, left, out);
-            self.held -= drop_over(&mut value.right, right_end, right, out);
-            let left = value
-                .left
-                .first_time()
-                .map(|time| time.saturating_add(after));
-            let right = value
-                .right
-                .first_time()
-                .map(|time| time.saturating_add(before));
-            match left.into_iter().chain(right).min() {
-                Some(next) => {
-                    value.due = next;
-                    self.queue.push(next, id);
+        while let Some((place, _)) = self.keys.pop(self.watermark, |due| due) {
+            let (key, Pending { left, right }) = self.keys.table.at_mut(place);
+            let result = &self.result;
+            self.held -= left.drop_before(key, &mut self.lefts, left_end, |held| {
+                if !held.matched {
+                    give(held.time, result.left_alone(key, &held.item), out);
                 }
-                None => self.keys.remove(id),
+            });
+            self.held -= right.drop_before(key, &mut self.rights, right_end, |held| {
+                if !held.matched {
+                    give(held.time, result.right_alone(key, &held.item), out);
+                }
+            });
+            if left.is_empty() && right.is_empty() {
+                let is_empty = |value: &Pending<L, R>| value.is_empty();
+                self.keys.leave(place, is_empty, |due| due);
+                continue;
             }
+            let next = Pending::due_of(left, right, self.bounds);
+            self.keys.set_due(place, next, next);
         }
     }
 }
@@ -352,37 +347,34 @@ where
         self.late.late_before(limit);
     }
 
-    inner_sink!(late: begin open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        let memory = StateMemory::of(wiring);
+        self.keys.table.share(&memory.for_tables());
+        self.lefts.share(&memory);
+        self.rights.share(&memory);
+        self.late.open(wiring)
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.keys.table.settle()?;
+        self.lefts.settle()?;
+        self.rights.settle()?;
+        self.late.flush(idle)
+    }
+
+    inner_sink!(late: begin is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join items", self.held));
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
-        let saved = Saved {
-            keys: self.keys.in_order(&self.queue, |pending| pending.due),
-            watermark: self.watermark,
-        };
-        saving.whole(KIND, &saved)?;
+        self.save_items(saving)?;
         self.late.save(saving)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        type Stored<K, L, R> = Saved<Slot<K, Pending<L, R>>>;
-        for saved in restoring.whole::<Stored<K, L, R>>(KIND)? {
-            for Slot { key, value } in saved.keys {
-                if restoring.owns(&key) {
-                    self.held += value.left.len() + value.right.len();
-                    let due = value.due;
-                    let id = self.keys.insert(key, value);
-                    // Until the end of time it is in no queue.
-                    if due < i64::MAX {
-                        self.queue.push(due, id);
-                    }
-                }
-            }
-            self.watermark = self.watermark.max(saved.watermark);
-        }
+        self.restore_items(restoring)?;
         self.late.restore(restoring)
     }
 }

@@ -8,7 +8,7 @@
 //! two times and on the watermarks of the items' own sources; (2) each join states when its state is gone; (3) what
 //! is late goes to the late sink.
 //! Threads: one owner per partition. Failure: a closure that panics ends the stage.
-//! Checkpoints hold all of it; what is rebuilt are the queues. Cost: see the operators. A clone of a join is the same
+//! State lies in tables: checkpoints hold what has changed of it; what is rebuilt are the queues. Cost: see the operators. A clone of a join is the same
 //! join with nothing in it.
 
 mod as_of;
@@ -19,6 +19,7 @@ mod group;
 mod interval;
 mod keyed;
 mod latest;
+mod pieces;
 mod result;
 mod run;
 mod sliding;
@@ -26,6 +27,7 @@ mod tables;
 mod tumbling;
 mod unbounded;
 mod unique;
+mod waiting;
 
 #[cfg(test)]
 mod tests;

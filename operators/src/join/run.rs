@@ -1,13 +1,33 @@
 //! Items of one side and key in the order of their times.
 //!
+//! The newest lie in the key's entry of a table; when they become many, older ones are moved to [pieces](super::pieces), so
+//! that one more item does not have all of the key's written again. Of a piece its bounds lie in the entry.
+//! Invariants: (1) nothing in a piece is later than what is in the pieces behind it, or in the entry; (2) a run without
+//! older items has no pieces.
 //! Cost: an item in order is a push; one out of order is moved into place. What is dropped at the front is only
-//! counted, and moved out when half of the run is dropped: a constant cost per item, and no allocation for a run of one.
+//! counted, and moved out when half of the entry's is dropped: a constant cost per item, and no allocation for a run of one.
+
+use std::collections::VecDeque;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
+use super::pieces::{PIECE, Pieces};
+use crate::Key;
+
+/// Items of an entry at which the older half goes to a piece.
+const HERE_MAX: usize = 2 * PIECE;
+
+/// Of no more items than this those that are dropped are moved out at once: short runs stay in a cache line or two.
+const FEW: usize = 8;
+
+/// What has a time.
+pub(super) trait Timed {
+    fn time(&self) -> i64;
+}
+
 /// An item that waits for partners.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct Held<T> {
     pub(super) time: i64,
     /// The watermark of its source when it came: what was over then is not for it. At most `time` unless it was late.
@@ -17,133 +37,264 @@ pub(super) struct Held<T> {
     pub(super) item: T,
 }
 
-/// Items by time; equal times in the order of arrival.
-#[derive(Debug)]
-pub(super) struct Run<T> {
-    held: SmallVec<[Held<T>; 1]>,
-    /// The first so many are dropped.
-    dropped: usize,
+impl<T> Timed for Held<T> {
+    fn time(&self) -> i64 {
+        self.time
+    }
 }
 
-impl<T> Default for Run<T> {
+/// Without names, since there are many; it was written with them once, and both are read.
+impl<T: Serialize> Serialize for Held<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.time, self.limit, self.matched, &self.item).serialize(serializer)
+    }
+}
+
+/// What is known of a piece.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) number: u64,
+    /// Times of its first item that is not dropped, and of its last one.
+    pub(super) first: i64,
+    pub(super) last: i64,
+    /// Items, and how many of them are dropped at the front: the piece is not written again for that.
+    pub(super) len: usize,
+    pub(super) dropped: usize,
+}
+
+/// The pieces of a run.
+#[derive(Debug, Default)]
+pub(super) struct Older {
+    /// In the order of time.
+    pub(super) pieces: VecDeque<Known>,
+    /// Number of the next piece.
+    next: u64,
+}
+
+impl Older {
+    /// A number that no piece of the run has.
+    pub(super) const fn take_number(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    fn len(&self) -> usize {
+        let pieces = self.pieces.iter();
+        pieces.map(|known| known.len - known.dropped).sum()
+    }
+}
+
+/// Items by time; equal times in the order of arrival.
+#[derive(Debug)]
+pub(super) struct Run<H> {
+    held: SmallVec<[H; 1]>,
+    /// The first so many are dropped.
+    dropped: usize,
+    pub(super) older: Option<Box<Older>>,
+}
+
+impl<H> Default for Run<H> {
     fn default() -> Self {
         Self {
             held: SmallVec::new(),
             dropped: 0,
+            older: None,
         }
     }
 }
 
-impl<T: Serialize> Serialize for Run<T> {
+/// As it is stored: items, the number of the next piece, and of each piece what is known of it.
+type Stored<I> = (I, u64, Vec<(u64, i64, i64, usize, usize)>);
+
+impl<H: Serialize> Serialize for Run<H> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.live().serialize(serializer)
+        let known = |known: &Known| {
+            let Known { first, last, .. } = *known;
+            (known.number, first, last, known.len, known.dropped)
+        };
+        let older = self.older.as_deref();
+        let pieces = older.into_iter().flat_map(|older| &older.pieces);
+        let next = older.map_or(0, |older| older.next);
+        let stored: Stored<&[H]> = (self.here(), next, pieces.map(known).collect());
+        stored.serialize(serializer)
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Run<T> {
+impl<'de, H: Deserialize<'de>> Deserialize<'de> for Run<H> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let held = SmallVec::deserialize(deserializer)?;
-        Ok(Self { held, dropped: 0 })
+        let (held, next, pieces) = Stored::<SmallVec<[H; 1]>>::deserialize(deserializer)?;
+        let pieces = pieces.into_iter();
+        let pieces: VecDeque<Known> = pieces
+            .map(|(number, first, last, len, dropped)| Known {
+                number,
+                first,
+                last,
+                len,
+                dropped,
+            })
+            .collect();
+        let older = (!pieces.is_empty()).then(|| Box::new(Older { pieces, next }));
+        Ok(Self {
+            held,
+            dropped: 0,
+            older,
+        })
     }
 }
 
-impl<T> Run<T> {
-    #[inline]
-    pub(super) fn insert(&mut self, held: Held<T>) {
-        if self.held.last().is_none_or(|last| last.time <= held.time) {
-            self.held.push(held);
-            return;
-        }
-        let at = self.live().partition_point(|other| other.time <= held.time);
-        self.held.insert(self.dropped + at, held);
+/// Of a list in the order of time those with times in `from..=to`.
+#[inline(always)]
+pub(super) fn between<H: Timed>(list: &[H], from: i64, to: i64) -> std::ops::Range<usize> {
+    // Runs are short mostly, and what is new meets what is new: look at the ends first.
+    if list.last().is_none_or(|last| last.time() < from) || from > to {
+        return 0..0;
     }
+    let first = list.partition_point(|held| held.time() < from);
+    let count = list[first..].partition_point(|held| held.time() <= to);
+    first..first + count
+}
 
-    #[inline]
-    pub(super) fn live(&self) -> &[Held<T>] {
+impl<H> Run<H> {
+    /// What lies in the entry: the newest.
+    #[inline(always)]
+    pub(super) fn here(&self) -> &[H] {
         &self.held[self.dropped..]
     }
 
-    /// Those with times in `from..=to`.
-    #[inline]
-    pub(super) fn between(&mut self, from: i64, to: i64) -> &mut [Held<T>] {
-        let live = &mut self.held[self.dropped..];
-        // Runs are short mostly, and what is new meets what is new: look at the ends first.
-        if live.last().is_none_or(|last| last.time < from) || from > to {
-            return &mut [];
-        }
-        let first = live.partition_point(|held| held.time < from);
-        let count = live[first..].partition_point(|held| held.time <= to);
-        &mut live[first..first + count]
-    }
-
-    pub(super) fn first_time(&self) -> Option<i64> {
-        self.live().first().map(|held| held.time)
-    }
-
     pub(super) fn len(&self) -> usize {
-        self.held.len() - self.dropped
+        let older = self.older.as_ref().map_or(0, |older| older.len());
+        older + self.here().len()
     }
 
-    /// Those with times before `time`: to be looked at before they are dropped.
-    pub(super) fn before(&self, time: i64) -> &[Held<T>] {
-        let live = self.live();
-        let count = live.iter().take_while(|held| held.time < time).count();
-        &live[..count]
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.here().is_empty() && self.older.is_none()
+    }
+}
+
+impl<H: Timed> Run<H> {
+    /// Of items in the order of time, as all of them were stored once.
+    pub(super) fn of(items: SmallVec<[H; 1]>) -> Self {
+        Self {
+            held: items,
+            ..Self::default()
+        }
     }
 
-    /// Drops items with times before `time`; gives how many.
-    pub(super) fn drop_before(&mut self, time: i64) -> usize {
-        let count = self.before(time).len();
+    /// Adds an item of `key`.
+    #[inline]
+    pub(super) fn insert<K: Key>(&mut self, key: &K, pieces: &mut Pieces<K, H>, held: H) {
+        if self.held.len() >= HERE_MAX || self.older.is_some() {
+            self.insert_divided(key, pieces, held);
+            return;
+        }
+        self.insert_here(held);
+    }
+
+    #[inline]
+    fn insert_here(&mut self, held: H) {
+        if (self.held.last()).is_none_or(|last| last.time() <= held.time()) {
+            self.held.push(held);
+            return;
+        }
+        let here = self.here();
+        let at = here.partition_point(|other| other.time() <= held.time());
+        self.held.insert(self.dropped + at, held);
+    }
+
+    #[cold]
+    fn insert_divided<K: Key>(&mut self, key: &K, pieces: &mut Pieces<K, H>, held: H) {
+        let time = held.time();
+        let is_here = self
+            .here()
+            .first()
+            .is_some_and(|first| first.time() <= time);
+        if let Some(older) = self.older.as_deref_mut().filter(|_| !is_here)
+            && older.pieces.back().is_some_and(|last| time < last.last)
+        {
+            pieces.insert(key, older, held);
+            return;
+        }
+        self.insert_here(held);
+        while self.here().len() > HERE_MAX {
+            let oldest = self.held.drain(..self.dropped + PIECE).skip(self.dropped);
+            let oldest = oldest.collect();
+            self.dropped = 0;
+            let older = self.older.get_or_insert_default();
+            pieces.add(key, older, oldest);
+        }
+    }
+
+    /// Of what lies in the entry that with times in `from..=to`.
+    #[inline]
+    pub(super) fn between(&mut self, from: i64, to: i64) -> &mut [H] {
+        let here = &mut self.held[self.dropped..];
+        let range = between(here, from, to);
+        &mut here[range]
+    }
+
+    /// The same to be looked at.
+    #[inline(always)]
+    pub(super) fn here_between(&self, from: i64, to: i64) -> &[H] {
+        let here = self.here();
+        &here[between(here, from, to)]
+    }
+
+    #[inline(always)]
+    pub(super) fn first_time(&self) -> Option<i64> {
+        if let Some(older) = &self.older {
+            return older.pieces.front().map(|known| known.first);
+        }
+        self.here().first().map(H::time)
+    }
+
+    /// Drops items with times before `time`, each of which `see` is shown first; gives how many.
+    #[inline]
+    pub(super) fn drop_before<K: Key>(
+        &mut self,
+        key: &K,
+        pieces: &mut Pieces<K, H>,
+        time: i64,
+        mut see: impl FnMut(&H),
+    ) -> usize {
+        let older = match &mut self.older {
+            Some(older) => pieces.drop_before(key, older, time, &mut see),
+            None => 0,
+        };
+        if older > 0 {
+            self.forget_pieces();
+        }
+        let here = self.here();
+        let count = here.iter().take_while(|held| held.time() < time).count();
+        here[..count].iter().for_each(see);
+        self.drop_here(count);
+        older + count
+    }
+
+    /// There may be no pieces any more.
+    pub(super) fn forget_pieces(&mut self) {
+        self.older.take_if(|older| older.pieces.is_empty());
+    }
+
+    /// Where one is left, it lies in the entry itself and not beside it: for runs that are mostly so and often looked at.
+    #[inline]
+    pub(super) fn come_home(&mut self) {
+        if self.held.spilled() && self.held.len() == 1 && self.dropped == 0 {
+            self.held.shrink_to_fit();
+        }
+    }
+
+    /// Drops the first `count` of those that lie in the entry.
+    pub(super) fn drop_here(&mut self, count: usize) {
         self.dropped += count;
-        if self.dropped * 2 < self.held.len() || self.dropped == 0 {
-            return count;
+        let is_worth_it = self.held.len() <= FEW || self.dropped * 2 >= self.held.len();
+        if self.dropped == 0 || !is_worth_it {
+            return;
         }
         self.held.drain(..self.dropped);
         self.dropped = 0;
         if self.held.spilled() && self.held.len() * 8 < self.held.capacity() {
             self.held.shrink_to_fit();
-        }
-        count
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn it_agrees_with_a_sorted_list(
-            steps in prop::collection::vec((0u8..4, 0i64..50, 0i64..30), 0..100)
-        ) {
-            let mut run = Run::default();
-            let mut model: Vec<i64> = Vec::new();
-            let mut floor = i64::MIN;
-            for (what, time, span) in steps {
-                match what {
-                    0 => {
-                        floor = floor.max(time);
-                        run.drop_before(floor);
-                        model.retain(|other| *other >= floor);
-                    }
-                    1 => {
-                        let found: Vec<_> =
-                            run.between(time, time + span).iter().map(|held| held.time).collect();
-                        let expected: Vec<_> =
-                            model.iter().copied().filter(|at| (time..=time + span).contains(at)).collect();
-                        prop_assert_eq!(found, expected);
-                    }
-                    _ if time < floor => {}
-                    _ => {
-                        run.insert(Held { time, limit: 0, matched: false, item: () });
-                        model.push(time);
-                        model.sort_unstable();
-                    }
-                }
-                prop_assert_eq!(run.len(), model.len());
-                prop_assert_eq!(run.first_time(), model.first().copied());
-            }
         }
     }
 }

@@ -5,7 +5,11 @@
 //! meet in each. State: items whose last window is not over, gone when it is. An item counts for those windows whose
 //! end plus the allowed lateness is after its source's watermark, and is late if there is none.
 //! Cost: per item one lookup and a push; per window one visit of each key that has something in it; keys and windows
-//! without items cost nothing.
+//! without items cost nothing. A checkpoint has the keys to which something came or of which something was dropped; of a
+//! key with many items the newest and what was changed of the [others](super::pieces), all of which a window that is
+//! given out has in memory.
+
+mod saved;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -13,48 +17,18 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 
 use millstream_engine::checkpoint::{Restoring, Saving};
-use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, inner_sink};
+use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, Wiring, inner_sink};
 use millstream_engine::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use saved::Pending;
 
-use super::due::DueQueue;
 use super::group::{GroupResult, Items};
 use super::held_back;
-use super::keyed::{Keyed, Slot, SlotId};
+use super::keyed::Keyed;
+use super::pieces::Pieces;
 use super::run::{Held, Run};
-use crate::window::{Revision, Shape, Sliding, Span, TimeDomain, Windowed, by_span};
+use crate::table::StateMemory;
+use crate::window::{Revision, Sliding, Span, TimeDomain, Window, Windowed, by_span};
 use crate::{Key, Savable};
-
-/// Its kind of state in checkpoints.
-const KIND: &str = "sliding join";
-
-/// What is saved, of keys that are lent or owned.
-#[derive(Serialize, Deserialize)]
-struct Saved<S> {
-    shape: Shape,
-    keys: Vec<S>,
-    watermark: i64,
-    now: Timestamp,
-}
-
-/// What is held of one key.
-#[derive(Serialize, Deserialize)]
-struct Pending<L, R> {
-    left: Run<L>,
-    right: Run<R>,
-    /// End of its next window, for which the queue has it.
-    end: i64,
-}
-
-impl<L, R> Default for Pending<L, R> {
-    fn default() -> Self {
-        Self {
-            left: Run::default(),
-            right: Run::default(),
-            end: i64::MAX,
-        }
-    }
-}
 
 /// The windows in the order of time.
 fn number_of(span: &Span, end: i64) -> i64 {
@@ -69,6 +43,18 @@ fn end_of(span: &Span, number: i64) -> i64 {
     start.saturating_add(span.size)
 }
 
+/// End of the first window that is not over at `watermark`.
+fn first_open(span: &Span, watermark: i64) -> i64 {
+    span.next_end(watermark.saturating_sub(span.lateness))
+}
+
+/// Time of the first item of either side.
+#[inline(always)]
+fn first_time<L, R>(left: &Run<Held<L>>, right: &Run<Held<R>>) -> Option<i64> {
+    let times = left.first_time().into_iter();
+    times.chain(right.first_time()).min()
+}
+
 /// Joins both sides' items of each key and window.
 pub struct SlidingJoin<K, L, R, FL, FR, G, S> {
     window: Sliding,
@@ -77,9 +63,12 @@ pub struct SlidingJoin<K, L, R, FL, FR, G, S> {
     right_key: FR,
     result: G,
     late: S,
+    /// By key what it has, due at the end of its next window, and queued by that one's number: a bucket for each, so that
+    /// nothing is sorted.
     keys: Keyed<K, Pending<L, R>>,
-    /// Keys by the number of their next window: one bucket for each, so that nothing is sorted.
-    queue: DueQueue<SlotId>,
+    /// Older items of keys that have many.
+    lefts: Pieces<K, Held<L>>,
+    rights: Pieces<K, Held<R>>,
     held: usize,
     watermark: i64,
     late_before: i64,
@@ -105,8 +94,9 @@ where
             right_key,
             result,
             late,
-            keys: Keyed::default(),
-            queue: DueQueue::new(0),
+            keys: Keyed::new(0),
+            lefts: Pieces::default(),
+            rights: Pieces::default(),
             held: 0,
             watermark: i64::MIN,
             late_before: i64::MIN,
@@ -114,7 +104,68 @@ where
             items: PhantomData,
         }
     }
+}
 
+/// Gives what comes of a window, unless nothing that is in it was in time.
+#[inline(always)]
+fn give<K: Key, L, R, G: GroupResult<K, L, R>, E: Emit<Windowed<K, G::Out>>>(
+    result: &G,
+    (key, window): (&K, Window),
+    left: Items<'_, L>,
+    right: Items<'_, R>,
+    out: &mut E,
+) {
+    if left.clone().next().is_none() && right.clone().next().is_none() {
+        return;
+    }
+    result.group(key, window, left, right, |value| {
+        let result = Windowed {
+            key: key.clone(),
+            window,
+            value,
+            revision: Revision::OnTime,
+        };
+        out.emit(window.last(), result);
+    });
+}
+
+/// Items of one side that lie in the entry, and in pieces.
+type SideOf<'a, K, T> = (&'a Run<Held<T>>, &'a mut Pieces<K, Held<T>>);
+
+/// The same of a key that has items in pieces.
+#[inline(never)]
+fn give_divided<K: Key, L, R, G: GroupResult<K, L, R>, E: Emit<Windowed<K, G::Out>>>(
+    result: &G,
+    (key, window, over): (&K, Window, i64),
+    (left, lefts): SideOf<'_, K, L>,
+    (right, rights): SideOf<'_, K, R>,
+    out: &mut E,
+) {
+    let (from, to) = (window.start.0, window.last().0);
+    let older = lefts.lend(key, left, from, to);
+    let older_too = rights.lend(key, right, from, to);
+    let left: Vec<_> = older
+        .slices()
+        .chain([left.here_between(from, to)])
+        .collect();
+    let right: Vec<_> = older_too
+        .slices()
+        .chain([right.here_between(from, to)])
+        .collect();
+    let (left, right) = (Items::divided(&left, over), Items::divided(&right, over));
+    give(result, (key, window), left, right, out);
+    lefts.give_back(older);
+    rights.give_back(older_too);
+}
+
+impl<K, L, R, FL, FR, G, S> SlidingJoin<K, L, R, FL, FR, G, S>
+where
+    K: Key,
+    FL: Fn(&L) -> K,
+    FR: Fn(&R) -> K,
+    G: GroupResult<K, L, R>,
+    S: Operator<Side<L, R>, Out = Infallible>,
+{
     /// End of the first window with `time` in it for which an item with that limit is not late; `None` if there is
     /// none.
     #[inline]
@@ -138,81 +189,75 @@ where
             Side::Left(item) => (self.left_key)(item),
             Side::Right(item) => (self.right_key)(item),
         };
-        let id = self.keys.find_or_insert(key);
-        let Some(Slot { value, .. }) = self.keys.get_mut(id) else {
-            return;
-        };
+        let place = self.keys.find_or_insert(key);
+        let (key, value) = self.keys.table.at_mut(place);
         self.held += 1;
         match item {
-            Side::Left(item) => value.left.insert(Held {
-                time,
-                limit,
-                matched,
-                item,
-            }),
-            Side::Right(item) => value.right.insert(Held {
-                time,
-                limit,
-                matched,
-                item,
-            }),
+            Side::Left(item) => {
+                let held = Held {
+                    time,
+                    limit,
+                    matched,
+                    item,
+                };
+                value.left.insert(key, &mut self.lefts, held);
+            }
+            Side::Right(item) => {
+                let held = Held {
+                    time,
+                    limit,
+                    matched,
+                    item,
+                };
+                value.right.insert(key, &mut self.rights, held);
+            }
         }
-        if end < value.end {
-            value.end = end;
-            self.queue.push(number_of(&self.span, end), id);
+        if end < self.keys.due(place) {
+            self.keys.set_due(place, end, number_of(&self.span, end));
         }
     }
 
-    fn fire<E: Emit<Windowed<K, G::Out>>>(&mut self, until: i64, out: &mut E)
-    where
-        K: Clone,
-    {
+    fn fire<E: Emit<Windowed<K, G::Out>>>(&mut self, until: i64, out: &mut E) {
+        let span = self.span;
         let before = match until {
             i64::MAX => i64::MAX,
-            until => {
-                let first = self.span.next_end(until.saturating_sub(self.span.lateness));
-                number_of(&self.span, first)
-            }
+            until => number_of(&span, first_open(&span, until)),
         };
-        while let Some((number, id)) = self.queue.pop(before) {
-            let Some(Slot { key, value }) = self.keys.get_mut(id) else {
-                continue;
+        let at = |end| number_of(&span, end);
+        while let Some((place, end)) = self.keys.pop(before, at) {
+            let (key, Pending { left, right }) = self.keys.table.peek_mut(place);
+            let window = span.window_ending(end);
+            let over = end.saturating_add(span.lateness);
+            if left.older.is_none() && right.older.is_none() {
+                let (from, to) = (window.start.0, window.last().0);
+                let left = Items::held(left.here_between(from, to), over);
+                let right = Items::held(right.here_between(from, to), over);
+                give(&self.result, (key, window), left, right, out);
+            } else {
+                let (left, right) = ((&*left, &mut self.lefts), (&*right, &mut self.rights));
+                give_divided(&self.result, (key, window, over), left, right, out);
+            }
+            // At the end of time there is no further window.
+            let next = end.saturating_add(span.slide);
+            let is_last = end == i64::MAX;
+            let first = if is_last {
+                i64::MAX
+            } else {
+                next.saturating_sub(span.size)
             };
-            let end = value.end;
-            if number_of(&self.span, end) != number {
-                continue; // It was queued anew for an earlier window, or is another key's by now.
+            let dropped = left.drop_before(key, &mut self.lefts, first, |_| {})
+                + right.drop_before(key, &mut self.rights, first, |_| {});
+            self.held -= dropped;
+            let time = first_time(left, right);
+            if dropped > 0 {
+                self.keys.table.changed_at(place);
             }
-            let window = self.span.window_ending(end);
-            let (from, to) = (window.start.0, window.last().0);
-            let over = end.saturating_add(self.span.lateness);
-            let left = Items::held(value.left.between(from, to), over);
-            let right = Items::held(value.right.between(from, to), over);
-            if left.clone().next().is_some() || right.clone().next().is_some() {
-                self.result.group(key, window, left, right, |value| {
-                    let result = Windowed {
-                        key: key.clone(),
-                        window,
-                        value,
-                        revision: Revision::OnTime,
-                    };
-                    out.emit(window.last(), result);
-                });
-            }
-            let next = end.saturating_add(self.span.slide);
-            let first = next.saturating_sub(self.span.size);
-            self.held -= value.left.drop_before(first) + value.right.drop_before(first);
-            let times = value.left.first_time().into_iter();
-            match times.chain(value.right.first_time()).min() {
-                Some(time) if end < i64::MAX => {
-                    value.end = self.span.next_end(time.max(end));
-                    self.queue.push(number_of(&self.span, value.end), id);
+            match time {
+                Some(time) if !is_last => {
+                    let next = span.next_end(time.max(end));
+                    self.keys.set_due(place, next, at(next));
                 }
-                _ => {
-                    // At the end of time there is no further window.
-                    let rest = i64::MAX;
-                    self.held -= value.left.drop_before(rest) + value.right.drop_before(rest);
-                    self.keys.remove(id);
-                }
+                _ => self.keys.leave(place, Pending::is_empty, at),
             }
         }
     }
@@ -247,47 +292,41 @@ where
         match self.span.domain {
             TimeDomain::Event => None,
             TimeDomain::Processing => self
-                .queue
+                .keys
                 .first()
                 .map(|number| Timestamp(end_of(&self.span, number).saturating_add(lateness))),
         }
     }
 
     by_span!();
-    inner_sink!(late: open flush is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
+    fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
+        let memory = StateMemory::of(wiring);
+        self.keys.table.share(&memory.for_tables());
+        self.lefts.share(&memory);
+        self.rights.share(&memory);
+        self.late.open(wiring)
+    }
+
+    fn flush(&mut self, idle: bool) -> Result<(), Fault> {
+        self.keys.table.settle()?;
+        self.lefts.settle()?;
+        self.rights.settle()?;
+        self.late.flush(idle)
+    }
+
+    inner_sink!(late: is_blocked blocked idle end before_barrier checkpointed awaits_checkpoint);
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("join items", self.held));
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
-        let span = self.span;
-        let due = |pending: &Pending<L, R>| number_of(&span, pending.end);
-        let saved = Saved {
-            shape: self.span.shape(),
-            keys: self.keys.in_order(&self.queue, due),
-            watermark: self.watermark,
-            now: self.now,
-        };
-        saving.whole(KIND, &saved)?;
+        self.save_items(saving)?;
         self.late.save(saving)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        type Stored<K, L, R> = Saved<Slot<K, Pending<L, R>>>;
-        for saved in restoring.whole::<Stored<K, L, R>>(KIND)? {
-            saved.shape.check(KIND, self.span.shape(), restoring)?;
-            for Slot { key, value } in saved.keys {
-                if restoring.owns(&key) {
-                    self.held += value.left.len() + value.right.len();
-                    let number = number_of(&self.span, value.end);
-                    let id = self.keys.insert(key, value);
-                    self.queue.push(number, id);
-                }
-            }
-            self.watermark = self.watermark.max(saved.watermark);
-            self.now = self.now.max(saved.now);
-        }
+        self.restore_items(restoring)?;
         self.late.restore(restoring)
     }
 }

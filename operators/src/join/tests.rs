@@ -3,5 +3,6 @@
 mod support;
 
 mod interval;
+mod restarts;
 mod saved;
 mod state;

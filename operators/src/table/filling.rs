@@ -22,9 +22,13 @@ const LOOK_EVERY: usize = if cfg!(test) { 9 } else { 1 << 12 };
 const LOOK_BYTES: usize = 4 << 20;
 const FIRST_LOOK: usize = 8;
 
+/// Whether an entry with this key is the partition's that is restored.
+pub(crate) type Owns<K> = fn(&Restoring, &K) -> bool;
+
 /// The entries that were met so far.
 pub(super) struct Filling<'a, K, A> {
     restoring: &'a Restoring,
+    owns: Owns<K>,
     /// In the order in which they were met; those that are in memory.
     entries: Vec<(K, A)>,
     /// By place, which of them lies there.
@@ -46,10 +50,11 @@ pub(super) enum Filled<K, A> {
 }
 
 impl<'a, K: Hash, A> Filling<'a, K, A> {
-    /// Keeps what is the partition's of `restoring`.
-    pub(super) fn new(restoring: &'a Restoring, memory: TableMemory<K, A>) -> Self {
+    /// Keeps what is the partition's of `restoring`, as `owns` says.
+    pub(super) fn new(restoring: &'a Restoring, memory: TableMemory<K, A>, owns: Owns<K>) -> Self {
         Self {
             restoring,
+            owns,
             entries: Vec::new(),
             met: Vec::new(),
             length: None,
@@ -90,7 +95,7 @@ impl<'a, K: Hash, A> Filling<'a, K, A> {
         }
         self.missing -= 1;
         self.met[place] = ELSEWHERE;
-        if self.restoring.is_spread_anew() && !self.restoring.owns(&key) {
+        if self.restoring.is_spread_anew() && !(self.owns)(self.restoring, &key) {
             return;
         }
         match &mut self.paged {

@@ -155,7 +155,7 @@ impl<K, A> Table<K, A> {
     }
 
     /// The memory that it shares.
-    pub(super) fn shared(&self) -> TableMemory<K, A> {
+    pub(crate) fn shared(&self) -> TableMemory<K, A> {
         let memory = self.memory.as_ref();
         TableMemory(memory.map(|memory| (Arc::clone(&memory.store), memory.codec)))
     }

@@ -113,6 +113,14 @@ impl<K, A> Table<K, A> {
         paged.into_iter().flatten().chain(self.entries.drain(..))
     }
 
+    /// It is empty, and may stay so: what it grew to is given back.
+    pub(crate) fn give_memory_back(&mut self) {
+        debug_assert!(self.is_empty(), "only what is empty");
+        self.paged = None;
+        self.entries = Vec::new();
+        self.places.shrink_to(1024, |_| 0);
+    }
+
     /// As [`drain`](Self::drain), without the values.
     pub(crate) fn clear(&mut self) {
         self.places.clear();
@@ -271,6 +279,42 @@ impl<K: Hash + Eq, A> Table<K, A> {
         (key, value)
     }
 
+    /// The entry at a place: whoever changes it [says so](Self::changed_at), before another one is looked at.
+    #[inline]
+    pub(crate) fn peek_mut(&mut self, place: usize) -> (&K, &mut A) {
+        if let Some(paged) = &mut self.paged {
+            return paged.peek_mut(place);
+        }
+        let (key, value) = &mut self.entries[place];
+        (key, value)
+    }
+
+    /// The entry at a place, which was looked at last, has changed.
+    #[inline]
+    pub(crate) fn changed_at(&mut self, place: usize) {
+        self.marks.mark(place);
+        if let Some(paged) = &mut self.paged {
+            paged.changed(place);
+        }
+    }
+
+    /// Takes a value out that will be [given back](Self::give_back) as it is, before anything is saved.
+    pub(crate) fn lend(&mut self, place: usize) -> A
+    where
+        A: Default,
+    {
+        std::mem::take(self.peek_mut(place).1)
+    }
+
+    /// Puts a value back.
+    pub(crate) fn give_back(&mut self, place: usize, value: A) {
+        *self.peek_mut(place).1 = value;
+        if let Some(paged) = &mut self.paged {
+            // Its page may have been stored without it.
+            paged.changed(place);
+        }
+    }
+
     pub(crate) fn get(&mut self, key: &K) -> Option<&A> {
         let place = self.find(key)?;
         Some(self.at(place).1)
@@ -329,20 +373,11 @@ impl<K: Hash + Eq, A> Table<K, A> {
     pub(crate) fn visit(&mut self, mut visit: impl FnMut(&K, &mut A) -> Seen) {
         let mut place = 0;
         while place < self.len() {
-            let (key, value) = match &mut self.paged {
-                Some(paged) => paged.peek_mut(place),
-                None => {
-                    let (key, value) = &mut self.entries[place];
-                    (&*key, value)
-                }
-            };
+            let (key, value) = self.peek_mut(place);
             match visit(key, value) {
                 Seen::Same => place += 1,
                 Seen::Changed => {
-                    self.marks.mark(place);
-                    if let Some(paged) = &mut self.paged {
-                        paged.changed(place);
-                    }
+                    self.changed_at(place);
                     place += 1;
                 }
                 Seen::Over => drop(self.remove_at(place)),

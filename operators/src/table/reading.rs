@@ -158,7 +158,7 @@ where
             btree_map::Entry::Occupied(filling) => Some(filling.into_mut()),
             btree_map::Entry::Vacant(new) if self.is_newest => {
                 let memory = self.memory.clone();
-                Some(new.insert(Filling::new(self.restoring, memory)))
+                Some(new.insert(Filling::new(self.restoring, memory, Restoring::owns)))
             }
             // It was gone when the newest part was written.
             btree_map::Entry::Vacant(_) => None,

@@ -2,14 +2,15 @@
 
 use std::hash::Hash;
 
-use millstream_engine::checkpoint::{CheckpointError, Epoch, Restoring, Saving};
+use millstream_engine::checkpoint::{CheckpointError, Epoch, Restoring, SavedPart, Saving};
 use serde::de::DeserializeOwned;
 use serde::ser::{SerializeSeq, SerializeStruct};
 use serde::{Serialize, Serializer};
 
 use super::Table;
-use super::filling::Filling;
+use super::filling::{Filling, Owns};
 use super::marks::ToWrite;
+use super::memory::TableMemory;
 use super::paged::Paged;
 use super::reading::PartOf;
 
@@ -117,7 +118,7 @@ impl<K, A> Table<K, A> {
     }
 }
 
-impl<K: Hash + Eq, A> Table<K, A> {
+impl<K: Hash + Eq + DeserializeOwned, A: DeserializeOwned> Table<K, A> {
     /// Takes back what was [saved](Self::save), as far as it is this partition's. The table must be empty.
     ///
     /// # Errors
@@ -126,24 +127,68 @@ impl<K: Hash + Eq, A> Table<K, A> {
         &mut self,
         kind: &'static str,
         restoring: &mut Restoring,
-    ) -> Result<(), CheckpointError>
-    where
-        K: DeserializeOwned,
-        A: DeserializeOwned,
-    {
+    ) -> Result<(), CheckpointError> {
+        self.restore_owned(kind, restoring, Restoring::owns)
+            .map(drop)
+    }
+
+    /// The same where `owns` says which entries are this partition's. Gives how many there are after those of each
+    /// partition that was saved: each adds its own behind those of the others.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Decode`].
+    pub(crate) fn restore_owned(
+        &mut self,
+        kind: &'static str,
+        restoring: &mut Restoring,
+        owns: Owns<K>,
+    ) -> Result<Vec<usize>, CheckpointError> {
         let base = restoring.base();
+        let mut ends = Vec::new();
         for parts in restoring.parts(kind)? {
-            let mut filling = Filling::new(restoring, self.shared());
-            for part in parts.into_iter().rev() {
-                part.read_with(PartOf(&mut filling))?;
-            }
-            self.take_filled(filling.filled(kind)?);
-            settled(self, restoring)?;
+            self.read(kind, parts, restoring, owns)?;
+            ends.push(self.len());
         }
         if let Some(base) = base {
             self.resume(base);
         }
+        Ok(ends)
+    }
+
+    /// Shows the table of each partition that was saved to `show`, with all of its entries, whosever they are: where keys
+    /// say nothing of partitions.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Decode`].
+    pub(crate) fn restore_each(
+        memory: &TableMemory<K, A>,
+        kind: &'static str,
+        restoring: &mut Restoring,
+        mut show: impl FnMut(Self, &Restoring),
+    ) -> Result<(), CheckpointError> {
+        for parts in restoring.parts(kind)? {
+            let mut table = Self::default();
+            table.share(memory);
+            table.read(kind, parts, restoring, |_, _| true)?;
+            show(table, restoring);
+        }
         Ok(())
+    }
+
+    /// Takes what one partition gave.
+    fn read(
+        &mut self,
+        kind: &'static str,
+        parts: Vec<SavedPart>,
+        restoring: &Restoring,
+        owns: Owns<K>,
+    ) -> Result<(), CheckpointError> {
+        let mut filling = Filling::new(restoring, self.shared(), owns);
+        for part in parts.into_iter().rev() {
+            part.read_with(PartOf(&mut filling))?;
+        }
+        self.take_filled(filling.filled(kind)?);
+        settled(self, restoring)
     }
 }
 
