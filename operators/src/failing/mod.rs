@@ -22,16 +22,21 @@ mod parked;
 mod policy;
 mod running;
 mod saved;
+mod standing;
+mod telling;
 mod turns;
 
 #[cfg(test)]
 mod tests;
 
+pub use cause::{Classed, Failure};
 pub use letters::{DecisionLog, ItemLetters, LetterStanding, ParkedItem, is_of_item, letter_stage};
 pub use policy::{ItemPolicy, Then, WaitingLimits, WhenFull};
 
 pub use crate::projection::FailurePolicy;
 
-pub(crate) use cause::{Causes, chain, failed, guarded, panicked};
+pub(crate) use cause::{ERROR, NOT_TRIED, UNREADABLE, guarded};
 pub(crate) use entry::{Arrived, Work};
 pub(crate) use parked::Failing;
+pub(crate) use standing::{Standing, Stands};
+pub(crate) use telling::Telling;

@@ -11,7 +11,7 @@ use super::expiring::{KeyedState, Now};
 use super::table::{Fired, Table};
 use super::timers::Due;
 use super::try_call::{Call, Reached};
-use crate::failing::{Arrived, Causes, Failing, guarded};
+use crate::failing::{Arrived, Failing, Failure, guarded};
 use crate::window::TimeDomain;
 use crate::{Key, Savable};
 
@@ -166,7 +166,7 @@ where
         time: Timestamp,
         late_before: Timestamp,
         item: &T,
-    ) -> Result<(), Causes> {
+    ) -> Result<(), Failure> {
         let mut before = None;
         let outcome = guarded(|| self.call(place, time, late_before, item, &mut before));
         if outcome.is_err() {
@@ -203,9 +203,9 @@ where
 
     /// The key of what failed, which is dropped from the table if it has no state.
     #[cold]
-    pub(super) fn failed(&mut self, place: usize, hash: u64) -> K {
+    pub(super) fn failed(&mut self, place: usize) -> K {
         let key = self.table.at(place).0.clone();
-        let now = self.reached();
+        let (now, hash) = (self.reached(), self.table.hash(&key));
         self.table.forget_empty(hash, &key, &now);
         key
     }
@@ -235,7 +235,7 @@ where
         key: &K,
         call: &mut Call<T>,
         out: &mut E,
-    ) -> Result<(), Causes> {
+    ) -> Result<(), Failure> {
         let timer = match call {
             Call::Item(Arrived {
                 time,
@@ -247,7 +247,7 @@ where
                 match self.try_item(place, *time, *late_before, item) {
                     Ok(()) => self.succeed(failing, place, hash, out),
                     Err(cause) => {
-                        self.failed(place, hash);
+                        self.failed(place);
                         return Err(cause);
                     }
                 }
@@ -322,7 +322,7 @@ where
         key: &K,
         timer: Timer,
         out: &mut E,
-    ) -> Result<(), Causes> {
+    ) -> Result<(), Failure> {
         let hash = self.table.hash(key);
         let place = self.table.place(hash, key.clone());
         let (_, time) = timer.parts();

@@ -26,11 +26,12 @@ use millstream_engine::state::{
 use millstream_engine::time::{Clock, Timestamp};
 
 use self::halting::Halt;
-use super::applier::{Applier, Failure};
+use super::applier::Applier;
 use super::decided::Decided;
 use super::decision::DECISIONS;
 use super::parked::{Moment, Parked, Sender};
 use super::{OpenProjectionError, ProgressBoard, Projection, ProjectionConfig, TableSet};
+use crate::failing::{ERROR, Failure};
 
 /// Time of one turn, after which others have theirs.
 const TURN: Duration = Duration::from_millis(1);
@@ -288,7 +289,7 @@ impl<P: Projection> ProjectionCore<P> {
         let source = &mut self.sources[at];
         let partition = source.cursor.partition();
         if source.decided.is_discarded(record.stream, record.offset) {
-            self.dead_letters.count_discarded(1);
+            self.dead_letters.count_discarded(ERROR, 1);
         } else if let Err(failure) = self.applier.apply(partition, record) {
             return self.park(at, frame, record, failure);
         }
@@ -307,11 +308,11 @@ impl<P: Projection> ProjectionCore<P> {
         let now = self.moment();
         let source = &self.sources[at];
         source.metrics.count_failures(1);
-        self.dead_letters.count_added(1);
+        self.dead_letters.count_added(failure.class(), 1);
         let is_full = self.parked.len() >= self.config.parked_keys_max
             || self.parked.bytes() >= self.config.parked_bytes_max;
         if is_full {
-            return Err(Halt::full::<P>(&self.parked, record.stream, &failure));
+            return Err(Halt::full::<P>(&self.parked, record.stream, failure));
         }
         let partition = source.cursor.partition();
         let redrives = source.decided.redrives(record.stream, record.offset);

@@ -123,12 +123,13 @@ impl<P: Projection> ProjectionCore<P> {
                 Ok(())
             },
         );
-        self.dead_letters.count_discarded(passed);
+        let class = self.parked.class(id).to_owned();
+        self.dead_letters.count_discarded(&class, passed);
         match outcome {
             Err(Pause::TurnOver | Pause::Failed) => {}
             Ok(_) | Err(Pause::CaughtUp) => {
                 self.parked.free(id);
-                self.dead_letters.count_redriven(1);
+                self.dead_letters.count_redriven(&class, 1);
             }
             Err(Pause::Log(error)) => return Err(error),
         }

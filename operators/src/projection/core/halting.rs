@@ -30,12 +30,12 @@ pub(super) enum Halt {
 
 impl Halt {
     #[cold]
-    pub(super) fn full<P: Projection>(parked: &Parked, stream: &str, failure: &Failure) -> Self {
+    pub(super) fn full<P: Projection>(parked: &Parked, stream: &str, failure: Failure) -> Self {
         Self::Parked {
             keys: parked.len(),
             bytes: parked.bytes(),
             key: format!("{}-{stream}", P::CATEGORY),
-            cause: failure.causes.join(": "),
+            cause: failure.causes().join(": "),
         }
     }
 
