@@ -8,7 +8,6 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use compact_str::CompactString;
-use millstream_engine::codec::DecodeError;
 use millstream_engine::state::CAUSES_MAX;
 
 use crate::aggregate::panic_message;
@@ -24,7 +23,7 @@ pub(crate) const ERROR: &str = "error";
 /// Class of panics.
 const PANIC: &str = "panic";
 /// Class of events that cannot be read.
-pub(crate) const UNREADABLE: &str = "unreadable";
+const UNREADABLE: &str = "unreadable";
 /// Class of what was not tried, as it found no room or waited.
 pub(crate) const NOT_TRIED: &str = "not_tried";
 
@@ -83,8 +82,8 @@ pub struct Failure(Why);
 enum Why {
     Error(Box<dyn Error + Send + Sync>),
     Panic(Box<dyn Any + Send>),
-    /// A class and what is said.
-    Told(&'static str, Causes),
+    /// Of an event that cannot be read.
+    Unreadable(Box<dyn Error + Send + Sync>),
 }
 
 impl Failure {
@@ -102,9 +101,16 @@ impl Failure {
         Self(Why::Panic(panic))
     }
 
-    /// Something else has told why.
-    pub(crate) fn told(class: &'static str, causes: Causes) -> Self {
-        Self(Why::Told(class, causes))
+    /// The event cannot be read.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn unreadable(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(Why::Unreadable(error.into()))
+    }
+
+    /// Whether the event cannot be read: whoever would take it was not asked.
+    pub(crate) const fn is_unreadable(&self) -> bool {
+        matches!(self.0, Why::Unreadable(_))
     }
 
     /// The class of causes it is of.
@@ -113,7 +119,7 @@ impl Failure {
         match &self.0 {
             Why::Error(error) => class_of(&**error),
             Why::Panic(_) => PANIC,
-            Why::Told(class, _) => class,
+            Why::Unreadable(_) => UNREADABLE,
         }
     }
 
@@ -121,9 +127,8 @@ impl Failure {
     #[must_use]
     pub fn causes(self) -> Vec<String> {
         match self.0 {
-            Why::Error(error) => chain(&*error),
+            Why::Error(error) | Why::Unreadable(error) => chain(&*error),
             Why::Panic(panic) => vec![kept(format!("panicked: {}", panic_message(&*panic)))],
-            Why::Told(_, causes) => causes,
         }
     }
 
@@ -140,9 +145,6 @@ fn class_of(error: &(dyn Error + 'static)) -> &'static str {
         let Some(error) = next else { break };
         if let Some(classed) = error.downcast_ref::<Classed>() {
             return classed.class;
-        }
-        if error.is::<DecodeError>() {
-            return UNREADABLE;
         }
         next = error.source();
     }
@@ -196,11 +198,5 @@ mod tests {
         let panicked = guarded(|| -> Result<(), String> { panic!("bang") }).unwrap_err();
         assert_eq!(panicked.class(), "panic");
         assert_eq!(panicked.causes(), ["panicked: bang"]);
-    }
-
-    #[test]
-    fn what_cannot_be_read_has_a_class() {
-        let error = DecodeError::Truncated { offset: 3 };
-        assert_eq!(Failure::of(error).class(), "unreadable");
     }
 }

@@ -35,7 +35,7 @@ pub use policy::{ItemPolicy, Then, WaitingLimits, WhenFull};
 
 pub use crate::projection::FailurePolicy;
 
-pub(crate) use cause::{ERROR, NOT_TRIED, UNREADABLE, guarded};
+pub(crate) use cause::{ERROR, NOT_TRIED, guarded};
 pub(crate) use entry::{Arrived, Work};
 pub(crate) use parked::Failing;
 pub(crate) use standing::{Standing, Stands};

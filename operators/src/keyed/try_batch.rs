@@ -17,6 +17,10 @@ use super::try_process::{TryProcess, arrived};
 use crate::failing::Failure;
 use crate::{Key, Savable};
 
+/// Items whose keys are looked for before the first of them is tried: more than the processor has under way anyway, and few
+/// enough that what was found is still in its cache.
+const AHEAD: usize = 16;
+
 /// What a frame is left with where an item has failed.
 struct Trial<S> {
     /// Place of the item's key in the table, while the process has it.
@@ -100,21 +104,35 @@ where
         items: &[T],
         out: &mut E,
     ) -> (usize, Option<Failed>) {
-        let Self { key, core, failing } = self;
+        let Self {
+            key,
+            core,
+            failing,
+            ahead,
+        } = self;
+        // A frame before may have been left in the middle.
+        ahead.clear();
         let late_before = core.late_before;
         let (mut done, mut trial) = (0, Trial::new());
         let tried = catch_unwind(AssertUnwindSafe(|| {
-            for (time, item) in times.iter().zip(items) {
-                let key = key(item);
-                let hash = core.table.hash(&key);
-                let place = core.table.place(hash, key);
-                trial.place = Some(place);
-                core.call(place, *time, late_before, item, &mut trial.before)?;
-                trial.clear();
-                core.succeed(failing, place, hash, out);
-                done += 1;
-                if !failing.is_empty() {
-                    break;
+            let chunks = times.chunks(AHEAD).zip(items.chunks(AHEAD));
+            for (times, items) in chunks {
+                ahead.extend(items.iter().map(|item| {
+                    let key = key(item);
+                    let hash = core.table.hash(&key);
+                    (core.table.see(hash, &key), hash, key)
+                }));
+                let keys = ahead.drain(..);
+                for ((time, item), (seen, hash, key)) in times.iter().zip(items).zip(keys) {
+                    let place = core.table.place_seen(seen, hash, key);
+                    trial.place = Some(place);
+                    core.call(place, *time, late_before, item, &mut trial.before)?;
+                    trial.clear();
+                    core.succeed(failing, place, hash, out);
+                    done += 1;
+                    if !failing.is_empty() {
+                        return Ok(());
+                    }
                 }
             }
             Ok::<_, P::Error>(())
@@ -132,7 +150,9 @@ where
         items: &mut impl Iterator<Item = (Timestamp, T)>,
         out: &mut E,
     ) -> bool {
-        let Self { key, core, failing } = self;
+        let Self {
+            key, core, failing, ..
+        } = self;
         let mut trial = Trial::new();
         let mut with_process = None;
         let tried = catch_unwind(AssertUnwindSafe(|| {

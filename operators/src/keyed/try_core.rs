@@ -129,7 +129,7 @@ where
 
     /// Hands an item to the process, whose key has this place in the table; a panic or an error leaves what it has changed,
     /// of what was `before`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn call(
         &mut self,
         place: usize,
@@ -176,7 +176,7 @@ where
     }
 
     /// Carries out what a call asked for that succeeded.
-    #[inline]
+    #[inline(always)]
     pub(super) fn succeed<E: Emit<P::Out>>(
         &mut self,
         failing: &mut Failing<K, Call<T>>,
@@ -184,21 +184,37 @@ where
         hash: u64,
         out: &mut E,
     ) {
-        let now = self.reached();
-        let (key, slot) = self.table.at(place);
         if self.scratch.clear || !self.scratch.requests.is_empty() {
-            let key = key.clone();
-            self.carry_out(hash, &key);
-            self.table.forget_empty(hash, &key, &now);
-            self.give_out(out);
-            self.fire_reached(failing, out);
-        } else {
-            if slot.is_empty(&now) {
-                let key = key.clone();
-                self.table.forget_empty(hash, &key, &now);
-            }
-            self.give_out(out);
+            return self.succeed_asking(failing, place, hash, out);
         }
+        let now = self.reached();
+        if self.table.at(place).1.is_empty(&now) {
+            self.forget_empty(place, hash);
+        }
+        self.give_out(out);
+    }
+
+    /// The same of one that asked for something.
+    #[inline(never)]
+    fn succeed_asking<E: Emit<P::Out>>(
+        &mut self,
+        failing: &mut Failing<K, Call<T>>,
+        place: usize,
+        hash: u64,
+        out: &mut E,
+    ) {
+        let key = self.table.at(place).0.clone();
+        self.carry_out(hash, &key);
+        let now = self.reached();
+        self.table.forget_empty(hash, &key, &now);
+        self.give_out(out);
+        self.fire_reached(failing, out);
+    }
+
+    #[inline(never)]
+    fn forget_empty(&mut self, place: usize, hash: u64) {
+        let (now, key) = (self.reached(), self.table.at(place).0.clone());
+        self.table.forget_empty(hash, &key, &now);
     }
 
     /// The key of what failed, which is dropped from the table if it has no state.
@@ -219,6 +235,7 @@ where
         }
     }
 
+    #[inline(always)]
     fn give_out<E: Emit<P::Out>>(&mut self, out: &mut E) {
         for (time, item) in self.scratch.out.drain(..) {
             out.emit(time, item);

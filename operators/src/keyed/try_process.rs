@@ -49,6 +49,8 @@ pub struct TryProcess<T: Savable, K: Key, F, P: TryKeyedProcess<K, T>, L = NoSid
     pub(super) key: F,
     pub(super) core: Core<K, T, P, L>,
     pub(super) failing: Failing<K, Call<T>>,
+    /// Keys of items that are next, with where they were seen and their hashes.
+    pub(super) ahead: Vec<(u32, u64, K)>,
 }
 
 impl<T, K, F, P, L> TryProcess<T, K, F, P, L>
@@ -76,6 +78,7 @@ where
                 now: Timestamp::MIN,
             },
             failing,
+            ahead: Vec::new(),
         }
     }
 

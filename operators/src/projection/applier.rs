@@ -33,7 +33,7 @@ impl<P: Projection> Applier<P> {
         let dictionary = frame.attachment(SHAPES).unwrap_or_default();
         self.events
             .begin_frame(dictionary)
-            .map_err(Failure::of)
+            .map_err(Failure::unreadable)
     }
 
     /// Applies an event of the frame begun last.
@@ -50,7 +50,7 @@ impl<P: Projection> Applier<P> {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let payload = events
                 .decode(record.kind, record.payload)
-                .map_err(Failure::of)?;
+                .map_err(Failure::unreadable)?;
             let event = ProjectedEvent {
                 id: record.stream,
                 version: record.version,

@@ -26,7 +26,7 @@ mod writer;
 
 pub use self::core::{ProjectionCore, ProjectionParts};
 pub use board::{ParkedStream, ProgressBoard};
-pub use config::{FailurePolicy, ProjectionConfig};
+pub use config::{FailurePolicy, ProjectionConfig, UnreadablePolicy};
 pub(crate) use decision::ITEMS;
 pub use decision::{DECISIONS, LetterDecision, LetterOrder};
 pub use error::{OpenProjectionError, QueryError, RowError};

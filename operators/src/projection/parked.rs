@@ -308,6 +308,19 @@ impl Parked {
         self.changed.push(id);
     }
 
+    /// An event that cannot be read is passed over.
+    pub(super) fn tell_skipped(&mut self, partition: PartitionId, record: &Record<'_>, now: Moment) {
+        if let Some(unsaid) = self.telling.next(now.monotonic) {
+            tracing::warn!(
+                projection = self.sender.stage,
+                key = record.stream,
+                position = %Position { partition, offset: record.offset },
+                unsaid,
+                "an event cannot be read and is passed over"
+            );
+        }
+    }
+
     /// The same event failed again.
     pub(super) fn failed_again(&mut self, id: &str, failure: Failure, now: Moment) {
         if let Some(mut parked) = self.take(id) {

@@ -1,5 +1,7 @@
 //! Why a projection stops: the log cannot be read, or more waits than may.
 
+use millstream_engine::event::Position;
+
 use super::*;
 
 /// Why a projection cannot go on. What it applied since its last store is forgotten with it.
@@ -14,6 +16,12 @@ pub(super) enum Halt {
     Parked {
         keys: usize,
         bytes: usize,
+        key: String,
+        cause: String,
+    },
+    #[error("event {position} of {key} cannot be read: {cause}")]
+    Unreadable {
+        position: Position,
         key: String,
         cause: String,
     },
@@ -35,6 +43,22 @@ impl Halt {
             keys: parked.len(),
             bytes: parked.bytes(),
             key: format!("{}-{stream}", P::CATEGORY),
+            cause: failure.causes().join(": "),
+        }
+    }
+
+    #[cold]
+    pub(super) fn unreadable<P: Projection>(
+        partition: PartitionId,
+        record: &Record<'_>,
+        failure: Failure,
+    ) -> Self {
+        Self::Unreadable {
+            position: Position {
+                partition,
+                offset: record.offset,
+            },
+            key: format!("{}-{}", P::CATEGORY, record.stream),
             cause: failure.causes().join(": "),
         }
     }
