@@ -16,6 +16,8 @@
 mod cause;
 mod deciding;
 mod entry;
+mod heads;
+mod hook;
 mod letters;
 mod outside;
 mod parked;
@@ -30,6 +32,7 @@ mod turns;
 mod tests;
 
 pub use cause::{Classed, Failure};
+pub use hook::limit_panic_messages;
 pub use letters::{DecisionLog, ItemLetters, LetterStanding, ParkedItem, is_of_item, letter_stage};
 pub use policy::{ItemPolicy, Then, WaitingLimits, WhenFull};
 

@@ -13,6 +13,7 @@ use millstream_engine::time::Timestamp;
 use super::cause::{Failure, NOT_TRIED};
 use super::deciding::Read;
 use super::entry::{Entry, Place, Work, bytes_of};
+use super::heads::Heads;
 use super::outside::{Outside, key_text};
 use super::policy::{ItemPolicy, Then, WhenFull};
 use super::standing::Standing;
@@ -26,7 +27,7 @@ pub(crate) struct Failing<K, W> {
     pub(super) ordinal: usize,
     pub(super) entries: HashMap<Place, Entry<K, W>, foldhash::fast::RandomState>,
     /// Keys behind whose entry later items wait.
-    pub(super) heads: HashMap<K, Place, foldhash::fast::RandomState>,
+    pub(super) heads: Heads<K>,
     /// Those that are tried again, by the time of that.
     pub(super) due: BTreeSet<(Timestamp, Place)>,
     /// All of them, by class of cause and the time of the first failure.
@@ -62,7 +63,7 @@ impl<K: Key, W: Work> Failing<K, W> {
             policy,
             ordinal,
             entries: HashMap::default(),
-            heads: HashMap::default(),
+            heads: Heads::default(),
             due: BTreeSet::new(),
             standing: Standing::default(),
             items: 0,
@@ -104,12 +105,32 @@ impl<K: Key, W: Work> Failing<K, W> {
 
     /// Whether items of a key must wait.
     pub(crate) fn holds(&self, key: &K) -> bool {
-        self.heads.contains_key(key)
+        self.heads.contains(key)
+    }
+
+    /// The same of a key whose hash a table knows.
+    #[inline]
+    pub(crate) fn holds_hashed(&self, hash: u64, key: &K) -> bool {
+        self.heads.holds(hash, key)
+    }
+
+    /// Whether what fails is neither tried again nor kept.
+    #[inline]
+    pub(crate) const fn passes_over_at_once(&self) -> bool {
+        self.policy.passes_over_at_once()
+    }
+
+    /// What failed is passed over: nothing of it is kept or shown but figures, and the first texts.
+    pub(crate) fn pass_over(&mut self, key: Option<&K>, failure: impl FnOnce() -> Failure) {
+        self.count_skipped();
+        if let Some(unsaid) = self.telling.next(self.monotonic) {
+            self.tell(key, failure(), unsaid);
+        }
     }
 
     /// Queues work of a key that is held.
     pub(crate) fn queue(&mut self, key: &K, work: W) {
-        let Some(&place) = self.heads.get(key) else {
+        let Some(place) = self.heads.get(key) else {
             return;
         };
         let bytes = bytes_of(&work);
@@ -173,12 +194,7 @@ impl<K: Key, W: Work> Failing<K, W> {
             return;
         }
         if self.policy.passes_over_at_once() {
-            // Nothing of it is kept or shown: figures and the first texts are all that is made of it.
-            self.count_skipped();
-            if let Some(unsaid) = self.telling.next(self.monotonic) {
-                self.tell(key.as_ref(), failure, unsaid);
-            }
-            return;
+            return self.pass_over(key.as_ref(), || failure);
         }
         if self.entries.is_empty() && !self.is_running {
             self.read_from_here();

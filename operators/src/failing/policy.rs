@@ -142,8 +142,8 @@ impl ItemPolicy {
     }
 
     /// Whether what fails is neither tried again nor kept.
-    pub(super) fn passes_over_at_once(&self) -> bool {
-        self.then == Then::Skip && self.retry.attempts_max <= 1
+    pub(super) const fn passes_over_at_once(&self) -> bool {
+        matches!(self.then, Then::Skip) && self.retry.attempts_max <= 1
     }
 
     /// Whether something may become a dead letter.

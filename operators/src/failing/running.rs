@@ -85,7 +85,7 @@ impl<K: Key, W: Work> Failing<K, W> {
     ) {
         loop {
             // A timer that the last one has set may have failed: then all the others are behind that.
-            let held = key.as_ref().and_then(|key| self.heads.get(key)).copied();
+            let held = key.as_ref().and_then(|key| self.heads.get(key));
             if let Some(place) = held {
                 return self.append(place, followers);
             }

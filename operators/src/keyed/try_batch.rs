@@ -1,9 +1,9 @@
 //! Hands the items of a batch to a process that may fail.
 //!
 //! One frame for all of them catches panics, since one for each costs as much as the lookups of their keys, of which the
-//! processor has several under way otherwise. While nothing waits, items stay where they are in the batch and the frame is
-//! told nothing but which of them is with the process: what fails is taken out afterwards. While something waits, each is
-//! moved, as it may have to be queued.
+//! processor has several under way otherwise. Items stay where they are in the batch, and the frame is told nothing but which of
+//! them is with the process: what fails, or must wait, is taken out once the frame is left, and the rest begins another.
+//! Keys are looked for a few items ahead, so that the memory of their states is waited for together.
 
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -29,10 +29,14 @@ struct Trial<S> {
     before: Option<S>,
 }
 
-/// The item that failed: the place of its key, and why.
-struct Failed {
-    place: usize,
-    failure: Failure,
+/// Why a frame was left.
+enum Left<K> {
+    /// There are no more items, or the stage has failed.
+    Over,
+    /// The next item waits behind one of this key.
+    Held(K),
+    /// The next item, whose key has this place, has failed.
+    Failed { place: usize, failure: Failure },
 }
 
 impl<S> Trial<S> {
@@ -50,18 +54,18 @@ impl<S> Trial<S> {
         self.before = None;
     }
 
-    /// How a frame ended. A panic of what is not the process is the stage's.
-    fn cause<X>(&self, tried: std::thread::Result<Result<(), X>>) -> Option<Failed>
+    /// Why the process failed on the item that it has, and the place of its key. A panic of what is not the process is the
+    /// stage's.
+    fn failed<X>(&self, tried: std::thread::Result<Result<(), X>>) -> Option<(usize, Failure)>
     where
         X: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (place, failure) = match (tried, self.place) {
-            (Ok(Err(error)), Some(place)) => (place, Failure::of(error)),
-            (Err(panic), Some(place)) => (place, Failure::panicked(panic)),
+        match (tried, self.place) {
+            (Ok(Err(error)), Some(place)) => Some((place, Failure::of(error))),
+            (Err(panic), Some(place)) => Some((place, Failure::panicked(panic))),
             (Err(panic), None) => resume_unwind(panic),
-            (Ok(_), _) => return None,
-        };
-        Some(Failed { place, failure })
+            (Ok(_), _) => None,
+        }
     }
 }
 
@@ -76,34 +80,42 @@ where
     pub(super) fn try_batch<E: Emit<P::Out>>(&mut self, batch: &mut Batch<T>, out: &mut E) {
         let mut times = batch.times.drain(..);
         let mut items = batch.items.drain(..);
-        while self.failing.is_empty() {
-            let (times_left, items_left) = (times.as_slice(), items.as_slice());
-            let (done, outcome) = self.try_in_place(times_left, items_left, out);
-            match outcome {
-                None if done == items_left.len() => return,
-                None => {
-                    // A timer failed behind the last of them.
-                    times.by_ref().take(done).for_each(drop);
-                    items.by_ref().take(done).for_each(drop);
-                }
-                Some(Failed { place, failure }) => {
-                    if let (Some(time), Some(item)) = (times.nth(done), items.nth(done)) {
-                        self.fail(place, time, item, failure);
-                    }
-                }
+        loop {
+            let (done, left) = self.try_in_place(times.as_slice(), items.as_slice(), out);
+            if matches!(left, Left::Over) {
+                return;
+            }
+            if let (Some(time), Some(item)) = (times.nth(done), items.nth(done)) {
+                self.deal_with(left, time, item);
             }
         }
-        let mut moved = times.zip(items);
-        while self.try_moved(&mut moved, out) {}
     }
 
-    /// Tries items until one fails or something waits; gives how many have succeeded.
+    /// Takes an item that stands between the stage's input and the process.
+    pub(super) fn try_one<E: Emit<P::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
+        let (_, left) = self.try_in_place(&[time], std::slice::from_ref(&item), out);
+        self.deal_with(left, time, item);
+    }
+
+    /// Queues or keeps the item that a frame was left for.
+    fn deal_with(&mut self, left: Left<K>, time: Timestamp, item: T) {
+        match left {
+            Left::Over => {}
+            Left::Held(key) => {
+                let call = arrived(time, self.core.late_before, item);
+                self.failing.queue(&key, call);
+            }
+            Left::Failed { place, failure } => self.fail(place, time, item, failure),
+        }
+    }
+
+    /// Tries items until one fails that is to be kept, or must wait; gives how many were done before it.
     fn try_in_place<E: Emit<P::Out>>(
         &mut self,
         times: &[Timestamp],
         items: &[T],
         out: &mut E,
-    ) -> (usize, Option<Failed>) {
+    ) -> (usize, Left<K>) {
         let Self {
             key,
             core,
@@ -113,7 +125,7 @@ where
         // A frame before may have been left in the middle.
         ahead.clear();
         let late_before = core.late_before;
-        let (mut done, mut trial) = (0, Trial::new());
+        let (mut done, mut trial, mut held) = (0, Trial::new(), None);
         let tried = catch_unwind(AssertUnwindSafe(|| {
             let chunks = times.chunks(AHEAD).zip(items.chunks(AHEAD));
             for (times, items) in chunks {
@@ -124,67 +136,41 @@ where
                 }));
                 let keys = ahead.drain(..);
                 for ((time, item), (seen, hash, key)) in times.iter().zip(items).zip(keys) {
+                    if !failing.is_empty() {
+                        if failing.has_failed() {
+                            return Ok(());
+                        }
+                        if failing.holds_hashed(hash, &key) {
+                            held = Some(key);
+                            return Ok(());
+                        }
+                    }
                     let place = core.table.place_seen(seen, hash, key);
                     trial.place = Some(place);
-                    core.call(place, *time, late_before, item, &mut trial.before)?;
-                    trial.clear();
-                    core.succeed(failing, place, hash, out);
+                    match core.call(place, *time, late_before, item, &mut trial.before) {
+                        Ok(()) => {
+                            trial.clear();
+                            core.succeed(failing, place, hash, out);
+                        }
+                        Err(error) if failing.passes_over_at_once() => {
+                            let before = trial.before.take();
+                            trial.clear();
+                            core.pass_over(failing, place, before, error);
+                        }
+                        Err(error) => return Err(error),
+                    }
                     done += 1;
-                    if !failing.is_empty() {
-                        return Ok(());
-                    }
                 }
             }
             Ok::<_, P::Error>(())
         }));
-        let outcome = trial.cause(tried);
-        if let Some(Failed { place, .. }) = &outcome {
-            self.core.put_back(*place, trial.before);
-        }
-        (done, outcome)
-    }
-
-    /// The same of items that may have to be queued; gives whether one has failed, upon which there may be more.
-    pub(super) fn try_moved<E: Emit<P::Out>>(
-        &mut self,
-        items: &mut impl Iterator<Item = (Timestamp, T)>,
-        out: &mut E,
-    ) -> bool {
-        let Self {
-            key, core, failing, ..
-        } = self;
-        let mut trial = Trial::new();
-        let mut with_process = None;
-        let tried = catch_unwind(AssertUnwindSafe(|| {
-            for (time, item) in items {
-                let key = key(&item);
-                if !failing.is_empty() {
-                    if failing.has_failed() {
-                        return Ok(());
-                    }
-                    if failing.holds(&key) {
-                        failing.queue(&key, arrived(time, core.late_before, item));
-                        continue;
-                    }
-                }
-                let hash = core.table.hash(&key);
-                let place = core.table.place(hash, key);
-                trial.place = Some(place);
-                let (time, item) = with_process.insert((time, item));
-                core.call(place, *time, core.late_before, item, &mut trial.before)?;
-                trial.clear();
-                with_process = None;
-                core.succeed(failing, place, hash, out);
+        let left = match trial.failed(tried) {
+            Some((place, failure)) => {
+                self.core.put_back(place, trial.before);
+                Left::Failed { place, failure }
             }
-            Ok::<_, P::Error>(())
-        }));
-        let Some(Failed { place, failure }) = trial.cause(tried) else {
-            return false;
+            None => held.map_or(Left::Over, Left::Held),
         };
-        self.core.put_back(place, trial.before);
-        if let Some((time, item)) = with_process {
-            self.fail(place, time, item, failure);
-        }
-        true
+        (done, left)
     }
 }

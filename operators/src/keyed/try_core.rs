@@ -217,6 +217,21 @@ where
         self.table.forget_empty(hash, &key, &now);
     }
 
+    /// What failed is passed over as if it had not come.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn pass_over(
+        &mut self,
+        failing: &mut Failing<K, Call<T>>,
+        place: usize,
+        before: Option<P::State>,
+        error: P::Error,
+    ) {
+        self.put_back(place, before);
+        failing.pass_over(Some(self.table.at(place).0), || Failure::of(error));
+        self.failed(place);
+    }
+
     /// The key of what failed, which is dropped from the table if it has no state.
     #[cold]
     pub(super) fn failed(&mut self, place: usize) -> K {

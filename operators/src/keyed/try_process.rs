@@ -49,7 +49,7 @@ pub struct TryProcess<T: Savable, K: Key, F, P: TryKeyedProcess<K, T>, L = NoSid
     pub(super) key: F,
     pub(super) core: Core<K, T, P, L>,
     pub(super) failing: Failing<K, Call<T>>,
-    /// Keys of items that are next, with where they were seen and their hashes.
+    /// Keys of the items that are next, with where they were seen and their hashes.
     pub(super) ahead: Vec<(u32, u64, K)>,
 }
 
@@ -161,7 +161,7 @@ where
 
     #[inline]
     fn item<E: Emit<P::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
-        self.try_moved(&mut std::iter::once((time, item)), out);
+        self.try_one(time, item, out);
     }
 
     fn batch<E: Emit<P::Out>>(&mut self, batch: &mut Batch<T>, out: &mut E) {
