@@ -37,6 +37,9 @@ pub(super) enum Poison {
 pub(super) enum Work {
     Map,
     TryMap,
+    /// A map that reads a number from a text, as most that may fail do something.
+    Parse,
+    TryParse,
     Process,
     TryProcess,
 }
@@ -174,6 +177,15 @@ impl Flows {
             }
             Work::TryMap => {
                 let function = move |key: &u64| look.by_key(*key).map(|()| black_box(*key).min(1));
+                load.try_map(policy, function).end(sink);
+            }
+            Work::Parse => {
+                let function = |text: String| text.parse::<u64>().map_or(0, |key| key.min(1));
+                load.map(|key| key.to_string()).map(function).end(sink);
+            }
+            Work::TryParse => {
+                let function = |text: &String| text.parse::<u64>().map(|key| key.min(1));
+                let load = load.map(|key| key.to_string());
                 load.try_map(policy, function).end(sink);
             }
             Work::Process => load.key_by(|key| *key).process(Count(look)).end(sink),
