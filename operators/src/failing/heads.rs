@@ -31,7 +31,9 @@ impl<K: Hash + Eq> Heads<K> {
     }
 
     pub(super) fn get(&self, key: &K) -> Option<Place> {
-        let found = self.places.find(self.hasher.hash_one(key), |(of, _)| of == key);
+        let found = self
+            .places
+            .find(self.hasher.hash_one(key), |(of, _)| of == key);
         found.map(|(_, place)| *place)
     }
 

@@ -63,9 +63,7 @@ impl<P: Projection> Applier<P> {
                 metadata: &record.metadata,
                 payload: &payload,
             };
-            projection
-                .project(&event, writers)
-                .map_err(Failure::of)?;
+            projection.project(&event, writers).map_err(Failure::of)?;
             P::Tables::keep(writers).map_err(Failure::of)
         }));
         let failure = match outcome {

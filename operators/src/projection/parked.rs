@@ -309,7 +309,12 @@ impl Parked {
     }
 
     /// An event that cannot be read is passed over.
-    pub(super) fn tell_skipped(&mut self, partition: PartitionId, record: &Record<'_>, now: Moment) {
+    pub(super) fn tell_skipped(
+        &mut self,
+        partition: PartitionId,
+        record: &Record<'_>,
+        now: Moment,
+    ) {
         if let Some(unsaid) = self.telling.next(now.monotonic) {
             tracing::warn!(
                 projection = self.sender.stage,

@@ -133,11 +133,7 @@ impl<E: Event, R: RecordShape<E>> RecordShape<E> for KeepUnread<R> {
     type Item = Result<R::Item, UnreadEvent<E, R>>;
 
     #[inline(always)]
-    fn make(
-        partition: PartitionId,
-        record: &Record<'_>,
-        payload: E,
-    ) -> Result<Self::Item, Fault> {
+    fn make(partition: PartitionId, record: &Record<'_>, payload: E) -> Result<Self::Item, Fault> {
         R::make(partition, record, payload).map(Ok)
     }
 

@@ -182,7 +182,6 @@ impl<T: Savable, Y: Order<T>, M: TryFunction<T>> TryItems<T, Y, M> {
             function.call(item, |made| out.emit(*time, made))
         });
     }
-
 }
 
 impl<T: Savable, Y: Order<T>, M: TryFunction<T>> Operator<T> for TryItems<T, Y, M> {

@@ -7,7 +7,7 @@ use millstream_engine::flow::{Forward, Identity, Operator, Outlet, Then};
 use millstream_operators::failing::ItemPolicy;
 use millstream_operators::keyed::{NoSide, TryKeyedProcess, TryProcess};
 use millstream_operators::stateless::{
-    Again, NoOrder, OrderByKey, TryFilterMap, TryFlatMap, TryErrors, TryFunction, TryItems, TryMap,
+    Again, NoOrder, OrderByKey, TryErrors, TryFilterMap, TryFlatMap, TryFunction, TryItems, TryMap,
 };
 use millstream_operators::{Key, Savable};
 

@@ -347,12 +347,15 @@ async fn an_event_of_a_later_program_is_redriven_by_it() {
     projected(&engine).await;
     until("it is dead", || letters(&engine).len() == 1).await;
     let letter = letters(&engine).remove(0);
-    assert_eq!((&*letter.class, &letter.payload[..]), ("unreadable", &br#"{"m":2}"#[..]));
+    assert_eq!(
+        (&*letter.class, &letter.payload[..]),
+        ("unreadable", &br#"{"m":2}"#[..])
+    );
     assert_eq!(sums(&engine).await, [("a".to_owned(), 1)]);
     close(engine).await;
 
     let engine = numbers::<LaterNote>(folder.path(), UnreadablePolicy::DeadLetter).await;
-    assert_eq!(letters(&engine), [letter.clone()]);
+    assert_eq!(letters(&engine)[0].id(), letter.id());
     let decisions = engine.dead_letters();
     let token = decisions.redrive(&[letter.id()], "ann", "upgraded").await;
     let minute = Duration::from_secs(60);

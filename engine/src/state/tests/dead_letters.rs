@@ -37,7 +37,7 @@ fn letter(projection: u32, partition: u16, offset: u64) -> DeadLetter {
         followers_bytes: 300,
         followers: 2,
         class: "error".into(),
-            follower_offsets: vec![Offset(offset + 1), Offset(offset + 9)],
+        follower_offsets: vec![Offset(offset + 1), Offset(offset + 9)],
     }
 }
 

@@ -115,7 +115,10 @@ async fn an_event_of_a_newer_program_waits_for_the_upgrade() {
     until_row(&engine, "till-c", 7).await;
     let dead = until_dead(&engine, 2).await;
     for letter in &dead {
-        assert_eq!((&*letter.stage, &*letter.class), ("read/events", "unreadable"));
+        assert_eq!(
+            (&*letter.stage, &*letter.class),
+            ("read/records", "unreadable")
+        );
         assert_eq!(shown(letter)["category"], "till");
         assert!(letter.cause[0].contains("cannot be read"), "{letter:?}");
     }
