@@ -8,8 +8,8 @@ use millstream_engine::time::{Clock, SystemClock};
 use super::telling::Telling;
 
 /// Has only the first ten panics of each second say so on standard error, of the whole process; how many said nothing is
-/// logged with the next. For programs with functions that may panic on many items: what is printed of a panic takes a few
-/// microseconds, with a backtrace a millisecond, and one thread at a time. The panics themselves are caught as ever, and their
+/// logged with the next. For programs with functions that may panic on many items: what is printed of a panic takes
+/// microseconds, with a backtrace far more, and one thread at a time. The panics themselves are caught as ever, and their
 /// messages are in the letters. What was set with [`std::panic::set_hook`] before is called for those that do say so.
 ///
 /// Called a second time it does nothing.
