@@ -81,9 +81,20 @@ async fn replay() {
         .await
         .expect("the suite runs");
     let cases = harness.cases();
-    assert_eq!(names(&cases), ["bare", "balances", "global-balances"]);
-    for case in &cases {
+    let expected = [
+        "bare",
+        "balances",
+        "global-balances",
+        "poison-1pct",
+        "poison-1pct-panics",
+        "poison-hung-beside",
+    ];
+    assert_eq!(names(&cases), expected);
+    for case in &cases[..3] {
         positive(case, &["events_per_second", "events_per_core_second"]);
+    }
+    for case in &cases[3..] {
+        positive(case, &["of_plain", "events_per_second"]);
     }
 }
 
@@ -201,6 +212,7 @@ async fn dataflow() {
             "state-50m" => &["resident_mb_max", "sessions"],
             "slow-sink" => &["in_flight_max", "of_sink"],
             name if name.starts_with("sliding-") => &["results_per_event", "core_ns_per_event"],
+            name if name.starts_with("failing-") => &["of_plain", "of_plain_least"],
             name if name.starts_with("latency-") => {
                 &["results", "p50_us", "p99_us", "p9999_us", "source_p99_us"]
             }

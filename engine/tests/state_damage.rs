@@ -98,6 +98,7 @@ fn whole_file(folder: &Path) -> Vec<u8> {
             redrives: 0,
             followers_bytes: 0,
             followers: 1,
+            class: "error".into(),
             follower_offsets: vec![Offset(n + 1)],
         })));
     }

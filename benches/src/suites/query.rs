@@ -235,7 +235,7 @@ impl Asked {
                 break elapsed.as_secs_f64();
             }
         };
-        let case = Case::new(SUITE, name, self.machine.clone())
+        let case = Case::new(SUITE, name, self.machine)
             .with("rows", self.rows)
             .with("rows_per_answer", rows)
             .figure("queries_per_second", asked as f64 / elapsed)

@@ -4,6 +4,8 @@
 //! other cases start an engine whose projection has nothing yet, and end when its board shows the log's end.
 //! `events_per_core_second` divides by the core time that the process used meanwhile, whoever used it.
 
+mod poison;
+
 use anyhow::{Result, ensure};
 use millstream::catalog::bank::AccountEvent;
 use millstream_engine::codec::EventReader;
@@ -26,18 +28,22 @@ pub struct Sizes {
     pub keys: u64,
     /// Events in the log.
     pub events: u64,
+    /// How often a projection is compared with one that fails on some.
+    pub rounds: usize,
 }
 
 /// What is published.
 pub const FULL: Sizes = Sizes {
     keys: 100_000,
     events: 10_000_000,
+    rounds: 7,
 };
 
 /// What tests run.
 pub const TINY: Sizes = Sizes {
     keys: 100,
     events: 5_000,
+    rounds: 1,
 };
 
 /// Runs all cases that are wanted.
@@ -60,6 +66,7 @@ pub async fn run(harness: &Harness, sizes: Sizes) -> Result<()> {
             projection(harness, &history, name, reads).await?;
         }
     }
+    poison::run(harness, &history, sizes.rounds).await?;
     history.forget_state()
 }
 

@@ -17,6 +17,16 @@ use crate::time::Timestamp;
 pub trait Emit<T> {
     /// Takes one item and its event time.
     fn emit(&mut self, time: Timestamp, item: T);
+
+    /// Takes a batch and leaves it empty: the same as one item after the other, for operators that have code of their own
+    /// for batches.
+    #[inline]
+    fn emit_batch(&mut self, batch: &mut Batch<T>) {
+        for (&time, item) in batch.times.iter().zip(batch.items.drain(..)) {
+            self.emit(time, item);
+        }
+        batch.times.clear();
+    }
 }
 
 impl<T, F: FnMut(Timestamp, T)> Emit<T> for F {
@@ -230,6 +240,11 @@ impl<T: 'static> Operator<T> for Identity {
         out.emit(time, item);
     }
 
+    #[inline(always)]
+    fn batch<E: Emit<T>>(&mut self, batch: &mut Batch<T>, out: &mut E) {
+        out.emit_batch(batch);
+    }
+
     crate::stateless!();
 }
 
@@ -252,6 +267,11 @@ impl<T, B: Operator<T>, E: Emit<B::Out>> Emit<T> for Into<'_, B, E> {
     #[inline(always)]
     fn emit(&mut self, time: Timestamp, item: T) {
         self.operator.item(time, item, self.out);
+    }
+
+    #[inline(always)]
+    fn emit_batch(&mut self, batch: &mut Batch<T>) {
+        self.operator.batch(batch, self.out);
     }
 }
 

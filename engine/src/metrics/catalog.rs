@@ -170,7 +170,7 @@ catalog! {
     PROJECTION_FLUSH_SECONDS = "millstream_projection_flush_seconds", Histogram, Seconds,
         "Time to write one flush of rows and position";
 
-    // Labels: `stage`, `partition`.
+    // Labels: `stage`, `partition`; `cause`, a class of causes, of letters, their age and what comes and goes.
     DEAD_LETTERS = "millstream_dead_letters", Gauge, Count,
         "Dead letters that nobody has redriven or discarded yet";
     DEAD_LETTERS_ADDED_TOTAL = "millstream_dead_letters_added_total", Counter, Count,

@@ -4,7 +4,8 @@ use metrics::{Counter, Gauge, Histogram, Label};
 
 use crate::event::PartitionId;
 
-/// The labels of one handle struct; used up while it is made.
+/// The labels of one handle struct; most are used up while it is made.
+#[derive(Clone, Debug)]
 pub(super) struct Labels(Vec<Label>);
 
 impl Labels {
@@ -23,6 +24,13 @@ impl Labels {
             Label::new(key, name.to_owned()),
             Label::new("partition", partition.to_string()),
         ])
+    }
+
+    /// The same and one more.
+    pub(super) fn and(&self, key: &'static str, name: &str) -> Self {
+        let mut labels = self.0.clone();
+        labels.push(Label::new(key, name.to_owned()));
+        Self(labels)
     }
 
     pub(super) fn dataflow(name: &str) -> Self {

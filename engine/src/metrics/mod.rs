@@ -28,7 +28,9 @@ pub use flow::{
 };
 pub use load::{LoadMeter, skew};
 pub use memory::StateMemoryMetrics;
-pub use read_side::{DeadLetterMetrics, ParkedNow, ProjectionMetrics, StateWriterMetrics};
+pub use read_side::{
+    DeadLetterMetrics, ParkedCause, ParkedNow, ProjectionMetrics, StateWriterMetrics,
+};
 pub use write_side::{AggregateMetrics, AggregateTally, CommitSample, IndexMetrics, WriterMetrics};
 
 /// Gives the recorder in force unit and help of each metric. Once, after it was installed and before

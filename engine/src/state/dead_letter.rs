@@ -24,6 +24,8 @@ pub const CAUSES_MAX: usize = 16;
 pub const EARLIER_MAX: usize = 16;
 /// Version of a letter with earlier tries, redrives and bytes of followers; those of version 1 have none.
 const WITH_EARLIER: u8 = 2;
+/// Version of a letter with a class of causes; those before have none.
+const WITH_CLASS: u8 = 3;
 /// Bytes kept of one text.
 const CAUSE_BYTES_MAX: usize = 4 << 10;
 
@@ -67,6 +69,8 @@ pub struct DeadLetter {
     pub status: DeadLetterStatus,
     /// The error and what caused it, outermost first. Stored: the first 16, 4 KiB each.
     pub cause: Vec<String>,
+    /// Class of causes that metrics count it by; empty if it was stored by a version without.
+    pub class: CompactString,
     /// How often it was tried.
     pub attempts: u32,
     /// When it failed first.
@@ -155,7 +159,7 @@ impl DeadLetter {
 
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.bytes());
-        out.push(WITH_EARLIER);
+        out.push(WITH_CLASS);
         put_sized(&mut out, self.stage.as_bytes());
         out.extend_from_slice(&self.version.to_be_bytes());
         put_sized(&mut out, self.key.as_bytes());
@@ -187,6 +191,7 @@ impl DeadLetter {
             put_text(&mut out, &tries.cause);
             put_text(&mut out, &tries.redriven_by);
         }
+        put_text(&mut out, &self.class);
         out.extend_from_slice(&self.redrives.to_be_bytes());
         out.extend_from_slice(&self.followers_bytes.to_be_bytes());
         out.extend_from_slice(&self.followers.to_be_bytes());
@@ -198,10 +203,10 @@ impl DeadLetter {
 
     pub(super) fn decode(id: DeadLetterId, bytes: &[u8]) -> Option<Self> {
         let (&format, rest) = bytes.split_first()?;
-        if ![FORMAT_VERSION, WITH_EARLIER].contains(&format) {
+        if ![FORMAT_VERSION, WITH_EARLIER, WITH_CLASS].contains(&format) {
             return None;
         }
-        let has_earlier = format == WITH_EARLIER;
+        let (has_earlier, has_class) = (format >= WITH_EARLIER, format == WITH_CLASS);
         let mut input = Input::bare(rest);
         let stage = input.text()?.into();
         let version = input.u32()?;
@@ -240,6 +245,11 @@ impl DeadLetter {
                 earlier(&mut input)?
             } else {
                 Vec::new()
+            },
+            class: if has_class {
+                input.text()?.into()
+            } else {
+                CompactString::default()
             },
             redrives: if has_earlier { input.u32()? } else { 0 },
             followers_bytes: if has_earlier { input.u64()? } else { 0 },

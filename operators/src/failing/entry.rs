@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 
+use compact_str::CompactString;
 use millstream_engine::event::{Offset, PartitionId, Position};
 use millstream_engine::state::EarlierTries;
 use millstream_engine::time::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::cause::Causes;
+use super::cause::{Causes, ERROR, Failure, NOT_TRIED};
+use super::standing::Stands;
 
 /// What user code is called for: an item, or a timer.
 pub(crate) trait Work: Serialize + DeserializeOwned + Send + 'static {
@@ -114,9 +116,16 @@ pub(super) struct Entry<K, W> {
     pub(super) last_failed: Timestamp,
     pub(super) redrives: u32,
     pub(super) earlier: Vec<Earlier>,
+    /// Class of the cause. What was saved by a version without has that of most errors.
+    #[serde(default = "most")]
+    pub(super) class: CompactString,
     /// Its letter is in the state, or on its way there.
     #[serde(skip)]
     pub(super) is_stored: bool,
+}
+
+const fn most() -> CompactString {
+    CompactString::const_new(ERROR)
 }
 
 impl<K, W> Entry<K, W> {
@@ -145,6 +154,7 @@ impl<K, W> Entry<K, W> {
             last_failed: now,
             redrives: 0,
             earlier: Vec::new(),
+            class: CompactString::const_new(NOT_TRIED),
             is_stored: false,
         }
     }
@@ -157,10 +167,19 @@ impl<K, W> Entry<K, W> {
     }
 
     /// It failed once more.
-    pub(super) fn fail(&mut self, cause: Causes, now: Timestamp) {
+    pub(super) fn fail(&mut self, failure: Failure, now: Timestamp) {
         self.attempts += 1;
-        self.cause = cause;
+        (self.class, self.cause) = failure.told_as();
         self.last_failed = now;
+    }
+
+    /// As it is counted.
+    pub(super) fn stands(&self) -> Stands<'_> {
+        Stands {
+            class: &self.class,
+            since: self.first_failed,
+            is_dead: self.due.is_none(),
+        }
     }
 
     /// Work in it.

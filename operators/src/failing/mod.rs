@@ -16,22 +16,30 @@
 mod cause;
 mod deciding;
 mod entry;
+mod heads;
+mod hook;
 mod letters;
 mod outside;
 mod parked;
 mod policy;
 mod running;
 mod saved;
+mod standing;
+mod telling;
 mod turns;
 
 #[cfg(test)]
 mod tests;
 
+pub use cause::{Classed, Failure};
+pub use hook::limit_panic_messages;
 pub use letters::{DecisionLog, ItemLetters, LetterStanding, ParkedItem, is_of_item, letter_stage};
 pub use policy::{ItemPolicy, Then, WaitingLimits, WhenFull};
 
 pub use crate::projection::FailurePolicy;
 
-pub(crate) use cause::{Causes, chain, failed, guarded, panicked};
+pub(crate) use cause::{ERROR, NOT_TRIED, guarded};
 pub(crate) use entry::{Arrived, Work};
 pub(crate) use parked::Failing;
+pub(crate) use standing::{Standing, Stands};
+pub(crate) use telling::Telling;

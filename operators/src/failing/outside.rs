@@ -254,6 +254,7 @@ fn letter_of<K: Serialize, W: Work>(letters: &LetterStore, entry: &Entry<K, W>) 
         key: key_text(entry.key.as_ref()),
         status: status(entry),
         cause: entry.cause.clone(),
+        class: entry.class.clone(),
         attempts: entry.attempts,
         first_failed: entry.first_failed,
         last_failed: entry.last_failed,

@@ -10,11 +10,14 @@ use millstream_engine::event::Position;
 use millstream_engine::flow::Fault;
 use millstream_engine::time::Timestamp;
 
-use super::cause::Causes;
+use super::cause::{Failure, NOT_TRIED};
 use super::deciding::Read;
 use super::entry::{Entry, Place, Work, bytes_of};
+use super::heads::Heads;
 use super::outside::{Outside, key_text};
 use super::policy::{ItemPolicy, Then, WhenFull};
+use super::standing::Standing;
+use super::telling::Telling;
 use crate::Key;
 use crate::sink::LetterNumbers;
 
@@ -24,11 +27,11 @@ pub(crate) struct Failing<K, W> {
     pub(super) ordinal: usize,
     pub(super) entries: HashMap<Place, Entry<K, W>, foldhash::fast::RandomState>,
     /// Keys behind whose entry later items wait.
-    pub(super) heads: HashMap<K, Place, foldhash::fast::RandomState>,
+    pub(super) heads: Heads<K>,
     /// Those that are tried again, by the time of that.
     pub(super) due: BTreeSet<(Timestamp, Place)>,
-    /// All of them, by the time of the first failure.
-    pub(super) ages: BTreeSet<(Timestamp, Place)>,
+    /// All of them, by class of cause and the time of the first failure.
+    pub(super) standing: Standing<Place>,
     /// Sums over all of them.
     pub(super) items: usize,
     pub(super) bytes: usize,
@@ -50,6 +53,7 @@ pub(crate) struct Failing<K, W> {
     pub(super) shown_at: Duration,
     pub(super) monotonic: Duration,
     pub(super) ending: bool,
+    pub(super) telling: Telling,
 }
 
 impl<K: Key, W: Work> Failing<K, W> {
@@ -59,9 +63,9 @@ impl<K: Key, W: Work> Failing<K, W> {
             policy,
             ordinal,
             entries: HashMap::default(),
-            heads: HashMap::default(),
+            heads: Heads::default(),
             due: BTreeSet::new(),
-            ages: BTreeSet::new(),
+            standing: Standing::default(),
             items: 0,
             bytes: 0,
             numbers: LetterNumbers::default(),
@@ -78,6 +82,7 @@ impl<K: Key, W: Work> Failing<K, W> {
             shown_at: Duration::ZERO,
             monotonic: Duration::ZERO,
             ending: false,
+            telling: Telling::default(),
         }
     }
 
@@ -100,12 +105,32 @@ impl<K: Key, W: Work> Failing<K, W> {
 
     /// Whether items of a key must wait.
     pub(crate) fn holds(&self, key: &K) -> bool {
-        self.heads.contains_key(key)
+        self.heads.contains(key)
+    }
+
+    /// The same of a key whose hash a table knows.
+    #[inline]
+    pub(crate) fn holds_hashed(&self, hash: u64, key: &K) -> bool {
+        self.heads.holds(hash, key)
+    }
+
+    /// Whether what fails is neither tried again nor kept.
+    #[inline]
+    pub(crate) const fn passes_over_at_once(&self) -> bool {
+        self.policy.passes_over_at_once()
+    }
+
+    /// What failed is passed over: nothing of it is kept or shown but figures, and the first texts.
+    pub(crate) fn pass_over(&mut self, key: Option<&K>, failure: impl FnOnce() -> Failure) {
+        self.count_skipped();
+        if let Some(unsaid) = self.telling.next(self.monotonic) {
+            self.tell(key, failure(), unsaid);
+        }
     }
 
     /// Queues work of a key that is held.
     pub(crate) fn queue(&mut self, key: &K, work: W) {
-        let Some(&place) = self.heads.get(key) else {
+        let Some(place) = self.heads.get(key) else {
             return;
         };
         let bytes = bytes_of(&work);
@@ -145,7 +170,7 @@ impl<K: Key, W: Work> Failing<K, W> {
                     "it was not tried: as many items as may wait behind a failed one of its key";
                 let mut entry = self.entry(Some(key.clone()), work, bytes, cause);
                 entry.holds_key = false;
-                self.count(|outside| outside.metrics.count_added(1));
+                self.count_added(NOT_TRIED);
                 self.insert(entry, true);
             }
             WhenFull::DeadLetter | WhenFull::Halt => {
@@ -164,9 +189,12 @@ impl<K: Key, W: Work> Failing<K, W> {
 
     /// Work that was just tried for the first time failed.
     #[cold]
-    pub(crate) fn fail(&mut self, key: Option<K>, work: W, cause: Causes) {
+    pub(crate) fn fail(&mut self, key: Option<K>, work: W, failure: Failure) {
         if self.fault.is_some() {
             return;
+        }
+        if self.policy.passes_over_at_once() {
+            return self.pass_over(key.as_ref(), || failure);
         }
         if self.entries.is_empty() && !self.is_running {
             self.read_from_here();
@@ -178,22 +206,35 @@ impl<K: Key, W: Work> Failing<K, W> {
                 WhenFull::Skip => self.count_skipped(),
                 WhenFull::DeadLetter | WhenFull::Halt => self.fail_with(format!(
                     "as many items wait as `items_max` or `bytes_max` allow, and one more failed: {}",
-                    cause.join(": ")
+                    failure.causes().join(": ")
                 )),
             }
             return;
         }
         let mut entry = self.entry(key, work, bytes, "");
-        entry.fail(cause, self.now);
-        tracing::warn!(
-            stage = self.stage(),
-            key = %key_text(entry.key.as_ref()),
-            letter = entry.place.number,
-            cause = entry.cause.first().map(String::as_str),
-            "an item failed"
-        );
+        entry.fail(failure, self.now);
+        if let Some(unsaid) = self.telling.next(self.monotonic) {
+            tracing::warn!(
+                stage = self.stage(),
+                key = %key_text(entry.key.as_ref()),
+                letter = entry.place.number,
+                cause = entry.cause.first().map(String::as_str),
+                unsaid,
+                "an item failed"
+            );
+        }
         // Nothing waits behind it.
         let _ = self.keep(entry, true);
+    }
+
+    fn tell(&self, key: Option<&K>, failure: Failure, unsaid: u64) {
+        tracing::warn!(
+            stage = self.stage(),
+            key = %key_text(key),
+            cause = failure.causes().first().map(String::as_str),
+            unsaid,
+            "an item failed and is passed over"
+        );
     }
 
     /// Work with a place of its own.
@@ -215,7 +256,7 @@ impl<K: Key, W: Work> Failing<K, W> {
         if entry.due.is_none() {
             match self.policy.then {
                 Then::DeadLetter if entry.redrives == 0 => {
-                    self.count(|outside| outside.metrics.count_added(1));
+                    self.count_added(&entry.class);
                 }
                 Then::DeadLetter => {}
                 Then::Skip => {
@@ -247,7 +288,7 @@ impl<K: Key, W: Work> Failing<K, W> {
         if let Some(due) = entry.due {
             self.due.insert((due, place));
         }
-        self.ages.insert((entry.first_failed, place));
+        self.standing.add(entry.stands(), place);
         if let Some(key) = entry.key.as_ref().filter(|_| entry.holds_key) {
             self.heads.insert(key.clone(), place);
         }
@@ -268,7 +309,7 @@ impl<K: Key, W: Work> Failing<K, W> {
         if let Some(due) = entry.due {
             self.due.remove(&(due, place));
         }
-        self.ages.remove(&(entry.first_failed, place));
+        self.standing.remove(entry.stands(), place);
         if let Some(key) = entry.key.as_ref().filter(|_| entry.holds_key) {
             self.heads.remove(key);
         }
@@ -287,13 +328,18 @@ impl<K: Key, W: Work> Failing<K, W> {
         self.fault.get_or_insert(Fault(cause));
     }
 
-    pub(super) fn count(&self, count: impl FnOnce(&Outside)) {
-        if let Some(outside) = &self.outside {
+    pub(super) fn count(&mut self, count: impl FnOnce(&mut Outside)) {
+        if let Some(outside) = &mut self.outside {
             count(outside);
         }
     }
 
-    pub(super) fn count_skipped(&self) {
+    /// A letter for this class of causes.
+    fn count_added(&mut self, class: &str) {
+        self.count(|outside| outside.metrics.count_added(class, 1));
+    }
+
+    pub(super) fn count_skipped(&mut self) {
         self.count(|outside| outside.metrics.count_skipped(1));
     }
 

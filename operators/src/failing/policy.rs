@@ -141,6 +141,11 @@ impl ItemPolicy {
         self
     }
 
+    /// Whether what fails is neither tried again nor kept.
+    pub(super) const fn passes_over_at_once(&self) -> bool {
+        matches!(self.then, Then::Skip) && self.retry.attempts_max <= 1
+    }
+
     /// Whether something may become a dead letter.
     #[must_use]
     pub fn keeps_letters(&self) -> bool {

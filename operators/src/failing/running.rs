@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::cause::Causes;
+use super::cause::Failure;
 use super::entry::{Place, Work};
 use super::parked::Failing;
 use crate::Key;
@@ -16,7 +16,7 @@ impl<K: Key, W: Work> Failing<K, W> {
     /// [`fail`](Self::fail)ed by it.
     pub(crate) fn run_due(
         &mut self,
-        mut attempt: impl FnMut(&mut Self, Option<&K>, &mut W) -> Result<(), Causes>,
+        mut attempt: impl FnMut(&mut Self, Option<&K>, &mut W) -> Result<(), Failure>,
     ) {
         if self.due.is_empty() {
             return;
@@ -45,23 +45,23 @@ impl<K: Key, W: Work> Failing<K, W> {
         &mut self,
         place: Place,
         left: &mut usize,
-        attempt: &mut impl FnMut(&mut Self, Option<&K>, &mut W) -> Result<(), Causes>,
+        attempt: &mut impl FnMut(&mut Self, Option<&K>, &mut W) -> Result<(), Failure>,
     ) {
         let Some(mut entry) = self.take(place) else {
             return;
         };
         if entry.given_up {
-            self.count(|outside| outside.metrics.count_discarded(1));
+            self.count(|outside| outside.metrics.count_discarded(&entry.class, 1));
         } else {
             *left -= 1;
             self.count(|outside| outside.metrics.count_retries(1));
             match attempt(self, entry.key.as_ref(), &mut entry.work) {
                 Ok(()) if entry.redrives > 0 => {
-                    self.count(|outside| outside.metrics.count_redriven(1));
+                    self.count(|outside| outside.metrics.count_redriven(&entry.class, 1));
                 }
                 Ok(()) => {}
-                Err(cause) => {
-                    entry.fail(cause, self.now);
+                Err(failure) => {
+                    entry.fail(failure, self.now);
                     match self.keep(entry, false) {
                         Some(passed_over) => entry = passed_over,
                         None => return,
@@ -81,11 +81,11 @@ impl<K: Key, W: Work> Failing<K, W> {
         key: Option<K>,
         mut followers: VecDeque<(usize, W)>,
         left: &mut usize,
-        attempt: &mut impl FnMut(&mut Self, Option<&K>, &mut W) -> Result<(), Causes>,
+        attempt: &mut impl FnMut(&mut Self, Option<&K>, &mut W) -> Result<(), Failure>,
     ) {
         loop {
             // A timer that the last one has set may have failed: then all the others are behind that.
-            let held = key.as_ref().and_then(|key| self.heads.get(key)).copied();
+            let held = key.as_ref().and_then(|key| self.heads.get(key));
             if let Some(place) = held {
                 return self.append(place, followers);
             }
@@ -100,9 +100,9 @@ impl<K: Key, W: Work> Failing<K, W> {
                 return;
             }
             *left -= 1;
-            if let Err(cause) = attempt(self, key.as_ref(), &mut work) {
+            if let Err(failure) = attempt(self, key.as_ref(), &mut work) {
                 let mut entry = self.entry(key.clone(), work, bytes, "");
-                entry.fail(cause, self.now);
+                entry.fail(failure, self.now);
                 match self.keep(entry.followed_by(followers), true) {
                     Some(passed_over) => followers = passed_over.followers,
                     None => return,

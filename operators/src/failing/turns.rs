@@ -32,7 +32,7 @@ impl<K: Key, W: Work> Failing<K, W> {
         self.monotonic = turn.monotonic;
         if !self.has_begun {
             self.has_begun = true;
-            self.count(Outside::begins);
+            self.count(|outside| outside.begins());
         }
         if !self.entries.is_empty() {
             self.look_for_decisions();
@@ -97,14 +97,15 @@ impl<K: Key, W: Work> Failing<K, W> {
         } else {
             self.monotonic
         };
-        let oldest = self.ages.first();
+        let causes = self.standing.now(self.now);
         let now = ParkedNow {
-            dead_letters: (self.entries.len() - self.due.len()) as u64,
             keys: self.entries.len() as u64,
             events: self.items as u64,
-            oldest: oldest.map_or(Duration::ZERO, |(first, _)| self.now.since(*first)),
+            causes: &causes,
         };
-        self.count(|outside| outside.metrics.observe(now));
+        if let Some(outside) = &mut self.outside {
+            outside.metrics.observe(now);
+        }
     }
 
     pub(crate) fn is_blocked(&self) -> bool {

@@ -21,6 +21,7 @@ mod running;
 mod table;
 mod throttle;
 mod timers;
+mod try_batch;
 mod try_call;
 mod try_core;
 mod try_process;

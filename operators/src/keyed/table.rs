@@ -204,6 +204,19 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
         self.slots.find_or_insert_hashed(hash, key, Slot::default)
     }
 
+    /// Looks where a key is, ahead of [`place_seen`](Self::place_seen).
+    #[inline(always)]
+    pub(super) fn see(&self, hash: u64, key: &K) -> u32 {
+        self.slots.see(hash, key)
+    }
+
+    /// The place of a key that was seen, made if there is none.
+    #[inline(always)]
+    pub(super) fn place_seen(&mut self, seen: u32, hash: u64, key: K) -> usize {
+        self.slots
+            .find_or_insert_seen(seen, hash, key, Slot::default)
+    }
+
     /// A key and its slot, which may be changed.
     #[inline]
     pub(super) fn at(&mut self, place: usize) -> (&K, &mut Slot<S>) {

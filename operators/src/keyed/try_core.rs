@@ -11,7 +11,7 @@ use super::expiring::{KeyedState, Now};
 use super::table::{Fired, Table};
 use super::timers::Due;
 use super::try_call::{Call, Reached};
-use crate::failing::{Arrived, Causes, Failing, guarded};
+use crate::failing::{Arrived, Failing, Failure, guarded};
 use crate::window::TimeDomain;
 use crate::{Key, Savable};
 
@@ -129,7 +129,7 @@ where
 
     /// Hands an item to the process, whose key has this place in the table; a panic or an error leaves what it has changed,
     /// of what was `before`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn call(
         &mut self,
         place: usize,
@@ -166,7 +166,7 @@ where
         time: Timestamp,
         late_before: Timestamp,
         item: &T,
-    ) -> Result<(), Causes> {
+    ) -> Result<(), Failure> {
         let mut before = None;
         let outcome = guarded(|| self.call(place, time, late_before, item, &mut before));
         if outcome.is_err() {
@@ -176,7 +176,7 @@ where
     }
 
     /// Carries out what a call asked for that succeeded.
-    #[inline]
+    #[inline(always)]
     pub(super) fn succeed<E: Emit<P::Out>>(
         &mut self,
         failing: &mut Failing<K, Call<T>>,
@@ -184,28 +184,59 @@ where
         hash: u64,
         out: &mut E,
     ) {
-        let now = self.reached();
-        let (key, slot) = self.table.at(place);
         if self.scratch.clear || !self.scratch.requests.is_empty() {
-            let key = key.clone();
-            self.carry_out(hash, &key);
-            self.table.forget_empty(hash, &key, &now);
-            self.give_out(out);
-            self.fire_reached(failing, out);
-        } else {
-            if slot.is_empty(&now) {
-                let key = key.clone();
-                self.table.forget_empty(hash, &key, &now);
-            }
-            self.give_out(out);
+            return self.succeed_asking(failing, place, hash, out);
         }
+        let now = self.reached();
+        if self.table.at(place).1.is_empty(&now) {
+            self.forget_empty(place, hash);
+        }
+        self.give_out(out);
+    }
+
+    /// The same of one that asked for something.
+    #[inline(never)]
+    fn succeed_asking<E: Emit<P::Out>>(
+        &mut self,
+        failing: &mut Failing<K, Call<T>>,
+        place: usize,
+        hash: u64,
+        out: &mut E,
+    ) {
+        let key = self.table.at(place).0.clone();
+        self.carry_out(hash, &key);
+        let now = self.reached();
+        self.table.forget_empty(hash, &key, &now);
+        self.give_out(out);
+        self.fire_reached(failing, out);
+    }
+
+    #[inline(never)]
+    fn forget_empty(&mut self, place: usize, hash: u64) {
+        let (now, key) = (self.reached(), self.table.at(place).0.clone());
+        self.table.forget_empty(hash, &key, &now);
+    }
+
+    /// What failed is passed over as if it had not come.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn pass_over(
+        &mut self,
+        failing: &mut Failing<K, Call<T>>,
+        place: usize,
+        before: Option<P::State>,
+        error: P::Error,
+    ) {
+        self.put_back(place, before);
+        failing.pass_over(Some(self.table.at(place).0), || Failure::of(error));
+        self.failed(place);
     }
 
     /// The key of what failed, which is dropped from the table if it has no state.
     #[cold]
-    pub(super) fn failed(&mut self, place: usize, hash: u64) -> K {
+    pub(super) fn failed(&mut self, place: usize) -> K {
         let key = self.table.at(place).0.clone();
-        let now = self.reached();
+        let (now, hash) = (self.reached(), self.table.hash(&key));
         self.table.forget_empty(hash, &key, &now);
         key
     }
@@ -219,6 +250,7 @@ where
         }
     }
 
+    #[inline(always)]
     fn give_out<E: Emit<P::Out>>(&mut self, out: &mut E) {
         for (time, item) in self.scratch.out.drain(..) {
             out.emit(time, item);
@@ -235,7 +267,7 @@ where
         key: &K,
         call: &mut Call<T>,
         out: &mut E,
-    ) -> Result<(), Causes> {
+    ) -> Result<(), Failure> {
         let timer = match call {
             Call::Item(Arrived {
                 time,
@@ -247,7 +279,7 @@ where
                 match self.try_item(place, *time, *late_before, item) {
                     Ok(()) => self.succeed(failing, place, hash, out),
                     Err(cause) => {
-                        self.failed(place, hash);
+                        self.failed(place);
                         return Err(cause);
                     }
                 }
@@ -322,7 +354,7 @@ where
         key: &K,
         timer: Timer,
         out: &mut E,
-    ) -> Result<(), Causes> {
+    ) -> Result<(), Failure> {
         let hash = self.table.hash(key);
         let place = self.table.place(hash, key.clone());
         let (_, time) = timer.parts();

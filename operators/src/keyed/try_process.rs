@@ -9,7 +9,6 @@
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use millstream_engine::batch::Batch;
 use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
@@ -22,7 +21,7 @@ use super::context::{NoSide, Scratch};
 use super::table::Table;
 use super::try_call::{Call, Reached};
 use super::try_core::{Core, TryKeyedProcess};
-use crate::failing::{Arrived, Causes, Failing, ItemPolicy, failed, panicked};
+use crate::failing::{Arrived, Failing, Failure, ItemPolicy};
 use crate::table::StateMemory;
 use crate::window::TimeDomain;
 use crate::{Key, Savable};
@@ -37,16 +36,7 @@ struct Saved {
     now: Timestamp,
 }
 
-/// An item that the process has, and what it may have to be put back to.
-struct Trying<T, S> {
-    /// Place and hash of its key.
-    at: (usize, u64),
-    time: Timestamp,
-    item: T,
-    before: Option<S>,
-}
-
-const fn arrived<T>(time: Timestamp, late_before: Timestamp, item: T) -> Call<T> {
+pub(super) const fn arrived<T>(time: Timestamp, late_before: Timestamp, item: T) -> Call<T> {
     Call::Item(Arrived {
         time,
         late_before,
@@ -56,9 +46,11 @@ const fn arrived<T>(time: Timestamp, late_before: Timestamp, item: T) -> Call<T>
 
 /// A [`TryKeyedProcess`] as an operator.
 pub struct TryProcess<T: Savable, K: Key, F, P: TryKeyedProcess<K, T>, L = NoSide> {
-    key: F,
-    core: Core<K, T, P, L>,
-    failing: Failing<K, Call<T>>,
+    pub(super) key: F,
+    pub(super) core: Core<K, T, P, L>,
+    pub(super) failing: Failing<K, Call<T>>,
+    /// Keys of the items that are next, with where they were seen and their hashes.
+    pub(super) ahead: Vec<(u32, u64, K)>,
 }
 
 impl<T, K, F, P, L> TryProcess<T, K, F, P, L>
@@ -86,6 +78,7 @@ where
                 now: Timestamp::MIN,
             },
             failing,
+            ahead: Vec::new(),
         }
     }
 
@@ -94,72 +87,12 @@ where
         &self.core.side
     }
 
-    /// Tries items until one fails, which gives `true`, or there are no more; those of keys that wait are queued. One frame
-    /// for all of them catches panics, since one for each costs as much as the lookups of their keys, of which the processor
-    /// has several under way otherwise.
-    fn try_together<E: Emit<P::Out>>(
-        &mut self,
-        items: &mut impl Iterator<Item = (Timestamp, T)>,
-        out: &mut E,
-    ) -> bool
-    where
-        F: Fn(&T) -> K,
-    {
-        let Self { key, core, failing } = self;
-        let mut trying: Option<Trying<T, P::State>> = None;
-        let tried = catch_unwind(AssertUnwindSafe(|| {
-            for (time, item) in items {
-                let key = key(&item);
-                if !failing.is_empty() {
-                    if failing.has_failed() {
-                        return Ok(());
-                    }
-                    if failing.holds(&key) {
-                        failing.queue(&key, arrived(time, core.late_before, item));
-                        continue;
-                    }
-                }
-                let hash = core.table.hash(&key);
-                let at = (core.table.place(hash, key), hash);
-                let trial = trying.insert(Trying {
-                    at,
-                    time,
-                    item,
-                    before: None,
-                });
-                let Trying { item, before, .. } = trial;
-                core.call(at.0, time, core.late_before, item, before)?;
-                // What follows is not the process: a panic there is the stage's.
-                trying = None;
-                core.succeed(failing, at.0, hash, out);
-            }
-            Ok::<_, P::Error>(())
-        }));
-        let cause = match tried {
-            Ok(Ok(())) => return false,
-            Ok(Err(error)) => failed(error),
-            Err(panic) if trying.is_none() => resume_unwind(panic),
-            Err(panic) => panicked(&*panic),
-        };
-        if let Some(Trying {
-            at,
-            time,
-            item,
-            before,
-        }) = trying
-        {
-            self.core.put_back(at.0, before);
-            self.fail(at, time, item, cause);
-        }
-        true
-    }
-
     #[cold]
     #[inline(never)]
-    fn fail(&mut self, at: (usize, u64), time: Timestamp, item: T, cause: Causes) {
-        let key = self.core.failed(at.0, at.1);
+    pub(super) fn fail(&mut self, place: usize, time: Timestamp, item: T, failure: Failure) {
+        let key = self.core.failed(place);
         let call = arrived(time, self.core.late_before, item);
-        self.failing.fail(Some(key), call, cause);
+        self.failing.fail(Some(key), call, failure);
     }
 
     /// Tries what is due.
@@ -228,12 +161,11 @@ where
 
     #[inline]
     fn item<E: Emit<P::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
-        self.try_together(&mut std::iter::once((time, item)), out);
+        self.try_one(time, item, out);
     }
 
     fn batch<E: Emit<P::Out>>(&mut self, batch: &mut Batch<T>, out: &mut E) {
-        let mut items = batch.times.drain(..).zip(batch.items.drain(..));
-        while self.try_together(&mut items, out) {}
+        self.try_batch(batch, out);
     }
 
     fn watermark<E: Emit<P::Out>>(&mut self, watermark: Timestamp, out: &mut E) {

@@ -7,28 +7,13 @@ use millstream_engine::event::{PartitionId, Position};
 use millstream_engine::log::frame::{Frame, Record, SHAPES};
 
 use super::{ProjectedEvent, Projection, TableSet};
-use crate::aggregate::panic_message;
-use crate::failing::chain;
+use crate::failing::Failure;
 
 /// The projection with all that user code touches.
 pub(super) struct Applier<P: Projection> {
     pub(super) projection: std::sync::Arc<P>,
     pub(super) writers: <P::Tables as TableSet>::Writers,
     events: EventReader<P::Event>,
-}
-
-/// Why an event was not applied: the error and what caused it, outermost first.
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) causes: Vec<String>,
-}
-
-impl Failure {
-    fn of(error: &dyn std::error::Error) -> Self {
-        Self {
-            causes: chain(error),
-        }
-    }
 }
 
 impl<P: Projection> Applier<P> {
@@ -48,7 +33,7 @@ impl<P: Projection> Applier<P> {
         let dictionary = frame.attachment(SHAPES).unwrap_or_default();
         self.events
             .begin_frame(dictionary)
-            .map_err(|error| Failure::of(&error))
+            .map_err(Failure::unreadable)
     }
 
     /// Applies an event of the frame begun last.
@@ -65,7 +50,7 @@ impl<P: Projection> Applier<P> {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let payload = events
                 .decode(record.kind, record.payload)
-                .map_err(|error| Failure::of(&error))?;
+                .map_err(Failure::unreadable)?;
             let event = ProjectedEvent {
                 id: record.stream,
                 version: record.version,
@@ -78,17 +63,13 @@ impl<P: Projection> Applier<P> {
                 metadata: &record.metadata,
                 payload: &payload,
             };
-            projection
-                .project(&event, writers)
-                .map_err(|error| Failure::of(&error))?;
-            P::Tables::keep(writers).map_err(|error| Failure::of(&error))
+            projection.project(&event, writers).map_err(Failure::of)?;
+            P::Tables::keep(writers).map_err(Failure::of)
         }));
         let failure = match outcome {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(failure)) => failure,
-            Err(panic) => Failure {
-                causes: vec![format!("panicked: {}", panic_message(&*panic))],
-            },
+            Err(panic) => Failure::panicked(panic),
         };
         P::Tables::undo(&mut self.writers);
         Err(failure)

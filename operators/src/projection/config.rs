@@ -43,12 +43,30 @@ impl FailurePolicy {
     }
 }
 
+/// What happens to an event that cannot be read as the projection's: of a version that this program does not know, or
+/// damaged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnreadablePolicy {
+    /// As any that it fails on: tried again as `failures` says, then a dead letter with its bytes and position, behind
+    /// which later events of its key wait; redriven once the program reads it. The default.
+    #[default]
+    DeadLetter,
+    /// It is counted in `millstream_dead_letters_skipped_total` and passed over for good: a program that can read it later
+    /// does not come back to it, unless the projection is built anew.
+    Skip,
+    /// The projection halts with an error that names the position.
+    Halt,
+}
+
 /// Limits of one projection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProjectionConfig {
     /// What happens to an event that it fails on.
     pub failures: FailurePolicy,
+    /// What happens to an event that cannot be read. Default: as one that it fails on.
+    pub unreadable: UnreadablePolicy,
     /// Time between two stores of changed rows. Milliseconds, default 500. More: fewer writes for keys
     /// that change often; less: less to apply again after a crash.
     pub store_every_ms: u64,
@@ -105,6 +123,7 @@ impl Default for ProjectionConfig {
     fn default() -> Self {
         Self {
             failures: FailurePolicy::default(),
+            unreadable: UnreadablePolicy::default(),
             store_every_ms: 500,
             unstored_rows_max: 262_144,
             store_every_behind_ms: 5_000,

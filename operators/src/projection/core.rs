@@ -26,11 +26,15 @@ use millstream_engine::state::{
 use millstream_engine::time::{Clock, Timestamp};
 
 use self::halting::Halt;
-use super::applier::{Applier, Failure};
+use super::applier::Applier;
 use super::decided::Decided;
 use super::decision::DECISIONS;
 use super::parked::{Moment, Parked, Sender};
-use super::{OpenProjectionError, Places, ProgressBoard, Projection, ProjectionConfig, TableSet};
+use super::{
+    OpenProjectionError, Places, ProgressBoard, Projection, ProjectionConfig, TableSet,
+    UnreadablePolicy,
+};
+use crate::failing::{ERROR, Failure};
 
 /// Time of one turn, after which others have theirs.
 const TURN: Duration = Duration::from_millis(1);
@@ -270,7 +274,7 @@ impl<P: Projection> ProjectionCore<P> {
         let source = &mut self.sources[at];
         let partition = source.cursor.partition();
         if source.decided.is_discarded(record.stream, record.offset) {
-            self.dead_letters.count_discarded(1);
+            self.dead_letters.count_discarded(ERROR, 1);
         } else if let Err(failure) = self.applier.apply(partition, record) {
             return self.park(at, frame, record, failure);
         }
@@ -287,15 +291,22 @@ impl<P: Projection> ProjectionCore<P> {
         failure: Failure,
     ) -> Result<(), Halt> {
         let now = self.moment();
-        let source = &self.sources[at];
+        let source = &mut self.sources[at];
+        let partition = source.cursor.partition();
+        let Some(failure) = unreadable::<P>(self.config.unreadable, partition, record, failure)?
+        else {
+            self.dead_letters.count_skipped(1);
+            self.parked.tell_skipped(partition, record, now);
+            source.decided.forget(record.stream, record.offset);
+            return Ok(());
+        };
         source.metrics.count_failures(1);
-        self.dead_letters.count_added(1);
+        self.dead_letters.count_added(failure.class(), 1);
         let is_full = self.parked.len() >= self.config.parked_keys_max
             || self.parked.bytes() >= self.config.parked_bytes_max;
         if is_full {
-            return Err(Halt::full::<P>(&self.parked, record.stream, &failure));
+            return Err(Halt::full::<P>(&self.parked, record.stream, failure));
         }
-        let partition = source.cursor.partition();
         let redrives = source.decided.redrives(record.stream, record.offset);
         self.parked
             .park(partition, frame, record, failure, redrives, now);
@@ -337,6 +348,22 @@ fn sources<P: Projection>(
     Ok((sources, complete))
 }
 
+/// What is done about an event that cannot be read: gives the failure back if it is to be parked, as any other is.
+fn unreadable<P: Projection>(
+    policy: UnreadablePolicy,
+    partition: PartitionId,
+    record: &Record<'_>,
+    failure: Failure,
+) -> Result<Option<Failure>, Halt> {
+    match policy {
+        UnreadablePolicy::Skip if failure.is_unreadable() => Ok(None),
+        UnreadablePolicy::Halt if failure.is_unreadable() => {
+            Err(Halt::unreadable::<P>(partition, record, failure))
+        }
+        _ => Ok(Some(failure)),
+    }
+}
+
 /// No keys yet.
 fn parked<P: Projection>(
     config: &ProjectionConfig,
@@ -372,7 +399,7 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
                 Err(cause) => Step::Failed(cause),
             };
         }
-        let retried = self.retry_parked(start).map_err(Halt::Log);
+        let retried = self.retry_parked(start);
         let outcome = retried.and_then(|()| self.apply_frames(start));
         let more = match outcome {
             Ok(more) => more,

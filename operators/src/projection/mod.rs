@@ -39,7 +39,7 @@ mod writer;
 pub use self::core::{ProjectionCore, ProjectionParts};
 pub use board::{Lag, ParkedStream, ProgressBoard};
 pub use by_index::{ByIndex, IndexedRows};
-pub use config::{FailurePolicy, ProjectionConfig};
+pub use config::{FailurePolicy, ProjectionConfig, UnreadablePolicy};
 pub(crate) use decision::ITEMS;
 pub use decision::{DECISIONS, LetterDecision, LetterOrder};
 pub use error::{OpenProjectionError, QueryError, RowError};

@@ -3,7 +3,7 @@
 //! Only the failed event is kept here. What waits behind it are the later events of its stream up to the
 //! projection's position, which the log gives in order when the key is freed: memory does not grow with
 //! them. A key is freed when all of them are applied.
-//! Invariants: `due` holds exactly the keys that are tried again, `ages` all of them; `waiting` and `listed` are sums over `keys`.
+//! Invariants: `due` holds exactly the keys that are tried again, `standing` all of them; `waiting` and `listed` are sums over `keys`.
 //! Only [`Parked::insert`], [`Parked::take`] and [`Parked::queue_behind`] change them.
 //! Cost: O(log n) per failure and per try, with n keys that are tried again; nothing looks through all keys.
 //! Not here: how many keys there may be, see [`ProjectionConfig`](super::ProjectionConfig).
@@ -18,13 +18,14 @@ use compact_str::{CompactString, format_compact};
 use hashbrown::HashMap;
 use millstream_engine::event::{Offset, PartitionId, Position};
 use millstream_engine::log::frame::{Frame, Record, SHAPES};
+use millstream_engine::metrics::ParkedCause;
 use millstream_engine::state::{
     DeadLetter, DeadLetterId, DeadLetterStatus, FOLLOWERS_MAX, ProjectionId, StateWrite,
 };
 use millstream_engine::time::Timestamp;
 
-use super::applier::Failure;
 use super::{FailurePolicy, ParkedStream, ProgressBoard};
+use crate::failing::{ERROR, Failure, NOT_TRIED, Standing, Stands, Telling};
 
 /// Followers listed by their offsets over all keys: 8 MiB. Beyond that they are counted only.
 const LISTED_MAX: usize = 1 << 20;
@@ -47,6 +48,18 @@ pub(super) struct ParkedKey {
     passed_bytes: u64,
     /// Bytes that it counts for in the sum over all keys.
     held_bytes: usize,
+}
+
+impl ParkedKey {
+    /// As it is counted. Letters of versions without a class have that of most errors.
+    fn stands(&self) -> Stands<'_> {
+        let class = &self.letter.class;
+        Stands {
+            class: if class.is_empty() { ERROR } else { class },
+            since: self.letter.first_failed,
+            is_dead: self.due.is_none(),
+        }
+    }
 }
 
 /// How many events may wait behind one of a key, and how many bytes of payload.
@@ -89,8 +102,8 @@ pub(super) struct Parked {
     keys: HashMap<CompactString, ParkedKey, foldhash::fast::RandomState>,
     /// Keys that are tried again, by the monotonic time of that.
     due: BTreeSet<(Duration, CompactString)>,
-    /// All keys, by the time of the first failure.
-    ages: BTreeSet<(Timestamp, CompactString)>,
+    /// All keys, by class of cause and the time of the first failure.
+    standing: Standing<CompactString>,
     /// Events that wait, the failed ones included.
     waiting: u64,
     /// Followers whose offsets are in memory.
@@ -106,6 +119,7 @@ pub(super) struct Parked {
     removed: Vec<DeadLetterId>,
     /// Monotonic time before which nothing more that somebody decided is carried out.
     hurried_at: Duration,
+    telling: Telling,
 }
 
 impl Parked {
@@ -122,7 +136,7 @@ impl Parked {
             board,
             keys: HashMap::default(),
             due: BTreeSet::new(),
-            ages: BTreeSet::new(),
+            standing: Standing::default(),
             waiting: 0,
             listed: 0,
             bytes: 0,
@@ -131,6 +145,7 @@ impl Parked {
             followed: Vec::new(),
             removed: Vec::new(),
             hurried_at: Duration::ZERO,
+            telling: Telling::default(),
         }
     }
 
@@ -158,7 +173,7 @@ impl Parked {
         if let Some(due) = parked.due {
             self.due.insert((due, id.clone()));
         }
-        self.ages.insert((parked.letter.first_failed, id.clone()));
+        self.standing.add(parked.stands(), id.clone());
         self.waiting += parked.letter.followers + 1;
         self.listed += parked.letter.follower_offsets.len();
         parked.held_bytes = parked.letter.bytes() - 8 * parked.letter.follower_offsets.len();
@@ -172,7 +187,7 @@ impl Parked {
 
     fn take(&mut self, id: &str) -> Option<ParkedKey> {
         let (id, parked) = self.keys.remove_entry(id)?;
-        self.ages.remove(&(parked.letter.first_failed, id.clone()));
+        self.standing.remove(parked.stands(), id.clone());
         self.overfull.remove(&id);
         if let Some(due) = parked.due {
             self.due.remove(&(due, id));
@@ -243,20 +258,25 @@ impl Parked {
         now: Moment,
     ) {
         let key = format_compact!("{}-{}", self.sender.category, record.stream);
-        tracing::warn!(
-            projection = self.sender.stage,
-            key = %key,
-            position = %Position { partition, offset: record.offset },
-            cause = failure.causes.first().map(String::as_str),
-            "an event could not be applied: its key is parked"
-        );
+        let (class, cause) = failure.told_as();
+        if let Some(unsaid) = self.telling.next(now.monotonic) {
+            tracing::warn!(
+                projection = self.sender.stage,
+                key = %key,
+                position = %Position { partition, offset: record.offset },
+                cause = cause.first().map(String::as_str),
+                unsaid,
+                "an event could not be applied: its key is parked"
+            );
+        }
         let letter = DeadLetter {
             projection: self.sender.projection,
             stage: self.sender.stage.into(),
             version: self.sender.version,
             key,
             status: DeadLetterStatus::Dead,
-            cause: failure.causes,
+            cause,
+            class,
             attempts: 1,
             first_failed: now.wall,
             last_failed: now.wall,
@@ -288,11 +308,29 @@ impl Parked {
         self.changed.push(id);
     }
 
+    /// An event that cannot be read is passed over.
+    pub(super) fn tell_skipped(
+        &mut self,
+        partition: PartitionId,
+        record: &Record<'_>,
+        now: Moment,
+    ) {
+        if let Some(unsaid) = self.telling.next(now.monotonic) {
+            tracing::warn!(
+                projection = self.sender.stage,
+                key = record.stream,
+                position = %Position { partition, offset: record.offset },
+                unsaid,
+                "an event cannot be read and is passed over"
+            );
+        }
+    }
+
     /// The same event failed again.
     pub(super) fn failed_again(&mut self, id: &str, failure: Failure, now: Moment) {
         if let Some(mut parked) = self.take(id) {
             parked.letter.attempts += 1;
-            parked.letter.cause = failure.causes;
+            (parked.letter.class, parked.letter.cause) = failure.told_as();
             parked.letter.last_failed = now.wall;
             schedule(&mut parked, self.policy, now);
             self.insert(id.into(), parked);
@@ -343,6 +381,7 @@ impl Parked {
         letter.dictionary = frame.attachment(SHAPES).unwrap_or_default().to_vec();
         letter.payload = record.payload.to_vec();
         letter.attempts = 0;
+        letter.class = CompactString::const_new(NOT_TRIED);
         letter.cause = vec!["it waited behind another event and was not tried yet".to_owned()];
         letter.earlier = Vec::new();
         letter.redrives = redrives;
@@ -392,14 +431,15 @@ impl Parked {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Keys that wait for a person.
-    pub(super) fn dead(&self) -> usize {
-        self.keys.len() - self.due.len()
+    /// What waits, by class of cause.
+    pub(super) fn standing(&self, now: Timestamp) -> Vec<ParkedCause<'_>> {
+        self.standing.now(now)
     }
 
-    /// First failure of the key that has been parked longest.
-    pub(super) fn oldest(&self) -> Option<Timestamp> {
-        self.ages.first().map(|(first_failed, _)| *first_failed)
+    /// Class of the failure that a key is parked for.
+    pub(super) fn class(&self, id: &str) -> &str {
+        let parked = self.keys.get(id);
+        parked.map_or(ERROR, |parked| parked.stands().class)
     }
 
     /// Events that wait, the failed ones included.

@@ -104,6 +104,7 @@ impl Open {
             key: "late item".into(),
             status: DeadLetterStatus::Dead,
             cause: vec![cause],
+            class: "late".into(),
             attempts: 1,
             first_failed: self.now,
             last_failed: self.now,

@@ -1,11 +1,15 @@
 //! Records of a file that cannot be used, and what is done with them.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use millstream_engine::event::PartitionId;
 use millstream_engine::flow::Fault;
 use millstream_engine::metrics::UnreadableMetrics;
 use serde::{Deserialize, Serialize};
+
+use crate::failing::Classed;
+use crate::stateless::Again;
 
 /// Longest piece of a record that an error repeats. Characters.
 const SHOWN_CHARS_MAX: usize = 120;
@@ -48,6 +52,13 @@ mod shared_text {
 
 fn place(field: Option<&str>) -> String {
     field.map_or_else(String::new, |field| format!(", field {field:?}"))
+}
+
+/// It is what it is: the line is not read again, as only its beginning is kept.
+impl<T> Again<T> for BadLine {
+    fn again(&self) -> Result<T, Box<dyn Error + Send + Sync>> {
+        Err(Classed::new("unreadable", self.clone()).into())
+    }
 }
 
 /// The beginning of a record, for messages.

@@ -6,7 +6,7 @@
 //! position; (2) the watermark is the time of recording, which never decreases within a partition, and moves also
 //! over frames that hold nothing wanted. Bounds: one unpacked frame, and what the mailbox lets wait.
 //! Threads: one owner. Failure: an event that cannot be read fails the stage, its position named, or is counted and
-//! passed over, as [`Unreadable`] says.
+//! passed over, as [`Unreadable`] says, or is an item as well, see [`KeepUnread`](super::KeepUnread).
 //! Cost: per event its decoding; per frame a look at its kinds, so that frames of other categories cost nearly
 //! nothing. Not here: events of one stream alone, see `read_stream` of the engine.
 
@@ -95,6 +95,18 @@ pub trait RecordShape<E>: Send + 'static {
     /// # Errors
     /// [`Fault`]: the log holds what it cannot hold.
     fn make(partition: PartitionId, record: &Record<'_>, payload: E) -> Result<Self::Item, Fault>;
+
+    /// Makes an item of one whose payload cannot be read, if it does; otherwise [`Unreadable`] says what happens.
+    /// `dictionary` is what the payload refers to.
+    fn unread(
+        partition: PartitionId,
+        record: &Record<'_>,
+        dictionary: &[u8],
+        error: &DecodeError,
+    ) -> Option<Self::Item> {
+        let _ = (partition, record, dictionary, error);
+        None
+    }
 }
 
 /// The event alone.
@@ -298,16 +310,23 @@ impl<E: Event, R: RecordShape<E>> LogSource<E, R> {
             if !self.all_wanted && !self.is_wanted(&record.kind.category) {
                 continue;
             }
+            let time = if self.split.event_times {
+                record.event_time
+            } else {
+                record.recorded_at
+            };
             match self.events.decode(record.kind, record.payload) {
-                Ok(payload) => {
-                    let time = if self.split.event_times {
-                        record.event_time
-                    } else {
-                        record.recorded_at
-                    };
-                    out.emit(time, R::make(partition, &record, payload)?);
+                Ok(payload) => out.emit(time, R::make(partition, &record, payload)?),
+                Err(error) => {
+                    let dictionary = slice.frame.attachment(SHAPES).unwrap_or_default();
+                    match R::unread(partition, &record, dictionary, &error) {
+                        Some(item) => {
+                            self.metrics.count(1);
+                            out.emit(time, item);
+                        }
+                        None => self.pass_over(&record, &error)?,
+                    }
                 }
-                Err(error) => self.pass_over(&record, &error)?,
             }
             self.watermark = self.watermark.max(record.recorded_at);
         }

@@ -24,6 +24,7 @@ mod log;
 mod parquet;
 mod pieces;
 mod reader;
+mod unread;
 
 #[cfg(test)]
 mod tests;
@@ -36,3 +37,4 @@ pub use json_lines::JsonLinesFormat;
 pub use log::{LogAccess, LogSource, LogSplit, PayloadOnly, RecordShape, Unreadable, WholeRecord};
 #[cfg(feature = "parquet")]
 pub use parquet::ParquetSource;
+pub use unread::{KeepUnread, UnreadEvent};

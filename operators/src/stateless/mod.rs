@@ -11,6 +11,7 @@ mod inspect;
 mod map;
 mod sample;
 mod split_result;
+mod try_errors;
 mod try_items;
 
 pub use filter::Filter;
@@ -21,6 +22,7 @@ pub use inspect::Inspect;
 pub use map::{Map, MapTimed};
 pub use sample::{Sample, SampleEvery};
 pub use split_result::SplitResult;
+pub use try_errors::{Again, TryErrors};
 pub use try_items::{
     NoOrder, Order, OrderByKey, TryFilterMap, TryFlatMap, TryFunction, TryItems, TryMap,
 };

@@ -33,6 +33,9 @@ use saved::Written;
 /// Entries that come to a table in one turn after which it gives up what is too much.
 const SETTLE_EVERY: usize = if cfg!(test) { 9 } else { 1 << 12 };
 
+/// No place.
+const UNSEEN: u32 = u32::MAX;
+
 /// The hash of a key: the same in all tables, so that a table can be made without one.
 fn hash_of<K: Hash>(key: &K) -> u64 {
     FixedState::default().hash_one(key)
@@ -202,6 +205,32 @@ impl<K: Hash + Eq, A> Table<K, A> {
         }
         let is_it = |&place: &u32| self.entries[place as usize].0 == *key;
         self.places.find(hash, is_it).map(|&place| place as usize)
+    }
+
+    /// Where the key is, as far as is known without reading pages: for [`find_or_insert_seen`](Self::find_or_insert_seen).
+    /// Asked for several keys ahead, the processor waits for the memory of all of them at once.
+    #[inline(always)]
+    pub(crate) fn see(&self, hash: u64, key: &K) -> u32 {
+        if self.paged.is_some() {
+            return UNSEEN;
+        }
+        let is_it = |&place: &u32| self.entries[place as usize].0 == *key;
+        self.places.find(hash, is_it).copied().unwrap_or(UNSEEN)
+    }
+
+    /// As [`find_or_insert_hashed`](Self::find_or_insert_hashed) of a key that was seen; it may have moved since.
+    #[inline(always)]
+    pub(crate) fn find_or_insert_seen(
+        &mut self,
+        seen: u32,
+        hash: u64,
+        key: K,
+        create: impl FnOnce() -> A,
+    ) -> usize {
+        match self.entries.get(seen as usize) {
+            Some((of, _)) if *of == key => seen as usize,
+            _ => self.find_or_insert_hashed(hash, key, create),
+        }
     }
 
     /// Place of a key, with a value that is made if there is none.

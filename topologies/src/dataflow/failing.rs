@@ -7,7 +7,7 @@ use millstream_engine::flow::{Forward, Identity, Operator, Outlet, Then};
 use millstream_operators::failing::ItemPolicy;
 use millstream_operators::keyed::{NoSide, TryKeyedProcess, TryProcess};
 use millstream_operators::stateless::{
-    NoOrder, OrderByKey, TryFilterMap, TryFlatMap, TryFunction, TryItems, TryMap,
+    Again, NoOrder, OrderByKey, TryErrors, TryFilterMap, TryFlatMap, TryFunction, TryItems, TryMap,
 };
 use millstream_operators::{Key, Savable};
 
@@ -114,6 +114,24 @@ where
         self.then(TryItems::new(policy, ordinal, NoOrder, function))
             .with_state(kind, None)
             .noted(Note::content(kind, VARIES))
+    }
+}
+
+impl<P, O, T, X> Stream<P, O>
+where
+    P: Origin,
+    O: Operator<P::Item, Out = Result<T, X>> + Clone,
+    T: Send + 'static,
+    X: Again<T>,
+{
+    /// The good items, as they are. Errors among them are dealt with by `policy`, as items that a function fails on: events of
+    /// the log that cannot be [read](super::SourceBuilder::keep_unreadable), which are read once more when they are redriven,
+    /// by a program that may know them by then; bad lines of [files](super::Files::keep_bad_lines), which stay what they are.
+    pub fn try_errors(mut self, policy: ItemPolicy) -> Stream<P, Then<O, TryErrors<T, X>>> {
+        let ordinal = note(&self.flow, &mut self.site, &policy);
+        self.then(TryErrors::new(policy, ordinal))
+            .with_state("try_errors", None)
+            .noted(Note::content("try_errors", VARIES))
     }
 }
 

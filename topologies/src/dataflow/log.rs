@@ -10,7 +10,7 @@ use millstream_engine::codec::Event;
 use millstream_engine::event::{Offset, PartitionId, Token};
 use millstream_engine::flow::{Fault, NoWatermarks, Wiring};
 use millstream_operators::source::{
-    LogAccess, LogSource, LogSplit, PayloadOnly, RecordShape, Unreadable, WholeRecord,
+    KeepUnread, LogAccess, LogSource, LogSplit, PayloadOnly, RecordShape, Unreadable, WholeRecord,
 };
 
 use super::flow::Flow;
@@ -142,6 +142,43 @@ impl<E: Event, R: RecordShape<E>> SourceBuilder<LogPlan<E, R>, NoWatermarks> {
     pub fn skip_unreadable(mut self) -> Self {
         self.plan.unreadable = Unreadable::Skip;
         self
+    }
+
+    /// Gives events that cannot be read as items as well, each an
+    /// [`UnreadEvent`](millstream_operators::source::UnreadEvent) with its bytes and position: have a policy deal with them with
+    /// [`try_errors`](super::Stream::try_errors), or send them to a side output with
+    /// [`errors_to`](super::Stream::errors_to). They are counted as those that are passed over are. Default: the dataflow
+    /// fails and names the position.
+    ///
+    /// ```
+    /// use millstream::Topology;
+    /// use millstream::catalog::bank::{Account, AccountEvent};
+    /// use millstream_operators::failing::ItemPolicy;
+    ///
+    /// let topology = Topology::named("bank")
+    ///     .aggregate::<Account>()
+    ///     .dataflow("audit", |flow| {
+    ///         let events = flow.events::<AccountEvent>().keep_unreadable().stream();
+    ///         // What a later version of the program has written waits until this one is upgraded and it is redriven.
+    ///         let events = events.try_errors(ItemPolicy::dead_letter());
+    ///         events.for_each(|_time, _event: AccountEvent| {});
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), millstream::InvalidTopology>(())
+    /// ```
+    pub fn keep_unreadable(self) -> SourceBuilder<LogPlan<E, KeepUnread<R>>, NoWatermarks> {
+        self.map_parts(|plan, policy| {
+            let plan = LogPlan {
+                from: plan.from,
+                categories: plan.categories,
+                until_durable_end: plan.until_durable_end,
+                unreadable: plan.unreadable,
+                event_times: plan.event_times,
+                own_watermark: plan.own_watermark,
+                types: PhantomData,
+            };
+            (plan, policy)
+        })
     }
 
     /// Takes the time when each event happened, as its writer said it, instead of that of its recording. Say what the

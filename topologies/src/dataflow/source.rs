@@ -133,7 +133,10 @@ impl Flow {
 
 impl<S, W> SourceBuilder<S, W> {
     /// The same with another plan and policy.
-    fn map_parts<S2, W2>(self, change: impl FnOnce(S, W) -> (S2, W2)) -> SourceBuilder<S2, W2> {
+    pub(super) fn map_parts<S2, W2>(
+        self,
+        change: impl FnOnce(S, W) -> (S2, W2),
+    ) -> SourceBuilder<S2, W2> {
         let (plan, policy) = change(self.plan, self.policy);
         SourceBuilder {
             flow: self.flow,

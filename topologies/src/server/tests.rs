@@ -152,16 +152,20 @@ fn record_read_side() {
     projection.observe_parked(1);
     projection.observe_flush(50, MILLISECOND);
 
-    let dead = DeadLetterMetrics::new("count", PARTITION);
-    dead.observe(ParkedNow {
-        oldest: std::time::Duration::from_secs(60),
+    let mut dead = DeadLetterMetrics::new("count", PARTITION);
+    let causes = [ParkedCause {
+        cause: "panic",
         dead_letters: 1,
+        oldest: Duration::from_secs(60),
+    }];
+    dead.observe(ParkedNow {
         keys: 2,
         events: 3,
+        causes: &causes,
     });
-    dead.count_added(1);
-    dead.count_redriven(1);
-    dead.count_discarded(1);
+    dead.count_added("panic", 1);
+    dead.count_redriven("error", 1);
+    dead.count_discarded("error", 1);
     dead.count_retries(1);
     dead.count_skipped(1);
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use millstream::prelude::*;
 use millstream_engine::partition::NewEvent;
 use millstream_engine::state::DeadLetterStatus;
-use millstream_operators::projection::QueryError;
+use millstream_operators::projection::{QueryError, UnreadablePolicy};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::failing_events::{letters, projected, quick};
@@ -254,5 +254,145 @@ async fn rows_that_change_their_mind() {
         .await
         .unwrap();
     assert_eq!(row.unwrap().sum, 2);
+    assert!(within(engine.shutdown()).await.is_err());
+}
+
+/// Sums of numbers that are read as `E`.
+struct Numbers<E>(std::marker::PhantomData<fn(E)>);
+
+/// What has a number.
+trait Number: Event {
+    fn number(&self) -> u64;
+}
+
+impl Number for Note {
+    fn number(&self) -> u64 {
+        self.n
+    }
+}
+
+/// A note as a later program reads it: it knows other numbers, too.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum LaterNote {
+    Plain { n: u64 },
+    Other { m: u64 },
+}
+
+impl Event for LaterNote {
+    const ENCODING: millstream_engine::log::frame::Encoding =
+        millstream_engine::log::frame::Encoding::Json;
+}
+
+impl Number for LaterNote {
+    fn number(&self) -> u64 {
+        match self {
+            Self::Plain { n } => *n,
+            Self::Other { m } => 1_000 * m,
+        }
+    }
+}
+
+impl<E: Number> Projection for Numbers<E> {
+    const NAME: &'static str = "numbers";
+    const VERSION: u32 = 1;
+    const ROWS: Rows = Rows::Global;
+    const CATEGORY: &'static str = "note";
+    type Event = E;
+    type Tables = (Table<String, u64>,);
+    type Error = std::convert::Infallible;
+
+    fn tables(&self) -> Self::Tables {
+        (NOTES,)
+    }
+
+    fn project(
+        &self,
+        event: &ProjectedEvent<'_, E>,
+        (notes,): &mut (TableMut<String, u64>,),
+    ) -> Result<(), Self::Error> {
+        let number = event.payload.number();
+        notes.update(&event.id.to_owned(), |sum| *sum += number);
+        Ok(())
+    }
+}
+
+async fn numbers<E: Number>(folder: &Path, unreadable: UnreadablePolicy) -> Engine {
+    let projection = ProjectionConfig {
+        unreadable,
+        ..quick(1)
+    };
+    let topology = Topology::named("numbers")
+        .projection_with(Numbers::<E>(std::marker::PhantomData), projection)
+        .build()
+        .unwrap();
+    let mut config = config();
+    config.restart.backoff_first = Duration::from_millis(1);
+    open_with(folder, config, topology).await
+}
+
+async fn sums(engine: &Engine) -> Vec<(String, u64)> {
+    engine.query(&NOTES).rows().await.unwrap()
+}
+
+/// Goal: an event that only a later program can read waits as a letter with its bytes, and all that came behind it; the later
+/// program applies them in order once it is redriven.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_of_a_later_program_is_redriven_by_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = numbers::<Note>(folder.path(), UnreadablePolicy::DeadLetter).await;
+    note(&engine, "note-a", r#"{"n":1}"#).await;
+    note(&engine, "note-a", r#"{"m":2}"#).await;
+    note(&engine, "note-a", r#"{"n":3}"#).await;
+    projected(&engine).await;
+    until("it is dead", || letters(&engine).len() == 1).await;
+    let letter = letters(&engine).remove(0);
+    assert_eq!(
+        (&*letter.class, &letter.payload[..]),
+        ("unreadable", &br#"{"m":2}"#[..])
+    );
+    assert_eq!(sums(&engine).await, [("a".to_owned(), 1)]);
+    close(engine).await;
+
+    let engine = numbers::<LaterNote>(folder.path(), UnreadablePolicy::DeadLetter).await;
+    assert_eq!(letters(&engine)[0].id(), letter.id());
+    let decisions = engine.dead_letters();
+    let token = decisions.redrive(&[letter.id()], "ann", "upgraded").await;
+    let minute = Duration::from_secs(60);
+    engine.projected(&token.unwrap(), minute).await.unwrap();
+    until("it is applied", || letters(&engine).is_empty()).await;
+    projected(&engine).await;
+    assert_eq!(sums(&engine).await, [("a".to_owned(), 2_004)]);
+    close(engine).await;
+}
+
+/// Goal: events that cannot be read are passed over for good, or halt their projection by name, as they are told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unreadable_events_are_skipped_or_halt() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = numbers::<Note>(folder.path(), UnreadablePolicy::Skip).await;
+    note(&engine, "note-a", r#"{"n":1}"#).await;
+    note(&engine, "note-a", r#"{"m":2}"#).await;
+    note(&engine, "note-a", r#"{"n":3}"#).await;
+    // Whether reading panics is not the event's fault for sure: a letter.
+    note(&engine, "note-b", r#"{"n":13}"#).await;
+    for _ in 0..2 {
+        projected(&engine).await;
+        assert_eq!(sums(&engine).await, [("a".to_owned(), 4)]);
+    }
+    until("one is dead", || letters(&engine).len() == 1).await;
+    assert_eq!(&*letters(&engine)[0].class, "panic");
+    close(engine).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let engine = numbers::<Note>(folder.path(), UnreadablePolicy::Halt).await;
+    let board = Arc::clone(engine.table(&NOTES).unwrap().board());
+    note(&engine, "note-a", r#"{"m":2}"#).await;
+    let token = engine.durable();
+    let reached = within(board.reached(&token, Duration::from_secs(60))).await;
+    assert!(
+        matches!(&reached, Err(QueryError::Stopped { cause, .. }) if cause.contains("note-a cannot be read")),
+        "{reached:?}"
+    );
     assert!(within(engine.shutdown()).await.is_err());
 }

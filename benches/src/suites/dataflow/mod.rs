@@ -30,6 +30,8 @@ pub struct Sizes {
     pub batches: u64,
     /// Events of a case of what may fail.
     pub failing: u64,
+    /// How often two dataflows are compared, one of which may fail.
+    pub rounds: usize,
     /// Events of a case of partitions.
     pub partitions: u64,
     /// Events by which the maximum is found that latency is measured at half of.
@@ -49,6 +51,7 @@ pub const FULL: Sizes = Sizes {
     sliding: 50_000_000,
     batches: 20_000_000,
     failing: 20_000_000,
+    rounds: 9,
     partitions: 50_000_000,
     maximum: 20_000_000,
     idle_per_second: 1_000,
@@ -62,6 +65,7 @@ pub const TINY: Sizes = Sizes {
     sliding: 20_000,
     batches: 5_000,
     failing: 20_000,
+    rounds: 1,
     partitions: 20_000,
     maximum: 20_000,
     idle_per_second: 2_000,

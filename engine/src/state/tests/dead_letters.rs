@@ -36,6 +36,7 @@ fn letter(projection: u32, partition: u16, offset: u64) -> DeadLetter {
         redrives: 1,
         followers_bytes: 300,
         followers: 2,
+        class: "error".into(),
         follower_offsets: vec![Offset(offset + 1), Offset(offset + 9)],
     }
 }
@@ -143,26 +144,45 @@ proptest! {
     }
 }
 
+/// Bytes of a text without any.
+const EMPTY: usize = 4;
+
+/// Goal: letters that were stored before there were classes of causes are read.
+#[test]
+fn letters_of_version_2_have_no_class() {
+    let expected = DeadLetter {
+        class: "".into(),
+        ..letter(2, 0, 300)
+    };
+    let mut bytes = expected.encode();
+    // Before redrives, bytes of followers, their count and two offsets.
+    let at = bytes.len() - 2 * 8 - 8 - 12 - EMPTY;
+    bytes.drain(at..at + EMPTY);
+    bytes[0] = 2;
+    assert_eq!(DeadLetter::decode(expected.id(), &bytes), Some(expected));
+}
+
 /// Goal: letters that were stored before there were redrives are read.
 #[test]
 fn letters_of_version_1_have_no_earlier_tries() {
     let expected = DeadLetter {
+        class: "".into(),
         earlier: Vec::new(),
         redrives: 0,
         followers_bytes: 0,
         ..letter(2, 0, 300)
     };
     let mut bytes = expected.encode();
-    // Before the count of followers and two offsets: the number of earlier tries, redrives, bytes of followers.
-    let at = bytes.len() - 8 - 2 * 8 - 13;
-    let removed: Vec<_> = bytes.drain(at..at + 13).collect();
-    assert_eq!((bytes[0], removed), (2, vec![0; 13]));
+    // Before the count of followers and two offsets: the number of earlier tries, an empty class, redrives, bytes of followers.
+    let at = bytes.len() - 8 - 2 * 8 - 13 - EMPTY;
+    let removed: Vec<_> = bytes.drain(at..at + 13 + EMPTY).collect();
+    assert_eq!((bytes[0], removed), (3, vec![0; 13 + EMPTY]));
     bytes[0] = 1;
     assert_eq!(
         DeadLetter::decode(expected.id(), &bytes),
         Some(expected.clone())
     );
-    bytes[0] = 3;
+    bytes[0] = 4;
     assert_eq!(DeadLetter::decode(expected.id(), &bytes), None);
 }
 

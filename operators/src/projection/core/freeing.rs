@@ -48,7 +48,7 @@ impl<P: Projection> ProjectionCore<P> {
     }
 
     /// Tries parked keys that are due, and what waits behind them, until the turn that began at `start` is over.
-    pub(super) fn retry_parked(&mut self, start: Duration) -> Result<(), LogError> {
+    pub(super) fn retry_parked(&mut self, start: Duration) -> Result<(), Halt> {
         let now = self.moment();
         while let Some((id, partition, poison, version)) = self.parked.due(now.monotonic) {
             self.dead_letters.count_retries(1);
@@ -76,7 +76,7 @@ impl<P: Projection> ProjectionCore<P> {
         (partition, poison, version): (PartitionId, Offset, u64),
         position: Offset,
         now: Moment,
-    ) -> Result<(), LogError> {
+    ) -> Result<(), Halt> {
         let name = format!("{}-{id}", P::CATEGORY);
         let stream = StreamRef {
             partition,
@@ -89,7 +89,8 @@ impl<P: Projection> ProjectionCore<P> {
         let source = sources.find(|source| source.cursor.partition() == partition);
         let mut none = Decided::default();
         let decided = source.map_or(&mut none, |source| &mut source.decided);
-        let (mut freed, mut passed) = (0, 0);
+        let (mut freed, mut passed, mut skipped) = (0, 0, 0);
+        let policy = self.config.unreadable;
         let outcome = for_each_event(
             &*self.streams,
             stream,
@@ -109,13 +110,18 @@ impl<P: Projection> ProjectionCore<P> {
                 if decided.is_discarded(id, record.offset) {
                     passed += 1;
                 } else if let Err(failure) = begun(applier, frame, partition, record) {
-                    if record.offset == poison {
-                        parked.failed_again(id, failure, now);
-                    } else {
-                        let redrives = decided.redrives(id, record.offset);
-                        parked.succeed(partition, frame, record, failure, redrives, now);
+                    match unreadable::<P>(policy, partition, record, failure)? {
+                        None => skipped += 1,
+                        Some(failure) if record.offset == poison => {
+                            parked.failed_again(id, failure, now);
+                            return Err(Pause::Failed);
+                        }
+                        Some(failure) => {
+                            let redrives = decided.redrives(id, record.offset);
+                            parked.succeed(partition, frame, record, failure, redrives, now);
+                            return Err(Pause::Failed);
+                        }
                     }
-                    return Err(Pause::Failed);
                 }
                 decided.forget(id, record.offset);
                 parked.advanced(id, record);
@@ -123,14 +129,16 @@ impl<P: Projection> ProjectionCore<P> {
                 Ok(())
             },
         );
-        self.dead_letters.count_discarded(passed);
+        let class = self.parked.class(id).to_owned();
+        self.dead_letters.count_discarded(&class, passed);
+        self.dead_letters.count_skipped(skipped);
         match outcome {
             Err(Pause::TurnOver | Pause::Failed) => {}
             Ok(_) | Err(Pause::CaughtUp) => {
                 self.parked.free(id);
-                self.dead_letters.count_redriven(1);
+                self.dead_letters.count_redriven(&class, 1);
             }
-            Err(Pause::Log(error)) => return Err(error),
+            Err(Pause::Halt(halt)) => return Err(halt),
         }
         Ok(())
     }
@@ -142,12 +150,18 @@ enum Pause {
     /// The key stays parked and due.
     TurnOver,
     Failed,
-    Log(LogError),
+    Halt(Halt),
 }
 
 impl From<LogError> for Pause {
     fn from(error: LogError) -> Self {
-        Self::Log(error)
+        Self::Halt(error.into())
+    }
+}
+
+impl From<Halt> for Pause {
+    fn from(halt: Halt) -> Self {
+        Self::Halt(halt)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Why a projection stops: the log cannot be read, or more waits than may.
 
+use millstream_engine::event::Position;
+
 use super::*;
 
 /// Why a projection cannot go on. What it applied since its last store is forgotten with it.
@@ -17,6 +19,12 @@ pub(super) enum Halt {
         key: String,
         cause: String,
     },
+    #[error("event {position} of {key} cannot be read: {cause}")]
+    Unreadable {
+        position: Position,
+        key: String,
+        cause: String,
+    },
     #[error(
         "behind the failed event of {key} wait more than `followers_max` ({events}) or `followers_bytes_max` ({bytes}) \
          allow: redrive or discard it and start again"
@@ -30,12 +38,28 @@ pub(super) enum Halt {
 
 impl Halt {
     #[cold]
-    pub(super) fn full<P: Projection>(parked: &Parked, stream: &str, failure: &Failure) -> Self {
+    pub(super) fn full<P: Projection>(parked: &Parked, stream: &str, failure: Failure) -> Self {
         Self::Parked {
             keys: parked.len(),
             bytes: parked.bytes(),
             key: format!("{}-{stream}", P::CATEGORY),
-            cause: failure.causes.join(": "),
+            cause: failure.causes().join(": "),
+        }
+    }
+
+    #[cold]
+    pub(super) fn unreadable<P: Projection>(
+        partition: PartitionId,
+        record: &Record<'_>,
+        failure: Failure,
+    ) -> Self {
+        Self::Unreadable {
+            position: Position {
+                partition,
+                offset: record.offset,
+            },
+            key: format!("{}-{}", P::CATEGORY, record.stream),
+            cause: failure.causes().join(": "),
         }
     }
 

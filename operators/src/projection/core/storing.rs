@@ -128,13 +128,9 @@ impl<P: Projection> ProjectionCore<P> {
             source.metrics.observe_parked(self.parked.len());
         }
         self.dead_letters.observe(ParkedNow {
-            dead_letters: self.parked.dead() as u64,
             keys: self.parked.len() as u64,
             events: self.parked.events(),
-            oldest: self
-                .parked
-                .oldest()
-                .map_or(Duration::ZERO, |first| wall.since(first)),
+            causes: &self.parked.standing(wall),
         });
     }
 

@@ -11,8 +11,9 @@ use millstream_engine::state::{StateWrite, TableId};
 
 use super::LeftOut;
 use super::tables::{FAILED_MAX, FailedEvent};
+use crate::failing::Failure;
 use crate::past::{Cut, PastError};
-use crate::projection::applier::{Applier, Failure};
+use crate::projection::applier::Applier;
 use crate::projection::decided::Decided;
 use crate::projection::{LetterDecision, Places, Projection, TableSet};
 
@@ -99,7 +100,7 @@ impl<P: Projection> Part<'_, P> {
                 let is_wanted =
                     |kind: &millstream_engine::log::frame::Kind| kind.category == P::CATEGORY;
                 if frame.header().first < cut.end() && frame.kinds().iter().any(is_wanted) {
-                    let begun = self.applier.begin(frame);
+                    let begun = self.applier.begin(frame).map_err(Failure::causes);
                     for record in frame.records() {
                         if record.kind.category == P::CATEGORY && cut.holds(&record) {
                             self.apply(begun.as_ref().err(), &record);
@@ -127,7 +128,7 @@ impl<P: Projection> Part<'_, P> {
             |frame, record| {
                 if cut.holds(record) {
                     seen = record.version + 1;
-                    let begun = self.applier.begin(frame);
+                    let begun = self.applier.begin(frame).map_err(Failure::causes);
                     self.apply(begun.as_ref().err(), record);
                 }
                 Ok(())
@@ -144,7 +145,7 @@ impl<P: Projection> Part<'_, P> {
     }
 
     /// Applies an event of a frame whose shapes could be read, or not.
-    fn apply(&mut self, unread: Option<&Failure>, record: &Record<'_>) {
+    fn apply(&mut self, unread: Option<&Vec<String>>, record: &Record<'_>) {
         let is_left_out = self.job.left_out.holds(record.stream, record.version)
             || self.decided.is_discarded(record.stream, record.offset);
         if is_left_out {
@@ -155,10 +156,10 @@ impl<P: Projection> Part<'_, P> {
             return;
         }
         let applied = match unread {
-            Some(failure) => Err(failure.causes.clone()),
+            Some(causes) => Err(causes.clone()),
             None => {
                 let applied = self.applier.apply(self.partition, record);
-                applied.map_err(|failure| failure.causes)
+                applied.map_err(Failure::causes)
             }
         };
         match applied {

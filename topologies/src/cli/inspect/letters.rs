@@ -197,6 +197,7 @@ impl Printed<'_> {
             "first_failed_at": letter.first_failed.to_string(),
             "last_failed_at": letter.last_failed.to_string(),
             "age_seconds": self.now.since(letter.first_failed).as_secs(),
+            "class": letter.class.as_str(),
             "causes": letter.cause,
             "earlier": earlier,
             "followers": letter.followers,

@@ -92,7 +92,7 @@ fn topology(interval_ms: u64, is_mended: &Arc<AtomicBool>) -> Topology {
 }
 
 /// Soon: stages look for decisions once a second.
-async fn until(is_so: impl Fn() -> bool) {
+pub(super) async fn until(is_so: impl Fn() -> bool) {
     within(async {
         while !is_so() {
             tokio::task::yield_now().await;
@@ -101,7 +101,7 @@ async fn until(is_so: impl Fn() -> bool) {
     .await;
 }
 
-fn letters(engine: &Engine) -> Vec<DeadLetter> {
+pub(super) fn letters(engine: &Engine) -> Vec<DeadLetter> {
     engine.state().dead_letters(None, None, 100).unwrap()
 }
 
@@ -138,7 +138,7 @@ async fn sell(engine: &Engine, sold: &[(&str, u64)]) {
 }
 
 /// Stages are told of a checkpoint when they have their next turn.
-async fn redrive(engine: &Engine, letter: &DeadLetter, by: &str) {
+pub(super) async fn redrive(engine: &Engine, letter: &DeadLetter, by: &str) {
     within(async {
         let letters = engine.dead_letters();
         while let Err(error) = letters.redrive(&[letter.id()], by, "mended").await {

@@ -11,3 +11,4 @@ mod log_sink;
 mod log_source;
 mod support;
 mod tables;
+mod unreadable;

@@ -23,7 +23,7 @@ pub(in crate::cli) struct Filter {
     /// Only those of this parked key; with a * at its end, of all keys that begin so
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// Only those with this text in one of their causes
+    /// Only those of this class of causes, or with this text in one of them
     #[arg(long, value_name = "TEXT")]
     cause: Option<String>,
     /// Only those that failed first so long ago or longer, such as 90s, 15m, 12h or 7d
@@ -98,10 +98,9 @@ impl Filter {
                     letter.key.starts_with(prefix)
                 })
         });
-        let is_cause = self
-            .cause
-            .as_deref()
-            .is_none_or(|text| letter.cause.iter().any(|cause| cause.contains(text)));
+        let is_cause = self.cause.as_deref().is_none_or(|text| {
+            letter.class == *text || letter.cause.iter().any(|cause| cause.contains(text))
+        });
         let is_old = self
             .older_than
             .is_none_or(|age| now.since(letter.first_failed) >= age);
