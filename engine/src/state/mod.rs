@@ -41,7 +41,9 @@ pub use dead_letter::{
 pub use error::StateError;
 pub use options::StateOptions;
 pub use progress::{Progress, ProgressStanding};
-pub use service::{Refused, StateWriterHandle, StateWriterThread, start};
+pub use service::{
+    Refused, StateWriterHandle, StateWriterThread, SteppedStateWriter, start, stepped,
+};
 pub use snapshot::{SNAPSHOT_BYTES_MAX, Snapshot};
 pub use store::StateStore;
 pub use view::{Row, StateView};

@@ -29,7 +29,7 @@ pub struct StateWriter {
     drops: VecDeque<Dropped>,
     stopped: Option<Arc<StateError>>,
     set_aside: SetAside,
-    _lock: FolderLock,
+    _lock: Option<FolderLock>,
 }
 
 impl StateWriter {
@@ -37,7 +37,7 @@ impl StateWriter {
         store: StateStore,
         writer: Writer,
         options: StateOptions,
-        lock: FolderLock,
+        lock: Option<FolderLock>,
         set_aside: SetAside,
     ) -> Result<Self, StateError> {
         let drops = drops::unfinished(&store)?.into();

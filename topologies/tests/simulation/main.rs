@@ -9,6 +9,7 @@
 mod joins;
 mod other_windows;
 mod processes;
+mod runner;
 mod settle;
 mod simulation;
 mod sinks;

@@ -34,14 +34,14 @@ fn two_stages(flow: &Flow, feed: &Feed<Item>, outside: &Outside<Row>) {
 }
 
 #[test]
-fn windows_of_windows_give_each_result_once() {
+pub(crate) fn windows_of_windows_give_each_result_once() {
     for seed in seeds(100) {
         simulate(seed, two_stages, false);
     }
 }
 
 #[test]
-fn windows_of_windows_in_another_number_of_partitions() {
+pub(crate) fn windows_of_windows_in_another_number_of_partitions() {
     for seed in seeds(100) {
         simulate(seed, two_stages, true);
     }
