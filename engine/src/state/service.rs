@@ -220,6 +220,13 @@ impl StateWriterHandle {
         })
     }
 
+    /// Where the writer has no thread, has it do all that waits.
+    pub fn help(&self) {
+        if let Some(stepped) = &self.stepped {
+            while stepped.step() {}
+        }
+    }
+
     /// Batches in the queue, and its places.
     pub fn queued(&self) -> (usize, usize) {
         (self.queue.len(), self.queue.capacity().unwrap_or(0))

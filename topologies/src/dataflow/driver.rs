@@ -18,12 +18,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use millstream_engine::checkpoint::{
-    CheckpointStatus, CheckpointStorage, Control, Coordinator, InMemory,
+    CheckpointStatus, CheckpointStorage, Control, Coordinator, InMemory, InState,
 };
 use millstream_engine::flow::{Resources, StageLoad, StageMeter};
 use millstream_engine::mailbox::{Mailbox, Wake};
-use millstream_engine::stage::{Blocked, StageCore, Step};
-use millstream_engine::state::{DeadLetter, StateError};
+use millstream_engine::stage::{Blocked, RestartPolicy, StageCore, Step};
+use millstream_engine::state::{DeadLetter, StateError, StateStore, StateWriterHandle};
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
 use millstream_operators::projection::{Row, Table, TableKey, TableReader};
 use millstream_operators::sink::{LetterAccess, TableAccess};
@@ -34,9 +34,12 @@ use super::chosen;
 use super::deploy::{Placed, PlacedDataflow};
 use super::driver_tables::OwnTables;
 use super::flow::Dataflow;
-use super::home::Checkpointing;
+use super::home::{Checkpointing, Home};
 use super::pressure;
 use super::{Failure, StartDataflowError};
+
+/// Tables and letters that the stages were given.
+type Placement = (Option<Arc<TableAccess>>, Option<Arc<LetterAccess>>);
 
 #[derive(Default)]
 struct Woken {
@@ -205,6 +208,77 @@ impl Driver {
         Self::make(dataflow, seed, resources, Some(storage))
     }
 
+    /// Makes the stages as an engine does, over its log and its state: with checkpoints there, from the latest of which it
+    /// begins, and with tables and letters. What else the engine consists of is stepped by somebody else, with the same clock.
+    /// `resources` are those of the log.
+    ///
+    /// # Errors
+    /// [`StartDataflowError`].
+    pub fn over_state(
+        dataflow: &Dataflow,
+        seed: u64,
+        clock: Arc<ManualClock>,
+        resources: impl Fn() -> Resources + Send + Sync + 'static,
+        (store, writer): (StateStore, StateWriterHandle),
+    ) -> Result<Self, StartDataflowError> {
+        let refused = |error: StateError| StartDataflowError::Tables {
+            dataflow: dataflow.name().to_owned(),
+            cause: error.to_string(),
+        };
+        let storage = InState::open(dataflow.name(), &store, &writer).map_err(refused)?;
+        let late = LateCounts::default();
+        let counts = late.clone();
+        let access: Arc<Mutex<Option<Placement>>> = Arc::default();
+        let placed_last = Arc::clone(&access);
+        let home = Home {
+            clock: Arc::<ManualClock>::clone(&clock),
+            furnish: Box::new(move |dataflow, from| {
+                let placed = dataflow.place_tables(&store, &writer, from);
+                let placed = placed.map_err(|error| StartDataflowError::Tables {
+                    dataflow: dataflow.name().to_owned(),
+                    cause: error.to_string(),
+                })?;
+                let own = resources().with(counts.clone()).with(ReadInPlace);
+                let resources = placed.add_to(own);
+                let found = (resources.get(), resources.get());
+                *placed_last.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+                Ok(resources)
+            }),
+            storage: Some(Arc::new(storage)),
+            restart: RestartPolicy::default(),
+        };
+        let placed = home.place(dataflow)?;
+        let found = access.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (tables, letters) = found.unwrap_or_default();
+        let driver = Self {
+            name: dataflow.name().to_owned(),
+            clock,
+            stages: Vec::new(),
+            control: None,
+            storage: None,
+            edges: dataflow.edges(),
+            random: seed,
+            failure: None,
+            late,
+            tables,
+            letters,
+            _own_tables: None,
+        };
+        Ok(driver.driving(placed))
+    }
+
+    /// With these stages.
+    fn driving(mut self, placed: PlacedDataflow) -> Self {
+        let stages = placed.stages.into_iter().map(Driven::of_stage);
+        self.stages.extend(stages);
+        if let Some(coordinator) = placed.coordinator {
+            self.control = Some(Arc::clone(coordinator.control()));
+            let coordinator = Driven::of_coordinator(&self.name, coordinator);
+            self.stages.push(coordinator);
+        }
+        self
+    }
+
     fn make(
         dataflow: Dataflow,
         seed: u64,
@@ -228,17 +302,11 @@ impl Driver {
             None => dataflow.place(&shared, &Arc::new(resources), None)?,
             Some(storage) => checkpointed(&dataflow, &shared, Arc::new(resources), storage)?,
         };
-        let mut stages: Vec<_> = placed.stages.into_iter().map(Driven::of_stage).collect();
-        let control = placed.coordinator.map(|coordinator| {
-            let control = Arc::clone(coordinator.control());
-            stages.push(Driven::of_coordinator(dataflow.name(), coordinator));
-            control
-        });
-        Ok(Self {
+        let driver = Self {
             name: dataflow.name().to_owned(),
             clock,
-            stages,
-            control,
+            stages: Vec::new(),
+            control: None,
             storage,
             edges: dataflow.edges(),
             random: seed,
@@ -247,7 +315,8 @@ impl Driver {
             tables,
             letters,
             _own_tables: own_tables,
-        })
+        };
+        Ok(driver.driving(placed))
     }
 
     /// The clock; moving it alone steps nothing.

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod engine;
 mod joins;
 mod other_windows;
 mod processes;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use millstream_engine::time::{Clock, SystemClock};
 
 use crate::simulation::{Random, asked_seeds, with_seed};
-use crate::{joins, other_windows, processes, sinks, windows};
+use crate::{engine, joins, other_windows, processes, sinks, windows};
 
 /// Seeds that are run when nobody asks for others.
 const SEEDS: u64 = 500;
@@ -80,6 +80,10 @@ const OF_OPERATORS: &[Scenario] = scenarios![
 /// The scenario of a seed.
 fn scenario(seed: u64) -> Scenario {
     let mut random = Random(seed ^ 0x5eed);
+    // The engine has most of what there is to be found.
+    if random.below(2) == 0 {
+        return ("engine::the_whole_engine", engine::the_whole_engine);
+    }
     OF_OPERATORS[random.below(OF_OPERATORS.len() as u64) as usize]
 }
 
