@@ -14,4 +14,5 @@ mod runner;
 mod settle;
 mod simulation;
 mod sinks;
+mod tally;
 mod windows;

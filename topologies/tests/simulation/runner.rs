@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use millstream_engine::time::{Clock, SystemClock};
 
 use crate::simulation::{Random, asked_seeds, with_seed};
+use crate::tally::TALLY;
 use crate::{engine, joins, other_windows, processes, sinks, windows};
 
 /// Seeds that are run when nobody asks for others.
@@ -146,6 +147,16 @@ fn every_seed() {
         }
     });
     course.tell();
+    let met = TALLY.all();
+    for (what, count) in &met {
+        println!("  {count:>10} {what}");
+    }
     let failed = course.failed.into_inner().unwrap();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+    // So many meet everything.
+    let missing: Vec<_> = met.iter().filter(|(_, count)| *count == 0).collect();
+    assert!(
+        seeds.end - seeds.start < SEEDS || missing.is_empty(),
+        "not met: {missing:?}"
+    );
 }

@@ -14,6 +14,8 @@ use millstream_engine::mailbox::MailboxLimits;
 use millstream_engine::time::Timestamp;
 use millstream_operators::sink::{Delivery, ResultId};
 
+use crate::tally::{TALLY, add};
+
 /// splitmix64, by Sebastiano Vigna.
 pub(crate) struct Random(pub(crate) u64);
 
@@ -310,6 +312,7 @@ where
             Err(error) => assert!(storage.has_failed(), "{place}: {error}"),
         }
         storage.set_slow(false);
+        add(&TALLY.storage_faults, u64::from(storage.has_failed()));
         storage.crash(random.below(4) as usize);
         storage.make_room();
         if rescales {

@@ -24,6 +24,7 @@ use super::model::{Model, balances, check_sums, digits, has_all_sums, totals};
 use super::process::{Disks, Process, Shape, begin_ids};
 use super::topology::{DIGITS, Trouble};
 use crate::simulation::Random;
+use crate::tally::{TALLY, add};
 
 /// Steps after which everything must have come to rest.
 const ROUNDS_MAX: usize = 400;
@@ -63,8 +64,8 @@ struct Course {
     now: Timestamp,
 }
 
-/// Runs a seed.
-pub(crate) fn simulate(seed: u64) {
+/// Runs a seed; gives what there was of it in the end, to be compared.
+pub(crate) fn simulate(seed: u64) -> String {
     begin_ids();
     let mut random = Random(seed);
     let partitions = 1 + random.below(3) as u16;
@@ -84,7 +85,7 @@ pub(crate) fn simulate(seed: u64) {
     for _ in 0..course.random.below(6) {
         course.live();
     }
-    course.last_life();
+    course.last_life()
 }
 
 /// Small bounds, so that all of them are met.
@@ -151,6 +152,8 @@ impl Course {
     /// One life that ends in a crash.
     fn live(&mut self) {
         let faults = self.faults_met();
+        let (log, state) = (self.disks.log.faults_met(), self.disks.state.faults_met());
+        add(&TALLY.lives, 1);
         self.order_fault();
         self.shape.flow.partitions = 1 + self.random.below(3) as usize;
         match self.open() {
@@ -161,8 +164,13 @@ impl Course {
                 self.now = process.clock.now();
                 process.state_writer.kill();
             }
-            Err(cause) => assert!(self.faults_met() != faults, "it does not open: {cause}"),
+            Err(cause) => {
+                assert!(self.faults_met() != faults, "it does not open: {cause}");
+                add(&TALLY.unopened, 1);
+            }
         }
+        add(&TALLY.log_faults, self.disks.log.faults_met() - log);
+        add(&TALLY.state_faults, self.disks.state.faults_met() - state);
         self.crash();
     }
 
@@ -194,7 +202,7 @@ impl Course {
         } else {
             &self.disks.state
         };
-        let after = self.random.below(30) as u32;
+        let after = self.random.below(20) as u32;
         match self.random.below(8) {
             0 => disk.fail(after, DiskFault::Commit { is_kept: false }),
             1 => disk.fail(after, DiskFault::Commit { is_kept: true }),
@@ -210,6 +218,7 @@ impl Course {
             0 => 0,
             _ => 1 + self.random.below(4) as usize,
         };
+        add(&TALLY.power_losses, u64::from(lost > 0));
         self.disks.log.crash(lost);
         self.disks.state.crash(lost);
         self.disks.log.set_room(None);
@@ -223,7 +232,7 @@ impl Course {
     /// Random steps.
     fn run(&mut self, process: &mut Process, faults: u64) {
         let mut subscription = self.subscribe(process);
-        let mut left = self.random.below(400);
+        let mut left = self.random.below(800);
         while left > 0 {
             left -= 1;
             if let Err(cause) = self.step(process, &mut subscription) {
@@ -289,6 +298,7 @@ impl Course {
         let stage = &mut runnable[chosen];
         if self.random.below(150) == 0 {
             stage.lose_core();
+            add(&TALLY.lost_cores, 1);
             return Ok(());
         }
         stage.step(&process.clock)
@@ -296,8 +306,8 @@ impl Course {
 
     /// What is neither a stage nor a disk.
     fn others(&mut self, process: &Process, subscription: &mut Subscription) {
-        match self.random.below(12) {
-            0..=2 => self.clients.poll(&mut self.model),
+        match self.random.below(14) {
+            0..=2 | 12 => self.clients.poll(&mut self.model),
             3..=5 => self.see(process, subscription),
             6 | 7 => {
                 let by = [1, 10, 60, 1_100][self.random.below(4) as usize];
@@ -305,7 +315,7 @@ impl Course {
             }
             8 => process.driver.ask_for_checkpoint(),
             9 => self.trouble.set(self.random.below(2) == 0),
-            10 => self.clients.decide(process, &mut self.random, true),
+            10 | 13 => self.clients.decide(process, &mut self.random, true),
             _ => {
                 let back = self.random.below(100) as i64 * 1_000;
                 process.clock.set(Timestamp(process.clock.now().0 - back));
@@ -333,7 +343,7 @@ impl Course {
     }
 
     /// Nothing fails any more, and nobody asks for anything new: all has to come to an end, and to the right one.
-    fn last_life(&mut self) {
+    fn last_life(&mut self) -> String {
         let mut process = self.open().unwrap_or_else(|cause| panic!("{cause}"));
         self.check(&process);
         let mut subscription = self.subscribe(&process);
@@ -343,12 +353,15 @@ impl Course {
         }
         self.trouble.set(false);
         self.come_to_rest(&mut process, &mut subscription);
+        self.count(&process);
         // And again, as another process finds it.
         drop(process);
         self.crash();
         let mut process = self.open().unwrap_or_else(|cause| panic!("{cause}"));
         let mut subscription = self.subscribe(&process);
         self.come_to_rest(&mut process, &mut subscription);
+        let steps = self.random.next();
+        format!("{steps} {:?}", Contents::read(&process.reader))
     }
 
     fn come_to_rest(&mut self, process: &mut Process, subscription: &mut Subscription) {
@@ -408,6 +421,21 @@ impl Course {
         let contents = Contents::read(&process.reader);
         has_all_sums(&contents)
             && rows(&process.driver.table(&DIGITS).unwrap()) == digits(&contents)
+    }
+
+    fn count(&self, process: &Process) {
+        let contents = Contents::read(&process.reader);
+        self.model.count(&contents);
+        add(&TALLY.discarded, contents.discarded(false).len() as u64);
+        add(
+            &TALLY.items_discarded,
+            contents.discarded(true).len() as u64,
+        );
+        let completed = process
+            .driver
+            .checkpoints()
+            .and_then(|status| status.completed);
+        add(&TALLY.checkpoints, completed.map_or(0, |epoch| epoch.0));
     }
 
     fn check_end(&mut self, process: &Process) {

@@ -29,3 +29,15 @@ pub(crate) fn the_whole_engine() {
         course::simulate(seed);
     }
 }
+
+/// Goal: what a seed has found is found again by it.
+#[test]
+fn a_seed_does_the_same_again() {
+    for seed in seeds(5) {
+        assert_eq!(
+            course::simulate(seed),
+            course::simulate(seed),
+            "seed {seed}"
+        );
+    }
+}

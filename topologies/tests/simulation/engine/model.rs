@@ -1,12 +1,13 @@
 //! What callers were told, and whether the log keeps it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_engine::event::Position;
 use millstream_engine::partition::Expected;
 
 use super::contents::{Contents, Logged, What};
 use super::topology::{AccountEvent, BalanceRow, SUMS, Summed};
+use crate::tally::{TALLY, add};
 
 /// How one attempt at an operation ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,6 +82,38 @@ impl Model {
         }
         check_balances(contents);
         check_sums(contents, false);
+    }
+}
+
+impl Model {
+    /// Counts what came of everything.
+    pub(crate) fn count(&self, contents: &Contents) {
+        add(&TALLY.commands, self.operations.len() as u64);
+        let tags = contents.events().filter_map(Logged::part);
+        let there: BTreeSet<u64> = tags.map(|(tag, ..)| tag).collect();
+        for (tag, operation) in (0..).zip(&self.operations) {
+            let (mut done, mut refused) = (0, 0);
+            for outcome in &operation.outcomes {
+                match outcome {
+                    Outcome::Done { .. } => done += 1,
+                    Outcome::Refused => refused += 1,
+                    Outcome::Unknown => {}
+                }
+            }
+            add(&TALLY.repeats, u64::max(done, 1) - 1);
+            add(&TALLY.refused, u64::from(refused > 0));
+            let is_in_doubt = done == 0 && refused < operation.outcomes.len();
+            add(&TALLY.in_doubt, u64::from(is_in_doubt));
+            let is_there = is_in_doubt && there.contains(&tag);
+            add(&TALLY.in_doubt_there, u64::from(is_there));
+        }
+        for event in contents.events() {
+            match event.what {
+                What::Summed(_) => add(&TALLY.sums, 1),
+                What::Decided(_) => add(&TALLY.decisions, 1),
+                What::Moved(_) | What::Noted(_) => {}
+            }
+        }
     }
 }
 
