@@ -1,6 +1,8 @@
-//! Checkpoints of dataflows, simulated: stages, coordinator and storage on one thread, stepped in an order that a seed
-//! chooses, with a clock of the test's, crashes at any step, and storage that loses what was not forced to the disk.
-//! Whatever happens, what is let out must be what a run without a crash gives, each result once.
+//! Simulation: everything on one thread, stepped in an order that a seed chooses, with a clock of the test's, crashes at any
+//! step, and storage that fails and loses what was not forced to the disk.
+//!
+//! `engine`: the whole engine against a model. The other modules: a dataflow of each operator with checkpoints; whatever
+//! happens, what is let out must be what a run without a crash gives, each result once. `runner`: many seeds over all of it.
 //!
 //! A failure names its seed; `MILLSTREAM_SEEDS=FROM..TO` runs others than the usual ones.
 

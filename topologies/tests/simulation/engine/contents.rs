@@ -12,7 +12,7 @@ use millstream_engine::log::{
 use millstream_operators::projection::{DECISIONS, LetterDecision};
 use serde::{Deserialize, Serialize};
 
-use super::topology::{Account, AccountEvent, SUMS, Summed};
+use super::topology::{Account, AccountEvent, COPIES, Copied, SUMS, Summed};
 
 /// Category of what is appended without an aggregate.
 pub(crate) const NOTES: &str = "note";
@@ -31,6 +31,7 @@ pub(crate) enum What {
     Moved(AccountEvent),
     Noted(Note),
     Summed(Summed),
+    Copied(Copied),
     Decided(LetterDecision),
 }
 
@@ -51,7 +52,7 @@ impl Logged {
         match &self.what {
             What::Moved(AccountEvent::Moved { tag, part, of, .. })
             | What::Noted(Note { tag, part, of }) => Some((*tag, *part, *of)),
-            What::Summed(_) | What::Decided(_) => None,
+            What::Summed(_) | What::Copied(_) | What::Decided(_) => None,
         }
     }
 }
@@ -67,6 +68,7 @@ pub(crate) struct Contents {
 struct Readers {
     moves: EventReader<AccountEvent>,
     sums: EventReader<Summed>,
+    copies: EventReader<Copied>,
     decisions: EventReader<LetterDecision>,
 }
 
@@ -80,6 +82,7 @@ impl Readers {
         match record.kind.category.as_str() {
             Account::CATEGORY => What::Moved(decoded(&mut self.moves, shapes, record)),
             SUMS => What::Summed(decoded(&mut self.sums, shapes, record)),
+            COPIES => What::Copied(decoded(&mut self.copies, shapes, record)),
             DECISIONS => What::Decided(decoded(&mut self.decisions, shapes, record)),
             NOTES => What::Noted(serde_json::from_slice(record.payload).unwrap()),
             other => panic!("nobody writes to {other}"),
@@ -168,6 +171,18 @@ impl Contents {
             let offsets = events.iter().map(|event| event.offset);
             assert!(offsets.eq(found), "the index has other events of {name}");
         }
+    }
+
+    /// How many events were copied, and how many there are to be copied.
+    pub(crate) fn copies_and_moves(&self) -> (usize, usize) {
+        let count = |is_it: fn(&What) -> bool| {
+            let of_kind = self.events().filter(|event| is_it(&event.what));
+            of_kind.count()
+        };
+        (
+            count(|what| matches!(what, What::Copied(_))),
+            count(|what| matches!(what, What::Moved(_))),
+        )
     }
 
     /// Operations whose event was given up, by their number and part, as decisions in the log about letters of `stage`

@@ -20,7 +20,7 @@ use millstream_operators::projection::{
 
 use super::clients::Clients;
 use super::contents::Contents;
-use super::model::{Model, balances, check_sums, digits, has_all_sums, totals};
+use super::model::{Model, balances, check_copies, check_sums, digits, has_all_sums, totals};
 use super::process::{Disks, Process, Shape, begin_ids};
 use super::topology::{DIGITS, Trouble};
 use crate::simulation::Random;
@@ -110,7 +110,7 @@ fn shape(random: &mut Random, partitions: u16) -> Shape {
             idle_seconds_max: 1,
             // A snapshot after every 16th event.
             reload_target_us: 1,
-            ..AggregateConfig::default()
+            resident_bytes_max: [600, 256 << 20][random.below(2) as usize],
         },
         projection: ProjectionConfig {
             failures: FailurePolicy {
@@ -308,11 +308,14 @@ impl Course {
     fn others(&mut self, process: &Process, subscription: &mut Subscription) {
         match self.random.below(14) {
             0..=2 | 12 => self.clients.poll(&mut self.model),
-            3..=5 => self.see(process, subscription),
+            3..=5 => {
+                self.see(process, subscription);
+            }
             6 | 7 => {
                 let by = [1, 10, 60, 1_100][self.random.below(4) as usize];
                 process.clock.advance(Duration::from_millis(by));
             }
+            8 if self.random.below(8) == 0 => process.driver.ask_for_savepoint(),
             8 => process.driver.ask_for_checkpoint(),
             9 => self.trouble.set(self.random.below(2) == 0),
             10 | 13 => self.clients.decide(process, &mut self.random, true),
@@ -323,10 +326,17 @@ impl Course {
         }
     }
 
-    /// Takes what a subscriber is handed: nothing that is not on the disk, nothing twice, and nothing left out.
-    fn see(&mut self, process: &Process, subscription: &mut Subscription) {
+    /// Takes what a subscriber is handed: nothing that is not on the disk, nothing twice, and nothing left out. Gives whether
+    /// there was anything.
+    fn see(&mut self, process: &Process, subscription: &mut Subscription) -> bool {
+        for (partition, head) in (0_u16..).zip(process.heads()) {
+            for board in [process.balances.board(), process.totals.board()] {
+                let visible = board.visible(PartitionId(partition));
+                assert!(visible <= head, "rows of what is not stored");
+            }
+        }
         let Some(slice) = subscription.try_next().unwrap() else {
-            return;
+            return false;
         };
         let header = slice.frame.header();
         let heads = process.heads();
@@ -340,6 +350,7 @@ impl Course {
             assert_eq!(record.offset.0, seen.len() as u64, "what comes next");
             seen.push(format!("{:?}", record.id));
         }
+        true
     }
 
     /// Nothing fails any more, and nobody asks for anything new: all has to come to an end, and to the right one.
@@ -365,18 +376,24 @@ impl Course {
     }
 
     fn come_to_rest(&mut self, process: &mut Process, subscription: &mut Subscription) {
+        let mut left = Ok(());
         for _ in 0..ROUNDS_MAX {
-            if self.settle(process, subscription) {
+            left = self.settle(process, subscription);
+            if left.is_ok() {
                 return self.check_end(process);
             }
         }
         // What is missing, if it is that.
         self.check_end(process);
-        panic!("it does not come to rest");
+        panic!("it does not come to rest: {left:?}, {:?}", process.driver);
     }
 
-    /// Does what there is to do, then lets some time pass; whether there is nothing left to do.
-    fn settle(&mut self, process: &mut Process, subscription: &mut Subscription) -> bool {
+    /// Does what there is to do, then lets some time pass; gives what is not done yet.
+    fn settle(
+        &mut self,
+        process: &mut Process,
+        subscription: &mut Subscription,
+    ) -> Result<(), &'static str> {
         let mut is_at_rest = true;
         let stages = process
             .partitions
@@ -399,12 +416,12 @@ impl Course {
         process.driver.run_steps(1_000).unwrap();
         process.driver.ask_for_checkpoint();
         self.clients.poll(&mut self.model);
-        self.see(process, subscription);
+        while self.see(process, subscription) {}
         process.clock.advance(Duration::from_millis(700));
         let letters = process.store.dead_letters(None, None, 1).unwrap();
         if !letters.is_empty() {
             self.clients.decide(process, &mut self.random, false);
-            return false;
+            return Err("letters");
         }
         let seen = self.model.seen.iter().map(|seen| Offset(seen.len() as u64));
         let heads = process.heads();
@@ -414,7 +431,14 @@ impl Course {
             let boards = [process.balances.board(), process.totals.board()];
             boards.iter().all(|board| board.visible(partition) >= *head)
         });
-        is_at_rest && is_seen && is_shown && self.clients.is_idle() && self.is_flow_done(process)
+        match () {
+            () if !is_at_rest => Err("the log"),
+            () if !is_seen => Err("the subscriber"),
+            () if !is_shown => Err("projections"),
+            () if !self.clients.is_idle() => Err("callers"),
+            () if !self.is_flow_done(process) => Err("the dataflow"),
+            () => Ok(()),
+        }
     }
 
     fn is_flow_done(&self, process: &Process) -> bool {
@@ -442,6 +466,7 @@ impl Course {
         let contents = Contents::read(&process.reader);
         self.model.check(&contents);
         check_sums(&contents, true);
+        check_copies(&contents, true);
         assert_eq!(rows(&process.balances), balances(&contents));
         assert_eq!(rows(&process.totals), totals(&contents));
         let table = process.driver.table(&DIGITS).unwrap();

@@ -6,7 +6,7 @@ use millstream_engine::event::Position;
 use millstream_engine::partition::Expected;
 
 use super::contents::{Contents, Logged, What};
-use super::topology::{AccountEvent, BalanceRow, SUMS, Summed};
+use super::topology::{AccountEvent, BalanceRow, COPIES, SUMS, Summed};
 use crate::tally::{TALLY, add};
 
 /// How one attempt at an operation ended.
@@ -82,6 +82,7 @@ impl Model {
         }
         check_balances(contents);
         check_sums(contents, false);
+        check_copies(contents, false);
     }
 }
 
@@ -109,7 +110,7 @@ impl Model {
         }
         for event in contents.events() {
             match event.what {
-                What::Summed(_) => add(&TALLY.sums, 1),
+                What::Summed(_) | What::Copied(_) => add(&TALLY.sums, 1),
                 What::Decided(_) => add(&TALLY.decisions, 1),
                 What::Moved(_) | What::Noted(_) => {}
             }
@@ -213,11 +214,40 @@ pub(crate) fn check_sums(contents: &Contents, is_final: bool) {
     assert!(is_complete || !is_final);
 }
 
+/// The dataflow's other output: the events of each account in their order, or the first of them.
+pub(crate) fn check_copies(contents: &Contents, is_final: bool) {
+    let streams = contents.streams();
+    for (name, copies) in &streams {
+        let Some(account) = name.strip_prefix(COPIES) else {
+            continue;
+        };
+        let of_account = streams.get(format!("account{account}").as_str());
+        let events = of_account.map_or(&[][..], Vec::as_slice);
+        assert!(copies.len() <= events.len(), "{name} has too many");
+        for (items, (copy, event)) in (1..).zip(copies.iter().zip(events)) {
+            let What::Copied(copied) = &copy.what else {
+                panic!("{copy:?} in {name}");
+            };
+            let found = event.part().map(|(tag, part, _)| (items, tag, part));
+            assert_eq!(
+                Some((copied.items, copied.tag, copied.part)),
+                found,
+                "{name}"
+            );
+        }
+    }
+    if is_final {
+        let (copies, moves) = contents.copies_and_moves();
+        assert_eq!(copies, moves, "copies");
+    }
+}
+
 /// Whether the dataflow has let out as much as it has to.
 pub(crate) fn has_all_sums(contents: &Contents) -> bool {
     let expected: usize = sums(contents).values().map(Vec::len).sum();
     let is_sum = |event: &&Logged| matches!(event.what, What::Summed(_));
-    contents.events().filter(is_sum).count() >= expected
+    let (copies, moves) = contents.copies_and_moves();
+    contents.events().filter(is_sum).count() >= expected && copies >= moves
 }
 
 /// What the dataflow is to make of each account.

@@ -255,30 +255,65 @@ impl TryKeyedProcess<String, Item> for Summing {
     }
 }
 
+/// An event again, as the dataflow passes it on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Copied {
+    pub(crate) account: String,
+    pub(crate) items: u64,
+    pub(crate) tag: u64,
+    pub(crate) part: u8,
+}
+
+impl Event for Copied {}
+
+/// Category of these.
+pub(crate) const COPIES: &str = "copies";
+
 /// Results of the dataflow by the last digit of their sum.
 pub(crate) const DIGITS: Table<u64, u64> = Table::named("digits");
 
 /// Category of the dataflow's events.
 pub(crate) const SUMS: &str = "sums";
 
-/// Log -> sums per account, where items may fail -> log; and from there -> counts by digit -> table.
+/// Log -> copies, numbered per account -> log. Log -> sums per account, where items may fail -> log; and from there -> counts
+/// by digit -> table.
 pub(crate) fn dataflow(options: FlowOptions, trouble: &Trouble) -> Dataflow {
     let trouble = trouble.clone();
     let policy = ItemPolicy::dead_letter().attempts(2, Duration::from_millis(5));
     let declared = Dataflow::build_with("sums", options, move |flow| {
-        let sums = flow
-            .records::<AccountEvent>()
-            .stream()
-            .map(|event| {
-                let AccountEvent::Moved { tag, part, by, .. } = event.payload;
-                Item {
-                    account: event.stream.id().to_owned(),
-                    version: event.version,
+        let items = flow.records::<AccountEvent>().stream().map(|event| {
+            let AccountEvent::Moved { tag, part, by, .. } = event.payload;
+            Item {
+                account: event.stream.id().to_owned(),
+                version: event.version,
+                tag,
+                part,
+                by,
+            }
+        });
+        let mut both = items.share(2).into_iter();
+        let (copied, summed) = (both.next().unwrap(), both.next().unwrap());
+        copied
+            .key_by(|item: &Item| item.account.clone())
+            .named("copying")
+            .fold(
+                Ttl::Never,
+                (0, 0, 0),
+                |copy: &mut (u64, u64, u8), item: &Item| {
+                    *copy = (copy.0 + 1, item.tag, item.part);
+                },
+            )
+            .to_log("copying", |(account, (items, tag, part))| {
+                let stream = StreamId::new(COPIES, &account).unwrap();
+                let copied = Copied {
+                    account,
+                    items,
                     tag,
                     part,
-                    by,
-                }
-            })
+                };
+                (stream, copied)
+            });
+        let sums = summed
             .key_by(|item: &Item| item.account.clone())
             .named("summing")
             .try_process(policy, Summing(trouble.clone()));
