@@ -269,3 +269,66 @@ impl fmt::Debug for InMemory {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(storage: &InMemory, key: u8) -> Result<(), String> {
+        let outcome: Arc<Mutex<Option<Result<(), String>>>> = Arc::default();
+        let told = Arc::clone(&outcome);
+        let row = StorageWrite {
+            rows: Rows::Parts,
+            key: vec![key],
+            value: Some(Vec::new()),
+        };
+        let taken = storage.write(
+            vec![row],
+            Arc::new(move |outcome| *told.lock().unwrap() = Some(outcome)),
+        );
+        assert!(taken.is_ok());
+        outcome.lock().unwrap().take().unwrap()
+    }
+
+    fn keys(storage: &InMemory) -> Vec<Vec<u8>> {
+        storage
+            .keys(Rows::Parts, Bound::Unbounded, usize::MAX)
+            .unwrap()
+    }
+
+    #[test]
+    fn after_a_failure_nothing_is_written_before_it_is_opened_again() {
+        for is_kept in [false, true] {
+            let storage = InMemory::default();
+            storage.fail_after(1, StorageFault::Write { is_kept });
+            write(&storage, 1).unwrap();
+            assert!(write(&storage, 2).is_err());
+            assert!(write(&storage, 3).is_err());
+            storage.crash(0);
+            assert_eq!(keys(&storage).len(), 1 + usize::from(is_kept));
+            write(&storage, 4).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_full_disk_stays_full_until_there_is_room() {
+        let storage = InMemory::default();
+        storage.fail_after(0, StorageFault::Full);
+        assert!(write(&storage, 1).is_err());
+        storage.crash(0);
+        assert!(write(&storage, 1).is_err());
+        storage.make_room();
+        storage.crash(0);
+        write(&storage, 1).unwrap();
+    }
+
+    #[test]
+    fn what_was_not_synced_may_go_in_a_later_loss_of_power() {
+        let storage = InMemory::default();
+        write(&storage, 1).unwrap();
+        storage.crash(0);
+        write(&storage, 2).unwrap();
+        storage.crash(2);
+        assert!(keys(&storage).is_empty());
+    }
+}

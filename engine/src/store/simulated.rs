@@ -12,6 +12,9 @@
 //! Invariants: what readers of a process see is what was committed in it; after a crash its writers fail.
 //! Threads: any. Cost: a commit copies the maps of the tables that it changes: for small content alone.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;

@@ -9,6 +9,8 @@
 //! [`resources`](crate::Engine::resources) are given to [`Driver::with`].
 //! Not here: [`Feed`](super::Feed), a source that is fed by hand.
 
+mod over_state;
+
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,12 +20,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use millstream_engine::checkpoint::{
-    CheckpointStatus, CheckpointStorage, Control, Coordinator, InMemory, InState,
+    CheckpointStatus, CheckpointStorage, Control, Coordinator, InMemory,
 };
 use millstream_engine::flow::{Resources, StageLoad, StageMeter};
 use millstream_engine::mailbox::{Mailbox, Wake};
-use millstream_engine::stage::{Blocked, RestartPolicy, StageCore, Step};
-use millstream_engine::state::{DeadLetter, StateError, StateStore, StateWriterHandle};
+use millstream_engine::stage::{Blocked, StageCore, Step};
+use millstream_engine::state::{DeadLetter, StateError};
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
 use millstream_operators::projection::{Row, Table, TableKey, TableReader};
 use millstream_operators::sink::{LetterAccess, TableAccess};
@@ -34,12 +36,9 @@ use super::chosen;
 use super::deploy::{Placed, PlacedDataflow};
 use super::driver_tables::OwnTables;
 use super::flow::Dataflow;
-use super::home::{Checkpointing, Home};
+use super::home::Checkpointing;
 use super::pressure;
 use super::{Failure, StartDataflowError};
-
-/// Tables and letters that the stages were given.
-type Placement = (Option<Arc<TableAccess>>, Option<Arc<LetterAccess>>);
 
 #[derive(Default)]
 struct Woken {
@@ -206,65 +205,6 @@ impl Driver {
         storage: InMemory,
     ) -> Result<Self, StartDataflowError> {
         Self::make(dataflow, seed, resources, Some(storage))
-    }
-
-    /// Makes the stages as an engine does, over its log and its state: with checkpoints there, from the latest of which it
-    /// begins, and with tables and letters. What else the engine consists of is stepped by somebody else, with the same clock.
-    /// `resources` are those of the log.
-    ///
-    /// # Errors
-    /// [`StartDataflowError`].
-    pub fn over_state(
-        dataflow: &Dataflow,
-        seed: u64,
-        clock: Arc<ManualClock>,
-        resources: impl Fn() -> Resources + Send + Sync + 'static,
-        (store, writer): (StateStore, StateWriterHandle),
-    ) -> Result<Self, StartDataflowError> {
-        let refused = |error: StateError| StartDataflowError::Tables {
-            dataflow: dataflow.name().to_owned(),
-            cause: error.to_string(),
-        };
-        let storage = InState::open(dataflow.name(), &store, &writer).map_err(refused)?;
-        let late = LateCounts::default();
-        let counts = late.clone();
-        let access: Arc<Mutex<Option<Placement>>> = Arc::default();
-        let placed_last = Arc::clone(&access);
-        let home = Home {
-            clock: Arc::<ManualClock>::clone(&clock),
-            furnish: Box::new(move |dataflow, from| {
-                let placed = dataflow.place_tables(&store, &writer, from);
-                let placed = placed.map_err(|error| StartDataflowError::Tables {
-                    dataflow: dataflow.name().to_owned(),
-                    cause: error.to_string(),
-                })?;
-                let own = resources().with(counts.clone()).with(ReadInPlace);
-                let resources = placed.add_to(own);
-                let found = (resources.get(), resources.get());
-                *placed_last.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
-                Ok(resources)
-            }),
-            storage: Some(Arc::new(storage)),
-            restart: RestartPolicy::default(),
-        };
-        let placed = home.place(dataflow)?;
-        let found = access.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let (tables, letters) = found.unwrap_or_default();
-        let driver = Self {
-            name: dataflow.name().to_owned(),
-            clock,
-            stages: Vec::new(),
-            control: None,
-            storage: None,
-            edges: dataflow.edges(),
-            random: seed,
-            failure: None,
-            late,
-            tables,
-            letters,
-            _own_tables: None,
-        };
-        Ok(driver.driving(placed))
     }
 
     /// With these stages.

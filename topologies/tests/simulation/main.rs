@@ -10,6 +10,7 @@
 
 mod engine;
 mod joins;
+mod killed;
 mod other_windows;
 mod processes;
 mod runner;

@@ -15,7 +15,7 @@ fn seconds(seconds: u64) -> Duration {
 type Row = (u8, i64, i128);
 
 /// Counts per key in tumbling windows, added up over all keys in sliding ones.
-fn two_stages(flow: &Flow, feed: &Feed<Item>, outside: &Outside<Row>) {
+pub(crate) fn two_stages(flow: &Flow, feed: &Feed<Item>, outside: &Outside<Row>) {
     let outside = outside.clone();
     flow.source("items", feed.clone())
         .partitions(1)

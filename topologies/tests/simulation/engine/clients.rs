@@ -166,7 +166,7 @@ impl Clients {
     fn look(&mut self, model: &Model, process: &Process, random: &mut Random) {
         let (handle, id) = (process.accounts.clone(), random.below(STREAMS).to_string());
         let stream = format!("account-{id}");
-        let is_panic = random.below(6) == 0;
+        let kind = random.below(8);
         let asked = Asked {
             attempt: None,
             floor: model.known(&stream),
@@ -174,10 +174,10 @@ impl Clients {
             expected: Expected::Any,
         };
         let answer = Box::pin(async move {
-            let command = if is_panic {
-                Command::Panic
-            } else {
-                Command::Look
+            let command = match kind {
+                0 => Command::Panic,
+                1 | 2 => Command::Break,
+                _ => Command::Look,
             };
             Answer::Commands(vec![handle.send(&id, command).await])
         });

@@ -18,6 +18,7 @@ mod contents;
 mod course;
 mod model;
 mod process;
+mod shape;
 mod topology;
 
 use crate::simulation::seeds;

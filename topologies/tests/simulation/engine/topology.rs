@@ -43,7 +43,12 @@ pub(crate) enum Command {
     /// Nothing happens.
     Look,
     Panic,
+    /// An event that is fine, and one that the account cannot evolve by.
+    Break,
 }
+
+/// Of events that nobody asked for, and that are never to be in the log.
+const BROKEN: u64 = u64::MAX;
 
 /// An event says which operation it is of, how many that one has, and what the balance came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,6 +84,7 @@ impl Aggregate for Account {
             Command::Look => return Ok(()),
             // A panic that tells nobody.
             Command::Panic => std::panic::resume_unwind(Box::new("as it was told to")),
+            Command::Break => (BROKEN, vec![1, 1]),
             Command::Move { tag, by } => (tag, by),
         };
         let of = all.len() as u8;
@@ -101,7 +107,10 @@ impl Aggregate for Account {
     }
 
     fn evolve(&mut self, event: &AccountEvent) {
-        let AccountEvent::Moved { by, .. } = event;
+        let AccountEvent::Moved { tag, part, by, .. } = event;
+        if (*tag, *part) == (BROKEN, 1) {
+            std::panic::resume_unwind(Box::new("as it was told to"));
+        }
         self.balance += by;
         self.moves += 1;
         // Of some size, so that a snapshot is more than a few bytes.
