@@ -44,7 +44,7 @@ pub(crate) struct Clients {
 }
 
 /// Accounts and notes that there are.
-const STREAMS: u64 = 5;
+pub(super) const STREAMS: u64 = 5;
 /// Requests under way at the same time.
 const PENDING_MAX: usize = 40;
 

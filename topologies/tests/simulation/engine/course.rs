@@ -10,7 +10,7 @@ use millstream_engine::store::DiskFault;
 use millstream_engine::time::Clock;
 use millstream_operators::projection::{Row, TableKey, TableReader};
 
-use super::clients::Clients;
+use super::clients::{Clients, STREAMS};
 use super::contents::Contents;
 use super::model::{Model, balances, check_copies, check_sums, digits, has_all_sums, totals};
 use super::process::{Disks, Process, Shape, begin_ids};
@@ -342,7 +342,10 @@ impl Course {
             let boards = [process.balances.board(), process.totals.board()];
             boards.iter().all(|board| board.visible(partition) >= *head)
         });
+        // Its letter may still be on its way to the store.
+        let is_parked = (0..STREAMS).any(|id| process.balances.parked(&id.to_string()).is_some());
         match () {
+            () if is_parked => Err("a parked account"),
             () if !is_at_rest => Err("the log"),
             () if !is_seen => Err("the subscriber"),
             () if !is_shown => Err("projections"),

@@ -325,7 +325,7 @@ pub(crate) fn dataflow(options: FlowOptions, trouble: &Trouble) -> Dataflow {
         let sums = summed
             .key_by(|item: &Item| item.account.clone())
             .named("summing")
-            .try_process(policy, Summing(trouble.clone()));
+            .try_process(policy, Summing(trouble));
         let mut both = sums.share(2).into_iter();
         let (events, rows) = (both.next().unwrap(), both.next().unwrap());
         events.to_log_with_checkpoints("summing", |sum| {
