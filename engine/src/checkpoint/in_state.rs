@@ -203,6 +203,12 @@ impl CheckpointStorage for InState {
         writer.try_sync(move |outcome| done(outcome.map_err(|error| error.to_string())))
     }
 
+    fn help(&self) {
+        if let Some(writer) = &self.writer {
+            writer.help();
+        }
+    }
+
     fn get(&self, rows: Rows, key: &[u8]) -> Result<Option<Vec<u8>>, CheckpointError> {
         let stored = self.store.get(self.table(rows), key);
         stored.map_err(|error| match error {

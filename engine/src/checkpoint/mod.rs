@@ -34,7 +34,7 @@ pub use archive::{Archive, ArchiveError, export, import, import_chosen, look};
 pub use control::{CheckpointFigures, CheckpointStatus, Control, StageLink};
 pub use coordinator::{CheckpointOptions, Coordinator, CoordinatorParts, StageShape};
 pub use error::CheckpointError;
-pub use in_memory::InMemory;
+pub use in_memory::{InMemory, StorageFault};
 pub use in_state::InState;
 pub use manifest::{Manifest, SlotManifest, StageManifest, StoredPart};
 pub use part_bytes::PartBytes;

@@ -47,6 +47,9 @@ pub trait CheckpointStorage: Send + Sync {
     /// ask for it.
     fn sync(&self, done: StoredCallback) -> bool;
 
+    /// Called by who waits for an outcome: where no thread does the work, it is done here.
+    fn help(&self) {}
+
     /// The row with this key.
     ///
     /// # Errors
@@ -133,33 +136,38 @@ pub(super) fn write_blocking(
     writes: Vec<StorageWrite>,
 ) -> Result<(), CheckpointError> {
     let mut left = Some(writes);
-    until_done(
-        |done| match left.take().map(|writes| storage.write(writes, done)) {
+    until_done(storage, |done| {
+        match left.take().map(|writes| storage.write(writes, done)) {
             Some(Err(refused)) => {
                 left = Some(refused);
                 false
             }
             Some(Ok(())) | None => true,
-        },
-    )
+        }
+    })
 }
 
 /// Makes what was written safe from a power failure, and waits for it.
 pub(super) fn sync_blocking(storage: &dyn CheckpointStorage) -> Result<(), CheckpointError> {
-    until_done(|done| storage.sync(done))
+    until_done(storage, |done| storage.sync(done))
 }
 
 /// Asks until there is room, and waits for the outcome.
-fn until_done(mut ask: impl FnMut(StoredCallback) -> bool) -> Result<(), CheckpointError> {
+fn until_done(
+    storage: &dyn CheckpointStorage,
+    mut ask: impl FnMut(StoredCallback) -> bool,
+) -> Result<(), CheckpointError> {
     let (tell, told) = crossbeam_channel::bounded(1);
     let done: StoredCallback = Arc::new(move |outcome| {
         // Who waits is still there.
         let _ = tell.send(outcome);
     });
     while !ask(Arc::clone(&done)) {
+        storage.help();
         std::thread::yield_now();
     }
     drop(done);
+    storage.help();
     let outcome = told.recv().unwrap_or_else(|_| Err("closed".to_owned()));
     outcome.map_err(CheckpointError::Storage)
 }

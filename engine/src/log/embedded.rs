@@ -18,8 +18,10 @@ use super::frame_cache::FrameCache;
 use super::index_chunks::{self, INDEX};
 use super::{Head, LogError, LogReader};
 use crate::event::{Offset, PartitionId, StoreId};
-use crate::index::StreamIndex;
-use crate::store::{Environment, EnvironmentOptions, FolderLock, Reader, Table, Writer};
+use crate::index::{IndexConfig, StreamIndex};
+use crate::store::{
+    Environment, EnvironmentOptions, FolderLock, Reader, SimulatedDisk, Table, Writer,
+};
 
 pub use verify::Verified;
 
@@ -51,7 +53,7 @@ pub struct EmbeddedStore {
     upkeep: usize,
     /// Partitions whose index failed: told once, left alone until the log is opened again.
     failed: Vec<bool>,
-    _lock: FolderLock,
+    _lock: Option<FolderLock>,
 }
 
 /// The read side.
@@ -82,10 +84,35 @@ impl EmbeddedLog {
             });
         }
         let lock = FolderLock::acquire(folder)?;
-        options.databases = (0..partitions).map(partition_name).collect();
-        options.databases.push(DESCRIPTION.to_owned());
-        options.databases.push(INDEX.to_owned());
+        options.databases = databases(partitions);
         let environment = Environment::open(folder, options)?;
+        Self::of(environment, partitions, Some(lock), &index_chunks::config())
+    }
+
+    /// The same on a simulated disk, at least one partition.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_simulated(disk: &SimulatedDisk, partitions: u16) -> Result<Self, LogError> {
+        let options = EnvironmentOptions {
+            databases: databases(partitions),
+            ..EnvironmentOptions::default()
+        };
+        // What a simulation appends is to come to the index's runs.
+        let index = IndexConfig {
+            tail_entries_max: 16,
+            ..IndexConfig::default()
+        };
+        let environment = Environment::simulated(disk, &options);
+        Self::of(environment, partitions, None, &index)
+    }
+
+    fn of(
+        environment: Environment,
+        partitions: u16,
+        lock: Option<FolderLock>,
+        index: &IndexConfig,
+    ) -> Result<Self, LogError> {
         let description = environment.table(DESCRIPTION)?;
         let (stored, id) = environment.read(|reader| described(reader, description))??;
         let mut writer = environment.writer()?;
@@ -115,7 +142,8 @@ impl EmbeddedLog {
             .collect::<Result<_, _>>()?;
         let index_table = environment.table(INDEX)?;
         let mut reader = EmbeddedReader::without_indexes(environment.clone(), tables.clone());
-        let indexes = index_chunks::open_all(&reader, &environment, index_table, &mut writer)?;
+        let indexes =
+            index_chunks::open_all(&reader, &environment, index_table, &mut writer, index)?;
         reader.indexes = Arc::new(indexes);
         reader.id = Some(id);
         let heads = (0..partitions)
@@ -135,6 +163,13 @@ impl EmbeddedLog {
             reader,
         })
     }
+}
+
+/// Names of all databases.
+fn databases(partitions: u16) -> Vec<String> {
+    let of_partitions = (0..partitions).map(partition_name);
+    let others = [DESCRIPTION, INDEX].map(str::to_owned);
+    of_partitions.chain(others).collect()
 }
 
 fn partition_name(partition: u16) -> String {

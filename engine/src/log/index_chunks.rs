@@ -53,7 +53,7 @@ impl RunStore for IndexChunks {
 }
 
 /// Limits of the index.
-fn config() -> IndexConfig {
+pub(super) fn config() -> IndexConfig {
     #[cfg_attr(
         not(feature = "failpoints"),
         expect(unused_mut, reason = "nothing is changed")
@@ -72,13 +72,14 @@ fn open(
     environment: &Environment,
     table: Table,
     partition: PartitionId,
+    config: IndexConfig,
 ) -> Result<StreamIndex, IndexError> {
     let chunks = IndexChunks {
         environment: environment.clone(),
         table,
         partition,
     };
-    StreamIndex::open(Arc::new(chunks), config())
+    StreamIndex::open(Arc::new(chunks), config)
 }
 
 /// The error of an index, as one of the log.
@@ -95,17 +96,19 @@ pub(super) fn open_all(
     environment: &Environment,
     table: Table,
     writer: &mut Writer,
+    config: &IndexConfig,
 ) -> Result<Vec<StreamIndex>, LogError> {
     let partitions = (0..reader.partitions()).map(PartitionId);
     partitions
         .map(|partition| {
-            let index = match open(environment, table, partition) {
+            let open = || open(environment, table, partition, config.clone());
+            let index = match open() {
                 Ok(index) => index,
                 Err(cause) if cause.is_retryable() => return Err(failed(partition, cause)),
                 Err(cause) => {
                     tracing::warn!(%partition, %cause, "stream index is made anew from the log");
                     delete_all(environment, table, partition, writer)?;
-                    open(environment, table, partition).map_err(|e| failed(partition, e))?
+                    open().map_err(|e| failed(partition, e))?
                 }
             };
             feed(&index, reader, partition, |writes| {
@@ -130,7 +133,7 @@ pub(super) fn open_all_beside(
             // The writer may replace runs while they are being opened.
             let mut tries = 0;
             let index = loop {
-                match open(environment, table, partition) {
+                match open(environment, table, partition, config()) {
                     Err(IndexError::Missing { .. }) if tries < 16 => tries += 1,
                     opened => break opened.map_err(|cause| failed(partition, cause))?,
                 }

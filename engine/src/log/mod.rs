@@ -25,7 +25,9 @@ pub use feed::{Feed, FrameSlice, LogCursor};
 pub use stats::PartitionStats;
 pub use stream::{Direction, StreamReader, StreamRef, for_each_event};
 pub use subscription::{Subscription, SubscriptionLimits};
-pub use writer::{Committed, GroupWriter, LogWriter, LogWriterThread, Submission};
+pub use writer::{
+    Committed, GroupWriter, LogWriter, LogWriterThread, SteppedLogWriter, Submission,
+};
 
 use std::sync::Arc;
 

@@ -134,12 +134,24 @@ impl LogWriter {
         writer: GroupWriter<S>,
         submissions_max: usize,
     ) -> (Self, LogWriterThread) {
+        let (handle, mut stepped) = Self::stepped(writer, submissions_max);
+        let thread = crate::threads::spawn("log-writer", move || while stepped.wait() {});
+        (handle, LogWriterThread { thread })
+    }
+
+    /// The same without a thread: for simulations, which step the writer.
+    pub fn stepped<S: LogStore>(
+        writer: GroupWriter<S>,
+        submissions_max: usize,
+    ) -> (Self, SteppedLogWriter<S>) {
         let (sender, receiver) = bounded(submissions_max);
         let stopped = Arc::clone(&writer.stopped);
-        let thread = crate::threads::spawn("log-writer", move || {
-            run(writer, &receiver);
-        });
-        (Self { sender, stopped }, LogWriterThread { thread })
+        let stepped = SteppedLogWriter {
+            writer,
+            submissions: AnswerRest(receiver),
+            metrics: WriterMetrics::new(),
+        };
+        (Self { sender, stopped }, stepped)
     }
 
     /// Why nothing is written any more, if so: set before anybody is told.
@@ -169,11 +181,20 @@ impl LogWriterThread {
     }
 }
 
-/// Answers what is left when the writer's thread ends, also by a panic: a bounded channel keeps its
-/// messages while a sender lives, and callers would wait for ever.
-struct AnswerRest<'a>(&'a Receiver<Submission>);
+/// The writer and its end of the channel. Dropped, it answers what is left.
+#[derive(Debug)]
+pub struct SteppedLogWriter<S> {
+    writer: GroupWriter<S>,
+    submissions: AnswerRest,
+    metrics: WriterMetrics,
+}
 
-impl Drop for AnswerRest<'_> {
+/// Answers what is left when the writer ends, also by a panic: a bounded channel keeps its messages while a sender lives,
+/// and callers would wait for ever.
+#[derive(Debug)]
+struct AnswerRest(Receiver<Submission>);
+
+impl Drop for AnswerRest {
     fn drop(&mut self) {
         for left in self.0.try_iter() {
             (left.done)(&Err(LogError::Closed));
@@ -181,10 +202,27 @@ impl Drop for AnswerRest<'_> {
     }
 }
 
-fn run<S: LogStore>(mut writer: GroupWriter<S>, submissions: &Receiver<Submission>) {
-    let metrics = WriterMetrics::new();
-    let _rest = AnswerRest(submissions);
-    while let Ok(first) = submissions.recv() {
+impl<S: LogStore> SteppedLogWriter<S> {
+    /// Submissions that wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.submissions.0.len()
+    }
+
+    /// Stores what waits with one commit; whether anything did.
+    pub fn step(&mut self) -> bool {
+        let first = self.submissions.0.try_recv();
+        first.map(|first| self.store(first)).is_ok()
+    }
+
+    /// The same, but waits for something; `false` once nobody can submit any more.
+    fn wait(&mut self) -> bool {
+        let first = self.submissions.0.recv();
+        first.map(|first| self.store(first)).is_ok()
+    }
+
+    /// Stores a group that begins so.
+    fn store(&mut self, first: Submission) {
         let mut group = vec![first];
         let mut sample = CommitSample {
             // LMDB syncs the data, then the meta page.
@@ -200,19 +238,24 @@ fn run<S: LogStore>(mut writer: GroupWriter<S>, submissions: &Receiver<Submissio
             if sample.bytes >= GROUP_BYTES_MAX {
                 break;
             }
-            match submissions.try_recv() {
+            match self.submissions.0.try_recv() {
                 Ok(next) => group.push(next),
                 Err(_) => break,
             }
         }
-        let outcome = writer.step(group);
-        sample.elapsed = writer.append_time;
-        metrics.observe_queue(submissions.len());
+        let outcome = self.writer.step(group);
+        sample.elapsed = self.writer.append_time;
+        self.metrics.observe_queue(self.submissions.0.len());
         match outcome {
-            Ok(()) if sample.frames > 0 => metrics.observe_commit(&sample),
+            Ok(()) if sample.frames > 0 => self.metrics.observe_commit(&sample),
             Ok(()) => {}
-            Err(_) => metrics.mark_stopped(),
+            Err(_) => self.metrics.mark_stopped(),
         }
     }
-    writer.feed.close();
+}
+
+impl<S> Drop for SteppedLogWriter<S> {
+    fn drop(&mut self) {
+        self.writer.feed.close();
+    }
 }

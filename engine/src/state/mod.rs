@@ -44,7 +44,9 @@ pub use error::StateError;
 pub use options::StateOptions;
 pub use page::RowPage;
 pub use progress::{Progress, ProgressStanding};
-pub use service::{Refused, StateWriterHandle, StateWriterThread, start};
+pub use service::{
+    Refused, StateWriterHandle, StateWriterThread, SteppedStateWriter, start, stepped,
+};
 pub use snapshot::{SNAPSHOT_BYTES_MAX, Snapshot};
 pub use store::StateStore;
 pub use view::{Row, StateView};

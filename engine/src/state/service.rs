@@ -4,6 +4,7 @@
 //! committed together: the longer a commit takes, the more the next one holds.
 //! Invariants: batches are committed in the order in which the queue took them; every batch that was
 //! taken is answered once, also when the thread ends.
+//! Without a thread, a [`SteppedStateWriter`] does the same where it is stepped: for simulations.
 //! Failure: after a failed commit every batch is answered with [`StateError::Stopped`], until closed.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +35,8 @@ pub struct StateWriterHandle {
     queue: Sender<Message>,
     gate: Arc<Gate>,
     budget: Arc<Budget>,
+    /// Of a writer without a thread: whoever waits for it steps it.
+    stepped: Option<SteppedStateWriter>,
 }
 
 /// A batch that was not taken, with the reason. Nobody was told of it.
@@ -82,9 +85,16 @@ impl StateWriterHandle {
         let (_inside, batch) = self.admit(batch)?;
         let share = self.budget.take(batch.memory_bytes());
         let message = Message::Batch(Pending::new(batch, Some(share)));
-        self.queue
-            .send(message)
-            .map_err(|error| refused(StateError::Closed, error.0))
+        self.send(message)
+            .map_err(|message| refused(StateError::Closed, message))
+    }
+
+    /// Waits for a place in the queue.
+    fn send(&self, message: Message) -> Result<(), Message> {
+        if let Some(stepped) = &self.stepped {
+            while self.queue.is_full() && stepped.step() {}
+        }
+        self.queue.send(message).map_err(|error| error.0)
     }
 
     /// The right to queue a batch that can be stored.
@@ -210,6 +220,13 @@ impl StateWriterHandle {
         })
     }
 
+    /// Where the writer has no thread, has it do all that waits.
+    pub fn help(&self) {
+        if let Some(stepped) = &self.stepped {
+            while stepped.step() {}
+        }
+    }
+
     /// Batches in the queue, and its places.
     pub fn queued(&self) -> (usize, usize) {
         (self.queue.len(), self.queue.capacity().unwrap_or(0))
@@ -230,9 +247,12 @@ impl StateWriterHandle {
             let _ = reply.send(question(writer));
         });
         let inside = self.gate.enter().ok_or(StateError::Closed)?;
-        let sent = self.queue.send(Message::Task(task));
+        let sent = self.send(Message::Task(task));
         sent.map_err(|_| StateError::Closed)?;
         drop(inside);
+        if let Some(stepped) = &self.stepped {
+            while answer.is_empty() && stepped.step() {}
+        }
         answer.recv().map_err(|_| StateError::Closed)?
     }
 }
@@ -287,26 +307,17 @@ impl Drop for StateWriterThread {
 /// # Errors
 /// [`StateError::Thread`]: there is none.
 pub fn start(writer: StateWriter) -> Result<(StateWriterHandle, StateWriterThread), StateError> {
-    let (queue, taken) = bounded(writer.options().queue_batches.max(1));
-    let budget = Budget::new(writer.options().queue_bytes_max);
-    let gate = Arc::new(Gate::default());
-    let taken = Taken {
-        queue: taken,
-        gate: Arc::clone(&gate),
-    };
+    let (handle, served) = queued(writer);
+    let queue = handle.queue.clone();
     let thread = crate::threads::try_spawn("state-writer", move || {
         // Moved in whole: it drains the queue when the thread ends.
-        let taken = taken;
-        serve(writer, &taken.queue)
+        let mut served = served;
+        while served.serve(true) {}
+        served.writer.sync()
     })
     .map_err(|source| StateError::Thread {
         source: Arc::new(source),
     })?;
-    let handle = StateWriterHandle {
-        queue: queue.clone(),
-        gate,
-        budget,
-    };
     let thread = StateWriterThread {
         queue,
         thread: Some(thread),
@@ -314,14 +325,80 @@ pub fn start(writer: StateWriter) -> Result<(StateWriterHandle, StateWriterThrea
     Ok((handle, thread))
 }
 
-/// The thread's end of the queue.
+/// Puts a queue before the writer, which has no thread. Calls of the handle that wait step it themselves.
+#[must_use]
+pub fn stepped(writer: StateWriter) -> (StateWriterHandle, SteppedStateWriter) {
+    let (mut handle, served) = queued(writer);
+    let stepped = SteppedStateWriter {
+        served: Arc::new(Mutex::new(Some(served))),
+    };
+    handle.stepped = Some(stepped.clone());
+    (handle, stepped)
+}
+
+fn queued(writer: StateWriter) -> (StateWriterHandle, Served) {
+    let (queue, taken) = bounded(writer.options().queue_batches.max(1));
+    let gate = Arc::new(Gate::default());
+    let handle = StateWriterHandle {
+        queue,
+        gate: Arc::clone(&gate),
+        budget: Budget::new(writer.options().queue_bytes_max),
+        stepped: None,
+    };
+    let served = Served {
+        next: None,
+        taken: Taken { queue: taken, gate },
+        writer,
+        metrics: StateWriterMetrics::new(),
+        clock: SystemClock::new(),
+    };
+    (handle, served)
+}
+
+/// A writer that has no thread. Clones share it.
+#[derive(Clone)]
+pub struct SteppedStateWriter {
+    served: Arc<Mutex<Option<Served>>>,
+}
+
+impl SteppedStateWriter {
+    /// Commits what waits, or does the next other thing that does; whether there was anything.
+    #[must_use]
+    pub fn step(&self) -> bool {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        served.as_mut().is_some_and(|served| served.serve(false))
+    }
+
+    /// Whether there is something to be done.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        served.as_ref().is_some_and(Served::is_waiting)
+    }
+
+    /// Ends it as the death of its process would, but that whoever waits is told.
+    pub fn kill(&self) {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let dead = served.take();
+        drop(served);
+        drop(dead);
+    }
+}
+
+impl std::fmt::Debug for SteppedStateWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SteppedStateWriter").finish_non_exhaustive()
+    }
+}
+
+/// The queue's other end.
 struct Taken {
     queue: Receiver<Message>,
     gate: Arc<Gate>,
 }
 
 impl Drop for Taken {
-    /// Answers what the thread did not come to, also when it ends by a panic. A bounded crossbeam channel keeps
+    /// Answers what nobody came to, also when a thread ends by a panic. A bounded crossbeam channel keeps
     /// its messages until the last *sender* is gone, so whoever waits for one of them would wait for ever.
     fn drop(&mut self) {
         // Each message answers when it is dropped.
@@ -330,57 +407,80 @@ impl Drop for Taken {
     }
 }
 
-/// Takes from the queue until it is closed, or all its senders are gone.
-fn serve(mut writer: StateWriter, queue: &Receiver<Message>) -> Result<(), StateError> {
-    // Only for the metrics, so no test or simulation needs to move it.
-    let (metrics, clock) = (StateWriterMetrics::new(), SystemClock::new());
-    let mut next = None;
-    loop {
-        let message = match next.take() {
+/// The writer with what it takes from. Fields are dropped in this order: who waits is answered first.
+struct Served {
+    /// What ended a group.
+    next: Option<Message>,
+    taken: Taken,
+    writer: StateWriter,
+    metrics: StateWriterMetrics,
+    /// Only for the metrics, so no test or simulation needs to move it.
+    clock: SystemClock,
+}
+
+impl Served {
+    fn is_waiting(&self) -> bool {
+        let drops = self.writer.has_drops() && self.writer.stopped().is_none();
+        self.next.is_some() || !self.taken.queue.is_empty() || drops
+    }
+
+    /// Deals with the next message and what can be stored with it; deletes slices of dropped projections while there is
+    /// none. Waits for one, if it `waits`. `false`: there is none and will be none, or the queue was closed.
+    fn serve(&mut self, waits: bool) -> bool {
+        let message = match self.next.take() {
             Some(message) => message,
-            None => match take(&mut writer, queue) {
-                Some(message) => message,
-                None => break,
+            None => match self.take(waits) {
+                Ok(Some(message)) => message,
+                Ok(None) => return true,
+                Err(NoMessage) => return false,
             },
         };
         match message {
             Message::Batch(first) => {
-                let (group, behind) = gather(first, queue, writer.options().group_bytes_max);
-                next = behind;
+                let bytes_max = self.writer.options().group_bytes_max;
+                let (group, behind) = gather(first, &self.taken.queue, bytes_max);
+                self.next = behind;
                 let batches = group.len() as u64;
                 let bytes = group.iter().map(Pending::bytes).sum();
-                let start = clock.monotonic();
+                let start = self.clock.monotonic();
                 // Everyone in the group was told; the first failure is kept by the writer.
-                if writer.step_checked(group).is_ok() {
-                    let elapsed = clock.monotonic().saturating_sub(start);
-                    metrics.observe_commit(batches, bytes, elapsed);
+                if self.writer.step_checked(group).is_ok() {
+                    let elapsed = self.clock.monotonic().saturating_sub(start);
+                    self.metrics.observe_commit(batches, bytes, elapsed);
                 }
             }
-            Message::Task(task) => task(&mut writer),
-            Message::Close => break,
+            Message::Task(task) => task(&mut self.writer),
+            Message::Close => return false,
         }
         // Also under load, or a dropped projection would never go.
-        if writer.has_drops() {
-            let _ = writer.step_drops();
+        if self.writer.has_drops() {
+            let _ = self.writer.step_drops();
+        }
+        true
+    }
+
+    /// The next message, or a slice deleted in its stead.
+    fn take(&mut self, waits: bool) -> Result<Option<Message>, NoMessage> {
+        let has_drops = self.writer.has_drops() && self.writer.stopped().is_none();
+        match self.taken.queue.try_recv() {
+            Ok(message) => Ok(Some(message)),
+            Err(TryRecvError::Disconnected) => Err(NoMessage),
+            Err(TryRecvError::Empty) if has_drops => {
+                // A failure is kept by the writer, which has no drops then.
+                let _ = self.writer.step_drops();
+                Ok(None)
+            }
+            Err(TryRecvError::Empty) if waits => {
+                let message = self.taken.queue.recv();
+                message.map(Some).map_err(|_disconnected| NoMessage)
+            }
+            Err(TryRecvError::Empty) => Err(NoMessage),
         }
     }
-    writer.sync()
 }
 
-/// The next message; deletes slices of dropped projections while there is none. `None`: nobody is left to send.
-fn take(writer: &mut StateWriter, queue: &Receiver<Message>) -> Option<Message> {
-    while writer.has_drops() && writer.stopped().is_none() {
-        match queue.try_recv() {
-            Ok(message) => return Some(message),
-            Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => {
-                // A failure is kept by the writer and ends the loop.
-                let _ = writer.step_drops();
-            }
-        }
-    }
-    queue.recv().ok()
-}
+/// Nothing is in the queue, or nobody can put anything into it any more.
+struct NoMessage;
 
 /// Adds what is waiting to a group, up to its size; with the message that ended it, if one did.
 fn gather(

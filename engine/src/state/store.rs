@@ -10,8 +10,8 @@ use super::{
 };
 use crate::event::{PartitionId, StreamId};
 use crate::store::{
-    Durability, Environment, EnvironmentOptions, FolderLock, StoreError, Table, open_or_reset,
-    reset,
+    Durability, Environment, EnvironmentOptions, FolderLock, SimulatedDisk, StoreError, Table,
+    open_or_reset, reset,
 };
 
 const NAMES: [&str; 5] = ["catalog", "dead_letters", "progress", "rows", "snapshots"];
@@ -88,14 +88,36 @@ impl StateStore {
             // The lock went away with the folder that was set aside.
             lock = FolderLock::acquire(folder)?;
         }
-        let mut writer = store.environment.writer()?;
-        if store.layout()?.is_none() {
+        store.with_writer(options, Some(lock), opened.set_aside)
+    }
+
+    /// The same on a simulated disk.
+    ///
+    /// # Errors
+    /// [`StateError::Store`]: the disk fails.
+    pub fn open_simulated(
+        disk: &SimulatedDisk,
+        options: StateOptions,
+    ) -> Result<(StateStore, StateWriter), StateError> {
+        let store = Self::of(Environment::simulated(disk, &environment_options(&options)))?;
+        store.check(options.check_bytes_max)?;
+        store.with_writer(options, None, None)
+    }
+
+    fn with_writer(
+        self,
+        options: StateOptions,
+        lock: Option<FolderLock>,
+        set_aside: SetAside,
+    ) -> Result<(StateStore, StateWriter), StateError> {
+        let mut writer = self.environment.writer()?;
+        if self.layout()?.is_none() {
             let mut txn = writer.begin()?;
-            txn.put(store.databases.catalog, LAYOUT_KEY, &[LAYOUT_VERSION])?;
+            txn.put(self.databases.catalog, LAYOUT_KEY, &[LAYOUT_VERSION])?;
             txn.commit()?;
         }
-        let writer = StateWriter::new(store.clone(), writer, options, lock, opened.set_aside)?;
-        Ok((store, writer))
+        let writer = StateWriter::new(self.clone(), writer, options, lock, set_aside)?;
+        Ok((self, writer))
     }
 
     /// Opens a state for reading alone, also beside the process that writes it. Nothing is created.

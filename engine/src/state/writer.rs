@@ -31,7 +31,7 @@ pub struct StateWriter {
     drops: VecDeque<Dropped>,
     stopped: Option<Arc<StateError>>,
     set_aside: SetAside,
-    _lock: FolderLock,
+    _lock: Option<FolderLock>,
 }
 
 impl StateWriter {
@@ -39,7 +39,7 @@ impl StateWriter {
         store: StateStore,
         writer: Writer,
         options: StateOptions,
-        lock: FolderLock,
+        lock: Option<FolderLock>,
         set_aside: SetAside,
     ) -> Result<Self, StateError> {
         let drops = drops::unfinished(&store)?.into();

@@ -5,7 +5,7 @@
 //! interrupted is recognised by a marker beside it and made anew; nothing had been answered yet.
 //! The only module with `unsafe`: heed's `open`.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,8 @@ use heed::{CommitOrAbort, CommitToken, Database, Env, EnvFlags, MdbError, OnComm
 
 use super::folders::{sync_folder, sync_way_to};
 use super::preallocation::reserve_lock_file;
-use super::reader::Reader;
+use super::reader::{Reader, Snapshot};
+use super::simulated::File;
 use super::structure::{self, Report, Scope};
 use super::writer::Writer;
 use super::{Durability, EnvironmentOptions, KEY_BYTES_MAX, StoreError, meta};
@@ -31,7 +32,32 @@ pub(super) type Bytewise = Database<'static, Bytes, Bytes>;
 /// Use it with its own environment only: reads and writes panic on one of another environment.
 #[derive(Clone, Copy)]
 pub struct Table {
-    pub(super) database: Bytewise,
+    handle: Handle,
+}
+
+#[derive(Clone, Copy)]
+enum Handle {
+    Lmdb(Bytewise),
+    Simulated(usize),
+}
+
+const OTHER: &str = "a table is used with its own environment";
+
+impl Table {
+    #[inline]
+    pub(super) fn lmdb(&self) -> &Bytewise {
+        match &self.handle {
+            Handle::Lmdb(database) => database,
+            Handle::Simulated(_) => panic!("{OTHER}"),
+        }
+    }
+
+    pub(super) fn simulated(self) -> usize {
+        match self.handle {
+            Handle::Simulated(number) => number,
+            Handle::Lmdb(_) => panic!("{OTHER}"),
+        }
+    }
 }
 
 impl std::fmt::Debug for Table {
@@ -43,13 +69,19 @@ impl std::fmt::Debug for Table {
 /// An open LMDB environment. Clones share it; it closes when the last clone, reader and writer are gone.
 #[derive(Clone)]
 pub struct Environment {
-    pub(super) shared: Arc<Shared>,
+    pub(super) kind: Kind,
+}
+
+#[derive(Clone)]
+pub(super) enum Kind {
+    Lmdb(Arc<Shared>),
+    Simulated(File),
 }
 
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Environment")
-            .field("file", &self.shared.path)
+            .field("file", &self.path())
             .finish_non_exhaustive()
     }
 }
@@ -57,7 +89,7 @@ impl std::fmt::Debug for Environment {
 pub(super) struct Shared {
     pub env: Env<WithoutTls>,
     /// The data file, for lengths, allocation and plain reads.
-    pub file: File,
+    pub file: fs::File,
     pub path: PathBuf,
     pub options: EnvironmentOptions,
     pub page_bytes: u64,
@@ -84,7 +116,7 @@ impl Environment {
         let path = folder.join(DATA_FILE);
         let is_new = prepare_folder(folder, &path, &options)?;
         if !is_new {
-            let file = File::open(&path).map_err(|e| StoreError::io(&path, "opening", e))?;
+            let file = fs::File::open(&path).map_err(|e| StoreError::io(&path, "opening", e))?;
             meta::read_newest(&file, &path)?;
         }
         // Closing any handle of a file ends this process's `fcntl` locks on it, and so those of an environment
@@ -95,7 +127,7 @@ impl Environment {
         }
         let env = open_heed(folder, &path, &options)?;
         let file = if options.read_only {
-            File::open(&path)
+            fs::File::open(&path)
         } else {
             OpenOptions::new().read(true).write(true).open(&path)
         }
@@ -121,8 +153,13 @@ impl Environment {
             shared.adopt()?;
         }
         Ok(Self {
-            shared: Arc::new(shared),
+            kind: Kind::Lmdb(Arc::new(shared)),
         })
+    }
+
+    pub(super) const fn of_file(file: File) -> Self {
+        let kind = Kind::Simulated(file);
+        Self { kind }
     }
 
     /// The database of this name.
@@ -131,13 +168,17 @@ impl Environment {
     /// [`StoreError::UnknownDatabase`]: not among the names it was opened with, or (read-only) not
     /// created yet.
     pub fn table(&self, name: &str) -> Result<Table, StoreError> {
-        let found = self.shared.tables.iter().find(|(known, _)| known == name);
-        let (_, database) = found.ok_or_else(|| StoreError::UnknownDatabase {
+        let handle = match &self.kind {
+            Kind::Lmdb(shared) => {
+                let found = shared.tables.iter().find(|(known, _)| known == name);
+                found.map(|(_, database)| Handle::Lmdb(*database))
+            }
+            Kind::Simulated(file) => file.table(name).map(Handle::Simulated),
+        };
+        let handle = handle.ok_or_else(|| StoreError::UnknownDatabase {
             name: name.to_owned(),
         })?;
-        Ok(Table {
-            database: *database,
-        })
+        Ok(Table { handle })
     }
 
     /// Runs `with` on one snapshot of all databases and gives back what it returns.
@@ -148,12 +189,15 @@ impl Environment {
     /// # Errors
     /// [`StoreError::ReadersFull`]: no reader slot is free. [`StoreError::Lmdb`].
     pub fn read<T>(&self, with: impl FnOnce(&Reader<'_>) -> T) -> Result<T, StoreError> {
-        let shared = &*self.shared;
-        let txn = shared
-            .env
-            .read_txn()
-            .map_err(|e| shared.error(e, "starting to read"))?;
-        Ok(with(&Reader { txn, shared }))
+        let snapshot = match &self.kind {
+            Kind::Lmdb(shared) => {
+                let begun = shared.env.read_txn();
+                let txn = begun.map_err(|e| shared.error(e, "starting to read"))?;
+                Snapshot::Lmdb(txn, shared)
+            }
+            Kind::Simulated(file) => Snapshot::Simulated(file.image()),
+        };
+        Ok(with(&Reader { snapshot }))
     }
 
     /// The one writer of this environment; another can be taken when it is dropped.
@@ -161,13 +205,22 @@ impl Environment {
     /// # Errors
     /// [`StoreError::ReadOnly`]; [`StoreError::WriterTaken`] while the first one lives.
     pub fn writer(&self) -> Result<Writer, StoreError> {
-        if self.shared.options.read_only {
+        if let Kind::Lmdb(shared) = &self.kind
+            && shared.options.read_only
+        {
             return Err(StoreError::ReadOnly);
         }
-        if self.shared.writer_taken.swap(true, Ordering::AcqRel) {
+        if self.writer_taken().swap(true, Ordering::AcqRel) {
             return Err(StoreError::WriterTaken);
         }
         Ok(Writer::new(self.clone()))
+    }
+
+    pub(super) fn writer_taken(&self) -> &AtomicBool {
+        match &self.kind {
+            Kind::Lmdb(shared) => &shared.writer_taken,
+            Kind::Simulated(file) => &file.writer_taken,
+        }
     }
 
     /// Makes every earlier commit durable, also under [`Durability::NoMetaSync`]. Cost: one fdatasync.
@@ -176,10 +229,13 @@ impl Environment {
     /// [`StoreError::Io`]: some earlier commits may be lost at a power failure. A later success proves
     /// nothing: stop and open again in a new process.
     pub fn sync(&self) -> Result<(), StoreError> {
-        self.shared
-            .env
-            .force_sync()
-            .map_err(|e| self.shared.error(e, "syncing"))
+        match &self.kind {
+            Kind::Lmdb(shared) => {
+                let synced = shared.env.force_sync();
+                synced.map_err(|e| shared.error(e, "syncing"))
+            }
+            Kind::Simulated(file) => file.sync(),
+        }
     }
 
     /// Walks the pages of the current snapshot with plain reads; possible beside a writer.
@@ -190,13 +246,19 @@ impl Environment {
     /// [`StoreError::Damaged`], [`StoreError::Truncated`], [`StoreError::Io`],
     /// [`StoreError::ReadersFull`].
     pub fn check(&self, scope: Scope) -> Result<Report, StoreError> {
-        self.shared.check(scope)
+        match &self.kind {
+            Kind::Lmdb(shared) => shared.check(scope),
+            Kind::Simulated(_) => Ok(Report::default()),
+        }
     }
 
     /// Bytes of the file that hold pages of the current snapshot or are free for reuse.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
-        self.shared.used_bytes()
+        match &self.kind {
+            Kind::Lmdb(shared) => shared.used_bytes(),
+            Kind::Simulated(file) => file.bytes(),
+        }
     }
 
     /// Length of the file in bytes, with what is allocated ahead.
@@ -204,23 +266,35 @@ impl Environment {
     /// # Errors
     /// [`StoreError::Io`]: the file's length cannot be read.
     pub fn file_bytes(&self) -> Result<u64, StoreError> {
-        let metadata = self.shared.file.metadata();
-        Ok(metadata
-            .map_err(|e| StoreError::io(&self.shared.path, "reading", e))?
-            .len())
+        match &self.kind {
+            Kind::Lmdb(shared) => {
+                let metadata = shared.file.metadata();
+                let metadata = metadata.map_err(|e| StoreError::io(&shared.path, "reading", e))?;
+                Ok(metadata.len())
+            }
+            Kind::Simulated(file) => Ok(file.bytes()),
+        }
     }
 
     /// Read transactions open at the moment, in all processes; and the limit.
     #[must_use]
     pub fn readers(&self) -> (u32, u32) {
-        let info = self.shared.env.info();
-        (info.number_of_readers, info.maximum_number_of_readers)
+        match &self.kind {
+            Kind::Lmdb(shared) => {
+                let info = shared.env.info();
+                (info.number_of_readers, info.maximum_number_of_readers)
+            }
+            Kind::Simulated(_) => (0, u32::MAX),
+        }
     }
 
     /// The data file.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.shared.path
+        match &self.kind {
+            Kind::Lmdb(shared) => &shared.path,
+            Kind::Simulated(file) => &file.path,
+        }
     }
 }
 
@@ -297,7 +371,7 @@ impl Shared {
         sync_folder(folder)?;
         sync_way_to(folder)?;
         let marker = folder.join(CREATING_FILE);
-        std::fs::remove_file(&marker).map_err(|e| StoreError::io(&marker, "removing", e))?;
+        fs::remove_file(&marker).map_err(|e| StoreError::io(&marker, "removing", e))?;
         sync_folder(folder)
     }
 
@@ -339,16 +413,16 @@ fn prepare_folder(
     if options.read_only {
         return Ok(false);
     }
-    std::fs::create_dir_all(folder).map_err(|e| StoreError::io(folder, "creating", e))?;
+    fs::create_dir_all(folder).map_err(|e| StoreError::io(folder, "creating", e))?;
     let marker = folder.join(CREATING_FILE);
     let interrupted = marker.exists();
     if interrupted && path.exists() {
-        std::fs::remove_file(path).map_err(|e| StoreError::io(path, "removing", e))?;
+        fs::remove_file(path).map_err(|e| StoreError::io(path, "removing", e))?;
     }
     if path.exists() {
         return Ok(false);
     }
-    File::create(&marker)
+    fs::File::create(&marker)
         .and_then(|file| file.sync_all())
         .map_err(|e| StoreError::io(&marker, "creating", e))?;
     sync_folder(folder)?;

@@ -6,6 +6,7 @@
 //! before [`structure`] has walked the tree: damage is a [`StoreError`], not a signal; (2) one
 //! [`Writer`] per environment; (3) after a commit, allocation or map failure the writer refuses all
 //! later work ([`StoreError::Stopped`]): the environment is opened again by a new process.
+//! Simulations put a [`SimulatedDisk`] in the place of LMDB, which is one look at an enum per operation.
 //! Threads: [`Environment`] clones cheaply, readers never wait for the writer; [`Writer`] belongs to one
 //! thread.
 //! Cost: a read transaction takes a slot in a shared table (a short lock); a commit is one fdatasync of
@@ -23,6 +24,7 @@ mod page;
 mod preallocation;
 mod reader;
 mod reset;
+mod simulated;
 pub mod structure;
 mod writer;
 
@@ -32,6 +34,7 @@ pub use folder_lock::FolderLock;
 pub use options::{Durability, EnvironmentOptions};
 pub use reader::{Entries, Entry, Reader};
 pub use reset::{OpenedState, open_or_reset, reset};
+pub use simulated::{DiskFault, SimulatedDisk};
 pub use writer::{WriteTxn, Writer};
 
 /// Longest key that LMDB takes, in bytes. Hash longer ones or refuse them.

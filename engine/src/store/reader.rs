@@ -1,11 +1,13 @@
 //! Reading: one snapshot, byte keys in order.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use heed::types::Bytes;
 use heed::{AnyTls, RoTxn, WithoutTls};
 
 use super::environment::{Shared, Table};
+use super::simulated::{self, Image};
 use super::{KEY_BYTES_MAX, StoreError};
 
 /// A key and its value, lent by the snapshot they were read from.
@@ -17,19 +19,37 @@ type Bounds<'k> = (Bound<&'k [u8]>, Bound<&'k [u8]>);
 ///
 /// What it lends out lives as long as the snapshot, without a copy.
 pub struct Reader<'e> {
-    pub(super) txn: RoTxn<'e, WithoutTls>,
-    pub(super) shared: &'e Shared,
+    pub(super) snapshot: Snapshot<'e>,
+}
+
+pub(super) enum Snapshot<'e> {
+    Lmdb(RoTxn<'e, WithoutTls>, &'e Shared),
+    Simulated(Arc<Image>),
+}
+
+/// What is read from, by readers and by transactions that write.
+#[derive(Clone, Copy)]
+pub(super) enum Pages<'t> {
+    Lmdb(&'t RoTxn<'t, AnyTls>, &'t Shared),
+    Simulated(&'t Image),
 }
 
 impl std::fmt::Debug for Reader<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader")
-            .field("txn", &self.txn.id())
+            .field("snapshot", &self.snapshot())
             .finish_non_exhaustive()
     }
 }
 
 impl Reader<'_> {
+    fn pages(&self) -> Pages<'_> {
+        match &self.snapshot {
+            Snapshot::Lmdb(txn, shared) => Pages::Lmdb(txn, shared),
+            Snapshot::Simulated(image) => Pages::Simulated(image),
+        }
+    }
+
     /// The value under `key`, if any.
     ///
     /// # Errors
@@ -38,7 +58,7 @@ impl Reader<'_> {
     /// # Panics
     /// When `table` is of another environment; so do all other reads.
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {
-        get(&self.txn, self.shared, table, key)
+        get(self.pages(), table, key)
     }
 
     /// Entries from `from` to `to`, ascending; nothing when the range is empty.
@@ -51,7 +71,7 @@ impl Reader<'_> {
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
     ) -> Result<Entries<'_>, StoreError> {
-        range(&self.txn, self.shared, table, from, to)
+        range(self.pages(), table, from, to)
     }
 
     /// The same entries as [`range`](Self::range), descending.
@@ -64,7 +84,7 @@ impl Reader<'_> {
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
     ) -> Result<Entries<'_>, StoreError> {
-        range_reverse(&self.txn, self.shared, table, from, to)
+        range_reverse(self.pages(), table, from, to)
     }
 
     /// The entry with the highest key, if any.
@@ -72,7 +92,7 @@ impl Reader<'_> {
     /// # Errors
     /// [`StoreError::Damaged`], [`StoreError::Lmdb`].
     pub fn last(&self, table: Table) -> Result<Option<Entry<'_>>, StoreError> {
-        last(&self.txn, self.shared, table)
+        last(self.pages(), table)
     }
 
     /// Number of entries. Cost: none, LMDB keeps it.
@@ -80,7 +100,7 @@ impl Reader<'_> {
     /// # Errors
     /// [`StoreError::Damaged`], [`StoreError::Lmdb`].
     pub fn len(&self, table: Table) -> Result<u64, StoreError> {
-        len(&self.txn, self.shared, table)
+        len(self.pages(), table)
     }
 
     /// Whether the table has no entry.
@@ -94,20 +114,24 @@ impl Reader<'_> {
     /// Number of the transaction whose result this snapshot is; rises by one per commit.
     #[must_use]
     pub fn snapshot(&self) -> u64 {
-        self.txn.id() as u64
+        match &self.snapshot {
+            Snapshot::Lmdb(txn, _) => txn.id() as u64,
+            Snapshot::Simulated(image) => image.number,
+        }
     }
 }
 
 enum Direction<'t> {
-    Ascending(heed::RoRange<'t, Bytes, Bytes>),
-    Descending(heed::RoRevRange<'t, Bytes, Bytes>),
+    Ascending(heed::RoRange<'t, Bytes, Bytes>, &'t Shared),
+    Descending(heed::RoRevRange<'t, Bytes, Bytes>, &'t Shared),
+    Simulated(simulated::Range<'t>),
+    SimulatedReverse(std::iter::Rev<simulated::Range<'t>>),
     Empty,
 }
 
 /// Entries of a range, in key order or against it.
 pub struct Entries<'t> {
     direction: Direction<'t>,
-    shared: &'t Shared,
 }
 
 impl std::fmt::Debug for Entries<'_> {
@@ -120,12 +144,15 @@ impl<'t> Iterator for Entries<'t> {
     type Item = Result<Entry<'t>, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let item = match &mut self.direction {
-            Direction::Ascending(range) => range.next(),
-            Direction::Descending(range) => range.next(),
-            Direction::Empty => None,
+        let lent = |(key, value): (&'t Arc<[u8]>, &'t Arc<[u8]>)| Ok((&**key, &**value));
+        let (item, shared) = match &mut self.direction {
+            Direction::Ascending(range, shared) => (range.next(), shared),
+            Direction::Descending(range, shared) => (range.next(), shared),
+            Direction::Simulated(range) => return range.next().map(lent),
+            Direction::SimulatedReverse(range) => return range.next().map(lent),
+            Direction::Empty => return None,
         };
-        Some(item?.map_err(|e| self.shared.error(e, "reading")))
+        Some(item?.map_err(|e| shared.error(e, "reading")))
     }
 }
 
@@ -138,84 +165,76 @@ pub(super) fn check_key(key: &[u8]) -> Result<(), StoreError> {
 }
 
 pub(super) fn get<'t>(
-    txn: &'t RoTxn<'_, AnyTls>,
-    shared: &Shared,
+    pages: Pages<'t>,
     table: Table,
     key: &[u8],
 ) -> Result<Option<&'t [u8]>, StoreError> {
     check_key(key)?;
-    table
-        .database
-        .get(txn, key)
-        .map_err(|e| shared.error(e, "reading"))
+    match pages {
+        Pages::Lmdb(txn, shared) => {
+            let found = table.lmdb().get(txn, key);
+            found.map_err(|e| shared.error(e, "reading"))
+        }
+        Pages::Simulated(image) => Ok(image.get(table.simulated(), key)),
+    }
 }
 
-pub(super) fn last<'t>(
-    txn: &'t RoTxn<'_, AnyTls>,
-    shared: &Shared,
-    table: Table,
-) -> Result<Option<Entry<'t>>, StoreError> {
-    table
-        .database
-        .last(txn)
-        .map_err(|e| shared.error(e, "reading"))
+pub(super) fn last(pages: Pages<'_>, table: Table) -> Result<Option<Entry<'_>>, StoreError> {
+    match pages {
+        Pages::Lmdb(txn, shared) => {
+            let found = table.lmdb().last(txn);
+            found.map_err(|e| shared.error(e, "reading"))
+        }
+        Pages::Simulated(image) => Ok(image.last(table.simulated())),
+    }
 }
 
-pub(super) fn len(
-    txn: &RoTxn<'_, AnyTls>,
-    shared: &Shared,
-    table: Table,
-) -> Result<u64, StoreError> {
-    table
-        .database
-        .len(txn)
-        .map_err(|e| shared.error(e, "reading"))
+pub(super) fn len(pages: Pages<'_>, table: Table) -> Result<u64, StoreError> {
+    match pages {
+        Pages::Lmdb(txn, shared) => {
+            let found = table.lmdb().len(txn);
+            found.map_err(|e| shared.error(e, "reading"))
+        }
+        Pages::Simulated(image) => Ok(image.tables[table.simulated()].len() as u64),
+    }
 }
 
 pub(super) fn range<'t>(
-    txn: &'t RoTxn<'_, AnyTls>,
-    shared: &'t Shared,
+    pages: Pages<'t>,
     table: Table,
     from: Bound<&[u8]>,
     to: Bound<&[u8]>,
 ) -> Result<Entries<'t>, StoreError> {
-    let Some(bounds) = searchable(from, to) else {
-        return Ok(Entries {
-            direction: Direction::Empty,
-            shared,
-        });
+    let direction = match (searchable(from, to), pages) {
+        (None, _) => Direction::Empty,
+        (Some(bounds), Pages::Lmdb(txn, shared)) => {
+            let range = table.lmdb().range(txn, &bounds);
+            Direction::Ascending(range.map_err(|e| shared.error(e, "reading"))?, shared)
+        }
+        (Some(bounds), Pages::Simulated(image)) => {
+            Direction::Simulated(image.range(table.simulated(), bounds))
+        }
     };
-    let range = table
-        .database
-        .range(txn, &bounds)
-        .map_err(|e| shared.error(e, "reading"))?;
-    Ok(Entries {
-        direction: Direction::Ascending(range),
-        shared,
-    })
+    Ok(Entries { direction })
 }
 
 pub(super) fn range_reverse<'t>(
-    txn: &'t RoTxn<'_, AnyTls>,
-    shared: &'t Shared,
+    pages: Pages<'t>,
     table: Table,
     from: Bound<&[u8]>,
     to: Bound<&[u8]>,
 ) -> Result<Entries<'t>, StoreError> {
-    let Some(bounds) = searchable(from, to) else {
-        return Ok(Entries {
-            direction: Direction::Empty,
-            shared,
-        });
+    let direction = match (searchable(from, to), pages) {
+        (None, _) => Direction::Empty,
+        (Some(bounds), Pages::Lmdb(txn, shared)) => {
+            let range = table.lmdb().rev_range(txn, &bounds);
+            Direction::Descending(range.map_err(|e| shared.error(e, "reading"))?, shared)
+        }
+        (Some(bounds), Pages::Simulated(image)) => {
+            Direction::SimulatedReverse(image.range(table.simulated(), bounds).rev())
+        }
     };
-    let range = table
-        .database
-        .rev_range(txn, &bounds)
-        .map_err(|e| shared.error(e, "reading"))?;
-    Ok(Entries {
-        direction: Direction::Descending(range),
-        shared,
-    })
+    Ok(Entries { direction })
 }
 
 /// Bounds that LMDB can seek (it refuses empty keys); `None` when no key lies between them.

@@ -12,9 +12,10 @@ use std::sync::atomic::Ordering;
 use heed::{PutFlags, RwTxn};
 
 use super::StoreError;
-use super::environment::{Environment, Shared, Table};
+use super::environment::{Environment, Kind, Shared, Table};
 use super::preallocation::Preallocation;
-use super::reader::{self, Entries, Entry, check_key};
+use super::reader::{self, Entries, Entry, Pages, check_key};
+use super::simulated::{File, Image};
 
 /// Bytes kept allocated beyond what a commit is expected to use: tree pages above the leaves, free lists.
 const MARGIN_BYTES: u64 = 1 << 20;
@@ -86,15 +87,19 @@ impl Writer {
     /// [`StoreError::Stopped`] after a failure; [`StoreError::Lmdb`], [`StoreError::Io`].
     pub fn begin(&mut self) -> Result<WriteTxn<'_>, StoreError> {
         self.state.check()?;
-        let shared = &*self.environment.shared;
-        let begun = shared.env.write_txn();
-        let txn = begun.map_err(|e| {
-            self.state
-                .stop(shared.error(e, "starting a transaction in"))
-        })?;
+        let txn = match &self.environment.kind {
+            Kind::Lmdb(shared) => {
+                let begun = shared.env.write_txn();
+                let txn = begun.map_err(|e| {
+                    self.state
+                        .stop(shared.error(e, "starting a transaction in"))
+                })?;
+                Txn::Lmdb(txn, shared)
+            }
+            Kind::Simulated(file) => Txn::Simulated((*file.image()).clone(), file),
+        };
         Ok(WriteTxn {
             txn,
-            shared,
             state: &mut self.state,
             bytes: 0,
         })
@@ -127,8 +132,7 @@ impl Drop for Writer {
         // A stopped writer keeps its place: nobody writes to this environment again in this process.
         if self.state.stopped.is_none() {
             self.environment
-                .shared
-                .writer_taken
+                .writer_taken()
                 .store(false, Ordering::Release);
         }
     }
@@ -138,11 +142,15 @@ impl Drop for Writer {
 ///
 /// Keep it below about 131,000 touched pages: above, LMDB spills them to the file early.
 pub struct WriteTxn<'w> {
-    txn: RwTxn<'w>,
-    shared: &'w Shared,
+    txn: Txn<'w>,
     state: &'w mut State,
     /// About how far the file may grow by this transaction.
     bytes: u64,
+}
+
+enum Txn<'w> {
+    Lmdb(RwTxn<'w>, &'w Shared),
+    Simulated(Image, &'w File),
 }
 
 impl std::fmt::Debug for WriteTxn<'_> {
@@ -165,10 +173,19 @@ impl WriteTxn<'_> {
     /// When `table` is of another environment; so do all other operations.
     pub fn put(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         self.check(key)?;
-        // Worst case: a leaf page of its own is copied.
-        self.bytes += self.footprint(key, value) + self.shared.page_bytes;
-        let put = table.database.put(&mut self.txn, key, value);
-        put.map_err(|e| self.state.stop(self.shared.error(e, "writing")))
+        match &mut self.txn {
+            Txn::Lmdb(txn, shared) => {
+                // Worst case: a leaf page of its own is copied.
+                self.bytes += footprint(shared, key, value) + shared.page_bytes;
+                let put = table.lmdb().put(txn, key, value);
+                put.map_err(|e| self.state.stop(shared.error(e, "writing")))
+            }
+            Txn::Simulated(image, _) => {
+                self.bytes += (key.len() + value.len()) as u64;
+                image.put(table.simulated(), key, value);
+                Ok(())
+            }
+        }
     }
 
     /// Stores an entry above all others of the table: fills pages completely and skips the search.
@@ -181,11 +198,24 @@ impl WriteTxn<'_> {
     /// As [`put`](Self::put).
     pub fn put_append(&mut self, table: Table, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
         self.check(key)?;
-        self.bytes += self.footprint(key, value);
-        let put = table
-            .database
-            .put_with_flags(&mut self.txn, PutFlags::APPEND, key, value);
-        put.map_err(|e| self.state.stop(self.shared.error(e, "appending")))
+        match &mut self.txn {
+            Txn::Lmdb(txn, shared) => {
+                self.bytes += footprint(shared, key, value);
+                let put = table
+                    .lmdb()
+                    .put_with_flags(txn, PutFlags::APPEND, key, value);
+                put.map_err(|e| self.state.stop(shared.error(e, "appending")))
+            }
+            Txn::Simulated(image, _) => {
+                let table = table.simulated();
+                if image.last(table).is_some_and(|(last, _)| last >= key) {
+                    return Err(StoreError::KeyOrder);
+                }
+                self.bytes += (key.len() + value.len()) as u64;
+                image.put(table, key, value);
+                Ok(())
+            }
+        }
     }
 
     /// Removes the entry under `key`; `false` when there was none.
@@ -197,9 +227,14 @@ impl WriteTxn<'_> {
     /// As [`put`](Self::put).
     pub fn delete(&mut self, table: Table, key: &[u8]) -> Result<bool, StoreError> {
         self.check(key)?;
-        self.bytes += self.shared.page_bytes;
-        let deleted = table.database.delete(&mut self.txn, key);
-        deleted.map_err(|e| self.state.stop(self.shared.error(e, "deleting")))
+        match &mut self.txn {
+            Txn::Lmdb(txn, shared) => {
+                self.bytes += shared.page_bytes;
+                let deleted = table.lmdb().delete(txn, key);
+                deleted.map_err(|e| self.state.stop(shared.error(e, "deleting")))
+            }
+            Txn::Simulated(image, _) => Ok(image.delete(table.simulated(), key)),
+        }
     }
 
     /// The value under `key` as this transaction sees it.
@@ -207,7 +242,7 @@ impl WriteTxn<'_> {
     /// # Errors
     /// As [`Reader::get`](super::Reader::get).
     pub fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StoreError> {
-        reader::get(&self.txn, self.shared, table, key)
+        reader::get(self.pages(), table, key)
     }
 
     /// The entry with the highest key as this transaction sees it.
@@ -215,7 +250,7 @@ impl WriteTxn<'_> {
     /// # Errors
     /// As [`Reader::last`](super::Reader::last).
     pub fn last(&self, table: Table) -> Result<Option<Entry<'_>>, StoreError> {
-        reader::last(&self.txn, self.shared, table)
+        reader::last(self.pages(), table)
     }
 
     /// Number of entries as this transaction sees it.
@@ -223,7 +258,7 @@ impl WriteTxn<'_> {
     /// # Errors
     /// As [`Reader::len`](super::Reader::len).
     pub fn len(&self, table: Table) -> Result<u64, StoreError> {
-        reader::len(&self.txn, self.shared, table)
+        reader::len(self.pages(), table)
     }
 
     /// Whether the table has no entry, as this transaction sees it.
@@ -244,7 +279,7 @@ impl WriteTxn<'_> {
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
     ) -> Result<Entries<'_>, StoreError> {
-        reader::range(&self.txn, self.shared, table, from, to)
+        reader::range(self.pages(), table, from, to)
     }
 
     /// About how many bytes the file may grow by this transaction: a bound for callers that split work.
@@ -260,30 +295,39 @@ impl WriteTxn<'_> {
     /// stored. [`StoreError::Io`]: unknown until the file is opened again, it may hold the transaction.
     pub fn commit(self) -> Result<(), StoreError> {
         let Self {
-            txn,
-            shared,
-            state,
-            bytes,
+            txn, state, bytes, ..
         } = self;
         state.check()?;
-        state.allocate(shared, bytes).map_err(|e| state.stop(e))?;
-        txn.commit()
-            .map_err(|e| state.stop(shared.error(e, "committing to")))
+        match txn {
+            Txn::Lmdb(txn, shared) => {
+                state.allocate(shared, bytes).map_err(|e| state.stop(e))?;
+                txn.commit()
+                    .map_err(|e| state.stop(shared.error(e, "committing to")))
+            }
+            Txn::Simulated(image, file) => file.commit(image).map_err(|e| state.stop(e)),
+        }
+    }
+
+    fn pages(&self) -> Pages<'_> {
+        match &self.txn {
+            Txn::Lmdb(txn, shared) => Pages::Lmdb(txn, shared),
+            Txn::Simulated(image, _) => Pages::Simulated(image),
+        }
     }
 
     fn check(&self, key: &[u8]) -> Result<(), StoreError> {
         self.state.check()?;
         check_key(key)
     }
+}
 
-    /// Bytes that an entry may take in the file.
-    fn footprint(&self, key: &[u8], value: &[u8]) -> u64 {
-        let bytes = (key.len() + value.len()) as u64 + 16;
-        let page = self.shared.page_bytes;
-        if bytes > page / 2 {
-            bytes.next_multiple_of(page) + page
-        } else {
-            bytes
-        }
+/// Bytes that an entry may take in the file.
+fn footprint(shared: &Shared, key: &[u8], value: &[u8]) -> u64 {
+    let bytes = (key.len() + value.len()) as u64 + 16;
+    let page = shared.page_bytes;
+    if bytes > page / 2 {
+        bytes.next_multiple_of(page) + page
+    } else {
+        bytes
     }
 }

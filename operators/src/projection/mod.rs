@@ -30,6 +30,7 @@ mod past;
 mod query;
 mod range;
 mod reader;
+mod registering;
 mod snapshot;
 mod table;
 mod tables;
@@ -52,6 +53,7 @@ pub use page::{Cursor, Page, Pages, ParseCursorError, RowOf, RowSource, SliceOf}
 pub use past::{FailedEvent, PastTables, Replay, TableDiff};
 pub use query::{Answer, Query};
 pub use reader::{AnyReader, TableReader};
+pub use registering::register;
 pub use snapshot::{Snapshot, TableSnapshot};
 pub use table::{Row, Table};
 pub use tables::{Places, TableSet};

@@ -9,6 +9,8 @@
 //! [`resources`](crate::Engine::resources) are given to [`Driver::with`].
 //! Not here: [`Feed`](super::Feed), a source that is fed by hand.
 
+mod over_state;
+
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -205,6 +207,18 @@ impl Driver {
         Self::make(dataflow, seed, resources, Some(storage))
     }
 
+    /// With these stages.
+    fn driving(mut self, placed: PlacedDataflow) -> Self {
+        let stages = placed.stages.into_iter().map(Driven::of_stage);
+        self.stages.extend(stages);
+        if let Some(coordinator) = placed.coordinator {
+            self.control = Some(Arc::clone(coordinator.control()));
+            let coordinator = Driven::of_coordinator(&self.name, coordinator);
+            self.stages.push(coordinator);
+        }
+        self
+    }
+
     fn make(
         dataflow: Dataflow,
         seed: u64,
@@ -228,17 +242,11 @@ impl Driver {
             None => dataflow.place(&shared, &Arc::new(resources), None)?,
             Some(storage) => checkpointed(&dataflow, &shared, Arc::new(resources), storage)?,
         };
-        let mut stages: Vec<_> = placed.stages.into_iter().map(Driven::of_stage).collect();
-        let control = placed.coordinator.map(|coordinator| {
-            let control = Arc::clone(coordinator.control());
-            stages.push(Driven::of_coordinator(dataflow.name(), coordinator));
-            control
-        });
-        Ok(Self {
+        let driver = Self {
             name: dataflow.name().to_owned(),
             clock,
-            stages,
-            control,
+            stages: Vec::new(),
+            control: None,
             storage,
             edges: dataflow.edges(),
             random: seed,
@@ -247,7 +255,8 @@ impl Driver {
             tables,
             letters,
             _own_tables: own_tables,
-        })
+        };
+        Ok(driver.driving(placed))
     }
 
     /// The clock; moving it alone steps nothing.

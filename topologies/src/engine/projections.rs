@@ -8,13 +8,11 @@ use millstream_engine::event::PartitionId;
 use millstream_engine::log::{Feed, StreamReader};
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::stage::{NoCore, RestartPolicy, StageCore, StageSpec};
-use millstream_engine::state::{
-    ProgressStanding, RegisteredProjection, StateStore, StateWriterHandle,
-};
+use millstream_engine::state::{RegisteredProjection, StateStore, StateWriterHandle};
 use millstream_engine::time::Clock;
 use millstream_operators::projection::{
     AnyReader, OpenProjectionError, ProgressBoard, Projection, ProjectionConfig, ProjectionCore,
-    ProjectionParts, Rows, TableSet, Verification,
+    ProjectionParts, Rows, TableSet, Verification, register,
 };
 
 use super::verify::{self, VerifyError};
@@ -68,35 +66,6 @@ impl<P: Projection> Declared<P> {
             projection: Arc::new(projection),
             config,
         }
-    }
-
-    /// The projection's registration; begun anew when what is stored does not fit the log.
-    fn register(&self, around: &Surroundings) -> Result<RegisteredProjection, OpenProjectionError> {
-        let names = self.projection.tables().stored_names();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let registered = around
-            .writer
-            .register_projection(P::NAME, P::VERSION, &names)?;
-        let mut begun = 0;
-        for partition in (0..around.feed.partitions()).map(PartitionId) {
-            let progress = around.store.progress(registered.id, partition)?;
-            begun += u16::from(progress.is_some());
-            let standing = progress
-                .unwrap_or_default()
-                .check(&*around.streams, partition)?;
-            if standing != ProgressStanding::Valid {
-                tracing::warn!(
-                    projection = P::NAME, %partition, ?standing,
-                    "stored rows do not belong to this log: they are made anew"
-                );
-                return Ok(around.writer.reset_projection(P::NAME, P::VERSION)?);
-            }
-        }
-        // One actor stores all of its positions together: some of them alone are damage.
-        if P::ROWS == Rows::Global && begun != 0 && begun != around.feed.partitions() {
-            return Ok(around.writer.reset_projection(P::NAME, P::VERSION)?);
-        }
-        Ok(registered)
     }
 
     fn stage(
@@ -192,7 +161,8 @@ impl<P: Projection> AnyProjection for Declared<P> {
     }
 
     fn prepare(&self, around: &Surroundings) -> Result<Prepared, OpenProjectionError> {
-        let registered = self.register(around)?;
+        let Surroundings { store, writer, .. } = around;
+        let registered = register(&*self.projection, store, writer, &*around.streams)?;
         let all: Vec<_> = (0..around.feed.partitions()).map(PartitionId).collect();
         let (feed, clock) = (Arc::clone(&around.feed), Arc::clone(&around.clock));
         let board = ProgressBoard::of_log(P::NAME, feed, clock);

@@ -19,6 +19,7 @@ use writes::Writes;
 
 use super::control::{CheckpointFigures, Control, StageLink, Told, What};
 use super::standing::{Standing, sweep};
+use super::storage::sync_blocking;
 use super::{CheckpointError, CheckpointStorage, Epoch, Manifest, SavedCheckpoint, StageManifest};
 use crate::fail_point;
 use crate::mailbox::{LaneReceiver, LaneSender, Mailbox, MailboxLimits};
@@ -123,6 +124,10 @@ impl Coordinator {
             .map(|saved| saved.manifest().clone());
         let begins = last.as_ref().map(|last| last.epoch);
         let standing = Standing::read(&*parts.storage)?;
+        if parts.restored.is_some() && parts.must_sync {
+            // A process that was killed may have left it in the system's memory alone, and what it lets out follows now.
+            sync_blocking(&*parts.storage)?;
+        }
         // Those behind the one that the run begins from are of no use to it.
         let is_kept =
             |manifest: &&Manifest| manifest.is_savepoint || Some(manifest.epoch) <= begins;

@@ -235,14 +235,14 @@ fn simulate_files(seed: u64, rescales: bool) {
 }
 
 #[test]
-fn files_have_each_row_once() {
+pub(crate) fn files_have_each_row_once() {
     for seed in seeds(40) {
         simulate_files(seed, false);
     }
 }
 
 #[test]
-fn files_have_each_row_once_in_other_partitions() {
+pub(crate) fn files_have_each_row_once_in_other_partitions() {
     for seed in seeds(40) {
         simulate_files(seed, true);
     }
@@ -344,14 +344,14 @@ fn simulate_letters(seed: u64, rescales: bool) {
 }
 
 #[test]
-fn late_items_are_kept_once() {
+pub(crate) fn late_items_are_kept_once() {
     for seed in seeds(40) {
         simulate_letters(seed, false);
     }
 }
 
 #[test]
-fn late_items_are_kept_once_in_other_partitions() {
+pub(crate) fn late_items_are_kept_once_in_other_partitions() {
     for seed in seeds(40) {
         simulate_letters(seed, true);
     }
@@ -359,7 +359,7 @@ fn late_items_are_kept_once_in_other_partitions() {
 
 /// What a channel has received is at least what an undisturbed run gives, and nothing else.
 #[test]
-fn channels_receive_each_row_at_least_once() {
+pub(crate) fn channels_receive_each_row_at_least_once() {
     for seed in seeds(40) {
         let mut random = Random(seed);
         let mut input = Input::random(&mut random, 3);

@@ -152,14 +152,14 @@ fn rows(results: &BTreeMap<ResultId, (Timestamp, Joined)>) -> Vec<(u8, Pair)> {
 macro_rules! tests {
     ($($name:ident, $rescaled:ident: $join:ident;)+) => {$(
         #[test]
-        fn $name() {
+        pub(crate) fn $name() {
             for seed in seeds(40) {
                 simulate(seed, $join, false);
             }
         }
 
         #[test]
-        fn $rescaled() {
+        pub(crate) fn $rescaled() {
             for seed in seeds(40) {
                 simulate(seed, $join, true);
             }
@@ -177,21 +177,21 @@ tests! {
 
 /// Of two values of the same time the one that came last counts.
 #[test]
-fn as_of_joins() {
+pub(crate) fn as_of_joins() {
     for seed in seeds(80) {
         simulate_part(seed, as_of, seed % 2 == 0, sorted);
     }
 }
 
 #[test]
-fn joined_tables_end_the_same() {
+pub(crate) fn joined_tables_end_the_same() {
     for seed in seeds(40) {
         simulate_part(seed, tables, seed % 2 == 0, rows);
     }
 }
 
 #[test]
-fn tables_joined_by_a_foreign_key_end_the_same() {
+pub(crate) fn tables_joined_by_a_foreign_key_end_the_same() {
     for seed in seeds(40) {
         simulate_part(seed, foreign, seed % 2 == 0, rows);
     }

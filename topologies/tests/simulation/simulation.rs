@@ -8,11 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millstream::dataflow::{Dataflow, Driver, Feed, Flow, FlowOptions};
-use millstream_engine::checkpoint::{CheckpointOptions, InMemory};
+use millstream_engine::checkpoint::{CheckpointOptions, InMemory, StorageFault};
 use millstream_engine::flow::{BatchSize, EdgeOptions, Resources};
 use millstream_engine::mailbox::MailboxLimits;
 use millstream_engine::time::Timestamp;
 use millstream_operators::sink::{Delivery, ResultId};
+
+use crate::tally::{TALLY, add};
 
 /// splitmix64, by Sebastiano Vigna.
 pub(crate) struct Random(pub(crate) u64);
@@ -126,7 +128,7 @@ impl<T> Clone for Outside<T> {
 }
 
 impl<T: Clone + Debug + PartialEq + Ord> Outside<T> {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             results: Arc::default(),
         }
@@ -287,46 +289,32 @@ where
     let storage = InMemory::default();
     let crashes = random.below(8);
     for run in 0..=crashes {
+        let place = format!("seed {seed}, run {run}");
         let flow = Dataflow::build_with("sim", shape.options(), |flow| {
             declare(flow, &input.feed, &outside);
         });
+        let is_last = run == crashes;
+        if !is_last {
+            order_fault(&storage, &mut random);
+        }
         let (flow, storage_of_run) = (flow.unwrap(), storage.clone());
         let made = Driver::with_checkpoints(flow, random.next(), Resources::new(), storage_of_run);
         storage.set_slow(shape.slow_storage);
-        let mut driver = made.unwrap_or_else(|error| panic!("seed {seed}, run {run}: {error}"));
-        let is_last = run == crashes;
-        let mut rounds = random.below(30);
-        for round in 0.. {
-            assert!(
-                round < 20_000,
-                "seed {seed}, run {run}: it does not end: {driver:?}"
-            );
-            input.feed(random.below(40) as usize);
-            let steps = random.below(60) as usize;
-            let stepped = driver.run_steps(steps);
-            stepped.unwrap_or_else(|failure| panic!("seed {seed}, run {run}: {failure}"));
-            match random.below(6) {
-                0 => driver.ask_for_checkpoint(),
-                1 | 2 => {
-                    let by = Duration::from_millis(random.below(20));
-                    driver.clock().advance(by);
-                }
-                _ => {}
-            }
-            if !is_last && rounds == 0 {
-                break;
-            }
-            rounds = rounds.saturating_sub(1);
-            if is_last && driver.is_ended() {
-                break;
-            }
-            if is_last && input.plan.is_empty() {
-                driver.clock().advance(Duration::from_millis(10));
-            }
+        match made {
+            Ok(mut driver) => drive(
+                &mut driver,
+                &mut random,
+                &mut input,
+                &storage,
+                is_last,
+                &place,
+            ),
+            Err(error) => assert!(storage.has_failed(), "{place}: {error}"),
         }
-        drop(driver);
         storage.set_slow(false);
+        add(&TALLY.storage_faults, u64::from(storage.has_failed()));
         storage.crash(random.below(4) as usize);
+        storage.make_room();
         if rescales {
             shape.partitions = 1 + random.below(3) as usize;
         }
@@ -334,11 +322,79 @@ where
     assert_eq!(outside.read(read), expected, "seed {seed}");
 }
 
+/// One run, until it is to crash, the storage fails, or it ends.
+fn drive(
+    driver: &mut Driver,
+    random: &mut Random,
+    input: &mut Input,
+    storage: &InMemory,
+    is_last: bool,
+    place: &str,
+) {
+    // Short lives meet what the one before has left half done.
+    let lives = [4, 30, 30][random.below(3) as usize];
+    let rounds = random.below(lives);
+    for round in 0.. {
+        assert!(round < 20_000, "{place}: it does not end: {driver:?}");
+        input.feed(random.below(40) as usize);
+        if let Err(failure) = driver.run_steps(random.below(60) as usize) {
+            // What cannot be stored ends the run, and nothing else does.
+            assert!(storage.has_failed(), "{place}: {failure}");
+            return;
+        }
+        match random.below(6) {
+            0 => driver.ask_for_checkpoint(),
+            1 | 2 => {
+                let by = Duration::from_millis(random.below(20));
+                driver.clock().advance(by);
+            }
+            _ => {}
+        }
+        if (!is_last && round >= rounds) || (is_last && driver.is_ended()) {
+            return;
+        }
+        if is_last && input.plan.is_empty() {
+            driver.clock().advance(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Orders what is to go wrong in a run, if anything.
+pub(crate) fn order_fault(storage: &InMemory, random: &mut Random) {
+    let after = random.below(40) as u32;
+    match random.below(8) {
+        0 => storage.fail_after(after, StorageFault::Write { is_kept: false }),
+        1 => storage.fail_after(after, StorageFault::Write { is_kept: true }),
+        2 => storage.fail_after(after, StorageFault::Sync),
+        3 => storage.fail_after(after, StorageFault::Full),
+        4 => storage.refuse(1 + random.below(3) as u32),
+        _ => {}
+    }
+}
+
+thread_local! {
+    /// The one seed that tests called on this thread are run with.
+    static ONLY: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
+}
+
+/// Runs a test with this seed alone.
+pub(crate) fn with_seed(seed: u64, test: fn()) {
+    ONLY.set(Some(seed));
+    test();
+    ONLY.set(None);
+}
+
 /// The seeds of a test: so many, or those that were asked for.
 pub(crate) fn seeds(count: u64) -> Range<u64> {
-    let Ok(asked) = std::env::var("MILLSTREAM_SEEDS") else {
-        return 0..count;
-    };
+    if let Some(seed) = ONLY.get() {
+        return seed..seed + 1;
+    }
+    asked_seeds().unwrap_or(0..count)
+}
+
+/// The seeds that were asked for.
+pub(crate) fn asked_seeds() -> Option<Range<u64>> {
+    let asked = std::env::var("MILLSTREAM_SEEDS").ok()?;
     let (from, to) = asked.split_once("..").unwrap();
-    from.parse().unwrap()..to.parse().unwrap()
+    Some(from.parse().unwrap()..to.parse().unwrap())
 }

@@ -15,7 +15,7 @@ fn seconds(seconds: u64) -> Duration {
 type Row = (u8, i64, i128);
 
 /// Counts per key in tumbling windows, added up over all keys in sliding ones.
-fn two_stages(flow: &Flow, feed: &Feed<Item>, outside: &Outside<Row>) {
+pub(crate) fn two_stages(flow: &Flow, feed: &Feed<Item>, outside: &Outside<Row>) {
     let outside = outside.clone();
     flow.source("items", feed.clone())
         .partitions(1)
@@ -34,14 +34,14 @@ fn two_stages(flow: &Flow, feed: &Feed<Item>, outside: &Outside<Row>) {
 }
 
 #[test]
-fn windows_of_windows_give_each_result_once() {
+pub(crate) fn windows_of_windows_give_each_result_once() {
     for seed in seeds(100) {
         simulate(seed, two_stages, false);
     }
 }
 
 #[test]
-fn windows_of_windows_in_another_number_of_partitions() {
+pub(crate) fn windows_of_windows_in_another_number_of_partitions() {
     for seed in seeds(100) {
         simulate(seed, two_stages, true);
     }

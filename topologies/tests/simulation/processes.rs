@@ -27,7 +27,7 @@ macro_rules! simulated {
     ($($name:ident: $simulate:ident($declare:ident $(, $settle:ident)?);)*) => {
         $(
             #[test]
-            fn $name() {
+            pub(crate) fn $name() {
                 for seed in seeds(40) {
                     $simulate(seed, $declare, false $(, $settle)?);
                     $simulate(1_000 + seed, $declare, true $(, $settle)?);
