@@ -196,14 +196,19 @@ impl<P: Projection> Part<'_, P> {
         })?;
         drop(self.applier);
         let place: HashMap<TableId, usize> = ids.iter().copied().zip(0..).collect();
-        self.share.rows = vec![BTreeMap::new(); ids.len()];
+        let mut rows = vec![Vec::new(); ids.len()];
         for write in writes {
             if let StateWrite::PutRow { table, key, value } = write
                 && let Some(at) = place.get(&table)
             {
-                self.share.rows[*at].insert(key, value);
+                rows[*at].push((key, value));
             }
         }
+        // A map is made of many rows at once faster than of one after the other.
+        self.share.rows = rows
+            .into_iter()
+            .map(|rows| rows.into_iter().collect())
+            .collect();
         Ok(self.share)
     }
 }

@@ -69,12 +69,8 @@ impl PastTables {
     }
 
     pub(super) fn add(&mut self, share: Share) {
-        for (own, rows) in self.rows.iter_mut().zip(share.rows) {
-            if own.is_empty() {
-                *own = rows;
-            } else {
-                own.extend(rows);
-            }
+        for (own, mut rows) in self.rows.iter_mut().zip(share.rows) {
+            own.append(&mut rows);
         }
         self.events += share.events;
         self.waiting += share.waiting;
