@@ -262,7 +262,9 @@ impl ProgressBoard {
             (lag.events > most.events || lag.age > most.age).then_some(lag)
         };
         let is_there = || self.behind(token).is_none() && further().is_none();
-        self.until(is_there, deadline).await?;
+        if self.until(is_there, deadline).await? {
+            return Ok(());
+        }
         let (projection, waited) = (self.projection, deadline);
         if let Some((partition, behind)) = self.behind(token) {
             return Err(QueryError::Behind {
@@ -281,14 +283,14 @@ impl ProgressBoard {
         })
     }
 
-    /// Waits for what moves the projection, until `is_there` or the deadline has passed.
+    /// Waits for what moves the projection, until `is_there` or the deadline has passed; gives which.
     async fn until(
         &self,
         is_there: impl Fn() -> bool,
         deadline: Duration,
-    ) -> Result<(), QueryError> {
+    ) -> Result<bool, QueryError> {
         if is_there() {
-            return Ok(());
+            return Ok(true);
         }
         let wait = async {
             loop {
@@ -296,7 +298,7 @@ impl ProgressBoard {
                 // In the list before the look, so that a move in between is not missed.
                 moved.as_mut().enable();
                 if is_there() {
-                    return Ok(());
+                    return Ok(true);
                 }
                 if self.stopped.load(Ordering::Acquire) {
                     return Err(self.stopped_error());
@@ -305,7 +307,7 @@ impl ProgressBoard {
             }
         };
         let waited = tokio::time::timeout(deadline, wait).await;
-        waited.unwrap_or(Ok(()))
+        waited.unwrap_or(Ok(false))
     }
 
     fn stopped_error(&self) -> QueryError {

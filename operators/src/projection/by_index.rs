@@ -1,8 +1,11 @@
 //! Rows found by an index: its entries, then the rows that they name.
 //!
-//! Invariant: a row is given only if the index finds it so as it is: an entry that is older or newer than its row counts
-//! for nothing.
+//! Invariant: a row is given only if the index finds it in the asked range as it is. Of a snapshot, entry and row are of one
+//! moment, and so each row is given once. Of a table as it is now the row may have moved since its entry was read: it is
+//! given where it was found, and once per read, since it was in the range all the time; a row that moves between
+//! two pages may be in both or in neither.
 
+use std::collections::HashSet;
 use std::ops::RangeBounds;
 
 use super::page::{Front, Pages, RowSlice, RowSource, SliceOf};
@@ -16,6 +19,9 @@ pub trait IndexedRows: RowSource<Key = Self::TableKey, Row = Self::TableRow> {
     type TableKey: TableKey;
     /// Rows of the table.
     type TableRow: Row;
+    /// Whether entries and rows are of one moment.
+    #[doc(hidden)]
+    const IS_STILL: bool;
 
     #[doc(hidden)]
     fn described(&self) -> &Table<Self::TableKey, Self::TableRow>;
@@ -36,6 +42,8 @@ pub struct Entries(pub(super) Slice<()>);
 #[derive(Clone, Debug)]
 pub struct ByIndex<S> {
     rows: S,
+    /// All that is asked for.
+    range: KeyRange,
     /// Its place among the table's.
     index: usize,
     /// Takes what a row is found by off the front of an entry.
@@ -54,6 +62,7 @@ impl<S: IndexedRows> ByIndex<S> {
         let range: KeyRange = part_range(&range);
         let source = Self {
             rows,
+            range: range.clone(),
             index: place,
             skip: |entry| I::read_part(entry).is_some(),
         };
@@ -80,12 +89,22 @@ impl<S: IndexedRows> RowSource for ByIndex<S> {
         }
         let rows = self.rows.rows_of(&keys)?;
         let index = self.rows.described().indexes()[self.index];
-        let (mut found, mut found_by) = (Vec::with_capacity(rows.len()), Vec::new());
+        let (mut found, mut present) = (Vec::with_capacity(rows.len()), Vec::new());
+        let mut given = HashSet::new();
         for ((key, row), (entry, length)) in keys.into_iter().zip(rows).zip(places) {
             let Some(row) = row else { continue };
-            found_by.clear();
-            if index.write(&key, &row, &mut found_by) && found_by == entry[..length] {
-                found.push((entry, (key, row)));
+            present.clear();
+            if !index.write(&key, &row, &mut present) {
+                continue;
+            }
+            let is_same = present == entry[..length];
+            key.write(&mut present);
+            let is_moved = !is_same && !S::IS_STILL && self.range.contains(&present);
+            if is_same || is_moved {
+                // Both entries of a row that moves may have been read.
+                if S::IS_STILL || given.insert(key.clone()) {
+                    found.push((entry, (key, row)));
+                }
             }
         }
         let end = entries.end;

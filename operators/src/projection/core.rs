@@ -160,6 +160,9 @@ impl<P: Projection> ProjectionCore<P> {
             actor: first.0,
         });
         let writers = writers.ok_or(OpenProjectionError::Tables)?;
+        for source in &sources {
+            board.show(source.cursor.partition(), source.stored, Timestamp::MIN);
+        }
         drop(shown);
         let now = parts.clock.monotonic();
         let parked = parked::<P>(&parts.config, parts.registered.id, &parts.board);
@@ -333,7 +336,6 @@ fn sources<P: Projection>(
             &parts.mailbox,
             Arc::clone(&reader),
         )?;
-        parts.board.show(partition, progress.next, Timestamp::MIN);
         sources.push(Source {
             cursor,
             frame: progress.frame,

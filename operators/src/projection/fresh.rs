@@ -4,7 +4,8 @@
 //! it is shown until the batch that stores it is done; its value is in the hot rows. Entries of indexes, which have
 //! no value, are kept whole.
 //! Cost: showing a row pushes its key; keys are sorted by whoever scans, once each. Entries are few and sorted at once.
-//! Threads: any; the lock is held for the keys of one publication, or of one page.
+//! Threads: any. Whoever scans sorts while others may show rows, and locks them out for putting sorted keys in place and for
+//! copying those of one page; scans of one actor's rows wait for each other meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -12,7 +13,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::TableKey;
-use super::range::Gathered;
+use super::range::{Gathered, key_bytes};
 
 /// Keys of rows, and changed entries of each index, since the last of them were handed to the store.
 #[derive(Debug)]
@@ -34,13 +35,19 @@ impl<K: TableKey> Generation<K> {
         }
     }
 
-    fn sort(&mut self) {
-        for key in self.unsorted.drain(..) {
-            let mut bytes = Vec::new();
-            key.write(&mut bytes);
-            self.keys.insert(bytes, key);
+    /// Puts keys in place that were sorted apart.
+    fn put(&mut self, mut sorted: BTreeMap<Vec<u8>, K>) {
+        if self.keys.is_empty() {
+            self.keys = sorted;
+        } else {
+            self.keys.append(&mut sorted);
         }
     }
+}
+
+fn sort<K: TableKey>(unsorted: Vec<K>) -> BTreeMap<Vec<u8>, K> {
+    let keys = unsorted.into_iter();
+    keys.map(|key| (key_bytes(&key), key)).collect()
 }
 
 /// Entries of an index that have changed, with whether they are there.
@@ -58,6 +65,12 @@ impl<K: TableKey> Generations<K> {
     /// The newest first.
     fn all(&self) -> impl DoubleEndedIterator<Item = &Generation<K>> {
         std::iter::once(&self.newest).chain(self.older.iter().rev())
+    }
+
+    /// The oldest first.
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Generation<K>> {
+        let older = self.older.iter_mut();
+        older.chain(std::iter::once(&mut self.newest))
     }
 
     /// A row is shown that the store does not have so.
@@ -134,6 +147,8 @@ impl<K: TableKey> Settle for Fresh<K> {
 #[derive(Debug)]
 pub(super) struct Fresh<K> {
     generations: Mutex<Generations<K>>,
+    /// Held by whoever may have keys that are taken out to be sorted. Before the other lock.
+    sorting: Mutex<()>,
 }
 
 impl<K: TableKey> Fresh<K> {
@@ -143,6 +158,7 @@ impl<K: TableKey> Fresh<K> {
                 older: VecDeque::new(),
                 newest: Generation::new(0, indexes),
             }),
+            sorting: Mutex::new(()),
         }
     }
 
@@ -159,28 +175,49 @@ impl<K: TableKey> Fresh<K> {
         (HandedOver { of, number }, entries)
     }
 
-    /// Takes everything: what was shown is to be taken back.
-    pub(super) fn take(&self) -> Vec<K> {
-        let mut generations = self.lock();
-        let mut keys = Vec::new();
-        let generations = &mut *generations;
-        let older = generations.older.drain(..);
+    /// Sorts what has been shown, while more may be shown.
+    fn sort(&self) -> MutexGuard<'_, ()> {
+        let sorting = self.sorting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unsorted = Vec::new();
+        for generation in self.lock().all_mut() {
+            if !generation.unsorted.is_empty() {
+                let keys = std::mem::take(&mut generation.unsorted);
+                unsorted.push((generation.number, keys));
+            }
+        }
+        for (number, keys) in unsorted {
+            let sorted = sort(keys);
+            let generations = &mut *self.lock();
+            // If there is none any more, the store has them.
+            if let Some(own) = generations.all_mut().find(|own| own.number == number) {
+                own.put(sorted);
+            }
+        }
+        sorting
+    }
+
+    /// All keys of rows that are fresh.
+    pub(super) fn shown(&self) -> Vec<K> {
+        let _sorted = self.sort();
+        let generations = &mut *self.lock();
+        let keys = generations.all_mut().flat_map(|own| own.keys.values());
+        keys.cloned().collect()
+    }
+
+    /// Forgets everything: what was shown is taken back.
+    pub(super) fn take(&self) {
+        let _sorted = self.sort();
+        let generations = &mut *self.lock();
         let indexes = generations.newest.entries.len();
         let next = Generation::new(generations.newest.number + 1, indexes);
-        let newest = std::mem::replace(&mut generations.newest, next);
-        for mut generation in older.chain([newest]) {
-            generation.sort();
-            keys.extend(generation.keys.into_values());
-        }
-        keys
+        generations.older.clear();
+        generations.newest = next;
     }
 
     /// Adds keys of fresh rows in a range.
     pub(super) fn keys(&self, into: &mut Gathered<'_, K>) {
-        let generations = &mut *self.lock();
-        let older = generations.older.iter_mut();
-        for generation in older.chain([&mut generations.newest]) {
-            generation.sort();
+        let _sorted = self.sort();
+        for generation in self.lock().all_mut() {
             into.add(&generation.keys);
         }
     }

@@ -14,7 +14,7 @@ use super::{Row, Table, TableKey};
 /// Rows that many threads read without asking the projection's actor. `None` is a row that is gone, while
 /// the store may still have it.
 #[derive(Debug)]
-pub struct HotRows<K: Eq + Hash, R> {
+pub struct HotRows<K: Eq + Hash + 'static, R: 'static> {
     rows: DashMap<K, Option<R>, foldhash::fast::RandomState>,
     indexes: usize,
     /// By actor: what it has shown and not stored.

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::range::{KeyRange, Ordered, key_bytes};
-use super::{AnyIndex, QueryError, Row, TableKey};
+use super::range::{Gathered, KeyRange, Slice, key_bytes};
+use super::{QueryError, Row, Table, TableKey};
 
 /// Rows of one table that have changed since a snapshot of it was opened, as they were then.
 #[derive(Debug)]
-pub(super) struct Kept<K, R> {
-    table: &'static str,
+pub(super) struct Kept<K: 'static, R: 'static> {
+    table: Table<K, R>,
     rows_max: usize,
     rows: Mutex<Rows<K, R>>,
 }
@@ -22,6 +22,8 @@ pub(super) struct Kept<K, R> {
 struct Rows<K, R> {
     /// By the bytes of the key. `None`: there was no row.
     kept: BTreeMap<Vec<u8>, (K, Option<R>)>,
+    /// Entries of each index, of these rows.
+    entries: Vec<BTreeMap<Vec<u8>, ()>>,
     /// More have changed than may be kept, or one could not be.
     lost: Option<QueryError>,
 }
@@ -29,18 +31,21 @@ struct Rows<K, R> {
 impl<K, R> Rows<K, R> {
     fn lose(&mut self, cause: QueryError) {
         self.kept.clear();
+        self.entries.iter_mut().for_each(BTreeMap::clear);
         self.lost.get_or_insert(cause);
     }
 }
 
 impl<K: TableKey, R: Row> Kept<K, R> {
     /// Nothing has changed yet; at most `rows_max` rows will be kept.
-    pub(super) fn new(table: &'static str, rows_max: usize) -> Self {
+    pub(super) fn new(table: Table<K, R>, rows_max: usize) -> Self {
+        let indexes = table.indexes().iter();
         Self {
             table,
             rows_max,
             rows: Mutex::new(Rows {
                 kept: BTreeMap::new(),
+                entries: indexes.map(|_| BTreeMap::new()).collect(),
                 lost: None,
             }),
         }
@@ -61,12 +66,22 @@ impl<K: TableKey, R: Row> Kept<K, R> {
             was()
         } else {
             Err(QueryError::SnapshotLost {
-                table: self.table,
+                table: self.table.name(),
                 rows_max: self.rows_max,
             })
         };
         match was {
             Ok(was) => {
+                if let Some(row) = &was {
+                    let indexes = self.table.indexes().iter();
+                    for (index, entries) in indexes.zip(&mut rows.entries) {
+                        let mut entry = Vec::new();
+                        if index.write(key, row, &mut entry) {
+                            entry.extend_from_slice(&bytes);
+                            entries.insert(entry, ());
+                        }
+                    }
+                }
                 rows.kept.insert(bytes, (key.clone(), was));
             }
             Err(cause) => rows.lose(cause),
@@ -75,7 +90,7 @@ impl<K: TableKey, R: Row> Kept<K, R> {
 
     /// The rows are made anew, and what they were cannot be kept.
     pub(super) fn lose(&self) {
-        let table = self.table;
+        let table = self.table.name();
         self.lock().lose(QueryError::MadeAnew { table });
     }
 
@@ -88,52 +103,40 @@ impl<K: TableKey, R: Row> Kept<K, R> {
         }
     }
 
-    /// Has `rows` be those of the whole range as they were.
+    /// Rows at the front of a range that have changed, as they were; `None` for one that was not there.
     pub(super) fn rows(
         &self,
         range: &KeyRange,
-        now: Ordered<(K, R)>,
-    ) -> Result<Ordered<(K, R)>, QueryError> {
+        limit: usize,
+    ) -> Result<Slice<Option<(K, R)>>, QueryError> {
         let rows = self.whole()?;
-        let mut changed = range.of(&rows.kept, usize::MAX).peekable();
-        if changed.peek().is_none() {
-            return Ok(now);
-        }
-        let was = |(key, row): &(K, Option<R>)| Some((key.clone(), row.clone()?));
-        let mut all = Vec::with_capacity(now.len());
-        for (bytes, row) in now {
-            while let Some((other, kept)) =
-                changed.next_if(|(other, _)| range.precedes(other, &bytes))
-            {
-                all.extend(was(kept).map(|row| (other.clone(), row)));
-            }
-            match changed.next_if(|(other, _)| **other == bytes) {
-                Some((_, kept)) => all.extend(was(kept).map(|row| (bytes, row))),
-                None => all.push((bytes, row)),
-            }
-        }
-        for (other, kept) in changed {
-            all.extend(was(kept).map(|row| (other.clone(), row)));
-        }
-        Ok(all)
+        let mut changed = Gathered::new(range, limit);
+        changed.add(&rows.kept);
+        let changed = changed.into_slice();
+        let found = changed.found.into_iter();
+        let found = found.map(|(bytes, (key, row))| (bytes, row.map(|row| (key, row))));
+        Ok(Slice {
+            found: found.collect(),
+            end: changed.end,
+        })
     }
 
-    /// Entries of an index in a range, of rows that have changed, as they were.
+    /// Entries at the front of a range of an index, of rows that have changed, as they were.
     pub(super) fn entries(
         &self,
-        index: &dyn AnyIndex<K, R>,
+        index: usize,
         range: &KeyRange,
-    ) -> Result<Vec<Vec<u8>>, QueryError> {
+        limit: usize,
+    ) -> Result<Slice<Option<()>>, QueryError> {
         let rows = self.whole()?;
-        let entries = rows.kept.iter().filter_map(|(bytes, (key, row))| {
-            let mut entry = Vec::new();
-            if !index.write(key, row.as_ref()?, &mut entry) {
-                return None;
-            }
-            entry.extend_from_slice(bytes);
-            range.contains(&entry).then_some(entry)
-        });
-        Ok(entries.collect())
+        let mut changed = Gathered::new(range, limit);
+        changed.add(&rows.entries[index]);
+        let changed = changed.into_slice();
+        let found = changed.found.into_iter();
+        Ok(Slice {
+            found: found.map(|(entry, ())| (entry, Some(()))).collect(),
+            end: changed.end,
+        })
     }
 
     fn whole(&self) -> Result<MutexGuard<'_, Rows<K, R>>, QueryError> {

@@ -44,7 +44,8 @@ pub struct RowSlice<K, R>(pub(super) Slice<(K, R)>);
 /// Rows of a range, read page by page.
 ///
 /// A page is a read of its own and holds nothing open: rows that come or go between two pages are in the later one or
-/// not, and no row is left out or given twice for it.
+/// not, and no row is left out or given twice for it. In the order of an index a row may move, and so be in two pages of
+/// a table that changes, or in none; in those of a snapshot it is in one.
 #[derive(Clone, Debug)]
 pub struct Pages<S> {
     source: S,
@@ -81,10 +82,11 @@ impl<S: RowSource> Pages<S> {
         }
     }
 
-    /// The same rows with the highest key first.
+    /// The same rows with the highest key first, from the first of them on.
     #[must_use]
     pub fn descending(mut self) -> Self {
         self.range.is_descending = true;
+        self.after = None;
         self
     }
 
@@ -93,7 +95,8 @@ impl<S: RowSource> Pages<S> {
     /// # Errors
     /// [`QueryError::ForeignCursor`].
     pub fn after(mut self, cursor: &Cursor) -> Result<Self, QueryError> {
-        if cursor.range != self.fingerprint() {
+        // It comes from outside, and nothing outside of the range may be had with it.
+        if cursor.range != self.fingerprint() || !self.range.contains(&cursor.key) {
             return Err(QueryError::ForeignCursor);
         }
         self.after = Some(cursor.key.clone());
@@ -113,13 +116,13 @@ impl<S: RowSource> Pages<S> {
         }
     }
 
-    /// The first `limit` rows.
+    /// The first `limit` rows, one if it is 0.
     ///
     /// # Errors
     /// As [`TableReader::get`](super::TableReader::get).
     pub fn page(&self, limit: usize) -> Result<Page<S::Key, S::Row>, QueryError> {
         let (mut rows, mut rest) = (Vec::new(), self.rest());
-        let mut last = None;
+        let (mut last, limit) = (None, limit.max(1));
         while rows.len() < limit {
             let (range, limit) = (&rest, (limit - rows.len()).min(SCAN_ROWS));
             let slice = self.source.slice(&Front { range, limit })?.0;

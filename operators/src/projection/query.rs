@@ -55,7 +55,8 @@ impl<K: TableKey, R: Row> Query<K, R> {
     }
 
     /// Asks that nothing which was recorded longer ago than this is missing from the answer. Waits until that is so. Such a
-    /// question does not need a token, and costs no wait while the projection keeps up.
+    /// question does not need a token. An event that is still to be seen counts as old as the last one that was: the first after
+    /// a silence is waited for.
     #[must_use]
     pub fn within(mut self, age: Duration) -> Self {
         let most = self.within.get_or_insert(ANY_LAG);

@@ -77,18 +77,6 @@ impl KeyRange {
         rest
     }
 
-    /// The part up to `key`, which is part of it.
-    pub(super) fn up_to(&self, key: &[u8]) -> Self {
-        let mut part = self.clone();
-        let end = if part.is_descending {
-            &mut part.from
-        } else {
-            &mut part.to
-        };
-        *end = Bound::Included(key.to_vec());
-        part
-    }
-
     pub(super) fn contains(&self, key: &[u8]) -> bool {
         RangeBounds::<[u8]>::contains(&self.bounds(), key)
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use millstream_engine::codec::StandaloneReader;
 use millstream_engine::event::Token;
-use millstream_engine::state::{StateStore, TableId};
+use millstream_engine::state::{ROW_KEY_BYTES_MAX, StateStore, TableId};
 use smallvec::SmallVec;
 
 use super::by_index::{ByIndex, Entries, IndexedRows};
@@ -131,7 +131,11 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
         if let Some(hot) = self.hot.find(key) {
             return Ok(hot);
         }
-        match self.store.get(self.id(), &key_bytes(key))? {
+        let bytes = key_bytes(key);
+        if bytes.len() > ROW_KEY_BYTES_MAX {
+            return Ok(None); // No row can have it.
+        }
+        match self.store.get(self.id(), &bytes)? {
             Some(value) => Ok(Some(StandaloneReader::new().decode(&value)?)),
             None => Ok(None),
         }
@@ -151,7 +155,10 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
         let cold = self.store.view(|view| {
             let (id, mut cold) = (self.id(), Vec::new());
             for (key, _) in keys.iter().zip(&hot).filter(|(_, hot)| hot.is_none()) {
-                cold.push(view.get(id, &key_bytes(key))?.map(<[u8]>::to_vec));
+                let bytes = key_bytes(key);
+                let can_be = bytes.len() <= ROW_KEY_BYTES_MAX;
+                let value = if can_be { view.get(id, &bytes)? } else { None };
+                cold.push(value.map(<[u8]>::to_vec));
             }
             Ok(cold)
         })?;
@@ -241,7 +248,7 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
         )
     }
 
-    /// Number of rows. Cost: a walk over their keys.
+    /// Number of rows. Cost: reads them.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -352,6 +359,7 @@ impl<K: TableKey, R: Row> RowSource for TableReader<K, R> {
 impl<K: TableKey, R: Row> IndexedRows for TableReader<K, R> {
     type TableKey = K;
     type TableRow = R;
+    const IS_STILL: bool = false;
 
     fn described(&self) -> &Table<K, R> {
         &self.table
@@ -385,7 +393,11 @@ pub(super) fn part_range<I: TableKey>(range: &impl RangeBounds<I>) -> KeyRange {
     if let Bound::Excluded(found_by) = &parts.from {
         parts.from = match KeyRange::beginning_with(found_by.clone()).to {
             Bound::Excluded(behind) => Bound::Included(behind),
-            other => other,
+            // Nothing lies behind the largest of all.
+            _ => {
+                parts.to = Bound::Excluded(found_by.clone());
+                Bound::Included(found_by.clone())
+            }
         };
     }
     if let Bound::Included(found_by) = &parts.to {

@@ -1,7 +1,8 @@
 //! All tables of a projection as they were after one batch.
 //!
 //! While a snapshot is open the projection's actors keep each row that changes as it was before (see `kept.rs`). Nobody
-//! waits for whoever reads one, and no read of the store stays open. What it keeps goes with it.
+//! waits for whoever reads one, but for as long as a slice of what was kept is copied; no read of the store stays open.
+//! What it keeps goes with it.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -14,7 +15,7 @@ use millstream_engine::event::Token;
 use super::by_index::{ByIndex, Entries, IndexedRows};
 use super::kept::Kept;
 use super::page::{Front, Pages, RowSlice, RowSource, SliceOf};
-use super::range::{KeyRange, Slice};
+use super::range::{KeyRange, merge};
 use super::reader::{AnyReader, TableReader};
 use super::{Index, KeyPrefix, ProgressBoard, QueryError, Row, Table, TableKey};
 
@@ -97,7 +98,7 @@ impl<K: TableKey, R: Row> fmt::Debug for TableSnapshot<K, R> {
 impl<K: TableKey, R: Row> TableSnapshot<K, R> {
     /// The table as it is now. Nothing may be shown meanwhile.
     pub(super) fn of(reader: TableReader<K, R>, rows_max: usize) -> Self {
-        let kept = Arc::new(Kept::new(reader.table().name(), rows_max));
+        let kept = Arc::new(Kept::new(*reader.table(), rows_max));
         reader.hot().keep(&kept);
         Self { reader, kept }
     }
@@ -145,8 +146,7 @@ impl<K: TableKey, R: Row> TableSnapshot<K, R> {
         Pages::new(self.clone(), self.reader.table().name(), range)
     }
 
-    /// Rows that `index` finds by `found_by`, as [`TableReader::by`]. Cost: that, and a look at each row that has changed
-    /// since the snapshot was opened.
+    /// Rows that `index` finds by `found_by`, as [`TableReader::by`].
     ///
     /// # Errors
     /// [`QueryError::UnknownIndex`].
@@ -180,20 +180,17 @@ impl<K: TableKey, R: Row> RowSource for TableSnapshot<K, R> {
     type Row = R;
 
     fn slice(&self, front: &Front<'_>) -> Result<SliceOf<Self>, QueryError> {
+        // As they are now, and then what has changed since: never the other way round.
         let now = self.reader.slice(front.range, front.limit)?;
-        let part = match &now.end {
-            Some(end) => front.range.up_to(end),
-            None => front.range.clone(),
-        };
-        let found = self.kept.rows(&part, now.found)?;
-        let end = now.end;
-        Ok(RowSlice(Slice { found, end }))
+        let was = self.kept.rows(front.range, front.limit)?;
+        Ok(RowSlice(merge(front.range, was, now)))
     }
 }
 
 impl<K: TableKey, R: Row> IndexedRows for TableSnapshot<K, R> {
     type TableKey = K;
     type TableRow = R;
+    const IS_STILL: bool = true;
 
     fn described(&self) -> &Table<K, R> {
         self.reader.table()
@@ -201,23 +198,8 @@ impl<K: TableKey, R: Row> IndexedRows for TableSnapshot<K, R> {
 
     fn entries_at_front(&self, index: usize, front: &Front<'_>) -> Result<Entries, QueryError> {
         let now = self.reader.entries(index, front.range, front.limit)?;
-        let part = match &now.end {
-            Some(end) => front.range.up_to(end),
-            None => front.range.clone(),
-        };
-        let index = self.described().indexes()[index];
-        let kept = self.kept.entries(index, &part)?;
-        let mut found = now.found;
-        if !kept.is_empty() {
-            found.extend(kept.into_iter().map(|entry| (entry, ())));
-            found.sort_unstable();
-            found.dedup();
-            if part.is_descending {
-                found.reverse();
-            }
-        }
-        let end = now.end;
-        Ok(Entries(Slice { found, end }))
+        let was = self.kept.entries(index, front.range, front.limit)?;
+        Ok(Entries(merge(front.range, was, now)))
     }
 
     fn rows_of(&self, keys: &[K]) -> Result<Vec<Option<R>>, QueryError> {

@@ -103,13 +103,16 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
             writer: StandaloneWriter::new(),
             key_bytes: Vec::new(),
         };
-        let kept = table.hot.kept();
-        for key in table.fresh.take() {
-            for snapshot in &kept {
-                snapshot.keep(&key, || Ok(table.hot.get(&key)));
-            }
-            table.hot.forget(&key);
+        let (kept, shown) = (table.hot.kept(), table.fresh.shown());
+        // All are kept before any is taken back.
+        for (key, snapshot) in shown
+            .iter()
+            .flat_map(|key| kept.iter().map(move |kept| (key, kept)))
+        {
+            snapshot.keep(key, || Ok(table.hot.get(key)));
         }
+        table.fresh.take();
+        shown.iter().for_each(|key| table.hot.forget(key));
         table
     }
 

@@ -133,7 +133,15 @@ impl SnapshotQuery {
         let shown = shown.ok_or(QueryError::UnknownProjection {
             projection: self.projection,
         })?;
-        shown.board.reached(&self.token, self.deadline).await?;
-        Ok(Snapshot::of(&shown.board, &shown.readers, self.rows_max))
+        loop {
+            shown.board.reached(&self.token, self.deadline).await?;
+            let snapshot = Snapshot::of(&shown.board, &shown.readers, self.rows_max);
+            let mut both = snapshot.token().clone();
+            both.merge(&self.token);
+            // An actor that has begun again in between has gone back behind the token.
+            if both == *snapshot.token() {
+                return Ok(snapshot);
+            }
+        }
     }
 }

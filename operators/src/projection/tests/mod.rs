@@ -24,6 +24,14 @@ impl super::TableKey for u8 {
             _ => None,
         }
     }
+    fn write_part(&self, out: &mut Vec<u8>) {
+        self.write(out);
+    }
+    fn read_part(bytes: &mut &[u8]) -> Option<Self> {
+        let (own, rest) = bytes.split_first()?;
+        *bytes = rest;
+        Some(*own)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

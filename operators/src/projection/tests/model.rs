@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use millstream_engine::state::{StateBatch, StateWrite};
 use proptest::prelude::*;
@@ -381,6 +382,33 @@ fn a_cursor_goes_on_with_nothing_but_its_own_range() {
     ] {
         assert!(text.parse::<super::super::Cursor>().is_err(), "{text}");
     }
+}
+
+#[test]
+fn nothing_lies_behind_the_largest_of_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let stored = Stored::new(folder.path());
+    let mut table = stored.open(true, 0);
+    for code in [0, u8::MAX] {
+        let row = Row {
+            tag: None,
+            code: Some(code),
+        };
+        table.put(&(code, String::new()), row);
+    }
+    table.check().unwrap();
+    table.keep();
+    table.publish();
+    let behind = |code: u8| {
+        let range = (Bound::Excluded(code), Bound::Unbounded);
+        stored
+            .reader
+            .by_range(&BY_CODE, range)
+            .unwrap()
+            .count()
+            .unwrap()
+    };
+    assert_eq!((behind(0), behind(1), behind(u8::MAX)), (1, 1, 0));
 }
 
 #[test]

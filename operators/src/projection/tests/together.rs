@@ -78,3 +78,42 @@ fn a_snapshot_on_another_thread_has_nothing_of_half_a_batch() {
         looking.join().unwrap();
     });
 }
+
+/// Each batch moves each row to another place in the index. Whoever reads the whole index meanwhile finds all of them.
+#[test]
+fn rows_that_move_in_an_index_are_found_while_they_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let stored = Stored::new(folder.path());
+    let reader = stored.reader.clone();
+    let mut table = stored.open(true, 0);
+    let mut put_all = |tag: u8| {
+        for at in 0..20 {
+            let tag = Some(tag.wrapping_add(at) % 7);
+            table.put(&key(at), Row { tag, code: None });
+            table.check().unwrap();
+            table.keep();
+        }
+        table.publish();
+    };
+    put_all(0);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let looking = threads.spawn(|| {
+            let mut looks = 0;
+            while !is_over.load(Ordering::Acquire) || looks == 0 {
+                let found = reader.by_range(&BY_TAG, ..).unwrap().all().unwrap();
+                let mut keys: Vec<_> = found.into_iter().map(|(key, _)| key).collect();
+                keys.sort();
+                assert!(keys.windows(2).all(|two| two[0] != two[1]), "{keys:?}");
+                looks += 1;
+            }
+        });
+        for batch in 0..BATCHES {
+            put_all(batch as u8);
+        }
+        is_over.store(true, Ordering::Release);
+        looking.join().unwrap();
+    });
+    let all = reader.by_range(&BY_TAG, ..).unwrap();
+    assert_eq!(all.count().unwrap(), 20);
+}
