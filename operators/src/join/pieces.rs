@@ -6,13 +6,14 @@
 //! Invariant: there is a piece for each that [is known](super::run::Known) of some run, with as many items, and no other.
 //! Cost: what comes late for a key with many items is moved into place in its piece, which is divided when it is full.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use millstream_engine::checkpoint::{CheckpointError, Restoring, Saving};
 use millstream_engine::flow::Fault;
 use serde::{Deserialize, Serialize};
 
-use super::run::{Known, Older, Run, Timed, between};
+use super::run::{Known, Older, Run, Timed, between_ends};
 use crate::table::{StateMemory, Table};
 use crate::{Key, Savable};
 
@@ -46,9 +47,23 @@ impl<H> Lent<H> {
 }
 
 impl<K: Key, H: Timed> Pieces<K, H> {
+    #[inline]
     fn place(&mut self, key: &K, known: &Known) -> usize {
+        let place = known.place.get() as usize;
+        // Pieces come to another place where one is removed.
+        let is_it = |PieceOf(of, number): &PieceOf<K>| *number == known.number && of == key;
+        if self.0.is_at(place, is_it) {
+            return place;
+        }
+        self.look_for(key, known)
+    }
+
+    #[inline(never)]
+    fn look_for(&mut self, key: &K, known: &Known) -> usize {
         let place = self.0.find(&PieceOf(key.clone(), known.number));
-        place.expect("there is a piece for each that is known")
+        let place = place.expect("there is a piece for each that is known");
+        known.place.set(place as u32);
+        place
     }
 
     /// The items of a piece that are not dropped.
@@ -80,6 +95,7 @@ impl<K: Key, H: Timed> Pieces<K, H> {
             last: last.time(),
             len: items.len(),
             dropped: 0,
+            place: Cell::new(self.0.len() as u32),
         };
         older.pieces.insert(at, known);
         self.0.insert(PieceOf(key.clone(), number), items);
@@ -145,7 +161,8 @@ impl<K: Key, H: Timed> Pieces<K, H> {
                 known.first = first;
             }
             (Some(known), None) => {
-                self.0.remove(&PieceOf(key.clone(), known.number));
+                let place = self.place(key, known);
+                self.0.remove_at(place);
                 older.pieces.pop_front();
             }
             (None, _) => {}
@@ -175,7 +192,11 @@ impl<K: Key, H: Timed> Pieces<K, H> {
 
 /// Those pieces that may have times in `from..=to`, in their order.
 pub(super) fn overlapping(older: &Older, from: i64, to: i64) -> impl Iterator<Item = &Known> {
-    let first = older.pieces.partition_point(|known| known.last < from);
+    let is_before = |known: &Known| known.last < from;
+    let first = match older.pieces.front() {
+        Some(known) if is_before(known) => older.pieces.partition_point(is_before),
+        _ => 0,
+    };
     let rest = older.pieces.range(first..);
     rest.take_while(move |known| known.first <= to)
 }
@@ -183,10 +204,7 @@ pub(super) fn overlapping(older: &Older, from: i64, to: i64) -> impl Iterator<It
 /// Of the items of a piece those with times in `from..=to`: mostly all of them.
 #[inline]
 pub(super) fn within<H: Timed>(known: &Known, items: &[H], from: i64, to: i64) -> Range<usize> {
-    if from <= known.first && known.last <= to {
-        return 0..items.len();
-    }
-    between(items, from, to)
+    between_ends(items, (known.first, known.last), from, to)
 }
 
 impl<K: Key, H: Savable> Pieces<K, H> {

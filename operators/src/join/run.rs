@@ -7,7 +7,9 @@
 //! Cost: an item in order is a push; one out of order is moved into place. What is dropped at the front is only
 //! counted, and moved out when half of the entry's is dropped: a constant cost per item, and no allocation for a run of one.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
@@ -60,6 +62,8 @@ pub(super) struct Known {
     /// Items, and how many of them are dropped at the front: the piece is not written again for that.
     pub(super) len: usize,
     pub(super) dropped: usize,
+    /// Where it was last found in the table of pieces: only where that is no longer so is it looked for. Not stored.
+    pub(super) place: Cell<u32>,
 }
 
 /// The pieces of a run.
@@ -131,6 +135,7 @@ impl<'de, H: Deserialize<'de>> Deserialize<'de> for Run<H> {
                 last,
                 len,
                 dropped,
+                place: Cell::default(),
             })
             .collect();
         let older = (!pieces.is_empty()).then(|| Box::new(Older { pieces, next }));
@@ -144,14 +149,47 @@ impl<'de, H: Deserialize<'de>> Deserialize<'de> for Run<H> {
 
 /// Of a list in the order of time those with times in `from..=to`.
 #[inline(always)]
-pub(super) fn between<H: Timed>(list: &[H], from: i64, to: i64) -> std::ops::Range<usize> {
-    // Runs are short mostly, and what is new meets what is new: look at the ends first.
-    if list.last().is_none_or(|last| last.time() < from) || from > to {
+pub(super) fn between<H: Timed>(list: &[H], from: i64, to: i64) -> Range<usize> {
+    let (Some(first), Some(last)) = (list.first(), list.last()) else {
+        return 0..0;
+    };
+    between_ends(list, (first.time(), last.time()), from, to)
+}
+
+/// The same of a list whose first and last times are known.
+///
+/// Runs are short mostly, what is new meets what is new, and of the pieces of a long run all but one or two lie within:
+/// so the ends are looked at first, and only for one that lies outside is searched.
+#[inline(always)]
+pub(super) fn between_ends<H: Timed>(
+    list: &[H],
+    (first, last): (i64, i64),
+    from: i64,
+    to: i64,
+) -> Range<usize> {
+    if last < from || first > to || from > to {
         return 0..0;
     }
-    let first = list.partition_point(|held| held.time() < from);
-    let count = list[first..].partition_point(|held| held.time() <= to);
-    first..first + count
+    let begin = if first < from {
+        begin_of(list, |time| time < from)
+    } else {
+        0
+    };
+    let end = if last > to {
+        begin_of(list, |time| time <= to)
+    } else {
+        list.len()
+    };
+    begin..end
+}
+
+/// How many times come before: those for which `is_before` holds.
+#[inline]
+fn begin_of<H: Timed>(list: &[H], is_before: impl Fn(i64) -> bool) -> usize {
+    if list.len() <= FEW {
+        return list.iter().take_while(|held| is_before(held.time())).count();
+    }
+    list.partition_point(|held| is_before(held.time()))
 }
 
 impl<H> Run<H> {
