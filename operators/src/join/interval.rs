@@ -25,7 +25,7 @@ use saved::Pending;
 
 use super::keyed::Keyed;
 use super::pieces::{Pieces, overlapping, within};
-use super::run::{Held, Run};
+use super::run::{Held, Known, Run};
 use super::{JoinResult, micros};
 use crate::table::StateMemory;
 use crate::{Key, Savable};
@@ -96,7 +96,8 @@ impl Came {
     }
 
     /// The same of what lies in pieces, which are changed only where somebody has met none before.
-    #[inline(never)]
+    // A call for each of many pairs would be most of what they cost.
+    #[inline(always)]
     fn meet_older<K: Key, B, U, E: Emit<U>>(
         &self,
         key: &K,
@@ -109,22 +110,36 @@ impl Came {
         for known in pieces.flat_map(|pieces| overlapping(pieces, self.from, self.due)) {
             let items = older.items(key, known);
             let range = within(known, items, self.from, self.due);
-            let mut is_first = false;
+            let is_news =
+                !known.is_matched.get() && self.is_first(known, &items[range.clone()], items.len());
             for other in &items[range.clone()] {
                 if other.limit <= self.due {
                     matched = true;
-                    is_first |= !other.matched;
                     let time = Timestamp(self.time.max(other.time));
                     out.emit(time, pair(&other.item));
                 }
             }
-            if is_first {
-                let others = &mut older.items_mut(key, known)[range];
-                let met = others.iter_mut().filter(|other| other.limit <= self.due);
-                met.for_each(|other| other.matched = true);
+            if is_news {
+                self.mark(&mut older.items_mut(key, known)[range]);
             }
         }
         matched
+    }
+
+    /// Whether some of these, of the `all` items of a piece, meet a partner for the first time.
+    fn is_first<B>(&self, known: &Known, others: &[Held<B>], all: usize) -> bool {
+        let mut met = others.iter().filter(|other| other.limit <= self.due);
+        let is_first = met.any(|other| !other.matched);
+        let are_matched = !is_first && others.iter().all(|other| other.matched);
+        known.is_matched.set(are_matched && others.len() == all);
+        is_first
+    }
+
+    /// Notes of others that they have met a partner.
+    #[cold]
+    fn mark<B>(&self, others: &mut [Held<B>]) {
+        let met = others.iter_mut().filter(|other| other.limit <= self.due);
+        met.for_each(|other| other.matched = true);
     }
 
     #[inline(always)]

@@ -96,6 +96,7 @@ impl<K: Key, H: Timed> Pieces<K, H> {
             len: items.len(),
             dropped: 0,
             place: Cell::new(self.0.len() as u32),
+            is_matched: Cell::new(false),
         };
         older.pieces.insert(at, known);
         self.0.insert(PieceOf(key.clone(), number), items);
@@ -116,6 +117,7 @@ impl<K: Key, H: Timed> Pieces<K, H> {
         let within = items.partition_point(|other| other.time() <= time);
         items.insert(within, held);
         known.len = items.len();
+        known.is_matched.set(false);
         (known.first, known.last) = (known.first.min(time), known.last.max(time));
         if known.len < 2 * PIECE {
             return;

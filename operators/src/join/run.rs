@@ -2,8 +2,8 @@
 //!
 //! The newest lie in the key's entry of a table; when they become many, older ones are moved to [pieces](super::pieces), so
 //! that one more item does not have all of the key's written again. Of a piece its bounds lie in the entry.
-//! Invariants: (1) nothing in a piece is later than what is in the pieces behind it, or in the entry; (2) a run without
-//! older items has no pieces.
+//! Invariants: (1) nothing in a piece is later than what is in the pieces behind it, or in the entry; (2) what most runs
+//! need not know, since they are short, lies in a box of its own, which they have not: so more of them fit into the cache.
 //! Cost: an item in order is a push; one out of order is moved into place. What is dropped at the front is only
 //! counted, and moved out when half of the entry's is dropped: a constant cost per item, and no allocation for a run of one.
 
@@ -64,15 +64,19 @@ pub(super) struct Known {
     pub(super) dropped: usize,
     /// Where it was last found in the table of pieces: only where that is no longer so is it looked for. Not stored.
     pub(super) place: Cell<u32>,
+    /// Whether all of its items are known to have met a partner. Not stored.
+    pub(super) is_matched: Cell<bool>,
 }
 
-/// The pieces of a run.
+/// The pieces of a run, and what of its entry is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Older {
     /// In the order of time.
     pub(super) pieces: VecDeque<Known>,
     /// Number of the next piece.
     next: u64,
+    /// The first so many items in the entry are dropped.
+    dropped: usize,
 }
 
 impl Older {
@@ -92,8 +96,7 @@ impl Older {
 #[derive(Debug)]
 pub(super) struct Run<H> {
     held: SmallVec<[H; 1]>,
-    /// The first so many are dropped.
-    dropped: usize,
+    /// None of a run that never had more than a few items.
     pub(super) older: Option<Box<Older>>,
 }
 
@@ -101,7 +104,6 @@ impl<H> Default for Run<H> {
     fn default() -> Self {
         Self {
             held: SmallVec::new(),
-            dropped: 0,
             older: None,
         }
     }
@@ -136,14 +138,17 @@ impl<'de, H: Deserialize<'de>> Deserialize<'de> for Run<H> {
                 len,
                 dropped,
                 place: Cell::default(),
+                is_matched: Cell::default(),
             })
             .collect();
-        let older = (!pieces.is_empty()).then(|| Box::new(Older { pieces, next }));
-        Ok(Self {
-            held,
-            dropped: 0,
-            older,
-        })
+        let dropped = 0;
+        let older = Older {
+            pieces,
+            next,
+            dropped,
+        };
+        let older = (!older.pieces.is_empty()).then(|| Box::new(older));
+        Ok(Self { held, older })
     }
 }
 
@@ -187,7 +192,10 @@ pub(super) fn between_ends<H: Timed>(
 #[inline]
 fn begin_of<H: Timed>(list: &[H], is_before: impl Fn(i64) -> bool) -> usize {
     if list.len() <= FEW {
-        return list.iter().take_while(|held| is_before(held.time())).count();
+        return list
+            .iter()
+            .take_while(|held| is_before(held.time()))
+            .count();
     }
     list.partition_point(|held| is_before(held.time()))
 }
@@ -196,7 +204,19 @@ impl<H> Run<H> {
     /// What lies in the entry: the newest.
     #[inline(always)]
     pub(super) fn here(&self) -> &[H] {
-        &self.held[self.dropped..]
+        &self.held[self.dropped()..]
+    }
+
+    #[inline(always)]
+    fn dropped(&self) -> usize {
+        self.older.as_ref().map_or(0, |older| older.dropped)
+    }
+
+    /// Whether it has pieces.
+    #[inline(always)]
+    pub(super) fn is_divided(&self) -> bool {
+        let older = self.older.as_ref();
+        older.is_some_and(|older| !older.pieces.is_empty())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -206,7 +226,7 @@ impl<H> Run<H> {
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.here().is_empty() && self.older.is_none()
+        self.here().is_empty() && !self.is_divided()
     }
 }
 
@@ -222,7 +242,7 @@ impl<H: Timed> Run<H> {
     /// Adds an item of `key`.
     #[inline]
     pub(super) fn insert<K: Key>(&mut self, key: &K, pieces: &mut Pieces<K, H>, held: H) {
-        if self.held.len() >= HERE_MAX || self.older.is_some() {
+        if self.held.len() >= HERE_MAX || self.is_divided() {
             self.insert_divided(key, pieces, held);
             return;
         }
@@ -237,7 +257,8 @@ impl<H: Timed> Run<H> {
         }
         let here = self.here();
         let at = here.partition_point(|other| other.time() <= held.time());
-        self.held.insert(self.dropped + at, held);
+        let at = self.dropped() + at;
+        self.held.insert(at, held);
     }
 
     #[cold]
@@ -255,10 +276,10 @@ impl<H: Timed> Run<H> {
         }
         self.insert_here(held);
         while self.here().len() > HERE_MAX {
-            let oldest = self.held.drain(..self.dropped + PIECE).skip(self.dropped);
-            let oldest = oldest.collect();
-            self.dropped = 0;
             let older = self.older.get_or_insert_default();
+            let dropped = std::mem::take(&mut older.dropped);
+            let oldest = self.held.drain(..dropped + PIECE).skip(dropped);
+            let oldest = oldest.collect();
             pieces.add(key, older, oldest);
         }
     }
@@ -266,7 +287,8 @@ impl<H: Timed> Run<H> {
     /// Of what lies in the entry that with times in `from..=to`.
     #[inline]
     pub(super) fn between(&mut self, from: i64, to: i64) -> &mut [H] {
-        let here = &mut self.held[self.dropped..];
+        let dropped = self.dropped();
+        let here = &mut self.held[dropped..];
         let range = between(here, from, to);
         &mut here[range]
     }
@@ -280,8 +302,10 @@ impl<H: Timed> Run<H> {
 
     #[inline(always)]
     pub(super) fn first_time(&self) -> Option<i64> {
-        if let Some(older) = &self.older {
-            return older.pieces.front().map(|known| known.first);
+        if let Some(older) = &self.older
+            && let Some(known) = older.pieces.front()
+        {
+            return Some(known.first);
         }
         self.here().first().map(H::time)
     }
@@ -311,26 +335,34 @@ impl<H: Timed> Run<H> {
 
     /// There may be no pieces any more.
     pub(super) fn forget_pieces(&mut self) {
-        self.older.take_if(|older| older.pieces.is_empty());
+        let is_short = self.held.len() <= FEW;
+        self.older
+            .take_if(|older| is_short && older.dropped == 0 && older.pieces.is_empty());
     }
 
     /// Where one is left, it lies in the entry itself and not beside it: for runs that are mostly so and often looked at.
     #[inline]
     pub(super) fn come_home(&mut self) {
-        if self.held.spilled() && self.held.len() == 1 && self.dropped == 0 {
+        if self.held.spilled() && self.held.len() == 1 && self.dropped() == 0 {
             self.held.shrink_to_fit();
         }
     }
 
     /// Drops the first `count` of those that lie in the entry.
     pub(super) fn drop_here(&mut self, count: usize) {
-        self.dropped += count;
-        let is_worth_it = self.held.len() <= FEW || self.dropped * 2 >= self.held.len();
-        if self.dropped == 0 || !is_worth_it {
+        let dropped = self.dropped() + count;
+        if dropped == 0 {
             return;
         }
-        self.held.drain(..self.dropped);
-        self.dropped = 0;
+        if self.held.len() > FEW && dropped * 2 < self.held.len() {
+            self.older.get_or_insert_default().dropped = dropped;
+            return;
+        }
+        self.held.drain(..dropped);
+        if let Some(older) = &mut self.older {
+            older.dropped = 0;
+            self.forget_pieces();
+        }
         if self.held.spilled() && self.held.len() * 8 < self.held.capacity() {
             self.held.shrink_to_fit();
         }
