@@ -5,7 +5,7 @@
 //! value a search among few buckets and its share of one sort, whatever the number of values; a heap of all would miss the
 //! cache at each level.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 /// Emptied buckets kept for the times to come.
@@ -52,8 +52,8 @@ pub(super) struct DueQueue<T> {
     width: i64,
     /// All due at `until` or later.
     buckets: BTreeMap<i64, Vec<(i64, T)>>,
-    /// Latest first.
-    sorted: Vec<(i64, T)>,
+    /// The earliest first.
+    sorted: VecDeque<(i64, T)>,
     /// Due before `until`, none of them earlier than the one before it.
     in_turn: VecDeque<Near<T>>,
     /// Due before `until`, and earlier than one that came before.
@@ -70,7 +70,7 @@ impl<T> DueQueue<T> {
         Self {
             width: (span / 32).max(1),
             buckets: BTreeMap::new(),
-            sorted: Vec::new(),
+            sorted: VecDeque::new(),
             in_turn: VecDeque::new(),
             near: BinaryHeap::new(),
             pushed_near: 0,
@@ -127,7 +127,7 @@ impl<T> DueQueue<T> {
         if self.sorted.is_empty() && self.in_turn.is_empty() && self.near.is_empty() {
             self.sort_next(before)?;
         }
-        let sorted = self.sorted.last().map(|(due, _)| *due);
+        let sorted = self.sorted.front().map(|(due, _)| *due);
         let near = self.first_near();
         // Of equal times, what is in the bucket came first.
         if let Some(due) = sorted.filter(|due| near.is_none_or(|(near, _)| *due <= near)) {
@@ -135,7 +135,7 @@ impl<T> DueQueue<T> {
                 return None;
             }
             self.len -= 1;
-            return self.sorted.pop();
+            return self.sorted.pop_front();
         }
         let (due, is_in_turn) = near?;
         if due >= before {
@@ -169,12 +169,12 @@ impl<T> DueQueue<T> {
             return None;
         }
         let mut bucket = first.remove();
-        // The sort is stable: of equal times the one that came first ends up last, to be taken first.
-        bucket.reverse();
-        bucket.sort_by_key(|(due, _)| Reverse(*due));
-        let emptied = std::mem::replace(&mut self.sorted, bucket);
+        // The sort is stable: of equal times the one that came first is taken first. What came in order costs a look.
+        bucket.sort_by_key(|(due, _)| *due);
+        // Neither of the two moves what it has.
+        let emptied = std::mem::replace(&mut self.sorted, bucket.into());
         if self.spares.len() < SPARES {
-            self.spares.push(emptied);
+            self.spares.push(emptied.into());
         }
         self.until = number.saturating_add(1).saturating_mul(self.width);
         Some(())
@@ -184,7 +184,7 @@ impl<T> DueQueue<T> {
     pub(super) fn in_order(&self) -> Vec<(i64, &T)> {
         let mut near: Vec<_> = self.near.iter().chain(&self.in_turn).collect();
         near.sort_unstable_by_key(|near| near.order());
-        let sorted = self.sorted.iter().rev().map(|(due, value)| (*due, value));
+        let sorted = self.sorted.iter().map(|(due, value)| (*due, value));
         let near = near.into_iter().map(|near| (near.due, &near.value));
         let buckets = self.buckets.values().flatten();
         let buckets = buckets.map(|(due, value)| (*due, value));
@@ -196,7 +196,7 @@ impl<T> DueQueue<T> {
 
     /// When the earliest value is due; of a bucket that is not sorted yet, its beginning.
     pub(super) fn first(&self) -> Option<i64> {
-        let sorted = self.sorted.last().map(|(due, _)| *due);
+        let sorted = self.sorted.front().map(|(due, _)| *due);
         let near = self.first_near().map(|(due, _)| due);
         let bucket = self.buckets.keys().next();
         let bucket = bucket.map(|number| number.saturating_mul(self.width));

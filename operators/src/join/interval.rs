@@ -82,17 +82,18 @@ impl Came {
         out: &mut E,
     ) -> bool {
         let mut matched = false;
-        if others.older.is_some() {
+        if others.is_divided() {
             matched = self.meet_older(key, (others, older), &pair, out);
         }
+        let mut is_met = false;
         for other in others.between(self.from, self.due) {
             if other.limit <= self.due {
-                (matched, other.matched) = (true, true);
+                (is_met, other.matched) = (true, true);
                 let time = Timestamp(self.time.max(other.time));
                 out.emit(time, pair(&other.item));
             }
         }
-        matched
+        matched | is_met
     }
 
     /// The same of what lies in pieces, which are changed only where somebody has met none before.
