@@ -13,7 +13,8 @@ use millstream_engine::checkpoint::{CheckpointError, Restoring, Saving};
 use millstream_engine::flow::Fault;
 use serde::{Deserialize, Serialize};
 
-use super::run::{Known, Older, Run, Timed, between_ends};
+use super::between::{Timed, between_ends};
+use super::run::{Known, Older, Run};
 use crate::table::{StateMemory, Table};
 use crate::{Key, Savable};
 

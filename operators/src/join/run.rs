@@ -9,11 +9,11 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
+use super::between::{Timed, between};
 use super::pieces::{PIECE, Pieces};
 use crate::Key;
 
@@ -21,12 +21,7 @@ use crate::Key;
 const HERE_MAX: usize = 2 * PIECE;
 
 /// Of no more items than this those that are dropped are moved out at once: short runs stay in a cache line or two.
-const FEW: usize = 8;
-
-/// What has a time.
-pub(super) trait Timed {
-    fn time(&self) -> i64;
-}
+const FEW: usize = if cfg!(test) { 2 } else { 8 };
 
 /// An item that waits for partners.
 #[derive(Debug, Deserialize)]
@@ -150,54 +145,6 @@ impl<'de, H: Deserialize<'de>> Deserialize<'de> for Run<H> {
         let older = (!older.pieces.is_empty()).then(|| Box::new(older));
         Ok(Self { held, older })
     }
-}
-
-/// Of a list in the order of time those with times in `from..=to`.
-#[inline(always)]
-pub(super) fn between<H: Timed>(list: &[H], from: i64, to: i64) -> Range<usize> {
-    let (Some(first), Some(last)) = (list.first(), list.last()) else {
-        return 0..0;
-    };
-    between_ends(list, (first.time(), last.time()), from, to)
-}
-
-/// The same of a list whose first and last times are known.
-///
-/// Runs are short mostly, what is new meets what is new, and of the pieces of a long run all but one or two lie within:
-/// so the ends are looked at first, and only for one that lies outside is searched.
-#[inline(always)]
-pub(super) fn between_ends<H: Timed>(
-    list: &[H],
-    (first, last): (i64, i64),
-    from: i64,
-    to: i64,
-) -> Range<usize> {
-    if last < from || first > to || from > to {
-        return 0..0;
-    }
-    let begin = if first < from {
-        begin_of(list, |time| time < from)
-    } else {
-        0
-    };
-    let end = if last > to {
-        begin_of(list, |time| time <= to)
-    } else {
-        list.len()
-    };
-    begin..end
-}
-
-/// How many times come before: those for which `is_before` holds.
-#[inline]
-fn begin_of<H: Timed>(list: &[H], is_before: impl Fn(i64) -> bool) -> usize {
-    if list.len() <= FEW {
-        return list
-            .iter()
-            .take_while(|held| is_before(held.time()))
-            .count();
-    }
-    list.partition_point(|held| is_before(held.time()))
 }
 
 impl<H> Run<H> {
