@@ -189,7 +189,10 @@ impl<H: Timed> Run<H> {
     /// Adds an item of `key`.
     #[inline]
     pub(super) fn insert<K: Key>(&mut self, key: &K, pieces: &mut Pieces<K, H>, held: H) {
-        if self.held.len() >= HERE_MAX || self.is_divided() {
+        // What comes in order goes behind the others wherever they lie.
+        let last = self.held.last();
+        let is_in_order = last.is_some_and(|last| last.time() <= held.time());
+        if self.held.len() >= HERE_MAX || (!is_in_order && self.is_divided()) {
             self.insert_divided(key, pieces, held);
             return;
         }
