@@ -1,11 +1,12 @@
 //! Values in the order of a time at which something is to be done with them: a calendar queue.
 //!
-//! Values that are far off lie unsorted in buckets of time; a bucket is sorted when its time comes, and what is then
-//! still added to that time goes to a heap. Cost: per value a search among few buckets and its share of one sort,
-//! whatever the number of values; a heap of all would miss the cache at each level.
+//! Values that are far off lie unsorted in buckets of time; a bucket is sorted when its time comes. What is then still
+//! added to that time mostly comes in order and is appended to what did, and only what does not goes to a heap. Cost: per
+//! value a search among few buckets and its share of one sort, whatever the number of values; a heap of all would miss the
+//! cache at each level.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 /// Emptied buckets kept for the times to come.
 const SPARES: usize = 4;
@@ -18,10 +19,16 @@ struct Near<T> {
     value: T,
 }
 
+impl<T> Near<T> {
+    const fn order(&self) -> (i64, u64) {
+        (self.due, self.number)
+    }
+}
+
 impl<T> Ord for Near<T> {
     fn cmp(&self, other: &Self) -> Ordering {
         // The heap gives the greatest first.
-        (other.due, other.number).cmp(&(self.due, self.number))
+        other.order().cmp(&self.order())
     }
 }
 
@@ -45,8 +52,11 @@ pub(super) struct DueQueue<T> {
     width: i64,
     /// All due at `until` or later.
     buckets: BTreeMap<i64, Vec<(i64, T)>>,
-    /// Latest first.
-    sorted: Vec<(i64, T)>,
+    /// The earliest first.
+    sorted: VecDeque<(i64, T)>,
+    /// Due before `until`, none of them earlier than the one before it.
+    in_turn: VecDeque<Near<T>>,
+    /// Due before `until`, and earlier than one that came before.
     near: BinaryHeap<Near<T>>,
     pushed_near: u64,
     until: i64,
@@ -60,7 +70,8 @@ impl<T> DueQueue<T> {
         Self {
             width: (span / 32).max(1),
             buckets: BTreeMap::new(),
-            sorted: Vec::new(),
+            sorted: VecDeque::new(),
+            in_turn: VecDeque::new(),
             near: BinaryHeap::new(),
             pushed_near: 0,
             until: i64::MIN,
@@ -74,7 +85,12 @@ impl<T> DueQueue<T> {
         if due < self.until {
             let number = self.pushed_near;
             self.pushed_near += 1;
-            self.near.push(Near { due, number, value });
+            let near = Near { due, number, value };
+            if self.in_turn.back().is_none_or(|last| last.due <= due) {
+                self.in_turn.push_back(near);
+            } else {
+                self.near.push(near);
+            }
             return;
         }
         let spares = &mut self.spares;
@@ -108,24 +124,42 @@ impl<T> DueQueue<T> {
 
     /// Takes the earliest value out if it is due before `before`.
     pub(super) fn pop(&mut self, before: i64) -> Option<(i64, T)> {
-        if self.sorted.is_empty() && self.near.is_empty() {
+        if self.sorted.is_empty() && self.in_turn.is_empty() && self.near.is_empty() {
             self.sort_next(before)?;
         }
-        let sorted = self.sorted.last().map(|(due, _)| *due);
-        let near = self.near.peek().map(|near| near.due);
+        let sorted = self.sorted.front().map(|(due, _)| *due);
+        let near = self.first_near();
         // Of equal times, what is in the bucket came first.
-        if let Some(due) = sorted.filter(|due| near.is_none_or(|near| *due <= near)) {
+        if let Some(due) = sorted.filter(|due| near.is_none_or(|(near, _)| *due <= near)) {
             if due >= before {
                 return None;
             }
             self.len -= 1;
-            return self.sorted.pop();
+            return self.sorted.pop_front();
         }
-        if near? >= before {
+        let (due, is_in_turn) = near?;
+        if due >= before {
             return None;
         }
         self.len -= 1;
-        self.near.pop().map(|near| (near.due, near.value))
+        let near = if is_in_turn {
+            self.in_turn.pop_front()
+        } else {
+            self.near.pop()
+        };
+        near.map(|near| (near.due, near.value))
+    }
+
+    /// Of what came after its bucket was sorted, when the first one is due, and whether it came in order.
+    #[inline]
+    fn first_near(&self) -> Option<(i64, bool)> {
+        let in_turn = self.in_turn.front().map(Near::order);
+        let near = self.near.peek().map(Near::order);
+        match (in_turn, near) {
+            (Some(in_turn), Some(near)) if near < in_turn => Some((near.0, false)),
+            (Some((due, _)), _) => Some((due, true)),
+            (None, near) => near.map(|(due, _)| (due, false)),
+        }
     }
 
     fn sort_next(&mut self, before: i64) -> Option<()> {
@@ -135,12 +169,12 @@ impl<T> DueQueue<T> {
             return None;
         }
         let mut bucket = first.remove();
-        // The sort is stable: of equal times the one that came first ends up last, to be taken first.
-        bucket.reverse();
-        bucket.sort_by_key(|(due, _)| Reverse(*due));
-        let emptied = std::mem::replace(&mut self.sorted, bucket);
+        // The sort is stable: of equal times the one that came first is taken first. What came in order costs a look.
+        bucket.sort_by_key(|(due, _)| *due);
+        // Neither of the two moves what it has.
+        let emptied = std::mem::replace(&mut self.sorted, bucket.into());
         if self.spares.len() < SPARES {
-            self.spares.push(emptied);
+            self.spares.push(emptied.into());
         }
         self.until = number.saturating_add(1).saturating_mul(self.width);
         Some(())
@@ -148,9 +182,9 @@ impl<T> DueQueue<T> {
 
     /// All values in the order in which they would be taken out.
     pub(super) fn in_order(&self) -> Vec<(i64, &T)> {
-        let mut near: Vec<_> = self.near.iter().collect();
-        near.sort_unstable_by_key(|near| (near.due, near.number));
-        let sorted = self.sorted.iter().rev().map(|(due, value)| (*due, value));
+        let mut near: Vec<_> = self.near.iter().chain(&self.in_turn).collect();
+        near.sort_unstable_by_key(|near| near.order());
+        let sorted = self.sorted.iter().map(|(due, value)| (*due, value));
         let near = near.into_iter().map(|near| (near.due, &near.value));
         let buckets = self.buckets.values().flatten();
         let buckets = buckets.map(|(due, value)| (*due, value));
@@ -162,8 +196,8 @@ impl<T> DueQueue<T> {
 
     /// When the earliest value is due; of a bucket that is not sorted yet, its beginning.
     pub(super) fn first(&self) -> Option<i64> {
-        let sorted = self.sorted.last().map(|(due, _)| *due);
-        let near = self.near.peek().map(|near| near.due);
+        let sorted = self.sorted.front().map(|(due, _)| *due);
+        let near = self.first_near().map(|(due, _)| due);
         let bucket = self.buckets.keys().next();
         let bucket = bucket.map(|number| number.saturating_mul(self.width));
         [sorted, near, bucket].into_iter().flatten().min()

@@ -10,6 +10,7 @@
 //! each visited when its first item is, and no others. A checkpoint has the keys that were touched, of a key with many
 //! items the newest and what was changed of the [others](super::pieces).
 
+mod came;
 mod saved;
 
 use std::convert::Infallible;
@@ -18,14 +19,15 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use came::Came;
 use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, Wiring, inner_sink};
 use millstream_engine::time::Timestamp;
 use saved::Pending;
 
 use super::keyed::Keyed;
-use super::pieces::{Pieces, overlapping, within};
-use super::run::{Held, Run};
+use super::pieces::Pieces;
+use super::run::Held;
 use super::{JoinResult, micros};
 use crate::table::StateMemory;
 use crate::{Key, Savable};
@@ -46,94 +48,6 @@ impl Bounds {
         Self {
             before: micros(before),
             after: micros(after),
-        }
-    }
-}
-
-/// An item that came, seen from its own side.
-#[derive(Clone, Copy)]
-struct Came {
-    time: i64,
-    limit: i64,
-    /// The first time of a partner whose own interval was not over.
-    from: i64,
-    /// The last time of a partner: when its own interval is over.
-    due: i64,
-}
-
-impl Came {
-    #[inline(always)]
-    fn new(time: i64, limit: i64, before: i64, after: i64) -> Self {
-        Self {
-            time,
-            limit,
-            from: time.max(limit).saturating_sub(before),
-            due: time.saturating_add(after),
-        }
-    }
-
-    /// Gives a pair for each partner that is held; gives whether there was one.
-    #[inline(always)]
-    fn meet<K: Key, B, U, E: Emit<U>>(
-        &self,
-        key: &K,
-        (others, older): (&mut Run<Held<B>>, &mut Pieces<K, Held<B>>),
-        pair: impl Fn(&B) -> U,
-        out: &mut E,
-    ) -> bool {
-        let mut matched = false;
-        if others.older.is_some() {
-            matched = self.meet_older(key, (others, older), &pair, out);
-        }
-        for other in others.between(self.from, self.due) {
-            if other.limit <= self.due {
-                (matched, other.matched) = (true, true);
-                let time = Timestamp(self.time.max(other.time));
-                out.emit(time, pair(&other.item));
-            }
-        }
-        matched
-    }
-
-    /// The same of what lies in pieces, which are changed only where somebody has met none before.
-    #[inline(never)]
-    fn meet_older<K: Key, B, U, E: Emit<U>>(
-        &self,
-        key: &K,
-        (others, older): (&Run<Held<B>>, &mut Pieces<K, Held<B>>),
-        pair: impl Fn(&B) -> U,
-        out: &mut E,
-    ) -> bool {
-        let mut matched = false;
-        let pieces = others.older.as_deref().into_iter();
-        for known in pieces.flat_map(|pieces| overlapping(pieces, self.from, self.due)) {
-            let items = older.items(key, known);
-            let range = within(known, items, self.from, self.due);
-            let mut is_first = false;
-            for other in &items[range.clone()] {
-                if other.limit <= self.due {
-                    matched = true;
-                    is_first |= !other.matched;
-                    let time = Timestamp(self.time.max(other.time));
-                    out.emit(time, pair(&other.item));
-                }
-            }
-            if is_first {
-                let others = &mut older.items_mut(key, known)[range];
-                let met = others.iter_mut().filter(|other| other.limit <= self.due);
-                met.for_each(|other| other.matched = true);
-            }
-        }
-        matched
-    }
-
-    #[inline(always)]
-    fn held<T>(&self, matched: bool, item: T) -> Held<T> {
-        Held {
-            time: self.time,
-            limit: self.limit,
-            matched,
-            item,
         }
     }
 }

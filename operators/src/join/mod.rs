@@ -12,6 +12,7 @@
 //! join with nothing in it.
 
 mod as_of;
+mod between;
 mod change;
 mod due;
 mod foreign;

@@ -2,16 +2,18 @@
 //!
 //! The newest lie in the key's entry of a table; when they become many, older ones are moved to [pieces](super::pieces), so
 //! that one more item does not have all of the key's written again. Of a piece its bounds lie in the entry.
-//! Invariants: (1) nothing in a piece is later than what is in the pieces behind it, or in the entry; (2) a run without
-//! older items has no pieces.
+//! Invariants: (1) nothing in a piece is later than what is in the pieces behind it, or in the entry; (2) what most runs
+//! need not know, since they are short, lies in a box of its own, which they have not: so more of them fit into the cache.
 //! Cost: an item in order is a push; one out of order is moved into place. What is dropped at the front is only
 //! counted, and moved out when half of the entry's is dropped: a constant cost per item, and no allocation for a run of one.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
+use super::between::{Timed, between};
 use super::pieces::{PIECE, Pieces};
 use crate::Key;
 
@@ -19,12 +21,7 @@ use crate::Key;
 const HERE_MAX: usize = 2 * PIECE;
 
 /// Of no more items than this those that are dropped are moved out at once: short runs stay in a cache line or two.
-const FEW: usize = 8;
-
-/// What has a time.
-pub(super) trait Timed {
-    fn time(&self) -> i64;
-}
+const FEW: usize = if cfg!(test) { 2 } else { 8 };
 
 /// An item that waits for partners.
 #[derive(Debug, Deserialize)]
@@ -60,15 +57,21 @@ pub(super) struct Known {
     /// Items, and how many of them are dropped at the front: the piece is not written again for that.
     pub(super) len: usize,
     pub(super) dropped: usize,
+    /// Where it was last found in the table of pieces: only where that is no longer so is it looked for. Not stored.
+    pub(super) place: Cell<u32>,
+    /// Whether all of its items are known to have met a partner. Not stored.
+    pub(super) is_matched: Cell<bool>,
 }
 
-/// The pieces of a run.
+/// The pieces of a run, and what of its entry is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Older {
     /// In the order of time.
     pub(super) pieces: VecDeque<Known>,
     /// Number of the next piece.
     next: u64,
+    /// The first so many items in the entry are dropped.
+    dropped: usize,
 }
 
 impl Older {
@@ -88,8 +91,7 @@ impl Older {
 #[derive(Debug)]
 pub(super) struct Run<H> {
     held: SmallVec<[H; 1]>,
-    /// The first so many are dropped.
-    dropped: usize,
+    /// None of a run that never had more than a few items.
     pub(super) older: Option<Box<Older>>,
 }
 
@@ -97,7 +99,6 @@ impl<H> Default for Run<H> {
     fn default() -> Self {
         Self {
             held: SmallVec::new(),
-            dropped: 0,
             older: None,
         }
     }
@@ -131,34 +132,38 @@ impl<'de, H: Deserialize<'de>> Deserialize<'de> for Run<H> {
                 last,
                 len,
                 dropped,
+                place: Cell::default(),
+                is_matched: Cell::default(),
             })
             .collect();
-        let older = (!pieces.is_empty()).then(|| Box::new(Older { pieces, next }));
-        Ok(Self {
-            held,
-            dropped: 0,
-            older,
-        })
+        let dropped = 0;
+        let older = Older {
+            pieces,
+            next,
+            dropped,
+        };
+        let older = (!older.pieces.is_empty()).then(|| Box::new(older));
+        Ok(Self { held, older })
     }
-}
-
-/// Of a list in the order of time those with times in `from..=to`.
-#[inline(always)]
-pub(super) fn between<H: Timed>(list: &[H], from: i64, to: i64) -> std::ops::Range<usize> {
-    // Runs are short mostly, and what is new meets what is new: look at the ends first.
-    if list.last().is_none_or(|last| last.time() < from) || from > to {
-        return 0..0;
-    }
-    let first = list.partition_point(|held| held.time() < from);
-    let count = list[first..].partition_point(|held| held.time() <= to);
-    first..first + count
 }
 
 impl<H> Run<H> {
     /// What lies in the entry: the newest.
     #[inline(always)]
     pub(super) fn here(&self) -> &[H] {
-        &self.held[self.dropped..]
+        &self.held[self.dropped()..]
+    }
+
+    #[inline(always)]
+    fn dropped(&self) -> usize {
+        self.older.as_ref().map_or(0, |older| older.dropped)
+    }
+
+    /// Whether it has pieces.
+    #[inline(always)]
+    pub(super) fn is_divided(&self) -> bool {
+        let older = self.older.as_ref();
+        older.is_some_and(|older| !older.pieces.is_empty())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -168,7 +173,7 @@ impl<H> Run<H> {
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.here().is_empty() && self.older.is_none()
+        self.here().is_empty() && !self.is_divided()
     }
 }
 
@@ -184,7 +189,10 @@ impl<H: Timed> Run<H> {
     /// Adds an item of `key`.
     #[inline]
     pub(super) fn insert<K: Key>(&mut self, key: &K, pieces: &mut Pieces<K, H>, held: H) {
-        if self.held.len() >= HERE_MAX || self.older.is_some() {
+        // What comes in order goes behind the others wherever they lie.
+        let last = self.held.last();
+        let is_in_order = last.is_some_and(|last| last.time() <= held.time());
+        if self.held.len() >= HERE_MAX || (!is_in_order && self.is_divided()) {
             self.insert_divided(key, pieces, held);
             return;
         }
@@ -199,7 +207,8 @@ impl<H: Timed> Run<H> {
         }
         let here = self.here();
         let at = here.partition_point(|other| other.time() <= held.time());
-        self.held.insert(self.dropped + at, held);
+        let at = self.dropped() + at;
+        self.held.insert(at, held);
     }
 
     #[cold]
@@ -217,10 +226,10 @@ impl<H: Timed> Run<H> {
         }
         self.insert_here(held);
         while self.here().len() > HERE_MAX {
-            let oldest = self.held.drain(..self.dropped + PIECE).skip(self.dropped);
-            let oldest = oldest.collect();
-            self.dropped = 0;
             let older = self.older.get_or_insert_default();
+            let dropped = std::mem::take(&mut older.dropped);
+            let oldest = self.held.drain(..dropped + PIECE).skip(dropped);
+            let oldest = oldest.collect();
             pieces.add(key, older, oldest);
         }
     }
@@ -228,7 +237,8 @@ impl<H: Timed> Run<H> {
     /// Of what lies in the entry that with times in `from..=to`.
     #[inline]
     pub(super) fn between(&mut self, from: i64, to: i64) -> &mut [H] {
-        let here = &mut self.held[self.dropped..];
+        let dropped = self.dropped();
+        let here = &mut self.held[dropped..];
         let range = between(here, from, to);
         &mut here[range]
     }
@@ -242,8 +252,10 @@ impl<H: Timed> Run<H> {
 
     #[inline(always)]
     pub(super) fn first_time(&self) -> Option<i64> {
-        if let Some(older) = &self.older {
-            return older.pieces.front().map(|known| known.first);
+        if let Some(older) = &self.older
+            && let Some(known) = older.pieces.front()
+        {
+            return Some(known.first);
         }
         self.here().first().map(H::time)
     }
@@ -273,26 +285,34 @@ impl<H: Timed> Run<H> {
 
     /// There may be no pieces any more.
     pub(super) fn forget_pieces(&mut self) {
-        self.older.take_if(|older| older.pieces.is_empty());
+        let is_short = self.held.len() <= FEW;
+        self.older
+            .take_if(|older| is_short && older.dropped == 0 && older.pieces.is_empty());
     }
 
     /// Where one is left, it lies in the entry itself and not beside it: for runs that are mostly so and often looked at.
     #[inline]
     pub(super) fn come_home(&mut self) {
-        if self.held.spilled() && self.held.len() == 1 && self.dropped == 0 {
+        if self.held.spilled() && self.held.len() == 1 && self.dropped() == 0 {
             self.held.shrink_to_fit();
         }
     }
 
     /// Drops the first `count` of those that lie in the entry.
     pub(super) fn drop_here(&mut self, count: usize) {
-        self.dropped += count;
-        let is_worth_it = self.held.len() <= FEW || self.dropped * 2 >= self.held.len();
-        if self.dropped == 0 || !is_worth_it {
+        let dropped = self.dropped() + count;
+        if dropped == 0 {
             return;
         }
-        self.held.drain(..self.dropped);
-        self.dropped = 0;
+        if self.held.len() > FEW && dropped * 2 < self.held.len() {
+            self.older.get_or_insert_default().dropped = dropped;
+            return;
+        }
+        self.held.drain(..dropped);
+        if let Some(older) = &mut self.older {
+            older.dropped = 0;
+            self.forget_pieces();
+        }
         if self.held.spilled() && self.held.len() * 8 < self.held.capacity() {
             self.held.shrink_to_fit();
         }

@@ -228,7 +228,7 @@ where
             let (key, Pending { left, right }) = self.keys.table.peek_mut(place);
             let window = span.window_ending(end);
             let over = end.saturating_add(span.lateness);
-            if left.older.is_none() && right.older.is_none() {
+            if !left.is_divided() && !right.is_divided() {
                 let (from, to) = (window.start.0, window.last().0);
                 let left = Items::held(left.here_between(from, to), over);
                 let right = Items::held(right.here_between(from, to), over);

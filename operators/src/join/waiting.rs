@@ -19,6 +19,9 @@ use crate::table::{StateMemory, Table};
 /// Items of a chunk.
 const CHUNK: usize = if cfg!(test) { 3 } else { 64 };
 
+/// Emptied chunks kept for what comes.
+const SPARES: usize = 64;
+
 /// Number of a slice, and of a chunk in it.
 type ChunkOf = (i64, u32);
 
@@ -31,6 +34,7 @@ pub(super) struct Waiting<L> {
     slices: BTreeMap<i64, u32>,
     /// The slice that the last item went to, and the place of its last chunk, unless that is full.
     last: Option<(i64, usize)>,
+    spares: Vec<Vec<(i64, L)>>,
     len: usize,
     /// Slices up to this one are in the queue.
     opened: i64,
@@ -44,6 +48,7 @@ impl<L> Waiting<L> {
             chunks: Table::default(),
             slices: BTreeMap::new(),
             last: None,
+            spares: Vec::new(),
             len: 0,
             opened: i64::MIN,
         }
@@ -77,9 +82,10 @@ impl<L> Waiting<L> {
     /// Place of the last chunk of a slice, made if there is none.
     fn last_chunk(&mut self, slice: i64) -> usize {
         let full = *self.slices.entry(slice).or_default();
+        let spares = &mut self.spares;
         // Where there was one, there may be as many again.
         let room = if full > 0 { CHUNK } else { 0 };
-        let create = || Vec::with_capacity(room);
+        let create = || spares.pop().unwrap_or_else(|| Vec::with_capacity(room));
         self.chunks.find_or_insert_with((slice, full), create)
     }
 
@@ -108,7 +114,11 @@ impl<L> Waiting<L> {
         let full = self.slices.remove(&slice).unwrap_or(0);
         let mut items = self.queue.spare();
         for number in 0..=full {
-            items.extend(self.chunks.remove(&(slice, number)).unwrap_or_default());
+            let mut chunk = self.chunks.remove(&(slice, number)).unwrap_or_default();
+            items.append(&mut chunk);
+            if self.spares.len() < SPARES && chunk.capacity() >= CHUNK {
+                self.spares.push(chunk);
+            }
         }
         self.queue.take_bucket(slice, items);
         self.opened = slice;

@@ -287,6 +287,13 @@ impl<K: Hash + Eq, A> Table<K, A> {
         place
     }
 
+    /// Whether it is the entry of such a key that lies at a place; never of what may lie on disk, where it would be read.
+    #[inline]
+    pub(crate) fn is_at(&self, place: usize, is_it: impl Fn(&K) -> bool) -> bool {
+        // Those in pages are not among them.
+        self.entries.get(place).is_some_and(|(key, _)| is_it(key))
+    }
+
     /// The entry at a place.
     #[inline]
     pub(crate) fn at(&mut self, place: usize) -> (&K, &A) {

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use crate::Key;
+use crate::join::between::Timed;
 use crate::join::pieces::Pieces;
-use crate::join::run::{Run, Timed};
+use crate::join::run::Run;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Version<R> {
