@@ -106,6 +106,8 @@ const CLASSES_MAX: usize = 16;
 const OTHER: &str = "other";
 /// There from the beginning, so that the first failure is an increase.
 const ERROR: &str = "error";
+/// Classes that every stage may have: there from the start, so that their first increase is seen as one.
+const BUILT_IN: [&str; 4] = [ERROR, "panic", "unreadable", "not_tried"];
 
 /// Dead letters and parking of one stage. Labels: `stage`, `partition`; those of letters also `cause`, a class of causes.
 #[derive(Clone, Debug)]
@@ -155,7 +157,9 @@ impl DeadLetterMetrics {
             parked_events: labels.gauge(catalog::DEAD_LETTERS_PARKED_EVENTS),
             retries: labels.counter(catalog::DEAD_LETTERS_RETRIES_TOTAL),
             skipped: labels.counter(catalog::DEAD_LETTERS_SKIPPED_TOTAL),
-            classes: vec![ClassMetrics::new(&labels, ERROR)],
+            classes: BUILT_IN
+                .map(|class| ClassMetrics::new(&labels, class))
+                .into(),
             labels,
         }
     }

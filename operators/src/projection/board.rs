@@ -196,10 +196,10 @@ impl ProgressBoard {
         self.parked.remove(id);
     }
 
-    /// Forgets the parked streams of a partition, whose projection begins anew.
-    pub(super) fn free_all(&self, partition: PartitionId) {
+    /// Forgets the parked streams of a partition, but those that `is_parked` knows.
+    pub(super) fn free_all_but(&self, partition: PartitionId, is_parked: impl Fn(&str) -> bool) {
         self.parked
-            .retain(|_, parked| parked.letter.partition != partition);
+            .retain(|id, parked| parked.letter.partition != partition || is_parked(id));
     }
 
     /// Says that all before `next` is visible, the last of it recorded then. Goes back only when a projection starts anew.

@@ -160,10 +160,6 @@ impl<P: Projection> ProjectionCore<P> {
             actor: first.0,
         });
         let writers = writers.ok_or(OpenProjectionError::Tables)?;
-        for source in &sources {
-            board.show(source.cursor.partition(), source.stored, Timestamp::MIN);
-        }
-        drop(shown);
         let now = parts.clock.monotonic();
         let parked = parked::<P>(&parts.config, parts.registered.id, &parts.board);
         let mut core = Self {
@@ -190,6 +186,11 @@ impl<P: Projection> ProjectionCore<P> {
             dead_letters: DeadLetterMetrics::new(P::NAME, first),
         };
         core.restore_parked(&parts.store)?;
+        // Not before it is known which streams these rows lack events of.
+        for source in &core.sources {
+            board.show(source.cursor.partition(), source.stored, Timestamp::MIN);
+        }
+        drop(shown);
         core.read_decisions()?;
         core.board.announce();
         Ok(core)

@@ -117,6 +117,8 @@ pub(super) struct Parked {
     /// Letters of which only the followers changed: stored when rows are, never sooner.
     followed: Vec<CompactString>,
     removed: Vec<DeadLetterId>,
+    /// Keys that were freed and that readers take for parked, until they see the rows.
+    freed: Vec<CompactString>,
     /// Monotonic time before which nothing more that somebody decided is carried out.
     hurried_at: Duration,
     telling: Telling,
@@ -144,6 +146,7 @@ impl Parked {
             changed: Vec::new(),
             followed: Vec::new(),
             removed: Vec::new(),
+            freed: Vec::new(),
             hurried_at: Duration::ZERO,
             telling: Telling::default(),
         }
@@ -413,8 +416,22 @@ impl Parked {
     pub(super) fn free(&mut self, id: &str) {
         if let Some(parked) = self.take(id) {
             self.removed.push(parked.letter.id());
-            self.board.free(id);
+            self.freed.push(id.into());
         }
+    }
+
+    /// Tells readers of keys that were freed: what was waiting is in the rows that they see.
+    pub(super) fn show_freed(&mut self) {
+        for id in self.freed.drain(..) {
+            if !self.keys.contains_key(&id) {
+                self.board.free(&id);
+            }
+        }
+    }
+
+    /// Whether a key waits.
+    pub(super) fn is_parked(&self, id: &str) -> bool {
+        self.keys.contains_key(id)
     }
 
     /// The key to be tried first at `now`, with the place to go on from. It stays due until it is freed or

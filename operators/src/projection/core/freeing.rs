@@ -7,16 +7,11 @@ impl<P: Projection> ProjectionCore<P> {
     /// their positions, so a frame is read once for all of its letters.
     pub(super) fn restore_parked(&mut self, store: &StateStore) -> Result<(), OpenProjectionError> {
         let now = self.moment();
-        for source in &self.sources {
-            self.board.free_all(source.cursor.partition());
-        }
         let mut after = None;
         let mut frame: Option<(PartitionId, Arc<Frame>)> = None;
         loop {
             let page = store.dead_letters(Some(self.registered.id), after, LETTERS)?;
-            let Some(last) = page.last() else {
-                return Ok(());
-            };
+            let Some(last) = page.last() else { break };
             after = Some(last.id());
             for letter in page {
                 let partition = letter.position.partition;
@@ -45,6 +40,13 @@ impl<P: Projection> ProjectionCore<P> {
                 }
             }
         }
+        // Of a core before this one. Those that are parked still were never told to be free.
+        for source in &self.sources {
+            let partition = source.cursor.partition();
+            self.board
+                .free_all_but(partition, |id| self.parked.is_parked(id));
+        }
+        Ok(())
     }
 
     /// Tries parked keys that are due, and what waits behind them, until the turn that began at `start` is over.
@@ -85,6 +87,8 @@ impl<P: Projection> ProjectionCore<P> {
             hash: millstream_engine::event::stream_hash(&name),
         };
         let (applier, parked) = (&mut self.applier, &mut self.parked);
+        // As it was counted when it was added; what fails next may be of another.
+        let class = parked.class(id).to_owned();
         let mut sources = self.sources.iter_mut();
         let source = sources.find(|source| source.cursor.partition() == partition);
         let mut none = Decided::default();
@@ -129,7 +133,6 @@ impl<P: Projection> ProjectionCore<P> {
                 Ok(())
             },
         );
-        let class = self.parked.class(id).to_owned();
         self.dead_letters.count_discarded(&class, passed);
         self.dead_letters.count_skipped(skipped);
         match outcome {

@@ -24,6 +24,7 @@ impl<P: Projection> ProjectionCore<P> {
                 source.metrics.observe_visible(wall.since(source.recorded));
             }
         }
+        self.parked.show_freed();
         drop(shown);
         if moved {
             self.board.announce();

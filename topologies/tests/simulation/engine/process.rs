@@ -1,6 +1,6 @@
 //! One life of the engine's process: everything that [`Engine::open`](millstream::Engine) starts, without its threads.
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -31,7 +31,7 @@ use millstream_operators::aggregate::{
 };
 use millstream_operators::failing::ItemLetters;
 use millstream_operators::projection::{
-    DECISIONS, OpenProjectionError, ProgressBoard, ProjectionConfig, ProjectionCore,
+    AnyReader, DECISIONS, OpenProjectionError, ProgressBoard, ProjectionConfig, ProjectionCore,
     ProjectionParts, Row, TableKey, TableReader, TableSet, register,
 };
 use millstream_operators::source::LogAccess;
@@ -210,12 +210,13 @@ impl Process {
     }
 }
 
-type Readers = Vec<(&'static str, Arc<dyn Any + Send + Sync>)>;
+type Readers = Vec<(&'static str, Arc<dyn AnyReader>)>;
 
 fn reader_of<K: TableKey, R: Row>(readers: Readers, table: &str) -> TableReader<K, R> {
     let found = readers.into_iter().find(|(name, _)| *name == table);
-    let found = found.unwrap().1.downcast::<TableReader<K, R>>();
-    found.unwrap().as_ref().clone()
+    let found = found.unwrap().1;
+    let reader = found.as_any().downcast_ref::<TableReader<K, R>>();
+    reader.unwrap().clone()
 }
 
 fn start_projection<P: Projection>(

@@ -23,9 +23,12 @@ pub(in crate::cli) struct Filter {
     /// Only those of this parked key; with a * at its end, of all keys that begin so
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// Only those of this class of causes, or with this text in one of them
+    /// Only those with this text in one of their causes
     #[arg(long, value_name = "TEXT")]
     cause: Option<String>,
+    /// Only those of this class of causes, such as error, panic or unreadable: what metrics have as `cause`
+    #[arg(long, value_name = "CLASS")]
+    class: Option<String>,
     /// Only those that failed first so long ago or longer, such as 90s, 15m, 12h or 7d
     #[arg(long, value_name = "AGE", value_parser = age)]
     older_than: Option<Duration>,
@@ -39,12 +42,14 @@ impl Filter {
             stage,
             key,
             cause,
+            class,
             older_than,
         } = self;
         projection.is_none()
             && stage.is_none()
             && key.is_none()
             && cause.is_none()
+            && class.is_none()
             && older_than.is_none()
     }
 
@@ -98,13 +103,18 @@ impl Filter {
                     letter.key.starts_with(prefix)
                 })
         });
-        let is_cause = self.cause.as_deref().is_none_or(|text| {
-            letter.class == *text || letter.cause.iter().any(|cause| cause.contains(text))
-        });
+        let is_cause = self
+            .cause
+            .as_deref()
+            .is_none_or(|text| letter.cause.iter().any(|cause| cause.contains(text)));
+        let is_class = self
+            .class
+            .as_deref()
+            .is_none_or(|class| letter.class == class);
         let is_old = self
             .older_than
             .is_none_or(|age| now.since(letter.first_failed) >= age);
-        is_projection && is_stage && is_key && is_cause && is_old
+        is_projection && is_stage && is_key && is_cause && is_class && is_old
     }
 }
 
