@@ -19,8 +19,9 @@ use super::topology::{DIGITS, Trouble};
 use crate::simulation::Random;
 use crate::tally::{TALLY, add};
 
-/// Steps after which everything must have come to rest.
-const ROUNDS_MAX: usize = 400;
+/// Steps after which everything must have come to rest: many, where a dataflow with mailboxes of one item lets its output
+/// out at each checkpoint.
+const ROUNDS_MAX: usize = 4_000;
 
 struct Course {
     random: Random,
