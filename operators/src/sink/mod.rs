@@ -26,6 +26,7 @@ mod log_state;
 mod row_format;
 mod table;
 mod table_part;
+mod table_place;
 
 #[cfg(test)]
 mod tests;
@@ -38,5 +39,6 @@ pub use letter_store::LetterAccess;
 pub(crate) use letter_store::{LetterNumbers, LetterStore};
 pub use log::{LogEffect, LogSink, LogSinkOptions};
 pub use row_format::{CsvRows, JsonRows, RowFormat};
-pub use table::{TableAccess, TablePlace, TableSink, TableSinkOptions};
+pub use table::{TableSink, TableSinkOptions};
 pub use table_part::{TABLE_STATE, has_all_rows};
+pub use table_place::{TableAccess, TablePlace};

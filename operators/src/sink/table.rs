@@ -12,8 +12,7 @@
 //! Cost: per item a hash and a copy of the row that it replaces; per changed row a copy at each publication and an
 //! encoding at each store.
 
-use std::any::Any;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,86 +24,18 @@ use millstream_engine::flow::{
     Emit, Fault, Fence, Operator, Turn, Wiring, exchange_hash, target_of,
 };
 use millstream_engine::stage::Blocked;
-use millstream_engine::state::{
-    StateBatch, StateError, StateStore, StateWrite, StateWriterHandle, TableId,
-};
+use millstream_engine::state::{StateBatch, StateError, StateStore, StateWrite, StateWriterHandle};
 use millstream_engine::time::Timestamp;
 use tokio::sync::Notify;
 
 use super::table_part::{self, TABLE_STATE};
+use super::table_place::TableAccess;
 use crate::projection::{
-    AnyReader, HandedOver, HotRows, Place, ProgressBoard, Row, Table, TableKey, TableMut,
-    TableReader,
+    HandedOver, HotRows, Place, ProgressBoard, Row, Table, TableKey, TableMut,
 };
 
 /// Time after which rows are offered again to a state writer that had no room for them.
 const REFUSED_EVERY: Duration = Duration::from_millis(2);
-
-/// Where one table of a dataflow lives, without its types.
-#[derive(Clone)]
-pub struct TablePlace {
-    id: TableId,
-    /// An `Arc<HotRows<K, R>>`.
-    hot: Arc<dyn Any + Send + Sync>,
-    board: Arc<ProgressBoard>,
-    /// A `TableReader<K, R>`.
-    reader: Arc<dyn AnyReader>,
-    /// Has that reader read another table.
-    move_reader: Arc<dyn Fn(TableId) + Send + Sync>,
-}
-
-impl TablePlace {
-    /// The place of `table` under `id`, where nothing is stored yet.
-    #[must_use]
-    pub fn new<K: TableKey, R: Row>(table: &Table<K, R>, id: TableId, store: &StateStore) -> Self {
-        let hot = Arc::new(HotRows::of(table));
-        let board = ProgressBoard::without_positions(table.name());
-        let reader = TableReader::new(
-            table,
-            id,
-            &[],
-            store.clone(),
-            Arc::clone(&hot),
-            Arc::clone(&board),
-        );
-        let moved = reader.clone();
-        Self {
-            id,
-            hot,
-            board,
-            reader: Arc::new(reader),
-            move_reader: Arc::new(move |id| moved.read_from(id)),
-        }
-    }
-
-    /// This place for a table that may have been made anew: its readers read that one from now on.
-    #[must_use]
-    pub fn moved_to(&self, place: &Self) -> Self {
-        (self.move_reader)(place.id);
-        Self {
-            id: place.id,
-            ..self.clone()
-        }
-    }
-
-    /// Its reader, a [`TableReader`] of its types.
-    #[must_use]
-    pub fn reader(&self) -> Arc<dyn AnyReader> {
-        Arc::clone(&self.reader)
-    }
-}
-
-/// The tables of one dataflow and what stores their rows: a value of the
-/// [`Resources`](millstream_engine::flow::Resources).
-#[derive(Clone)]
-pub struct TableAccess {
-    /// Stored rows.
-    pub store: StateStore,
-    /// Stores rows.
-    pub writer: StateWriterHandle,
-    /// Places by the table's name.
-    pub places: HashMap<&'static str, TablePlace>,
-}
 
 /// Limits of a table sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -620,22 +551,6 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
 pub(super) async fn a_moment() {
     if tokio::runtime::Handle::try_current().is_ok() {
         tokio::time::sleep(REFUSED_EVERY).await;
-    }
-}
-
-impl fmt::Debug for TablePlace {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TablePlace")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for TableAccess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TableAccess")
-            .field("places", &self.places)
-            .finish_non_exhaustive()
     }
 }
 
