@@ -19,11 +19,11 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use super::pending::Pending;
 use came::Came;
 use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, Wiring, inner_sink};
 use millstream_engine::time::Timestamp;
-use saved::Pending;
 
 use super::keyed::Keyed;
 use super::pieces::Pieces;

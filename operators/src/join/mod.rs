@@ -20,6 +20,7 @@ mod group;
 mod interval;
 mod keyed;
 mod latest;
+mod pending;
 mod pieces;
 mod result;
 mod run;

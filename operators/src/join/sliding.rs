@@ -16,10 +16,10 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 
+use super::pending::Pending;
 use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::flow::{Discard, Emit, Fault, Operator, Side, Wiring, inner_sink};
 use millstream_engine::time::Timestamp;
-use saved::Pending;
 
 use super::group::{GroupResult, Items};
 use super::held_back;

@@ -3,10 +3,11 @@
 //! When keys are looked at next is known from their items. All of it was one value once, which is still read.
 
 use millstream_engine::checkpoint::{CheckpointError, Restoring, Saving};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use smallvec::SmallVec;
 
 use super::{Bounds, IntervalJoin};
+use crate::join::pending::Pending;
 use crate::join::run::{Held, Run};
 use crate::{Key, Savable};
 
@@ -18,31 +19,7 @@ const RIGHTS: &str = "right items of an interval join";
 /// All of it, once.
 const WHOLE: &str = "interval join";
 
-/// What is held of one key.
-#[derive(Serialize, Deserialize)]
-#[serde(bound(
-    serialize = "L: Serialize, R: Serialize",
-    deserialize = "L: Deserialize<'de>, R: Deserialize<'de>"
-))]
-pub(super) struct Pending<L, R> {
-    pub(super) left: Run<Held<L>>,
-    pub(super) right: Run<Held<R>>,
-}
-
-impl<L, R> Default for Pending<L, R> {
-    fn default() -> Self {
-        Self {
-            left: Run::default(),
-            right: Run::default(),
-        }
-    }
-}
-
 impl<L, R> Pending<L, R> {
-    pub(super) fn is_empty(&self) -> bool {
-        self.left.is_empty() && self.right.is_empty()
-    }
-
     /// When its first item is over.
     #[inline(always)]
     pub(super) fn due(&self, bounds: Bounds) -> i64 {

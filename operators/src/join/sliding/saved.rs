@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::{SlidingJoin, first_open, first_time, number_of};
+use crate::join::pending::Pending;
 use crate::join::run::{Held, Run};
 use crate::window::{Shape, Span};
 use crate::{Key, Savable};
@@ -20,32 +21,6 @@ const LEFTS: &str = "left items of a sliding join";
 const RIGHTS: &str = "right items of a sliding join";
 /// All of it, once.
 const WHOLE: &str = "sliding join";
-
-/// What is held of one key.
-#[derive(Serialize, Deserialize)]
-#[serde(bound(
-    serialize = "L: Serialize, R: Serialize",
-    deserialize = "L: Deserialize<'de>, R: Deserialize<'de>"
-))]
-pub(super) struct Pending<L, R> {
-    pub(super) left: Run<Held<L>>,
-    pub(super) right: Run<Held<R>>,
-}
-
-impl<L, R> Default for Pending<L, R> {
-    fn default() -> Self {
-        Self {
-            left: Run::default(),
-            right: Run::default(),
-        }
-    }
-}
-
-impl<L, R> Pending<L, R> {
-    pub(super) fn is_empty(&self) -> bool {
-        self.left.is_empty() && self.right.is_empty()
-    }
-}
 
 /// What is saved beside the tables.
 #[derive(Serialize, Deserialize)]
