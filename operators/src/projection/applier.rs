@@ -4,8 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use millstream_engine::codec::EventReader;
 use millstream_engine::event::{PartitionId, Position};
-use millstream_engine::log::frame::{Frame, Record, SHAPES};
+use millstream_engine::log::frame::{Frame, Kind, Record, SHAPES};
 
+use super::wanted::{Portion, Wanted};
 use super::{ProjectedEvent, Projection, TableSet};
 use crate::failing::Failure;
 
@@ -14,6 +15,7 @@ pub(super) struct Applier<P: Projection> {
     pub(super) projection: std::sync::Arc<P>,
     pub(super) writers: <P::Tables as TableSet>::Writers,
     events: EventReader<P::Event>,
+    wanted: Wanted,
 }
 
 impl<P: Projection> Applier<P> {
@@ -22,10 +24,22 @@ impl<P: Projection> Applier<P> {
         writers: <P::Tables as TableSet>::Writers,
     ) -> Self {
         Self {
+            wanted: projection.wanted(),
             projection,
             writers,
             events: EventReader::new(),
         }
+    }
+
+    /// How much is wanted of a frame with these kinds.
+    pub(super) fn portion(&self, kinds: &[Kind]) -> Portion {
+        self.wanted.portion(P::CATEGORY, kinds)
+    }
+
+    /// Whether an event is the projection's, as far as it can be told without asking user code.
+    #[inline]
+    pub(super) fn wants(&self, record: &Record<'_>) -> bool {
+        self.wanted.has(P::CATEGORY, record)
     }
 
     /// Takes the shapes of the frame whose records come next.
@@ -36,18 +50,21 @@ impl<P: Projection> Applier<P> {
             .map_err(Failure::unreadable)
     }
 
-    /// Applies an event of the frame begun last.
+    /// Applies an event of the frame begun last; gives whether the projection's filter took it.
     #[inline]
     pub(super) fn apply(
         &mut self,
         partition: PartitionId,
         record: &Record<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let (projection, writers) = (&*self.projection, &mut self.writers);
-        let events = &mut self.events;
+        let (events, wanted) = (&mut self.events, &self.wanted);
         // Reading an event runs its `Deserialize` and upcasters, keeping its rows their `Serialize`: user
         // code as well.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
+            if !wanted.takes(partition, record) {
+                return Ok(false);
+            }
             let payload = events
                 .decode(record.kind, record.payload)
                 .map_err(Failure::unreadable)?;
@@ -64,10 +81,11 @@ impl<P: Projection> Applier<P> {
                 payload: &payload,
             };
             projection.project(&event, writers).map_err(Failure::of)?;
-            P::Tables::keep(writers).map_err(Failure::of)
+            P::Tables::keep(writers).map_err(Failure::of)?;
+            Ok(true)
         }));
         let failure = match outcome {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(taken)) => return Ok(taken),
             Ok(Err(failure)) => failure,
             Err(panic) => Failure::panicked(panic),
         };

@@ -30,6 +30,7 @@ use super::applier::Applier;
 use super::decided::Decided;
 use super::decision::DECISIONS;
 use super::parked::{Moment, Parked, Sender};
+use super::wanted::Portion;
 use super::{
     OpenProjectionError, Places, ProgressBoard, Projection, ProjectionConfig, TableSet,
     UnreadablePolicy,
@@ -241,19 +242,18 @@ impl<P: Projection> ProjectionCore<P> {
     }
 
     fn apply_slice(&mut self, at: usize, slice: &FrameSlice) -> Result<(), Halt> {
-        let is_wanted = |record: &Record<'_>| record.kind.category == P::CATEGORY;
         let kinds = slice.frame.kinds();
         let mut applied = 0;
         let is_decided = kinds.iter().any(|kind| kind.category == DECISIONS);
-        if is_decided || kinds.iter().any(|kind| kind.category == P::CATEGORY) {
+        let portion = self.applier.portion(kinds);
+        if is_decided || portion != Portion::Nothing {
             // Shapes that cannot be read fail each event that needs them, with its own cause.
             let _ = self.applier.begin(&slice.frame);
-            let all = kinds.iter().all(|kind| kind.category == P::CATEGORY);
             for record in slice.records() {
                 if is_decided && record.kind.category == DECISIONS {
                     self.decide(at, &slice.frame, &record);
                 }
-                if !all && !is_wanted(&record) {
+                if portion != Portion::All && !self.applier.wants(&record) {
                     continue;
                 }
                 applied += 1;

@@ -54,8 +54,9 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use millstream_engine::codec::{from_slice, to_vec};
-use millstream_engine::event::{Metadata, Offset, PartitionId, Position};
+use millstream_engine::codec::{Event, EventEncoder, from_slice, to_vec};
+use millstream_engine::event::{EventId, Metadata, Offset, PartitionId, Position};
+use millstream_engine::log::frame::{Kind, Record};
 use millstream_engine::state::TableId;
 use millstream_engine::time::Timestamp;
 
@@ -160,23 +161,10 @@ impl<P: Projection> Projected<P> {
 
     fn apply(&mut self, id: &str, event: &P::Event) -> Result<(), String> {
         let version = self.versions.get(id).copied().unwrap_or(0);
-        let event = ProjectedEvent {
-            id,
-            version,
-            position: Position {
-                partition: PartitionId(0),
-                offset: Offset(self.count),
-            },
-            recorded_at: self.now,
-            event_time: self.now,
-            metadata: &self.metadata,
-            payload: event,
+        let applied = match self.is_wanted(id, version, event)? {
+            true => self.project(id, version, event),
+            false => Ok(()),
         };
-        let applied = self
-            .projection
-            .project(&event, &mut self.writers)
-            .map_err(|error| error.to_string())
-            .and_then(|()| P::Tables::keep(&mut self.writers).map_err(|error| error.to_string()));
         if applied.is_ok() {
             self.versions.insert(id.to_owned(), version + 1);
             self.count += 1;
@@ -185,6 +173,53 @@ impl<P: Projection> Projected<P> {
         }
         P::Tables::publish(&mut self.writers);
         applied
+    }
+
+    fn position(&self) -> Position {
+        Position {
+            partition: PartitionId(0),
+            offset: Offset(self.count),
+        }
+    }
+
+    /// Whether a stage would apply it: what it does not want it passes over.
+    fn is_wanted(&self, id: &str, version: u64, event: &P::Event) -> Result<bool, String> {
+        let mut payload = Vec::new();
+        let event_type = EventEncoder::new().encode(event, &mut payload);
+        let kind = Kind {
+            category: P::CATEGORY.into(),
+            event_type: event_type.map_err(|error| error.to_string())?.into(),
+            schema_version: P::Event::VERSION,
+            encoding: P::Event::ENCODING,
+        };
+        let record = Record {
+            id: EventId::derived("kit", id, version),
+            kind: &kind,
+            stream: id,
+            version,
+            offset: self.position().offset,
+            recorded_at: self.now,
+            event_time: self.now,
+            metadata: self.metadata.clone(),
+            payload: &payload,
+        };
+        let (wanted, partition) = (self.projection.wanted(), self.position().partition);
+        Ok(wanted.has(P::CATEGORY, &record) && wanted.takes(partition, &record))
+    }
+
+    fn project(&mut self, id: &str, version: u64, payload: &P::Event) -> Result<(), String> {
+        let event = ProjectedEvent {
+            id,
+            version,
+            position: self.position(),
+            recorded_at: self.now,
+            event_time: self.now,
+            metadata: &self.metadata,
+            payload,
+        };
+        let projected = self.projection.project(&event, &mut self.writers);
+        projected.map_err(|error| error.to_string())?;
+        P::Tables::keep(&mut self.writers).map_err(|error| error.to_string())
     }
 
     /// Expects this row.

@@ -35,6 +35,7 @@ mod snapshot;
 mod table;
 mod tables;
 mod verify;
+mod wanted;
 mod writer;
 
 pub use self::core::{ProjectionCore, ProjectionParts};
@@ -58,6 +59,7 @@ pub use snapshot::{Snapshot, TableSnapshot};
 pub use table::{Row, Table};
 pub use tables::{Places, TableSet};
 pub use verify::{Looked, RowSample, TableCheck, Verification};
+pub use wanted::{Envelope, Wanted};
 pub(crate) use writer::Place;
 pub use writer::TableMut;
 
@@ -116,6 +118,11 @@ pub trait Projection: Send + Sync + 'static {
 
     /// The descriptions of its tables.
     fn tables(&self) -> Self::Tables;
+
+    /// Which events of its category it reads; all unless said otherwise. Asked once per start.
+    fn wanted(&self) -> Wanted {
+        Wanted::all()
+    }
 
     /// Applies one event.
     ///

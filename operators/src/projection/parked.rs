@@ -44,8 +44,8 @@ pub(super) struct ParkedKey {
     pub(super) due: Option<Duration>,
     /// Whether followers came since it was stored.
     followed: bool,
-    /// Bytes of followers that this turn has passed.
-    passed_bytes: u64,
+    /// Followers that this turn has passed, and their bytes.
+    passed: (u64, u64),
     /// Bytes that it counts for in the sum over all keys.
     held_bytes: usize,
 }
@@ -165,7 +165,7 @@ impl Parked {
             version,
             due,
             followed: false,
-            passed_bytes: 0,
+            passed: (0, 0),
             held_bytes: 0,
         };
         self.insert(key, parked);
@@ -303,7 +303,7 @@ impl Parked {
             version: record.version,
             due: None,
             followed: false,
-            passed_bytes: 0,
+            passed: (0, 0),
             held_bytes: 0,
         };
         schedule(&mut parked, self.policy, now);
@@ -356,11 +356,11 @@ impl Parked {
         let after = self.take(record.stream);
         if let (Some(before), Some(mut parked)) = (before, after) {
             self.removed.push(before.letter.id());
-            let (after, passed) = (&mut parked.letter, before.passed_bytes);
+            let after = &mut parked.letter;
             after.followers = before.letter.followers;
             after.followers_bytes = before.letter.followers_bytes;
             after.follower_offsets = before.letter.follower_offsets;
-            leave_behind(after, record, record.version - before.first, passed);
+            leave_behind(after, record, before.passed);
             self.insert(record.stream.into(), parked);
         }
     }
@@ -388,13 +388,8 @@ impl Parked {
         letter.cause = vec!["it waited behind another event and was not tried yet".to_owned()];
         letter.earlier = Vec::new();
         letter.redrives = redrives;
-        leave_behind(
-            letter,
-            record,
-            record.version - parked.first,
-            parked.passed_bytes,
-        );
-        parked.passed_bytes = 0;
+        leave_behind(letter, record, parked.passed);
+        parked.passed = (0, 0);
         letter.status = DeadLetterStatus::Retrying { at: now.wall };
         (parked.first, parked.version) = (record.version, record.version);
         parked.due = Some(now.monotonic + LATER);
@@ -407,7 +402,8 @@ impl Parked {
         if let Some(parked) = self.keys.get_mut(id) {
             parked.version = record.version + 1;
             if record.version > parked.first {
-                parked.passed_bytes += record.payload.len() as u64;
+                parked.passed.0 += 1;
+                parked.passed.1 += record.payload.len() as u64;
             }
         }
     }
@@ -491,8 +487,8 @@ impl Parked {
 }
 
 /// Takes `record` and what was passed before it off what waits.
-fn leave_behind(letter: &mut DeadLetter, record: &Record<'_>, events: u64, bytes: u64) {
-    letter.followers = letter.followers.saturating_sub(events);
+fn leave_behind(letter: &mut DeadLetter, record: &Record<'_>, (events, bytes): (u64, u64)) {
+    letter.followers = letter.followers.saturating_sub(events + 1);
     let bytes = bytes + record.payload.len() as u64;
     letter.followers_bytes = letter.followers_bytes.saturating_sub(bytes);
     letter

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use millstream_operators::projection::LetterDecision;
 
-use crate::world::{Left, ListRows, Noted};
+use crate::world::{ASIDE, Left, ListRows, Noted};
 
 /// One entry of the log.
 #[derive(Clone, Debug)]
@@ -84,6 +84,7 @@ impl Model {
                 continue;
             }
             match entry {
+                Entry::Event { value, .. } if *value == ASIDE => {}
                 Entry::Event { key, value } => {
                     let key = self.keys.entry(key.clone()).or_default();
                     let is_first = key.waiting.is_empty();

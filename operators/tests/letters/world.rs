@@ -24,7 +24,7 @@ use millstream_engine::store::{Durability, EnvironmentOptions};
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
 use millstream_operators::projection::{
     FailurePolicy, LetterDecision, ProgressBoard, ProjectedEvent, Projection, ProjectionConfig,
-    ProjectionCore, ProjectionParts, Rows, Table, TableMut, TableReader, TableSet,
+    ProjectionCore, ProjectionParts, Rows, Table, TableMut, TableReader, TableSet, Wanted,
 };
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,23 @@ const LISTS: Table<String, Vec<u32>> = Table::named("lists");
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Noted {
     Value(u32),
+    /// Not wanted.
+    Aside(u32),
 }
+
+impl Noted {
+    /// Of one value all events are asides.
+    pub(crate) fn of(value: u32) -> Self {
+        if value == ASIDE {
+            Self::Aside(value)
+        } else {
+            Self::Value(value)
+        }
+    }
+}
+
+/// The value that no row has.
+pub(crate) const ASIDE: u32 = 5;
 
 impl Event for Noted {
     const ENCODING: Encoding = Encoding::Json;
@@ -64,12 +80,16 @@ impl Projection for Lists {
         (LISTS,)
     }
 
+    fn wanted(&self) -> Wanted {
+        Wanted::types(["Value"])
+    }
+
     fn project(
         &self,
         event: &ProjectedEvent<'_, Noted>,
         (lists,): &mut (TableMut<String, Vec<u32>>,),
     ) -> Result<(), CannotBear> {
-        let Noted::Value(value) = *event.payload;
+        let &(Noted::Value(value) | Noted::Aside(value)) = event.payload;
         // Turns end in the middle of things.
         self.clock.advance(Duration::from_micros(170));
         lists.update(&event.id.to_owned(), |list| list.push(value));
@@ -331,8 +351,13 @@ impl World {
             for (at, (key, value)) in values.iter().enumerate() {
                 let stream = StreamId::new("note", key).unwrap();
                 if stream.partition(PARTITIONS) == partition {
-                    let payload = serde_json::to_vec(&Noted::Value(*value)).unwrap();
-                    events.push((stream, "Value".to_owned(), payload));
+                    let noted = Noted::of(*value);
+                    let event_type = match noted {
+                        Noted::Value(_) => "Value",
+                        Noted::Aside(_) => "Aside",
+                    };
+                    let payload = serde_json::to_vec(&noted).unwrap();
+                    events.push((stream, event_type.to_owned(), payload));
                     places.push(at);
                 }
             }

@@ -35,6 +35,7 @@ mod projections;
 mod queries;
 mod reading;
 mod repeats;
+mod selections;
 mod settled_letters;
 mod shutdown;
 mod subscriptions;

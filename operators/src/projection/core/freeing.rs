@@ -105,6 +105,10 @@ impl<P: Projection> ProjectionCore<P> {
                 if record.offset >= position {
                     return Err(Pause::CaughtUp);
                 }
+                // It never waited. Passed over here as it would have been there.
+                if !applier.wants(record) {
+                    return Ok(());
+                }
                 if freed == FREED_EVENTS {
                     let redrives = decided.redrives(id, record.offset);
                     parked.move_on(frame, record, redrives, now);
@@ -176,5 +180,5 @@ fn begun<P: Projection>(
     record: &Record<'_>,
 ) -> Result<(), Failure> {
     applier.begin(frame)?;
-    applier.apply(partition, record)
+    applier.apply(partition, record).map(drop)
 }

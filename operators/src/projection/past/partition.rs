@@ -15,6 +15,7 @@ use crate::failing::Failure;
 use crate::past::{Cut, PastError};
 use crate::projection::applier::Applier;
 use crate::projection::decided::Decided;
+use crate::projection::wanted::Portion;
 use crate::projection::{LetterDecision, Places, Projection, TableSet};
 
 /// Stored bytes that one read takes from the log.
@@ -97,12 +98,11 @@ impl<P: Projection> Part<'_, P> {
             let Some(last) = frames.last() else { break };
             next = last.header().end();
             for frame in &frames {
-                let is_wanted =
-                    |kind: &millstream_engine::log::frame::Kind| kind.category == P::CATEGORY;
-                if frame.header().first < cut.end() && frame.kinds().iter().any(is_wanted) {
+                let portion = self.applier.portion(frame.kinds());
+                if frame.header().first < cut.end() && portion != Portion::Nothing {
                     let begun = self.applier.begin(frame).map_err(Failure::causes);
                     for record in frame.records() {
-                        if record.kind.category == P::CATEGORY && cut.holds(&record) {
+                        if self.applier.wants(&record) && cut.holds(&record) {
                             self.apply(begun.as_ref().err(), &record);
                         }
                     }
@@ -128,8 +128,10 @@ impl<P: Projection> Part<'_, P> {
             |frame, record| {
                 if cut.holds(record) {
                     seen = record.version + 1;
-                    let begun = self.applier.begin(frame).map_err(Failure::causes);
-                    self.apply(begun.as_ref().err(), record);
+                    if self.applier.wants(record) {
+                        let begun = self.applier.begin(frame).map_err(Failure::causes);
+                        self.apply(begun.as_ref().err(), record);
+                    }
                 }
                 Ok(())
             },
@@ -163,7 +165,7 @@ impl<P: Projection> Part<'_, P> {
             }
         };
         match applied {
-            Ok(()) => self.share.events += 1,
+            Ok(taken) => self.share.events += u64::from(taken),
             Err(causes) => self.park(record, causes),
         }
     }
