@@ -3,6 +3,7 @@
 mod deciding;
 mod freeing;
 mod halting;
+mod ordering;
 mod storing;
 
 use std::fmt;
@@ -32,7 +33,7 @@ use super::decision::DECISIONS;
 use super::parked::{Moment, Parked, Sender};
 use super::wanted::Portion;
 use super::{
-    OpenProjectionError, Places, ProgressBoard, Projection, ProjectionConfig, TableSet,
+    OpenProjectionError, Order, Places, ProgressBoard, Projection, ProjectionConfig, TableSet,
     UnreadablePolicy,
 };
 use crate::failing::{ERROR, Failure};
@@ -128,6 +129,8 @@ pub struct ProjectionCore<P: Projection> {
     stored_at: Duration,
     shown_at: Duration,
     stopping: bool,
+    /// Events are there which others may have to come before.
+    waits: bool,
     dead_letters: DeadLetterMetrics,
 }
 
@@ -184,6 +187,7 @@ impl<P: Projection> ProjectionCore<P> {
             stored_at: now,
             shown_at: now,
             stopping: false,
+            waits: false,
             dead_letters: DeadLetterMetrics::new(P::NAME, first),
         };
         core.restore_parked(&parts.store)?;
@@ -211,9 +215,7 @@ impl<P: Projection> ProjectionCore<P> {
         if self.parked.next_due().is_some_and(waits) {
             return Ok(true);
         }
-        let count = self.sources.len();
-        let mut idle = 0;
-        while idle < count {
+        loop {
             if let Some(id) = self.parked.overfull() {
                 // Not before the letter is stored: somebody has to decide about it.
                 return if self.is_all_stored() {
@@ -222,23 +224,18 @@ impl<P: Projection> ProjectionCore<P> {
                     Ok(false)
                 };
             }
-            let at = self.turn % count;
-            match self.sources[at].cursor.pull()? {
-                Some(slice) => {
-                    idle = 0;
-                    self.apply_slice(at, &slice)?;
-                    self.turn += 1;
-                }
-                None => {
-                    idle += 1;
-                    self.turn += 1;
-                }
-            }
+            let next = match P::ORDER {
+                Order::Arrival => self.next_to_arrive()?,
+                Order::Recorded => self.next_recorded()?,
+            };
+            let Some((at, slice)) = next else {
+                return Ok(false);
+            };
+            self.apply_slice(at, &slice)?;
             if self.clock.monotonic().saturating_sub(start) >= TURN {
                 return Ok(true);
             }
         }
-        Ok(false)
     }
 
     fn apply_slice(&mut self, at: usize, slice: &FrameSlice) -> Result<(), Halt> {
@@ -414,7 +411,7 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
         if !more || late {
             self.publish(now);
         }
-        let ending = self.stopping && !more;
+        let ending = self.stopping && !more && !self.waits;
         if let Err(cause) = self.store(now, more, ending) {
             return Step::Failed(cause);
         }

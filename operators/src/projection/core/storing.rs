@@ -156,7 +156,8 @@ impl<P: Projection> ProjectionCore<P> {
             (self.stored_at + every).saturating_sub(now)
         });
         let refused = self.refused.is_some().then_some(REFUSED_EVERY);
-        let earliest = [retry, store, refused].into_iter().flatten().min();
+        let order = self.next_look_for_order();
+        let earliest = [retry, store, refused, order].into_iter().flatten().min();
         earliest.unwrap_or(SHOW_EVERY).max(Duration::from_millis(1))
     }
 }
