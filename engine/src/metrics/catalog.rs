@@ -170,6 +170,12 @@ catalog! {
     PROJECTION_FLUSH_SECONDS = "millstream_projection_flush_seconds", Histogram, Seconds,
         "Time to write one flush of rows and position";
 
+    // Labels: `projection`, `derived`.
+    DERIVED_HITS_TOTAL = "millstream_derived_hits_total", Counter, Count,
+        "Answers of derived queries that were there and still held";
+    DERIVED_MISSES_TOTAL = "millstream_derived_misses_total", Counter, Count,
+        "Answers of derived queries that had to be made";
+
     // Labels: `stage`, `partition`; `cause`, a class of causes, of letters, their age and what comes and goes.
     DEAD_LETTERS = "millstream_dead_letters", Gauge, Count,
         "Dead letters that nobody has redriven or discarded yet";

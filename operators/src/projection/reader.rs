@@ -118,7 +118,7 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
         &self.board
     }
 
-    pub(super) fn hot(&self) -> &HotRows<K, R> {
+    pub(super) const fn hot(&self) -> &Arc<HotRows<K, R>> {
         &self.hot
     }
 

@@ -114,7 +114,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
             snapshot.keep(key, || Ok(table.hot.get(key)));
         }
         table.fresh.take();
-        shown.iter().for_each(|key| table.hot.forget(key));
+        table.hot.take_back(&shown);
         table
     }
 
@@ -301,6 +301,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         if !kept.is_empty() {
             self.keep_as_they_were(&kept);
         }
+        let publication = self.hot.changes().begin();
         let mut fresh = self.fresh.lock();
         for slot in self.unpublished.drain(..) {
             let place = &mut self.slots[slot as usize];
@@ -309,7 +310,8 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
                 place.is_fresh = true;
                 fresh.add(place.key.clone());
             }
-            self.hot.set(place.key.clone(), place.row.clone());
+            self.hot
+                .set(place.key.clone(), place.row.clone(), publication);
         }
         for index in &mut self.indexes {
             index.publish(&mut fresh);

@@ -152,6 +152,10 @@ fn record_read_side() {
     projection.observe_parked(1);
     projection.observe_flush(50, MILLISECOND);
 
+    let derived = DerivedMetrics::new("balances", "household");
+    derived.count_hit();
+    derived.count_miss();
+
     let mut dead = DeadLetterMetrics::new("count", PARTITION);
     let causes = [ParkedCause {
         cause: "panic",
