@@ -6,6 +6,7 @@ use millstream_engine::codec::EventReader;
 use millstream_engine::event::{PartitionId, Position};
 use millstream_engine::log::frame::{Frame, Kind, Record, SHAPES};
 
+use super::versions::Stamp;
 use super::wanted::{Portion, Wanted};
 use super::{ProjectedEvent, Projection, TableSet};
 use crate::failing::Failure;
@@ -80,6 +81,14 @@ impl<P: Projection> Applier<P> {
                 metadata: &record.metadata,
                 payload: &payload,
             };
+            P::Tables::begin(
+                writers,
+                &Stamp {
+                    position: event.position,
+                    recorded_at: event.recorded_at,
+                    event_time: event.event_time,
+                },
+            );
             projection.project(&event, writers).map_err(Failure::of)?;
             P::Tables::keep(writers).map_err(Failure::of)?;
             Ok(true)

@@ -1,7 +1,8 @@
 //! How far a projection has come, for readers that want to wait for it.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use millstream_engine::time::{Clock, Timestamp};
 use tokio::sync::Notify;
 
 use super::QueryError;
+use super::following::Actor;
 
 /// A stream whose later events are not in the rows yet, since one of them failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +40,13 @@ impl ParkedStream {
 
 /// How far a projection has come in one partition.
 #[derive(Debug)]
-struct Visible {
+pub(super) struct Visible {
     /// Offset after the last event whose rows are visible.
     next: AtomicU64,
     /// When that event was recorded. Shown before the offset: whoever sees the time sees its rows.
     recorded: AtomicI64,
+    /// Offset after the last event whose rows are stored.
+    pub(super) stored: AtomicU64,
 }
 
 /// How far what is visible is behind the log.
@@ -64,10 +68,10 @@ struct Log {
 #[derive(Debug)]
 pub struct ProgressBoard {
     projection: &'static str,
-    visible: Vec<Visible>,
+    pub(super) visible: Vec<Visible>,
     /// The log, if it is known.
     log: Option<Log>,
-    moved: Notify,
+    pub(super) moved: Notify,
     /// Whether positions are shown at all.
     knows_positions: bool,
     stopped: AtomicBool,
@@ -76,6 +80,10 @@ pub struct ProgressBoard {
     showing: RwLock<()>,
     /// Parked streams by id without the category.
     parked: DashMap<CompactString, ParkedStream, foldhash::fast::RandomState>,
+    /// Those that fill the tables, by number.
+    pub(super) actors: Mutex<BTreeMap<u16, Actor>>,
+    /// How many wait for what is stored.
+    pub(super) hurried: AtomicUsize,
 }
 
 impl fmt::Debug for Log {
@@ -114,6 +122,7 @@ impl ProgressBoard {
         let nothing = || Visible {
             next: AtomicU64::new(0),
             recorded: AtomicI64::new(Timestamp::MIN.0),
+            stored: AtomicU64::new(0),
         };
         Arc::new(Self {
             projection,
@@ -125,6 +134,8 @@ impl ProgressBoard {
             cause: Mutex::default(),
             showing: RwLock::default(),
             parked: DashMap::default(),
+            actors: Mutex::default(),
+            hurried: AtomicUsize::new(0),
         })
     }
 
@@ -157,6 +168,19 @@ impl ProgressBoard {
             }
         }
         Some(lag)
+    }
+
+    /// All that is durable in the log now; `None` where that cannot be told.
+    pub(super) fn durable(&self) -> Option<Token> {
+        let log = self.log.as_ref()?;
+        let mut token = Token::default();
+        for partition in (0..log.feed.partitions()).map(PartitionId) {
+            if let Some(last) = log.feed.durable(partition).0.checked_sub(1) {
+                let offset = Offset(last);
+                token.observe(Position { partition, offset });
+            }
+        }
+        Some(token)
     }
 
     /// All events whose effects are visible.
@@ -284,7 +308,7 @@ impl ProgressBoard {
     }
 
     /// Waits for what moves the projection, until `is_there` or the deadline has passed; gives which.
-    async fn until(
+    pub(super) async fn until(
         &self,
         is_there: impl Fn() -> bool,
         deadline: Duration,
@@ -310,7 +334,11 @@ impl ProgressBoard {
         waited.unwrap_or(Ok(false))
     }
 
-    fn stopped_error(&self) -> QueryError {
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    pub(super) fn stopped_error(&self) -> QueryError {
         let cause = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
         QueryError::Stopped {
             projection: self.projection,

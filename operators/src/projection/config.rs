@@ -75,6 +75,10 @@ pub struct ProjectionConfig {
     /// The same while the projection is behind the log, such as in a rebuild. Milliseconds, default 5,000:
     /// each store writes a row once however often it changed, so fewer of them are less work.
     pub store_every_behind_ms: u64,
+    /// The same while somebody waits for changes of a table, or for versions of its rows, which are seen once they are
+    /// stored. Milliseconds, default 20; not more than `store_every_ms` is waited in any case. More: fewer writes; less:
+    /// changes come sooner.
+    pub changes_every_ms: u64,
     /// Time that a projection which is behind may leave its readers without news. Milliseconds, default
     /// 250. One that has caught up shows every batch at once.
     pub publish_every_ms: u64,
@@ -127,6 +131,7 @@ impl Default for ProjectionConfig {
             store_every_ms: 500,
             unstored_rows_max: 262_144,
             store_every_behind_ms: 5_000,
+            changes_every_ms: 20,
             publish_every_ms: 250,
             hot_rows_max: 4_000_000,
             parked_keys_max: 100_000,

@@ -46,6 +46,10 @@ const SHOW_EVERY: Duration = Duration::from_secs(1);
 const REFUSED_EVERY: Duration = Duration::from_millis(2);
 /// Events of one parked key that are applied per turn once it is freed.
 const FREED_EVENTS: usize = 1_024;
+/// Bytes of versions that are kept in memory before a store is waited for.
+const VERSION_BYTES_MAX: usize = 64 << 20;
+/// Bytes of versions that are stored without waiting for the time.
+const VERSION_BYTES_STORED: usize = 16 << 20;
 /// Dead letters read at a time when a projection starts.
 const LETTERS: usize = 256;
 
@@ -194,7 +198,9 @@ impl<P: Projection> ProjectionCore<P> {
         // Not before it is known which streams these rows lack events of.
         for source in &core.sources {
             board.show(source.cursor.partition(), source.stored, Timestamp::MIN);
+            board.store(source.cursor.partition(), source.stored);
         }
+        board.begin(first.0, &core.mailbox);
         drop(shown);
         core.read_decisions()?;
         core.board.announce();
@@ -388,10 +394,12 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
         }
         // Over the memory bound: go on once all rows are stored, so that they can be let go.
         let full = P::Tables::rows(&self.applier.writers) > self.config.hot_rows_max;
+        // Versions cannot be let go, only handed over.
+        let heavy = P::Tables::version_bytes(&self.applier.writers) > VERSION_BYTES_MAX;
         if full && self.is_all_stored() {
             self.publish(start);
             P::Tables::shrink(&mut self.applier.writers);
-        } else if full {
+        } else if full || heavy {
             self.publish(start);
             return match self.store(start, true, true) {
                 // Not `Idle`: that would end a stage that is stopping, with events left to apply.
@@ -421,6 +429,9 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
             return Step::Again;
         }
         if ending && self.feed.is_closed() && self.is_all_stored() {
+            self.sources.iter().for_each(|source| {
+                self.board.end_of(source.cursor.partition().0);
+            });
             return Step::Done;
         }
         Step::IdleUntil(self.next_look(now))

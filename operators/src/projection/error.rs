@@ -90,6 +90,14 @@ pub enum QueryError {
         /// Name of the index.
         index: &'static str,
     },
+    /// What the answer needs of the versions of rows is not kept any more: ask for a later moment, or for a replay.
+    #[error(
+        "versions of table {table:?} as of this moment are not kept any more: replay the log, or ask for a later one"
+    )]
+    VersionsGone {
+        /// Name of the table.
+        table: &'static str,
+    },
     /// A cursor goes on with the range, the order and the table that it came from.
     #[error("the cursor is of another table, index, range or order")]
     ForeignCursor,
@@ -120,6 +128,7 @@ impl QueryError {
             | Self::UnknownProjection { .. }
             | Self::UnknownIndex { .. }
             | Self::ForeignCursor
+            | Self::VersionsGone { .. }
             | Self::Unwritable(_)
             | Self::Row(_) => false,
         }
@@ -152,6 +161,14 @@ pub enum RowError {
     EntryTooLong {
         /// Name of the index.
         index: &'static str,
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// The key of a version, which is the row's key and what tells its versions apart, has too many bytes.
+    #[error(
+        "a version's key of {bytes} bytes is too long: use a hash of the row's key, or let the table not be versioned"
+    )]
+    VersionTooLong {
         /// Its length in bytes.
         bytes: usize,
     },

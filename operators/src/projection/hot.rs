@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::changes::Changes;
 use super::fresh::Fresh;
 use super::kept::Kept;
+use super::versions::Head;
 use super::{Row, Table, TableKey};
 
 /// Rows that many threads read without asking the projection's actor. `None` is a row that is gone, while
@@ -23,6 +24,8 @@ pub struct HotRows<K: Eq + Hash + 'static, R: 'static> {
     /// What snapshots keep of rows that change.
     kept: RwLock<Vec<Weak<Kept<K, R>>>>,
     changes: Changes,
+    /// By actor: behind which change the rows are, of a table that is versioned.
+    heads: RwLock<BTreeMap<u16, Head>>,
 }
 
 /// Snapshots that are open, as a rule none.
@@ -38,6 +41,7 @@ impl<K: TableKey, R: Row> HotRows<K, R> {
             fresh: RwLock::default(),
             kept: RwLock::default(),
             changes: Changes::default(),
+            heads: RwLock::default(),
         }
     }
 
@@ -115,6 +119,24 @@ impl<K: TableKey, R: Row> HotRows<K, R> {
         let mut all = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         all.retain(|other| other.strong_count() > 0);
         all.push(Arc::downgrade(kept));
+    }
+
+    /// Says behind which change of an actor the rows are.
+    pub(super) fn show_head(&self, actor: u16, head: Head) {
+        let mut all = self.heads.write().unwrap_or_else(PoisonError::into_inner);
+        all.insert(actor, head);
+    }
+
+    /// Behind which change of an actor the rows are.
+    pub(super) fn shown_head(&self, actor: u16) -> Option<Head> {
+        let all = self.heads.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(&actor).copied()
+    }
+
+    /// The same of all actors. Of one moment while nothing may be shown.
+    pub(super) fn shown_heads(&self) -> Vec<(u16, Head)> {
+        let all = self.heads.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(actor, head)| (*actor, *head)).collect()
     }
 
     /// The snapshots that are open.

@@ -19,6 +19,7 @@ mod decided;
 mod decision;
 mod derived;
 mod error;
+mod following;
 mod fresh;
 mod hot;
 mod index;
@@ -37,6 +38,7 @@ mod snapshot;
 mod table;
 mod tables;
 mod verify;
+mod versions;
 mod wanted;
 mod writer;
 
@@ -62,6 +64,10 @@ pub use snapshot::{Snapshot, TableSnapshot};
 pub use table::{Row, Table};
 pub use tables::{Places, TableSet};
 pub use verify::{Looked, RowSample, TableCheck, Verification};
+pub use versions::{
+    ChangeCursor, Changes, ChangesError, ChangesFrom, FoundIn, ParseChangeCursorError, Retention,
+    RowChange, RowHistory, RowVersion, Stamp, TableAt,
+};
 pub use wanted::{Envelope, Wanted};
 pub(crate) use writer::Place;
 pub use writer::TableMut;

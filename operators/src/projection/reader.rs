@@ -16,6 +16,7 @@ use super::hot::HotRows;
 use super::page::{Front, Pages, RowSlice, RowSource, SliceOf};
 use super::range::{Gathered, KeyRange, Slice, key_bytes, merge};
 use super::snapshot::TableSnapshot;
+use super::versions::VersionIds;
 use super::{
     Index, KeyPrefix, ParkedStream, ProgressBoard, Query, QueryError, Row, Table, TableKey,
 };
@@ -28,7 +29,8 @@ pub struct TableReader<K: TableKey, R: Row> {
     table: Table<K, R>,
     /// Shared: a table that is made anew has another one.
     id: Arc<AtomicU32>,
-    index_ids: SmallVec<[TableId; 4]>,
+    /// Of its indexes, and then of its changes and versions if it is versioned.
+    beside: SmallVec<[TableId; 4]>,
     store: StateStore,
     hot: Arc<HotRows<K, R>>,
     board: Arc<ProgressBoard>,
@@ -58,7 +60,7 @@ impl<K: TableKey, R: Row> Clone for TableReader<K, R> {
         Self {
             table: self.table,
             id: Arc::clone(&self.id),
-            index_ids: self.index_ids.clone(),
+            beside: self.beside.clone(),
             store: self.store.clone(),
             hot: Arc::clone(&self.hot),
             board: Arc::clone(&self.board),
@@ -77,12 +79,12 @@ impl<K: TableKey, R: Row> fmt::Debug for TableReader<K, R> {
 }
 
 impl<K: TableKey, R: Row> TableReader<K, R> {
-    /// A reader of a table under `id`, whose indexes are under `index_ids`.
+    /// A reader of a table under `id`, whose indexes, and then changes and versions if it is versioned, are under `beside`.
     #[must_use]
     pub fn new(
         table: &Table<K, R>,
         id: TableId,
-        index_ids: &[TableId],
+        beside: &[TableId],
         store: StateStore,
         hot: Arc<HotRows<K, R>>,
         board: Arc<ProgressBoard>,
@@ -90,7 +92,7 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
         Self {
             table: *table,
             id: Arc::new(AtomicU32::new(id.0)),
-            index_ids: index_ids.into(),
+            beside: beside.into(),
             store,
             hot,
             board,
@@ -120,6 +122,21 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
 
     pub(super) const fn hot(&self) -> &Arc<HotRows<K, R>> {
         &self.hot
+    }
+
+    pub(super) const fn store(&self) -> &StateStore {
+        &self.store
+    }
+
+    /// Where its changes and versions are stored, if it is versioned.
+    pub(super) fn version_ids(&self) -> Option<VersionIds> {
+        let _ = self.table.retention()?;
+        VersionIds::last_of(&self.beside)
+    }
+
+    /// Numbers that the actors of its projection may have.
+    pub(super) fn actors(&self) -> Vec<u16> {
+        (0..self.board.partitions()).collect()
     }
 
     /// The row under `key` as of now; `None` when there is none. Cost of a hot row: a hash lookup and a
@@ -333,7 +350,7 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
             end: fresh.end,
         };
         let (from, to) = range.bounds();
-        let id = self.index_ids[index];
+        let id = self.beside[index];
         let page = self.store.page(id, from, to, limit, range.is_descending)?;
         let stored = Slice {
             found: page

@@ -18,6 +18,7 @@ use super::kept::Kept;
 use super::page::{Front, Pages, RowSlice, RowSource, SliceOf};
 use super::range::{KeyRange, merge};
 use super::reader::{AnyReader, TableReader};
+use super::versions::{ChangeCursor, ChangesError, Head};
 use super::{Index, KeyPrefix, ProgressBoard, QueryError, Row, Table, TableKey};
 
 /// Tables of one projection at one moment. Cheap to clone; open until the last clone, and the last table of it, is gone.
@@ -81,6 +82,8 @@ pub struct TableSnapshot<K: TableKey, R: Row> {
     kept: Arc<Kept<K, R>>,
     /// The last publication of the table that is in it.
     upto: u64,
+    /// Behind which changes the rows are, of a table that is versioned.
+    heads: Arc<[(u16, Head)]>,
 }
 
 impl<K: TableKey, R: Row> Clone for TableSnapshot<K, R> {
@@ -89,6 +92,7 @@ impl<K: TableKey, R: Row> Clone for TableSnapshot<K, R> {
             reader: self.reader.clone(),
             kept: Arc::clone(&self.kept),
             upto: self.upto,
+            heads: Arc::clone(&self.heads),
         }
     }
 }
@@ -105,7 +109,13 @@ impl<K: TableKey, R: Row> TableSnapshot<K, R> {
         let kept = Arc::new(Kept::new(*reader.table(), rows_max));
         reader.hot().keep(&kept);
         let upto = reader.hot().changes().upto();
-        Self { reader, kept, upto }
+        let heads = reader.hot().shown_heads().into();
+        Self {
+            reader,
+            kept,
+            upto,
+            heads,
+        }
     }
 
     pub(super) const fn upto(&self) -> u64 {
@@ -114,6 +124,16 @@ impl<K: TableKey, R: Row> TableSnapshot<K, R> {
 
     pub(super) fn hot(&self) -> &Arc<HotRows<K, R>> {
         self.reader.hot()
+    }
+
+    /// The place in the feed of the table's changes behind all those that the snapshot has: the rows of the snapshot,
+    /// and the changes behind this place, are the table. It may be one that is shown and not stored; a feed that begins
+    /// there waits until it is.
+    ///
+    /// # Errors
+    /// [`ChangesError::NotVersioned`]; as [`TableReader::get`].
+    pub fn cursor(&self) -> Result<ChangeCursor, ChangesError> {
+        self.reader.cursor_at(&self.heads)
     }
 
     /// The row under `key`; `None` when there was none.

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{AnyIndex, TableKey};
+use super::{AnyIndex, Retention, TableKey, versions};
 
 /// What a row must be able to do: be copied for readers, and stored.
 pub trait Row: Clone + Serialize + DeserializeOwned + Send + Sync + 'static {}
@@ -20,6 +20,7 @@ impl<R: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Row for R 
 pub struct Table<K: 'static, R: 'static> {
     name: &'static str,
     indexes: &'static [&'static dyn AnyIndex<K, R>],
+    retention: Option<Retention>,
     types: PhantomData<fn() -> (K, R)>,
 }
 
@@ -38,6 +39,7 @@ impl<K: TableKey, R: Row> Table<K, R> {
         Self {
             name,
             indexes: &[],
+            retention: None,
             types: PhantomData,
         }
     }
@@ -54,6 +56,48 @@ impl<K: TableKey, R: Row> Table<K, R> {
     #[must_use]
     pub const fn indexes(&self) -> &'static [&'static dyn AnyIndex<K, R>] {
         self.indexes
+    }
+
+    /// The same table with each change of a row kept as a version, for so long: for questions about rows as they were, and
+    /// a feed of changes. A table that becomes versioned, or is no more, needs another version of its projection. Cost per
+    /// event that changes a row: the row is encoded, and stored once more with two entries.
+    ///
+    /// ```
+    /// use millstream_operators::projection::{Retention, Table};
+    /// const BALANCES: Table<String, i64> =
+    ///     Table::named("balances").versioned(Retention::last(1_000_000));
+    /// ```
+    #[must_use]
+    pub const fn versioned(self, retention: Retention) -> Self {
+        Self {
+            retention: Some(retention),
+            ..self
+        }
+    }
+
+    /// How long versions of its rows are kept; `None` if none are.
+    #[must_use]
+    pub const fn retention(&self) -> Option<Retention> {
+        self.retention
+    }
+
+    /// Names of what is stored beside its rows: its indexes, and then changes and versions if it is versioned.
+    pub(super) fn beside(&self) -> Vec<String> {
+        let indexes = self.indexes.iter().map(|index| index.name());
+        let indexes = indexes.map(|index| format!("{}#{index}", self.name));
+        let versions = versions::STORED.map(|suffix| format!("{}{suffix}", self.name));
+        let versions = versions.into_iter().filter(|_| self.retention.is_some());
+        indexes.chain(versions).collect()
+    }
+
+    /// How many these are.
+    pub(super) const fn beside_count(&self) -> usize {
+        let versions = if self.retention.is_some() {
+            versions::STORED.len()
+        } else {
+            0
+        };
+        self.indexes.len() + versions
     }
 
     /// Its name.

@@ -11,6 +11,7 @@ use super::fresh::HandedOver;
 use super::hot::HotRows;
 use super::reader::AnyReader;
 use super::verify::{self, Looked, TableCheck};
+use super::versions::Stamp;
 use super::writer::{Place, TableMut, middle};
 use super::{PastTables, ProgressBoard, QueryError, Row, Table, TableKey, TableReader};
 
@@ -18,7 +19,7 @@ use super::{PastTables, ProgressBoard, QueryError, Row, Table, TableKey, TableRe
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Places<'p> {
-    /// Of the tables and then of their indexes, as [`TableSet::stored_names`] names them.
+    /// Of the tables and then of what lies beside them, as [`TableSet::stored_names`] names them.
     pub ids: &'p [TableId],
     /// Stored rows; none in the test kit.
     pub store: Option<&'p StateStore>,
@@ -38,7 +39,7 @@ pub trait TableSet: Send + Sync + 'static {
     /// Names of the tables, in order.
     fn names(&self) -> Vec<&'static str>;
 
-    /// Names under which they are stored: the tables', and then their indexes'.
+    /// Names under which they are stored: the tables', and then of what lies beside each of them.
     #[doc(hidden)]
     fn stored_names(&self) -> Vec<String>;
 
@@ -68,6 +69,10 @@ pub trait TableSet: Send + Sync + 'static {
     fn verify(&self, looked: &Looked<'_>, past: &PastTables)
     -> Result<Vec<TableCheck>, QueryError>;
 
+    /// Says which event is applied next, to tables that keep versions.
+    #[doc(hidden)]
+    fn begin(writers: &mut Self::Writers, stamp: &Stamp);
+
     #[doc(hidden)]
     fn keep(writers: &mut Self::Writers) -> Result<(), RowError>;
 
@@ -79,6 +84,10 @@ pub trait TableSet: Send + Sync + 'static {
 
     #[doc(hidden)]
     fn unstored(writers: &Self::Writers) -> usize;
+
+    /// Bytes of versions that were kept and not handed to the store.
+    #[doc(hidden)]
+    fn version_bytes(writers: &Self::Writers) -> usize;
 
     #[doc(hidden)]
     fn store(
@@ -92,11 +101,6 @@ pub trait TableSet: Send + Sync + 'static {
     /// Lets at least half of the rows go, those that were used longest ago.
     #[doc(hidden)]
     fn shrink(writers: &mut Self::Writers);
-}
-
-/// The name under which an index is stored.
-fn index_name(table: &str, index: &str) -> String {
-    format!("{table}#{index}")
 }
 
 /// Takes the next `count` ids off the front.
@@ -117,9 +121,7 @@ macro_rules! table_set {
 
             fn stored_names(&self) -> Vec<String> {
                 let mut names: Vec<_> = self.names().into_iter().map(str::to_owned).collect();
-                $(names.extend(self.$at.indexes().iter().map(|index| {
-                    index_name(self.$at.name(), index.name())
-                }));)+
+                $(names.extend(self.$at.beside());)+
                 names
             }
 
@@ -147,7 +149,7 @@ macro_rules! table_set {
                     TableMut::new(Place {
                         table: &self.$at,
                         id: tables[$at],
-                        index_ids: take_ids(&mut rest, self.$at.indexes().len())?,
+                        beside: take_ids(&mut rest, self.$at.beside_count())?,
                         store: places.store.cloned(),
                         hot: hot.downcast::<HotRows<$key, $row>>().ok()?,
                         is_complete: places.is_complete,
@@ -167,9 +169,9 @@ macro_rules! table_set {
                 let tables = take_ids(&mut rest, [$($at),+].len())?;
                 Some(vec![$({
                     let hot = Arc::clone(hot.get($at)?).downcast::<HotRows<$key, $row>>().ok()?;
-                    let indexes = take_ids(&mut rest, self.$at.indexes().len())?;
+                    let beside = take_ids(&mut rest, self.$at.beside_count())?;
                     let reader = TableReader::new(
-                        &self.$at, tables[$at], indexes, store.clone(), hot, Arc::clone(board),
+                        &self.$at, tables[$at], beside, store.clone(), hot, Arc::clone(board),
                     );
                     let reader: Arc<dyn AnyReader> = Arc::new(reader);
                     (self.$at.name(), reader)
@@ -182,6 +184,11 @@ macro_rules! table_set {
                 past: &PastTables,
             ) -> Result<Vec<TableCheck>, QueryError> {
                 Ok(vec![$(verify::check(&self.$at, $at, looked, past)?),+])
+            }
+
+            #[inline]
+            fn begin(writers: &mut Self::Writers, stamp: &Stamp) {
+                $(writers.$at.begin(stamp);)+
             }
 
             #[inline]
@@ -202,6 +209,10 @@ macro_rules! table_set {
 
             fn unstored(writers: &Self::Writers) -> usize {
                 0 $(+ writers.$at.unstored())+
+            }
+
+            fn version_bytes(writers: &Self::Writers) -> usize {
+                0 $(+ writers.$at.version_bytes())+
             }
 
             fn store(

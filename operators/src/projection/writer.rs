@@ -15,6 +15,8 @@ use super::error::RowError;
 use super::fresh::{Fresh, HandedOver};
 use super::hot::{HotRows, KeptNow};
 use super::indexing::IndexMut;
+use super::range::key_bytes;
+use super::versions::{Stamp, VersionIds, VersionsMut};
 use super::{QueryError, Row, Table, TableKey};
 
 /// One row, or the place of one that is not there.
@@ -36,8 +38,8 @@ struct Slot<K, R> {
 pub(crate) struct Place<'p, K: TableKey, R: 'static> {
     pub(crate) table: &'p Table<K, R>,
     pub(crate) id: TableId,
-    /// Of the tables that its indexes are, in their order.
-    pub(crate) index_ids: &'p [TableId],
+    /// Of the tables that its indexes are, in their order, and then of its changes and versions if it is versioned.
+    pub(crate) beside: &'p [TableId],
     /// `None` in the test kit, where nothing was ever stored.
     pub(crate) store: Option<StateStore>,
     pub(crate) hot: Arc<HotRows<K, R>>,
@@ -55,6 +57,9 @@ pub struct TableMut<K: TableKey, R: 'static> {
     hot: Arc<HotRows<K, R>>,
     fresh: Arc<Fresh<K>>,
     indexes: Vec<IndexMut<K, R>>,
+    /// Only of a table that keeps them, and has a store.
+    versions: Option<Box<VersionsMut>>,
+    actor: u16,
     hasher: foldhash::fast::RandomState,
     table: HashTable<u32>,
     slots: Vec<Slot<K, R>>,
@@ -83,11 +88,19 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
     /// The write side of a table. What an earlier one of the same actor has shown and not stored is shown no longer: it
     /// comes again.
     pub(crate) fn new(place: Place<'_, K, R>) -> Self {
-        let indexes = place.table.indexes().iter().zip(place.index_ids);
+        let indexes = place.table.indexes().iter().zip(place.beside);
         let indexes = indexes.enumerate();
         let indexes = indexes.map(|(at, (index, id))| IndexMut::new(*index, at, *id));
+        let versions = match (&place.store, place.table.retention()) {
+            (Some(store), Some(retention)) => VersionIds::last_of(place.beside)
+                .map(|ids| VersionsMut::new(ids, store.clone(), place.actor, retention))
+                .map(Box::new),
+            _ => None,
+        };
         let table = Self {
             id: place.id,
+            versions,
+            actor: place.actor,
             store: place.store,
             fresh: place.hot.fresh(place.actor),
             indexes: indexes.collect(),
@@ -115,6 +128,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         }
         table.fresh.take();
         table.hot.take_back(&shown);
+        table.show_head();
         table
     }
 
@@ -249,15 +263,59 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         if let Some(failure) = self.failed.take() {
             return Err(failure);
         }
-        for (slot, _) in &self.undo {
-            if let Some(row) = &self.slots[*slot as usize].row {
-                self.writer.check(row).map_err(RowError::Encode)?;
+        if self.versions.is_some() {
+            self.check_versions()?;
+        } else {
+            for (slot, _) in &self.undo {
+                if let Some(row) = &self.slots[*slot as usize].row {
+                    self.writer.check(row).map_err(RowError::Encode)?;
+                }
             }
         }
         if self.indexes.is_empty() {
             return Ok(());
         }
         self.check_indexes()
+    }
+
+    /// What the event makes of rows of which versions are kept.
+    fn check_versions(&mut self) -> Result<(), RowError> {
+        let (slots, writer) = (&self.slots, &mut self.writer);
+        let Some(versions) = &mut self.versions else {
+            return Ok(());
+        };
+        for (slot, before) in &self.undo {
+            let place = &slots[*slot as usize];
+            let row = place.row.as_ref();
+            // One that was not there and is not there has not changed.
+            if before.is_some() || row.is_some() {
+                let write = row.map(|row| |out: &mut Vec<u8>| writer.append(row, out));
+                versions.change(&key_bytes(&place.key), write)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says which event is applied next.
+    #[inline]
+    pub(crate) fn begin(&mut self, stamp: &Stamp) {
+        if let Some(versions) = &mut self.versions {
+            versions.begin(stamp);
+        }
+    }
+
+    /// Bytes of versions that were kept and not handed to the store.
+    pub(crate) fn version_bytes(&self) -> usize {
+        let versions = self.versions.as_ref();
+        versions.map_or(0, |versions| versions.pending_bytes())
+    }
+
+    /// Shows readers behind which change the rows are that they see.
+    fn show_head(&self) {
+        let versions = self.versions.as_ref();
+        if let Some(head) = versions.and_then(|versions| versions.head()) {
+            self.hot.show_head(self.actor, head);
+        }
     }
 
     /// What the event makes of the indexes. Runs the functions that rows are found by, which are user code.
@@ -278,6 +336,9 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
     pub(crate) fn keep(&mut self) {
         self.undo.clear();
         self.indexes.iter_mut().for_each(IndexMut::keep);
+        if let Some(versions) = &mut self.versions {
+            versions.keep();
+        }
         self.event += 1;
     }
 
@@ -287,6 +348,9 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
             self.slots[slot as usize].row = row;
         }
         self.indexes.iter_mut().for_each(IndexMut::undo);
+        if let Some(versions) = &mut self.versions {
+            versions.undo();
+        }
         self.failed = None;
         self.event += 1;
     }
@@ -316,6 +380,8 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         for index in &mut self.indexes {
             index.publish(&mut fresh);
         }
+        drop(fresh);
+        self.show_head();
         count
     }
 
@@ -385,6 +451,9 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         let (handed_over, entries) = self.fresh.hand_over();
         for (index, entries) in self.indexes.iter().zip(entries) {
             writes.extend(entries.into_iter().map(|entry| index.write_of(entry)));
+        }
+        if let Some(versions) = &mut self.versions {
+            versions.store(writes);
         }
         Ok(Some(handed_over))
     }

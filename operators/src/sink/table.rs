@@ -387,7 +387,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
             rows: TableMut::new(Place {
                 table: &self.table,
                 id: place.id,
-                index_ids: &[],
+                beside: &[],
                 store: Some(access.store.clone()),
                 hot,
                 is_complete: true,

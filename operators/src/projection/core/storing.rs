@@ -39,12 +39,8 @@ impl<P: Projection> ProjectionCore<P> {
         }
         let unstored = P::Tables::unstored(&self.applier.writers);
         let since = now.saturating_sub(self.stored_at);
-        let every = if behind {
-            self.config.store_every_behind_ms
-        } else {
-            self.config.store_every_ms
-        };
-        let due = since >= Duration::from_millis(every)
+        let due = since >= self.store_every(behind)
+            || P::Tables::version_bytes(&self.applier.writers) >= VERSION_BYTES_STORED
             || unstored >= self.config.unstored_rows_max
             || self.parked.is_changed();
         let changed = self
@@ -76,12 +72,21 @@ impl<P: Projection> ProjectionCore<P> {
         let lost = Arc::clone(&self.lost);
         let metrics = self.sources.first().map(|source| source.metrics.clone());
         let clock = Arc::clone(&self.clock);
+        let board = Arc::clone(&self.board);
+        let positions = self.sources.iter();
+        let positions =
+            positions.map(|source| (source.cursor.partition(), source.cursor.next_offset()));
+        let positions: Vec<_> = positions.collect();
         let batch = StateBatch::new(writes).on_done(move |outcome| {
             if outcome.is_err() {
                 // Nothing is stored any more by this process: the stage must not go on as if it were.
                 lost.store(true, Ordering::Release);
             } else {
                 handed_over.iter().for_each(HandedOver::settle);
+                for (partition, next) in positions {
+                    board.store(partition, next);
+                }
+                board.announce();
                 let elapsed = clock.monotonic().saturating_sub(now);
                 if let Some(metrics) = metrics {
                     metrics.observe_flush(unstored as u64, elapsed);
@@ -95,6 +100,19 @@ impl<P: Projection> ProjectionCore<P> {
             source.stored = source.cursor.next_offset();
         }
         self.submit(batch)
+    }
+
+    /// Time between two stores.
+    fn store_every(&self, behind: bool) -> Duration {
+        let config = &self.config;
+        let every = match (behind, self.board.is_hurried()) {
+            (true, false) => config.store_every_behind_ms,
+            // One that is behind goes on with its work: whoever waits, waits for that as well.
+            (true, true) => config.store_every_behind_ms.min(config.store_every_ms),
+            (false, false) => config.store_every_ms,
+            (false, true) => config.store_every_ms.min(config.changes_every_ms),
+        };
+        Duration::from_millis(every)
     }
 
     /// Hands a batch over; keeps it for a later turn when the writer is busy.
@@ -151,10 +169,8 @@ impl<P: Projection> ProjectionCore<P> {
         let retry = self.parked.next_due().map(|due| due.saturating_sub(now));
         // A store on its way wakes the stage when it is done.
         let waits = self.storing.load(Ordering::Acquire) && self.refused.is_none();
-        let store = (!waits && !self.is_all_stored()).then(|| {
-            let every = Duration::from_millis(self.config.store_every_ms);
-            (self.stored_at + every).saturating_sub(now)
-        });
+        let store = (!waits && !self.is_all_stored())
+            .then(|| (self.stored_at + self.store_every(false)).saturating_sub(now));
         let refused = self.refused.is_some().then_some(REFUSED_EVERY);
         let order = self.next_look_for_order();
         let earliest = [retry, store, refused, order].into_iter().flatten().min();

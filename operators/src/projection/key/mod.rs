@@ -1,6 +1,6 @@
 //! Keys of rows, and their bytes.
 
-mod part;
+pub(in crate::projection) mod part;
 mod tuples;
 
 pub use tuples::KeyPrefix;

@@ -7,7 +7,7 @@ const ZERO: [u8; 2] = [0, 255];
 const END: [u8; 2] = [0, 0];
 
 /// Has what `out` holds from `from` on be a part.
-pub(super) fn escape(out: &mut Vec<u8>, from: usize) {
+pub(in crate::projection) fn escape(out: &mut Vec<u8>, from: usize) {
     if out[from..].contains(&0) {
         let plain = out.split_off(from);
         for byte in plain {
@@ -21,7 +21,7 @@ pub(super) fn escape(out: &mut Vec<u8>, from: usize) {
 }
 
 /// Takes a part off the front of `bytes`.
-pub(super) fn unescape(bytes: &mut &[u8]) -> Option<Vec<u8>> {
+pub(in crate::projection) fn unescape(bytes: &mut &[u8]) -> Option<Vec<u8>> {
     let mut plain = Vec::new();
     loop {
         let zero = bytes.iter().position(|byte| *byte == 0)?;

@@ -91,7 +91,7 @@ impl Stored {
         TableMut::new(Place {
             table: &ROWS,
             id: self.ids[0],
-            index_ids: &self.ids[1..],
+            beside: &self.ids[1..],
             store: Some(self.store.clone()),
             hot: Arc::clone(&self.hot),
             is_complete,

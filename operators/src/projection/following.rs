@@ -1,0 +1,137 @@
+//! What those who go by stored rows need of a projection's board: how far it has stored, waiting for more, and the end.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+
+use millstream_engine::event::{Offset, PartitionId, Token};
+use millstream_engine::mailbox::Mailbox;
+use tokio::sync::futures::Notified;
+
+use super::{ProgressBoard, QueryError};
+
+/// One of the actors that fill the tables.
+#[derive(Debug)]
+pub(super) struct Actor {
+    mailbox: Weak<Mailbox>,
+    is_done: bool,
+}
+
+/// While it is there, the projection stores soon what it has shown.
+#[derive(Debug)]
+pub(super) struct Hurry<'b>(&'b ProgressBoard);
+
+impl Drop for Hurry<'_> {
+    fn drop(&mut self) {
+        self.0.hurried.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl ProgressBoard {
+    /// Number of partitions of the log; none of a table whose rows are not made from it.
+    pub(super) fn partitions(&self) -> u16 {
+        u16::try_from(self.visible.len()).unwrap_or(u16::MAX)
+    }
+
+    /// An actor is at work that is woken there.
+    pub(super) fn begin(&self, actor: u16, mailbox: &Arc<Mailbox>) {
+        let mut all = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = Actor {
+            mailbox: Arc::downgrade(mailbox),
+            is_done: false,
+        };
+        all.insert(actor, own);
+    }
+
+    /// An actor has applied and stored all that there will be.
+    pub(super) fn end_of(&self, actor: u16) {
+        let mut all = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = all.get_mut(&actor) {
+            own.is_done = true;
+        }
+        drop(all);
+        self.announce();
+    }
+
+    /// Whether nothing more will come, and why.
+    pub(super) fn end(&self) -> Option<Result<(), QueryError>> {
+        if self.is_stopped() {
+            return Some(Err(self.stopped_error()));
+        }
+        let all = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = !all.is_empty() && all.values().all(|own| own.is_done);
+        is_over.then_some(Ok(()))
+    }
+
+    /// All before `next` is stored.
+    pub(super) fn store(&self, partition: PartitionId, next: Offset) {
+        let visible = &self.visible[usize::from(partition.0)];
+        visible.stored.store(next.0, Ordering::Release);
+    }
+
+    /// Offset after the last stored event of a partition.
+    #[must_use]
+    pub fn stored(&self, partition: PartitionId) -> Offset {
+        let found = self.visible.get(usize::from(partition.0));
+        Offset(found.map_or(0, |visible| visible.stored.load(Ordering::Acquire)))
+    }
+
+    /// Whether all that `token` has seen is stored.
+    pub(super) fn has_stored(&self, token: &Token) -> bool {
+        let mut positions = token.positions().iter();
+        positions.all(|position| self.stored(position.partition) > position.offset)
+    }
+
+    /// Waits until all before these offsets is stored, at most `deadline`.
+    ///
+    /// # Errors
+    /// [`QueryError::Behind`] with how far it is; [`QueryError::Stopped`].
+    pub async fn until_stored(
+        &self,
+        ends: &[(PartitionId, Offset)],
+        deadline: Duration,
+    ) -> Result<(), QueryError> {
+        let behind = || {
+            ends.iter().find_map(|(partition, end)| {
+                let left = end.0.saturating_sub(self.stored(*partition).0);
+                (left > 0).then_some((*partition, left))
+            })
+        };
+        if behind().is_none() {
+            return Ok(());
+        }
+        let _sooner = self.hurry();
+        self.until(|| behind().is_none(), deadline).await?;
+        match behind() {
+            None => Ok(()),
+            Some((partition, behind)) => Err(QueryError::Behind {
+                projection: self.projection(),
+                partition,
+                behind,
+                waited: deadline,
+            }),
+        }
+    }
+
+    /// Resolves when something was shown or stored, or the projection ended.
+    pub(super) fn moved(&self) -> Notified<'_> {
+        self.moved.notified()
+    }
+
+    /// Has the projection store soon, for as long as what it gives is there.
+    pub(super) fn hurry(&self) -> Hurry<'_> {
+        if self.hurried.fetch_add(1, Ordering::AcqRel) == 0 {
+            let all = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
+            let mailboxes = all.values().filter_map(|own| own.mailbox.upgrade());
+            let mailboxes: Vec<_> = mailboxes.collect();
+            drop(all);
+            mailboxes.iter().for_each(|mailbox| mailbox.wake());
+        }
+        Hurry(self)
+    }
+
+    /// Whether somebody waits for what is stored.
+    pub(super) fn is_hurried(&self) -> bool {
+        self.hurried.load(Ordering::Acquire) > 0
+    }
+}

@@ -1,0 +1,413 @@
+//! The feed of a table's changes: live, resumable, in order.
+//!
+//! Changes of one actor come in the order in which they were made: those of one partition with
+//! [`Rows::ByPartition`](crate::projection::Rows), all of them with `Global`. Between actors there is no order.
+//! A feed holds one page of changes and no read of the store; it costs the projection nothing but that it stores sooner
+//! while somebody waits.
+
+use std::collections::VecDeque;
+
+use millstream_engine::codec::StandaloneReader;
+use millstream_engine::event::Token;
+use millstream_engine::state::{StateError, StateView};
+
+use super::format::{BROKEN, Change, Stamp};
+use super::reading::{Standing, changes_from, head_of, standing, tail_of, version_at};
+use super::{ChangeCursor, ChangesError, Head, VersionIds};
+use crate::projection::{QueryError, Row, TableKey, TableReader};
+
+/// Changes that one read of the store gives.
+const PAGE: usize = 256;
+
+/// Where a feed begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangesFrom {
+    /// With the oldest change that is kept: all of them, if the table keeps them for ever.
+    Oldest,
+    /// With what is stored from now on. A change that is shown at this moment and not stored comes as well.
+    Now,
+    /// Behind a place: that of an earlier feed, or of a snapshot.
+    Behind(ChangeCursor),
+}
+
+impl From<ChangeCursor> for ChangesFrom {
+    fn from(cursor: ChangeCursor) -> Self {
+        Self::Behind(cursor)
+    }
+}
+
+impl From<&ChangeCursor> for ChangesFrom {
+    fn from(cursor: &ChangeCursor) -> Self {
+        Self::Behind(cursor.clone())
+    }
+}
+
+/// What one event made of one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowChange<K, R> {
+    /// The row's key.
+    pub key: K,
+    /// The row; `None`: it was removed.
+    pub row: Option<R>,
+    /// What it was before, in a feed that was asked for it; `None` as well if it was not there.
+    pub before: Option<R>,
+    /// The event. One that changes several rows comes with several changes, right behind each other.
+    pub stamp: Stamp,
+}
+
+/// A change on its way to the consumer.
+#[derive(Debug)]
+struct Ready<K, R> {
+    actor: u16,
+    head: Head,
+    change: RowChange<K, R>,
+}
+
+/// A feed of the changes of one table.
+///
+/// Each change comes once and all of them come, over restarts and crashes, to whoever goes on from the cursor that he had
+/// stored with what he did about the change.
+#[derive(Debug)]
+pub struct Changes<K: TableKey, R: Row> {
+    reader: TableReader<K, R>,
+    ids: VersionIds,
+    seed: u64,
+    /// Where it is, by actor. `None`: with whatever comes first.
+    given: Vec<(u16, Option<Head>)>,
+    /// Up to where it has read.
+    read: Vec<(u16, Option<Head>)>,
+    ready: VecDeque<Ready<K, R>>,
+    /// The actor that is read first next time.
+    turn: usize,
+    with_before: bool,
+    /// What was durable when it began: by then the projection must have come to where it goes on from.
+    durable: Option<Token>,
+    decoder: StandaloneReader,
+}
+
+/// Where the changes and versions of a table are.
+pub(super) fn versioned<K: TableKey, R: Row>(
+    reader: &TableReader<K, R>,
+) -> Result<VersionIds, ChangesError> {
+    let table = reader.table().name();
+    let ids = reader.version_ids();
+    ids.ok_or(ChangesError::NotVersioned { table })
+}
+
+/// What is told when the changes behind a place are gone.
+pub(super) fn expired<K: TableKey, R: Row>(
+    reader: &TableReader<K, R>,
+    ids: VersionIds,
+    seed: u64,
+) -> Result<ChangesError, ChangesError> {
+    let actors = reader.actors();
+    let oldest = reader.store().view(|view| {
+        let mut heads = Vec::new();
+        for &actor in &actors {
+            // Only a change that is there has a hash to go on from.
+            let Some((number, change)) = tail_of(view, ids, actor)? else {
+                continue;
+            };
+            if number > 1 {
+                let hash = change.hash;
+                heads.push((actor, Head { number, hash }));
+            }
+        }
+        Ok(heads)
+    })?;
+    let table = reader.table().name();
+    Ok(ChangesError::Expired {
+        table,
+        oldest: Box::new(ChangeCursor::new(seed, oldest)),
+    })
+}
+
+/// What reading on came to.
+enum Found {
+    Changes(Vec<(u16, u64, Change, Rows)>),
+    OtherHistory,
+    Gone,
+}
+
+/// The row after a change and before it, as they are stored.
+type Rows = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+impl<K: TableKey, R: Row> Changes<K, R> {
+    fn new(reader: &TableReader<K, R>, from: &ChangesFrom) -> Result<Self, ChangesError> {
+        let (ids, table) = (versioned(reader)?, reader.table().name());
+        let seed = ids.seed(reader.store())?;
+        let actors = reader.actors();
+        let given: Vec<_> = match from {
+            ChangesFrom::Oldest => actors.into_iter().map(|actor| (actor, None)).collect(),
+            ChangesFrom::Now => {
+                let now = reader.cursor()?;
+                let heads = actors.into_iter();
+                heads.map(|actor| (actor, Some(now.head(actor)))).collect()
+            }
+            ChangesFrom::Behind(cursor) if cursor.seed != seed => {
+                return Err(ChangesError::Foreign { table });
+            }
+            ChangesFrom::Behind(cursor) => {
+                if cursor.heads.iter().any(|(own, _)| !actors.contains(own)) {
+                    return Err(ChangesError::Foreign { table });
+                }
+                let heads = actors.into_iter();
+                heads
+                    .map(|actor| (actor, Some(cursor.head(actor))))
+                    .collect()
+            }
+        };
+        Ok(Self {
+            reader: reader.clone(),
+            ids,
+            seed,
+            read: given.clone(),
+            given,
+            ready: VecDeque::new(),
+            turn: 0,
+            with_before: false,
+            durable: reader.board().durable(),
+            decoder: StandaloneReader::new(),
+        })
+    }
+
+    /// Gives each row as it was before as well. Cost: one more read of the store per change.
+    #[must_use]
+    pub fn with_before(self) -> Self {
+        Self {
+            with_before: true,
+            ..self
+        }
+    }
+
+    /// The place behind the change that was given last. Stored together with what was done about it, it is where to go on.
+    #[must_use]
+    pub fn cursor(&self) -> ChangeCursor {
+        let heads = self.given.iter();
+        let heads = heads.filter_map(|(actor, head)| Some((*actor, (*head)?)));
+        ChangeCursor::new(self.seed, heads)
+    }
+
+    /// The next change; waits for one. `None` when the engine has shut down and all was given.
+    ///
+    /// Nothing is lost if the future is dropped while it waits.
+    ///
+    /// # Errors
+    /// [`ChangesError`]; [`QueryError::Stopped`] when the projection was given up, once all that it has stored was given.
+    pub async fn next(&mut self) -> Result<Option<RowChange<K, R>>, ChangesError> {
+        loop {
+            // Before the look, so that what is stored in between is not missed.
+            let board = std::sync::Arc::clone(self.reader.board());
+            let mut stored = std::pin::pin!(board.moved());
+            stored.as_mut().enable();
+            let end = board.end();
+            if let Some(change) = self.try_next()? {
+                return Ok(Some(change));
+            }
+            match end {
+                None => {}
+                Some(Ok(())) => return Ok(None),
+                Some(Err(cause)) => return Err(cause.into()),
+            }
+            let waiting = board.hurry();
+            stored.await;
+            drop(waiting);
+        }
+    }
+
+    /// The next change, if one is stored; does not wait.
+    ///
+    /// # Errors
+    /// [`ChangesError`].
+    pub fn try_next(&mut self) -> Result<Option<RowChange<K, R>>, ChangesError> {
+        if self.ready.is_empty() {
+            self.fill()?;
+        }
+        let Some(Ready {
+            actor,
+            head,
+            change,
+        }) = self.ready.pop_front()
+        else {
+            return Ok(None);
+        };
+        if let Some(own) = self.given.iter_mut().find(|(own, _)| *own == actor) {
+            own.1 = Some(head);
+        }
+        Ok(Some(change))
+    }
+
+    fn fill(&mut self) -> Result<(), ChangesError> {
+        let table = self.reader.table().name();
+        // Before the look: what is stored by then is seen.
+        let is_whole = self.is_whole();
+        let (ids, turn, with_before) = (self.ids, self.turn, self.with_before);
+        let (read, reader, seed) = (&self.read, &self.reader, self.seed);
+        let found = reader.store().view(|view| {
+            let mut found = Vec::new();
+            for at in 0..read.len() {
+                let (actor, head) = read[(turn + at) % read.len()];
+                let left = PAGE - found.len();
+                if left == 0 {
+                    break;
+                }
+                let from = match head {
+                    None => 0,
+                    Some(head) => match standing(view, ids, actor, head, seed)? {
+                        Standing::Same => head.number + 1,
+                        Standing::Gone => return Ok(Found::Gone),
+                        Standing::Other => return Ok(Found::OtherHistory),
+                        Standing::Ahead if is_whole && !reader.has_shown(actor, head) => {
+                            return Ok(Found::OtherHistory);
+                        }
+                        Standing::Ahead => continue,
+                    },
+                };
+                for (number, change) in changes_from(view, ids, actor, from, left)? {
+                    let rows = rows_of(view, ids, actor, number, &change, with_before)?;
+                    found.push((actor, number, change, rows));
+                }
+            }
+            Ok(Found::Changes(found))
+        })?;
+        match found {
+            Found::Gone => Err(expired(reader, ids, seed)?),
+            Found::OtherHistory => Err(ChangesError::OtherHistory { table }),
+            Found::Changes(found) => {
+                self.turn += 1;
+                for (actor, number, change, rows) in found {
+                    self.take(actor, number, change, rows)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the projection has come to all that was durable when the feed began.
+    fn is_whole(&self) -> bool {
+        let durable = self.durable.as_ref();
+        durable.is_some_and(|durable| self.reader.board().has_stored(durable))
+    }
+
+    fn take(
+        &mut self,
+        actor: u16,
+        number: u64,
+        change: Change,
+        (row, before): Rows,
+    ) -> Result<(), ChangesError> {
+        let Some(read) = self.read.iter_mut().find(|(own, _)| *own == actor) else {
+            return Ok(());
+        };
+        if let Some(before) = read.1
+            && (before.number + 1 != number || !change.is_behind(before.hash))
+        {
+            return Err(BROKEN.into());
+        }
+        let head = Head {
+            number,
+            hash: change.hash,
+        };
+        let mut decode = |bytes: Option<Vec<u8>>| -> Result<Option<R>, QueryError> {
+            Ok(bytes.map(|bytes| self.decoder.decode(&bytes)).transpose()?)
+        };
+        let change = RowChange {
+            key: K::read(&change.key).ok_or(BROKEN)?,
+            row: decode(row)?,
+            before: decode(before)?,
+            stamp: change.stamp,
+        };
+        read.1 = Some(head);
+        self.ready.push_back(Ready {
+            actor,
+            head,
+            change,
+        });
+        Ok(())
+    }
+}
+
+fn rows_of(
+    view: &StateView<'_>,
+    ids: VersionIds,
+    actor: u16,
+    number: u64,
+    change: &Change,
+    with_before: bool,
+) -> Result<Rows, StateError> {
+    let version = |number| {
+        let found = version_at(view, ids, &change.key, actor, number)?;
+        Ok::<_, StateError>(found.and_then(|version| version.row))
+    };
+    let row = if change.is_there {
+        version(number)?
+    } else {
+        None
+    };
+    let before = if with_before {
+        version(number - 1)?
+    } else {
+        None
+    };
+    Ok((row, before))
+}
+
+impl<K: TableKey, R: Row> TableReader<K, R> {
+    /// The changes of the table's rows: from a place on, and on as they come. Any number of feeds may read; one that is
+    /// slow, or dropped, is nobody's trouble.
+    ///
+    /// ```
+    /// use millstream_operators::projection::{ChangesError, ChangesFrom, TableReader};
+    ///
+    /// async fn follow(balances: TableReader<String, i64>) -> Result<(), ChangesError> {
+    ///     let mut changes = balances.changes(ChangesFrom::Oldest)?;
+    ///     while let Some(change) = changes.next().await? {
+    ///         println!("{}: {:?}, go on behind {}", change.key, change.row, changes.cursor());
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ChangesError::NotVersioned`], [`ChangesError::Foreign`]. What else may be wrong with a place is told by
+    /// [`Changes::next`]: as a rule only the projection at work can tell.
+    pub fn changes(&self, from: impl Into<ChangesFrom>) -> Result<Changes<K, R>, ChangesError> {
+        Changes::new(self, &from.into())
+    }
+
+    /// The place behind all changes that are stored now.
+    ///
+    /// # Errors
+    /// [`ChangesError::NotVersioned`]; as [`get`](Self::get).
+    pub fn cursor(&self) -> Result<ChangeCursor, ChangesError> {
+        let (ids, actors) = (versioned(self)?, self.actors());
+        let seed = ids.seed(self.store())?;
+        let heads = self.store().view(|view| {
+            let mut heads = Vec::new();
+            for &actor in &actors {
+                if let Some((number, change)) = head_of(view, ids, actor)? {
+                    let hash = change.hash;
+                    heads.push((actor, Head { number, hash }));
+                }
+            }
+            Ok(heads)
+        })?;
+        Ok(ChangeCursor::new(seed, heads))
+    }
+
+    /// The place behind these changes.
+    pub(in crate::projection) fn cursor_at(
+        &self,
+        heads: &[(u16, Head)],
+    ) -> Result<ChangeCursor, ChangesError> {
+        let seed = versioned(self)?.seed(self.store())?;
+        Ok(ChangeCursor::new(seed, heads.iter().copied()))
+    }
+
+    /// Whether an actor has shown a change that may not be stored yet.
+    fn has_shown(&self, actor: u16, place: Head) -> bool {
+        let shown = self.hot().shown_head(actor);
+        shown.is_some_and(|head| head.number >= place.number)
+    }
+}

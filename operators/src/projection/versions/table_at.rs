@@ -1,0 +1,346 @@
+//! A table as it was: from the versions of its rows, or from a replay.
+
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+
+use millstream_engine::codec::StandaloneReader;
+use millstream_engine::event::{Offset, PartitionId};
+use millstream_engine::state::{StateError, StateView};
+
+use super::changes::{expired, versioned};
+use super::format::{version_key, version_of, version_prefix};
+use super::reading::{Standing, head_of, reaches, standing, tail_of, upto, version_at};
+use super::{ChangeCursor, ChangesError, VersionIds};
+use crate::projection::page::{Front, Pages, RowSlice, RowSource, SliceOf};
+use crate::projection::range::{Gathered, KeyRange, Slice, key_bytes};
+use crate::projection::{KeyPrefix, PastTables, QueryError, Row, TableKey, TableReader};
+
+/// What a table of the past was read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FoundIn {
+    /// Versions of its rows: what this table was.
+    Versions,
+    /// A replay of the projection's code of today over the log.
+    Replay {
+        /// Events that it applied.
+        events: u64,
+    },
+}
+
+/// A table as it was at a moment. Cheap to clone.
+///
+/// From versions each read is one of the store, and nothing is held open; when what it needs is not kept any more,
+/// it has no answers ([`QueryError::VersionsGone`]). From a replay it is in memory.
+#[derive(Clone, Debug)]
+pub struct TableAt<K: TableKey, R: Row> {
+    reader: TableReader<K, R>,
+    rows: Rows,
+}
+
+#[derive(Clone, Debug)]
+enum Rows {
+    Versions(VersionIds, Arc<[(u16, u64)]>),
+    Replay(Arc<PastTables>),
+}
+
+impl<K: TableKey, R: Row> TableAt<K, R> {
+    /// As it was behind a place in the feed of its changes.
+    pub(in crate::projection) fn behind(
+        reader: &TableReader<K, R>,
+        cursor: &ChangeCursor,
+    ) -> Result<Self, ChangesError> {
+        let (ids, table) = (versioned(reader)?, reader.table().name());
+        let seed = ids.seed(reader.store())?;
+        if cursor.seed != seed {
+            return Err(ChangesError::Foreign { table });
+        }
+        let actors = reader.actors();
+        let found = reader.store().view(|view| {
+            for &actor in &actors {
+                match standing(view, ids, actor, cursor.head(actor), seed)? {
+                    Standing::Same => {}
+                    Standing::Gone => return Ok(Err(Some(actor))),
+                    Standing::Ahead | Standing::Other => return Ok(Err(None)),
+                }
+            }
+            Ok(Ok(()))
+        })?;
+        match found {
+            Ok(()) => {
+                let numbers = actors.iter();
+                let numbers = numbers.map(|actor| (*actor, cursor.head(*actor).number));
+                Ok(Self::of_versions(reader, ids, numbers.collect()))
+            }
+            Err(Some(_)) => Err(expired(reader, ids, seed)?),
+            Err(None) => Err(ChangesError::OtherHistory { table }),
+        }
+    }
+
+    /// As it was when the projection had seen no event of each partition from such an offset on; `None` when the versions
+    /// do not reach back so far. All before these offsets must be stored, and each partition have an actor of its own.
+    pub fn before(
+        reader: &TableReader<K, R>,
+        ends: &[(PartitionId, Offset)],
+    ) -> Result<Option<Self>, ChangesError> {
+        let ids = versioned(reader)?;
+        let found = reader.store().view(|view| {
+            let mut numbers = Vec::with_capacity(ends.len());
+            for (partition, end) in ends {
+                match upto(view, ids, partition.0, *end)? {
+                    Some(number) => numbers.push((partition.0, number)),
+                    None => return Ok(None),
+                }
+            }
+            Ok(Some(numbers))
+        })?;
+        Ok(found.map(|numbers| Self::of_versions(reader, ids, numbers)))
+    }
+
+    fn of_versions(reader: &TableReader<K, R>, ids: VersionIds, numbers: Vec<(u16, u64)>) -> Self {
+        Self {
+            reader: reader.clone(),
+            rows: Rows::Versions(ids, numbers.into()),
+        }
+    }
+
+    /// As a replay has it, which knows this table.
+    #[must_use]
+    pub fn replayed(reader: &TableReader<K, R>, tables: Arc<PastTables>) -> Self {
+        Self {
+            reader: reader.clone(),
+            rows: Rows::Replay(tables),
+        }
+    }
+
+    /// What it is read from.
+    #[must_use]
+    pub fn found_in(&self) -> FoundIn {
+        match &self.rows {
+            Rows::Versions(..) => FoundIn::Versions,
+            Rows::Replay(tables) => FoundIn::Replay {
+                events: tables.events(),
+            },
+        }
+    }
+
+    /// The row under `key`; `None` when there was none. Cost from versions: three reads of the store.
+    ///
+    /// # Errors
+    /// [`QueryError::VersionsGone`]; as [`TableReader::get`].
+    pub fn get(&self, key: &K) -> Result<Option<R>, QueryError> {
+        let bytes = key_bytes(key);
+        let found = match &self.rows {
+            Rows::Replay(tables) => tables.encoded(self.reader.table())?.get(&bytes).cloned(),
+            Rows::Versions(ids, numbers) => {
+                let found = self
+                    .reader
+                    .store()
+                    .view(|view| row_at(view, *ids, numbers, &bytes))?;
+                found.ok_or_else(|| self.gone())?
+            }
+        };
+        let row = found.map(|row| StandaloneReader::new().decode(&row));
+        Ok(row.transpose()?)
+    }
+
+    /// Rows in order of key.
+    #[must_use]
+    pub fn scan(&self) -> Pages<Self> {
+        Pages::new(self.clone(), self.reader.table().name(), KeyRange::ALL)
+    }
+
+    /// Rows whose keys are in a range.
+    #[must_use]
+    pub fn range(&self, range: impl RangeBounds<K>) -> Pages<Self> {
+        let range = KeyRange::between(&range, K::write);
+        Pages::new(self.clone(), self.reader.table().name(), range)
+    }
+
+    /// Rows whose keys begin with `prefix`.
+    #[must_use]
+    pub fn prefix<P: ?Sized>(&self, prefix: &P) -> Pages<Self>
+    where
+        K: KeyPrefix<P>,
+    {
+        let range = KeyRange::of_prefix::<K, P>(prefix);
+        Pages::new(self.clone(), self.reader.table().name(), range)
+    }
+
+    fn gone(&self) -> QueryError {
+        QueryError::VersionsGone {
+            table: self.reader.table().name(),
+        }
+    }
+
+    /// Encoded rows at the front of a range; `None` when some are not kept.
+    fn encoded(&self, range: &KeyRange, limit: usize) -> Result<Slice<Vec<u8>>, QueryError> {
+        match &self.rows {
+            Rows::Replay(tables) => {
+                let mut rows = Gathered::new(range, limit);
+                rows.add(tables.encoded(self.reader.table())?);
+                Ok(rows.into_slice())
+            }
+            Rows::Versions(ids, numbers) => {
+                let found = self
+                    .reader
+                    .store()
+                    .view(|view| slice_at(view, *ids, numbers, range, limit))?;
+                found.ok_or_else(|| self.gone())
+            }
+        }
+    }
+}
+
+impl<K: TableKey, R: Row> RowSource for TableAt<K, R> {
+    type Key = K;
+    type Row = R;
+
+    fn slice(&self, front: &Front<'_>) -> Result<SliceOf<Self>, QueryError> {
+        let slice = self.encoded(front.range, front.limit)?;
+        let (mut decoder, mut found) = (StandaloneReader::new(), Vec::new());
+        for (bytes, row) in slice.found {
+            if let Some(key) = K::read(&bytes) {
+                found.push((bytes, (key, decoder.decode(&row)?)));
+            }
+        }
+        let end = slice.end;
+        Ok(RowSlice(Slice { found, end }))
+    }
+}
+
+impl<K: TableKey, R: Row> TableReader<K, R> {
+    /// The versions of the row under `key` that are kept, the oldest first.
+    ///
+    /// # Errors
+    /// [`ChangesError::NotVersioned`].
+    pub fn history(&self, key: &K) -> Result<super::RowHistory<K, R>, ChangesError> {
+        super::RowHistory::of(self, key)
+    }
+
+    /// The table as it was behind a place in the feed of its changes, of any projection.
+    ///
+    /// # Errors
+    /// [`ChangesError`].
+    pub fn as_of(&self, cursor: &ChangeCursor) -> Result<TableAt<K, R>, ChangesError> {
+        TableAt::behind(self, cursor)
+    }
+
+    /// How many changes of the table are kept. Cost: two reads of the store per actor.
+    ///
+    /// # Errors
+    /// [`ChangesError::NotVersioned`]; as [`get`](Self::get).
+    pub fn changes_kept(&self) -> Result<u64, ChangesError> {
+        let (ids, actors) = (versioned(self)?, self.actors());
+        let kept = self.store().view(|view| {
+            let mut kept = 0;
+            for &actor in &actors {
+                let (tail, head) = (tail_of(view, ids, actor)?, head_of(view, ids, actor)?);
+                if let (Some((tail, _)), Some((head, _))) = (tail, head) {
+                    kept += head + 1 - tail;
+                }
+            }
+            Ok(kept)
+        })?;
+        Ok(kept)
+    }
+}
+
+/// Number up to which an actor's versions count; those of one that is not known do not.
+fn number_of(numbers: &[(u16, u64)], actor: u16) -> u64 {
+    let found = numbers.iter().find(|(own, _)| *own == actor);
+    found.map_or(0, |(_, number)| *number)
+}
+
+/// A row as it was; `None` when that is not kept.
+#[expect(
+    clippy::option_option,
+    reason = "absence is known apart from not known"
+)]
+fn row_at(
+    view: &StateView<'_>,
+    ids: VersionIds,
+    numbers: &[(u16, u64)],
+    key: &[u8],
+) -> Result<Option<Option<Vec<u8>>>, StateError> {
+    // A row belongs to one actor: whose, its newest version says.
+    let (first, last) = (version_prefix(key), version_key(key, u16::MAX, u64::MAX));
+    if last.len() > millstream_engine::state::ROW_KEY_BYTES_MAX {
+        return Ok(Some(None)); // No row can have it.
+    }
+    let (from, to) = (Bound::Included(&first[..]), Bound::Included(&last[..]));
+    let newest = view.page(ids.versions, from, to, 1, true)?.rows;
+    let Some((bytes, _)) = newest.first() else {
+        // None is kept of one that was removed before the changes kept begin, if all is as it was.
+        for (actor, number) in numbers {
+            if !reaches(view, ids, *actor, *number)? {
+                return Ok(None);
+            }
+        }
+        return Ok(Some(None));
+    };
+    let (_, actor, _) = version_of(bytes)?;
+    let number = number_of(numbers, actor);
+    if !reaches(view, ids, actor, number)? {
+        return Ok(None);
+    }
+    let version = version_at(view, ids, key, actor, number)?;
+    Ok(Some(version.and_then(|version| version.row)))
+}
+
+/// Rows at the front of a range as they were; `None` when some are not kept.
+fn slice_at(
+    view: &StateView<'_>,
+    ids: VersionIds,
+    numbers: &[(u16, u64)],
+    range: &KeyRange,
+    limit: usize,
+) -> Result<Option<Slice<Vec<u8>>>, StateError> {
+    for (actor, number) in numbers {
+        if !reaches(view, ids, *actor, *number)? {
+            return Ok(None);
+        }
+    }
+    let mut rest = versions_in(range);
+    let (mut found, mut end) = (Vec::new(), None);
+    for looked in 1..=limit.max(1) {
+        let (from, to) = rest.bounds();
+        let page = view.page(ids.versions, from, to, 1, range.is_descending)?;
+        let Some((bytes, _)) = page.rows.first() else {
+            return Ok(Some(Slice { found, end: None }));
+        };
+        let (key, actor, _) = version_of(bytes)?;
+        let number = number_of(numbers, actor);
+        let version = version_at(view, ids, &key, actor, number)?;
+        rest = rest.behind(&if range.is_descending {
+            version_prefix(&key)
+        } else {
+            version_key(&key, u16::MAX, u64::MAX)
+        });
+        if looked == limit.max(1) {
+            end = Some(key.clone());
+        }
+        if let Some(row) = version.and_then(|version| version.row) {
+            found.push((key, row));
+        }
+    }
+    Ok(Some(Slice { found, end }))
+}
+
+/// Where the versions of rows with keys in a range lie.
+fn versions_in(range: &KeyRange) -> KeyRange {
+    let last = |key: &[u8]| version_key(key, u16::MAX, u64::MAX);
+    KeyRange {
+        from: match &range.from {
+            Bound::Included(key) => Bound::Included(version_prefix(key)),
+            Bound::Excluded(key) => Bound::Excluded(last(key)),
+            Bound::Unbounded => Bound::Unbounded,
+        },
+        to: match &range.to {
+            Bound::Included(key) => Bound::Included(last(key)),
+            Bound::Excluded(key) => Bound::Excluded(version_prefix(key)),
+            Bound::Unbounded => Bound::Unbounded,
+        },
+        is_descending: range.is_descending,
+    }
+}
