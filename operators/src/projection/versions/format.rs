@@ -226,12 +226,12 @@ mod tests {
         ) {
             let is_there = row.is_some();
             let change = Change { stamp, is_there, seen: Offset(seen), hash, key: key.clone() };
-            prop_assert_eq!(Change::decode(&change.encode()), Ok(change));
+            prop_assert_eq!(Change::decode(&change.encode()).unwrap(), change);
             let version = Version { stamp, row };
             let bytes = Version::encode(&stamp, version.row.as_deref());
-            prop_assert_eq!(Version::decode(&bytes), Ok(version));
+            prop_assert_eq!(Version::decode(&bytes).unwrap(), version);
             let found = version_of(&version_key(&key, actor, number));
-            prop_assert_eq!(found, Ok((key, actor, number)));
+            prop_assert_eq!(found.unwrap(), (key, actor, number));
         }
 
         #[test]
