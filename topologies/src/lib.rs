@@ -12,8 +12,9 @@ mod topology;
 
 pub use engine::{
     DeadLetters, DecideError, Engine, EngineBuilder, EngineConfig, LogConfig, OpenError,
-    ProjectedError, ReadEventsError, ShutdownError, SnapshotQuery, StallPolicy, StoredEvent,
-    StuckPartition, VerifyError, WatchdogConfig, read_all, read_partition, read_stream,
+    ProjectedError, ReadEventsError, RowAt, ShutdownError, SnapshotQuery, StallPolicy, StoredEvent,
+    StuckPartition, TableAtError, TableAtQuery, VerifyError, WatchdogConfig, read_all,
+    read_partition, read_stream,
 };
 pub use millstream_engine::event::{TokenKey, UnsealError};
 pub use topology::{InvalidTopology, Topology, TopologyBuilder, TopologyFault};
@@ -34,8 +35,8 @@ pub mod prelude {
     pub use millstream_operators::function;
     pub use millstream_operators::past::{At, PastError};
     pub use millstream_operators::projection::{
-        Envelope, Index, Order, ProjectedEvent, Projection, ProjectionConfig, Rows, Table,
-        TableMut, Wanted, project,
+        ChangeCursor, ChangesFrom, Envelope, Index, Order, ProjectedEvent, Projection,
+        ProjectionConfig, Retention, Rows, Table, TableMut, Wanted, project,
     };
     pub use millstream_operators::window::{
         Count, Global, Revision, Session, Sliding, Trigger, Tumbling, Window, Windowed,

@@ -116,6 +116,14 @@ pub enum DataflowFault {
         /// The table.
         table: &'static str,
     },
+    /// The rows of a dataflow's table are parts of its checkpoints, versions of rows are not.
+    #[error(
+        "table {table:?} is versioned, and a dataflow keeps no versions: write it from a projection, or leave that out"
+    )]
+    VersionedTable {
+        /// The table.
+        table: &'static str,
+    },
     /// What a source gives goes nowhere.
     #[error(
         "the stream of source {source_name:?} does not end in a sink: end it in one, or do not declare it"
@@ -211,6 +219,9 @@ fn check_ends(draft: &Draft, faults: &mut Vec<DataflowFault>) {
         }
         if plan.has_indexes() {
             faults.push(DataflowFault::IndexedTable { table });
+        }
+        if plan.is_versioned() {
+            faults.push(DataflowFault::VersionedTable { table });
         }
     }
     if draft.stages.is_empty() {

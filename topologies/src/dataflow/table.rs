@@ -90,11 +90,16 @@ pub(super) struct TablePlan {
     name: &'static str,
     make: MakePlace,
     has_indexes: bool,
+    is_versioned: bool,
 }
 
 impl TablePlan {
     pub(super) const fn name(&self) -> &'static str {
         self.name
+    }
+
+    pub(super) const fn is_versioned(&self) -> bool {
+        self.is_versioned
     }
 
     pub(super) const fn has_indexes(&self) -> bool {
@@ -129,6 +134,7 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
             name: table.name(),
             make: Box::new(move |id, store| TablePlace::new(&table, id, store)),
             has_indexes: !table.indexes().is_empty(),
+            is_versioned: table.retention().is_some(),
         });
         let keyed = self
             .map(row)

@@ -24,6 +24,7 @@ pub(crate) mod requests;
 mod shutdown;
 mod start;
 mod state_memory;
+mod table_at;
 mod tokens;
 pub(crate) mod verify;
 mod watchdog;
@@ -36,6 +37,7 @@ pub use query::SnapshotQuery;
 pub use read::{ReadEventsError, StoredEvent, read_partition, read_stream};
 pub use shutdown::StuckPartition;
 pub(crate) use shutdown::signal;
+pub use table_at::{RowAt, TableAtError, TableAtQuery};
 pub use verify::VerifyError;
 
 use std::any::{Any, TypeId};

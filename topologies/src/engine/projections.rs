@@ -12,9 +12,10 @@ use millstream_engine::state::{RegisteredProjection, StateStore, StateWriterHand
 use millstream_engine::time::Clock;
 use millstream_operators::projection::{
     AnyReader, OpenProjectionError, Order, ProgressBoard, Projection, ProjectionConfig,
-    ProjectionCore, ProjectionParts, Rows, TableSet, Verification, register,
+    ProjectionCore, ProjectionParts, Replay, Rows, TableSet, Verification, register,
 };
 
+use super::table_at::Told;
 use super::verify::{self, VerifyError};
 
 /// What projections of an engine share.
@@ -35,6 +36,7 @@ pub(crate) struct Prepared {
     pub(crate) registered: RegisteredProjection,
     /// Table readers by name, each a `TableReader<K, R>`.
     pub(crate) readers: Vec<(&'static str, Arc<dyn AnyReader>)>,
+    pub(crate) told: Told,
 }
 
 /// A projection in a topology.
@@ -67,6 +69,17 @@ impl<P: Projection> Declared<P> {
         Self {
             projection: Arc::new(projection),
             config,
+        }
+    }
+
+    fn told(&self, around: &Surroundings) -> Told {
+        let (projection, streams) = (Arc::clone(&self.projection), Arc::clone(&around.streams));
+        Told {
+            rows: P::ROWS,
+            replay: Arc::new(move |at| {
+                let replay = Replay::<P>::new(Arc::clone(&streams), Arc::clone(&projection));
+                replay.at(at).tables()
+            }),
         }
     }
 
@@ -190,6 +203,7 @@ impl<P: Projection> AnyProjection for Declared<P> {
             board,
             registered,
             readers,
+            told: self.told(around),
         })
     }
 }

@@ -10,6 +10,7 @@ use millstream_operators::projection::{
 };
 
 use super::Engine;
+use super::table_at::Told;
 
 /// How long a query waits for its token unless it says otherwise.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -20,6 +21,7 @@ const KEPT_ROWS_MAX: usize = 1_000_000;
 pub(super) struct Shown {
     pub(super) board: Arc<ProgressBoard>,
     pub(super) readers: Vec<(&'static str, Arc<dyn AnyReader>)>,
+    pub(super) told: Told,
 }
 
 impl Engine {

@@ -160,6 +160,7 @@ async fn start_projections(prepared: Vec<Prepared>) -> Result<ReadSide, OpenErro
         shown.push(Shown {
             board: projection.board,
             readers: projection.readers,
+            told: projection.told,
         });
         for spec in projection.stages {
             stages.push(spawn_stage(spec).await?);
