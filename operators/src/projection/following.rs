@@ -55,12 +55,13 @@ impl ProgressBoard {
 
     /// Whether nothing more will come, and why.
     pub(super) fn end(&self) -> Option<Result<(), QueryError>> {
-        if self.is_stopped() {
-            return Some(Err(self.stopped_error()));
-        }
         let all = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
         let is_over = !all.is_empty() && all.values().all(|own| own.is_done);
-        is_over.then_some(Ok(()))
+        drop(all);
+        if is_over {
+            return Some(Ok(()));
+        }
+        self.is_stopped().then(|| Err(self.stopped_error()))
     }
 
     /// All before `next` is stored.

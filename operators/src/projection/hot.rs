@@ -133,12 +133,6 @@ impl<K: TableKey, R: Row> HotRows<K, R> {
         all.get(&actor).copied()
     }
 
-    /// The same of all actors. Of one moment while nothing may be shown.
-    pub(super) fn shown_heads(&self) -> Vec<(u16, Head)> {
-        let all = self.heads.read().unwrap_or_else(PoisonError::into_inner);
-        all.iter().map(|(actor, head)| (*actor, *head)).collect()
-    }
-
     /// The snapshots that are open.
     pub(super) fn kept(&self) -> KeptNow<K, R> {
         let all = self.kept.read().unwrap_or_else(PoisonError::into_inner);

@@ -83,7 +83,7 @@ pub struct TableSnapshot<K: TableKey, R: Row> {
     /// The last publication of the table that is in it.
     upto: u64,
     /// Behind which changes the rows are, of a table that is versioned.
-    heads: Arc<[(u16, Head)]>,
+    heads: Arc<Result<Vec<(u16, Head)>, QueryError>>,
 }
 
 impl<K: TableKey, R: Row> Clone for TableSnapshot<K, R> {
@@ -109,7 +109,7 @@ impl<K: TableKey, R: Row> TableSnapshot<K, R> {
         let kept = Arc::new(Kept::new(*reader.table(), rows_max));
         reader.hot().keep(&kept);
         let upto = reader.hot().changes().upto();
-        let heads = reader.hot().shown_heads().into();
+        let heads = Arc::new(reader.heads_now());
         Self {
             reader,
             kept,
@@ -133,7 +133,10 @@ impl<K: TableKey, R: Row> TableSnapshot<K, R> {
     /// # Errors
     /// [`ChangesError::NotVersioned`]; as [`TableReader::get`].
     pub fn cursor(&self) -> Result<ChangeCursor, ChangesError> {
-        self.reader.cursor_at(&self.heads)
+        match &*self.heads {
+            Ok(heads) => self.reader.cursor_at(heads),
+            Err(cause) => Err(cause.clone().into()),
+        }
     }
 
     /// The row under `key`; `None` when there was none.

@@ -43,3 +43,4 @@ mod subscriptions;
 mod tokens;
 mod unreadable_events;
 mod unwritable_rows;
+mod versions;

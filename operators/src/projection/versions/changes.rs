@@ -381,19 +381,45 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
     /// # Errors
     /// [`ChangesError::NotVersioned`]; as [`get`](Self::get).
     pub fn cursor(&self) -> Result<ChangeCursor, ChangesError> {
-        let (ids, actors) = (versioned(self)?, self.actors());
-        let seed = ids.seed(self.store())?;
+        let ids = versioned(self)?;
+        let heads = self.stored_heads(ids, self.actors())?;
+        self.cursor_at(&heads)
+    }
+
+    /// Behind which changes of these actors what is stored is.
+    fn stored_heads(
+        &self,
+        ids: VersionIds,
+        actors: impl IntoIterator<Item = u16>,
+    ) -> Result<Vec<(u16, Head)>, QueryError> {
         let heads = self.store().view(|view| {
             let mut heads = Vec::new();
-            for &actor in &actors {
+            for actor in actors {
                 if let Some((number, change)) = head_of(view, ids, actor)? {
                     let hash = change.hash;
                     heads.push((actor, Head { number, hash }));
                 }
             }
             Ok(heads)
-        })?;
-        Ok(ChangeCursor::new(seed, heads))
+        });
+        Ok(heads?)
+    }
+
+    /// Behind which changes the rows are that readers see. Nothing may be shown meanwhile.
+    pub(in crate::projection) fn heads_now(&self) -> Result<Vec<(u16, Head)>, QueryError> {
+        let Some(ids) = self.version_ids() else {
+            return Ok(Vec::new());
+        };
+        let (mut heads, mut stored) = (Vec::new(), Vec::new());
+        for actor in self.actors() {
+            match self.hot().shown_head(actor) {
+                Some(head) => heads.push((actor, head)),
+                // It has not begun yet: readers see what is stored.
+                None => stored.push(actor),
+            }
+        }
+        heads.extend(self.stored_heads(ids, stored)?);
+        Ok(heads)
     }
 
     /// The place behind these changes.

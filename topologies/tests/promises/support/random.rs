@@ -16,6 +16,11 @@ impl Random {
         Self(seed)
     }
 
+    /// From numbers that are random already.
+    pub(crate) fn of(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
