@@ -12,7 +12,7 @@ use millstream_engine::event::Token;
 use millstream_engine::state::{StateError, StateView};
 
 use super::format::{BROKEN, Change, Stamp};
-use super::reading::{Standing, changes_from, head_of, standing, tail_of, version_at};
+use super::reading::{Standing, changes_from, standing, tail_of, version_at};
 use super::{ChangeCursor, ChangesError, Head, VersionIds};
 use crate::projection::{QueryError, Row, TableKey, TableReader};
 
@@ -134,7 +134,10 @@ enum Found {
 type Rows = (Option<Vec<u8>>, Option<Vec<u8>>);
 
 impl<K: TableKey, R: Row> Changes<K, R> {
-    fn new(reader: &TableReader<K, R>, from: &ChangesFrom) -> Result<Self, ChangesError> {
+    pub(super) fn new(
+        reader: &TableReader<K, R>,
+        from: &ChangesFrom,
+    ) -> Result<Self, ChangesError> {
         let (ids, table) = (versioned(reader)?, reader.table().name());
         let seed = ids.seed(reader.store())?;
         let actors = reader.actors();
@@ -351,89 +354,4 @@ fn rows_of(
         None
     };
     Ok((row, before))
-}
-
-impl<K: TableKey, R: Row> TableReader<K, R> {
-    /// The changes of the table's rows: from a place on, and on as they come. Any number of feeds may read; one that is
-    /// slow, or dropped, is nobody's trouble.
-    ///
-    /// ```
-    /// use millstream_operators::projection::{ChangesError, ChangesFrom, TableReader};
-    ///
-    /// async fn follow(balances: TableReader<String, i64>) -> Result<(), ChangesError> {
-    ///     let mut changes = balances.changes(ChangesFrom::Oldest)?;
-    ///     while let Some(change) = changes.next().await? {
-    ///         println!("{}: {:?}, go on behind {}", change.key, change.row, changes.cursor());
-    ///     }
-    ///     Ok(())
-    /// }
-    /// ```
-    ///
-    /// # Errors
-    /// [`ChangesError::NotVersioned`], [`ChangesError::Foreign`]. What else may be wrong with a place is told by
-    /// [`Changes::next`]: as a rule only the projection at work can tell.
-    pub fn changes(&self, from: impl Into<ChangesFrom>) -> Result<Changes<K, R>, ChangesError> {
-        Changes::new(self, &from.into())
-    }
-
-    /// The place behind all changes that are stored now.
-    ///
-    /// # Errors
-    /// [`ChangesError::NotVersioned`]; as [`get`](Self::get).
-    pub fn cursor(&self) -> Result<ChangeCursor, ChangesError> {
-        let ids = versioned(self)?;
-        let heads = self.stored_heads(ids, self.actors())?;
-        self.cursor_at(&heads)
-    }
-
-    /// Behind which changes of these actors what is stored is.
-    fn stored_heads(
-        &self,
-        ids: VersionIds,
-        actors: impl IntoIterator<Item = u16>,
-    ) -> Result<Vec<(u16, Head)>, QueryError> {
-        let heads = self.store().view(|view| {
-            let mut heads = Vec::new();
-            for actor in actors {
-                if let Some((number, change)) = head_of(view, ids, actor)? {
-                    let hash = change.hash;
-                    heads.push((actor, Head { number, hash }));
-                }
-            }
-            Ok(heads)
-        });
-        Ok(heads?)
-    }
-
-    /// Behind which changes the rows are that readers see. Nothing may be shown meanwhile.
-    pub(in crate::projection) fn heads_now(&self) -> Result<Vec<(u16, Head)>, QueryError> {
-        let Some(ids) = self.version_ids() else {
-            return Ok(Vec::new());
-        };
-        let (mut heads, mut stored) = (Vec::new(), Vec::new());
-        for actor in self.actors() {
-            match self.hot().shown_head(actor) {
-                Some(head) => heads.push((actor, head)),
-                // It has not begun yet: readers see what is stored.
-                None => stored.push(actor),
-            }
-        }
-        heads.extend(self.stored_heads(ids, stored)?);
-        Ok(heads)
-    }
-
-    /// The place behind these changes.
-    pub(in crate::projection) fn cursor_at(
-        &self,
-        heads: &[(u16, Head)],
-    ) -> Result<ChangeCursor, ChangesError> {
-        let seed = versioned(self)?.seed(self.store())?;
-        Ok(ChangeCursor::new(seed, heads.iter().copied()))
-    }
-
-    /// Whether an actor has shown a change that may not be stored yet.
-    fn has_shown(&self, actor: u16, place: Head) -> bool {
-        let shown = self.hot().shown_head(actor);
-        shown.is_some_and(|head| head.number >= place.number)
-    }
 }

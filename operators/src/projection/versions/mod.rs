@@ -17,6 +17,7 @@
 //! have come.
 //! Not here: replays of the log, see `past`.
 
+mod asking;
 mod changes;
 mod cursor;
 mod error;

@@ -9,7 +9,7 @@ use millstream_engine::state::{StateError, StateView};
 
 use super::changes::{expired, versioned};
 use super::format::{version_key, version_of, version_prefix};
-use super::reading::{Standing, head_of, reaches, standing, tail_of, upto, version_at};
+use super::reading::{Standing, reaches, standing, upto, version_at};
 use super::{ChangeCursor, ChangesError, VersionIds};
 use crate::projection::page::{Front, Pages, RowSlice, RowSource, SliceOf};
 use crate::projection::range::{Gathered, KeyRange, Slice, key_bytes};
@@ -79,6 +79,9 @@ impl<K: TableKey, R: Row> TableAt<K, R> {
 
     /// As it was when the projection had seen no event of each partition from such an offset on; `None` when the versions
     /// do not reach back so far. All before these offsets must be stored, and each partition have an actor of its own.
+    ///
+    /// # Errors
+    /// [`ChangesError::NotVersioned`]; as [`TableReader::get`].
     pub fn before(
         reader: &TableReader<K, R>,
         ends: &[(PartitionId, Offset)],
@@ -206,43 +209,6 @@ impl<K: TableKey, R: Row> RowSource for TableAt<K, R> {
         }
         let end = slice.end;
         Ok(RowSlice(Slice { found, end }))
-    }
-}
-
-impl<K: TableKey, R: Row> TableReader<K, R> {
-    /// The versions of the row under `key` that are kept, the oldest first.
-    ///
-    /// # Errors
-    /// [`ChangesError::NotVersioned`].
-    pub fn history(&self, key: &K) -> Result<super::RowHistory<K, R>, ChangesError> {
-        super::RowHistory::of(self, key)
-    }
-
-    /// The table as it was behind a place in the feed of its changes, of any projection.
-    ///
-    /// # Errors
-    /// [`ChangesError`].
-    pub fn as_of(&self, cursor: &ChangeCursor) -> Result<TableAt<K, R>, ChangesError> {
-        TableAt::behind(self, cursor)
-    }
-
-    /// How many changes of the table are kept. Cost: two reads of the store per actor.
-    ///
-    /// # Errors
-    /// [`ChangesError::NotVersioned`]; as [`get`](Self::get).
-    pub fn changes_kept(&self) -> Result<u64, ChangesError> {
-        let (ids, actors) = (versioned(self)?, self.actors());
-        let kept = self.store().view(|view| {
-            let mut kept = 0;
-            for &actor in &actors {
-                let (tail, head) = (tail_of(view, ids, actor)?, head_of(view, ids, actor)?);
-                if let (Some((tail, _)), Some((head, _))) = (tail, head) {
-                    kept += head + 1 - tail;
-                }
-            }
-            Ok(kept)
-        })?;
-        Ok(kept)
     }
 }
 
