@@ -129,6 +129,28 @@ fn query() {
     }
 }
 
+#[test]
+fn versions() {
+    let (harness, _folder) = harness(Suite::Query, 0.01);
+    suites::versions::run(&harness, suites::versions::TINY).expect("the suite runs");
+    let cases = harness.cases();
+    let expected = [
+        "write-plain",
+        "write-versioned",
+        "row-at",
+        "history",
+        "table-at",
+        "changes",
+    ];
+    assert_eq!(names(&cases), expected);
+    for case in &cases[..2] {
+        positive(case, &["events_per_second", "ns_per_event"]);
+    }
+    for case in &cases[2..] {
+        positive(case, &["queries_per_second", "items_per_second"]);
+    }
+}
+
 /// What so few accounts take is lost in the noise of everything else: only what is certain is looked at.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory() {

@@ -12,6 +12,7 @@ pub mod query;
 pub mod recovery;
 pub mod replay;
 pub mod timetravel;
+pub mod versions;
 
 use anyhow::Result;
 
@@ -34,7 +35,10 @@ pub async fn run(harness: &Harness, suite: Suite) -> Result<()> {
         Suite::Dataflow => dataflow::run(harness, dataflow::FULL).await,
         Suite::Checkpoints => checkpoints::run(harness, checkpoints::FULL).await,
         Suite::Projection => projection::run(harness, projection::FULL).await,
-        Suite::Query => query::run(harness, &query::FULL),
+        Suite::Query => {
+            query::run(harness, &query::FULL)?;
+            versions::run(harness, versions::FULL)
+        }
         Suite::Timetravel => timetravel::run(harness, timetravel::FULL).await,
         Suite::All => Ok(()),
     }
