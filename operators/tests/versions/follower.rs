@@ -45,7 +45,7 @@ pub(crate) struct Follower {
     /// What it has may come again, in another order.
     pub(crate) comes_again: bool,
     /// What is missing at its beginning has been let go.
-    is_partial: bool,
+    pub(crate) is_partial: bool,
 }
 
 impl Follower {

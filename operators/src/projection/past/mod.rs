@@ -8,7 +8,7 @@
 //! Threads: one per core for [`Rows::ByPartition`], which take partitions in turn, else one.
 //! Cost, without embellishment: a whole replay, from the first event of the log. Every frame up to the moment is read and
 //! unpacked, those without an event of the category are passed over by their head; rows are held twice for a moment, as
-//! values and as bytes. There are no versions of rows and no snapshots of tables that would shorten it. A row that is made
+//! values and as bytes. No snapshots of tables shorten it; versions of rows, where they are kept, are asked without it (`versions`). A row that is made
 //! from one stream alone is had for the cost of that stream: [`Replay::of_stream`].
 //! Not here: redriven letters. With code that fails on an event it fails again; with code that does not it is applied.
 

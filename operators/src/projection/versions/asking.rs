@@ -1,7 +1,7 @@
 //! What the reader of a table is asked about its changes and versions.
 
 use super::changes::versioned;
-use super::reading::{head_of, tail_of};
+use super::reading::{head_of, oldest_of, tail_of};
 use super::{
     ChangeCursor, Changes, ChangesError, ChangesFrom, Head, RowHistory, TableAt, VersionIds,
 };
@@ -50,8 +50,26 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
             let mut heads = Vec::new();
             for actor in actors {
                 if let Some((number, change)) = head_of(view, ids, actor)? {
-                    let hash = change.hash;
+                    let hash = change.hash();
                     heads.push((actor, Head { number, hash }));
+                }
+            }
+            Ok(heads)
+        });
+        Ok(heads?)
+    }
+
+    /// The place before the oldest change of each of these actors that is kept.
+    pub(super) fn oldest_heads(
+        &self,
+        ids: VersionIds,
+        actors: impl IntoIterator<Item = u16>,
+    ) -> Result<Vec<(u16, Head)>, QueryError> {
+        let heads = self.store().view(|view| {
+            let mut heads = Vec::new();
+            for actor in actors {
+                if let Some(head) = oldest_of(view, ids, actor)? {
+                    heads.push((actor, head));
                 }
             }
             Ok(heads)

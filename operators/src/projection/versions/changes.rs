@@ -12,7 +12,7 @@ use millstream_engine::event::Token;
 use millstream_engine::state::{StateError, StateView};
 
 use super::format::{BROKEN, Change, Stamp};
-use super::reading::{Standing, changes_from, standing, tail_of, version_at};
+use super::reading::{Standing, changes_from, standing, version_at};
 use super::{ChangeCursor, ChangesError, Head, VersionIds};
 use crate::projection::{QueryError, Row, TableKey, TableReader};
 
@@ -73,10 +73,8 @@ pub struct Changes<K: TableKey, R: Row> {
     reader: TableReader<K, R>,
     ids: VersionIds,
     seed: u64,
-    /// Where it is, by actor. `None`: with whatever comes first.
-    given: Vec<(u16, Option<Head>)>,
-    /// Up to where it has read.
-    read: Vec<(u16, Option<Head>)>,
+    /// Where it is, by actor.
+    at: Vec<At>,
     ready: VecDeque<Ready<K, R>>,
     /// The actor that is read first next time.
     turn: usize,
@@ -101,26 +99,24 @@ pub(super) fn expired<K: TableKey, R: Row>(
     ids: VersionIds,
     seed: u64,
 ) -> Result<ChangesError, ChangesError> {
-    let actors = reader.actors();
-    let oldest = reader.store().view(|view| {
-        let mut heads = Vec::new();
-        for &actor in &actors {
-            // Only a change that is there has a hash to go on from.
-            let Some((number, change)) = tail_of(view, ids, actor)? else {
-                continue;
-            };
-            if number > 1 {
-                let hash = change.hash;
-                heads.push((actor, Head { number, hash }));
-            }
-        }
-        Ok(heads)
-    })?;
+    let oldest = reader.oldest_heads(ids, reader.actors())?;
     let table = reader.table().name();
     Ok(ChangesError::Expired {
         table,
         oldest: Box::new(ChangeCursor::new(seed, oldest)),
     })
+}
+
+/// Where a feed is among the changes of one actor.
+#[derive(Clone, Copy, Debug)]
+struct At {
+    actor: u16,
+    /// Behind the change that was given last.
+    given: Head,
+    /// Behind the one that was read last.
+    read: Head,
+    /// It begins with whatever is the oldest, and has read nothing.
+    is_oldest: bool,
 }
 
 /// What reading on came to.
@@ -141,32 +137,31 @@ impl<K: TableKey, R: Row> Changes<K, R> {
         let (ids, table) = (versioned(reader)?, reader.table().name());
         let seed = ids.seed(reader.store())?;
         let actors = reader.actors();
-        let given: Vec<_> = match from {
-            ChangesFrom::Oldest => actors.into_iter().map(|actor| (actor, None)).collect(),
-            ChangesFrom::Now => {
-                let now = reader.cursor()?;
-                let heads = actors.into_iter();
-                heads.map(|actor| (actor, Some(now.head(actor)))).collect()
+        let is_oldest = *from == ChangesFrom::Oldest;
+        let begin = match from {
+            ChangesFrom::Oldest => {
+                let oldest = reader.oldest_heads(ids, actors.iter().copied())?;
+                ChangeCursor::new(seed, oldest)
             }
-            ChangesFrom::Behind(cursor) if cursor.seed != seed => {
-                return Err(ChangesError::Foreign { table });
-            }
-            ChangesFrom::Behind(cursor) => {
-                if cursor.heads.iter().any(|(own, _)| !actors.contains(own)) {
-                    return Err(ChangesError::Foreign { table });
-                }
-                let heads = actors.into_iter();
-                heads
-                    .map(|actor| (actor, Some(cursor.head(actor))))
-                    .collect()
-            }
+            ChangesFrom::Now => reader.cursor()?,
+            ChangesFrom::Behind(cursor) => cursor.clone(),
         };
+        let mut own = begin.heads.iter();
+        if begin.seed != seed || !own.all(|(actor, _)| actors.contains(actor)) {
+            return Err(ChangesError::Foreign { table });
+        }
+        let at = actors.into_iter().map(|actor| At {
+            actor,
+            given: begin.head(actor),
+            read: begin.head(actor),
+            is_oldest,
+        });
+        let at = at.collect();
         Ok(Self {
             reader: reader.clone(),
             ids,
             seed,
-            read: given.clone(),
-            given,
+            at,
             ready: VecDeque::new(),
             turn: 0,
             with_before: false,
@@ -187,8 +182,7 @@ impl<K: TableKey, R: Row> Changes<K, R> {
     /// The place behind the change that was given last. Stored together with what was done about it, it is where to go on.
     #[must_use]
     pub fn cursor(&self) -> ChangeCursor {
-        let heads = self.given.iter();
-        let heads = heads.filter_map(|(actor, head)| Some((*actor, (*head)?)));
+        let heads = self.at.iter().map(|at| (at.actor, at.given));
         ChangeCursor::new(self.seed, heads)
     }
 
@@ -235,8 +229,8 @@ impl<K: TableKey, R: Row> Changes<K, R> {
         else {
             return Ok(None);
         };
-        if let Some(own) = self.given.iter_mut().find(|(own, _)| *own == actor) {
-            own.1 = Some(head);
+        if let Some(at) = self.at.iter_mut().find(|at| at.actor == actor) {
+            at.given = head;
         }
         Ok(Some(change))
     }
@@ -246,26 +240,25 @@ impl<K: TableKey, R: Row> Changes<K, R> {
         // Before the look: what is stored by then is seen.
         let is_whole = self.is_whole();
         let (ids, turn, with_before) = (self.ids, self.turn, self.with_before);
-        let (read, reader, seed) = (&self.read, &self.reader, self.seed);
+        let (all, reader, seed) = (&self.at, &self.reader, self.seed);
         let found = reader.store().view(|view| {
             let mut found = Vec::new();
-            for at in 0..read.len() {
-                let (actor, head) = read[(turn + at) % read.len()];
-                let left = PAGE - found.len();
+            for at in 0..all.len() {
+                let at = all[(turn + at) % all.len()];
+                let (actor, left) = (at.actor, PAGE - found.len());
                 if left == 0 {
                     break;
                 }
-                let from = match head {
-                    None => 0,
-                    Some(head) => match standing(view, ids, actor, head, seed)? {
-                        Standing::Same => head.number + 1,
-                        Standing::Gone => return Ok(Found::Gone),
-                        Standing::Other => return Ok(Found::OtherHistory),
-                        Standing::Ahead if is_whole && !reader.has_shown(actor, head) => {
-                            return Ok(Found::OtherHistory);
-                        }
-                        Standing::Ahead => continue,
-                    },
+                let from = match standing(view, ids, actor, at.read, seed)? {
+                    Standing::Same => at.read.number + 1,
+                    // What was the oldest is gone since.
+                    Standing::Gone if at.is_oldest => 0,
+                    Standing::Gone => return Ok(Found::Gone),
+                    Standing::Other => return Ok(Found::OtherHistory),
+                    Standing::Ahead if is_whole && !reader.has_shown(actor, at.read) => {
+                        return Ok(Found::OtherHistory);
+                    }
+                    Standing::Ahead => continue,
                 };
                 for (number, change) in changes_from(view, ids, actor, from, left)? {
                     let rows = rows_of(view, ids, actor, number, &change, with_before)?;
@@ -300,17 +293,16 @@ impl<K: TableKey, R: Row> Changes<K, R> {
         change: Change,
         (row, before): Rows,
     ) -> Result<(), ChangesError> {
-        let Some(read) = self.read.iter_mut().find(|(own, _)| *own == actor) else {
+        let Some(at) = self.at.iter_mut().find(|at| at.actor == actor) else {
             return Ok(());
         };
-        if let Some(before) = read.1
-            && (before.number + 1 != number || !change.is_behind(before.hash))
-        {
+        let is_next = at.read.number + 1 == number && at.read.hash == change.before;
+        if !is_next && !at.is_oldest {
             return Err(BROKEN.into());
         }
         let head = Head {
             number,
-            hash: change.hash,
+            hash: change.hash(),
         };
         let mut decode = |bytes: Option<Vec<u8>>| -> Result<Option<R>, QueryError> {
             Ok(bytes.map(|bytes| self.decoder.decode(&bytes)).transpose()?)
@@ -321,7 +313,7 @@ impl<K: TableKey, R: Row> Changes<K, R> {
             before: decode(before)?,
             stamp: change.stamp,
         };
-        read.1 = Some(head);
+        (at.read, at.is_oldest) = (head, false);
         self.ready.push_back(Ready {
             actor,
             head,

@@ -2,12 +2,13 @@
 //!
 //! | row | key | value |
 //! |---|---|---|
-//! | change | actor (16 bits), number (64) | 1, whether the row is there, stamp, seen (64), hash (64), the row's key |
+//! | change | actor (16 bits), number (64) | 1, whether the row is there, stamp, seen (64), hash before (64), the row's key |
 //! | version | the row's key as a part of a longer one, actor (16), number (64) | 1, whether the row is there, stamp, the row |
 //!
 //! All numbers are big-endian. A stamp is the event's partition (16), offset (64), recorded time (64) and event time (64).
-//! *Seen* is the offset behind the last event of the partition that had been applied. The hash is XXH3 over the hash before
-//! it, the stamp, whether the row is there, and its key.
+//! *Seen* is the offset behind the last event of the partition that had been applied. The hash of a change is XXH3 over the
+//! hash of the one before it, the stamp, whether the row is there, and its key; the one before the first is made of the names
+//! of projection and table and the projection's version.
 
 use millstream_engine::event::{Offset, PartitionId, Position};
 use millstream_engine::state::StateError;
@@ -58,7 +59,8 @@ pub(super) struct Change {
     /// Whether the row is there then.
     pub(super) is_there: bool,
     pub(super) seen: Offset,
-    pub(super) hash: u64,
+    /// The hash of the change before it.
+    pub(super) before: u64,
     /// Bytes of the row's key.
     pub(super) key: Vec<u8>,
 }
@@ -69,7 +71,7 @@ impl Change {
         out.extend_from_slice(&[FORMAT, u8::from(self.is_there)]);
         self.stamp.write(&mut out);
         out.extend_from_slice(&self.seen.0.to_be_bytes());
-        out.extend_from_slice(&self.hash.to_be_bytes());
+        out.extend_from_slice(&self.before.to_be_bytes());
         out.extend_from_slice(&self.key);
         out
     }
@@ -82,7 +84,7 @@ impl Change {
                 is_there,
                 stamp: Stamp::read(bytes)?,
                 seen: Offset(u64::from_be_bytes(take(bytes)?)),
-                hash: u64::from_be_bytes(take(bytes)?),
+                before: u64::from_be_bytes(take(bytes)?),
                 key: bytes.to_vec(),
             })
         };
@@ -101,9 +103,9 @@ impl Change {
         hasher.digest()
     }
 
-    /// Whether it comes right behind a change with this hash.
-    pub(super) fn is_behind(&self, before: u64) -> bool {
-        Self::hash_behind(before, &self.stamp, self.is_there, &self.key) == self.hash
+    /// Its hash.
+    pub(super) fn hash(&self) -> u64 {
+        Self::hash_behind(self.before, &self.stamp, self.is_there, &self.key)
     }
 }
 
@@ -222,10 +224,10 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_stored_comes_back(
-            stamp in stamp(), key in key(), seen: u64, hash: u64, row in prop::option::of(key()), actor: u16, number: u64,
+            stamp in stamp(), key in key(), seen: u64, before: u64, row in prop::option::of(key()), actor: u16, number: u64,
         ) {
             let is_there = row.is_some();
-            let change = Change { stamp, is_there, seen: Offset(seen), hash, key: key.clone() };
+            let change = Change { stamp, is_there, seen: Offset(seen), before, key: key.clone() };
             prop_assert_eq!(Change::decode(&change.encode()).unwrap(), change);
             let version = Version { stamp, row };
             let bytes = Version::encode(&stamp, version.row.as_deref());
@@ -258,7 +260,7 @@ mod tests {
             stamp,
             is_there: true,
             seen: Offset(4),
-            hash: 5,
+            before: 5,
             key: vec![0, 7],
         };
         let stamped = "0001000000000000000200000000000000\

@@ -95,7 +95,7 @@ impl VersionsMut {
             self.at = Some(head.map_or(nothing, |(number, change)| Place {
                 head: Head {
                     number,
-                    hash: change.hash,
+                    hash: change.hash(),
                 },
                 seen: change.seen,
                 recorded_at: change.stamp.recorded_at,
@@ -145,9 +145,10 @@ impl VersionsMut {
         at.recorded_at = at.recorded_at.max(stamp.recorded_at);
         for (key, row) in self.event.drain(..) {
             let is_there = row.is_some();
+            let before = at.head.hash;
             at.head = Head {
                 number: at.head.number + 1,
-                hash: Change::hash_behind(at.head.hash, &stamp, is_there, &key),
+                hash: Change::hash_behind(before, &stamp, is_there, &key),
             };
             let version = StateWrite::PutRow {
                 table: ids.versions,
@@ -158,7 +159,7 @@ impl VersionsMut {
                 stamp,
                 is_there,
                 seen: at.seen,
-                hash: at.head.hash,
+                before,
                 key,
             };
             let change = StateWrite::PutRow {

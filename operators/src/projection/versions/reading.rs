@@ -32,6 +32,19 @@ pub(super) fn tail_of(
     Ok(changes_from(view, ids, actor, 0, 1)?.into_iter().next())
 }
 
+/// The place before the oldest change of an actor that is kept; `None` when it has changed nothing.
+pub(super) fn oldest_of(
+    view: &StateView<'_>,
+    ids: VersionIds,
+    actor: u16,
+) -> Result<Option<Head>, StateError> {
+    let tail = tail_of(view, ids, actor)?;
+    Ok(tail.map(|(number, change)| Head {
+        number: number.saturating_sub(1),
+        hash: change.before,
+    }))
+}
+
 /// Changes of an actor from a number on, at most `limit` of those that are kept.
 pub(super) fn changes_from(
     view: &StateView<'_>,
@@ -142,14 +155,14 @@ pub(super) fn standing(
     let is_same = if place.number == 0 {
         place.hash == seed
     } else if let Some(change) = change_at(view, ids, actor, place.number)? {
-        change.hash == place.hash
+        change.hash() == place.hash
     } else {
         // The next one knows.
         return Ok(match tail_of(view, ids, actor)? {
             None => Standing::Ahead,
             Some((tail, _)) if tail < place.number => Standing::Ahead,
             Some((tail, change)) if tail == place.number + 1 => {
-                if change.is_behind(place.hash) {
+                if change.before == place.hash {
                     Standing::Same
                 } else {
                     Standing::Other
