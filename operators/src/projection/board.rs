@@ -72,6 +72,8 @@ pub struct ProgressBoard {
     /// The log, if it is known.
     log: Option<Log>,
     pub(super) moved: Notify,
+    /// Those who go by what is stored do not look at each batch that is shown.
+    pub(super) stored: Notify,
     /// Whether positions are shown at all.
     knows_positions: bool,
     stopped: AtomicBool,
@@ -130,6 +132,7 @@ impl ProgressBoard {
             log,
             visible: (0..partitions).map(|_| nothing()).collect(),
             moved: Notify::new(),
+            stored: Notify::new(),
             stopped: AtomicBool::new(false),
             cause: Mutex::default(),
             showing: RwLock::default(),
@@ -244,7 +247,7 @@ impl ProgressBoard {
         cause.clone_into(&mut place);
         drop(place);
         self.stopped.store(true, Ordering::Release);
-        self.moved.notify_waiters();
+        self.announce_stored();
     }
 
     /// The first partition in which `token` is ahead of what is visible, and by how many events.

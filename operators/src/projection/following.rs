@@ -50,7 +50,7 @@ impl ProgressBoard {
             own.is_done = true;
         }
         drop(all);
-        self.announce();
+        self.announce_stored();
     }
 
     /// Whether nothing more will come, and why.
@@ -114,9 +114,15 @@ impl ProgressBoard {
         }
     }
 
-    /// Resolves when something was shown or stored, or the projection ended.
-    pub(super) fn moved(&self) -> Notified<'_> {
-        self.moved.notified()
+    /// Wakes those who wait, for what is shown or for what is stored. Once per store, and at the end.
+    pub(super) fn announce_stored(&self) {
+        self.announce();
+        self.stored.notify_waiters();
+    }
+
+    /// Resolves when something was stored, or the projection ended.
+    pub(super) fn stored_more(&self) -> Notified<'_> {
+        self.stored.notified()
     }
 
     /// Has the projection store soon, for as long as what it gives is there.

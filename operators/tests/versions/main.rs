@@ -7,6 +7,7 @@ mod follower;
 mod world;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use millstream_operators::projection::{ChangesFrom, Retention, TableAt};
 use proptest::prelude::*;
@@ -48,6 +49,16 @@ fn act() -> impl Strategy<Value = Act> {
         2 => Just(Act::Crash),
         1 => Just(Act::Keep),
         1 => Just(Act::Lose),
+    ]
+}
+
+fn retention() -> impl Strategy<Value = Retention> {
+    let within = |millis| Retention::within(Duration::from_millis(millis));
+    prop_oneof![
+        (1..20_u64).prop_map(Retention::last),
+        (0..30_u64).prop_map(within),
+        (1..20_u64, 0..30_u64)
+            .prop_map(move |(last, millis)| Retention::last(last).and(within(millis))),
     ]
 }
 
@@ -240,10 +251,9 @@ proptest! {
     /// refused only where versions are gone.
     #[test]
     fn a_table_at_a_position_is_that_of_a_replay(
-        acts in prop::collection::vec(act(), 1..30), last in prop::option::of(1..20_u64),
+        acts in prop::collection::vec(act(), 1..30), retention in prop::option::of(retention()),
     ) {
-        let retention = last.map_or(Retention::FOREVER, Retention::last);
-        let mut run = Run::<false>::new(retention);
+        let mut run = Run::<false>::new(retention.unwrap_or(Retention::FOREVER));
         for act in acts {
             if !matches!(act, Act::Fail(_) | Act::Lose | Act::Follow(_) | Act::Read(..)) {
                 run.act(&act);
@@ -261,7 +271,7 @@ proptest! {
                     let found = then.scan().all().unwrap();
                     prop_assert_eq!(found.into_iter().collect::<ListRows>(), run.world.replayed(&at));
                 }
-                None => prop_assert!(last.is_some()),
+                None => prop_assert!(retention.is_some()),
             }
         }
         let now = TableAt::before(&list, &ends).unwrap().unwrap();

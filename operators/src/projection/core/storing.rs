@@ -86,7 +86,7 @@ impl<P: Projection> ProjectionCore<P> {
                 for (partition, next) in positions {
                     board.store(partition, next);
                 }
-                board.announce();
+                board.announce_stored();
                 let elapsed = clock.monotonic().saturating_sub(now);
                 if let Some(metrics) = metrics {
                     metrics.observe_flush(unstored as u64, elapsed);

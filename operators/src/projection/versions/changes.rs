@@ -196,7 +196,7 @@ impl<K: TableKey, R: Row> Changes<K, R> {
         loop {
             // Before the look, so that what is stored in between is not missed.
             let board = std::sync::Arc::clone(self.reader.board());
-            let mut stored = std::pin::pin!(board.moved());
+            let mut stored = std::pin::pin!(board.stored_more());
             stored.as_mut().enable();
             let end = board.end();
             if let Some(change) = self.try_next()? {
