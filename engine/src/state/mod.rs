@@ -30,6 +30,7 @@ mod registration;
 mod service;
 mod snapshot;
 mod store;
+mod versions;
 mod view;
 mod wire;
 mod writer;
@@ -49,6 +50,7 @@ pub use service::{
 };
 pub use snapshot::{SNAPSHOT_BYTES_MAX, Snapshot};
 pub use store::StateStore;
+pub use versions::ProjectionVersions;
 pub use view::{Row, StateView};
 pub use writer::StateWriter;
 
