@@ -12,8 +12,9 @@ mod topology;
 
 pub use engine::{
     DeadLetters, DecideError, Engine, EngineBuilder, EngineConfig, LogConfig, OpenError,
-    ProjectedError, ReadEventsError, ShutdownError, SnapshotQuery, StallPolicy, StoredEvent,
-    StuckPartition, VerifyError, WatchdogConfig, read_all, read_partition, read_stream,
+    PartitionProgress, ProjectedError, ProjectionVersion, ReadEventsError, Rebuild, RebuildError,
+    ShutdownError, SnapshotQuery, StallPolicy, StoredEvent, StuckPartition, VerifyError,
+    VersionProgress, WatchdogConfig, read_all, read_partition, read_stream,
 };
 pub use millstream_engine::event::{TokenKey, UnsealError};
 pub use topology::{InvalidTopology, Topology, TopologyBuilder, TopologyFault};

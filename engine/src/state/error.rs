@@ -59,7 +59,9 @@ pub enum StateError {
         version: u32,
     },
     /// The version of a projection that is to be dropped answers queries: switch to another one first. Nothing was dropped.
-    #[error("version {version} of projection {projection} answers queries: switch to another one first")]
+    #[error(
+        "version {version} of projection {projection} answers queries: switch to another one first"
+    )]
     ActiveVersion {
         /// Name of the projection.
         projection: String,

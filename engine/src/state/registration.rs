@@ -94,7 +94,11 @@ impl StateWriter {
         Ok(changed)
     }
 
-    pub(super) fn known(&self, name: &str, version: u32) -> Result<RegisteredProjection, StateError> {
+    pub(super) fn known(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> Result<RegisteredProjection, StateError> {
         let known = self.store().projection(name, version)?;
         known.ok_or_else(|| StateError::UnknownProjection {
             projection: name.to_owned(),

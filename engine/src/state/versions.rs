@@ -142,9 +142,7 @@ impl StateWriter {
                 version,
             });
         }
-        versions
-            .previous
-            .take_if(|previous| *previous == version);
+        versions.previous.take_if(|previous| *previous == version);
         if !versions.dropped.contains(&version) {
             versions.dropped.push(version);
         }
@@ -159,7 +157,11 @@ impl StateWriter {
         Ok(())
     }
 
-    fn put_versions(&mut self, name: &str, versions: &ProjectionVersions) -> Result<(), StateError> {
+    fn put_versions(
+        &mut self,
+        name: &str,
+        versions: &ProjectionVersions,
+    ) -> Result<(), StateError> {
         let (key, value) = (versions_key(name), versions.encode());
         self.transact(|databases, txn| Ok(txn.put(databases.catalog, &key, &value)?))
     }

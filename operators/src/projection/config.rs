@@ -98,6 +98,10 @@ pub struct ProjectionConfig {
     pub followers_max: u64,
     /// Bytes of their payloads, likewise. Default 1 GiB.
     pub followers_bytes_max: u64,
+    /// Share of all processors, in percent, that the actors of a version which does not answer queries may take together to
+    /// catch up while events are appended; while none are they take all. Default 10, at most 100, which is no limit; a version
+    /// that answers is not held up. More: a rebuild is over sooner; less: commands and queries notice it less.
+    pub rebuild_share_percent: u8,
     /// Dead letters of one actor that are tried again or passed over per second, when somebody decides about many at
     /// once. What was decided while it stood still is carried out at once when it starts.
     /// Default 1,000, at least 1. More: they are through sooner; less: more of the time is left for what comes.
@@ -133,6 +137,7 @@ impl Default for ProjectionConfig {
             parked_bytes_max: 256 << 20,
             followers_max: 1_000_000,
             followers_bytes_max: 1 << 30,
+            rebuild_share_percent: 10,
             redrives_per_second: 1_000,
         }
     }

@@ -3,6 +3,7 @@
 mod deciding;
 mod freeing;
 mod halting;
+mod pacing;
 mod storing;
 
 use std::fmt;
@@ -128,6 +129,8 @@ pub struct ProjectionCore<P: Projection> {
     stored_at: Duration,
     shown_at: Duration,
     stopping: bool,
+    /// Something was left when the last turn was over.
+    is_behind: bool,
     dead_letters: DeadLetterMetrics,
 }
 
@@ -163,6 +166,7 @@ impl<P: Projection> ProjectionCore<P> {
         let writers = writers.ok_or(OpenProjectionError::Tables)?;
         let now = parts.clock.monotonic();
         let parked = parked::<P>(&parts.config, parts.registered.id, &parts.board);
+        let stage_name = parts.board.stage_name();
         let mut core = Self {
             applier: Applier::new(parts.projection, writers),
             parked,
@@ -184,7 +188,8 @@ impl<P: Projection> ProjectionCore<P> {
             stored_at: now,
             shown_at: now,
             stopping: false,
-            dead_letters: DeadLetterMetrics::new(P::NAME, first),
+            is_behind: false,
+            dead_letters: DeadLetterMetrics::new(&stage_name, first),
         };
         core.restore_parked(&parts.store)?;
         // Not before it is known which streams these rows lack events of.
@@ -193,6 +198,7 @@ impl<P: Projection> ProjectionCore<P> {
         }
         drop(shown);
         core.read_decisions()?;
+        core.board.count_opened();
         core.board.announce();
         Ok(core)
     }
@@ -202,6 +208,15 @@ impl<P: Projection> ProjectionCore<P> {
             wall: self.clock.now(),
             monotonic: self.clock.monotonic(),
         }
+    }
+
+    /// Tries again what is due and applies frames; gives whether something is left for the next turn.
+    fn apply_some(&mut self, start: Duration) -> Result<bool, Halt> {
+        if self.is_leaving() {
+            return Ok(false);
+        }
+        self.retry_parked(start)?;
+        self.apply_frames(start)
     }
 
     /// Applies frames until the turn is over or nothing is left; gives whether something is left.
@@ -223,7 +238,7 @@ impl<P: Projection> ProjectionCore<P> {
                 };
             }
             let at = self.turn % count;
-            match self.sources[at].cursor.pull()? {
+            match self.pull(at)? {
                 Some(slice) => {
                     idle = 0;
                     self.apply_slice(at, &slice)?;
@@ -239,6 +254,16 @@ impl<P: Projection> ProjectionCore<P> {
             }
         }
         Ok(false)
+    }
+
+    /// The next frame of a source, unless it is behind what this version may apply.
+    #[inline]
+    fn pull(&mut self, at: usize) -> Result<Option<FrameSlice>, LogError> {
+        let cursor = &mut self.sources[at].cursor;
+        if cursor.next_offset() >= self.board.bound(cursor.partition()) {
+            return Ok(None);
+        }
+        cursor.pull()
     }
 
     fn apply_slice(&mut self, at: usize, slice: &FrameSlice) -> Result<(), Halt> {
@@ -305,6 +330,7 @@ impl<P: Projection> ProjectionCore<P> {
             return Ok(());
         };
         source.metrics.count_failures(1);
+        self.board.count_failure();
         self.dead_letters.count_added(failure.class(), 1);
         let is_full = self.parked.len() >= self.config.parked_keys_max
             || self.parked.bytes() >= self.config.parked_bytes_max;
@@ -342,7 +368,7 @@ fn sources<P: Projection>(
             frame: progress.frame,
             moved: false,
             stored: progress.next,
-            metrics: ProjectionMetrics::new(P::NAME, partition),
+            metrics: ProjectionMetrics::new(P::NAME, P::VERSION, partition),
             recorded: Timestamp::MIN,
             decided: Decided::default(),
             read_upto: progress.next,
@@ -402,13 +428,15 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
                 Err(cause) => Step::Failed(cause),
             };
         }
-        let retried = self.retry_parked(start);
-        let outcome = retried.and_then(|()| self.apply_frames(start));
-        let more = match outcome {
+        if let Some(wait) = self.wait_for_turn(start) {
+            return Step::IdleUntil(wait);
+        }
+        let more = match self.apply_some(start) {
             Ok(more) => more,
             Err(error) => return Step::Failed(error.to_string()),
         };
         let now = self.clock.monotonic();
+        self.turn_over(start, now, more);
         let late = now.saturating_sub(self.published_at)
             >= Duration::from_millis(self.config.publish_every_ms);
         if !more || late {
@@ -423,7 +451,7 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
         if more || (due && !ending) {
             return Step::Again;
         }
-        if ending && self.feed.is_closed() && self.is_all_stored() {
+        if ending && (self.feed.is_closed() || self.is_leaving()) && self.is_all_stored() {
             return Step::Done;
         }
         Step::IdleUntil(self.next_look(now))

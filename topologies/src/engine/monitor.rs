@@ -54,6 +54,9 @@ pub(super) fn watch(engine: &Weak<Inner>) {
         };
         let mut heads = Vec::with_capacity(indexes.len());
         watchdog.look(&inner);
+        for versions in &inner.versions {
+            versions.look(&inner);
+        }
         for (partition, metrics) in ids().zip(&loads) {
             show_stalled(&inner, partition, metrics);
         }
