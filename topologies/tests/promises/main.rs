@@ -34,6 +34,7 @@ mod power_loss;
 mod projections;
 mod queries;
 mod reading;
+mod rebuilds;
 mod repeats;
 mod selections;
 mod settled_letters;
