@@ -51,7 +51,7 @@ pub use service::{
 pub use snapshot::{SNAPSHOT_BYTES_MAX, Snapshot};
 pub use store::StateStore;
 pub use versions::ProjectionVersions;
-pub use view::{Row, StateView};
+pub use view::{Row, RowsSize, StateView};
 pub use writer::StateWriter;
 
 /// Longest key of a row, in bytes: LMDB's limit less the table's id. Hash longer ones.

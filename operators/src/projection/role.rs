@@ -147,16 +147,22 @@ impl ProgressBoard {
     }
 
     /// From when this returns, shows nothing that `above` does not show; `None` frees it. What is shown already stays: wait
-    /// for `above` to have [reached](Self::reached) [`token`](Self::token). Gives what it had to stay below before.
+    /// for `above` to have [reached](Self::reached) [`token`](Self::token).
     #[doc(hidden)]
-    pub fn stay_below(&self, above: Option<Arc<ProgressBoard>>) -> Option<Arc<ProgressBoard>> {
+    pub fn stay_below(&self, above: Option<Arc<ProgressBoard>>) {
         // Nothing is shown between the look at the bound and the showing.
         let paused = self.pause();
         let mut ceiling = self.role().ceiling();
         self.role().count_bounds(above.is_some());
-        let before = std::mem::replace(&mut *ceiling, above);
+        *ceiling = above;
         drop((ceiling, paused));
-        before
+    }
+
+    /// Whether it may not overtake this version.
+    #[doc(hidden)]
+    pub fn is_below(&self, above: &Arc<ProgressBoard>) -> bool {
+        let ceiling = self.role().ceiling();
+        ceiling.as_ref().is_some_and(|own| Arc::ptr_eq(own, above))
     }
 
     /// Applies nothing behind `token` from now on, but what was begun; `None` lets it go on.

@@ -8,6 +8,7 @@
 //! commands, then the log's writer, then the projections once they have applied all of it; everyone who waits is answered.
 
 pub(crate) mod aggregates;
+pub(crate) mod asking;
 pub(crate) mod checkpoint_requests;
 mod config;
 mod dataflows;
@@ -27,6 +28,7 @@ mod start;
 mod state_memory;
 mod tokens;
 pub(crate) mod verify;
+pub(crate) mod version_requests;
 mod versions;
 mod watchdog;
 

@@ -87,7 +87,8 @@ impl Engine {
     /// Begins a query on a table.
     #[must_use]
     pub fn query<K: TableKey, R: Row>(&self, table: &Table<K, R>) -> Query<K, R> {
-        Query::on(self.table(table))
+        let (engine, table) = (self.clone(), *table);
+        Query::by_name(move || engine.table(&table))
     }
 
     /// Waits until every projection shows all that `token` has seen, with the version of it that answers.

@@ -329,8 +329,14 @@ impl Rebuild {
     /// Ends the stages of a version.
     async fn end(&self, version: &Version) -> Result<(), RebuildError> {
         version.board.drop_version();
-        // What it had to wait for does not keep it from its end.
+        // What it had to wait for does not keep it from its end, and what waited for it waits for the one that answers.
         version.board.stay_below(None);
+        for other in self.versions.all() {
+            if other.board.is_below(&version.board) && !other.board.is_active() {
+                let active = Arc::clone(&self.versions.active().board);
+                other.board.stay_below(Some(active));
+            }
+        }
         let deadline = self.engine.inner.config.shutdown_deadline;
         for stage in &version.stages {
             let ended = tokio::time::timeout(deadline, stage.drain_and_stop()).await;
@@ -374,37 +380,34 @@ impl Rebuild {
     }
 }
 
-/// The version that answers, bound not to overtake another one; freed again unless that is kept.
+/// The version that answers, bound not to overtake another one; freed again unless that is kept. If the other one has to
+/// stay below the first, since it answered before, neither goes on until it is kept: each comes as far as the other.
 struct Bound<'b> {
     from: &'b Arc<ProgressBoard>,
     to: &'b Arc<ProgressBoard>,
-    /// What `to` was bound to.
-    before: Option<Arc<ProgressBoard>>,
     is_kept: bool,
 }
 
 impl<'b> Bound<'b> {
     fn new(from: &'b Arc<ProgressBoard>, to: &'b Arc<ProgressBoard>) -> Self {
-        // In this order: at no time may each overtake the other.
         from.stay_below(Some(Arc::clone(to)));
-        let before = to.stay_below(None);
         Self {
             from,
             to,
-            before,
             is_kept: false,
         }
     }
 
+    /// The other one answers.
     fn keep(mut self) {
         self.is_kept = true;
+        self.to.stay_below(None);
     }
 }
 
 impl Drop for Bound<'_> {
     fn drop(&mut self) {
         if !self.is_kept {
-            self.to.stay_below(self.before.take());
             self.from.stay_below(None);
         }
     }

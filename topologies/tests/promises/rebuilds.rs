@@ -103,7 +103,10 @@ async fn start(folder: &Path, topology: Topology) -> Engine {
 async fn fill(engine: &Engine, ids: u64) {
     for id in 0..ids {
         let id = format!("t{id}");
-        engine.send::<Tally>(&id, Ask::AddAll(vec![1, 2, 3])).await.unwrap();
+        engine
+            .send::<Tally>(&id, Ask::AddAll(vec![1, 2, 3]))
+            .await
+            .unwrap();
     }
 }
 
@@ -146,10 +149,19 @@ async fn readers_never_go_back_while_versions_are_switched() {
                 }
                 let older = kept.get(n % 5).filter(|reader| !reader.is_active());
                 let seen = older.map(|reader| reader.get(&id).unwrap().unwrap().events);
-                let events = engine.table(&SUMS).unwrap().get(&id).unwrap().unwrap().events;
+                let events = engine
+                    .table(&SUMS)
+                    .unwrap()
+                    .get(&id)
+                    .unwrap()
+                    .unwrap()
+                    .events;
                 let before = last.entry(id).or_default();
                 assert!(events >= *before, "{events} after {before}");
-                assert!(seen.is_none_or(|seen| events >= seen), "{events} after {seen:?}");
+                assert!(
+                    seen.is_none_or(|seen| events >= seen),
+                    "{events} after {seen:?}"
+                );
                 *before = events;
             }
         }));
@@ -191,7 +203,14 @@ async fn versions_with_other_rows() {
     ] {
         let error = asked.unwrap_err();
         assert!(
-            matches!(error, QueryError::OtherVersion { version: 5, active: 1, .. }),
+            matches!(
+                error,
+                QueryError::OtherVersion {
+                    version: 5,
+                    active: 1,
+                    ..
+                }
+            ),
             "{error}"
         );
     }
@@ -199,7 +218,10 @@ async fn versions_with_other_rows() {
     let count = candidate.query(&COUNTS).at_least(&token).get("t1").await;
     assert_eq!(count.unwrap(), Some(3));
     let snapshot = candidate.snapshot().at_least(&token).open().await.unwrap();
-    assert_eq!(snapshot.table(&ONLY_SUMS).unwrap().scan().count().unwrap(), 10);
+    assert_eq!(
+        snapshot.table(&ONLY_SUMS).unwrap().scan().count().unwrap(),
+        10
+    );
     assert!(engine.verify(Changed).await.unwrap().is_good());
 
     let rebuild = engine.rebuild("sums").unwrap();
@@ -207,7 +229,10 @@ async fn versions_with_other_rows() {
     assert!(!compared.is_same());
     assert_eq!(compared.only_candidate, ["counts"]);
     let table = &compared.tables[0];
-    assert_eq!((table.rows, table.different, table.samples.len()), (10, 10, 10));
+    assert_eq!(
+        (table.rows, table.different, table.samples.len()),
+        (10, 10, 10)
+    );
     assert_eq!(table.samples[0].candidate, Some(6.into()));
 
     let old = engine.table(&SUMS).unwrap();
@@ -215,25 +240,45 @@ async fn versions_with_other_rows() {
     rebuild.switch().await.unwrap();
     assert!(!old.is_active(), "it says that it stays with its version");
     let ack = engine.send::<Tally>("t1", Ask::Add(4)).await.unwrap();
-    let sum = engine.query(&ONLY_SUMS).at_least(&ack.token()).get("t1").await;
+    let sum = engine
+        .query(&ONLY_SUMS)
+        .at_least(&ack.token())
+        .get("t1")
+        .await;
     assert_eq!(sum.unwrap(), Some(10));
     let row = old.at_least(&ack.token()).get("t1").await.unwrap();
     assert_eq!(row.unwrap().sum, 10, "and is as fresh as before");
     let error = engine.table(&SUMS).unwrap_err();
     assert!(
-        matches!(error, QueryError::OtherVersion { version: 1, active: 5, .. }),
+        matches!(
+            error,
+            QueryError::OtherVersion {
+                version: 1,
+                active: 5,
+                ..
+            }
+        ),
         "{error}"
     );
     let error = rebuild.drop_version(5).await.unwrap_err();
-    assert!(matches!(error, RebuildError::Active { version: 5, .. }), "{error}");
+    assert!(
+        matches!(error, RebuildError::Active { version: 5, .. }),
+        "{error}"
+    );
     rebuild.drop_version(1).await.unwrap();
     rebuild.drop_version(1).await.unwrap();
     let error = old.get(&"t1".to_owned()).unwrap_err();
-    assert!(matches!(error, QueryError::Dropped { version: 1, .. }), "{error}");
+    assert!(
+        matches!(error, QueryError::Dropped { version: 1, .. }),
+        "{error}"
+    );
     let error = rebuild.switch_back().await.unwrap_err();
     assert!(matches!(error, RebuildError::NoPrevious { .. }), "{error}");
     let error = rebuild.switch().await.unwrap_err();
-    assert!(matches!(error, RebuildError::NoCandidate { active: 5, .. }), "{error}");
+    assert!(
+        matches!(error, RebuildError::NoCandidate { active: 5, .. }),
+        "{error}"
+    );
     close(engine).await;
 }
 
@@ -245,11 +290,12 @@ async fn what_answers_after_a_restart() {
     fill(&engine, 10).await;
     let rebuild = engine.rebuild("sums").unwrap();
     rebuild.switch().await.unwrap();
+    drop(rebuild);
     close(engine).await;
 
     let engine = start(folder.path(), two()).await;
-    let rebuild = engine.rebuild("sums").unwrap();
-    assert_eq!(rebuild.active(), 2, "as it was switched");
+    let active = engine.rebuild("sums").unwrap().active();
+    assert_eq!(active, 2, "as it was switched");
     check(&engine).await;
     close(engine).await;
 
@@ -261,7 +307,17 @@ async fn what_answers_after_a_restart() {
     // The other one is there, and does not run.
     let rebuild = engine.rebuild("sums").unwrap();
     let error = rebuild.switch_back().await.unwrap_err();
-    assert!(matches!(error, RebuildError::NoPrevious { previous: Some(2), .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            RebuildError::NoPrevious {
+                previous: Some(2),
+                ..
+            }
+        ),
+        "{error}"
+    );
+    drop(rebuild);
     close(engine).await;
 
     // Dropped while it does not run.
@@ -271,11 +327,15 @@ async fn what_answers_after_a_restart() {
     let rebuild = engine.rebuild("sums").unwrap();
     rebuild.drop_version(2).await.unwrap();
     let error = rebuild.drop_version(7).await.unwrap_err();
-    assert!(matches!(error, RebuildError::UnknownVersion { version: 7, .. }), "{error}");
+    assert!(
+        matches!(error, RebuildError::UnknownVersion { version: 7, .. }),
+        "{error}"
+    );
     until("its rows are gone", || {
         engine.state().count(stored.tables[0]).unwrap() == 0
     })
     .await;
+    drop(rebuild);
     close(engine).await;
 
     // Declared beside another one it is not built again, until a start has not declared it.
@@ -334,7 +394,10 @@ async fn a_candidate_that_is_behind_is_not_switched_to() {
     let error = within(rebuild.compare()).await.unwrap_err();
     assert!(matches!(error, RebuildError::Query(_)), "{error}");
     let progress = rebuild.progress().unwrap();
-    assert!(progress.given_up.is_some() && progress.failures > 0, "{progress:?}");
+    assert!(
+        progress.given_up.is_some() && progress.failures > 0,
+        "{progress:?}"
+    );
     assert_eq!(rebuild.active(), 1);
     check(&engine).await;
     rebuild.drop_version(2).await.unwrap();
@@ -358,6 +421,7 @@ async fn a_rebuild_goes_on_where_it_was_stopped() {
         assert_eq!(applied, progress.applied);
         assert!(!progress.is_active && progress.version == 2);
         // Ended at once, however much is left.
+        drop(rebuild);
         close(engine).await;
     }
     let engine = start(folder.path(), two()).await;
@@ -372,9 +436,7 @@ async fn a_rebuild_goes_on_where_it_was_stopped() {
 
 #[test]
 fn faults_of_candidates() {
-    let built = tallies()
-        .candidate(SumsOf::<2>)
-        .build();
+    let built = tallies().candidate(SumsOf::<2>).build();
     let fault = TopologyFault::CandidateOfNone {
         name: "sums",
         version: 2,
@@ -434,10 +496,7 @@ fn victim() {
                     let query = engine.query(&SUMS).at_least(&ack.token());
                     let row = query.get(id.as_str()).await.unwrap().unwrap();
                     assert!(row.events > ack.version.unwrap(), "not its own write");
-                    processes::acknowledge(format_args!(
-                        "{task} {n} {}",
-                        ack.version.unwrap()
-                    ));
+                    processes::acknowledge(format_args!("{task} {n} {}", ack.version.unwrap()));
                 }
             })
         });
@@ -515,6 +574,7 @@ async fn versions_survive_a_kill() {
                 assert!(compared.is_same(), "round {round}: {compared:?}");
             }
         }
+        drop(rebuild);
         close(engine).await;
     }
 }

@@ -83,6 +83,7 @@ impl Rebuild {
             if before.token() == after.token() {
                 return Ok((before, after));
             }
+            eprintln!("DEBUG {target:?} {:?} {:?}", before.token(), after.token());
             if active.board.is_stopped() || candidate.board.is_stopped() {
                 // Says why.
                 candidate.board.reached(&target, Duration::ZERO).await?;
