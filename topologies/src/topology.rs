@@ -390,13 +390,12 @@ fn check_projections(topology: &Topology, faults: &mut Vec<TopologyFault>) {
                 index,
             });
         }
-        let mut own = Vec::new();
+        let version = projection.version();
         for table in projection.tables() {
             // Versions of a projection may have the same tables, each once.
-            let first = tables.insert(table, name).filter(|first| *first != name);
-            let twice = own.contains(&table).then_some(name);
-            own.push(table);
-            if let Some(first) = first.or(twice) {
+            let first = tables.insert(table, (name, version));
+            let conflict = first.filter(|first| first.0 != name || first.1 == version);
+            if let Some((first, _)) = conflict {
                 faults.push(TopologyFault::SameTable {
                     table,
                     first,

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// Time without an append after which traffic is over.
 const QUIET: Duration = Duration::from_millis(100);
+/// What a turn counts at most: one that took longer waited for a processor itself.
+const TURN_MAX: Duration = Duration::from_millis(4);
 
 /// Shares out time to the actors of one version.
 #[derive(Debug)]
@@ -67,7 +69,7 @@ impl Pacer {
 
     /// A turn has taken the time from `start` to `end`.
     pub(super) fn spend(&self, start: Duration, end: Duration) {
-        let took = end.saturating_sub(start) * self.stretch / 100;
+        let took = end.saturating_sub(start).min(TURN_MAX) * self.stretch / 100;
         let mut state = self.state();
         state.next = state.next.max(start) + took;
     }

@@ -22,6 +22,8 @@ pub(super) struct Role {
     version: u32,
     is_active: AtomicBool,
     is_dropped: AtomicBool,
+    /// Somebody waits for it.
+    is_hurried: AtomicBool,
     /// Whether either of the next two is set.
     is_bound: AtomicBool,
     /// The version that it may not overtake.
@@ -52,6 +54,7 @@ impl Role {
             version,
             is_active: AtomicBool::new(true),
             is_dropped: AtomicBool::new(false),
+            is_hurried: AtomicBool::new(false),
             is_bound: AtomicBool::new(false),
             ceiling: Mutex::default(),
             ends: (0..partitions).map(|_| AtomicU64::new(FREE)).collect(),
@@ -140,10 +143,18 @@ impl ProgressBoard {
         let _ = self.role().pacer.set(pacer);
     }
 
+    /// Says whether somebody waits for this version to come as far as another one: it takes all the time then that it needs.
+    #[doc(hidden)]
+    pub fn hurry(&self, is_hurried: bool) {
+        let role = self.role();
+        role.is_hurried.store(is_hurried, Ordering::Release);
+    }
+
     /// What gives this version its turns now, if something does.
     pub(super) fn pacer(&self) -> Option<&Arc<Pacer>> {
-        let pacer = self.role().pacer.get();
-        pacer.filter(|_| !self.is_active())
+        let role = self.role();
+        let is_free = self.is_active() || role.is_hurried.load(Ordering::Acquire);
+        role.pacer.get().filter(|_| !is_free)
     }
 
     /// From when this returns, shows nothing that `above` does not show; `None` frees it. What is shown already stays: wait

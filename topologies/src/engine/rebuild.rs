@@ -253,6 +253,7 @@ impl Rebuild {
         if from.version == to.version {
             return Ok(version);
         }
+        let _hurried = Hurried::new(&to.board);
         self.reached(to, from).await?;
         let bound = Bound::new(&from.board, &to.board);
         self.reached(to, from).await?;
@@ -377,6 +378,22 @@ impl Rebuild {
             version,
             known: self.versions.all().map(|one| one.version).collect(),
         }
+    }
+}
+
+/// A version that takes all the time that it needs until this is gone.
+struct Hurried<'b>(&'b ProgressBoard);
+
+impl<'b> Hurried<'b> {
+    fn new(board: &'b ProgressBoard) -> Self {
+        board.hurry(true);
+        Self(board)
+    }
+}
+
+impl Drop for Hurried<'_> {
+    fn drop(&mut self) {
+        self.0.hurry(false);
     }
 }
 

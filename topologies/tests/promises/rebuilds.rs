@@ -108,6 +108,7 @@ async fn fill(engine: &Engine, ids: u64) {
             .await
             .unwrap();
     }
+    engine.ready().await.unwrap();
 }
 
 /// Goal: under load, while versions are switched to and fro and compared, each writer reads its own writes, and no row goes
@@ -148,19 +149,18 @@ async fn readers_never_go_back_while_versions_are_switched() {
                     kept.truncate(4);
                 }
                 let older = kept.get(n % 5).filter(|reader| !reader.is_active());
-                let seen = older.map(|reader| reader.get(&id).unwrap().unwrap().events);
-                let events = engine
-                    .table(&SUMS)
-                    .unwrap()
-                    .get(&id)
-                    .unwrap()
-                    .unwrap()
-                    .events;
+                let seen = older.map(|reader| {
+                    let row = reader.get(&id).unwrap().unwrap();
+                    (row.events, reader.version(), reader.board().token())
+                });
+                let newer = engine.table(&SUMS).unwrap();
+                let events = newer.get(&id).unwrap().unwrap().events;
                 let before = last.entry(id).or_default();
-                assert!(events >= *before, "{events} after {before}");
+                let what = (newer.version(), newer.board().token());
+                assert!(events >= *before, "{events} after {before}: {what:?}");
                 assert!(
-                    seen.is_none_or(|seen| events >= seen),
-                    "{events} after {seen:?}"
+                    seen.as_ref().is_none_or(|seen| events >= seen.0),
+                    "{events} after {seen:?}: {what:?}"
                 );
                 *before = events;
             }

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Events that it may be behind without having to wait for its turns: as any other that keeps up.
+const NEAR: u64 = 16_384;
+
 impl<P: Projection> ProjectionCore<P> {
     /// Whether it ends where it stands: nobody waits for what a version that does not answer still has to apply, and its
     /// next start goes on from there.
@@ -15,6 +18,10 @@ impl<P: Projection> ProjectionCore<P> {
             return None;
         }
         let pacer = self.board.pacer()?;
+        let left = self.sources.iter().map(|source| source.cursor.lag());
+        if left.sum::<u64>() <= NEAR {
+            return None;
+        }
         let partitions = (0..self.feed.partitions()).map(PartitionId);
         let durable = partitions.map(|partition| self.feed.durable(partition).0);
         pacer.wait(now, durable.sum())

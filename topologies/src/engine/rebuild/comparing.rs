@@ -7,7 +7,7 @@ use millstream_engine::event::Token;
 use millstream_engine::fail_point;
 use millstream_operators::projection::{Comparison, ProgressBoard, Snapshot, compare};
 
-use super::{Rebuild, RebuildError};
+use super::{Hurried, Rebuild, RebuildError};
 use crate::engine::query::KEPT_ROWS_MAX;
 use crate::engine::start::blocking;
 use crate::engine::versions::Version;
@@ -42,6 +42,7 @@ impl Rebuild {
     async fn compare_with(&self, common_fields: bool) -> Result<Comparison, RebuildError> {
         let _one = self.versions.changing.lock().await;
         let (active, candidate) = (self.versions.active(), self.candidate()?);
+        let _hurried = Hurried::new(&candidate.board);
         self.reached(candidate, active).await?;
         let (before, after) = self.both(active, candidate).await?;
         fail_point!(VERSION_COMPARED);
@@ -83,7 +84,6 @@ impl Rebuild {
             if before.token() == after.token() {
                 return Ok((before, after));
             }
-            eprintln!("DEBUG {target:?} {:?} {:?}", before.token(), after.token());
             if active.board.is_stopped() || candidate.board.is_stopped() {
                 // Says why.
                 candidate.board.reached(&target, Duration::ZERO).await?;
