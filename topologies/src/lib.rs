@@ -53,6 +53,11 @@ struct Readme;
 #[doc = include_str!("../../docs/dataflows.md")]
 struct Guide;
 
+/// The guide to changes of projections, likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/projections.md")]
+struct Projections;
+
 /// The guide to queries, likewise.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/queries.md")]

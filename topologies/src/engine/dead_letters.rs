@@ -191,7 +191,6 @@ impl Waiting {
         newer.retain(|known| {
             let mut running = engine.inner.registered.iter();
             running.any(|one| one.name == known.name && one.version < known.version)
-                && !engine.inner.registered.iter().any(|one| one.id == known.id)
         });
         Ok(Self {
             engine: engine.clone(),

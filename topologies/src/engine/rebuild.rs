@@ -138,7 +138,8 @@ impl std::fmt::Debug for Rebuild {
 }
 
 impl Rebuild {
-    /// Means this version as the candidate; without it that is the highest of those that do not answer.
+    /// Means this version as the candidate; without it that is the highest of those that do not answer, to be switched to only
+    /// if it is higher than the one that does: the same call twice does not switch back.
     ///
     /// # Errors
     /// [`RebuildError::UnknownVersion`].
@@ -199,14 +200,15 @@ impl Rebuild {
     /// answers. Waits until the candidate has come as far; readers do not wait for it, and never go back to what was.
     ///
     /// # Errors
-    /// [`RebuildError::NoCandidate`]; [`RebuildError::Behind`] when the deadline passes: nothing has changed.
+    /// [`RebuildError::NoCandidate`]: no higher version runs, and none was chosen. [`RebuildError::Behind`] when the deadline
+    /// passes: nothing has changed.
     /// [`RebuildError::State`]: see [`Rebuild::active`] after the next start.
     pub async fn switch(&self) -> Result<u32, RebuildError> {
         let own = self.clone();
         self.to_its_end(async move {
             let _one = own.versions.changing.lock().await;
-            let candidate = own.candidate()?.version;
-            own.switch_to(candidate).await
+            let next = own.next()?;
+            own.switch_to(next).await
         })
         .await
     }
@@ -365,6 +367,18 @@ impl Rebuild {
             projection: self.versions.name,
             active,
         })
+    }
+
+    /// The version that is switched to.
+    fn next(&self) -> Result<u32, RebuildError> {
+        let (candidate, active) = (self.candidate()?.version, self.active());
+        if self.chosen.is_none() && candidate < active {
+            return Err(RebuildError::NoCandidate {
+                projection: self.versions.name,
+                active,
+            });
+        }
+        Ok(candidate)
     }
 
     fn get(&self, version: u32) -> Result<&Version, RebuildError> {

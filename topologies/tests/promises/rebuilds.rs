@@ -296,6 +296,11 @@ async fn what_answers_after_a_restart() {
     let engine = start(folder.path(), two()).await;
     let active = engine.rebuild("sums").unwrap().active();
     assert_eq!(active, 2, "as it was switched");
+    let error = engine.rebuild("sums").unwrap().switch().await.unwrap_err();
+    assert!(
+        matches!(error, RebuildError::NoCandidate { active: 2, .. }),
+        "{error}"
+    );
     check(&engine).await;
     close(engine).await;
 

@@ -43,7 +43,7 @@ pub(in crate::cli) struct Chosen {
     data: Data,
     /// The projection
     projection: String,
-    /// The version; the highest that does not answer unless said otherwise
+    /// The version; the highest that does not answer unless said otherwise, to be switched to only if it is higher than the one that does
     #[arg(long, value_name = "VERSION")]
     to: Option<u32>,
     /// Longest to wait for the engine; it may go on without us
@@ -373,10 +373,11 @@ impl AtRest {
 
     fn highest(&self) -> Result<u32> {
         let others = self.all.iter().map(|one| one.version);
-        let highest = others.filter(|&version| version != self.known.active).max();
+        let highest = others.filter(|&version| version > self.known.active).max();
         highest.with_context(|| {
             format!(
-                "version {} of {} answers, and there is no other one: have a program declare it as a candidate",
+                "version {} of {} answers, and there is no higher one: have a program declare it as a candidate, or say \
+                 which one is meant with --to",
                 self.known.active, self.name
             )
         })

@@ -19,7 +19,8 @@ pub enum RebuildError {
     },
     /// There is nothing to switch to.
     #[error(
-        "version {active} of {projection} answers, and no other one runs: declare it with .candidate(…) and start again"
+        "version {active} of {projection} answers, and no higher one runs beside it: declare it with .candidate(…) and start \
+         again, or say which other one is meant"
     )]
     NoCandidate {
         /// Name of the projection.
