@@ -148,22 +148,12 @@ impl<K: TableKey, R: Row> Query<K, R> {
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub async fn rows(self) -> Result<Vec<(K, R)>, QueryError> {
-        let reader = self.ready().await?;
-        let projection = reader.board().projection();
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            // Polled by hand: there is no runtime to hold up.
-            return reader.rows();
-        };
-        match runtime.spawn_blocking(move || reader.rows()).await {
-            Ok(rows) => rows,
-            Err(ended) => match ended.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(QueryError::Stopped {
-                    projection,
-                    cause: "the runtime is shutting down".to_owned(),
-                }),
-            },
+    pub async fn rows(mut self) -> Result<Vec<(K, R)>, QueryError> {
+        loop {
+            match (rows(self.fresh().await?).await, &self.again) {
+                (Err(QueryError::Dropped { .. }), Some(_)) => {}
+                (rows, _) => return rows,
+            }
         }
     }
 
@@ -200,5 +190,24 @@ impl<K: TableKey, R: Row> Query<K, R> {
                 (answer, _) => return answer,
             }
         }
+    }
+}
+
+/// All rows of a table, read on a thread for work that blocks.
+async fn rows<K: TableKey, R: Row>(reader: TableReader<K, R>) -> Result<Vec<(K, R)>, QueryError> {
+    let projection = reader.board().projection();
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        // Polled by hand: there is no runtime to hold up.
+        return reader.rows();
+    };
+    match runtime.spawn_blocking(move || reader.rows()).await {
+        Ok(rows) => rows,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(QueryError::Stopped {
+                projection,
+                cause: "the runtime is shutting down".to_owned(),
+            }),
+        },
     }
 }

@@ -10,6 +10,7 @@
 
 mod comparing;
 mod error;
+mod guards;
 mod progress;
 
 use std::sync::Arc;
@@ -18,11 +19,11 @@ use std::time::Duration;
 use millstream_engine::fail_point;
 use millstream_engine::stage::StageStatus;
 use millstream_engine::state::StateError;
-use millstream_operators::projection::ProgressBoard;
 
 pub use error::RebuildError;
 pub use progress::{PartitionProgress, VersionProgress};
 
+use self::guards::{Bound, Hurried};
 use super::Engine;
 use super::start::blocking;
 use super::versions::{Version, Versions};
@@ -391,55 +392,6 @@ impl Rebuild {
             projection: self.versions.name,
             version,
             known: self.versions.all().map(|one| one.version).collect(),
-        }
-    }
-}
-
-/// A version that takes all the time that it needs until this is gone.
-struct Hurried<'b>(&'b ProgressBoard);
-
-impl<'b> Hurried<'b> {
-    fn new(board: &'b ProgressBoard) -> Self {
-        board.hurry(true);
-        Self(board)
-    }
-}
-
-impl Drop for Hurried<'_> {
-    fn drop(&mut self) {
-        self.0.hurry(false);
-    }
-}
-
-/// The version that answers, bound not to overtake another one; freed again unless that is kept. If the other one has to
-/// stay below the first, since it answered before, neither goes on until it is kept: each comes as far as the other.
-struct Bound<'b> {
-    from: &'b Arc<ProgressBoard>,
-    to: &'b Arc<ProgressBoard>,
-    is_kept: bool,
-}
-
-impl<'b> Bound<'b> {
-    fn new(from: &'b Arc<ProgressBoard>, to: &'b Arc<ProgressBoard>) -> Self {
-        from.stay_below(Some(Arc::clone(to)));
-        Self {
-            from,
-            to,
-            is_kept: false,
-        }
-    }
-
-    /// The other one answers.
-    fn keep(mut self) {
-        self.is_kept = true;
-        self.to.stay_below(None);
-    }
-}
-
-impl Drop for Bound<'_> {
-    fn drop(&mut self) {
-        if !self.is_kept {
-            self.from.stay_below(None);
         }
     }
 }

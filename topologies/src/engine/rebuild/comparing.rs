@@ -7,7 +7,8 @@ use millstream_engine::event::Token;
 use millstream_engine::fail_point;
 use millstream_operators::projection::{Comparison, ProgressBoard, Snapshot, compare};
 
-use super::{Hurried, Rebuild, RebuildError};
+use super::guards::Hurried;
+use super::{Rebuild, RebuildError};
 use crate::engine::query::KEPT_ROWS_MAX;
 use crate::engine::start::blocking;
 use crate::engine::versions::Version;
