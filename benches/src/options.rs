@@ -27,6 +27,8 @@ pub enum Suite {
     Dataflow,
     /// Dataflows with checkpoints: what they cost, how long they and a restart take.
     Checkpoints,
+    /// Projections that keep up with what comes, and callers that wait for their own writes.
+    Projection,
     /// Questions to tables: by key, range, index and in a snapshot, from memory and from the store.
     Query,
     /// Questions about the past: aggregates and tables as they were.

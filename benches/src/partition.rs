@@ -96,6 +96,7 @@ impl SoloPartition {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let streams: Arc<dyn StreamReader> = Arc::new(NoLog);
         let feed = Arc::new(Feed::new(&NoLog)?);
+        let stamps = Arc::clone(feed.stamps());
         let group = GroupWriter::new(NoStore, feed, Arc::clone(&clock));
         let (writer, _thread) = LogWriter::start(group, SUBMISSIONS);
         let config = PartitionConfig {
@@ -129,6 +130,7 @@ impl SoloPartition {
             streams: Arc::clone(&streams),
             clock,
             ids: random_ids,
+            stamps,
             shared: Arc::new(PartitionShared::default()),
         })?;
         let mut made = Self {

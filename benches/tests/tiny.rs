@@ -280,3 +280,20 @@ async fn timetravel() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn projection() {
+    let (harness, _folder) = harness(Suite::Projection, 0.05);
+    suites::projection::run(&harness, suites::projection::TINY)
+        .await
+        .expect("the suite runs");
+    let cases = harness.cases();
+    assert_eq!(names(&cases), ["live-balances", "live-global", "at-least"]);
+    for case in &cases[..2] {
+        positive(
+            case,
+            &["events_per_second", "events", "stored_after_max_ms"],
+        );
+    }
+    positive(&cases[2], &["asked", "shown_p99_us", "at_least_p99_us"]);
+}

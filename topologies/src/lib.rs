@@ -35,8 +35,8 @@ pub mod prelude {
     pub use millstream_operators::function;
     pub use millstream_operators::past::{At, PastError};
     pub use millstream_operators::projection::{
-        Envelope, Index, ProjectedEvent, Projection, ProjectionConfig, Rows, Table, TableMut,
-        Wanted, project,
+        Envelope, Index, Order, ProjectedEvent, Projection, ProjectionConfig, Rows, Table,
+        TableMut, Wanted, project,
     };
     pub use millstream_operators::window::{
         Count, Global, Revision, Session, Sliding, Trigger, Tumbling, Window, Windowed,

@@ -107,6 +107,15 @@ pub enum TopologyFault {
         /// The other one.
         second: &'static str,
     },
+    /// Events of several partitions have an order only where one actor sees them all.
+    #[error(
+        "projection {projection:?} wants events in the order in which they were recorded, and has an actor per partition, \
+         each of which sees its own: let its rows be Rows::Global, or leave Projection::ORDER as it is"
+    )]
+    OrderByPartition {
+        /// Name of the projection.
+        projection: &'static str,
+    },
     /// An index is unique only where one actor sees all rows.
     #[error(
         "index {index:?} of table {table:?} cannot be kept unique: projection {projection:?} has an actor per partition; \
@@ -382,6 +391,9 @@ fn check_projections(topology: &Topology, faults: &mut Vec<TopologyFault>) {
                 part: "projection",
                 name,
             });
+        }
+        if projection.is_ordered_in_vain() {
+            faults.push(TopologyFault::OrderByPartition { projection: name });
         }
         for (table, index) in projection.unkept_unique() {
             faults.push(TopologyFault::UniqueByPartition {

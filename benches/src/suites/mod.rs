@@ -7,6 +7,7 @@ pub mod dataflow;
 pub mod memory;
 pub mod models;
 pub mod nexmark;
+pub mod projection;
 pub mod query;
 pub mod rebuild;
 pub mod recovery;
@@ -34,6 +35,7 @@ pub async fn run(harness: &Harness, suite: Suite) -> Result<()> {
         Suite::Nexmark => nexmark::run(harness, nexmark::FULL).await,
         Suite::Dataflow => dataflow::run(harness, dataflow::FULL).await,
         Suite::Checkpoints => checkpoints::run(harness, checkpoints::FULL).await,
+        Suite::Projection => projection::run(harness, projection::FULL).await,
         Suite::Query => query::run(harness, &query::FULL),
         Suite::Timetravel => timetravel::run(harness, timetravel::FULL).await,
         Suite::All => Ok(()),

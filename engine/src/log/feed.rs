@@ -16,10 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::frame::Frame;
+use super::frame::{Frame, FrameHeader};
+use super::stamps::Stamps;
 use super::{LogError, LogReader};
 use crate::event::{Offset, PartitionId};
 use crate::mailbox::{LaneReceiver, LaneSender, Mailbox, Overloaded};
+use crate::time::Timestamp;
 
 /// Bytes that a cursor which is behind takes from the log at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -28,6 +30,7 @@ const READ_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Feed {
     partitions: Vec<Partition>,
+    stamps: Arc<Stamps>,
     closed: AtomicBool,
     /// Why the log stopped, once it did.
     stopped: watch::Sender<Option<LogError>>,
@@ -55,17 +58,20 @@ impl Feed {
     /// # Errors
     /// As [`LogReader::head`].
     pub fn new(reader: &dyn LogReader) -> Result<Self, LogError> {
-        let partitions = (0..reader.partitions())
-            .map(|partition| {
-                Ok(Partition {
-                    durable: AtomicU64::new(reader.head(PartitionId(partition))?.next.0),
-                    subscribers: ArcSwap::default(),
-                    changing: Mutex::new(()),
-                })
-            })
-            .collect::<Result<_, LogError>>()?;
+        let (mut partitions, mut latest) = (Vec::new(), Timestamp::MIN);
+        for partition in (0..reader.partitions()).map(PartitionId) {
+            let end = reader.head(partition)?.next;
+            latest = latest.max(recorded_before(reader, partition, end)?);
+            partitions.push(Partition {
+                durable: AtomicU64::new(end.0),
+                subscribers: ArcSwap::default(),
+                changing: Mutex::new(()),
+            });
+        }
+        let count = reader.partitions();
         Ok(Self {
             partitions,
+            stamps: Stamps::new(count, Timestamp(latest.0.saturating_add(1))),
             closed: AtomicBool::new(false),
             stopped: watch::Sender::new(None),
         })
@@ -108,6 +114,12 @@ impl Feed {
         self.partitions.len() as u16 // Made from a u16 of partitions.
     }
 
+    /// When events of the log are recorded.
+    #[must_use]
+    pub fn stamps(&self) -> &Arc<Stamps> {
+        &self.stamps
+    }
+
     /// Offset after the last durable event of a partition; 0 for one that does not exist.
     #[must_use]
     pub fn durable(&self, partition: PartitionId) -> Offset {
@@ -119,6 +131,8 @@ impl Feed {
     pub fn publish(&self, frame: &Arc<Frame>) {
         let header = frame.header();
         let partition = &self.partitions[usize::from(header.partition.0)];
+        // Before anybody can see it: what follows from it is later.
+        self.stamps.published(header.recorded_last);
         partition.durable.store(header.end().0, Ordering::Release);
         // With the fence in `subscribe`: we see the new subscriber, or it sees this frame in `durable`.
         fence(Ordering::SeqCst);
@@ -196,6 +210,19 @@ impl Feed {
     }
 }
 
+/// When the last event before `end` was recorded.
+pub(crate) fn recorded_before(
+    reader: &dyn LogReader,
+    partition: PartitionId,
+    end: Offset,
+) -> Result<Timestamp, LogError> {
+    let Some(last) = end.0.checked_sub(1) else {
+        return Ok(Timestamp::MIN);
+    };
+    let frame = reader.frame_at(partition, Offset(last))?;
+    Ok(frame.map_or(Timestamp::MIN, |frame| frame.header().recorded_last))
+}
+
 fn lock(mutex: &Mutex<()>) -> std::sync::MutexGuard<'_, ()> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -268,12 +295,23 @@ impl LogCursor {
     /// # Errors
     /// As [`LogReader::read`]; the cursor stands where it stood.
     pub fn pull(&mut self) -> Result<Option<FrameSlice>, LogError> {
+        self.peek()?;
+        let next = self.read_ahead.pop_front();
+        Ok(next.and_then(|frame| self.take(frame)))
+    }
+
+    /// The frame that [`pull`](Self::pull) gives next, which stays to be handed out.
+    ///
+    /// # Errors
+    /// As [`pull`](Self::pull).
+    pub fn peek(&mut self) -> Result<Option<&FrameHeader>, LogError> {
         loop {
-            if let Some(frame) = self.read_ahead.pop_front() {
-                if let Some(slice) = self.take(frame) {
-                    return Ok(Some(slice));
-                }
-                continue;
+            let known = |frame: &&Arc<Frame>| frame.header().end() <= self.next;
+            while self.read_ahead.front().as_ref().is_some_and(known) {
+                self.read_ahead.pop_front();
+            }
+            if !self.read_ahead.is_empty() {
+                return Ok(self.read_ahead.front().map(|frame| frame.header()));
             }
             if self.held.is_none() {
                 let mut one = Vec::with_capacity(1);
@@ -281,9 +319,7 @@ impl LogCursor {
                 self.held = one.pop();
             }
             if let Some(frame) = self.held.take_if(|frame| frame.header().first <= self.next) {
-                if let Some(slice) = self.take(frame) {
-                    return Ok(Some(slice));
-                }
+                self.read_ahead.push_back(frame);
                 continue;
             }
             if self.lag() == 0 {

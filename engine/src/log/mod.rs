@@ -14,6 +14,7 @@ mod feed;
 pub mod frame;
 mod frame_cache;
 mod index_chunks;
+mod stamps;
 mod stats;
 mod stream;
 mod subscription;
@@ -21,7 +22,9 @@ mod writer;
 
 pub use embedded::{EmbeddedLog, EmbeddedReader, EmbeddedStore, Verified};
 pub use error::LogError;
+pub(crate) use feed::recorded_before;
 pub use feed::{Feed, FrameSlice, LogCursor};
+pub use stamps::{Stamp, Stamps};
 pub use stats::PartitionStats;
 pub use stream::{Direction, StreamReader, StreamRef, for_each_event};
 pub use subscription::{Subscription, SubscriptionLimits};

@@ -180,6 +180,12 @@ catalog! {
     PROJECTION_REBUILD_SECONDS_LEFT = "millstream_projection_rebuild_seconds_left", Gauge, Seconds,
         "Estimate of the time until such a version has caught up; 0 once it has, and while there is no estimate";
 
+    // Labels: `projection`, `derived`.
+    DERIVED_HITS_TOTAL = "millstream_derived_hits_total", Counter, Count,
+        "Answers of derived queries that were there and still held";
+    DERIVED_MISSES_TOTAL = "millstream_derived_misses_total", Counter, Count,
+        "Answers of derived queries that had to be made";
+
     // Labels: `stage`, `partition`; `cause`, a class of causes, of letters, their age and what comes and goes.
     DEAD_LETTERS = "millstream_dead_letters", Gauge, Count,
         "Dead letters that nobody has redriven or discarded yet";

@@ -40,6 +40,13 @@ impl Labels {
         ])
     }
 
+    pub(super) fn derived(projection: &str, name: &str) -> Self {
+        Self(vec![
+            Label::new("projection", projection.to_owned()),
+            Label::new("derived", name.to_owned()),
+        ])
+    }
+
     pub(super) fn dataflow(name: &str) -> Self {
         Self(vec![Label::new("dataflow", name.to_owned())])
     }

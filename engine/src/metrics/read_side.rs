@@ -9,6 +9,34 @@ use super::catalog;
 use super::labels::Labels;
 use crate::event::PartitionId;
 
+/// A derived query. Labels: `projection`, `derived`.
+#[derive(Clone, Debug)]
+pub struct DerivedMetrics {
+    hits: Counter,
+    misses: Counter,
+}
+
+impl DerivedMetrics {
+    /// Takes the handles of the derived query `name` over `projection`.
+    pub fn new(projection: &str, name: &str) -> Self {
+        let labels = Labels::derived(projection, name);
+        Self {
+            hits: labels.counter(catalog::DERIVED_HITS_TOTAL),
+            misses: labels.counter(catalog::DERIVED_MISSES_TOTAL),
+        }
+    }
+
+    /// Counts an answer that was there.
+    pub fn count_hit(&self) {
+        self.hits.increment(1);
+    }
+
+    /// Counts an answer that had to be made.
+    pub fn count_miss(&self) {
+        self.misses.increment(1);
+    }
+}
+
 /// One version of a projection. Labels: `projection`, `version`, `partition`.
 #[derive(Clone, Debug)]
 pub struct ProjectionMetrics {

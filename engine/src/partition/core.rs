@@ -15,9 +15,11 @@ use super::meter::Meter;
 use super::turn::Workshop;
 use super::{Completion, PartitionConfig, PartitionInput, Turn};
 use crate::batch::BatchController;
-use crate::event::{Offset, PartitionId};
+use crate::event::PartitionId;
 use crate::log::frame::{COMMANDS, SHAPES, SealedFrame};
-use crate::log::{Committed, Head, LogError, LogReader, LogWriter, StreamReader, Submission};
+use crate::log::{
+    Committed, Head, LogError, LogWriter, Stamp, Stamps, StreamReader, Submission, recorded_before,
+};
 use crate::mailbox::Mailbox;
 use crate::stage::{StageCore, Step};
 use crate::time::{Clock, Timestamp};
@@ -39,6 +41,7 @@ pub struct PartitionCore {
     streams: Arc<dyn StreamReader>,
     clock: Arc<dyn Clock>,
     ids: fn(Timestamp) -> Uuid,
+    stamps: Arc<Stamps>,
     shared: Arc<PartitionShared>,
     controller: BatchController,
     shop: Workshop,
@@ -79,6 +82,7 @@ impl PartitionCore {
             streams,
             clock,
             ids,
+            stamps,
             shared,
         } = parts;
         let submitted = shared.submitted.load(Ordering::Acquire);
@@ -90,7 +94,7 @@ impl PartitionCore {
         // A core that panicked has not ended its turn.
         shared.watch.end_turn();
         let head = streams.head(partition)?;
-        let recorded_last = last_recorded(&*streams, partition, head)?;
+        let recorded_last = recorded_before(&*streams, partition, head.next)?;
         let window = DedupWindow::load(config.dedup, &*streams, partition)?;
         Ok(Self {
             controller: BatchController::new(config.batch.clone()),
@@ -104,6 +108,7 @@ impl PartitionCore {
             streams,
             clock,
             ids,
+            stamps,
             shared,
             head,
             recorded_last,
@@ -115,9 +120,11 @@ impl PartitionCore {
         })
     }
 
-    /// Decides one batch; gives how many items were taken.
-    fn turn(&mut self, items: usize) -> usize {
-        let now = self.clock.now().max(self.recorded_last);
+    /// Decides one batch; gives how many items were taken, and when.
+    fn turn(&mut self, items: usize) -> (usize, Stamp) {
+        let not_before = self.clock.now().max(self.recorded_last);
+        let stamp = self.stamps.begin(self.partition, not_before);
+        let now = stamp.at();
         let count = self.inputs.len();
         let mut turn = Turn {
             partition: self.partition,
@@ -142,7 +149,7 @@ impl PartitionCore {
         }
         self.first = (self.first + 1) % count.max(1);
         self.recorded_last = now;
-        taken
+        (taken, stamp)
     }
 
     fn in_flight(&self) -> u64 {
@@ -222,18 +229,6 @@ pub fn random_ids(now: Timestamp) -> Uuid {
     ))
 }
 
-fn last_recorded(
-    reader: &dyn LogReader,
-    partition: PartitionId,
-    head: Head,
-) -> Result<Timestamp, LogError> {
-    let Some(last) = head.next.0.checked_sub(1) else {
-        return Ok(Timestamp::MIN);
-    };
-    let frame = reader.frame_at(partition, Offset(last))?;
-    Ok(frame.map_or(Timestamp::MIN, |frame| frame.header().recorded_last))
-}
-
 impl StageCore for PartitionCore {
     fn step(&mut self) -> Step {
         self.learn_settled();
@@ -260,9 +255,9 @@ impl StageCore for PartitionCore {
         } else {
             self.controller.batch_items(queued)
         };
-        let taken = self.turn(items);
+        let (taken, stamp) = self.turn(items);
         self.shared.watch.end_turn();
-        if let Err(cause) = self.submit() {
+        if let Err(cause) = self.submit(stamp) {
             return Step::Failed(cause);
         }
         // Also under load: what is over a budget must not wait for a quiet moment.

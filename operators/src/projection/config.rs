@@ -78,8 +78,8 @@ pub struct ProjectionConfig {
     /// Time that a projection which is behind may leave its readers without news. Milliseconds, default
     /// 250. One that has caught up shows every batch at once.
     pub publish_every_ms: u64,
-    /// Rows in memory, over all tables of one actor, before they are stored and let go. Default
-    /// 4,000,000. More: fewer reads of the store.
+    /// Rows in memory, over all tables of one actor. Above it what changed is stored and the half of them that no event
+    /// has read or changed for the longest time is let go. Default 4,000,000. More: fewer reads of the store.
     pub hot_rows_max: usize,
     /// Keys that one actor may have parked at once, dead letters included. Default 100,000. Each takes about
     /// a kilobyte and the bytes of its failed event. One more key that fails halts the projection with an

@@ -3,6 +3,7 @@
 mod deciding;
 mod freeing;
 mod halting;
+mod ordering;
 mod pacing;
 mod storing;
 
@@ -33,7 +34,7 @@ use super::decision::DECISIONS;
 use super::parked::{Moment, Parked, Sender};
 use super::wanted::Portion;
 use super::{
-    OpenProjectionError, Places, ProgressBoard, Projection, ProjectionConfig, TableSet,
+    OpenProjectionError, Order, Places, ProgressBoard, Projection, ProjectionConfig, TableSet,
     UnreadablePolicy,
 };
 use crate::failing::{ERROR, Failure};
@@ -131,6 +132,8 @@ pub struct ProjectionCore<P: Projection> {
     stopping: bool,
     /// Something was left when the last turn was over.
     is_behind: bool,
+    /// Events are there which others may have to come before.
+    waits: bool,
     dead_letters: DeadLetterMetrics,
 }
 
@@ -188,6 +191,7 @@ impl<P: Projection> ProjectionCore<P> {
             stored_at: now,
             shown_at: now,
             stopping: false,
+            waits: false,
             is_behind: false,
             dead_letters: DeadLetterMetrics::new(&stage_name, first),
         };
@@ -226,9 +230,7 @@ impl<P: Projection> ProjectionCore<P> {
         if self.parked.next_due().is_some_and(waits) {
             return Ok(true);
         }
-        let count = self.sources.len();
-        let mut idle = 0;
-        while idle < count {
+        loop {
             if let Some(id) = self.parked.overfull() {
                 // Not before the letter is stored: somebody has to decide about it.
                 return if self.is_all_stored() {
@@ -237,33 +239,18 @@ impl<P: Projection> ProjectionCore<P> {
                     Ok(false)
                 };
             }
-            let at = self.turn % count;
-            match self.pull(at)? {
-                Some(slice) => {
-                    idle = 0;
-                    self.apply_slice(at, &slice)?;
-                    self.turn += 1;
-                }
-                None => {
-                    idle += 1;
-                    self.turn += 1;
-                }
-            }
+            let next = match P::ORDER {
+                Order::Arrival => self.next_to_arrive()?,
+                Order::Recorded => self.next_recorded()?,
+            };
+            let Some((at, slice)) = next else {
+                return Ok(false);
+            };
+            self.apply_slice(at, &slice)?;
             if self.clock.monotonic().saturating_sub(start) >= TURN {
                 return Ok(true);
             }
         }
-        Ok(false)
-    }
-
-    /// The next frame of a source, unless it is behind what this version may apply.
-    #[inline]
-    fn pull(&mut self, at: usize) -> Result<Option<FrameSlice>, LogError> {
-        let cursor = &mut self.sources[at].cursor;
-        if cursor.next_offset() >= self.board.bound(cursor.partition()) {
-            return Ok(None);
-        }
-        cursor.pull()
     }
 
     fn apply_slice(&mut self, at: usize, slice: &FrameSlice) -> Result<(), Halt> {
@@ -442,7 +429,7 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
         if !more || late {
             self.publish(now);
         }
-        let ending = self.stopping && !more;
+        let ending = self.stopping && !more && !self.waits;
         if let Err(cause) = self.store(now, more, ending) {
             return Step::Failed(cause);
         }

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use dashmap::DashMap;
 use smallvec::SmallVec;
 
+use super::changes::Changes;
 use super::fresh::Fresh;
 use super::kept::Kept;
 use super::{Row, Table, TableKey};
@@ -21,6 +22,7 @@ pub struct HotRows<K: Eq + Hash + 'static, R: 'static> {
     fresh: RwLock<BTreeMap<u16, Arc<Fresh<K>>>>,
     /// What snapshots keep of rows that change.
     kept: RwLock<Vec<Weak<Kept<K, R>>>>,
+    changes: Changes,
 }
 
 /// Snapshots that are open, as a rule none.
@@ -35,12 +37,28 @@ impl<K: TableKey, R: Row> HotRows<K, R> {
             indexes: table.indexes().len(),
             fresh: RwLock::default(),
             kept: RwLock::default(),
+            changes: Changes::default(),
         }
     }
 
-    /// Shows a row.
-    pub(super) fn set(&self, key: K, row: Option<R>) {
+    /// Shows a row that changes in a publication.
+    pub(super) fn set(&self, key: K, row: Option<R>, publication: u64) {
+        self.changes.note(&key, publication);
         self.rows.insert(key, row);
+    }
+
+    /// Leaves rows to the store that are not as they were shown.
+    pub(super) fn take_back(&self, keys: &[K]) {
+        let publication = self.changes.begin();
+        for key in keys {
+            self.changes.note(key, publication);
+            self.rows.remove(key);
+        }
+    }
+
+    /// What has changed since when.
+    pub(super) fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// What is here of a row: whether it is there. `None` when only the store can tell.
@@ -67,6 +85,7 @@ impl<K: TableKey, R: Row> HotRows<K, R> {
     /// Leaves all rows to the store. What snapshots have not kept is lost.
     pub(crate) fn forget_all(&self) {
         self.kept().iter().for_each(|kept| kept.lose());
+        self.changes.all();
         for fresh in self.all_fresh() {
             fresh.take();
         }

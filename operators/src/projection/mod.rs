@@ -12,11 +12,13 @@
 mod applier;
 mod board;
 mod by_index;
+mod changes;
 mod compare;
 mod config;
 mod core;
 mod decided;
 mod decision;
+mod derived;
 mod error;
 mod fresh;
 mod hot;
@@ -48,6 +50,7 @@ pub use compare::{ComparedRow, ComparedTable, Comparison, compare};
 pub use config::{FailurePolicy, ProjectionConfig, UnreadablePolicy};
 pub(crate) use decision::ITEMS;
 pub use decision::{DECISIONS, LetterDecision, LetterOrder};
+pub use derived::{Derived, TrackedRows, TrackedTable};
 pub use error::{OpenProjectionError, QueryError, RowError};
 pub use fresh::HandedOver;
 pub use hot::HotRows;
@@ -79,9 +82,24 @@ pub enum Rows {
     /// so it scales with them. A key that events of two partitions write would have two owners: choose
     /// [`Global`](Self::Global) then.
     ByPartition,
-    /// Rows may be written by events of any partition. One actor applies them all, partition after
-    /// partition as they come, so what it computes must not depend on the order between partitions.
+    /// Rows may be written by events of any partition. One actor applies them all, in the [`Order`] that the projection
+    /// declares.
     Global,
+}
+
+/// In which order the events of several partitions come to a projection with [`Rows::Global`]. Those of one partition come as
+/// they were appended in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// As they are read: partition after partition, frame by frame, in a rebuild otherwise than live. For what does not
+    /// depend on the order, such as counts and sums; nothing waits. The default.
+    #[default]
+    Arrival,
+    /// As they were recorded: by time of their frame, and at the same time by partition. The same order live, in a rebuild and
+    /// in a replay of the past, in which no effect comes before its cause: what was appended after somebody could see an
+    /// event comes after it. An event waits until no other partition can record anything earlier any more, which takes
+    /// about as long as a commit while they are at work. Events that waited behind one that failed come when they are freed.
+    Recorded,
 }
 
 /// An event on its way into a projection.
@@ -112,6 +130,8 @@ pub trait Projection: Send + Sync + 'static {
     const VERSION: u32;
     /// Who owns its rows.
     const ROWS: Rows;
+    /// In which order events of several partitions come.
+    const ORDER: Order = Order::Arrival;
     /// Category of the events it reads.
     const CATEGORY: &'static str;
     /// The events.

@@ -135,16 +135,11 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
     /// What was found, unless rows are being deleted: looked at afterwards.
     #[inline]
     fn unless_dropped<T>(&self, found: T) -> Result<T, QueryError> {
-        if self.board.is_dropped() {
-            return Err(QueryError::Dropped {
-                projection: self.board.projection(),
-                version: self.board.version(),
-            });
-        }
+        self.board.check_there()?;
         Ok(found)
     }
 
-    pub(super) fn hot(&self) -> &HotRows<K, R> {
+    pub(super) const fn hot(&self) -> &Arc<HotRows<K, R>> {
         &self.hot
     }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use millstream_engine::event::{Offset, PartitionId, Token};
 
-use super::{Pacer, ProgressBoard};
+use super::{Pacer, ProgressBoard, QueryError};
 
 /// No bound.
 const FREE: u64 = u64::MAX;
@@ -121,6 +121,17 @@ impl ProgressBoard {
 
     pub(super) fn count_opened(&self) {
         self.role().opened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// That this version was not dropped.
+    pub(super) fn check_there(&self) -> Result<(), QueryError> {
+        if self.is_dropped() {
+            return Err(QueryError::Dropped {
+                projection: self.projection(),
+                version: self.version(),
+            });
+        }
+        Ok(())
     }
 
     /// Says whether this version answers queries.

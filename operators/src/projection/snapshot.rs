@@ -13,6 +13,7 @@ use std::sync::Arc;
 use millstream_engine::event::Token;
 
 use super::by_index::{ByIndex, Entries, IndexedRows};
+use super::hot::HotRows;
 use super::kept::Kept;
 use super::page::{Front, Pages, RowSlice, RowSource, SliceOf};
 use super::range::{KeyRange, merge};
@@ -119,6 +120,8 @@ impl<K: TableKey, R: Row> AnySnapshot for TableSnapshot<K, R> {
 pub struct TableSnapshot<K: TableKey, R: Row> {
     reader: TableReader<K, R>,
     kept: Arc<Kept<K, R>>,
+    /// The last publication of the table that is in it.
+    upto: u64,
 }
 
 impl<K: TableKey, R: Row> Clone for TableSnapshot<K, R> {
@@ -126,6 +129,7 @@ impl<K: TableKey, R: Row> Clone for TableSnapshot<K, R> {
         Self {
             reader: self.reader.clone(),
             kept: Arc::clone(&self.kept),
+            upto: self.upto,
         }
     }
 }
@@ -141,7 +145,16 @@ impl<K: TableKey, R: Row> TableSnapshot<K, R> {
     pub(super) fn of(reader: TableReader<K, R>, rows_max: usize) -> Self {
         let kept = Arc::new(Kept::new(*reader.table(), rows_max));
         reader.hot().keep(&kept);
-        Self { reader, kept }
+        let upto = reader.hot().changes().upto();
+        Self { reader, kept, upto }
+    }
+
+    pub(super) const fn upto(&self) -> u64 {
+        self.upto
+    }
+
+    pub(super) fn hot(&self) -> &Arc<HotRows<K, R>> {
+        self.reader.hot()
     }
 
     /// The row under `key`; `None` when there was none.

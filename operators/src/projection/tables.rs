@@ -11,7 +11,7 @@ use super::fresh::HandedOver;
 use super::hot::HotRows;
 use super::reader::AnyReader;
 use super::verify::{self, Looked, TableCheck};
-use super::writer::{Place, TableMut};
+use super::writer::{Place, TableMut, middle};
 use super::{PastTables, ProgressBoard, QueryError, Row, Table, TableKey, TableReader};
 
 /// What the writers of a projection's tables are made from.
@@ -89,6 +89,7 @@ pub trait TableSet: Send + Sync + 'static {
     #[doc(hidden)]
     fn rows(writers: &Self::Writers) -> usize;
 
+    /// Lets at least half of the rows go, those that were used longest ago.
     #[doc(hidden)]
     fn shrink(writers: &mut Self::Writers);
 }
@@ -217,7 +218,10 @@ macro_rules! table_set {
             }
 
             fn shrink(writers: &mut Self::Writers) {
-                $(writers.$at.shrink();)+
+                let mut uses = Vec::with_capacity(Self::rows(writers));
+                $(writers.$at.uses(&mut uses);)+
+                let used = middle(&mut uses);
+                $(writers.$at.shrink(used);)+
             }
         }
     };

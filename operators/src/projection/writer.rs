@@ -24,6 +24,8 @@ struct Slot<K, R> {
     row: Option<R>,
     /// Number of the event that touched it last: an event's first touch keeps the old row.
     touched: u64,
+    /// Number of the event that read or touched it last.
+    used: u64,
     unpublished: bool,
     unstored: bool,
     /// Readers know that the store does not have it so.
@@ -112,7 +114,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
             snapshot.keep(key, || Ok(table.hot.get(key)));
         }
         table.fresh.take();
-        shown.iter().for_each(|key| table.hot.forget(key));
+        table.hot.take_back(&shown);
         table
     }
 
@@ -165,6 +167,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
             .table
             .find(hash, |&slot| slots[slot as usize].key == *key)
         {
+            self.slots[slot as usize].used = self.event;
             return Some(slot);
         }
         self.key_bytes.clear();
@@ -181,6 +184,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
             key: key.clone(),
             row,
             touched: 0,
+            used: self.event,
             unpublished: false,
             unstored: false,
             is_fresh: false,
@@ -297,6 +301,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         if !kept.is_empty() {
             self.keep_as_they_were(&kept);
         }
+        let publication = self.hot.changes().begin();
         let mut fresh = self.fresh.lock();
         for slot in self.unpublished.drain(..) {
             let place = &mut self.slots[slot as usize];
@@ -305,7 +310,8 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
                 place.is_fresh = true;
                 fresh.add(place.key.clone());
             }
-            self.hot.set(place.key.clone(), place.row.clone());
+            self.hot
+                .set(place.key.clone(), place.row.clone(), publication);
         }
         for index in &mut self.indexes {
             index.publish(&mut fresh);
@@ -388,15 +394,52 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         self.slots.len()
     }
 
-    /// Lets all rows go; they are read again when they are needed. Only while everything is published
-    /// and in the store.
-    pub(crate) fn shrink(&mut self) {
+    /// Numbers of the events that used each row in memory last; the tables of a projection count alike.
+    pub(crate) fn uses(&self, into: &mut Vec<u64>) {
+        into.extend(self.slots.iter().map(|slot| slot.used));
+    }
+
+    /// Lets at least half of the rows go, those that were used longest ago. As [`shrink`](Self::shrink).
+    pub(crate) fn halve(&mut self) {
+        let mut uses = Vec::with_capacity(self.rows());
+        self.uses(&mut uses);
+        self.shrink(middle(&mut uses));
+    }
+
+    /// Lets the rows go that no event after `used` has used; they are read again when they are needed. Only while
+    /// everything is published and in the store.
+    pub(crate) fn shrink(&mut self, used: u64) {
         debug_assert!(self.unpublished.is_empty() && self.unstored.is_empty());
+        let hot = &self.hot;
+        let before = self.slots.len();
+        self.slots.retain(|slot| {
+            let is_kept = slot.used > used;
+            if !is_kept {
+                // The readers' map is shared with the actors of other partitions, whose rows must stay.
+                hot.forget(&slot.key);
+            }
+            is_kept
+        });
+        if self.slots.len() == before {
+            return;
+        }
         self.complete = false;
+        self.slots.shrink_to_fit();
         self.table.clear();
-        for slot in std::mem::take(&mut self.slots) {
-            // The readers' map is shared with the actors of other partitions, whose rows must stay.
-            self.hot.forget(&slot.key);
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        let hash = |slot: &u32| hasher.hash_one(&slots[*slot as usize].key);
+        self.table.shrink_to(slots.len(), hash);
+        for slot in (0..).take(slots.len()) {
+            self.table.insert_unique(hash(&slot), slot, hash);
         }
     }
+}
+
+/// The number that at least half of these do not exceed.
+pub(super) fn middle(numbers: &mut [u64]) -> u64 {
+    let middle = numbers.len() / 2;
+    if numbers.is_empty() {
+        return 0;
+    }
+    *numbers.select_nth_unstable(middle).1
 }

@@ -436,7 +436,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
             open.publish();
         }
         if is_full && open.is_all_stored() {
-            open.rows.shrink();
+            open.rows.halve();
         }
         open.store(&self.options, self.ending || is_full)?;
         open.look_at = open.next_look(&self.options);

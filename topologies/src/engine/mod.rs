@@ -13,6 +13,7 @@ pub(crate) mod checkpoint_requests;
 mod config;
 mod dataflows;
 mod dead_letters;
+mod derived;
 mod error;
 mod merge;
 mod monitor;

@@ -11,7 +11,7 @@ use millstream_engine::stage::{NoCore, RestartPolicy, StageCore, StageSpec};
 use millstream_engine::state::{RegisteredProjection, StateStore, StateWriterHandle};
 use millstream_engine::time::Clock;
 use millstream_operators::projection::{
-    AnyReader, OpenProjectionError, Pacer, ProgressBoard, Projection, ProjectionConfig,
+    AnyReader, OpenProjectionError, Order, Pacer, ProgressBoard, Projection, ProjectionConfig,
     ProjectionCore, ProjectionParts, Rows, TableSet, Verification, register,
 };
 
@@ -49,6 +49,8 @@ pub(crate) trait AnyProjection: Send + Sync {
     fn tables(&self) -> Vec<&'static str>;
     /// Its tables with an index that is to be unique, and the index, where nobody could see to it.
     fn unkept_unique(&self) -> Vec<(&'static str, &'static str)>;
+    /// Whether it wants an order of all partitions, and has actors that see one each.
+    fn is_ordered_in_vain(&self) -> bool;
     /// Compares its stored rows with what its code makes of the log; `None` if it was never stored. Blocks.
     fn verify_stored(
         &self,
@@ -168,6 +170,10 @@ impl<P: Projection> AnyProjection for Declared<P> {
             Rows::Global => Vec::new(),
             Rows::ByPartition => self.projection.tables().unique_indexes(),
         }
+    }
+
+    fn is_ordered_in_vain(&self) -> bool {
+        P::ORDER == Order::Recorded && P::ROWS == Rows::ByPartition
     }
 
     fn verify_stored(

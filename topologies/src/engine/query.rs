@@ -9,7 +9,7 @@ use millstream_operators::projection::{
 };
 
 use super::Engine;
-use super::versions::Versions;
+use super::versions::{Version, Versions};
 
 /// How long a query waits for its token unless it says otherwise.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -174,6 +174,11 @@ impl std::fmt::Debug for ProjectionVersion {
 }
 
 impl ProjectionVersion {
+    /// What runs, unless it was dropped.
+    pub(super) fn shown(&self) -> Option<&Version> {
+        self.versions.get(self.version)
+    }
+
     /// The reader of one of its tables.
     ///
     /// # Errors
@@ -182,8 +187,7 @@ impl ProjectionVersion {
         &self,
         table: &Table<K, R>,
     ) -> Result<TableReader<K, R>, QueryError> {
-        let found = self.versions.get(self.version);
-        let found = found.ok_or(QueryError::Dropped {
+        let found = self.shown().ok_or(QueryError::Dropped {
             projection: self.versions.name,
             version: self.version,
         })?;

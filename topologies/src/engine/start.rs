@@ -353,6 +353,7 @@ fn partition_stage(
         writer: opened.state.clone(),
     };
     let (writer, streams) = (opened.writer.clone(), Arc::clone(streams));
+    let stamps = Arc::clone(opened.feed.stamps());
     let (core_mailbox, core_clock) = (Arc::clone(&mailbox), Arc::clone(clock));
     let partition_config = config.partition.clone();
     let factory = move || {
@@ -365,6 +366,7 @@ fn partition_stage(
             streams: Arc::clone(&streams),
             clock: Arc::clone(&core_clock),
             ids: random_ids,
+            stamps: Arc::clone(&stamps),
             shared: Arc::clone(&shared),
         });
         match core {

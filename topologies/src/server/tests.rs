@@ -155,6 +155,10 @@ fn record_read_side() {
     version.observe_active(true);
     version.observe_left(1_000, 50.0, 20 * MILLISECOND);
 
+    let derived = DerivedMetrics::new("balances", "household");
+    derived.count_hit();
+    derived.count_miss();
+
     let mut dead = DeadLetterMetrics::new("count", PARTITION);
     let causes = [ParkedCause {
         cause: "panic",

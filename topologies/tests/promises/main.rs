@@ -25,6 +25,7 @@ mod damage;
 mod failing_disk;
 mod failing_events;
 mod kills;
+mod orders;
 mod panics;
 mod parked_keys;
 mod past;

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
 
 use crate::event::PartitionId;
-use crate::log::{Committed, LogError, LogWriter, StreamReader};
+use crate::log::{Committed, LogError, LogWriter, Stamps, StreamReader};
 use crate::mailbox::Mailbox;
 use crate::partition::{PartitionConfig, PartitionInput, Watch};
 use crate::time::{Clock, Timestamp};
@@ -63,6 +63,8 @@ pub struct PartitionParts {
     pub clock: Arc<dyn Clock>,
     /// Draws the base of a frame's event ids; [`random_ids`](super::random_ids) but in simulations.
     pub ids: fn(Timestamp) -> Uuid,
+    /// When its events are recorded; the same for all partitions.
+    pub stamps: Arc<Stamps>,
     /// The same for every incarnation.
     pub shared: Arc<PartitionShared>,
 }

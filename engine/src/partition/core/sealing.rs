@@ -3,8 +3,8 @@
 use super::*;
 
 impl PartitionCore {
-    /// Seals the frame of this turn and hands it over with the turn's answers.
-    pub(super) fn submit(&mut self) -> Result<(), String> {
+    /// Seals the frame of this turn and hands it over with the turn's answers. Its stamp is held until they are given.
+    pub(super) fn submit(&mut self, stamp: Stamp) -> Result<(), String> {
         let completions: Vec<_> = self
             .inputs
             .iter_mut()
@@ -24,7 +24,7 @@ impl PartitionCore {
         self.shared.submitted.store(number, Ordering::Release);
         let submission = Submission {
             frame,
-            done: self.done(number, completions),
+            done: self.done(number, completions, stamp),
         };
         self.writer.submit(submission).map_err(|refused| {
             (refused.done)(&Err(LogError::Closed));
@@ -36,6 +36,7 @@ impl PartitionCore {
         &self,
         number: u64,
         completions: Vec<Completion>,
+        stamp: Stamp,
     ) -> Box<dyn FnOnce(&Committed) + Send> {
         let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
         Box::new(move |committed| {
@@ -43,6 +44,7 @@ impl PartitionCore {
                 answer(committed);
             }
             shared.settle(number, committed);
+            drop(stamp);
             mailbox.wake();
         })
     }

@@ -37,6 +37,16 @@ impl<P: Projection> ProjectionCore<P> {
         self.is_behind = more;
     }
 
+    /// The next frame of a source, unless it is behind what this version may apply.
+    #[inline]
+    pub(super) fn pull(&mut self, at: usize) -> Result<Option<FrameSlice>, LogError> {
+        let cursor = &mut self.sources[at].cursor;
+        if cursor.next_offset() >= self.board.bound(cursor.partition()) {
+            return Ok(None);
+        }
+        cursor.pull()
+    }
+
     /// Whether it has applied what it may not show yet.
     pub(super) fn is_ahead(&self) -> bool {
         self.sources.iter().any(|source| {

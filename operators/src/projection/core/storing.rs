@@ -163,7 +163,9 @@ impl<P: Projection> ProjectionCore<P> {
         });
         let refused = self.refused.is_some().then_some(REFUSED_EVERY);
         let held_up = self.is_held_up().then_some(REFUSED_EVERY);
-        let earliest = [retry, store, refused, held_up].into_iter().flatten().min();
+        let order = self.next_look_for_order();
+        let looks = [retry, store, refused, held_up, order];
+        let earliest = looks.into_iter().flatten().min();
         earliest.unwrap_or(SHOW_EVERY).max(Duration::from_millis(1))
     }
 }

@@ -12,6 +12,7 @@
 //! from one stream alone is had for the cost of that stream: [`Replay::of_stream`].
 //! Not here: redriven letters. With code that fails on an event it fails again; with code that does not it is applied.
 
+mod merged;
 mod partition;
 mod tables;
 

@@ -10,13 +10,14 @@ use millstream_engine::log::{Direction, LogError, StreamReader, StreamRef, for_e
 use millstream_engine::state::{StateWrite, TableId};
 
 use super::LeftOut;
+use super::merged::Merged;
 use super::tables::{FAILED_MAX, FailedEvent};
 use crate::failing::Failure;
 use crate::past::{Cut, PastError};
 use crate::projection::applier::Applier;
 use crate::projection::decided::Decided;
 use crate::projection::wanted::Portion;
-use crate::projection::{LetterDecision, Places, Projection, TableSet};
+use crate::projection::{LetterDecision, Order, Places, Projection, TableSet};
 
 /// Stored bytes that one read takes from the log.
 const READ_BYTES: usize = 1 << 20;
@@ -64,8 +65,13 @@ pub(super) fn run<P: Projection>(
         parked: HashSet::new(),
         share: Share::default(),
     };
-    for (partition, cut) in cuts {
-        part.replay(*partition, cut)?;
+    match P::ORDER {
+        Order::Recorded if job.only.is_none() => part.replay_in_order(cuts)?,
+        Order::Arrival | Order::Recorded => {
+            for (partition, cut) in cuts {
+                part.replay(*partition, cut)?;
+            }
+        }
     }
     part.rows(&ids[..tables.names().len()])
 }
@@ -98,16 +104,38 @@ impl<P: Projection> Part<'_, P> {
             let Some(last) = frames.last() else { break };
             next = last.header().end();
             for frame in &frames {
-                let portion = self.applier.portion(frame.kinds());
-                if frame.header().first < cut.end() && portion != Portion::Nothing {
-                    let begun = self.applier.begin(frame).map_err(Failure::causes);
-                    for record in frame.records() {
-                        if self.applier.wants(&record) && cut.holds(&record) {
-                            self.apply(begun.as_ref().err(), &record);
-                        }
-                    }
-                }
+                self.replay_frame(frame, cut);
             }
+        }
+        Ok(())
+    }
+
+    fn replay_frame(&mut self, frame: &Frame, cut: &Cut) {
+        let portion = self.applier.portion(frame.kinds());
+        if frame.header().first >= cut.end() || portion == Portion::Nothing {
+            return;
+        }
+        let begun = self.applier.begin(frame).map_err(Failure::causes);
+        for record in frame.records() {
+            if self.applier.wants(&record) && cut.holds(&record) {
+                self.apply(begun.as_ref().err(), &record);
+            }
+        }
+    }
+
+    /// All partitions at once, frame after frame as they were recorded.
+    fn replay_in_order(&mut self, cuts: &[(PartitionId, Cut)]) -> Result<(), PastError> {
+        let streams = &*self.job.streams;
+        let mut merged = Merged::default();
+        for (partition, cut) in cuts {
+            let decided = decisions::<P>(streams, *partition, cut)?;
+            merged.add(streams, *partition, *cut, decided)?;
+        }
+        while let Some((frame, lane)) = merged.next(streams)? {
+            self.partition = lane.partition;
+            std::mem::swap(&mut self.decided, &mut lane.decided);
+            self.replay_frame(&frame, &lane.cut);
+            std::mem::swap(&mut self.decided, &mut lane.decided);
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Tables against maps: what readers, ranges, indexes and snapshots give, whatever is stored and whatever is not.
 
+mod derived;
+mod letting_go;
 mod model;
 mod together;
 

@@ -19,7 +19,8 @@ enum Step {
     Publish,
     HandOver,
     Commit,
-    Shrink,
+    /// Lets go what was used longest ago: one of so many rows is kept.
+    Shrink(usize),
     Restart,
     Snapshot,
     LetGo,
@@ -53,7 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Publish),
         2 => Just(Step::HandOver),
         2 => Just(Step::Commit),
-        1 => Just(Step::Shrink),
+        1 => (1..4_usize).prop_map(Step::Shrink),
         1 => Just(Step::Restart),
         1 => Just(Step::Snapshot),
         1 => Just(Step::LetGo),
@@ -165,11 +166,15 @@ impl World {
             Step::Publish => self.publish(),
             Step::HandOver => self.hand_over(),
             Step::Commit => self.commit(),
-            Step::Shrink => {
+            Step::Shrink(of) => {
                 self.commit();
                 self.hand_over();
                 self.commit();
-                self.table.shrink();
+                let mut uses = Vec::new();
+                self.table.uses(&mut uses);
+                uses.sort_unstable();
+                let used = uses.get(uses.len() - uses.len() / of).copied();
+                self.table.shrink(used.unwrap_or(u64::MAX));
             }
             Step::Restart => {
                 self.commit();

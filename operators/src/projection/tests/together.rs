@@ -70,7 +70,7 @@ fn a_snapshot_on_another_thread_has_nothing_of_half_a_batch() {
                 stored.writer.step(vec![StateBatch::new(writes)]).unwrap();
                 handed_over.iter().for_each(HandedOver::settle);
                 if batch % 2 == 0 {
-                    table.shrink();
+                    table.shrink(u64::MAX);
                 }
             }
         }

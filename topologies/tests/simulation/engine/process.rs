@@ -321,6 +321,7 @@ impl WriteSide {
             let shared = Arc::new(PartitionShared::default());
             let (config, writer) = (shape.partition.clone(), writer.clone());
             let (streams, own) = (Arc::clone(&around.streams), Arc::clone(&mailbox));
+            let stamps = Arc::clone(around.feed.stamps());
             let factory = move || {
                 let core = PartitionCore::open(PartitionParts {
                     partition,
@@ -331,6 +332,7 @@ impl WriteSide {
                     streams: Arc::clone(&streams),
                     clock: Arc::clone(&clock),
                     ids,
+                    stamps: Arc::clone(&stamps),
                     shared: Arc::clone(&shared),
                 });
                 match core {

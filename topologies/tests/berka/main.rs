@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod days;
+
 use std::path::{Path, PathBuf};
 
 use millstream::catalog::bank::berka::{BerkaReport, ORDER_COLUMNS, TRANS_COLUMNS};
