@@ -172,12 +172,12 @@ catalog! {
     // Labels: `projection`, `version`.
     PROJECTION_ACTIVE = "millstream_projection_active", Gauge, Flag,
         "Whether this version of the projection answers queries";
-    PROJECTION_REBUILD_EVENTS_LEFT = "millstream_projection_rebuild_events_left", Gauge, Count,
+    PROJECTION_REBUILD_LEFT_EVENTS = "millstream_projection_rebuild_left_events", Gauge, Count,
         "Durable events that a version of the projection which does not answer queries has not applied yet";
     PROJECTION_REBUILD_EVENTS_PER_SECOND =
-        "millstream_projection_rebuild_events_per_second", Gauge, Count,
+        "millstream_projection_rebuild_events_per_second", Gauge, PerSecond,
         "Events per second by which such a version comes further, those that it passes over included; 0 once it has caught up";
-    PROJECTION_REBUILD_SECONDS_LEFT = "millstream_projection_rebuild_seconds_left", Gauge, Seconds,
+    PROJECTION_REBUILD_LEFT_SECONDS = "millstream_projection_rebuild_left_seconds", Gauge, Seconds,
         "Estimate of the time until such a version has caught up; 0 once it has, and while there is no estimate";
 
     // Labels: `projection`, `derived`.

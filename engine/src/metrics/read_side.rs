@@ -122,9 +122,9 @@ impl VersionMetrics {
         let labels = Labels::version(projection, version);
         Self {
             active: labels.gauge(catalog::PROJECTION_ACTIVE),
-            events_left: labels.gauge(catalog::PROJECTION_REBUILD_EVENTS_LEFT),
+            events_left: labels.gauge(catalog::PROJECTION_REBUILD_LEFT_EVENTS),
             events_per_second: labels.gauge(catalog::PROJECTION_REBUILD_EVENTS_PER_SECOND),
-            seconds_left: labels.gauge(catalog::PROJECTION_REBUILD_SECONDS_LEFT),
+            seconds_left: labels.gauge(catalog::PROJECTION_REBUILD_LEFT_SECONDS),
         }
     }
 
