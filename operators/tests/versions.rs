@@ -12,7 +12,7 @@ use millstream_engine::codec::Event;
 use millstream_engine::event::{Metadata, Offset, PartitionId, Position, StreamId, Token};
 use millstream_engine::log::frame::{Draft, Encoding, FrameBuilder, Kind};
 use millstream_engine::log::{
-    EmbeddedLog, EmbeddedReader, Feed, GroupWriter, Head, LogReader, Submission,
+    EmbeddedLog, EmbeddedReader, EmbeddedStore, Feed, GroupWriter, Head, LogReader, Submission,
 };
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::stage::{StageCore, Step};
@@ -84,7 +84,7 @@ impl Random {
 /// A log and a state.
 struct World {
     _folder: tempfile::TempDir,
-    log: GroupWriter,
+    log: GroupWriter<EmbeddedStore>,
     reader: EmbeddedReader,
     feed: Arc<Feed>,
     heads: Vec<Head>,
