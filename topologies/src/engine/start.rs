@@ -89,12 +89,8 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
     } = builder;
     let streams: Arc<dyn StreamReader> = Arc::new(opened.reader.clone());
     let around = opened.around(&streams, &clock, &config);
-    let (mut topology, around, prepared) = blocking(move || {
-        let prepared = prepare(&topology, &around);
-        (topology, around, prepared)
-    })
-    .await;
-    let prepared = prepared?;
+    let prepare = move || prepare(&topology, &around).map(|made| (made, topology, around));
+    let (prepared, mut topology, around) = blocking(prepare).await?;
     let write_side = start_partitions(&topology, &config, &clock, &opened, &streams).await?;
     let (versions, projections) = start_projections(prepared).await?;
     drop(opened.writer); // The partitions hold it now; it ends with the last of them.
@@ -110,7 +106,6 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
     };
     let declared = std::mem::take(&mut topology.dataflows);
     let (started, outcome) = dataflows::start(declared, &inputs, &around).await;
-    let tables = started.readers.into_iter().collect();
     let state = opened.state.clone();
     let stages = Stages {
         dataflows: started.handles,
@@ -136,7 +131,7 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
         partitions: write_side.shared,
         appender: write_side.appender,
         handles: write_side.handles,
-        tables,
+        tables: started.readers.into_iter().collect(),
         registered: registered(&versions),
         owners: owners(&versions),
         versions,
