@@ -16,6 +16,7 @@ mod progress;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_engine::event::{Offset, PartitionId, Position, Token};
 use millstream_engine::fail_point;
 use millstream_engine::stage::StageStatus;
 use millstream_engine::state::StateError;
@@ -186,13 +187,13 @@ impl Rebuild {
         ))
     }
 
-    /// Waits, however long it takes, until the candidate shows all that the version that answers shows now.
+    /// Waits, however long it takes, until the candidate shows all that is durable now.
     ///
     /// # Errors
     /// [`RebuildError::NoCandidate`]; [`RebuildError::Query`]: it was given up.
     pub async fn caught_up(&self) -> Result<(), RebuildError> {
         let candidate = self.candidate()?;
-        let token = self.versions.active().board.token();
+        let token = self.engine.durable();
         let ever = Duration::from_secs(u64::from(u32::MAX));
         Ok(candidate.board.reached(&token, ever).await?)
     }
@@ -276,9 +277,24 @@ impl Rebuild {
         Ok(version)
     }
 
+    /// What the stored rows of a version have seen.
+    fn stored(&self, version: &Version) -> Result<Token, RebuildError> {
+        let mut token = Token::default();
+        for partition in (0..self.engine.partitions()).map(PartitionId) {
+            let (store, id) = (&self.engine.inner.store, version.registered.id);
+            let next = store.progress(id, partition)?.unwrap_or_default().next;
+            if let Some(offset) = next.0.checked_sub(1).map(Offset) {
+                token.observe(Position { partition, offset });
+            }
+        }
+        Ok(token)
+    }
+
     /// Waits until `to` shows all that `from` shows now.
     async fn reached(&self, to: &Version, from: &Version) -> Result<(), RebuildError> {
-        let token = from.board.token();
+        let mut token = from.board.token();
+        // What it shows as soon as its actors have begun.
+        token.merge(&self.stored(from)?);
         let reached = to.board.reached(&token, self.deadline).await;
         match (reached, to.board.behind(&token)) {
             (Ok(()), _) => Ok(()),
