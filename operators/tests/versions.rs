@@ -19,7 +19,7 @@ use millstream_engine::stage::{StageCore, Step};
 use millstream_engine::state::{
     StateOptions, StateStore, StateWriterHandle, SteppedStateWriter, stepped,
 };
-use millstream_engine::store::EnvironmentOptions;
+use millstream_engine::store::SimulatedDisk;
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
 use millstream_operators::projection::{
     Pacer, ProgressBoard, ProjectedEvent, Projection, ProjectionConfig, ProjectionCore,
@@ -83,7 +83,6 @@ impl Random {
 
 /// A log and a state.
 struct World {
-    _folder: tempfile::TempDir,
     log: GroupWriter<EmbeddedStore>,
     reader: EmbeddedReader,
     feed: Arc<Feed>,
@@ -104,27 +103,15 @@ struct Version {
 
 impl World {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let options = EnvironmentOptions {
-            map_bytes_max: 256 << 20,
-            preallocate_step_bytes: 0,
-            ..EnvironmentOptions::default()
-        };
-        let log = folder.path().join("log");
-        let EmbeddedLog { store, reader } = EmbeddedLog::open(&log, PARTITIONS, options).unwrap();
+        let (log, state) = (SimulatedDisk::new(), SimulatedDisk::new());
+        let EmbeddedLog { store, reader } = EmbeddedLog::open_simulated(&log, PARTITIONS).unwrap();
         let feed = Arc::new(Feed::new(&reader).unwrap());
         let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
-        let options = StateOptions {
-            map_bytes_max: 64 << 20,
-            preallocate_step_bytes: 0,
-            ..StateOptions::default()
-        };
-        let state = folder.path().join("state");
-        let (state_store, writer) = StateStore::open(&state, options).unwrap();
+        let (state_store, writer) =
+            StateStore::open_simulated(&state, StateOptions::default()).unwrap();
         let (writer, steps) = stepped(writer);
         Self {
             log: GroupWriter::new(store, Arc::clone(&feed), Arc::clone(&clock) as _),
-            _folder: folder,
             reader,
             feed,
             heads: vec![Head::default(); usize::from(PARTITIONS)],
@@ -360,7 +347,7 @@ fn seeds() -> Vec<u64> {
         Ok(seed) => vec![seed.parse().unwrap()],
         Err(_) => {
             let chance = uuid::Uuid::now_v7().as_u128() as u64;
-            (0..12).map(|n| chance.wrapping_add(n * 7_919)).collect()
+            (0..4).map(|n| chance.wrapping_add(n * 7_919)).collect()
         }
     }
 }
@@ -382,7 +369,11 @@ fn a_candidate_takes_its_share() {
     for _ in 0..600 {
         world.append(1, 1_000);
     }
-    let mut one = world.version::<1, true>(&ProjectionConfig::default());
+    let config = ProjectionConfig {
+        publish_every_ms: 1,
+        ..ProjectionConfig::default()
+    };
+    let mut one = world.version::<1, true>(&config);
     one.board.set_active(false);
     one.board.set_pacer(Arc::new(Pacer::new(20, 1)));
     let mut second = |world: &mut World, is_live: bool| {
