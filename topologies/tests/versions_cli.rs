@@ -105,6 +105,46 @@ fn lines(text: &str) -> Vec<Value> {
         .collect()
 }
 
+/// What cannot be done says why.
+async fn refused(data: &Path) {
+    for (words, why) in [
+        (
+            &["drop", "DATA", "balances", "1"][..],
+            "switch to another one",
+        ),
+        (
+            &["drop", "DATA", "balances", "9"],
+            "version 9 of balances does not run",
+        ),
+        (&["switch", "DATA", "sums"], "no projection \"sums\""),
+        (&["switch", "DATA", "balances", "--to", "9"], "[1, 2]"),
+    ] {
+        let (status, _, error) = beside(words, data).await;
+        assert_eq!(status, 1);
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+/// The two versions differ in one row.
+async fn compared(data: &Path) {
+    let (status, found, error) = beside(&["compare", "DATA", "balances", "--json"], data).await;
+    assert_eq!(status, 1);
+    assert!(error.contains("other rows"), "{error}");
+    let found = &lines(&found)[0];
+    let table = &found["tables"][0];
+    assert_eq!(
+        (&table["equal"], &table["different"]),
+        (&9.into(), &1.into())
+    );
+    let sample = &table["samples"][0];
+    assert_eq!(
+        (&sample["active"], &sample["candidate"]),
+        (&100.into(), &101.into())
+    );
+    let (_, text, _) = beside(&["compare", "DATA", "balances"], data).await;
+    assert!(text.contains("balances 7: 101 instead of 100"), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn versions_beside_a_running_engine() {
     let folder = tempfile::tempdir().unwrap();
@@ -135,44 +175,14 @@ async fn versions_beside_a_running_engine() {
     let text = fine(beside(&["progress", "DATA"], data).await);
     assert!(text.contains("time left") && text.contains("yes"), "{text}");
 
-    let (status, found, error) = beside(&["compare", "DATA", "balances", "--json"], data).await;
-    assert_eq!(status, 1);
-    assert!(error.contains("other rows"), "{error}");
-    let found = &lines(&found)[0];
-    let table = &found["tables"][0];
-    assert_eq!(
-        (&table["equal"], &table["different"]),
-        (&9.into(), &1.into())
-    );
-    let sample = &table["samples"][0];
-    assert_eq!(
-        (&sample["active"], &sample["candidate"]),
-        (&100.into(), &101.into())
-    );
-    let (_, text, _) = beside(&["compare", "DATA", "balances"], data).await;
-    assert!(text.contains("balances 7: 101 instead of 100"), "{text}");
+    compared(data).await;
 
     let said = fine(beside(&["switch", "DATA", "balances"], data).await);
     assert_eq!(said, "version 2 of balances answers instead of version 1\n");
     assert_eq!(engine.query(&AGAIN).get("7").await.unwrap(), Some(101));
     let said = fine(beside(&["switch-back", "DATA", "balances", "--json"], data).await);
     assert_eq!(lines(&said)[0]["active"], 1);
-    for (words, why) in [
-        (
-            &["drop", "DATA", "balances", "1"][..],
-            "switch to another one",
-        ),
-        (
-            &["drop", "DATA", "balances", "9"],
-            "version 9 of balances does not run",
-        ),
-        (&["switch", "DATA", "sums"], "no projection \"sums\""),
-        (&["switch", "DATA", "balances", "--to", "9"], "[1, 2]"),
-    ] {
-        let (status, _, error) = beside(words, data).await;
-        assert_eq!(status, 1);
-        assert!(error.contains(why), "{error}");
-    }
+    refused(data).await;
     let listed = lines(&fine(beside(&["list", "DATA", "--json"], data).await));
     assert_eq!(
         (&listed[0]["active"], &listed[1]["active"]),

@@ -215,7 +215,7 @@ impl Measured<'_> {
         let rows = engine.version::<Sums<N>>()?.query(&SUMS).rows().await?;
         let counted: u64 = rows.iter().map(|(_, (count, _))| count).sum();
         ensure!(counted == wanted, "{counted} events of {wanted}");
-        let case = Case::new(SUITE, name, self.machine.clone())
+        let case = Case::new(SUITE, name, self.machine)
             .with("events", self.events)
             .with("wanted", wanted)
             .with("partitions", engine.partitions())
@@ -246,7 +246,7 @@ impl Measured<'_> {
         let losses: Vec<_> = losses
             .map(|(alone, beside)| 100.0 * (1.0 - beside / alone))
             .collect();
-        let case = Case::new(SUITE, "live", self.machine.clone())
+        let case = Case::new(SUITE, "live", self.machine)
             .with("events", self.events)
             .with("rounds", rounds as u64)
             .with("events_per_append", LIVE)

@@ -555,7 +555,7 @@ async fn versions_survive_a_kill() {
     let folder = tempfile::tempdir().unwrap();
     let mut random = Random::new();
     let mut all = BTreeMap::<u64, (String, u64)>::new();
-    for round in 0..processes::kills() as u64 {
+    for round in 0..processes::kills() {
         let mut victim = processes::alone("rebuilds::victim");
         victim
             .env(VICTIM, folder.path())
