@@ -13,6 +13,8 @@ pub enum Suite {
     Append,
     /// The log read from its beginning: bare, and into projections.
     Replay,
+    /// A projection built anew beside one that answers, alone and beside live traffic.
+    Rebuild,
     /// Time from opening to the first answer, after an orderly end and after a kill.
     Recovery,
     /// Memory of resident aggregates.
@@ -57,7 +59,7 @@ pub struct Options {
     /// Partitions of the stores that are made; what an engine takes by itself if not given.
     #[arg(long)]
     pub partitions: Option<u16>,
-    /// Events of the logs that `replay`, `recovery` and `timetravel` build, and of the dataflows of `nexmark`,
+    /// Events of the logs that `replay`, `rebuild`, `recovery` and `timetravel` build, and of the dataflows of `nexmark`,
     /// `dataflow` and `checkpoints`.
     #[arg(long)]
     pub events: Option<u64>,

@@ -75,6 +75,20 @@ async fn append() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rebuild() {
+    let (harness, _folder) = harness(Suite::Rebuild, 0.05);
+    suites::rebuild::run(&harness, suites::rebuild::TINY)
+        .await
+        .expect("the suite runs");
+    let cases = harness.cases();
+    assert_eq!(names(&cases), ["all", "tenth", "hundredth", "live"]);
+    for case in &cases[..3] {
+        positive(case, &["events_per_second", "wanted_per_second"]);
+    }
+    positive(&cases[3], &["alone_per_second", "beside_per_second"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replay() {
     let (harness, _folder) = harness(Suite::Replay, 0.05);
     suites::replay::run(&harness, suites::replay::TINY)

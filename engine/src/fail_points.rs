@@ -119,6 +119,18 @@ points! {
     LETTER_SETTLED = "letter.settled", false;
     /// Rows of a projection, with its position and its letters, go to the state's writer.
     PROJECTION_BEFORE_STORE = "projection.before_store", true;
+    /// Another version of a projection is to answer queries, and nothing says so yet.
+    VERSION_BEFORE_SWITCH = "version.before_switch", false;
+    /// The state says so, and readers in this process do not know.
+    VERSION_SWITCHED = "version.switched", false;
+    /// They do, and whoever asked for it was not told.
+    VERSION_SHOWN = "version.shown", false;
+    /// Two versions of a projection stand still at one position, to be compared.
+    VERSION_COMPARED = "version.compared", false;
+    /// A version that is to be dropped does not run any more, and is there.
+    VERSION_BEFORE_DROP = "version.before_drop", false;
+    /// It was dropped, and its rows are there.
+    VERSION_DROPPED = "version.dropped", false;
     /// An exported checkpoint is written, without its name.
     ARCHIVE_WRITTEN = "archive.written", true;
     /// It has it, perhaps not after a loss of power.

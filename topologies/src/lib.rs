@@ -12,9 +12,10 @@ mod topology;
 
 pub use engine::{
     DeadLetters, DecideError, Engine, EngineBuilder, EngineConfig, LogConfig, OpenError,
-    ProjectedError, ReadEventsError, RowAt, ShutdownError, SnapshotQuery, StallPolicy, StoredEvent,
-    StuckPartition, TableAtError, TableAtQuery, VerifyError, WatchdogConfig, read_all,
-    read_partition, read_stream,
+    PartitionProgress, ProjectedError, ProjectionVersion, ReadEventsError, Rebuild, RebuildError,
+    RowAt, ShutdownError, SnapshotQuery, StallPolicy, StoredEvent, StuckPartition, TableAtError,
+    TableAtQuery, VerifyError, VersionProgress, WatchdogConfig, read_all, read_partition,
+    read_stream,
 };
 pub use millstream_engine::event::{TokenKey, UnsealError};
 pub use topology::{InvalidTopology, Topology, TopologyBuilder, TopologyFault};
@@ -52,6 +53,11 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/dataflows.md")]
 struct Guide;
+
+/// The guide to changes of projections, likewise.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/projections.md")]
+struct Projections;
 
 /// The guide to queries, likewise.
 #[cfg(doctest)]

@@ -71,11 +71,31 @@ pub enum TopologyFault {
         /// The category.
         category: &'static str,
     },
-    /// Two projections of one name would share their state.
-    #[error("two projections named {name:?}")]
+    /// Two projections of one name and version would share their state; another version of a projection is its candidate.
+    #[error("two projections named {name:?}: declare another version of one with .candidate(…)")]
     SameProjection {
         /// The name.
         name: &'static str,
+    },
+    /// A candidate is another version of a projection that the topology has.
+    #[error(
+        "version {version} of projection {name:?} is a candidate for nothing: add the version that it is to follow with .projection(…)"
+    )]
+    CandidateOfNone {
+        /// The name.
+        name: &'static str,
+        /// The candidate's version.
+        version: u32,
+    },
+    /// Two versions of a projection are told apart by their number.
+    #[error(
+        "projection {name:?} is declared twice as version {version}: give the candidate another VERSION"
+    )]
+    SameVersion {
+        /// The name.
+        name: &'static str,
+        /// The version.
+        version: u32,
     },
     /// Two tables of one name could not be told apart by a query.
     #[error("table {table:?} of projection {second:?} is one of {first:?} already")]
@@ -246,7 +266,27 @@ impl TopologyBuilder {
         projection: P,
         config: ProjectionConfig,
     ) -> Self {
-        let declared = Declared::new(projection, config);
+        let declared = Declared::new(projection, config, false);
+        self.topology.projections.push(Box::new(declared));
+        self
+    }
+
+    /// Adds another version of a projection that the topology has: of the same name, with another `VERSION`. It is built from
+    /// the log beside the other one, which goes on answering queries until [`Rebuild::switch`](crate::Rebuild::switch)
+    /// has this one answer. There may be several.
+    #[must_use]
+    pub fn candidate<P: Projection>(self, projection: P) -> Self {
+        self.candidate_with(projection, ProjectionConfig::default())
+    }
+
+    /// The same with limits of its own, such as [`ProjectionConfig::rebuild_share_percent`].
+    #[must_use]
+    pub fn candidate_with<P: Projection>(
+        mut self,
+        projection: P,
+        config: ProjectionConfig,
+    ) -> Self {
+        let declared = Declared::new(projection, config, true);
         self.topology.projections.push(Box::new(declared));
         self
     }
@@ -342,12 +382,10 @@ fn check_aggregates(topology: &Topology, faults: &mut Vec<TopologyFault>) {
 }
 
 fn check_projections(topology: &Topology, faults: &mut Vec<TopologyFault>) {
-    let (mut names, mut tables) = (HashMap::new(), HashMap::new());
+    let mut tables = HashMap::new();
+    check_versions(topology, faults);
     for projection in &topology.projections {
         let name = projection.name();
-        if names.insert(name, ()).is_some() {
-            faults.push(TopologyFault::SameProjection { name });
-        }
         if projection.version() == 0 {
             faults.push(TopologyFault::VersionZero {
                 part: "projection",
@@ -364,14 +402,40 @@ fn check_projections(topology: &Topology, faults: &mut Vec<TopologyFault>) {
                 index,
             });
         }
+        let version = projection.version();
         for table in projection.tables() {
-            if let Some(first) = tables.insert(table, name) {
+            // Versions of a projection may have the same tables, each once.
+            let first = tables.insert(table, (name, version));
+            let conflict = first.filter(|first| first.0 != name || first.1 == version);
+            if let Some((first, _)) = conflict {
                 faults.push(TopologyFault::SameTable {
                     table,
                     first,
                     second: name,
                 });
             }
+        }
+    }
+}
+
+/// Whether each projection is declared once, and each candidate is another version of one.
+fn check_versions(topology: &Topology, faults: &mut Vec<TopologyFault>) {
+    let (mut names, mut versions) = (HashMap::new(), HashMap::new());
+    let declared = topology.projections.iter();
+    for projection in declared.clone().filter(|one| !one.is_candidate()) {
+        let (name, version) = (projection.name(), projection.version());
+        versions.insert((name, version), ());
+        if names.insert(name, ()).is_some() {
+            faults.push(TopologyFault::SameProjection { name });
+        }
+    }
+    for projection in declared.filter(|one| one.is_candidate()) {
+        let (name, version) = (projection.name(), projection.version());
+        if !names.contains_key(name) {
+            faults.push(TopologyFault::CandidateOfNone { name, version });
+        }
+        if versions.insert((name, version), ()).is_some() {
+            faults.push(TopologyFault::SameVersion { name, version });
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod models;
 pub mod nexmark;
 pub mod projection;
 pub mod query;
+pub mod rebuild;
 pub mod recovery;
 pub mod replay;
 pub mod timetravel;
@@ -27,6 +28,7 @@ pub async fn run(harness: &Harness, suite: Suite) -> Result<()> {
         Suite::Commands => commands::run(harness, commands::FULL).await,
         Suite::Append => append::run(harness, append::FULL).await,
         Suite::Replay => replay::run(harness, replay::FULL).await,
+        Suite::Rebuild => rebuild::run(harness, rebuild::FULL).await,
         Suite::Recovery => recovery::run(harness, &recovery::full()).await,
         Suite::RecoveryChild => recovery::child(harness).await,
         Suite::Memory => memory::run(harness, memory::FULL).await,

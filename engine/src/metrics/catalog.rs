@@ -150,7 +150,7 @@ catalog! {
     AGGREGATE_RESIDENT_BYTES = "millstream_aggregate_resident_bytes", Gauge, Bytes,
         "Estimated memory of the instances";
 
-    // Labels: `projection`, `partition`.
+    // Labels: `projection`, `version`, `partition`.
     PROJECTION_LAG_EVENTS = "millstream_projection_lag_events", Gauge, Count,
         "Durable events of the partition that the projection has not applied yet";
     PROJECTION_LAG_SECONDS = "millstream_projection_lag_seconds", Gauge, Seconds,
@@ -169,6 +169,16 @@ catalog! {
         "Rows per flush";
     PROJECTION_FLUSH_SECONDS = "millstream_projection_flush_seconds", Histogram, Seconds,
         "Time to write one flush of rows and position";
+    // Labels: `projection`, `version`.
+    PROJECTION_ACTIVE = "millstream_projection_active", Gauge, Flag,
+        "Whether this version of the projection answers queries";
+    PROJECTION_REBUILD_LEFT_EVENTS = "millstream_projection_rebuild_left_events", Gauge, Count,
+        "Durable events that a version of the projection which does not answer queries has not applied yet";
+    PROJECTION_REBUILD_EVENTS_PER_SECOND =
+        "millstream_projection_rebuild_events_per_second", Gauge, PerSecond,
+        "Events per second by which such a version comes further, those that it passes over included; 0 once it has caught up";
+    PROJECTION_REBUILD_LEFT_SECONDS = "millstream_projection_rebuild_left_seconds", Gauge, Seconds,
+        "Estimate of the time until such a version has caught up; 0 once it has, and while there is no estimate";
 
     // Labels: `projection`, `derived`.
     DERIVED_HITS_TOTAL = "millstream_derived_hits_total", Counter, Count,

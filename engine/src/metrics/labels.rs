@@ -33,6 +33,13 @@ impl Labels {
         Self(labels)
     }
 
+    pub(super) fn version(projection: &str, version: u32) -> Self {
+        Self(vec![
+            Label::new("projection", projection.to_owned()),
+            Label::new("version", version.to_string()),
+        ])
+    }
+
     pub(super) fn derived(projection: &str, name: &str) -> Self {
         Self(vec![
             Label::new("projection", projection.to_owned()),

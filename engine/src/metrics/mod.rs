@@ -30,7 +30,7 @@ pub use load::{LoadMeter, skew};
 pub use memory::StateMemoryMetrics;
 pub use read_side::{
     DeadLetterMetrics, DerivedMetrics, ParkedCause, ParkedNow, ProjectionMetrics,
-    StateWriterMetrics,
+    StateWriterMetrics, VersionMetrics,
 };
 pub use write_side::{AggregateMetrics, AggregateTally, CommitSample, IndexMetrics, WriterMetrics};
 

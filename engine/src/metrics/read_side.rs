@@ -37,7 +37,7 @@ impl DerivedMetrics {
     }
 }
 
-/// One projection. Labels: `projection`, `partition`.
+/// One version of a projection. Labels: `projection`, `version`, `partition`.
 #[derive(Clone, Debug)]
 pub struct ProjectionMetrics {
     lag_events: Gauge,
@@ -52,9 +52,10 @@ pub struct ProjectionMetrics {
 }
 
 impl ProjectionMetrics {
-    /// Takes the handles of `projection` in `partition`.
-    pub fn new(projection: &str, partition: PartitionId) -> Self {
+    /// Takes the handles of a version of `projection` in `partition`.
+    pub fn new(projection: &str, version: u32, partition: PartitionId) -> Self {
         let labels = Labels::named("projection", projection, partition);
+        let labels = labels.and("version", &version.to_string());
         Self {
             lag_events: labels.gauge(catalog::PROJECTION_LAG_EVENTS),
             lag_seconds: labels.gauge(catalog::PROJECTION_LAG_SECONDS),
@@ -103,6 +104,41 @@ impl ProjectionMetrics {
         self.rows.increment(rows);
         self.flush_rows.record(rows as f64);
         self.flush_seconds.record(elapsed);
+    }
+}
+
+/// A version of a projection as a whole. Labels: `projection`, `version`.
+#[derive(Clone, Debug)]
+pub struct VersionMetrics {
+    active: Gauge,
+    events_left: Gauge,
+    events_per_second: Gauge,
+    seconds_left: Gauge,
+}
+
+impl VersionMetrics {
+    /// Takes the handles of a version of `projection`.
+    pub fn new(projection: &str, version: u32) -> Self {
+        let labels = Labels::version(projection, version);
+        Self {
+            active: labels.gauge(catalog::PROJECTION_ACTIVE),
+            events_left: labels.gauge(catalog::PROJECTION_REBUILD_LEFT_EVENTS),
+            events_per_second: labels.gauge(catalog::PROJECTION_REBUILD_EVENTS_PER_SECOND),
+            seconds_left: labels.gauge(catalog::PROJECTION_REBUILD_LEFT_SECONDS),
+        }
+    }
+
+    /// Shows whether it answers queries.
+    pub fn observe_active(&self, is_active: bool) {
+        self.active.set(f64::from(u8::from(is_active)));
+    }
+
+    /// Shows how much is left until it has caught up, how fast it goes and how long that takes; zeros where that is not
+    /// known, and once it has.
+    pub fn observe_left(&self, events: u64, per_second: f64, left: Duration) {
+        self.events_left.set(events as f64);
+        self.events_per_second.set(per_second);
+        self.seconds_left.set(left);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Names and versions of projections, and the small ids under which their rows lie.
 //!
 //! Database `catalog`: `l` holds the layout's version; `n` the next free ids; `p`, name, zero, version
-//! (32 bits) a projection; `d`, id a projection that is being deleted. Ids only ever rise.
+//! (32 bits) a projection; `a`, name which of its versions answers queries; `d`, id a projection that is being deleted.
+//! Ids only ever rise.
 
 use std::fmt;
 
@@ -19,6 +20,7 @@ pub(super) const LAYOUT_KEY: &[u8] = b"l";
 pub(super) const NEXT_KEY: &[u8] = b"n";
 pub(super) const PROJECTION_KEYS: u8 = b'p';
 pub(super) const DROP_KEYS: u8 = b'd';
+pub(super) const VERSIONS_KEYS: u8 = b'a';
 const DATABASE: &str = "catalog";
 
 /// Number of a registered projection. Never given twice in one store.

@@ -58,6 +58,16 @@ pub enum StateError {
         /// Version that was asked for.
         version: u32,
     },
+    /// The version of a projection that is to be dropped answers queries: switch to another one first. Nothing was dropped.
+    #[error(
+        "version {version} of projection {projection} answers queries: switch to another one first"
+    )]
+    ActiveVersion {
+        /// Name of the projection.
+        projection: String,
+        /// The version.
+        version: u32,
+    },
     /// All ids of projections or tables are used up. Delete the folder to rebuild the state.
     #[error("no more ids for projections or tables; delete the folder to rebuild it from the log")]
     IdsUsedUp,
@@ -126,6 +136,7 @@ impl StateError {
             | Self::Name { .. }
             | Self::Tables { .. }
             | Self::UnknownProjection { .. }
+            | Self::ActiveVersion { .. }
             | Self::IdsUsedUp
             | Self::RowKey { .. }
             | Self::TooLarge { .. }

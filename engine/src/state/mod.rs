@@ -30,6 +30,7 @@ mod registration;
 mod service;
 mod snapshot;
 mod store;
+mod versions;
 mod view;
 mod wire;
 mod writer;
@@ -49,7 +50,8 @@ pub use service::{
 };
 pub use snapshot::{SNAPSHOT_BYTES_MAX, Snapshot};
 pub use store::StateStore;
-pub use view::{Row, StateView};
+pub use versions::ProjectionVersions;
+pub use view::{Row, RowsSize, StateView};
 pub use writer::StateWriter;
 
 /// Longest key of a row, in bytes: LMDB's limit less the table's id. Hash longer ones.

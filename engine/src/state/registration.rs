@@ -94,7 +94,11 @@ impl StateWriter {
         Ok(changed)
     }
 
-    fn known(&self, name: &str, version: u32) -> Result<RegisteredProjection, StateError> {
+    pub(super) fn known(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> Result<RegisteredProjection, StateError> {
         let known = self.store().projection(name, version)?;
         known.ok_or_else(|| StateError::UnknownProjection {
             projection: name.to_owned(),
@@ -176,7 +180,7 @@ fn change(
     Ok((dropped, changed))
 }
 
-fn remove(
+pub(super) fn remove(
     databases: &Databases,
     txn: &mut WriteTxn<'_>,
     known: &RegisteredProjection,

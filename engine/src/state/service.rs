@@ -237,7 +237,7 @@ impl StateWriterHandle {
         self.budget.used()
     }
 
-    fn ask<T: Send + 'static>(
+    pub(super) fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut StateWriter) -> Result<T, StateError> + Send + 'static,
     ) -> Result<T, StateError> {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::catalog::{LAYOUT_KEY, LAYOUT_VERSION};
 use super::{
-    DeadLetter, DeadLetterId, Progress, ProjectionId, RegisteredProjection, Row, Snapshot,
-    StateError, StateOptions, StateView, StateWriter, TableId, chain,
+    DeadLetter, DeadLetterId, Progress, ProjectionId, RegisteredProjection, Row, RowsSize,
+    Snapshot, StateError, StateOptions, StateView, StateWriter, TableId, chain,
 };
 use crate::event::{PartitionId, StreamId};
 use crate::store::{
@@ -273,13 +273,22 @@ impl StateStore {
     /// # Errors
     /// As [`StateView::scan`].
     pub fn count(&self, table: TableId) -> Result<u64, StateError> {
-        let (mut count, mut from) = (0, None);
+        Ok(self.size(table)?.rows)
+    }
+
+    /// Number and bytes of rows, at the same cost as [`count`](Self::count).
+    ///
+    /// # Errors
+    /// As [`StateView::scan`].
+    pub fn size(&self, table: TableId) -> Result<RowsSize, StateError> {
+        let (mut size, mut from) = (RowsSize::default(), None);
         loop {
             let slice = self.view(|view| view.count_slice(table, behind(&from), COUNT_ROWS))?;
-            count += slice.0;
+            size.rows += slice.0.rows;
+            size.bytes += slice.0.bytes;
             match slice.1 {
                 Some(last) => from = Some(last),
-                None => return Ok(count),
+                None => return Ok(size),
             }
         }
     }

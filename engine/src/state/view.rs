@@ -23,6 +23,15 @@ const PROGRESS: StateError = StateError::Format {
 /// Key and value of a row.
 pub type Row = (Vec<u8>, Vec<u8>);
 
+/// How much a table holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowsSize {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of their keys and values, as they are stored.
+    pub bytes: u64,
+}
+
 /// A page ends at this many bytes, whatever the limit asked for: what a reader must be ready to hold.
 pub(super) const PAGE_BYTES_MAX: usize = 16 << 20;
 
@@ -70,22 +79,23 @@ impl StateView<'_> {
             .collect()
     }
 
-    /// Counts rows from `from` on, at most `limit`; with the last key that was counted.
+    /// Counts rows from `from` on, at most `limit`, and their bytes; with the last key that was counted.
     pub(super) fn count_slice(
         &self,
         table: TableId,
         from: Bound<&[u8]>,
         limit: u64,
-    ) -> Result<(u64, Option<Vec<u8>>), StateError> {
+    ) -> Result<(RowsSize, Option<Vec<u8>>), StateError> {
         let (from, to) = row_bounds(table, from, Bound::Unbounded);
-        let mut counted = 0;
+        let mut counted = RowsSize::default();
         for row in self
             .reader
             .range(self.databases.rows, as_ref(&from), as_ref(&to))?
         {
-            let (key, _) = row?;
-            counted += 1;
-            if counted == limit {
+            let (key, value) = row?;
+            counted.rows += 1;
+            counted.bytes += (key.len() + value.len()) as u64;
+            if counted.rows == limit {
                 return Ok((counted, Some(key[4..].to_vec())));
             }
         }

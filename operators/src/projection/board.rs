@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 
 use super::QueryError;
 use super::following::Actor;
+use super::role::Role;
 
 /// A stream whose later events are not in the rows yet, since one of them failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +87,7 @@ pub struct ProgressBoard {
     pub(super) actors: Mutex<BTreeMap<u16, Actor>>,
     /// How many wait for what is stored.
     pub(super) hurried: AtomicUsize,
+    role: Role,
 }
 
 impl fmt::Debug for Log {
@@ -98,25 +100,38 @@ impl ProgressBoard {
     /// A board on which nothing is visible yet.
     #[must_use]
     pub fn new(projection: &'static str, partitions: u16) -> Arc<Self> {
-        Self::make(projection, partitions, true, None)
+        Self::make(projection, 0, partitions, true, None)
     }
 
     /// The same, of a projection of this log.
     #[must_use]
     pub fn of_log(projection: &'static str, feed: Arc<Feed>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Self::of_version(projection, 0, feed, clock)
+    }
+
+    /// The same, of one of the versions of a projection.
+    #[must_use]
+    pub fn of_version(
+        projection: &'static str,
+        version: u32,
+        feed: Arc<Feed>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
         let partitions = feed.partitions();
-        Self::make(projection, partitions, true, Some(Log { feed, clock }))
+        let log = Some(Log { feed, clock });
+        Self::make(projection, version, partitions, true, log)
     }
 
     /// The board of a table whose rows are not made from the log position by position: asking it for one is an
     /// error.
     #[must_use]
     pub fn without_positions(table: &'static str) -> Arc<Self> {
-        Self::make(table, 0, false, None)
+        Self::make(table, 0, 0, false, None)
     }
 
     fn make(
         projection: &'static str,
+        version: u32,
         partitions: u16,
         knows_positions: bool,
         log: Option<Log>,
@@ -139,7 +154,24 @@ impl ProgressBoard {
             parked: DashMap::default(),
             actors: Mutex::default(),
             hurried: AtomicUsize::new(0),
+            role: Role::new(version, partitions),
         })
+    }
+
+    pub(super) const fn role(&self) -> &Role {
+        &self.role
+    }
+
+    /// Streams that are parked.
+    #[must_use]
+    pub fn parked_count(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// Whether the projection will not come further.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 
     /// Name of the projection.
@@ -335,10 +367,6 @@ impl ProgressBoard {
         };
         let waited = tokio::time::timeout(deadline, wait).await;
         waited.unwrap_or(Ok(false))
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
     }
 
     pub(super) fn stopped_error(&self) -> QueryError {

@@ -102,6 +102,12 @@ pub struct ProjectionConfig {
     pub followers_max: u64,
     /// Bytes of their payloads, likewise. Default 1 GiB.
     pub followers_bytes_max: u64,
+    /// Share of all processors, in percent, that the actors of a version which does not answer queries may take together to
+    /// catch up while events are appended; while none are they take all. Default 10, at most 100, which is no limit. A version
+    /// that answers is not held up, nor is one that has nearly caught up or is being switched to. More: a rebuild is over
+    /// sooner; less: commands and queries notice it less, and one that is given less than what is appended needs never
+    /// catches up.
+    pub rebuild_share_percent: u8,
     /// Dead letters of one actor that are tried again or passed over per second, when somebody decides about many at
     /// once. What was decided while it stood still is carried out at once when it starts.
     /// Default 1,000, at least 1. More: they are through sooner; less: more of the time is left for what comes.
@@ -138,6 +144,7 @@ impl Default for ProjectionConfig {
             parked_bytes_max: 256 << 20,
             followers_max: 1_000_000,
             followers_bytes_max: 1 << 30,
+            rebuild_share_percent: 10,
             redrives_per_second: 1_000,
         }
     }

@@ -4,6 +4,7 @@ mod deciding;
 mod freeing;
 mod halting;
 mod ordering;
+mod pacing;
 mod storing;
 
 use std::fmt;
@@ -133,6 +134,8 @@ pub struct ProjectionCore<P: Projection> {
     stored_at: Duration,
     shown_at: Duration,
     stopping: bool,
+    /// Something was left when the last turn was over.
+    is_behind: bool,
     /// Events are there which others may have to come before.
     waits: bool,
     dead_letters: DeadLetterMetrics,
@@ -170,6 +173,7 @@ impl<P: Projection> ProjectionCore<P> {
         let writers = writers.ok_or(OpenProjectionError::Tables)?;
         let now = parts.clock.monotonic();
         let parked = parked::<P>(&parts.config, parts.registered.id, &parts.board);
+        let stage_name = parts.board.stage_name();
         let mut core = Self {
             applier: Applier::new(parts.projection, writers),
             parked,
@@ -192,7 +196,8 @@ impl<P: Projection> ProjectionCore<P> {
             shown_at: now,
             stopping: false,
             waits: false,
-            dead_letters: DeadLetterMetrics::new(P::NAME, first),
+            is_behind: false,
+            dead_letters: DeadLetterMetrics::new(&stage_name, first),
         };
         core.restore_parked(&parts.store)?;
         // Not before it is known which streams these rows lack events of.
@@ -203,6 +208,7 @@ impl<P: Projection> ProjectionCore<P> {
         board.begin(first.0, &core.mailbox);
         drop(shown);
         core.read_decisions()?;
+        core.board.count_opened();
         core.board.announce();
         Ok(core)
     }
@@ -212,6 +218,15 @@ impl<P: Projection> ProjectionCore<P> {
             wall: self.clock.now(),
             monotonic: self.clock.monotonic(),
         }
+    }
+
+    /// Tries again what is due and applies frames; gives whether something is left for the next turn.
+    fn apply_some(&mut self, start: Duration) -> Result<bool, Halt> {
+        if self.is_leaving() {
+            return Ok(false);
+        }
+        self.retry_parked(start)?;
+        self.apply_frames(start)
     }
 
     /// Applies frames until the turn is over or nothing is left; gives whether something is left.
@@ -308,6 +323,7 @@ impl<P: Projection> ProjectionCore<P> {
             return Ok(());
         };
         source.metrics.count_failures(1);
+        self.board.count_failure();
         self.dead_letters.count_added(failure.class(), 1);
         let is_full = self.parked.len() >= self.config.parked_keys_max
             || self.parked.bytes() >= self.config.parked_bytes_max;
@@ -345,7 +361,7 @@ fn sources<P: Projection>(
             frame: progress.frame,
             moved: false,
             stored: progress.next,
-            metrics: ProjectionMetrics::new(P::NAME, partition),
+            metrics: ProjectionMetrics::new(P::NAME, P::VERSION, partition),
             recorded: Timestamp::MIN,
             decided: Decided::default(),
             read_upto: progress.next,
@@ -407,13 +423,15 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
                 Err(cause) => Step::Failed(cause),
             };
         }
-        let retried = self.retry_parked(start);
-        let outcome = retried.and_then(|()| self.apply_frames(start));
-        let more = match outcome {
+        if let Some(wait) = self.wait_for_turn(start) {
+            return Step::IdleUntil(wait);
+        }
+        let more = match self.apply_some(start) {
             Ok(more) => more,
             Err(error) => return Step::Failed(error.to_string()),
         };
         let now = self.clock.monotonic();
+        self.turn_over(start, now, more);
         let late = now.saturating_sub(self.published_at)
             >= Duration::from_millis(self.config.publish_every_ms);
         if !more || late {
@@ -428,7 +446,7 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
         if more || (due && !ending) {
             return Step::Again;
         }
-        if ending && self.feed.is_closed() && self.is_all_stored() {
+        if ending && (self.feed.is_closed() || self.is_leaving()) && self.is_all_stored() {
             self.sources.iter().for_each(|source| {
                 self.board.end_of(source.cursor.partition().0);
             });

@@ -60,6 +60,29 @@ pub enum QueryError {
         /// Name of the table.
         table: &'static str,
     },
+    /// Another version of the projection answers now. Ask for its tables, or for this version by itself with
+    /// `Engine::version`.
+    #[error(
+        "version {active} of {projection} answers now, and {asked} was asked for as version {version} has it"
+    )]
+    OtherVersion {
+        /// Name of the projection.
+        projection: &'static str,
+        /// What was asked for.
+        asked: &'static str,
+        /// Version that has it.
+        version: u32,
+        /// Version that answers.
+        active: u32,
+    },
+    /// The version that the reader was got of was dropped: get another reader.
+    #[error("version {version} of {projection} was dropped: get another reader")]
+    Dropped {
+        /// Name of the projection.
+        projection: &'static str,
+        /// Its version.
+        version: u32,
+    },
     /// The topology has no such projection.
     #[error("the topology has no projection {projection:?}: add it with .projection(…)")]
     UnknownProjection {
@@ -126,6 +149,8 @@ impl QueryError {
             | Self::NoPositions { .. }
             | Self::UnknownTable { .. }
             | Self::UnknownProjection { .. }
+            | Self::OtherVersion { .. }
+            | Self::Dropped { .. }
             | Self::UnknownIndex { .. }
             | Self::ForeignCursor
             | Self::VersionsGone { .. }

@@ -101,7 +101,7 @@ impl ProgressBoard {
         if behind().is_none() {
             return Ok(());
         }
-        let _sooner = self.hurry();
+        let _sooner = self.store_sooner();
         self.until(|| behind().is_none(), deadline).await?;
         match behind() {
             None => Ok(()),
@@ -126,7 +126,7 @@ impl ProgressBoard {
     }
 
     /// Has the projection store soon, for as long as what it gives is there.
-    pub(super) fn hurry(&self) -> Hurry<'_> {
+    pub(super) fn store_sooner(&self) -> Hurry<'_> {
         if self.hurried.fetch_add(1, Ordering::AcqRel) == 0 {
             let all = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
             let mailboxes = all.values().filter_map(|own| own.mailbox.upgrade());

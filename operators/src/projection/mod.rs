@@ -13,6 +13,7 @@ mod applier;
 mod board;
 mod by_index;
 mod changes;
+mod compare;
 mod config;
 mod core;
 mod decided;
@@ -27,6 +28,7 @@ mod indexing;
 mod kept;
 mod key;
 mod kit;
+mod pacer;
 mod page;
 mod parked;
 mod past;
@@ -34,6 +36,7 @@ mod query;
 mod range;
 mod reader;
 mod registering;
+mod role;
 mod snapshot;
 mod table;
 mod tables;
@@ -45,6 +48,7 @@ mod writer;
 pub use self::core::{ProjectionCore, ProjectionParts};
 pub use board::{Lag, ParkedStream, ProgressBoard};
 pub use by_index::{ByIndex, IndexedRows};
+pub use compare::{ComparedRow, ComparedTable, Comparison, compare};
 pub use config::{FailurePolicy, ProjectionConfig, UnreadablePolicy};
 pub(crate) use decision::ITEMS;
 pub use decision::{DECISIONS, LetterDecision, LetterOrder};
@@ -55,6 +59,7 @@ pub use hot::HotRows;
 pub use index::{AnyIndex, Index};
 pub use key::{KeyPrefix, TableKey};
 pub use kit::{Projected, project};
+pub use pacer::Pacer;
 pub use page::{Cursor, Page, Pages, ParseCursorError, RowOf, RowSource, SliceOf};
 pub use past::{FailedEvent, PastTables, Replay, TableDiff};
 pub use query::{Answer, Query};
@@ -126,8 +131,8 @@ pub struct ProjectedEvent<'a, E> {
 pub trait Projection: Send + Sync + 'static {
     /// Its name, unique in a topology: the namespace of its tables and positions.
     const NAME: &'static str;
-    /// Version of its tables and of what it does, from 1. A new one is built from the log, beside what
-    /// is left of the old one.
+    /// Version of its tables and of what it does, from 1. A new one is built from the log, beside the old one; a topology
+    /// that declares both switches from the one to the other when it is asked to.
     const VERSION: u32;
     /// Who owns its rows.
     const ROWS: Rows;

@@ -1,5 +1,6 @@
 //! Queries: what is asked of a table, and how fresh the answer has to be.
 
+use std::fmt;
 use std::time::Duration;
 
 use millstream_engine::event::Token;
@@ -24,14 +25,29 @@ pub struct Answer<R> {
     pub parked: Option<ParkedStream>,
 }
 
+/// Gives the reader of a table, as it is asked for by name.
+type Again<K, R> = Box<dyn Fn() -> Result<TableReader<K, R>, QueryError> + Send + Sync>;
+
 /// A query with a condition on how fresh the answer is.
-#[derive(Debug)]
 pub struct Query<K: TableKey, R: Row> {
     reader: Result<TableReader<K, R>, QueryError>,
+    /// Where another reader is had, if the version that this one was got of is dropped meanwhile.
+    again: Option<Again<K, R>>,
     token: Token,
     /// How far it may be behind the log.
     within: Option<Lag>,
     deadline: Duration,
+}
+
+impl<K: TableKey, R: Row> fmt::Debug for Query<K, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Query")
+            .field("reader", &self.reader)
+            .field("token", &self.token)
+            .field("within", &self.within)
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<K: TableKey, R: Row> Query<K, R> {
@@ -40,9 +56,22 @@ impl<K: TableKey, R: Row> Query<K, R> {
     pub fn on(reader: Result<TableReader<K, R>, QueryError>) -> Self {
         Self {
             reader,
+            again: None,
             token: Token::default(),
             within: None,
             deadline: DEADLINE,
+        }
+    }
+
+    /// A query on whatever has the table when it is answered.
+    #[must_use]
+    pub fn by_name(
+        find: impl Fn() -> Result<TableReader<K, R>, QueryError> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            reader: find(),
+            again: Some(Box::new(find)),
+            ..Self::on(Err(QueryError::ForeignCursor))
         }
     }
 
@@ -84,7 +113,8 @@ impl<K: TableKey, R: Row> Query<K, R> {
     /// [`QueryError::Behind`] when the deadline passes; [`QueryError::Stopped`],
     /// [`QueryError::UnknownTable`]; as [`TableReader::get`].
     pub async fn get(self, key: impl Into<K>) -> Result<Option<R>, QueryError> {
-        self.ready().await?.get(&key.into())
+        let key = key.into();
+        self.ask(|reader| reader.get(&key)).await
     }
 
     /// The rows under `keys`, in their order, once the projection has come far enough.
@@ -92,7 +122,7 @@ impl<K: TableKey, R: Row> Query<K, R> {
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn get_many(self, keys: &[K]) -> Result<Vec<Option<R>>, QueryError> {
-        self.ready().await?.get_many(keys)
+        self.ask(|reader| reader.get_many(keys)).await
     }
 
     /// As [`get`](Self::get), with whether `stream` is parked, which is the id of the stream (without the category)
@@ -104,10 +134,13 @@ impl<K: TableKey, R: Row> Query<K, R> {
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn answer(self, key: impl Into<K>, stream: &str) -> Result<Answer<R>, QueryError> {
-        let reader = self.ready().await?;
-        let parked = reader.parked(stream);
-        let row = reader.get(&key.into())?;
-        Ok(Answer { row, parked })
+        let key = key.into();
+        self.ask(|reader| {
+            let parked = reader.parked(stream);
+            let row = reader.get(&key)?;
+            Ok(Answer { row, parked })
+        })
+        .await
     }
 
     /// All rows in order of key, once the projection has come far enough. They are read on a thread for
@@ -115,22 +148,12 @@ impl<K: TableKey, R: Row> Query<K, R> {
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub async fn rows(self) -> Result<Vec<(K, R)>, QueryError> {
-        let reader = self.ready().await?;
-        let projection = reader.board().projection();
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            // Polled by hand: there is no runtime to hold up.
-            return reader.rows();
-        };
-        match runtime.spawn_blocking(move || reader.rows()).await {
-            Ok(rows) => rows,
-            Err(ended) => match ended.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(QueryError::Stopped {
-                    projection,
-                    cause: "the runtime is shutting down".to_owned(),
-                }),
-            },
+    pub async fn rows(mut self) -> Result<Vec<(K, R)>, QueryError> {
+        loop {
+            match (rows(self.fresh().await?).await, &self.again) {
+                (Err(QueryError::Dropped { .. }), Some(_)) => {}
+                (rows, _) => return rows,
+            }
         }
     }
 
@@ -139,9 +162,52 @@ impl<K: TableKey, R: Row> Query<K, R> {
     /// # Errors
     /// As [`get`](Self::get), of waiting.
     pub async fn ready(self) -> Result<TableReader<K, R>, QueryError> {
-        let reader = self.reader?;
-        let board = reader.board();
-        board.fresh(&self.token, self.within, self.deadline).await?;
-        Ok(reader)
+        let mut own = self;
+        own.fresh().await
+    }
+
+    /// The reader, once the projection has come far enough.
+    async fn fresh(&mut self) -> Result<TableReader<K, R>, QueryError> {
+        loop {
+            let reader = self.reader.clone()?;
+            let board = reader.board();
+            let fresh = board.fresh(&self.token, self.within, self.deadline).await;
+            match (fresh, &self.again) {
+                (_, Some(again)) if board.is_dropped() => self.reader = again(),
+                (fresh, _) => return fresh.map(|()| reader),
+            }
+        }
+    }
+
+    /// Asks the reader, and another one if it is dropped before it has answered.
+    async fn ask<T>(
+        mut self,
+        ask: impl Fn(&TableReader<K, R>) -> Result<T, QueryError>,
+    ) -> Result<T, QueryError> {
+        loop {
+            match (ask(&self.fresh().await?), &self.again) {
+                (Err(QueryError::Dropped { .. }), Some(_)) => {}
+                (answer, _) => return answer,
+            }
+        }
+    }
+}
+
+/// All rows of a table, read on a thread for work that blocks.
+async fn rows<K: TableKey, R: Row>(reader: TableReader<K, R>) -> Result<Vec<(K, R)>, QueryError> {
+    let projection = reader.board().projection();
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+        // Polled by hand: there is no runtime to hold up.
+        return reader.rows();
+    };
+    match runtime.spawn_blocking(move || reader.rows()).await {
+        Ok(rows) => rows,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(QueryError::Stopped {
+                projection,
+                cause: "the runtime is shutting down".to_owned(),
+            }),
+        },
     }
 }

@@ -15,7 +15,7 @@ use super::by_index::{ByIndex, Entries, IndexedRows};
 use super::hot::HotRows;
 use super::page::{Front, Pages, RowSlice, RowSource, SliceOf};
 use super::range::{Gathered, KeyRange, Slice, key_bytes, merge};
-use super::snapshot::TableSnapshot;
+use super::snapshot::{AnySnapshot, TableSnapshot};
 use super::versions::VersionIds;
 use super::{
     Index, KeyPrefix, ParkedStream, ProgressBoard, Query, QueryError, Row, Table, TableKey,
@@ -42,7 +42,7 @@ pub trait AnyReader: Any + Send + Sync {
     fn as_any(&self) -> &dyn Any;
 
     /// Begins to keep the table as it is now: a [`TableSnapshot`] of its types. Nothing may be shown meanwhile.
-    fn keep(&self, rows_max: usize) -> Arc<dyn Any + Send + Sync>;
+    fn keep(&self, rows_max: usize) -> Arc<dyn AnySnapshot>;
 }
 
 impl<K: TableKey, R: Row> AnyReader for TableReader<K, R> {
@@ -50,7 +50,7 @@ impl<K: TableKey, R: Row> AnyReader for TableReader<K, R> {
         self
     }
 
-    fn keep(&self, rows_max: usize) -> Arc<dyn Any + Send + Sync> {
+    fn keep(&self, rows_max: usize) -> Arc<dyn AnySnapshot> {
         Arc::new(TableSnapshot::of(self.clone(), rows_max))
     }
 }
@@ -120,6 +120,27 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
         &self.board
     }
 
+    /// The version of the projection whose rows it reads; 0 where there are no versions, as of the table of a dataflow.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.board.version()
+    }
+
+    /// Whether that version answers now where a table is asked for by name. A reader stays with the version that it was got
+    /// of: after a switch it answers as before, from rows that stay as fresh as they were for as long as that version runs,
+    /// and then with [`QueryError::Dropped`]. Get another one to follow.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.board.is_active()
+    }
+
+    /// What was found, unless rows are being deleted: looked at afterwards.
+    #[inline]
+    fn unless_dropped<T>(&self, found: T) -> Result<T, QueryError> {
+        self.board.check_there()?;
+        Ok(found)
+    }
+
     pub(super) const fn hot(&self) -> &Arc<HotRows<K, R>> {
         &self.hot
     }
@@ -146,13 +167,14 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
     /// [`QueryError::State`], [`QueryError::Row`]; never for a hot row.
     pub fn get(&self, key: &K) -> Result<Option<R>, QueryError> {
         if let Some(hot) = self.hot.find(key) {
-            return Ok(hot);
+            return self.unless_dropped(hot);
         }
         let bytes = key_bytes(key);
         if bytes.len() > ROW_KEY_BYTES_MAX {
             return Ok(None); // No row can have it.
         }
-        match self.store.get(self.id(), &bytes)? {
+        let value = self.unless_dropped(self.store.get(self.id(), &bytes)?)?;
+        match value {
             Some(value) => Ok(Some(StandaloneReader::new().decode(&value)?)),
             None => Ok(None),
         }
@@ -167,7 +189,7 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
         let hot = keys.iter().map(|key| self.hot.find(key));
         let hot: Vec<Option<Option<R>>> = hot.collect();
         if hot.iter().all(Option::is_some) {
-            return Ok(hot.into_iter().map(Option::flatten).collect());
+            return self.unless_dropped(hot.into_iter().map(Option::flatten).collect());
         }
         let cold = self.store.view(|view| {
             let (id, mut cold) = (self.id(), Vec::new());
@@ -179,6 +201,7 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
             }
             Ok(cold)
         })?;
+        let cold = self.unless_dropped(cold)?;
         let (mut cold, mut decoder) = (cold.into_iter(), StandaloneReader::new());
         let rows = hot.into_iter().map(|hot| match hot {
             Some(row) => Ok(row),
@@ -309,7 +332,7 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
                 stored.push((bytes, (key, decoder.decode(&value)?)));
             }
         }
-        Ok(merge(range, fresh, Slice { found: stored, end }))
+        self.unless_dropped(merge(range, fresh, Slice { found: stored, end }))
     }
 
     /// What the store may not have of a range.
@@ -360,7 +383,7 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
                 .collect(),
             end: page.end,
         };
-        Ok(merge(range, fresh, stored))
+        self.unless_dropped(merge(range, fresh, stored))
     }
 }
 

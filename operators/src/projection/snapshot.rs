@@ -18,6 +18,7 @@ use super::kept::Kept;
 use super::page::{Front, Pages, RowSlice, RowSource, SliceOf};
 use super::range::{KeyRange, merge};
 use super::reader::{AnyReader, TableReader};
+use super::verify::{Canonical, canonical};
 use super::versions::{ChangeCursor, ChangesError, Head};
 use super::{Index, KeyPrefix, ProgressBoard, QueryError, Row, Table, TableKey};
 
@@ -25,7 +26,21 @@ use super::{Index, KeyPrefix, ProgressBoard, QueryError, Row, Table, TableKey};
 #[derive(Clone)]
 pub struct Snapshot {
     token: Token,
-    tables: HashMap<&'static str, Arc<dyn Any + Send + Sync>>,
+    tables: HashMap<&'static str, Arc<dyn AnySnapshot>>,
+}
+
+/// Rows as bytes in order of key, and the last key that was looked at; no such key: there are no more.
+type AnyPage = (Vec<(Vec<u8>, Canonical)>, Option<Vec<u8>>);
+
+/// A [`TableSnapshot`], whatever its keys and rows are.
+#[doc(hidden)]
+pub trait AnySnapshot: Any + Send + Sync {
+    /// The table: a [`TableSnapshot`] of its types.
+    fn as_any(&self) -> &dyn Any;
+
+    /// About `limit` rows behind a key.
+    #[doc(hidden)]
+    fn page(&self, behind: Option<Vec<u8>>, limit: usize) -> Result<AnyPage, QueryError>;
 }
 
 impl fmt::Debug for Snapshot {
@@ -69,10 +84,36 @@ impl Snapshot {
         table: &Table<K, R>,
     ) -> Result<TableSnapshot<K, R>, QueryError> {
         let found = self.tables.get(table.name());
-        let found = found.and_then(|table| table.downcast_ref::<TableSnapshot<K, R>>());
+        let found = found.and_then(|table| table.as_any().downcast_ref::<TableSnapshot<K, R>>());
         found.cloned().ok_or(QueryError::UnknownTable {
             table: table.name(),
         })
+    }
+
+    /// Its tables by name, in this order.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, &dyn AnySnapshot)> {
+        let mut all: Vec<_> = self
+            .tables
+            .iter()
+            .map(|(name, one)| (*name, &**one))
+            .collect();
+        all.sort_unstable_by_key(|(name, _)| *name);
+        all.into_iter()
+    }
+}
+
+impl<K: TableKey, R: Row> AnySnapshot for TableSnapshot<K, R> {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn page(&self, behind: Option<Vec<u8>>, limit: usize) -> Result<AnyPage, QueryError> {
+        let range = behind.map_or(KeyRange::ALL, |key| KeyRange::ALL.behind(&key));
+        let range = &range;
+        let slice = RowSource::slice(self, &Front { range, limit })?.0;
+        let rows = slice.found.into_iter();
+        let rows = rows.map(|(key, (_, row))| Ok((key, canonical(&row)?)));
+        Ok((rows.collect::<Result<_, QueryError>>()?, slice.end))
     }
 }
 

@@ -231,13 +231,14 @@ where
 }
 
 /// A row in a form that does not depend on how it is held.
-struct Canonical {
-    bytes: Vec<u8>,
+#[derive(Debug)]
+pub struct Canonical {
+    pub(super) bytes: Vec<u8>,
     /// For people; `None` where JSON has no word for it.
-    value: Option<Value>,
+    pub(super) value: Option<Value>,
 }
 
-fn canonical<R: Row>(row: &R) -> Result<Canonical, QueryError> {
+pub(super) fn canonical<R: Row>(row: &R) -> Result<Canonical, QueryError> {
     let mut bytes = Vec::new();
     let value = serde_json::to_value(row).ok();
     match &value {
@@ -249,7 +250,7 @@ fn canonical<R: Row>(row: &R) -> Result<Canonical, QueryError> {
 }
 
 /// Writes JSON with the keys of each object in order.
-fn write(value: &Value, out: &mut Vec<u8>) {
+pub(super) fn write(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Object(fields) => {
             let mut fields: Vec<_> = fields.iter().collect();
@@ -282,7 +283,7 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn add(sum: u64, key: &[u8], row: &[u8]) -> u64 {
+pub(super) fn add(sum: u64, key: &[u8], row: &[u8]) -> u64 {
     let mut hasher = Xxh3::new();
     hasher.update(&(key.len() as u64).to_be_bytes());
     hasher.update(key);

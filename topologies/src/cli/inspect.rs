@@ -1,11 +1,12 @@
 //! Commands that look into a data folder: events, streams, projections, dead letters, and whether all of it
 //! is whole.
 //!
-//! Invariants: (1) nothing is created or changed but requests for the engine (`dead-letters redrive|discard`) and
-//! checkpoints (`checkpoint create|restore|export|delete`), and a folder that is not there stays so; (2) events are
+//! Invariants: (1) nothing is created or changed but requests for the engine (`dead-letters redrive|discard`), checkpoints
+//! (`checkpoint create|restore|export|delete`) and versions of projections (`projection switch|switch-back|drop`), and a folder that is not there stays so; (2) events are
 //! printed as they are read, however many; (3) text from the store never reaches a terminal as control
 //! characters. Each file here is one command or what several share.
 
+mod asking;
 mod checkpoints;
 mod events;
 mod folder;
@@ -19,6 +20,7 @@ mod tail;
 mod text;
 mod verify;
 mod verify_rows;
+mod versions;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -50,7 +52,7 @@ pub(super) enum InspectCommand {
         #[command(subcommand)]
         command: StreamCommand,
     },
-    /// See how far projections have come and what they hold
+    /// See how far projections have come and what they hold; compare, switch and drop versions of them
     Projection {
         #[command(subcommand)]
         command: ProjectionCommand,
@@ -121,8 +123,9 @@ pub(super) enum StreamCommand {
 pub(super) enum ProjectionCommand {
     /// Print each projection's version, tables and rows, and its progress against the log
     ///
-    /// Versions that no running program uses are listed too, until they are dropped. `behind` counts
-    /// events that are in the log and not in the stored rows; a running engine may be further than what it has stored.
+    /// Versions that no running program uses are listed too, until they are dropped; the one that answers queries is marked.
+    /// `behind` counts events that are in the log and not in the stored rows, `for` is how old the oldest of them is; a running
+    /// engine may be further than what it has stored. `failures` and `restarts` are those since the running engine began.
     List {
         #[command(flatten)]
         data: Data,
@@ -136,6 +139,37 @@ pub(super) enum ProjectionCommand {
         after_help = "Examples:\n  millstream projection verify data/bank\n  millstream projection verify data/bank --projection balances --json"
     )]
     Verify(verify_rows::VerifyArguments),
+    /// Print how far each version is, how fast it goes, and when it will have caught up, as the running engine sees it
+    #[command(
+        after_help = "Examples:\n  millstream projection progress data/bank\n  millstream projection progress data/bank balances --json"
+    )]
+    Progress(versions::ProgressArguments),
+    /// Have the running engine compare a candidate with the version that answers, row by row
+    ///
+    /// Both are looked at as they are at one position, once the candidate has come as far. Nothing is changed, and commands
+    /// and queries go on. Rows that differ end it with status 1.
+    #[command(
+        after_help = "Examples:\n  millstream projection compare data/bank balances\n  millstream projection compare data/bank balances --to 3 --common-fields"
+    )]
+    Compare(versions::CompareArguments),
+    /// Have a candidate answer queries instead of the version that does now
+    ///
+    /// A running engine waits until it has come as far, and switches without anybody's rows going back; at rest it is
+    /// refused while the candidate is behind. The other version stays, and runs on where a program declares it, so that
+    /// `switch-back` is possible.
+    #[command(
+        after_help = "Examples:\n  millstream projection switch data/bank balances\n  millstream projection switch data/bank balances --to 3"
+    )]
+    Switch(versions::Chosen),
+    /// Have the version answer again that did before the last switch
+    #[command(after_help = "Example:\n  millstream projection switch-back data/bank balances")]
+    SwitchBack(versions::BackArguments),
+    /// Delete a version that does not answer, with its rows
+    ///
+    /// Its space comes back in small steps while an engine runs, this one or the next. A program that still declares it beside
+    /// others does not build it again.
+    #[command(after_help = "Example:\n  millstream projection drop data/bank balances 1")]
+    Drop(versions::DropArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -206,12 +240,17 @@ pub(super) fn run(command: &InspectCommand, is_json: bool, out: &mut impl Write)
         InspectCommand::Stream {
             command: StreamCommand::Show(arguments),
         } => stream::show(arguments, is_json, out),
-        InspectCommand::Projection {
-            command: ProjectionCommand::List { data },
-        } => projections::list(&data.data, is_json, out),
-        InspectCommand::Projection {
-            command: ProjectionCommand::Verify(arguments),
-        } => verify_rows::verify(arguments, is_json, out),
+        InspectCommand::Projection { command } => match command {
+            ProjectionCommand::List { data } => projections::list(&data.data, is_json, out),
+            ProjectionCommand::Verify(arguments) => verify_rows::verify(arguments, is_json, out),
+            ProjectionCommand::Progress(arguments) => versions::progress(arguments, is_json, out),
+            ProjectionCommand::Compare(arguments) => versions::compare(arguments, is_json, out),
+            ProjectionCommand::Switch(arguments) => versions::switch(arguments, is_json, out),
+            ProjectionCommand::SwitchBack(arguments) => {
+                versions::switch_back(arguments, is_json, out)
+            }
+            ProjectionCommand::Drop(arguments) => versions::drop_version(arguments, is_json, out),
+        },
         InspectCommand::Checkpoint { command } => checkpoints::run(command, is_json, out),
         InspectCommand::DeadLetters { command } => match command {
             LettersCommand::List(arguments) => letters::list(arguments, is_json, out),

@@ -41,8 +41,10 @@ impl Engine {
     /// # }
     /// ```
     ///
+    /// Of a projection with several versions it stays with the version that `P` is, as a reader that is kept does.
+    ///
     /// # Errors
-    /// [`QueryError::UnknownProjection`].
+    /// [`QueryError::UnknownProjection`]; [`QueryError::OtherVersion`] if this version does not run.
     pub fn derived<P, A, T>(
         &self,
         name: &'static str,
@@ -54,10 +56,11 @@ impl Engine {
         A: Clone + Eq + Hash + Send + Sync + 'static,
         T: Send + Sync + 'static,
     {
-        let projection = P::NAME;
-        let mut all = self.inner.shown.iter();
-        let shown = all.find(|shown| shown.board.projection() == projection);
-        let shown = shown.ok_or(QueryError::UnknownProjection { projection })?;
+        let version = self.version::<P>()?;
+        let shown = version.shown().ok_or(QueryError::Dropped {
+            projection: P::NAME,
+            version: P::VERSION,
+        })?;
         Ok(Derived::of(
             name,
             Arc::clone(&shown.board),

@@ -8,6 +8,7 @@
 //! commands, then the log's writer, then the projections once they have applied all of it; everyone who waits is answered.
 
 pub(crate) mod aggregates;
+pub(crate) mod asking;
 pub(crate) mod checkpoint_requests;
 mod config;
 mod dataflows;
@@ -16,10 +17,12 @@ mod derived;
 mod error;
 mod merge;
 mod monitor;
+mod pace;
 mod past;
 pub(crate) mod projections;
 mod query;
 mod read;
+mod rebuild;
 pub(crate) mod requests;
 mod shutdown;
 mod start;
@@ -27,14 +30,17 @@ mod state_memory;
 mod table_at;
 mod tokens;
 pub(crate) mod verify;
+pub(crate) mod version_requests;
+mod versions;
 mod watchdog;
 
 pub use config::{EngineConfig, LogConfig, StallPolicy, WatchdogConfig};
 pub use dead_letters::{DeadLetters, DecideError};
 pub use error::{OpenError, ShutdownError};
 pub use merge::read_all;
-pub use query::SnapshotQuery;
+pub use query::{ProjectionVersion, SnapshotQuery};
 pub use read::{ReadEventsError, StoredEvent, read_partition, read_stream};
+pub use rebuild::{PartitionProgress, Rebuild, RebuildError, VersionProgress};
 pub use shutdown::StuckPartition;
 pub(crate) use shutdown::signal;
 pub use table_at::{RowAt, TableAtError, TableAtQuery};
@@ -51,7 +57,7 @@ use millstream_engine::log::{
     EmbeddedReader, Feed, LogError, LogReader, StreamReader, Subscription, SubscriptionLimits,
 };
 use millstream_engine::partition::{Appender, PartitionShared};
-use millstream_engine::state::{RegisteredProjection, StateStore};
+use millstream_engine::state::{RegisteredProjection, StateStore, StateWriterHandle};
 use millstream_engine::time::{Clock, SystemClock};
 use millstream_operators::aggregate::{Aggregate, AggregateHandle, CommandOptions, CommandResult};
 use millstream_operators::projection::{AnyReader, DECISIONS, QueryError, Row, Table, TableKey};
@@ -76,10 +82,13 @@ struct Inner {
     appender: Appender,
     /// Handles by aggregate type.
     handles: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
-    /// Table readers by name.
+    /// Readers of the tables of dataflows, by name.
     tables: HashMap<&'static str, Arc<dyn AnyReader>>,
     /// Projections with their tables.
-    shown: Vec<query::Shown>,
+    versions: Vec<Arc<versions::Versions>>,
+    /// Place in `versions` of the projection that has a table.
+    owners: HashMap<&'static str, usize>,
+    state: StateWriterHandle,
     /// The projections that run.
     registered: Vec<RegisteredProjection>,
     inputs: dataflows::Inputs,
@@ -87,6 +96,14 @@ struct Inner {
     running: shutdown::Running,
     /// The runtime that its stages run on: it may be dropped on any thread.
     runtime: tokio::runtime::Handle,
+}
+
+impl Inner {
+    /// The projection that has a table, in any of its versions.
+    fn owner(&self, table: &str) -> Option<&Arc<versions::Versions>> {
+        let at = self.owners.get(table)?;
+        self.versions.get(*at)
+    }
 }
 
 /// How an engine is to be opened.

@@ -14,7 +14,7 @@ use millstream_engine::metrics::{
 };
 
 use super::watchdog::Watchdog;
-use super::{Engine, Inner, checkpoint_requests, requests};
+use super::{Engine, Inner, asking, checkpoint_requests, requests, version_requests};
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -31,7 +31,10 @@ pub(super) fn watch(engine: &Weak<Inner>) {
     let watchdog = inner.config.watchdog;
     // Whoever closes the engine may open its folder again at once.
     drop(inner);
-    checkpoint_requests::clear(&folder);
+    asking::clear(
+        &folder,
+        &[checkpoint_requests::KIND, version_requests::KIND],
+    );
     let ids = || (0..partitions).map(PartitionId);
     let indexes: Vec<_> = ids().map(IndexMetrics::new).collect();
     let loads: Vec<_> = ids().map(PartitionMetrics::new).collect();
@@ -46,6 +49,7 @@ pub(super) fn watch(engine: &Weak<Inner>) {
             let engine = Engine { inner };
             requests::take_up(&engine, &busy);
             checkpoint_requests::take_up(&engine);
+            version_requests::take_up(&engine);
         }
         // Nobody unparks it; waking early does no harm.
         std::thread::park_timeout(EVERY);
@@ -54,6 +58,9 @@ pub(super) fn watch(engine: &Weak<Inner>) {
         };
         let mut heads = Vec::with_capacity(indexes.len());
         watchdog.look(&inner);
+        for versions in &inner.versions {
+            versions.look(&inner);
+        }
         for (partition, metrics) in ids().zip(&loads) {
             show_stalled(&inner, partition, metrics);
         }

@@ -11,7 +11,7 @@ use millstream_engine::stage::{NoCore, RestartPolicy, StageCore, StageSpec};
 use millstream_engine::state::{RegisteredProjection, StateStore, StateWriterHandle};
 use millstream_engine::time::Clock;
 use millstream_operators::projection::{
-    AnyReader, OpenProjectionError, Order, ProgressBoard, Projection, ProjectionConfig,
+    AnyReader, OpenProjectionError, Order, Pacer, ProgressBoard, Projection, ProjectionConfig,
     ProjectionCore, ProjectionParts, Replay, Rows, TableSet, Verification, register,
 };
 
@@ -27,11 +27,14 @@ pub(crate) struct Surroundings {
     pub(crate) writer: StateWriterHandle,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) restart: RestartPolicy,
+    /// Processors that its stages have.
+    pub(crate) processors: usize,
 }
 
 /// A projection ready to be started.
 pub(crate) struct Prepared {
     pub(crate) stages: Vec<StageSpec>,
+    pub(crate) name: &'static str,
     pub(crate) board: Arc<ProgressBoard>,
     pub(crate) registered: RegisteredProjection,
     /// Table readers by name, each a `TableReader<K, R>`.
@@ -43,6 +46,8 @@ pub(crate) struct Prepared {
 pub(crate) trait AnyProjection: Send + Sync {
     fn name(&self) -> &'static str;
     fn version(&self) -> u32;
+    /// Whether it is declared as the candidate of another version.
+    fn is_candidate(&self) -> bool;
     fn tables(&self) -> Vec<&'static str>;
     /// Its tables with an index that is to be unique, and the index, where nobody could see to it.
     fn unkept_unique(&self) -> Vec<(&'static str, &'static str)>;
@@ -54,21 +59,30 @@ pub(crate) trait AnyProjection: Send + Sync {
         streams: Arc<dyn StreamReader>,
         store: &StateStore,
     ) -> Result<Option<Verification>, VerifyError>;
-    /// Registers it and makes its stages. Blocks on the state's writer.
-    fn prepare(&self, around: &Surroundings) -> Result<Prepared, OpenProjectionError>;
+    /// Finds its rows again, or makes a place for them. Blocks on the state's writer.
+    fn register(&self, around: &Surroundings) -> Result<RegisteredProjection, OpenProjectionError>;
+    /// Makes the stages of one that is registered, and whether it is the version that answers.
+    fn prepare(
+        &self,
+        around: &Surroundings,
+        registered: RegisteredProjection,
+        is_active: bool,
+    ) -> Result<Prepared, OpenProjectionError>;
 }
 
 /// Registration of `P`.
 pub(crate) struct Declared<P> {
     projection: Arc<P>,
     config: ProjectionConfig,
+    is_candidate: bool,
 }
 
 impl<P: Projection> Declared<P> {
-    pub(crate) fn new(projection: P, config: ProjectionConfig) -> Self {
+    pub(crate) fn new(projection: P, config: ProjectionConfig, is_candidate: bool) -> Self {
         Self {
             projection: Arc::new(projection),
             config,
+            is_candidate,
         }
     }
 
@@ -94,8 +108,8 @@ impl<P: Projection> Declared<P> {
         let mailbox = Mailbox::new(lane_limits(), Arc::clone(&around.clock));
         let storing = Arc::new(AtomicBool::new(false));
         let name = match partitions {
-            [one] if P::ROWS == Rows::ByPartition => format!("{}/{one}", P::NAME),
-            _ => P::NAME.to_owned(),
+            [one] if P::ROWS == Rows::ByPartition => format!("{}/{one}", board.stage_name()),
+            _ => board.stage_name(),
         };
         let factory = {
             let (projection, registered) = (Arc::clone(&self.projection), registered.clone());
@@ -156,6 +170,10 @@ impl<P: Projection> AnyProjection for Declared<P> {
         P::VERSION
     }
 
+    fn is_candidate(&self) -> bool {
+        self.is_candidate
+    }
+
     fn tables(&self) -> Vec<&'static str> {
         self.projection.tables().names()
     }
@@ -179,12 +197,23 @@ impl<P: Projection> AnyProjection for Declared<P> {
         verify::stored(&self.projection, streams, store)
     }
 
-    fn prepare(&self, around: &Surroundings) -> Result<Prepared, OpenProjectionError> {
+    fn register(&self, around: &Surroundings) -> Result<RegisteredProjection, OpenProjectionError> {
         let Surroundings { store, writer, .. } = around;
-        let registered = register(&*self.projection, store, writer, &*around.streams)?;
+        register(&*self.projection, store, writer, &*around.streams)
+    }
+
+    fn prepare(
+        &self,
+        around: &Surroundings,
+        registered: RegisteredProjection,
+        is_active: bool,
+    ) -> Result<Prepared, OpenProjectionError> {
         let all: Vec<_> = (0..around.feed.partitions()).map(PartitionId).collect();
         let (feed, clock) = (Arc::clone(&around.feed), Arc::clone(&around.clock));
-        let board = ProgressBoard::of_log(P::NAME, feed, clock);
+        let board = ProgressBoard::of_version(P::NAME, P::VERSION, feed, clock);
+        board.set_active(is_active);
+        let share = self.config.rebuild_share_percent;
+        board.set_pacer(Arc::new(Pacer::new(share, around.processors)));
         let tables = self.projection.tables();
         let hot = tables.hot();
         let groups = match P::ROWS {
@@ -199,6 +228,7 @@ impl<P: Projection> AnyProjection for Declared<P> {
             .readers(&registered.tables, &around.store, &hot, &board)
             .ok_or(OpenProjectionError::Tables)?;
         Ok(Prepared {
+            name: P::NAME,
             stages,
             board,
             registered,

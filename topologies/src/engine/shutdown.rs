@@ -107,8 +107,8 @@ impl Engine {
         let deadline = self.inner.config.shutdown_deadline;
         let outcome = end(stages, &self.inner.feed, deadline).await;
         // Nobody need wait longer for what will not come.
-        for board in self.inner.shown.iter().map(|shown| &shown.board) {
-            board.stop("the engine was shut down");
+        for version in self.inner.versions.iter().flat_map(|one| one.started()) {
+            version.board.stop("the engine was shut down");
         }
         outcome
     }

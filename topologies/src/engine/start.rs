@@ -16,19 +16,21 @@ use millstream_engine::partition::{
     PartitionParts, PartitionShared, random_ids,
 };
 use millstream_engine::stage::{NoCore, StageCore, StageHandle, StageSpec, spawn_stage};
-use millstream_engine::state::{StateStore, StateWriterHandle, StateWriterThread};
+use millstream_engine::state::{
+    RegisteredProjection, StateStore, StateWriterHandle, StateWriterThread,
+};
 use millstream_engine::store::EnvironmentOptions;
 use millstream_engine::threads;
 use millstream_engine::time::Clock;
 use millstream_operators::aggregate::SnapshotStore;
 use millstream_operators::failing::ItemLetters;
-use millstream_operators::projection::{AnyReader, DECISIONS};
+use millstream_operators::projection::DECISIONS;
 use millstream_operators::source::LogAccess;
 
 use super::projections::{Prepared, Surroundings};
-use super::query::Shown;
 use super::shutdown::{Running, Stages};
 use super::state_memory::{self, StateMemory};
+use super::versions::{self, Versions};
 use super::{
     Engine, EngineBuilder, EngineConfig, Inner, OpenError, config, dataflows, shutdown, tokens,
 };
@@ -61,8 +63,16 @@ impl Opened {
             writer: self.state.clone(),
             clock: Arc::clone(clock),
             restart: config.restart,
+            processors: processors(),
         }
     }
+}
+
+/// Processors that stages of this runtime can have.
+fn processors() -> usize {
+    let all = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let workers = tokio::runtime::Handle::current().metrics().num_workers();
+    workers.clamp(1, all)
 }
 
 pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<Engine, OpenError> {
@@ -79,15 +89,10 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
     } = builder;
     let streams: Arc<dyn StreamReader> = Arc::new(opened.reader.clone());
     let around = opened.around(&streams, &clock, &config);
-    let (mut topology, around, prepared) = blocking(move || {
-        let prepared = prepare(&topology, &around);
-        (topology, around, prepared)
-    })
-    .await;
-    let prepared = prepared?;
+    let prepare = move || prepare(&topology, &around).map(|made| (made, topology, around));
+    let (prepared, mut topology, around) = blocking(prepare).await?;
     let write_side = start_partitions(&topology, &config, &clock, &opened, &streams).await?;
-    let registered = prepared.iter().map(|one| one.registered.clone()).collect();
-    let (mut tables, shown, projections) = start_projections(prepared).await?;
+    let (versions, projections) = start_projections(prepared).await?;
     drop(opened.writer); // The partitions hold it now; it ends with the last of them.
     let log = LogAccess::new(Arc::clone(&opened.feed), Arc::clone(&streams));
     let inputs = dataflows::Inputs {
@@ -101,7 +106,7 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
     };
     let declared = std::mem::take(&mut topology.dataflows);
     let (started, outcome) = dataflows::start(declared, &inputs, &around).await;
-    tables.extend(started.readers);
+    let state = opened.state.clone();
     let stages = Stages {
         dataflows: started.handles,
         partitions: write_side.stages,
@@ -126,9 +131,11 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
         partitions: write_side.shared,
         appender: write_side.appender,
         handles: write_side.handles,
-        tables,
-        shown,
-        registered,
+        tables: started.readers.into_iter().collect(),
+        registered: registered(&versions),
+        owners: owners(&versions),
+        versions,
+        state,
         runtime: tokio::runtime::Handle::current(),
         inputs,
         seal: opened.seal,
@@ -146,27 +153,41 @@ fn start_monitor(inner: &Arc<Inner>) {
     }
 }
 
-/// The projections, and the ways to what they show.
-type ReadSide = (
-    HashMap<&'static str, Arc<dyn AnyReader>>,
-    Vec<Shown>,
-    Vec<StageHandle>,
-);
+/// The projections, and the stages of all of them.
+type ReadSide = (Vec<Arc<Versions>>, Vec<StageHandle>);
 
-async fn start_projections(prepared: Vec<Prepared>) -> Result<ReadSide, OpenError> {
-    let (mut tables, mut shown, mut stages) = (HashMap::new(), Vec::new(), Vec::new());
-    for projection in prepared {
-        tables.extend(projection.readers.iter().cloned());
-        shown.push(Shown {
-            board: projection.board,
-            readers: projection.readers,
-            told: projection.told,
-        });
-        for spec in projection.stages {
-            stages.push(spawn_stage(spec).await?);
+async fn start_projections(prepared: Vec<Vec<Prepared>>) -> Result<ReadSide, OpenError> {
+    let (mut all, mut stages) = (Vec::new(), Vec::new());
+    for of_name in prepared {
+        let mut of_versions = Vec::new();
+        for mut one in of_name {
+            let mut own = Vec::new();
+            for spec in std::mem::take(&mut one.stages) {
+                own.push(spawn_stage(spec).await?);
+            }
+            stages.extend(own.iter().cloned());
+            of_versions.push((one, own));
+        }
+        all.extend(versions::started(of_versions).map(Arc::new));
+    }
+    Ok((all, stages))
+}
+
+/// As they are in the state.
+fn registered(versions: &[Arc<Versions>]) -> Vec<RegisteredProjection> {
+    let all = versions.iter().flat_map(|one| one.started());
+    all.map(|version| version.registered.clone()).collect()
+}
+
+/// Which projection has a table, by its place.
+fn owners(versions: &[Arc<Versions>]) -> HashMap<&'static str, usize> {
+    let mut owners = HashMap::new();
+    for (at, versions) in versions.iter().enumerate() {
+        for version in versions.started() {
+            owners.extend(version.readers.iter().map(|(table, _)| (*table, at)));
         }
     }
-    Ok((tables, shown, stages))
+    owners
 }
 
 /// The partitions, and the ways into them.
@@ -363,15 +384,7 @@ fn partition_stage(
 }
 
 /// Registers the projections. Blocks on the state's writer.
-fn prepare(topology: &Topology, around: &Surroundings) -> Result<Vec<Prepared>, OpenError> {
-    topology
-        .projections
-        .iter()
-        .map(|projection| {
-            let name = projection.name();
-            projection
-                .prepare(around)
-                .map_err(|cause| OpenError::Projection { name, cause })
-        })
-        .collect()
+fn prepare(topology: &Topology, around: &Surroundings) -> Result<Vec<Vec<Prepared>>, OpenError> {
+    let prepared = versions::prepare(&topology.projections, around);
+    prepared.map_err(|(name, cause)| OpenError::Projection { name, cause })
 }

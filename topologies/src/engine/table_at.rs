@@ -12,7 +12,6 @@ use millstream_operators::projection::{
 };
 
 use super::Engine;
-use super::query::Shown;
 use super::start::blocking;
 
 /// How long a question waits for what it asks about to be stored unless it says otherwise.
@@ -247,10 +246,9 @@ impl<K: TableKey, R: Row> TableAtQuery<K, R> {
 
     fn told(&self) -> Result<&Told, TableAtError> {
         let table = self.table.name();
-        let mut all = self.engine.inner.shown.iter();
-        let has = |shown: &&Shown| shown.readers.iter().any(|(name, _)| *name == table);
-        let shown = all.find(has).ok_or(TableAtError::NoPast { table })?;
-        Ok(&shown.told)
+        let versions = self.engine.inner.owner(table);
+        let versions = versions.ok_or(TableAtError::NoPast { table })?;
+        Ok(&versions.active().told)
     }
 
     /// The offset of each partition from which on no event counts.

@@ -65,10 +65,12 @@ impl Engine {
     /// they were, at most 1,000,000 per table.
     ///
     /// # Errors
-    /// [`VerifyError`]; [`QueryError::UnknownProjection`] if it does not run.
+    /// [`VerifyError`]; [`QueryError::UnknownProjection`] or [`QueryError::OtherVersion`] if it does not run. One that runs
+    /// need not be the one that answers.
     pub async fn verify<P: Projection>(&self, projection: P) -> Result<Verification, VerifyError> {
         let everything = self.durable();
-        let snapshot = self.snapshot::<P>().at_least(&everything).open().await?;
+        let version = self.version::<P>()?;
+        let snapshot = version.snapshot().at_least(&everything).open().await?;
         let streams: Arc<dyn StreamReader> = Arc::new(self.log().clone());
         blocking(move || {
             let (projection, token) = (Arc::new(projection), snapshot.token().clone());

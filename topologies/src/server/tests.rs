@@ -144,13 +144,16 @@ fn record_write_side() {
 }
 
 fn record_read_side() {
-    let projection = ProjectionMetrics::new("balances", PARTITION);
+    let projection = ProjectionMetrics::new("balances", 1, PARTITION);
     projection.observe_batch(100);
     projection.observe_lag(7, 3 * MILLISECOND);
     projection.observe_visible(MILLISECOND);
     projection.count_failures(1);
     projection.observe_parked(1);
     projection.observe_flush(50, MILLISECOND);
+    let version = VersionMetrics::new("balances", 2);
+    version.observe_active(true);
+    version.observe_left(1_000, 50.0, 20 * MILLISECOND);
 
     let derived = DerivedMetrics::new("balances", "household");
     derived.count_hit();
@@ -242,7 +245,7 @@ fn each_metric_is_recorded_and_has_its_help() {
         // Shown twice, counted once.
         ("millstream_index_merge_bytes_total{partition=\"3\"}", 8.0),
         (
-            "millstream_projection_lag_seconds{projection=\"balances\",partition=\"3\"}",
+            "millstream_projection_lag_seconds{projection=\"balances\",version=\"1\",partition=\"3\"}",
             0.003,
         ),
     ] {

@@ -35,6 +35,7 @@ mod power_loss;
 mod projections;
 mod queries;
 mod reading;
+mod rebuilds;
 mod repeats;
 mod selections;
 mod settled_letters;

@@ -10,6 +10,7 @@ mod progress;
 mod rows;
 mod service;
 mod snapshots;
+mod versions;
 
 fn options() -> StateOptions {
     StateOptions {

@@ -14,7 +14,7 @@ impl<P: Projection> ProjectionCore<P> {
         for _ in 0..count {
             let at = self.turn % count;
             self.turn += 1;
-            if let Some(slice) = self.sources[at].cursor.pull()? {
+            if let Some(slice) = self.pull(at)? {
                 return Ok(Some((at, slice)));
             }
         }
@@ -53,7 +53,7 @@ impl<P: Projection> ProjectionCore<P> {
         let Some((_, at)) = first else {
             return Ok(None);
         };
-        let slice = self.sources[at].cursor.pull()?;
+        let slice = self.pull(at)?;
         Ok(slice.map(|slice| (at, slice)))
     }
 

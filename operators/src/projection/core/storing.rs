@@ -4,10 +4,13 @@ use super::*;
 use crate::projection::HandedOver;
 
 impl<P: Projection> ProjectionCore<P> {
-    /// Shows rows and positions to readers.
-    pub(super) fn publish(&mut self, now: Duration) {
+    /// Shows rows and positions to readers; `false` if it may not yet.
+    pub(super) fn publish(&mut self, now: Duration) -> bool {
         let board = Arc::clone(&self.board);
         let shown = board.show_together();
+        if self.is_ahead() {
+            return false;
+        }
         P::Tables::publish(&mut self.applier.writers);
         let mut moved = false;
         let wall = self.clock.now();
@@ -30,6 +33,7 @@ impl<P: Projection> ProjectionCore<P> {
             self.board.announce();
         }
         self.published_at = now;
+        true
     }
 
     /// Hands changed rows and positions to the state's writer, if it is time and nothing is on its way.
@@ -53,7 +57,9 @@ impl<P: Projection> ProjectionCore<P> {
         }
         millstream_engine::fail_point!(PROJECTION_BEFORE_STORE, |cause| cause.to_string());
         // What is stored is seen by whoever reads a row that is not in memory: together with all of its batch.
-        self.publish(now);
+        if !self.publish(now) {
+            return Ok(());
+        }
         let mut writes = Vec::new();
         let handed_over = P::Tables::store(&mut self.applier.writers, &mut writes)
             .map_err(|error| format!("a row cannot be stored: {error}"))?;
@@ -172,8 +178,10 @@ impl<P: Projection> ProjectionCore<P> {
         let store = (!waits && !self.is_all_stored())
             .then(|| (self.stored_at + self.store_every(false)).saturating_sub(now));
         let refused = self.refused.is_some().then_some(REFUSED_EVERY);
+        let held_up = self.is_held_up().then_some(REFUSED_EVERY);
         let order = self.next_look_for_order();
-        let earliest = [retry, store, refused, order].into_iter().flatten().min();
+        let looks = [retry, store, refused, held_up, order];
+        let earliest = looks.into_iter().flatten().min();
         earliest.unwrap_or(SHOW_EVERY).max(Duration::from_millis(1))
     }
 }

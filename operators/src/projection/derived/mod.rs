@@ -131,6 +131,8 @@ where
 
     fn made(&self, argument: &A) -> Result<Arc<Made<T>>, QueryError> {
         let shared = &*self.shared;
+        // Its rows change no more, so what is kept would hold for ever.
+        shared.board.check_there()?;
         loop {
             match shared.answers.get_value_or_guard(argument, None) {
                 GuardResult::Value(made) if made.holds() => {

@@ -207,7 +207,7 @@ impl<K: TableKey, R: Row> Changes<K, R> {
                 Some(Ok(())) => return Ok(None),
                 Some(Err(cause)) => return Err(cause.into()),
             }
-            let waiting = board.hurry();
+            let waiting = board.store_sooner();
             stored.await;
             drop(waiting);
         }

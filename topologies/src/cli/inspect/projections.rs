@@ -1,19 +1,28 @@
-//! `projection list`.
+//! `projection list`: what is stored of each version, how far behind it is, and how it fares where it runs.
 
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use millstream_engine::checkpoint::InState;
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::{EmbeddedReader, LogReader};
-use millstream_engine::state::{ProgressStanding, ProjectionId, RegisteredProjection, StateStore};
+use millstream_engine::state::{
+    ProgressStanding, ProjectionId, RegisteredProjection, RowsSize, StateStore,
+};
+use millstream_engine::time::{Clock, SystemClock};
 use serde_json::{Value, json};
 
+use super::asking::is_running;
 use super::folder::DataFolder;
 use super::text::{number, one_line, table};
+use super::versions::figures;
 use crate::dataflow::table::dataflow_of;
+
+/// Longest that an engine is waited for, which is looked at without it as well.
+const ANSWER_SECONDS: u64 = 3;
 
 /// How far a projection's stored rows are in one partition.
 struct Place {
@@ -26,8 +35,14 @@ struct Place {
 /// What is known of one projection.
 struct Listed {
     projection: RegisteredProjection,
-    /// Rows of each table, in the order of the tables.
-    rows: Vec<u64>,
+    /// Whether it answers queries, where there are versions.
+    is_active: bool,
+    /// Rows of each table and their bytes, in the order of the tables.
+    sizes: Vec<RowsSize>,
+    /// How long ago the oldest event was recorded that is not in the stored rows.
+    age: Option<Duration>,
+    /// As the running engine tells it.
+    running: Option<Value>,
     /// Of a projection alone: a dataflow makes its tables anew at each start.
     places: Vec<Place>,
     /// Whose tables they are, if not a projection's.
@@ -48,9 +63,21 @@ pub(super) fn list(data: &Path, is_json: bool, out: &mut impl Write) -> Result<(
     let (reader, state) = (folder.log()?, folder.state()?);
     let mut listed = Vec::new();
     let projections = state.projections()?.into_iter();
+    // Such as a program of an earlier version that does not know the question.
+    let running = if is_running(&folder)? {
+        figures(&folder, None, ANSWER_SECONDS).unwrap_or_default()
+    } else {
+        Vec::new()
+    };
     // What a dataflow's checkpoints are kept in is nobody's rows.
     for projection in projections.filter(|found| InState::dataflow_of(found).is_none()) {
-        listed.push(look(&reader, &state, projection)?);
+        let mut one = look(&reader, &state, projection)?;
+        let own = |found: &&Value| {
+            found["projection"] == one.projection.name.as_str()
+                && found["version"] == one.projection.version
+        };
+        one.running = running.iter().find(own).cloned();
+        listed.push(one);
     }
     if is_json {
         for one in &listed {
@@ -65,19 +92,30 @@ pub(super) fn list(data: &Path, is_json: bool, out: &mut impl Write) -> Result<(
     let mut printed = table(&[
         "projection",
         "version",
+        "answers",
         "tables (rows)",
+        "bytes",
         "progress/log",
         "behind",
+        "for",
         "dead letters",
+        "failures",
+        "restarts",
     ]);
     for one in &listed {
         printed.add_row(vec![
             one_line(&one.projection.name, usize::MAX).into(),
             number(one.projection.version),
+            if one.is_active { "yes" } else { "" }.into(),
             tables(one).into(),
+            number(one.bytes()),
             progress(one).into(),
             behind(one).map_or_else(|| "".into(), number),
+            one.age
+                .map_or_else(|| "".into(), |age| format!("{age:.1?}").into()),
             number(one.dead_letters),
+            one.figure("failures").map_or_else(|| "-".into(), number),
+            one.figure("restarts").map_or_else(|| "-".into(), number),
         ]);
     }
     writeln!(out, "{}", printed.trim_fmt())?;
@@ -89,14 +127,19 @@ fn look(
     state: &StateStore,
     projection: RegisteredProjection,
 ) -> Result<Listed> {
-    let rows = projection.tables.iter().map(|&table| state.count(table));
-    let rows = rows.collect::<Result<_, _>>()?;
+    let sizes = projection.tables.iter().map(|&table| state.size(table));
+    let sizes = sizes.collect::<Result<_, _>>()?;
+    let known = state.versions(&projection.name)?;
+    let is_active = known.is_some_and(|known| known.active == projection.version);
     let dead_letters = state.dead_letter_count(Some(projection.id))?;
     let mut places = Vec::new();
     if let Some(dataflow) = dataflow_of(&projection, state, reader.partitions())? {
         return Ok(Listed {
-            rows,
+            is_active,
+            sizes,
             places,
+            age: None,
+            running: None,
             dataflow: Some(dataflow.to_owned()),
             dead_letters,
             projection,
@@ -114,13 +157,41 @@ fn look(
             head: reader.head(partition)?.next,
         });
     }
+    let mut age = Some(Duration::ZERO);
+    for place in places.iter().filter(|place| place.next < place.head) {
+        age = age.max(Some(age_of(reader, place)?));
+    }
     Ok(Listed {
-        rows,
+        is_active,
+        sizes,
         places,
+        age,
+        running: None,
         dataflow: None,
         dead_letters,
         projection,
     })
+}
+
+/// How long ago the first event was recorded that is not in the stored rows of a partition.
+fn age_of(reader: &EmbeddedReader, place: &Place) -> Result<Duration> {
+    let frames = reader.read(place.partition, place.next, 1)?;
+    let mut records = frames.iter().flat_map(|frame| frame.records());
+    let first = records.find(|record| record.offset >= place.next);
+    let now = SystemClock::new().now();
+    Ok(first.map_or(Duration::ZERO, |first| now.since(first.recorded_at)))
+}
+
+impl Listed {
+    fn bytes(&self) -> u64 {
+        self.sizes.iter().map(|size| size.bytes).sum()
+    }
+
+    fn figure(&self, name: &str) -> Option<u64> {
+        self.running
+            .as_ref()
+            .and_then(|running| running[name].as_u64())
+    }
 }
 
 /// Events that are not applied; tables of a dataflow do not count them.
@@ -135,8 +206,8 @@ fn tables(one: &Listed) -> String {
         .projection
         .table_names
         .iter()
-        .zip(&one.rows)
-        .map(|(name, rows)| format!("{} ({rows})", one_line(name, usize::MAX)))
+        .zip(&one.sizes)
+        .map(|(name, size)| format!("{} ({})", one_line(name, usize::MAX), size.rows))
         .collect();
     tables.join(", ")
 }
@@ -166,8 +237,11 @@ fn to_json(one: &Listed) -> Value {
         .projection
         .table_names
         .iter()
-        .zip(&one.rows)
-        .map(|(name, rows)| json!({ "name": name.as_str(), "rows": rows }))
+        .zip(&one.sizes)
+        .map(|(name, size)| {
+            let (rows, bytes) = (size.rows, size.bytes);
+            json!({ "name": name.as_str(), "rows": rows, "bytes": bytes })
+        })
         .collect();
     let partitions: Vec<_> = one
         .places
@@ -187,9 +261,14 @@ fn to_json(one: &Listed) -> Value {
         "dataflow": one.dataflow,
         "id": one.projection.id.0,
         "version": one.projection.version,
+        "active": one.is_active,
+        "bytes": one.bytes(),
         "tables": tables,
         "partitions": partitions,
         "behind": behind(one),
+        "behind_seconds": one.age.map(|age| age.as_secs_f64()),
         "dead_letters": one.dead_letters,
+        "failures": one.figure("failures"),
+        "restarts": one.figure("restarts"),
     })
 }

@@ -16,6 +16,7 @@ use super::text::{number, one_line, table};
 use crate::Topology;
 use crate::catalog::{bank, shop};
 use crate::dataflow::table::dataflow_of;
+use crate::engine::version_requests::key_text;
 
 /// What is to be compared.
 #[derive(Debug, clap::Args)]
@@ -113,7 +114,7 @@ fn print(verification: &Verification, is_json: bool, out: &mut impl Write) -> Re
                 out,
                 "{} {}: {} instead of {}",
                 check.table,
-                one_line(&key(sample), 60),
+                one_line(&key_text(&sample.key), 60),
                 text(&sample.found),
                 text(&sample.replayed)
             )?;
@@ -122,20 +123,10 @@ fn print(verification: &Verification, is_json: bool, out: &mut impl Write) -> Re
     Ok(())
 }
 
-/// The key as text if it is one, else its bytes.
-fn key(sample: &RowSample) -> String {
-    match std::str::from_utf8(&sample.key) {
-        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
-        _ => sample.key.iter().fold(String::from("0x"), |text, byte| {
-            text + &format!("{byte:02x}")
-        }),
-    }
-}
-
 fn to_json(verification: &Verification) -> Value {
     let sample = |sample: &RowSample| {
         json!({
-            "key": key(sample),
+            "key": key_text(&sample.key),
             "found": sample.found,
             "replayed": sample.replayed,
         })

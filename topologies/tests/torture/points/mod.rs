@@ -11,6 +11,7 @@
 mod archives;
 mod flow;
 mod letters;
+mod versions;
 
 use std::collections::BTreeSet;
 
@@ -131,12 +132,14 @@ enum Scenario {
     Flow,
     Letters,
     Archives,
+    Versions,
 }
 
 fn scenario(point: Point) -> Scenario {
     match point.name.split('.').next() {
         Some("letter" | "projection") => Scenario::Letters,
         Some("archive") => Scenario::Archives,
+        Some("version") => Scenario::Versions,
         _ => Scenario::Flow,
     }
 }
@@ -190,6 +193,7 @@ fn a_process_may_die_at_any_fail_point() {
             Scenario::Flow => flow::dies(seed, at, point, passing),
             Scenario::Letters => letters::dies(point, passing),
             Scenario::Archives => archives::dies(seed, point, passing),
+            Scenario::Versions => versions::dies(point, passing),
         };
         if !is_met && passing == 1 {
             unmet.insert(point.name);
@@ -208,6 +212,7 @@ fn any_step_may_fail_that_can() {
             Scenario::Flow => flow::fails(seed, at, point, passing),
             Scenario::Letters => letters::fails(point, passing),
             Scenario::Archives => archives::fails(seed, point, passing),
+            Scenario::Versions => unreachable!("{} cannot fail", point.name),
         };
         match (after_failure(point), &end) {
             (_, End::Died) => panic!("{} ended the process", point.name),

@@ -2,9 +2,8 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use millstream_engine::checkpoint::{self, CheckpointError, Choice, Epoch, InState, Standing};
 use millstream_engine::state::{StateOptions, StateStore, StateWriterThread};
 use millstream_engine::store::FolderLock;
@@ -12,12 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Data, DataFolder};
 use crate::dataflow::chosen;
-use crate::engine::checkpoint_requests::{self, Action, Request};
-
-/// How often an answer is looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Looks between two at whether the engine still runs.
-const LOOKS: u64 = 20;
+use crate::engine::checkpoint_requests::{Action, KIND, Request};
 
 /// Of which dataflow.
 #[derive(Debug, clap::Args)]
@@ -141,27 +135,7 @@ fn ask(folder: &DataFolder, dataflow: &str, action: Action, seconds: u64) -> Res
         dataflow: dataflow.to_owned(),
         action,
     };
-    let data = folder.data();
-    let asked = checkpoint_requests::ask(data, &request)
-        .with_context(|| format!("leaving a request in {}", data.display()))?;
-    let looks = seconds.saturating_mul(LOOKS);
-    let mut gone = 0;
-    for look in 0..=looks {
-        if let Some(answer) = asked.answer()? {
-            return answer.map_err(anyhow::Error::msg);
-        }
-        if look % LOOKS == 0 && !FolderLock::is_held(folder.state_folder())? {
-            bail!("the engine has ended before it answered");
-        }
-        // Between request and answer there is a moment with neither.
-        gone = if asked.is_there() { 0 } else { gone + 1 };
-        if gone == LOOKS {
-            bail!("another engine has begun: ask again");
-        }
-        // Nobody unparks it; waking early does no harm.
-        std::thread::park_timeout(LOOK_EVERY);
-    }
-    bail!("the engine has not answered within {seconds} s; it may still do what was asked")
+    super::super::asking::ask(folder, KIND, &request, seconds)
 }
 
 pub(in crate::cli) fn restore(

@@ -1,0 +1,67 @@
+//! Turns of a version that nobody asks yet, and what it may not overtake.
+
+use super::*;
+
+/// Events that it may be behind without having to wait for its turns: as any other that keeps up.
+const NEAR: u64 = 16_384;
+
+impl<P: Projection> ProjectionCore<P> {
+    /// Whether it ends where it stands: nobody waits for what a version that does not answer still has to apply, and its
+    /// next start goes on from there.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.stopping && !self.board.is_active()
+    }
+
+    /// How long to wait before a turn, so that others have theirs; `None`: not at all.
+    pub(super) fn wait_for_turn(&self, now: Duration) -> Option<Duration> {
+        if !self.is_behind || self.stopping {
+            return None;
+        }
+        let pacer = self.board.pacer()?;
+        let left = self.sources.iter().map(|source| source.cursor.lag());
+        if left.sum::<u64>() <= NEAR {
+            return None;
+        }
+        let partitions = (0..self.feed.partitions()).map(PartitionId);
+        let durable = partitions.map(|partition| self.feed.durable(partition).0);
+        pacer.wait(now, durable.sum())
+    }
+
+    /// Says that a turn is over.
+    pub(super) fn turn_over(&mut self, start: Duration, now: Duration, more: bool) {
+        if let Some(pacer) = self.board.pacer()
+            && (more || self.is_behind)
+        {
+            pacer.spend(start, now);
+        }
+        self.is_behind = more;
+    }
+
+    /// The next frame of a source, unless it is behind what this version may apply.
+    #[inline]
+    pub(super) fn pull(&mut self, at: usize) -> Result<Option<FrameSlice>, LogError> {
+        let cursor = &mut self.sources[at].cursor;
+        if cursor.next_offset() >= self.board.bound(cursor.partition()) {
+            return Ok(None);
+        }
+        cursor.pull()
+    }
+
+    /// Whether it has applied what it may not show yet.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.sources.iter().any(|source| {
+            let cursor = &source.cursor;
+            cursor.next_offset() > self.board.showable(cursor.partition())
+        })
+    }
+
+    /// Whether it waits for another version, which tells nobody when it comes further.
+    pub(super) fn is_held_up(&self) -> bool {
+        let waits = self.sources.iter().any(|source| {
+            let cursor = &source.cursor;
+            let is_bound = cursor.next_offset() >= self.board.bound(cursor.partition());
+            is_bound && cursor.lag() > 0
+        });
+        waits || self.is_ahead()
+    }
+}

@@ -1,0 +1,118 @@
+//! Comparing a candidate with the version that answers, at one position.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_engine::event::Token;
+use millstream_engine::fail_point;
+use millstream_operators::projection::{Comparison, ProgressBoard, Snapshot, compare};
+
+use super::guards::Hurried;
+use super::{Rebuild, RebuildError};
+use crate::engine::query::KEPT_ROWS_MAX;
+use crate::engine::start::blocking;
+use crate::engine::versions::Version;
+
+/// Tries to have both versions stand at one position.
+const TRIES: usize = 50;
+/// Longest that both stand still for a try.
+const STILL: Duration = Duration::from_secs(1);
+
+impl Rebuild {
+    /// Compares the candidate with the version that answers, row by row in each table that both have, at one position. What
+    /// runs goes on meanwhile; the version that answers stands still until the candidate has come as far, some milliseconds
+    /// for one that has caught up.
+    ///
+    /// Cost: each row of both is read and hashed; rows that change meanwhile are kept in memory as they were, at most
+    /// 1,000,000 per table.
+    ///
+    /// # Errors
+    /// [`RebuildError::NoCandidate`]; [`RebuildError::Behind`]; [`RebuildError::Moving`]; [`RebuildError::Query`].
+    pub async fn compare(&self) -> Result<Comparison, RebuildError> {
+        self.compare_with(false).await
+    }
+
+    /// The same, but rows are the same if the fields that both have are: for a version whose rows have others as well.
+    ///
+    /// # Errors
+    /// As [`compare`](Self::compare).
+    pub async fn compare_common_fields(&self) -> Result<Comparison, RebuildError> {
+        self.compare_with(true).await
+    }
+
+    async fn compare_with(&self, common_fields: bool) -> Result<Comparison, RebuildError> {
+        let _one = self.versions.changing.lock().await;
+        let (active, candidate) = (self.versions.active(), self.candidate()?);
+        let _hurried = Hurried::new(&candidate.board);
+        self.reached(candidate, active).await?;
+        let (before, after) = self.both(active, candidate).await?;
+        fail_point!(VERSION_COMPARED);
+        let parked = |version: &Version| version.board.parked_count() as u64;
+        let mut comparison = Comparison {
+            projection: self.versions.name,
+            active: active.version,
+            candidate: candidate.version,
+            token: before.token().clone(),
+            parked: (parked(active), parked(candidate)),
+            tables: Vec::new(),
+            only_active: Vec::new(),
+            only_candidate: Vec::new(),
+        };
+        let compared = blocking(move || {
+            let outcome = compare(&before, &after, common_fields, &mut comparison);
+            outcome.map(|()| comparison)
+        });
+        Ok(compared.await?)
+    }
+
+    /// Both versions at one position.
+    async fn both(
+        &self,
+        active: &Version,
+        candidate: &Version,
+    ) -> Result<(Snapshot, Snapshot), RebuildError> {
+        for _ in 0..TRIES {
+            let target = self.engine.durable();
+            let still = Still::at(&target, [&active.board, &candidate.board]);
+            for board in still.0 {
+                // One that is held up for longer is tried again.
+                let _ = board.reached(&target, STILL.min(self.deadline)).await;
+            }
+            let of =
+                |version: &Version| Snapshot::of(&version.board, &version.readers, KEPT_ROWS_MAX);
+            let (before, after) = (of(active), of(candidate));
+            // One may have been further already when it was told to stop.
+            if before.token() == after.token() {
+                return Ok((before, after));
+            }
+            if active.board.is_stopped() || candidate.board.is_stopped() {
+                // Says why.
+                candidate.board.reached(&target, Duration::ZERO).await?;
+                active.board.reached(&target, Duration::ZERO).await?;
+            }
+        }
+        Err(RebuildError::Moving {
+            projection: self.versions.name,
+        })
+    }
+}
+
+/// Versions that apply nothing behind a position until this is gone.
+struct Still<'b>([&'b Arc<ProgressBoard>; 2]);
+
+impl<'b> Still<'b> {
+    fn at(token: &Token, boards: [&'b Arc<ProgressBoard>; 2]) -> Self {
+        for board in boards {
+            board.stop_behind(Some(token));
+        }
+        Self(boards)
+    }
+}
+
+impl Drop for Still<'_> {
+    fn drop(&mut self) {
+        for board in self.0 {
+            board.stop_behind(None);
+        }
+    }
+}
