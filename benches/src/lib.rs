@@ -20,6 +20,7 @@ pub mod keyed;
 pub mod load;
 mod machine;
 mod options;
+pub mod paired;
 pub mod partition;
 pub mod runs;
 pub mod suites;

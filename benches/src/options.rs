@@ -63,6 +63,9 @@ pub struct Options {
     /// `dataflow` and `checkpoints`.
     #[arg(long)]
     pub events: Option<u64>,
+    /// Rounds of the cases that compare two things in turn.
+    #[arg(long)]
+    pub rounds: Option<usize>,
     /// Items per batch of dataflows; chosen while running if not given.
     #[arg(long)]
     pub batch: Option<usize>,
@@ -88,6 +91,7 @@ impl Options {
             data: None,
             partitions: None,
             events: None,
+            rounds: None,
             batch: None,
             keys: None,
             case: None,

@@ -248,7 +248,7 @@ async fn dataflow() {
             "state-50m" => &["resident_mb_max", "sessions"],
             "slow-sink" => &["in_flight_max", "of_sink"],
             name if name.starts_with("sliding-") => &["results_per_event", "core_ns_per_event"],
-            name if name.starts_with("failing-") => &["of_plain", "of_plain_least"],
+            name if name.starts_with("failing-") => &["of_plain", "of_plain_low"],
             name if name.starts_with("latency-") => {
                 &["results", "p50_us", "p99_us", "p9999_us", "source_p99_us"]
             }

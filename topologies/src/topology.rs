@@ -19,6 +19,7 @@ pub struct Topology {
     pub(crate) dataflows: Vec<Dataflow>,
     /// Bytes of memory for the state of all dataflows, if that is bounded.
     pub(crate) state_memory: Option<usize>,
+    pub(crate) state_disk: Option<u64>,
 }
 
 impl fmt::Debug for Topology {
@@ -225,6 +226,7 @@ impl Topology {
                 projections: Vec::new(),
                 dataflows: Vec::new(),
                 state_memory: None,
+                state_disk: None,
             },
             faults: Vec::new(),
             dataflows: Vec::new(),
@@ -300,6 +302,17 @@ impl TopologyBuilder {
     #[must_use]
     pub const fn state_memory(mut self, bytes: usize) -> Self {
         self.topology.state_memory = Some(bytes);
+        self
+    }
+
+    /// Bounds what the state of each dataflow takes in `spill/` to about so many bytes, so that a disk on which the log lies,
+    /// too, does not fill up. Without [`state_memory`](Self::state_memory) it says nothing. A dataflow that would take more
+    /// fails and begins again from its last checkpoint, as often as its restarts allow; the engine and others go on. While it
+    /// runs the bound can be moved with
+    /// [`MemoryBudget::set_disk_bytes_max`](millstream_engine::spill::MemoryBudget::set_disk_bytes_max). Default: no bound.
+    #[must_use]
+    pub const fn state_disk(mut self, bytes: u64) -> Self {
+        self.topology.state_disk = Some(bytes);
         self
     }
 

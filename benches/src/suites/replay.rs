@@ -36,7 +36,7 @@ pub struct Sizes {
 pub const FULL: Sizes = Sizes {
     keys: 100_000,
     events: 10_000_000,
-    rounds: 7,
+    rounds: 15,
 };
 
 /// What tests run.
@@ -66,7 +66,8 @@ pub async fn run(harness: &Harness, sizes: Sizes) -> Result<()> {
             projection(harness, &history, name, reads).await?;
         }
     }
-    poison::run(harness, &history, sizes.rounds).await?;
+    let rounds = harness.options().rounds.unwrap_or(sizes.rounds);
+    poison::run(harness, &history, rounds).await?;
     history.forget_state()
 }
 

@@ -10,6 +10,7 @@ pub struct MemoryBudget {
     used: AtomicUsize,
     written: AtomicU64,
     read: AtomicU64,
+    disk_bytes_max: AtomicU64,
 }
 
 impl MemoryBudget {
@@ -21,7 +22,20 @@ impl MemoryBudget {
             used: AtomicUsize::new(0),
             written: AtomicU64::new(0),
             read: AtomicU64::new(0),
+            disk_bytes_max: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// Bytes on disk that the pages of one dataflow may take. Default: as many as there are.
+    #[must_use]
+    pub fn disk_bytes_max(&self) -> u64 {
+        self.disk_bytes_max.load(Ordering::Relaxed)
+    }
+
+    /// Sets it, from the next pages on. State that finds no room fails its dataflow, which begins again from its last
+    /// checkpoint with nothing on disk; the log, which may be on the same disk, keeps the rest of it.
+    pub fn set_disk_bytes_max(&self, bytes: u64) {
+        self.disk_bytes_max.store(bytes, Ordering::Relaxed);
     }
 
     /// Bytes that may be used.

@@ -23,6 +23,16 @@ pub enum SpillError {
          TopologyBuilder::state_memory"
     )]
     Store(#[from] StoreError),
+    /// The pages of this dataflow take as much of the disk as they may. Nothing was written.
+    #[error(
+        "state that is larger than its memory finds no room: its pages take {used} bytes on disk, of {max} that they may.          Give it more with TopologyBuilder::state_disk, or more memory with TopologyBuilder::state_memory"
+    )]
+    Room {
+        /// Bytes that they take.
+        used: u64,
+        /// Bytes that they may take.
+        max: u64,
+    },
     /// A page is not what was written.
     #[error("state on disk is damaged: page {page} of owner {owner} {what}")]
     Damaged {
@@ -56,13 +66,22 @@ impl SpillStore {
     /// # Errors
     /// [`SpillError::Store`].
     pub fn create(folder: &Path, budget: Arc<MemoryBudget>) -> Result<Self, SpillError> {
+        Self::create_with(folder, budget, EnvironmentOptions::default())
+    }
+
+    fn create_with(
+        folder: &Path,
+        budget: Arc<MemoryBudget>,
+        options: EnvironmentOptions,
+    ) -> Result<Self, SpillError> {
         if folder.exists() {
             let removed = std::fs::remove_dir_all(folder);
             removed.map_err(|error| StoreError::io(folder, "emptying", error))?;
         }
         let options = EnvironmentOptions {
             durability: Durability::None,
-            ..EnvironmentOptions::with_databases(&[PAGES])
+            databases: EnvironmentOptions::with_databases(&[PAGES]).databases,
+            ..options
         };
         let environment = Environment::open(folder, options)?;
         Ok(Self {
@@ -132,12 +151,16 @@ impl PageOwner {
     /// Writes pages, in place of what was written of them before: all or none.
     ///
     /// # Errors
-    /// [`SpillError::Store`]: none is written, and none will be by anybody.
+    /// [`SpillError::Store`]: none is written, and none will be by anybody. [`SpillError::Room`]: none is written.
     pub fn write<'a>(
         &mut self,
         pages: impl IntoIterator<Item = (u32, &'a [u8])>,
     ) -> Result<(), SpillError> {
         let store = &*self.store;
+        let (used, max) = (store.used_bytes(), store.budget.disk_bytes_max());
+        if used >= max {
+            return Err(SpillError::Room { used, max });
+        }
         let mut writing = store.writing();
         let Writing { writer, forgotten } = &mut *writing;
         let mut transaction = writer.begin()?;
@@ -276,6 +299,62 @@ mod tests {
         owner.write([(3, &b"three"[..])]).unwrap();
         assert_eq!(owner.read(3, <[u8]>::len).unwrap(), 5);
         assert_eq!(store.budget().traffic(), (1, 1));
+    }
+
+    /// Goal: where the disk, or the map, is full, the write says so and nothing of it is there; what was written before can
+    /// still be read.
+    #[test]
+    fn a_full_map_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = EnvironmentOptions {
+            map_bytes_max: 1 << 20,
+            preallocate_step_bytes: 0,
+            ..EnvironmentOptions::default()
+        };
+        let budget = Arc::new(MemoryBudget::new(1 << 20));
+        let store = SpillStore::create_with(folder.path(), budget, options).unwrap();
+        let store = Arc::new(store);
+        let (mut owner, page) = (PageOwner::new(&store), vec![7; 100_000]);
+        let mut written = 0;
+        let error = loop {
+            match owner.write([(written, &page[..])]) {
+                Ok(()) => written += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!((2..11).contains(&written), "{written}");
+        let full = SpillError::Store(StoreError::MapFull { max_bytes: 1 << 20 });
+        assert_eq!(error.to_string(), full.to_string());
+        assert!(error.to_string().contains("Give it room there"), "{error}");
+        for number in 0..written {
+            assert_eq!(owner.read(number, <[u8]>::to_vec).unwrap(), page);
+        }
+        assert!(owner.read(written, <[u8]>::len).is_err());
+        assert!(
+            owner.write([(0, &b"less"[..])]).is_err(),
+            "the writer has stopped"
+        );
+    }
+
+    #[test]
+    fn no_more_of_the_disk_is_taken_than_may_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(folder.path());
+        store.budget().set_disk_bytes_max(200_000);
+        let (mut owner, page) = (PageOwner::new(&store), vec![7; 50_000]);
+        let (mut written, mut told) = (0, None);
+        while told.is_none() && written < 100 {
+            match owner.write([(written, &page[..])]) {
+                Ok(()) => written += 1,
+                Err(error) => told = Some(error),
+            }
+        }
+        let room =
+            |told| matches!(told, Some(SpillError::Room { max: 200_000, used }) if used < 400_000);
+        assert!(room(told) && written > 1, "{written}");
+        store.budget().set_disk_bytes_max(u64::MAX);
+        owner.write([(written, &page[..])]).unwrap();
+        assert_eq!(owner.read(written, <[u8]>::len).unwrap(), page.len());
     }
 
     #[test]

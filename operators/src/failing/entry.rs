@@ -122,6 +122,9 @@ pub(super) struct Entry<K, W> {
     /// Its letter is in the state, or on its way there.
     #[serde(skip)]
     pub(super) is_stored: bool,
+    /// More waits behind it than its letter says, and that is noted.
+    #[serde(skip)]
+    pub(super) is_noted: bool,
 }
 
 const fn most() -> CompactString {
@@ -156,6 +159,7 @@ impl<K, W> Entry<K, W> {
             earlier: Vec::new(),
             class: CompactString::const_new(NOT_TRIED),
             is_stored: false,
+            is_noted: false,
         }
     }
 

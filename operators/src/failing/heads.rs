@@ -24,17 +24,15 @@ impl<K> Default for Heads<K> {
 }
 
 impl<K: Hash + Eq> Heads<K> {
-    /// Whether the key with this hash is one of them.
+    /// The place of the key with this hash, if it is one of them.
     #[inline]
-    pub(super) fn holds(&self, hash: u64, key: &K) -> bool {
-        self.places.find(hash, |(of, _)| of == key).is_some()
+    pub(super) fn at(&self, hash: u64, key: &K) -> Option<Place> {
+        let found = self.places.find(hash, |(of, _)| of == key);
+        found.map(|(_, place)| *place)
     }
 
     pub(super) fn get(&self, key: &K) -> Option<Place> {
-        let found = self
-            .places
-            .find(self.hasher.hash_one(key), |(of, _)| of == key);
-        found.map(|(_, place)| *place)
+        self.at(self.hasher.hash_one(key), key)
     }
 
     /// Whether a key is one of them whose hash is not known.

@@ -39,7 +39,7 @@ pub use policy::{ItemPolicy, Then, WaitingLimits, WhenFull};
 pub use crate::projection::FailurePolicy;
 
 pub(crate) use cause::{ERROR, NOT_TRIED, guarded};
-pub(crate) use entry::{Arrived, Work};
+pub(crate) use entry::{Arrived, Place, Work};
 pub(crate) use parked::Failing;
 pub(crate) use standing::{Standing, Stands};
 pub(crate) use telling::Telling;

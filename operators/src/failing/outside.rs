@@ -176,6 +176,7 @@ impl Outside {
         if let Some(letters) = &mut self.letters {
             let letter = letter_of(letters, entry);
             entry.is_stored = true;
+            entry.is_noted = false;
             letters.put(letter);
         }
     }

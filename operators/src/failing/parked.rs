@@ -108,10 +108,10 @@ impl<K: Key, W: Work> Failing<K, W> {
         self.heads.contains(key)
     }
 
-    /// The same of a key whose hash a table knows.
+    /// Behind what items of a key must wait whose hash a table knows, if they must.
     #[inline]
-    pub(crate) fn holds_hashed(&self, hash: u64, key: &K) -> bool {
-        self.heads.holds(hash, key)
+    pub(crate) fn head_hashed(&self, hash: u64, key: &K) -> Option<Place> {
+        self.heads.at(hash, key)
     }
 
     /// Whether what fails is neither tried again nor kept.
@@ -130,9 +130,13 @@ impl<K: Key, W: Work> Failing<K, W> {
 
     /// Queues work of a key that is held.
     pub(crate) fn queue(&mut self, key: &K, work: W) {
-        let Some(place) = self.heads.get(key) else {
-            return;
-        };
+        if let Some(place) = self.heads.get(key) {
+            self.queue_at(place, work);
+        }
+    }
+
+    /// The same behind what waits at this place.
+    pub(crate) fn queue_at(&mut self, place: Place, work: W) {
         let bytes = bytes_of(&work);
         let limits = self.policy.waiting;
         let is_all_full = self.is_full(1, bytes) && work.is_bounded();
@@ -143,14 +147,17 @@ impl<K: Key, W: Work> Failing<K, W> {
             && (entry.followers.len() >= limits.key_items_max
                 || entry.followers_bytes + bytes > limits.key_bytes_max);
         if is_all_full || is_key_full {
+            let key = entry.key.clone();
             return self.refuse(key, work, bytes, is_all_full);
         }
         entry.followers.push_back((bytes, work));
         entry.followers_bytes += bytes;
+        // Once until its letter is written: a key may have thousands behind it.
+        let is_noted = std::mem::replace(&mut entry.is_noted, true);
         self.items += 1;
         self.bytes += bytes;
         self.is_changed = true;
-        if let Some(outside) = &mut self.outside {
+        if let (Some(outside), false) = (&mut self.outside, is_noted) {
             outside.followed(place);
         }
     }
@@ -162,13 +169,13 @@ impl<K: Key, W: Work> Failing<K, W> {
     }
 
     #[cold]
-    fn refuse(&mut self, key: &K, work: W, bytes: usize, is_all_full: bool) {
+    fn refuse(&mut self, key: Option<K>, work: W, bytes: usize, is_all_full: bool) {
         match self.policy.when_full {
             WhenFull::Skip => self.count_skipped(),
             WhenFull::DeadLetter if !is_all_full => {
                 let cause =
                     "it was not tried: as many items as may wait behind a failed one of its key";
-                let mut entry = self.entry(Some(key.clone()), work, bytes, cause);
+                let mut entry = self.entry(key, work, bytes, cause);
                 entry.holds_key = false;
                 self.count_added(NOT_TRIED);
                 self.insert(entry, true);
@@ -179,7 +186,7 @@ impl<K: Key, W: Work> Failing<K, W> {
                 } else {
                     "`key_items_max` or `key_bytes_max`"
                 };
-                let key = key_text(Some(key));
+                let key = key_text(key.as_ref());
                 self.fail_with(format!(
                     "behind the failed item of key {key} wait as many as {bound} allow: redrive or discard it"
                 ));

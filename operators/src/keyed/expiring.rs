@@ -72,6 +72,7 @@ impl Left {
 
     /// What is left of two parts of one state.
     #[must_use]
+    #[inline]
     pub fn and(self, other: Self) -> Self {
         let earlier = |one: Option<Timestamp>, two: Option<Timestamp>| match (one, two) {
             (Some(one), Some(two)) => Some(one.min(two)),
@@ -84,6 +85,7 @@ impl Left {
         }
     }
 
+    #[inline]
     fn until(deadline: Deadline) -> Self {
         match deadline.0 {
             None => Self::kept(),
@@ -180,6 +182,7 @@ impl<V> Expiring<V> {
 }
 
 impl<V: Serialize + DeserializeOwned + Send + 'static> KeyedState for Expiring<V> {
+    #[inline]
     fn expire(&mut self, now: &Now) -> Left {
         self.value.take_if(|(_, deadline)| now.is_over(*deadline));
         let left = |(_, deadline): &(V, Deadline)| Left::until(*deadline);
@@ -291,6 +294,7 @@ where
     K: Hash + Eq + Clone + Serialize + DeserializeOwned + Send + 'static,
     V: Serialize + DeserializeOwned + Send + 'static,
 {
+    #[inline]
     fn expire(&mut self, now: &Now) -> Left {
         while let Some(rank) = first_over(&self.ends, now) {
             if let Some(key) = self.ends.remove(&rank) {
@@ -350,6 +354,7 @@ impl<V> ExpiringList<V> {
 }
 
 impl<V: Serialize + DeserializeOwned + Send + 'static> KeyedState for ExpiringList<V> {
+    #[inline]
     fn expire(&mut self, now: &Now) -> Left {
         while let Some(rank) = first_over(&self.values, now) {
             self.values.remove(&rank);
@@ -361,6 +366,7 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> KeyedState for ExpiringLi
 macro_rules! kept {
     ($($plain:ty),*) => {$(
         impl KeyedState for $plain {
+            #[inline]
             fn expire(&mut self, _now: &Now) -> Left {
                 Left::kept()
             }
@@ -373,18 +379,21 @@ kept!(
 );
 
 impl KeyedState for () {
+    #[inline]
     fn expire(&mut self, _now: &Now) -> Left {
         Left::NOTHING
     }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + 'static> KeyedState for Option<V> {
+    #[inline]
     fn expire(&mut self, _now: &Now) -> Left {
         self.as_ref().map_or(Left::NOTHING, |_| Left::kept())
     }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + 'static> KeyedState for Vec<V> {
+    #[inline]
     fn expire(&mut self, _now: &Now) -> Left {
         if self.is_empty() {
             Left::NOTHING
@@ -397,6 +406,7 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> KeyedState for Vec<V> {
 macro_rules! tuple {
     ($($part:ident $at:tt),*) => {
         impl<$($part: KeyedState),*> KeyedState for ($($part,)*) {
+            #[inline]
             fn expire(&mut self, now: &Now) -> Left {
                 let mut left = Left::NOTHING;
                 $(left = left.and(self.$at.expire(now));)*

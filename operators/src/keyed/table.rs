@@ -47,6 +47,7 @@ fn place(domain: TimeDomain, time: i64) -> (bool, i64) {
 }
 
 impl Sets {
+    #[inline]
     fn is_empty(&self) -> bool {
         match self {
             Self::Few(sets) => sets.is_empty(),
@@ -108,6 +109,7 @@ impl<S> Slot<S> {
             || self.expiries.iter().flatten().any(is_it)
     }
 
+    #[inline]
     fn is_waiting(&self) -> bool {
         !self.timers.is_empty() || self.expiries.iter().any(Option::is_some)
     }
@@ -194,6 +196,7 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
         self.slots.settle()
     }
 
+    #[inline]
     pub(super) fn hash(&self, key: &K) -> u64 {
         self.slots.hash(key)
     }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::{NoSide, Scratch};
 use super::table::Table;
+use super::try_batch::Held;
 use super::try_call::{Call, Reached};
 use super::try_core::{Core, TryKeyedProcess};
 use crate::failing::{Arrived, Failing, Failure, ItemPolicy};
@@ -51,6 +52,8 @@ pub struct TryProcess<T: Savable, K: Key, F, P: TryKeyedProcess<K, T>, L = NoSid
     pub(super) failing: Failing<K, Call<T>>,
     /// Keys of the items that are next, with where they were seen and their hashes.
     pub(super) ahead: Vec<(u32, u64, K)>,
+    /// Items of a batch that must wait.
+    pub(super) held: Vec<Held>,
 }
 
 impl<T, K, F, P, L> TryProcess<T, K, F, P, L>
@@ -79,6 +82,7 @@ where
             },
             failing,
             ahead: Vec::new(),
+            held: Vec::new(),
         }
     }
 

@@ -1,16 +1,18 @@
-//! Threads apart from the engine's, for runs of a dataflow that follow one that hung.
+//! Threads apart from the engine's, for a dataflow that asks for some, and for runs that follow one that hung.
 //!
 //! A step that hangs keeps a thread of the runtime that it is on. So the next run has a runtime of its own, and what hangs again
 //! takes no thread of others. Bounds: the last one, and those in which a step still hangs, which
 //! [`run`](super::run) counts. Failure: without threads for another one the run is where the one before was.
 
+use std::num::NonZeroUsize;
+
 use tokio::runtime::{Handle, Runtime};
 
-/// Worker threads of each.
+/// Worker threads of each that follows a run which hung.
 const WORKERS: usize = 2;
 
 struct Threads {
-    /// The run that hung; runs behind it are here, up to the one that hung next.
+    /// The run that hung; runs behind it are here, up to the one that hung next. Runs have numbers from 1.
     behind: u64,
     runtime: Runtime,
 }
@@ -20,6 +22,20 @@ struct Threads {
 pub(super) struct Apart(Vec<Threads>);
 
 impl Apart {
+    /// For a dataflow with so many threads of its own from the beginning, if any.
+    pub(super) fn beginning(name: &str, own: Option<NonZeroUsize>) -> Self {
+        let Some(workers) = own else {
+            return Self::default();
+        };
+        match runtime(workers.get()) {
+            Ok(runtime) => Self(vec![Threads { behind: 0, runtime }]),
+            Err(cause) => {
+                tracing::warn!(dataflow = name, %cause, "a dataflow has no threads of its own");
+                Self::default()
+            }
+        }
+    }
+
     /// Where the next run is; `None`: where the first was. `fenced`: the last run, if it was given up; `hung`: runs that have
     /// steps which hang now.
     pub(super) fn next(
@@ -32,7 +48,7 @@ impl Apart {
         if let Some(behind) = fenced
             && self.0.last().is_none_or(|last| last.behind != behind)
         {
-            match runtime() {
+            match runtime(WORKERS) {
                 Ok(runtime) => self.0.push(Threads { behind, runtime }),
                 Err(cause) => {
                     tracing::warn!(
@@ -70,9 +86,9 @@ impl Drop for Apart {
     }
 }
 
-fn runtime() -> std::io::Result<Runtime> {
+fn runtime(workers: usize) -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+        .worker_threads(workers)
         .thread_name("millstream-apart")
         .enable_all()
         .build()

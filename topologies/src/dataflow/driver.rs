@@ -350,13 +350,18 @@ impl Driver {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn stop(&mut self) -> Result<(), Failure> {
+        self.begin_stop();
+        self.run()
+    }
+
+    /// The same without running anything: for what steps the driver together with what is outside.
+    pub fn begin_stop(&mut self) {
         for stage in self.stages.iter_mut().filter(|stage| stage.is_source) {
             stage.core.stop();
             if matches!(stage.state, State::Idle(_)) {
                 stage.state = State::Ready;
             }
         }
-        self.run()
     }
 
     /// Reads a table that the dataflow writes. What an idle sink took is in it.

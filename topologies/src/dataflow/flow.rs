@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
+use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
@@ -33,6 +34,10 @@ pub struct FlowOptions {
     /// When checkpoints are taken, in an engine. Default: every ten seconds, and each start goes on from the last. `None`:
     /// never, so that each start begins anew.
     pub checkpoints: Option<CheckpointOptions>,
+    /// Threads that the dataflow has for itself, beside those of the engine's runtime: for sinks and functions that may block
+    /// or hang, which keep a thread of others otherwise until the watchdog sees it. Default: none. One more than there are
+    /// partitions of what may hang lets the rest of the dataflow go on. Cost: threads that take turns with the engine's.
+    pub own_threads: Option<NonZeroUsize>,
 }
 
 impl Default for FlowOptions {
@@ -46,6 +51,7 @@ impl Default for FlowOptions {
                 bytes_max: const { std::num::NonZeroU64::new(1 << 20).unwrap() },
             },
             checkpoints: Some(CheckpointOptions::default()),
+            own_threads: None,
         }
     }
 }

@@ -36,7 +36,7 @@ const STUCK: &str = "while it handed something over: the dataflow is not begun a
 pub(super) struct Run {
     dataflow: Dataflow,
     home: Home,
-    /// Where it runs once a step has hung: what hangs again holds none of the engine's threads.
+    /// Where it runs if it asks for threads of its own, or once a step has hung: what hangs holds none of the engine's.
     apart: Mutex<Apart>,
 }
 
@@ -47,12 +47,13 @@ impl Run {
         home: Home,
     ) -> Result<DataflowHandle, StartDataflowError> {
         let parts = Parts::new(dataflow.name(), dataflow.edges());
+        let apart = Apart::beginning(dataflow.name(), dataflow.options.own_threads);
         let run = Arc::new(Self {
             dataflow,
             home,
-            apart: Mutex::default(),
+            apart: Mutex::new(apart),
         });
-        let failed = run.begin(&parts).await?;
+        let failed = run.begin_where(&parts).await?;
         tokio::spawn(Arc::clone(&run).watch(parts.clone(), failed));
         Ok(DataflowHandle::new(parts))
     }
@@ -206,7 +207,7 @@ impl Run {
         }
     }
 
-    /// Begins it on threads of its own if the run before hung, else where it was.
+    /// Begins it on threads of its own if it asks for them or the run before hung, else where it was.
     async fn begin_where(
         self: &Arc<Self>,
         parts: &Parts,

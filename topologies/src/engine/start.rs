@@ -101,7 +101,7 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
         appender: write_side.appender.clone().refusing(&[DECISIONS]),
         memory: topology
             .state_memory
-            .map(|bytes| StateMemory::new(bytes, &folder)),
+            .map(|bytes| StateMemory::new(bytes, topology.state_disk, &folder)),
         letters: ItemLetters::new(streams),
     };
     let declared = std::mem::take(&mut topology.dataflows);

@@ -20,10 +20,14 @@ pub(super) struct StateMemory {
 }
 
 impl StateMemory {
-    /// Of so many bytes, with stores in the data folder `folder`.
-    pub(super) fn new(bytes: usize, folder: &Path) -> Self {
+    /// Of so many bytes, and so many on disk for each dataflow, with stores in the data folder `folder`.
+    pub(super) fn new(bytes: usize, disk: Option<u64>, folder: &Path) -> Self {
+        let budget = Arc::new(MemoryBudget::new(bytes));
+        if let Some(disk) = disk {
+            budget.set_disk_bytes_max(disk);
+        }
         Self {
-            budget: Arc::new(MemoryBudget::new(bytes)),
+            budget,
             folder: folder.join(FOLDER),
         }
     }

@@ -26,6 +26,7 @@ impl Bounds {
     fn options(self) -> FlowOptions {
         FlowOptions {
             checkpoints: None,
+            own_threads: None,
             partitions: 1,
             edges: EdgeOptions {
                 batch: BatchSize::Fixed(NonZeroUsize::new(self.batch).unwrap()),

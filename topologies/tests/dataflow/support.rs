@@ -143,6 +143,7 @@ impl Shape {
         let defaults = FlowOptions::default();
         FlowOptions {
             checkpoints: None,
+            own_threads: None,
             partitions: self.partitions,
             edges: EdgeOptions {
                 batch,

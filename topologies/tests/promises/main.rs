@@ -24,6 +24,7 @@ mod damage;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod failing_disk;
 mod failing_events;
+mod hanging;
 mod kills;
 mod orders;
 mod panics;

@@ -188,6 +188,7 @@ impl Shape {
                 pause_ms_min: 1,
                 ..CheckpointOptions::default()
             }),
+            own_threads: None,
         }
     }
 }

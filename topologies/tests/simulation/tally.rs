@@ -23,6 +23,7 @@ macro_rules! tallies {
 
 tallies! {
     lives: "lives of a process",
+    orderly_ends: "lives that ended in order",
     power_losses: "losses of power",
     log_faults: "failures of the log's disk",
     state_faults: "failures of the state's disk",
@@ -38,6 +39,7 @@ tallies! {
     items_discarded: "items given up",
     sums: "events that the dataflow appended",
     checkpoints: "checkpoints complete",
+    looks: "looks at all tables in the course",
     storage_faults: "failures of checkpoint storage in memory",
 }
 

@@ -173,6 +173,7 @@ impl Plan {
                 retained: random.of(&[1, 2, 3]),
                 ..CheckpointOptions::default()
             }),
+            own_threads: None,
         }
     }
 }

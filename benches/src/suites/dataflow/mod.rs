@@ -50,8 +50,8 @@ pub struct Sizes {
 pub const FULL: Sizes = Sizes {
     sliding: 50_000_000,
     batches: 20_000_000,
-    failing: 20_000_000,
-    rounds: 9,
+    failing: 5_000_000,
+    rounds: 25,
     partitions: 50_000_000,
     maximum: 20_000_000,
     idle_per_second: 1_000,

@@ -1,8 +1,7 @@
 //! A projection beside the same one with poison: one account in a hundred whose events it fails on, by an error or a panic,
 //! or with another projection beside it that hangs.
 //!
-//! `of_plain` is the median over the rounds, the order changing from one to the next, of the throughput with poison by that
-//! without of the same round, in events of accounts that do not fail. Both build their rows from the log anew; those that
+//! `of_plain` is the throughput with poison by that without, see [`paired`](crate::paired), in events of accounts that do not fail. Both build their rows from the log anew; those that
 //! fail are tried five times and are dead letters then, which are stored with what waits behind them.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -19,6 +18,7 @@ use millstream_operators::projection::{
 
 use super::SUITE;
 use crate::history::History;
+use crate::paired::Paired;
 use crate::{Case, Harness};
 
 /// How long a run may take.
@@ -146,7 +146,7 @@ async fn compare(
     rounds: usize,
 ) -> Result<()> {
     let machine = harness.machine(history.folder())?;
-    let (mut seconds, mut ratios) = (Vec::new(), Vec::new());
+    let mut seconds = Paired::default();
     let mut letters = 0;
     for round in 0..rounds {
         let mut both = [0.0; 2];
@@ -158,11 +158,7 @@ async fn compare(
                 (took, _) => (took, letters),
             };
         }
-        seconds.push(both[1]);
-        ratios.push(both[0] / both[1]);
-    }
-    for values in [&mut seconds, &mut ratios] {
-        values.sort_by(f64::total_cmp);
+        seconds.push(both);
     }
     let events = history.contents().events as f64;
     let healthy = if wrong == Wrong::Hangs {
@@ -174,11 +170,12 @@ async fn compare(
         .with("events", history.contents().events)
         .with("keys", history.contents().keys)
         .with("rounds", rounds)
-        .with("letters", letters)
-        .figure("of_plain", ratios[rounds / 2])
-        .figure("of_plain_least", ratios[0])
-        .figure("of_plain_most", ratios[rounds - 1])
-        .figure("events_per_second", healthy / seconds[rounds / 2]);
+        .with("letters", letters);
+    let ratio = seconds.ratio().inverse();
+    let case = ratio
+        .figures(case, "of_plain")
+        .figure("events_per_second_plain", events / seconds.median(0))
+        .figure("events_per_second", healthy / seconds.median(1));
     harness.report(case)
 }
 

@@ -403,3 +403,55 @@ async fn one_that_is_only_reported_goes_on_when_it_comes_back() {
     let Shop { engine, .. } = shop;
     close(engine).await;
 }
+
+/// Goal: a dataflow with threads of its own takes none of the engine's, however long what it calls does not return. Method:
+/// the engine has one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn one_with_threads_of_its_own_keeps_nobody_else_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let hang = Hang::new("sink", usize::MAX);
+    let _held = Held(Arc::clone(&hang));
+    let own = FlowOptions {
+        own_threads: std::num::NonZeroUsize::new(2),
+        ..options()
+    };
+    let inner = Arc::clone(&hang);
+    let topology = Topology::named("shop")
+        .dataflow_with("hangs", own, move |flow| {
+            let sales = flow.events::<Sale>().category("sale").stream();
+            sales.for_each(move |_, sale| inner.at("sink", &sale));
+        })
+        .dataflow("other", |flow| {
+            let sales = flow.events::<Sale>().category("sale").stream();
+            sales
+                .key_by(|sale: &Sale| sale.product.clone())
+                .aggregate_running(Ttl::Never, count())
+                .to_table(&OTHER, |(product, count)| (product, Some(count)));
+        });
+    let engine = open(folder.path(), topology.build().unwrap()).await;
+    let all = sales(SALES);
+    append(&engine, &all[..20]).await;
+    within(async {
+        let mut looks = tokio::time::interval(Duration::from_millis(1));
+        while hang.entered.load(Ordering::SeqCst) == 0 {
+            looks.tick().await;
+        }
+        append(&engine, &all[20..]).await;
+        while engine
+            .query(&OTHER)
+            .rows()
+            .await
+            .unwrap()
+            .iter()
+            .map(|(_, count)| count)
+            .sum::<u64>()
+            < SALES
+        {
+            looks.tick().await;
+        }
+    })
+    .await;
+    assert_eq!(hang.left.load(Ordering::SeqCst), 0, "it still hangs");
+    hang.release();
+    close(engine).await;
+}

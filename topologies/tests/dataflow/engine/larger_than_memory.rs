@@ -210,3 +210,44 @@ async fn state_larger_than_its_memory_is_the_same_state() {
     let left = std::fs::read_dir(folder.path().join("spill")).unwrap();
     assert_eq!(left.count(), 0, "stores go with their runs");
 }
+
+/// Goal: state that finds no room on disk stops its dataflow, with an error that says so, and nobody else; once there is
+/// room it goes on from its last checkpoint, and nothing is missing or twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn state_that_finds_no_room_goes_on_once_there_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let numbers = Numbers {
+        released: Arc::default(),
+    };
+    numbers.released.store(KEYS / 100, Ordering::Relaxed);
+    let mut config = config();
+    config.restart.attempts_max = 1;
+    config.restart.backoff_first = Duration::from_millis(1);
+    let topology = topology(&numbers, Some(MEMORY), 2);
+    let engine = Engine::open(folder.path()).config(config).run(topology);
+    let engine = engine.await.unwrap();
+    let memory = engine.state_memory().unwrap();
+    memory.set_disk_bytes_max(0);
+    numbers.released.store(3 * KEYS + 100, Ordering::Relaxed);
+    let flow = engine.dataflow("profiles");
+    let failed = within(flow.wait()).await.unwrap_err();
+    let cause = failed.to_string();
+    assert!(
+        cause.contains("finds no room") && cause.contains("state_disk"),
+        "{cause}"
+    );
+    assert_eq!(engine.failed_dataflows().len(), 1);
+    // The engine is there for others.
+    append(&engine, &sales(10)).await;
+    assert_eq!(
+        engine
+            .events::<Sale>(&stream("sale-1"), 0, 10)
+            .unwrap()
+            .len(),
+        1
+    );
+    // It says that the dataflow had failed.
+    within(engine.shutdown()).await.unwrap_err();
+    drop(engine);
+    run(folder.path(), &numbers, 5 * KEYS + 7, MEMORY, 2).await;
+}

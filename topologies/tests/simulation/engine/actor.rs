@@ -28,6 +28,9 @@ pub(crate) struct Actor {
     woken: Arc<Woken>,
     is_ready: bool,
     due: Option<Duration>,
+    /// It was asked to end.
+    is_ending: bool,
+    has_ended: bool,
 }
 
 impl Actor {
@@ -44,6 +47,8 @@ impl Actor {
             woken,
             is_ready: true,
             due: None,
+            is_ending: false,
+            has_ended: false,
         })
     }
 
@@ -59,6 +64,20 @@ impl Actor {
         self.is_ready = true;
     }
 
+    /// Asks it to end once all that is queued is handled; nothing new is taken.
+    pub(crate) fn begin_end(&mut self) {
+        self.is_ending = true;
+        self.mailbox.close();
+        if let Some(core) = &mut self.core {
+            core.stop();
+        }
+        self.is_ready = true;
+    }
+
+    pub(crate) const fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
     /// One step; the first cause of a failure.
     pub(crate) fn step(&mut self, clock: &ManualClock) -> Result<(), String> {
         if self.woken.0.swap(false, Ordering::AcqRel) {
@@ -68,6 +87,9 @@ impl Actor {
         self.due = None;
         if self.core.is_none() {
             self.core = (self.factory)()?;
+            if let (Some(core), true) = (&mut self.core, self.is_ending) {
+                core.stop();
+            }
         }
         let Some(core) = &mut self.core else {
             self.is_ready = true;
@@ -75,7 +97,8 @@ impl Actor {
         };
         match core.step() {
             Step::Again => self.is_ready = true,
-            Step::Idle | Step::Done => {}
+            Step::Done => self.has_ended = true,
+            Step::Idle => self.has_ended |= self.is_ending && self.mailbox.is_drained(),
             Step::IdleUntil(delay) => self.due = clock.monotonic().checked_add(delay),
             Step::Failed(cause) => {
                 self.lose_core();

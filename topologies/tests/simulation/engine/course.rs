@@ -12,6 +12,7 @@ use millstream_operators::projection::{Row, TableKey, TableReader};
 
 use super::clients::{Clients, STREAMS};
 use super::contents::Contents;
+use super::meanwhile::Seen;
 use super::model::{Model, balances, check_copies, check_sums, digits, has_all_sums, totals};
 use super::process::{Disks, Process, Shape, begin_ids};
 use super::shape::{Pace, shape};
@@ -23,15 +24,19 @@ use crate::tally::{TALLY, add};
 /// out at each checkpoint.
 const ROUNDS_MAX: usize = 4_000;
 
-struct Course {
-    random: Random,
+pub(super) struct Course {
+    pub(super) random: Random,
     disks: Disks,
     shape: Shape,
     pace: Pace,
-    model: Model,
-    clients: Clients,
+    pub(super) model: Model,
+    pub(super) clients: Clients,
     trouble: Trouble,
     now: Timestamp,
+    /// What readers have seen in this life.
+    tables: Seen,
+    /// The last life ended in order, and all it had applied is stored.
+    is_whole: bool,
 }
 
 /// Runs a seed; gives what there was of it in the end, to be compared.
@@ -51,6 +56,8 @@ pub(crate) fn simulate(seed: u64) -> String {
         clients: Clients::default(),
         trouble: Trouble::default(),
         now: Timestamp::from_seconds(1_000),
+        tables: Seen::default(),
+        is_whole: false,
     };
     for _ in 0..course.random.below(6) {
         course.live();
@@ -59,7 +66,7 @@ pub(crate) fn simulate(seed: u64) -> String {
 }
 
 impl Course {
-    /// One life that ends in a crash.
+    /// One life that ends in a crash, or in order.
     fn live(&mut self) {
         let faults = self.faults_met();
         let (log, state) = (self.disks.log.faults_met(), self.disks.state.faults_met());
@@ -68,8 +75,11 @@ impl Course {
         self.shape.flow.partitions = 1 + self.random.below(3) as usize;
         match self.open() {
             Ok(mut process) => {
-                self.check(&process);
+                self.begin(&process);
                 self.run(&mut process, faults);
+                if self.faults_met() == faults && self.random.below(3) == 0 {
+                    self.end(&mut process, faults);
+                }
                 self.clients.forget();
                 self.now = process.clock.now();
                 process.state_writer.kill();
@@ -82,6 +92,28 @@ impl Course {
         add(&TALLY.log_faults, self.disks.log.faults_met() - log);
         add(&TALLY.state_faults, self.disks.state.faults_met() - state);
         self.crash();
+    }
+
+    /// What is there before anything is done.
+    fn begin(&mut self, process: &Process) {
+        self.check(process);
+        self.tables = Seen::default();
+        self.tables.look(process);
+        if std::mem::take(&mut self.is_whole) {
+            self.check_whole(process);
+        }
+    }
+
+    /// Ends a life in order, unless a disk fails meanwhile.
+    fn end(&mut self, process: &mut Process, faults: u64) {
+        match self.end_in_order(process) {
+            Ok(()) if self.faults_met() == faults => {
+                self.is_whole = true;
+                add(&TALLY.orderly_ends, 1);
+            }
+            Ok(()) => {}
+            Err(cause) => assert!(self.faults_met() != faults, "it does not end: {cause}"),
+        }
     }
 
     fn faults_met(&self) -> u64 {
@@ -222,6 +254,10 @@ impl Course {
             0..=2 | 12 => self.clients.poll(&mut self.model),
             3..=5 => {
                 self.see(process, subscription);
+                self.tables.look_at_digits(process);
+                if self.random.below(8) == 0 {
+                    self.tables.look(process);
+                }
             }
             6 | 7 => {
                 let by = [1, 10, 60, 1_100][self.random.below(4) as usize];
@@ -268,7 +304,7 @@ impl Course {
     /// Nothing fails any more, and nobody asks for anything new: all has to come to an end, and to the right one.
     fn last_life(&mut self) -> String {
         let mut process = self.open().unwrap_or_else(|cause| panic!("{cause}"));
-        self.check(&process);
+        self.begin(&process);
         let mut subscription = self.subscribe(&process);
         for _ in 0..self.random.below(100) {
             let stepped = self.step(&mut process, &mut subscription);
@@ -281,6 +317,7 @@ impl Course {
         drop(process);
         self.crash();
         let mut process = self.open().unwrap_or_else(|cause| panic!("{cause}"));
+        self.begin(&process);
         let mut subscription = self.subscribe(&process);
         self.come_to_rest(&mut process, &mut subscription);
         let steps = self.random.next();
@@ -329,6 +366,7 @@ impl Course {
         process.driver.ask_for_checkpoint();
         self.clients.poll(&mut self.model);
         while self.see(process, subscription) {}
+        self.tables.look_at_digits(process);
         process.clock.advance(Duration::from_millis(700));
         let letters = process.store.dead_letters(None, None, 1).unwrap();
         if !letters.is_empty() {
@@ -389,6 +427,7 @@ impl Course {
     }
 }
 
-fn rows<K: TableKey + Ord, R: Row>(table: &TableReader<K, R>) -> BTreeMap<K, R> {
+/// All rows of a table.
+pub(super) fn rows<K: TableKey + Ord, R: Row>(table: &TableReader<K, R>) -> BTreeMap<K, R> {
     table.rows().unwrap().into_iter().collect()
 }

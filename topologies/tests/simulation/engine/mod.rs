@@ -9,13 +9,16 @@
 //! What must hold (`model.rs`, `contents.rs`): what was acknowledged is there, once, where it was said to be; nothing of what
 //! was refused is; an operation is there as a whole or not at all, once, also where nobody was told; offsets and versions
 //! have no gap; nothing is seen before it is stored, nothing twice and nothing left out; decisions were made on all that came
-//! before; rows and the dataflow's output are what a replay gives.
+//! before; rows and the dataflow's output are what a replay gives, also in the course (`meanwhile.rs`). A life may end in order
+//! (`ending.rs`): then everybody was answered, and all that was shown is stored.
 //! Not here: threads, timers of the runtime, files.
 
 mod actor;
 mod clients;
 mod contents;
 mod course;
+mod ending;
+mod meanwhile;
 mod model;
 mod process;
 mod shape;

@@ -64,6 +64,7 @@ pub(crate) struct Process {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) log_writer: SteppedLogWriter<EmbeddedStore>,
     pub(crate) state_writer: SteppedStateWriter,
+    pub(crate) state: StateWriterHandle,
     pub(crate) reader: EmbeddedReader,
     pub(crate) feed: Arc<Feed>,
     pub(crate) store: StateStore,
@@ -158,12 +159,13 @@ impl Process {
         };
         let flow = dataflow(shape.flow.clone(), trouble);
         let own_clock = Arc::clone(&clock);
-        let state_side = (store.clone(), state);
+        let state_side = (store.clone(), state.clone());
         let driver = Driver::over_state(&flow, seed, own_clock, resources, state_side);
         Ok(Self {
             clock,
             log_writer,
             state_writer,
+            state,
             reader,
             feed,
             store,

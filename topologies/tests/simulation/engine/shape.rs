@@ -94,6 +94,7 @@ pub(super) fn shape(random: &mut Random, partitions: u16) -> Shape {
                 pause_ms_min: 1,
                 ..CheckpointOptions::default()
             }),
+            ..FlowOptions::default()
         },
     }
 }

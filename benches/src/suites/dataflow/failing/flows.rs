@@ -28,8 +28,16 @@ pub(super) enum Poison {
     PanicKey(u64),
     /// Each so-manieth that a partition tries.
     Event(u64),
+    /// The same, by a panic.
+    PanicEvent(u64),
     /// The one with this number among those that all partitions try, by a panic.
     Nth(u64),
+}
+
+impl Poison {
+    pub(super) const fn panics(self) -> bool {
+        matches!(self, Self::PanicKey(_) | Self::PanicEvent(_) | Self::Nth(_))
+    }
 }
 
 /// What the stage does with its events.
@@ -46,13 +54,26 @@ pub(super) enum Work {
 
 /// Looks at each event, whether it fails or not.
 #[derive(Clone, Debug)]
-struct Look {
+pub(super) struct Look {
     poison: Poison,
     tried: u64,
     failures: Arc<AtomicU64>,
 }
 
 impl Look {
+    pub(super) fn new(poison: Poison) -> Self {
+        Self {
+            poison,
+            tried: 0,
+            failures: Arc::default(),
+        }
+    }
+
+    /// Tries that failed.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
     /// Of what keeps no count.
     #[inline(always)]
     fn by_key(&self, key: u64) -> Result<(), &'static str> {
@@ -68,9 +89,10 @@ impl Look {
             Poison::None => (false, false),
             Poison::Key(one_in) => (key.is_multiple_of(one_in), false),
             Poison::PanicKey(one_in) => (key.is_multiple_of(one_in), true),
-            Poison::Event(one_in) => {
+            Poison::Event(one_in) | Poison::PanicEvent(one_in) => {
                 self.tried += 1;
-                (self.tried.is_multiple_of(one_in), false)
+                let panics = matches!(self.poison, Poison::PanicEvent(_));
+                (self.tried.is_multiple_of(one_in), panics)
             }
             Poison::Nth(number) => {
                 self.tried += 1;
@@ -93,7 +115,7 @@ impl Look {
 
 /// Counts a key's events, and looks at each as the one that fails does.
 #[derive(Clone)]
-struct Count(Look);
+pub(super) struct Count(pub(super) Look);
 
 impl KeyedProcess<u64, u64> for Count {
     type State = (u64, ());
@@ -117,7 +139,7 @@ impl KeyedProcess<u64, u64> for Count {
 
 /// The same, and fails for some.
 #[derive(Clone)]
-struct TryCount(Look);
+pub(super) struct TryCount(pub(super) Look);
 
 impl TryKeyedProcess<u64, u64> for TryCount {
     type State = (u64, ());
@@ -149,17 +171,13 @@ pub(super) struct Flows {
 
 impl Flows {
     pub(super) fn new(work: Work, poison: Poison, events: u64) -> Self {
-        let look = Look {
-            poison,
-            tried: 0,
-            failures: Arc::default(),
-        };
+        let look = Look::new(poison);
         Self { work, events, look }
     }
 
     /// Tries that failed.
     pub(super) fn failures(&self) -> u64 {
-        self.look.failures.load(Ordering::Relaxed)
+        self.look.failures()
     }
 
     pub(super) fn declare(&self, flow: &Flow, policy: ItemPolicy, totals: &Totals) {

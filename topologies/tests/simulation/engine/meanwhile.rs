@@ -1,0 +1,78 @@
+//! What readers of tables must see at any moment of a life, not only once all has come to rest.
+//!
+//! Rows of a projection are what a replay of the log gives, up to where its board says that they are; those of accounts that
+//! letters are about apart. Counts in the dataflow's table never fall: what the store holds is what a complete checkpoint has,
+//! and a restart makes everything anew from there, so a row that was stored sooner would be seen to go back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use millstream_engine::event::PartitionId;
+use millstream_operators::projection::ProgressBoard;
+
+use super::contents::{Contents, What};
+use super::course::rows;
+use super::process::Process;
+use super::topology::{AccountEvent, BalanceRow, DIGITS, UNLUCKY};
+use crate::tally::{TALLY, add};
+
+/// What readers have seen in one life.
+#[derive(Default)]
+pub(super) struct Seen {
+    digits: BTreeMap<u64, u64>,
+}
+
+impl Seen {
+    /// Looks at all tables.
+    pub(super) fn look(&mut self, process: &Process) {
+        self.look_at_digits(process);
+        look_at_projections(process);
+        add(&TALLY.looks, 1);
+    }
+
+    /// Looks at the dataflow's table.
+    pub(super) fn look_at_digits(&mut self, process: &Process) {
+        let digits = rows(&process.driver.table(&DIGITS).unwrap());
+        for (digit, count) in &self.digits {
+            let now = digits.get(digit).copied().unwrap_or(0);
+            assert!(
+                now >= *count,
+                "results with digit {digit} were {count}, and are {now}"
+            );
+        }
+        self.digits = digits;
+    }
+}
+
+fn is_shown(board: &ProgressBoard, partition: u16, offset: u64) -> bool {
+    offset < board.visible(PartitionId(partition)).0
+}
+
+fn look_at_projections(process: &Process) {
+    let contents = Contents::read(&process.reader);
+    let (mut balances, mut totals) = (BTreeMap::<String, BalanceRow>::new(), BTreeMap::new());
+    // Of events that may fail some wait, or were given up.
+    let mut unlucky = BTreeSet::new();
+    for event in contents.events() {
+        let What::Moved(AccountEvent::Moved { tag, by, .. }) = &event.what else {
+            continue;
+        };
+        if is_shown(process.totals.board(), event.partition, event.offset) {
+            *totals.entry(tag % 3).or_default() += by;
+        }
+        if is_shown(process.balances.board(), event.partition, event.offset) {
+            let account = event.stream.trim_start_matches("account-");
+            if tag.is_multiple_of(UNLUCKY) {
+                unlucky.insert(account.to_owned());
+            }
+            let row = balances.entry(account.to_owned()).or_default();
+            row.balance += by;
+            row.moves += 1;
+            row.last = Some(event.version);
+        }
+    }
+    assert_eq!(rows(&process.totals), totals, "totals in the course");
+    let mut found = rows(&process.balances);
+    found.retain(|account, _| !unlucky.contains(account));
+    balances.retain(|account, _| !unlucky.contains(account));
+    assert_eq!(found, balances, "balances in the course");
+}
