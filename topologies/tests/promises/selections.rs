@@ -101,7 +101,7 @@ async fn check<const WHICH: usize>(engine: &Engine, id: &str, expected: &[u64]) 
         .project_at(Chosen::<WHICH>, At::Latest)
         .await
         .unwrap();
-    let past = past.get(&Chosen::<WHICH>::TABLE, &id.to_owned()).unwrap();
+    let past = past.get(&Chosen::<WHICH>::TABLE, id.to_owned()).unwrap();
     assert_eq!(past, expected, "{} of {id} in a replay", NAMES[WHICH]);
 }
 
@@ -123,13 +123,14 @@ async fn rows_are_of_the_wanted_events_alone() {
             } else {
                 Ask::Add(1)
             };
-            let mut options = CommandOptions::default();
-            options.metadata = is_told.then(|| {
-                Box::new(Metadata {
-                    correlation: Some(CONVERSATION),
-                    ..Metadata::default()
-                })
-            });
+            let metadata = Metadata {
+                correlation: is_told.then_some(CONVERSATION),
+                ..Metadata::default()
+            };
+            let options = CommandOptions {
+                metadata: Some(Box::new(metadata)),
+                ..CommandOptions::default()
+            };
             engine
                 .send_with::<Tally>(ids[at], ask, options)
                 .await
