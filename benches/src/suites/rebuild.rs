@@ -1,7 +1,7 @@
 //! A projection built anew beside one that answers, and what that takes from live traffic.
 //!
-//! The log holds events of three types, mixed: nine in ten are [`Happened::Often`], one in a hundred is
-//! [`Happened::Seldom`], the rest [`Happened::Sometimes`]. `all`, `tenth` and `hundredth` build a candidate that wants all of
+//! The log holds events of three types, mixed: nine in ten are `Happened::Often`, one in a hundred is
+//! `Happened::Seldom`, the rest `Happened::Sometimes`. `all`, `tenth` and `hundredth` build a candidate that wants all of
 //! them, the tenth or the hundredth, while nothing is appended: from the start of the engine until the candidate has caught
 //! up. Events that it passes over count, as they are a part of the log that it has to come through.
 //! `live` appends for some seconds beside such a rebuild and without one, in turn, to the same log, and gives the rates of
