@@ -15,6 +15,7 @@ use super::by_index::{ByIndex, Entries, IndexedRows};
 use super::hot::HotRows;
 use super::page::{Front, Pages, RowSlice, RowSource, SliceOf};
 use super::range::{Gathered, KeyRange, Slice, key_bytes, merge};
+use super::raw::RawTable;
 use super::snapshot::TableSnapshot;
 use super::{
     Index, KeyPrefix, ParkedStream, ProgressBoard, Query, QueryError, Row, Table, TableKey,
@@ -39,8 +40,11 @@ pub trait AnyReader: Any + Send + Sync {
     /// The reader: a [`TableReader`] of its types.
     fn as_any(&self) -> &dyn Any;
 
+    /// How far its projection has come.
+    fn shown_by(&self) -> &Arc<ProgressBoard>;
+
     /// Begins to keep the table as it is now: a [`TableSnapshot`] of its types. Nothing may be shown meanwhile.
-    fn keep(&self, rows_max: usize) -> Arc<dyn Any + Send + Sync>;
+    fn keep(&self, rows_max: usize) -> Arc<dyn RawTable>;
 }
 
 impl<K: TableKey, R: Row> AnyReader for TableReader<K, R> {
@@ -48,7 +52,11 @@ impl<K: TableKey, R: Row> AnyReader for TableReader<K, R> {
         self
     }
 
-    fn keep(&self, rows_max: usize) -> Arc<dyn Any + Send + Sync> {
+    fn shown_by(&self) -> &Arc<ProgressBoard> {
+        &self.board
+    }
+
+    fn keep(&self, rows_max: usize) -> Arc<dyn RawTable> {
         Arc::new(TableSnapshot::of(self.clone(), rows_max))
     }
 }

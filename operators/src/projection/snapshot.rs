@@ -17,6 +17,7 @@ use super::hot::HotRows;
 use super::kept::Kept;
 use super::page::{Front, Pages, RowSlice, RowSource, SliceOf};
 use super::range::{KeyRange, merge};
+use super::raw::RawTable;
 use super::reader::{AnyReader, TableReader};
 use super::{Index, KeyPrefix, ProgressBoard, QueryError, Row, Table, TableKey};
 
@@ -24,7 +25,7 @@ use super::{Index, KeyPrefix, ProgressBoard, QueryError, Row, Table, TableKey};
 #[derive(Clone)]
 pub struct Snapshot {
     token: Token,
-    tables: HashMap<&'static str, Arc<dyn Any + Send + Sync>>,
+    tables: HashMap<&'static str, Arc<dyn RawTable>>,
 }
 
 impl fmt::Debug for Snapshot {
@@ -68,10 +69,19 @@ impl Snapshot {
         table: &Table<K, R>,
     ) -> Result<TableSnapshot<K, R>, QueryError> {
         let found = self.tables.get(table.name());
-        let found = found.and_then(|table| table.downcast_ref::<TableSnapshot<K, R>>());
+        let found = found.and_then(|found| {
+            let found: &dyn Any = &**found;
+            found.downcast_ref::<TableSnapshot<K, R>>()
+        });
         found.cloned().ok_or(QueryError::UnknownTable {
             table: table.name(),
         })
+    }
+
+    /// One of its tables by name, whatever its keys and rows are.
+    #[must_use]
+    pub fn raw(&self, table: &str) -> Option<Arc<dyn RawTable>> {
+        self.tables.get(table).cloned()
     }
 }
 

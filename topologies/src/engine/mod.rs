@@ -22,6 +22,8 @@ mod query;
 mod read;
 pub(crate) mod requests;
 mod shutdown;
+#[cfg(feature = "sql")]
+mod sql;
 mod start;
 mod state_memory;
 mod tokens;

@@ -1,0 +1,1 @@
+//! Queries in SQL against the same computed in plain Rust.
