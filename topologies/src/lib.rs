@@ -8,6 +8,8 @@ pub mod dataflow;
 mod engine;
 pub mod money;
 pub mod server;
+#[cfg(feature = "sql")]
+pub mod sql;
 mod topology;
 
 pub use engine::{

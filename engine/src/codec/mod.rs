@@ -10,7 +10,7 @@
 //! | read the events of a frame | [`EventReader`], one per reader and event type |
 //! | bring old events to the present | [`Event::upcasters`], steps over a [`Value`] |
 //! | write and read one value alone | [`to_vec`], [`from_slice`]; [`StandaloneWriter`], [`StandaloneReader`] |
-//! | show a payload without its program | [`payload_to_json`] |
+//! | show a payload without its program | [`payload_to_json`]; [`ValueReader`] for many |
 //! | write and read anything else | [`ShapeWriter`], [`Decoder`] |
 //!
 //! What may change without a new version, because values are read by name: a field added with a serde
@@ -50,5 +50,5 @@ pub use reader::EventReader;
 pub use shapes::Shapes;
 pub use standalone::{StandaloneReader, StandaloneWriter, from_slice, to_vec};
 pub use upcast::Upcasters;
-pub use value::{Fields, Record, Value, payload_to_json};
+pub use value::{Fields, Record, Value, ValueReader, payload_to_json};
 pub use writer::ShapeWriter;

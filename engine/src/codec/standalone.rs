@@ -159,7 +159,7 @@ impl StandaloneReader {
 }
 
 /// The dictionary, and where the value starts.
-fn split(bytes: &[u8]) -> Result<(&[u8], usize), DecodeError> {
+pub(super) fn split(bytes: &[u8]) -> Result<(&[u8], usize), DecodeError> {
     let mut cursor = Cursor::new(bytes);
     let version = cursor.tag().map_err(|fault| *fault.0)?;
     if version != FORMAT_VERSION {

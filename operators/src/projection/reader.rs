@@ -41,6 +41,9 @@ pub trait AnyReader: Any + Send + Sync {
     /// The reader: a [`TableReader`] of its types.
     fn as_any(&self) -> &dyn Any;
 
+    /// How far its projection has come.
+    fn shown_by(&self) -> &Arc<ProgressBoard>;
+
     /// Begins to keep the table as it is now: a [`TableSnapshot`] of its types. Nothing may be shown meanwhile.
     fn keep(&self, rows_max: usize) -> Arc<dyn AnySnapshot>;
 }
@@ -48,6 +51,10 @@ pub trait AnyReader: Any + Send + Sync {
 impl<K: TableKey, R: Row> AnyReader for TableReader<K, R> {
     fn as_any(&self) -> &dyn Any {
         self
+    }
+
+    fn shown_by(&self) -> &Arc<ProgressBoard> {
+        &self.board
     }
 
     fn keep(&self, rows_max: usize) -> Arc<dyn AnySnapshot> {

@@ -17,6 +17,7 @@ use super::hot::HotRows;
 use super::kept::Kept;
 use super::page::{Front, Pages, RowSlice, RowSource, SliceOf};
 use super::range::{KeyRange, merge};
+use super::raw::RawTable;
 use super::reader::{AnyReader, TableReader};
 use super::verify::{Canonical, canonical};
 use super::versions::{ChangeCursor, ChangesError, Head};
@@ -37,6 +38,9 @@ type AnyPage = (Vec<(Vec<u8>, Canonical)>, Option<Vec<u8>>);
 pub trait AnySnapshot: Any + Send + Sync {
     /// The table: a [`TableSnapshot`] of its types.
     fn as_any(&self) -> &dyn Any;
+
+    /// The table, with its rows as bytes.
+    fn raw(self: Arc<Self>) -> Arc<dyn RawTable>;
 
     /// About `limit` rows behind a key.
     #[doc(hidden)]
@@ -90,6 +94,13 @@ impl Snapshot {
         })
     }
 
+    /// One of its tables by name, whatever its keys and rows are.
+    #[must_use]
+    pub fn raw(&self, table: &str) -> Option<Arc<dyn RawTable>> {
+        let found = self.tables.get(table)?;
+        Some(Arc::clone(found).raw())
+    }
+
     /// Its tables by name, in this order.
     pub(super) fn all(&self) -> impl Iterator<Item = (&'static str, &dyn AnySnapshot)> {
         let mut all: Vec<_> = self
@@ -104,6 +115,10 @@ impl Snapshot {
 
 impl<K: TableKey, R: Row> AnySnapshot for TableSnapshot<K, R> {
     fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn raw(self: Arc<Self>) -> Arc<dyn RawTable> {
         self
     }
 

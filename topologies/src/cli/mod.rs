@@ -7,6 +7,8 @@ mod bank;
 mod inspect;
 mod nexmark;
 mod run;
+#[cfg(feature = "sql")]
+mod sql;
 
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
@@ -44,6 +46,19 @@ enum Command {
     },
     #[command(flatten)]
     Inspect(inspect::InspectCommand),
+    /// Ask the events, streams and tables of a data folder in SQL
+    ///
+    /// Tables: `events`, a row per event of the log; `streams`, a row per stream; and the tables of projections and
+    /// dataflows by their names, also as "projection"."table", as they were last stored. `show tables` lists them, `describe
+    /// NAME` their columns. Names with other characters than small letters, digits and _ stand in double quotes. Filters on
+    /// partition, offset, stream, category, id, version, type, recorded_at and event_time are sought in the log rather
+    /// than read; `explain analyze QUERY` shows what was read. json_text, json_int, json_float and json_bool look into
+    /// payloads.
+    #[cfg(feature = "sql")]
+    #[command(
+        after_help = "Examples:\n  millstream sql data/bank \"select type, count(*) from events group by type\"\n  millstream sql data/bank \"select version, type, payload from events where stream = 'account-42' order by version\"\n  millstream sql data/bank \"select sum(json_int(payload, 'Deposited', 'amount')) from events where type = 'Deposited' and recorded_at >= '2024-02-29T12:00:00Z'\"\n  millstream sql data/bank \"select * from balances where key like '4%'\" --format csv\n  millstream sql data/bank \"select * from events\" --format parquet --output events.parquet"
+    )]
+    Sql(sql::SqlArguments),
 }
 
 /// Runs the command line of this process.
@@ -96,6 +111,8 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<()> {
     match command {
         Command::Run { topology } => topology.run(is_json, out),
         Command::Inspect(command) => inspect::run(command, is_json, out),
+        #[cfg(feature = "sql")]
+        Command::Sql(arguments) => sql::run(arguments, is_json, out),
     }
 }
 

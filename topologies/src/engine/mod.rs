@@ -25,6 +25,8 @@ mod read;
 mod rebuild;
 pub(crate) mod requests;
 mod shutdown;
+#[cfg(feature = "sql")]
+mod sql;
 mod start;
 mod state_memory;
 mod table_at;

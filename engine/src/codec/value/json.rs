@@ -20,7 +20,7 @@ use crate::log::frame::Encoding;
 
 /// Bytes of names in one payload shown as JSON, which holds a copy at each use. Real payloads have
 /// kilobytes; without a limit one of 64 MiB could ask for 64 GiB.
-const NAMES_BYTES_MAX: usize = 64 << 20;
+pub(super) const NAMES_BYTES_MAX: usize = 64 << 20;
 
 /// The payload of a record as JSON, without the program that wrote it.
 ///

@@ -10,6 +10,7 @@ mod edit;
 mod json;
 mod json_text;
 mod read;
+mod reader;
 mod rewrite;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use serde::de::DeserializeOwned;
 
 pub use json::payload_to_json;
 pub(super) use json::{content_as_json, event_from_json, parse_json, typed_from_json};
+pub use reader::ValueReader;
 pub(super) use rewrite::Rewriter;
 
 use super::error::{DecodeError, EncodeError};

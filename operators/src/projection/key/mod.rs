@@ -1,8 +1,10 @@
 //! Keys of rows, and their bytes.
 
 pub(in crate::projection) mod part;
+mod parts;
 mod tuples;
 
+pub use parts::{KeyPart, KeyValue, ParseKeyPartError};
 pub use tuples::KeyPrefix;
 
 use std::hash::Hash;
@@ -32,6 +34,12 @@ pub trait TableKey: Clone + Eq + Hash + Send + Sync + 'static {
     fn read_part(bytes: &mut &[u8]) -> Option<Self> {
         Self::read(&part::unescape(bytes)?)
     }
+
+    /// What the key's bytes are made of, for those who read them without this type, as SQL does. A key whose bytes are
+    /// those of another one says what that says; others need not say anything.
+    fn parts() -> Vec<KeyPart> {
+        vec![KeyPart::Bytes]
+    }
 }
 
 /// Implements the parts of keys that all have so many bytes.
@@ -57,6 +65,9 @@ macro_rules! text_key {
             fn read(bytes: &[u8]) -> Option<Self> {
                 Some(std::str::from_utf8(bytes).ok()?.into())
             }
+            fn parts() -> Vec<KeyPart> {
+                vec![KeyPart::Text]
+            }
         }
     )*};
 }
@@ -70,6 +81,9 @@ macro_rules! unsigned_key {
             }
             fn read(bytes: &[u8]) -> Option<Self> {
                 Some(Self::from_be_bytes(bytes.try_into().ok()?))
+            }
+            fn parts() -> Vec<KeyPart> {
+                vec![KeyPart::Unsigned(size_of::<Self>())]
             }
             part_of_length!(size_of::<Self>());
         }
@@ -89,6 +103,9 @@ macro_rules! signed_key {
                 let turned = <$unsigned>::from_be_bytes(bytes.try_into().ok()?);
                 Some((turned ^ (1 << (<$unsigned>::BITS - 1))) as $number)
             }
+            fn parts() -> Vec<KeyPart> {
+                vec![KeyPart::Signed(size_of::<Self>())]
+            }
             part_of_length!(size_of::<Self>());
         }
     )*};
@@ -106,6 +123,9 @@ impl TableKey for bool {
             _ => None,
         }
     }
+    fn parts() -> Vec<KeyPart> {
+        vec![KeyPart::Bool]
+    }
     part_of_length!(1);
 }
 
@@ -115,6 +135,9 @@ impl TableKey for Timestamp {
     }
     fn read(bytes: &[u8]) -> Option<Self> {
         i64::read(bytes).map(Self)
+    }
+    fn parts() -> Vec<KeyPart> {
+        vec![KeyPart::Time]
     }
     part_of_length!(size_of::<i64>());
 }

@@ -4,7 +4,7 @@
 //! sorts before all that it is the beginning of.
 
 const ZERO: [u8; 2] = [0, 255];
-const END: [u8; 2] = [0, 0];
+pub(super) const END: [u8; 2] = [0, 0];
 
 /// Has what `out` holds from `from` on be a part.
 pub(in crate::projection) fn escape(out: &mut Vec<u8>, from: usize) {

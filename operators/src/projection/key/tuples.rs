@@ -2,7 +2,7 @@
 
 use compact_str::CompactString;
 
-use super::TableKey;
+use super::{KeyPart, TableKey};
 
 /// Keys that can be asked for by what they begin with: `(A, B)` by an `A`, a text by its first letters.
 pub trait KeyPrefix<P: ?Sized>: TableKey {
@@ -31,6 +31,9 @@ macro_rules! tuple_key {
             }
             fn read(mut bytes: &[u8]) -> Option<Self> {
                 Some(($($part::read_part(&mut bytes)?,)+ $last::read(bytes)?))
+            }
+            fn parts() -> Vec<KeyPart> {
+                KeyPart::all_of([$($part::parts(),)+ $last::parts()])
             }
             fn write_part(&self, out: &mut Vec<u8>) {
                 $(self.$at.write_part(out);)+

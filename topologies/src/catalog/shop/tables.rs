@@ -11,7 +11,7 @@ use compact_str::CompactString;
 use jiff::civil::Date;
 use millstream_operators::aggregate::Aggregate;
 use millstream_operators::projection::{
-    ProjectedEvent, Projection, Rows, Table, TableKey, TableMut,
+    KeyPart, ProjectedEvent, Projection, Rows, Table, TableKey, TableMut,
 };
 
 use super::customer::{Customer, CustomerEvent};
@@ -45,6 +45,10 @@ impl TableKey for Day {
     fn write(&self, out: &mut Vec<u8>) {
         let (year, month, day) = (self.0.year(), self.0.month(), self.0.day());
         (i32::from(year) * 10_000 + i32::from(month) * 100 + i32::from(day)).write(out);
+    }
+
+    fn parts() -> Vec<KeyPart> {
+        i32::parts()
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {

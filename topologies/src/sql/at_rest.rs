@@ -1,0 +1,97 @@
+//! The log and the tables of a data folder, read beside whoever writes it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use datafusion::common::{DataFusionError, Result};
+use millstream_engine::checkpoint::InState;
+use millstream_engine::log::{EmbeddedReader, LogReader};
+use millstream_engine::state::{RegisteredProjection, StateStore, TableId};
+use millstream_operators::projection::KeyPart;
+
+use super::SqlError;
+use super::catalog::{Opened, TableName, Tables};
+use super::rows::RowsOf;
+use crate::dataflow::table::dataflow_of;
+
+/// What a store's folder has.
+const DATA_FILE: &str = "data.mdb";
+
+/// The tables that are stored in a folder, by the newest version of each projection.
+#[derive(Debug)]
+pub(super) struct StoredTables {
+    stored: Option<StateStore>,
+    tables: BTreeMap<TableName, TableId>,
+    keys: BTreeMap<String, Vec<KeyPart>>,
+}
+
+/// Opens a folder. One without state, which may have been deleted, has no tables.
+pub(super) fn open(
+    folder: &Path,
+    keys: BTreeMap<String, Vec<KeyPart>>,
+) -> Result<(EmbeddedReader, StoredTables), SqlError> {
+    let log = folder.join("log");
+    let file = log.join(DATA_FILE);
+    if !file.is_file() {
+        let folder = folder.to_path_buf();
+        return Err(SqlError::NoLog { folder, file });
+    }
+    let reader = EmbeddedReader::open_beside(&log)?;
+    let state = folder.join("state");
+    let mut tables = StoredTables {
+        stored: None,
+        tables: BTreeMap::new(),
+        keys,
+    };
+    if state.join(DATA_FILE).is_file() {
+        let store = StateStore::open_beside(&state)?;
+        tables.tables = named(&store, reader.partitions())?;
+        tables.stored = Some(store);
+    }
+    Ok((reader, tables))
+}
+
+fn named(store: &StateStore, partitions: u16) -> Result<BTreeMap<TableName, TableId>, SqlError> {
+    let mut newest: BTreeMap<String, RegisteredProjection> = BTreeMap::new();
+    let all = store.projections()?.into_iter();
+    // What a dataflow's checkpoints are kept in is nobody's rows.
+    for found in all.filter(|found| InState::dataflow_of(found).is_none()) {
+        let owner = dataflow_of(&found, store, partitions)?.unwrap_or(&found.name);
+        match newest.get(owner) {
+            Some(known) if known.version > found.version => {}
+            _ => drop(newest.insert(owner.to_owned(), found)),
+        }
+    }
+    let mut tables = BTreeMap::new();
+    for (owner, projection) in newest {
+        let names = projection.table_names.iter().zip(&projection.tables);
+        for (name, id) in names.filter(|(name, _)| !is_index(name, &projection)) {
+            let table = TableName {
+                owner: Some(owner.clone()),
+                name: name.to_string(),
+            };
+            tables.insert(table, *id);
+        }
+    }
+    Ok(tables)
+}
+
+/// An index is stored as `table#index`.
+fn is_index(name: &str, projection: &RegisteredProjection) -> bool {
+    let mut ends = name.match_indices('#');
+    ends.any(|(at, _)| projection.table(&name[..at]).is_some())
+}
+
+impl Tables for StoredTables {
+    fn names(&self) -> Vec<TableName> {
+        self.tables.keys().cloned().collect()
+    }
+
+    fn open(&self, table: &TableName) -> Result<Opened, DataFusionError> {
+        let found = self.tables.get(table).zip(self.stored.as_ref());
+        let (id, store) = found
+            .ok_or_else(|| DataFusionError::Plan(format!("there is no table {:?}", table.name)))?;
+        let keys = self.keys.get(&table.name).cloned();
+        Ok((RowsOf::Stored(store.clone(), *id), keys))
+    }
+}

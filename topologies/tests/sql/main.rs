@@ -1,0 +1,10 @@
+//! Queries in SQL against the same computed in plain Rust, over one log of some thousand events of several kinds that was
+//! written once; what is pushed down is told by plans and by how much was read.
+
+mod beside;
+mod events;
+mod filters;
+mod output;
+mod refused;
+mod support;
+mod tables;

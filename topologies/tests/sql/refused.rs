@@ -1,0 +1,81 @@
+//! What is refused, and what is wrong: an error that says so, and nothing written.
+
+use millstream::sql::{SqlError, SqlOptions, SqlSession};
+
+use crate::support::{data, runtime, session, try_ask};
+
+fn error_of(query: &str) -> String {
+    data();
+    let outcome = runtime().block_on(async { try_ask(&session().await, query).await });
+    match outcome {
+        Ok(answer) => panic!("{query} gave {:?}", answer.texts()),
+        Err(message) => message,
+    }
+}
+
+#[test]
+fn whatever_would_write_is_refused() {
+    let target = data().path.join("copied.csv");
+    let copy = format!("copy (select 1) to '{}'", target.display());
+    let queries = [
+        "create table t (a int)",
+        "create table t as select * from events",
+        "create view v as select 1",
+        "create external table t stored as csv location '/etc/passwd'",
+        "drop table events",
+        "insert into events values (1)",
+        "delete from events",
+        "update events set id = '1'",
+        "set datafusion.execution.batch_size = 1",
+        "explain analyze insert into rooms select * from rooms",
+        &copy,
+    ];
+    for query in queries {
+        let message = error_of(query);
+        assert!(
+            message.contains("not supported") || message.contains("not implemented"),
+            "{query}: {message}"
+        );
+    }
+    assert!(!target.exists());
+    let file = data().path.join("log/data.mdb");
+    let message = error_of(&format!("select * from '{}'", file.display()));
+    assert!(message.contains("not found"), "{message}");
+}
+
+#[test]
+fn mistakes_are_named() {
+    for (query, part) in [
+        ("selekt 1", "selekt"),
+        ("select nothing from events", "nothing"),
+        ("select * from nowhere", "nowhere"),
+        ("select 1; select 2", "1"),
+        ("select json_text(payload, id) from events", "path"),
+        ("", ""),
+    ] {
+        let message = error_of(query);
+        assert!(message.contains(part), "{query}: {message}");
+    }
+}
+
+#[test]
+fn folders_without_a_log_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = runtime().block_on(SqlSession::open(folder.path(), SqlOptions::default()));
+    assert!(matches!(opened, Err(SqlError::NoLog { .. })), "{opened:?}");
+}
+
+#[test]
+fn what_does_not_fit_into_memory_is_an_error() {
+    data();
+    let outcome = runtime().block_on(async {
+        let options = SqlOptions {
+            memory_bytes: 1 << 10,
+            ..SqlOptions::default()
+        };
+        let session = SqlSession::open(&data().path, options).await.unwrap();
+        try_ask(&session, "select a.stream, count(*) from events a join events b on a.id = b.id group by a.stream").await
+    });
+    let message = outcome.unwrap_err();
+    assert!(message.contains("Resources exhausted"), "{message}");
+}
