@@ -70,7 +70,8 @@ impl std::fmt::Debug for SqlSession {
 impl SqlSession {
     /// A session on a data folder, at rest or beside the engine that runs on it. Tables are as they were last stored, which
     /// may be some time behind the log, and are read page by page: a table that is being written shows rows of several
-    /// moments. Nothing is created or changed.
+    /// moments. Nothing is created or changed. A process opens a folder once: where its own engine runs on it, ask that
+    /// ([`Engine::sql`](crate::Engine::sql)).
     ///
     /// # Errors
     /// [`SqlError::NoLog`]; [`SqlError::Log`] or [`SqlError::State`] when one cannot be read.

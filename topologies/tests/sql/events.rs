@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::{PARTITIONS, START, STEP, ask, data};
+use crate::support::{START, STEP, ask, data};
 
 #[test]
 fn every_column_of_every_event_is_what_the_log_has() {
@@ -219,5 +219,4 @@ fn explain_says_what_is_pushed_down() {
         assert!(names.contains(&name), "{names:?}");
     }
     assert_eq!(ask("describe events").texts().len(), 16);
-    assert_eq!(PARTITIONS, 4);
 }

@@ -1,16 +1,13 @@
 //! Answers as text and files, from the library and from the command line.
 
-use std::process::{Command, Output};
-
 use millstream::sql::{SqlFormat, write_to};
 use parquet::record::RowAccessor;
 
-use crate::support::{data, runtime, session};
+use crate::support::{data, run, runtime, session};
 
 fn written(query: &str, format: SqlFormat) -> Vec<u8> {
-    data();
     runtime().block_on(async {
-        let frame = session().await.sql(query).await.unwrap();
+        let frame = session().sql(query).await.unwrap();
         let mut out = Vec::new();
         write_to(frame, format, &mut out).await.unwrap();
         out
@@ -42,19 +39,16 @@ fn tables_csv_and_json_are_text() {
     assert!(!tamed.contains('\u{1b}'), "{tamed:?}");
 }
 
-fn run(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
-    command.arg("sql").arg(&data().path).args(arguments);
-    command.output().unwrap()
-}
-
 #[test]
 fn parquet_has_every_event() {
     let target = tempfile::tempdir().unwrap();
     let file = target.path().join("events.parquet");
     let path = file.to_str().unwrap();
     let query = "select \"offset\", stream, payload from events";
-    let done = run(&[query, "--format", "parquet", "--output", path]);
+    let done = run(
+        &data().path,
+        &[query, "--format", "parquet", "--output", path],
+    );
     assert!(done.status.success(), "{done:?}");
     let reader =
         parquet::file::serialized_reader::SerializedFileReader::try_from(file.as_path()).unwrap();
@@ -73,17 +67,23 @@ fn parquet_has_every_event() {
 
 #[test]
 fn the_command_line_answers_and_says_what_is_wrong() {
-    let done = run(&["select count(*) as n from events", "--format", "csv"]);
+    let done = run(
+        &data().path,
+        &["select count(*) as n from events", "--format", "csv"],
+    );
     assert!(done.status.success(), "{done:?}");
     assert_eq!(String::from_utf8_lossy(&done.stdout), "n\n3000\n");
-    let done = run(&["select count(*) as n from events", "--json"]);
+    let done = run(
+        &data().path,
+        &["select count(*) as n from events", "--json"],
+    );
     assert_eq!(String::from_utf8_lossy(&done.stdout), "{\"n\":3000}\n");
     let key = [
         "select key_2 from \"by-hour\" limit 1",
         "--key",
         "by-hour=text,u32",
     ];
-    assert!(run(&key).status.success());
+    assert!(run(&data().path, &key).status.success());
 
     let target = tempfile::tempdir().unwrap();
     let file = target.path().join("none.csv");
@@ -99,7 +99,7 @@ fn the_command_line_answers_and_says_what_is_wrong() {
         (vec!["select 1", "--format", "xml"], 2, "xml"),
         (vec!["select 1", "--key", "rooms=text,u7"], 2, "u7"),
     ] {
-        let done = run(&arguments);
+        let done = run(&data().path, &arguments);
         assert_eq!(done.status.code(), Some(status), "{arguments:?}: {done:?}");
         let message = String::from_utf8_lossy(&done.stderr).to_lowercase();
         assert!(message.contains(part), "{message}");

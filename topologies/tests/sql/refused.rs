@@ -2,11 +2,10 @@
 
 use millstream::sql::{SqlError, SqlOptions, SqlSession};
 
-use crate::support::{data, runtime, session, try_ask};
+use crate::support::{data, run, runtime, session, try_ask};
 
 fn error_of(query: &str) -> String {
-    data();
-    let outcome = runtime().block_on(async { try_ask(&session().await, query).await });
+    let outcome = runtime().block_on(try_ask(session(), query));
     match outcome {
         Ok(answer) => panic!("{query} gave {:?}", answer.texts()),
         Err(message) => message,
@@ -67,15 +66,10 @@ fn folders_without_a_log_are_named() {
 
 #[test]
 fn what_does_not_fit_into_memory_is_an_error() {
-    data();
-    let outcome = runtime().block_on(async {
-        let options = SqlOptions {
-            memory_bytes: 1 << 10,
-            ..SqlOptions::default()
-        };
-        let session = SqlSession::open(&data().path, options).await.unwrap();
-        try_ask(&session, "select a.stream, count(*) from events a join events b on a.id = b.id group by a.stream").await
-    });
-    let message = outcome.unwrap_err();
+    let query =
+        "select a.stream, count(*) from events a join events b on a.id = b.id group by a.stream";
+    let done = run(&data().path, &[query, "--memory", "0"]);
+    assert_eq!(done.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&done.stderr);
     assert!(message.contains("Resources exhausted"), "{message}");
 }

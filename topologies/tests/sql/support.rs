@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::{Command, Output};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use millstream::{StoredEvent, read_partition};
 use millstream_engine::event::{Metadata, Offset, PartitionId};
 use millstream_engine::log::EmbeddedReader;
 use millstream_engine::time::ManualClock;
+use millstream_operators::projection::KeyPart;
 use serde::{Deserialize, Serialize};
 
 pub(crate) const PARTITIONS: u16 = 4;
@@ -307,13 +309,28 @@ pub(crate) async fn try_ask(session: &SqlSession, query: &str) -> Result<Answer,
     })
 }
 
-pub(crate) async fn session() -> SqlSession {
-    let opened = SqlSession::open(&data().path, SqlOptions::default()).await;
-    opened.unwrap()
+/// A session on the folder: a process opens a folder once.
+pub(crate) fn session() -> &'static SqlSession {
+    static SESSION: OnceLock<SqlSession> = OnceLock::new();
+    SESSION.get_or_init(|| {
+        let parts = vec![KeyPart::Text, KeyPart::Unsigned(4)];
+        let options = SqlOptions {
+            keys: BTreeMap::from([("by-hour".to_owned(), parts)]),
+            ..SqlOptions::default()
+        };
+        let opened = SqlSession::open(&data().path, options);
+        runtime().block_on(opened).unwrap()
+    })
+}
+
+/// What `millstream sql` gives of a folder: another process.
+pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+    command.arg("sql").arg(folder).args(arguments);
+    command.output().unwrap()
 }
 
 /// Asks the folder of [`data`].
 pub(crate) fn ask(query: &str) -> Answer {
-    data();
-    runtime().block_on(async { ask_of(&session().await, query).await })
+    runtime().block_on(ask_of(session(), query))
 }

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use millstream::prelude::*;
-use millstream::sql::{SqlOptions, SqlSession};
-use millstream_operators::projection::KeyPart;
+use millstream::sql::SqlOptions;
 
-use crate::support::{ask, ask_of, data, runtime, try_ask};
+use crate::support::{ask, ask_of, data, run, try_ask};
 
 /// Visits, fees and the largest fee by room, hours by room and version, and counts by fee, as a loop gives them.
 struct Folded {
@@ -39,22 +38,6 @@ fn expected() -> Folded {
         *expected.fees.entry(fee - 50).or_default() += 1;
     }
     expected
-}
-
-fn options() -> SqlOptions {
-    let parts = vec![KeyPart::Text, KeyPart::Unsigned(4)];
-    SqlOptions {
-        keys: BTreeMap::from([("by-hour".to_owned(), parts)]),
-        ..SqlOptions::default()
-    }
-}
-
-fn ask_with_keys(query: &str) -> crate::support::Answer {
-    data();
-    runtime().block_on(async {
-        let session = SqlSession::open(&data().path, options()).await.unwrap();
-        ask_of(&session, query).await
-    })
 }
 
 #[test]
@@ -126,18 +109,18 @@ fn numbers_as_keys_are_told_and_sought() {
 #[test]
 fn tuples_are_several_columns_and_sought_by_the_first_ones() {
     let expected = expected().hours;
-    let all = ask_with_keys("select key_1, key_2, value from \"by-hour\" order by key_1, key_2");
+    let all = ask("select key_1, key_2, value from \"by-hour\" order by key_1, key_2");
     let rows = expected.iter();
     let rows =
         rows.map(|((room, hour), sum)| vec![room.clone(), hour.to_string(), sum.to_string()]);
     assert_eq!(all.texts(), rows.collect::<Vec<_>>());
     let own = |room: &str| expected.keys().filter(|key| key.0 == room).count();
-    let first = ask_with_keys("select key_2 from \"by-hour\" where key_1 = 'room 2'");
+    let first = ask("select key_2 from \"by-hour\" where key_1 = 'room 2'");
     assert_eq!(
         (first.texts().len(), first.rows_read),
         (own("room 2"), own("room 2"))
     );
-    let both = ask_with_keys(
+    let both = ask(
         "select key_1, key_2 from \"by-hour\" where key_1 in ('room 2', 'room 3') and key_2 >= 3 and key_2 < 5",
     );
     let within = expected.keys().filter(|(room, hour)| {
@@ -146,26 +129,23 @@ fn tuples_are_several_columns_and_sought_by_the_first_ones() {
     let within = within.count();
     assert_eq!((both.texts().len(), both.rows_read), (within, within));
     // Nobody said what these keys are, and they do not say it themselves.
-    let untold = ask("select key from \"by-hour\" limit 1");
-    assert_eq!(
-        untold.batches[0].schema().field(0).data_type().to_string(),
-        "Binary"
+    let untold = run(
+        &data().path,
+        &["select arrow_typeof(key) from \"by-hour\" limit 1"],
     );
+    let untold = String::from_utf8_lossy(&untold.stdout);
+    assert!(untold.contains("Binary"), "{untold}");
 }
 
 #[test]
 fn rows_that_are_not_like_the_first_are_an_error_that_says_so() {
-    data();
-    let outcome = runtime().block_on(async {
-        let options = SqlOptions {
-            // Not a text.
-            keys: BTreeMap::from([("rooms".to_owned(), vec![KeyPart::Unsigned(4)])]),
-            ..SqlOptions::default()
-        };
-        let session = SqlSession::open(&data().path, options).await.unwrap();
-        try_ask(&session, "select key from rooms").await
-    });
-    let message = outcome.unwrap_err();
+    // They are texts.
+    let done = run(
+        &data().path,
+        &["select key from rooms", "--key", "rooms=u32"],
+    );
+    assert_eq!(done.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&done.stderr);
     assert!(message.contains("--key"), "{message}");
 }
 

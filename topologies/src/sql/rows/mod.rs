@@ -22,7 +22,7 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use millstream_engine::codec::ValueReader;
-use millstream_engine::state::{RowPage, StateStore, TableId};
+use millstream_engine::state::{Row, RowPage, StateStore, TableId};
 use millstream_operators::projection::{KeyPart, QueryError, RawTable};
 
 use super::constraint::{Constraint, bounded};
@@ -58,7 +58,7 @@ impl RowsOf {
     }
 
     /// The first keys and rows.
-    pub(super) fn first(&self, rows_max: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, QueryError> {
+    pub(super) fn first(&self, rows_max: usize) -> Result<Vec<Row>, QueryError> {
         let (mut rows, mut from) = (Vec::new(), Bound::Unbounded);
         loop {
             let limit = scan::PAGE_ROWS.min(rows_max - rows.len());

@@ -8,6 +8,7 @@ use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, Result};
 use millstream_engine::codec::{Value, ValueReader};
+use millstream_engine::state::Row;
 use millstream_operators::projection::KeyValue;
 
 use super::super::constraint::Constraint;
@@ -33,7 +34,7 @@ pub(super) struct RowsScan {
 }
 
 impl RowsScan {
-    fn batch(&self, rows: &[(Vec<u8>, Vec<u8>)], reader: &mut ValueReader) -> Result<RecordBatch> {
+    fn batch(&self, rows: &[Row], reader: &mut ValueReader) -> Result<RecordBatch> {
         let key_count = self.described.keys.len();
         let wants_keys = self.columns.iter().any(|&column| column < key_count);
         let wants_rows = self.columns.iter().any(|&column| column >= key_count);
