@@ -141,8 +141,14 @@ fn look_at_stored(
     let (engine, clock, is_over) = (engine.clone(), harness.clock(), Arc::clone(is_over));
     let mut took = histogram()?;
     Ok(tokio::task::spawn_blocking(move || {
+        let mut last = engine.durable();
         loop {
             let (token, start) = (engine.durable(), clock.monotonic());
+            if token == last && !is_over.load(Ordering::Acquire) {
+                std::thread::sleep(LOOK_EVERY); // Nothing is new.
+                continue;
+            }
+            last = token.clone();
             while !is_stored(&engine, id, &token)? {
                 std::thread::sleep(LOOK_EVERY);
             }
