@@ -24,7 +24,7 @@ pub use embedded::{EmbeddedLog, EmbeddedReader, EmbeddedStore, Verified};
 pub use error::LogError;
 pub(crate) use feed::recorded_before;
 pub use feed::{Feed, FrameSlice, LogCursor};
-pub use stamps::{Stamp, Stamps};
+pub use stamps::{Asked, Stamp, Stamps};
 pub use stats::PartitionStats;
 pub use stream::{Direction, StreamReader, StreamRef, for_each_event};
 pub use subscription::{Subscription, SubscriptionLimits};

@@ -1,7 +1,7 @@
 //! When events are recorded: one order for all partitions that no effect comes before its cause in.
 //!
 //! Place: a partition's turn takes a [`Stamp`] -> its frame is stored and published -> a reader that merges partitions by
-//! recorded time asks whether [a partition is quiet](Stamps::is_quiet). Invariants: (1) a turn that begins after an event
+//! recorded time asks whether [a partition is quiet](Stamps::is_quiet) up to there. Invariants: (1) a turn that begins after an event
 //! became visible, in whichever partition, is recorded later than that event, also when the clock was set back; (2) of
 //! a quiet partition nothing earlier than what was asked will ever be published. So the order by (recorded time of the
 //! frame, partition) is the same whenever it is read, and is known while events still come. It is a hybrid logical
@@ -9,7 +9,7 @@
 //! Threads: any. Cost: two atomic operations per turn and one per frame.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::event::PartitionId;
 use crate::time::Timestamp;
@@ -19,8 +19,25 @@ use crate::time::Timestamp;
 pub struct Stamps {
     /// No turn that begins from now on is recorded earlier.
     latest: AtomicI64,
-    /// Turns that were begun and may still publish something, by partition.
-    open: Vec<AtomicU32>,
+    /// By partition.
+    turns: Vec<Turns>,
+}
+
+/// The turns of a partition. They end in the order in which they began.
+#[derive(Debug, Default)]
+struct Turns {
+    begun: AtomicU64,
+    /// Those that will publish nothing more.
+    ended: AtomicU64,
+}
+
+/// A question that was put to a partition: whether all of it that is recorded before a moment has been published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The moment: what turns begin later is recorded at it or later.
+    pub least: Timestamp,
+    /// Turns that had begun.
+    begun: u64,
 }
 
 impl Stamps {
@@ -29,7 +46,7 @@ impl Stamps {
     pub fn new(partitions: u16, latest: Timestamp) -> Arc<Self> {
         Arc::new(Self {
             latest: AtomicI64::new(latest.0),
-            open: (0..partitions).map(|_| AtomicU32::new(0)).collect(),
+            turns: (0..partitions).map(|_| Turns::default()).collect(),
         })
     }
 
@@ -39,8 +56,9 @@ impl Stamps {
     /// For a partition that there is not.
     #[must_use]
     pub fn begin(self: &Arc<Self>, partition: PartitionId, now: Timestamp) -> Stamp {
-        // Open before it has a time: see `is_quiet`.
-        self.open[usize::from(partition.0)].fetch_add(1, Ordering::SeqCst);
+        // Begun before it has a time: see `ask`.
+        let turns = &self.turns[usize::from(partition.0)];
+        turns.begun.fetch_add(1, Ordering::SeqCst);
         let latest = self.latest.fetch_max(now.0, Ordering::SeqCst);
         Stamp {
             at: now.max(Timestamp(latest)),
@@ -55,14 +73,23 @@ impl Stamps {
         self.latest.fetch_max(later, Ordering::SeqCst);
     }
 
-    /// Whether all of a partition that is recorded before `least` has been published; if so, it is so for ever. What turns
-    /// begin from now on is recorded at `least` or later in any case.
+    /// Asks whether all of a partition that is recorded before `least` has been published. What turns begin from now on is
+    /// recorded at `least` or later in any case.
     #[must_use]
-    pub fn is_quiet(&self, partition: PartitionId, least: Timestamp) -> bool {
+    pub fn ask(&self, partition: PartitionId, least: Timestamp) -> Asked {
         self.latest.fetch_max(least.0, Ordering::SeqCst);
         // A turn that is not seen here begins after this and therefore after the line above.
-        let open = self.open.get(usize::from(partition.0));
-        open.is_none_or(|open| open.load(Ordering::SeqCst) == 0)
+        let turns = self.turns.get(usize::from(partition.0));
+        let begun = turns.map_or(0, |turns| turns.begun.load(Ordering::SeqCst));
+        Asked { least, begun }
+    }
+
+    /// Whether it has; if so, it has for ever. A partition that is always at work answers once the turns are over that had
+    /// begun when it was asked.
+    #[must_use]
+    pub fn is_quiet(&self, partition: PartitionId, asked: Asked) -> bool {
+        let turns = self.turns.get(usize::from(partition.0));
+        turns.is_none_or(|turns| turns.ended.load(Ordering::SeqCst) >= asked.begun)
     }
 }
 
@@ -84,8 +111,8 @@ impl Stamp {
 
 impl Drop for Stamp {
     fn drop(&mut self) {
-        let open = &self.stamps.open[usize::from(self.partition.0)];
-        open.fetch_sub(1, Ordering::SeqCst);
+        let turns = &self.stamps.turns[usize::from(self.partition.0)];
+        turns.ended.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -97,6 +124,10 @@ mod tests {
 
     const ONE: PartitionId = PartitionId(0);
     const OTHER: PartitionId = PartitionId(1);
+
+    fn is_quiet(stamps: &Stamps, partition: PartitionId, least: i64) -> bool {
+        stamps.is_quiet(partition, stamps.ask(partition, Timestamp(least)))
+    }
 
     #[test]
     fn what_begins_after_something_was_visible_is_later() {
@@ -114,13 +145,26 @@ mod tests {
     fn a_partition_is_quiet_once_its_turns_are_over() {
         let stamps = Stamps::new(2, Timestamp::MIN);
         let turn = stamps.begin(ONE, Timestamp(7));
-        assert!(!stamps.is_quiet(ONE, Timestamp(3)));
-        assert!(stamps.is_quiet(OTHER, Timestamp(9)));
+        assert!(!is_quiet(&stamps, ONE, 3));
+        assert!(is_quiet(&stamps, OTHER, 9));
         // A clock that was set back makes no exception.
         assert_eq!(stamps.begin(OTHER, Timestamp(1)).at(), Timestamp(9));
         drop(turn);
-        assert!(stamps.is_quiet(ONE, Timestamp(12)));
+        assert!(is_quiet(&stamps, ONE, 12));
         assert_eq!(stamps.begin(ONE, Timestamp(2)).at(), Timestamp(12));
+    }
+
+    #[test]
+    fn a_partition_that_never_rests_answers_all_the_same() {
+        let stamps = Stamps::new(1, Timestamp::MIN);
+        let first = stamps.begin(ONE, Timestamp(5));
+        let asked = stamps.ask(ONE, Timestamp(8));
+        let second = stamps.begin(ONE, Timestamp(6));
+        assert!(second.at() >= asked.least);
+        assert!(!stamps.is_quiet(ONE, asked));
+        drop(first);
+        assert!(stamps.is_quiet(ONE, asked));
+        drop(second);
     }
 
     /// Goal: of a partition that was called quiet nothing earlier comes, with clocks that go back and forth. Method: two
@@ -144,7 +188,7 @@ mod tests {
             }
             for least in 1..TURNS {
                 for (number, published) in published.iter().enumerate() {
-                    if stamps.is_quiet(PartitionId(number as u16), Timestamp(least)) {
+                    if is_quiet(&stamps, PartitionId(number as u16), least) {
                         answers.push((number, published.lock().unwrap().len(), Timestamp(least)));
                     }
                 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::frame::{Frame, FrameHash, Record};
 use millstream_engine::log::{
-    Direction, Feed, FrameSlice, LogCursor, LogError, LogReader, StreamReader, StreamRef,
+    Asked, Direction, Feed, FrameSlice, LogCursor, LogError, LogReader, StreamReader, StreamRef,
     for_each_event,
 };
 use millstream_engine::mailbox::Mailbox;
@@ -107,6 +107,8 @@ struct Source {
     decided: Decided,
     /// Decisions before this offset are in `decided`, those about settled events apart.
     read_upto: Offset,
+    /// Up to when its partition was last asked to be quiet, by a projection that goes by recorded time.
+    asked: Option<Asked>,
 }
 
 /// A projection at work.
@@ -365,6 +367,7 @@ fn sources<P: Projection>(
             recorded: Timestamp::MIN,
             decided: Decided::default(),
             read_upto: progress.next,
+            asked: None,
         });
     }
     Ok((sources, complete))
@@ -437,7 +440,8 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
         if !more || late {
             self.publish(now);
         }
-        let ending = self.stopping && !more && !self.waits;
+        // One that leaves does not wait for what others may still record.
+        let ending = self.stopping && !more && (!self.waits || self.is_leaving());
         if let Err(cause) = self.store(now, more, ending) {
             return Step::Failed(cause);
         }

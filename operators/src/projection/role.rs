@@ -134,6 +134,18 @@ impl ProgressBoard {
         Ok(())
     }
 
+    /// Whether it still comes further.
+    ///
+    /// # Errors
+    /// [`QueryError::Stopped`].
+    #[doc(hidden)]
+    pub fn check_running(&self) -> Result<(), QueryError> {
+        if self.is_stopped() {
+            return Err(self.stopped_error());
+        }
+        Ok(())
+    }
+
     /// Says whether this version answers queries.
     #[doc(hidden)]
     pub fn set_active(&self, is_active: bool) {

@@ -312,3 +312,17 @@ proptest! {
         prop_assert!(versions <= changes + rows.len() as u64 + 2, "{versions} versions");
     }
 }
+
+/// Goal: what is older than the retention says goes, and what is not stays. Method: a change a second.
+#[test]
+fn changes_are_kept_for_as_long_as_is_said() {
+    let mut world = World::<false>::new(Retention::within(Duration::from_secs(3)));
+    for value in 0..40 {
+        world.add(&[("a", value)]);
+        world.settle();
+        world.advance(Duration::from_secs(1));
+    }
+    let kept = world.list().changes_kept().unwrap();
+    // Those of the last store go with the next one.
+    assert!((3..=8).contains(&kept), "{kept} changes are kept");
+}

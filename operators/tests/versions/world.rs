@@ -336,6 +336,10 @@ impl<const GLOBAL: bool> World<GLOBAL> {
         }
     }
 
+    pub(crate) fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
     pub(crate) fn poison(&self, values: impl IntoIterator<Item = u32>) {
         *self.poison.lock().unwrap() = values.into_iter().collect();
     }

@@ -257,6 +257,8 @@ impl Rebuild {
         if from.version == to.version {
             return Ok(version);
         }
+        // One that was given up may show all there is, and would show nothing more.
+        to.board.check_running()?;
         let _hurried = Hurried::new(&to.board);
         self.reached(to, from).await?;
         let bound = Bound::new(&from.board, &to.board);

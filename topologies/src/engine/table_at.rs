@@ -202,7 +202,7 @@ impl<K: TableKey, R: Row> TableAtQuery<K, R> {
 
     async fn find(self, is_whole: bool) -> Result<TableAt<K, R>, TableAtError> {
         let reader = self.engine.table(&self.table)?;
-        let told = self.told()?.clone();
+        let told = self.told(&reader)?.clone();
         let ends = self.ends()?;
         let versions = match self.way {
             Way::Replay => None,
@@ -244,11 +244,14 @@ impl<K: TableKey, R: Row> TableAtQuery<K, R> {
         Some(reader.clone())
     }
 
-    fn told(&self) -> Result<&Told, TableAtError> {
+    /// What the version tells that the reader is of: another one may answer by now.
+    fn told(&self, reader: &TableReader<K, R>) -> Result<&Told, TableAtError> {
         let table = self.table.name();
         let versions = self.engine.inner.owner(table);
         let versions = versions.ok_or(TableAtError::NoPast { table })?;
-        Ok(&versions.active().told)
+        let mut all = versions.started().iter();
+        let own = all.find(|version| Arc::ptr_eq(&version.board, reader.board()));
+        Ok(&own.ok_or(TableAtError::NoPast { table })?.told)
     }
 
     /// The offset of each partition from which on no event counts.

@@ -245,7 +245,7 @@ fn each_metric_is_recorded_and_has_its_help() {
         // Shown twice, counted once.
         ("millstream_index_merge_bytes_total{partition=\"3\"}", 8.0),
         (
-            "millstream_projection_lag_seconds{projection=\"balances\",version=\"1\",partition=\"3\"}",
+            "millstream_projection_lag_seconds{projection=\"balances\",partition=\"3\",version=\"1\"}",
             0.003,
         ),
     ] {

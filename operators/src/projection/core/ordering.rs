@@ -32,12 +32,10 @@ impl<P: Projection> ProjectionCore<P> {
         while let Some((recorded, next)) = first
             && at < self.sources.len()
         {
-            let source = &mut self.sources[at];
-            let has_frame = source.cursor.peek()?.is_some();
+            let has_frame = self.sources[at].cursor.peek()?.is_some();
             // At the same time the partition with the smaller number comes first.
             let least = Timestamp(recorded.0.saturating_add(i64::from(at < next)));
-            let partition = source.cursor.partition();
-            if !has_frame && !self.feed.stamps().is_quiet(partition, least) {
+            if !has_frame && !self.is_quiet(at, least) {
                 self.waits = true;
                 return Ok(None);
             }
@@ -55,6 +53,17 @@ impl<P: Projection> ProjectionCore<P> {
         };
         let slice = self.pull(at)?;
         Ok(slice.map(|slice| (at, slice)))
+    }
+
+    /// Whether all of a source that is recorded before `least` can be read. Asked once and then waited for: one that is always
+    /// at work would never be found at rest.
+    fn is_quiet(&mut self, at: usize, least: Timestamp) -> bool {
+        let (source, stamps) = (&mut self.sources[at], self.feed.stamps());
+        let partition = source.cursor.partition();
+        let known = source.asked.filter(|asked| asked.least >= least);
+        let asked = known.unwrap_or_else(|| stamps.ask(partition, least));
+        source.asked = Some(asked);
+        stamps.is_quiet(partition, asked)
     }
 
     /// Time and partition of the next frame of a source.

@@ -267,6 +267,7 @@ impl<K: TableKey, R: Row> Changes<K, R> {
             }
             Ok(Found::Changes(found))
         })?;
+        reader.board().check_there()?;
         match found {
             Found::Gone => Err(expired(reader, ids, seed)?),
             Found::OtherHistory => Err(ChangesError::OtherHistory { table }),

@@ -41,7 +41,8 @@ impl ChangeCursor {
     /// How many changes lie before it.
     #[must_use]
     pub fn changes(&self) -> u64 {
-        self.heads.iter().map(|(_, head)| head.number).sum()
+        let numbers = self.heads.iter().map(|(_, head)| head.number);
+        numbers.fold(0, u64::saturating_add)
     }
 }
 

@@ -35,6 +35,14 @@ pub enum ChangesError {
         /// Name of the table.
         table: &'static str,
     },
+    /// The place is behind changes that are shown and not stored yet: ask again.
+    #[error(
+        "the changes of table {table:?} before this place are not stored yet: ask again in a moment"
+    )]
+    NotStored {
+        /// Name of the table.
+        table: &'static str,
+    },
     /// What lies behind the cursor is not kept any more. Take a snapshot, and go on from there.
     #[error(
         "changes of table {table:?} behind this place are not kept any more, the oldest are those behind {oldest}: go on \
@@ -66,6 +74,7 @@ impl ChangesError {
             | Self::Foreign { .. }
             | Self::OtherHistory { .. }
             | Self::Expired { .. } => false,
+            Self::NotStored { .. } => true,
             Self::Query(cause) => cause.is_retryable(),
         }
     }

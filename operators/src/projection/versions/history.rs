@@ -72,6 +72,8 @@ impl<K: TableKey, R: Row> RowHistory<K, R> {
         let is_descending = self.range.is_descending;
         let store = self.reader.store();
         let page = store.page(self.ids.versions, from, to, PAGE, is_descending)?;
+        // Looked at afterwards: of a version that is dropped rows are missing.
+        self.reader.board().check_there()?;
         for (key, value) in &page.rows {
             version_of(key)?;
             self.ready.push_back(Version::decode(value)?);

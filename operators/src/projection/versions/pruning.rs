@@ -27,7 +27,7 @@ impl VersionsMut {
     ) -> Result<(), StateError> {
         let Some(at) = self.at else { return Ok(()) };
         let (ids, actor) = (self.ids, self.actor);
-        let age = i64::try_from(self.retention.age_max.as_nanos());
+        let age = i64::try_from(self.retention.age_max.as_micros());
         let oldest = age.map_or(Timestamp::MIN, |age| {
             Timestamp(at.recorded_at.0.saturating_sub(age))
         });

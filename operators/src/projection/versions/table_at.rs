@@ -44,6 +44,13 @@ enum Rows {
     Replay(Arc<PastTables>),
 }
 
+/// Why a place cannot be gone back to.
+enum NoPlace {
+    Gone,
+    NotStored,
+    Other,
+}
+
 impl<K: TableKey, R: Row> TableAt<K, R> {
     /// As it was behind a place in the feed of its changes.
     pub(in crate::projection) fn behind(
@@ -60,20 +67,25 @@ impl<K: TableKey, R: Row> TableAt<K, R> {
             for &actor in &actors {
                 match standing(view, ids, actor, cursor.head(actor), seed)? {
                     Standing::Same => {}
-                    Standing::Gone => return Ok(Err(Some(actor))),
-                    Standing::Ahead | Standing::Other => return Ok(Err(None)),
+                    Standing::Gone => return Ok(Err(NoPlace::Gone)),
+                    Standing::Ahead if reader.has_shown(actor, cursor.head(actor)) => {
+                        return Ok(Err(NoPlace::NotStored));
+                    }
+                    Standing::Ahead | Standing::Other => return Ok(Err(NoPlace::Other)),
                 }
             }
             Ok(Ok(()))
         })?;
+        reader.board().check_there()?;
         match found {
             Ok(()) => {
                 let numbers = actors.iter();
                 let numbers = numbers.map(|actor| (*actor, cursor.head(*actor).number));
                 Ok(Self::of_versions(reader, ids, numbers.collect()))
             }
-            Err(Some(_)) => Err(expired(reader, ids, seed)?),
-            Err(None) => Err(ChangesError::OtherHistory { table }),
+            Err(NoPlace::Gone) => Err(expired(reader, ids, seed)?),
+            Err(NoPlace::NotStored) => Err(ChangesError::NotStored { table }),
+            Err(NoPlace::Other) => Err(ChangesError::OtherHistory { table }),
         }
     }
 
@@ -97,6 +109,7 @@ impl<K: TableKey, R: Row> TableAt<K, R> {
             }
             Ok(Some(numbers))
         })?;
+        reader.board().check_there()?;
         Ok(found.map(|numbers| Self::of_versions(reader, ids, numbers)))
     }
 
@@ -140,6 +153,8 @@ impl<K: TableKey, R: Row> TableAt<K, R> {
                     .reader
                     .store()
                     .view(|view| row_at(view, *ids, numbers, &bytes))?;
+                // Looked at afterwards: of a version that is dropped rows are missing.
+                self.reader.board().check_there()?;
                 found.ok_or_else(|| self.gone())?
             }
         };
@@ -189,6 +204,7 @@ impl<K: TableKey, R: Row> TableAt<K, R> {
                     .reader
                     .store()
                     .view(|view| slice_at(view, *ids, numbers, range, limit))?;
+                self.reader.board().check_there()?;
                 found.ok_or_else(|| self.gone())
             }
         }

@@ -325,7 +325,10 @@ async fn projections_are_listed_with_rows_and_progress() {
     counted(folder.path()).await;
     let text = output(&["projection", "list", "DATA"], folder.path()).unwrap();
     let row: Vec<_> = text.lines().nth(1).unwrap().split_whitespace().collect();
-    assert_eq!(row, ["totals", "2", "sums", "(1)", "0:5/5", "0", "1"]);
+    let expected = [
+        "totals", "2", "yes", "sums", "(1)", "12", "0:5/5", "0", "0.0ns", "1", "-", "-",
+    ];
+    assert_eq!(row, expected);
     let listed = json(&output(&["projection", "list", "DATA", "--json"], folder.path()).unwrap());
     assert_eq!(listed[0]["tables"][0]["rows"], 1);
     assert_eq!(listed[0]["partitions"][0]["standing"], "valid");
