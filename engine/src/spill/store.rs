@@ -25,7 +25,8 @@ pub enum SpillError {
     Store(#[from] StoreError),
     /// The pages of this dataflow take as much of the disk as they may. Nothing was written.
     #[error(
-        "state that is larger than its memory finds no room: its pages take {used} bytes on disk, of {max} that they may.          Give it more with TopologyBuilder::state_disk, or more memory with TopologyBuilder::state_memory"
+        "state that is larger than its memory finds no room: its pages take {used} bytes on disk, of {max} that they may. \
+         Give it more with TopologyBuilder::state_disk, or more memory with TopologyBuilder::state_memory"
     )]
     Room {
         /// Bytes that they take.

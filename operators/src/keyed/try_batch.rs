@@ -23,8 +23,8 @@ use crate::{Key, Savable};
 /// enough that what was found is still in its cache.
 const AHEAD: usize = 16;
 /// Keys from which on that is done: the table of fewer is in the processor's cache, where looking ahead costs more than it
-/// gains.
-const LARGE: usize = 8_192;
+/// gains. Few in tests, so that both ways are tried.
+const LARGE: usize = if cfg!(test) { 4 } else { 8_192 };
 
 /// What a frame is left with where an item has failed.
 struct Trial<S> {

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 
 use tokio::runtime::{Handle, Runtime};
 
-/// Worker threads of each that follows a run which hung.
+/// Worker threads of each that follows a run which hung, of a dataflow without a number of its own.
 const WORKERS: usize = 2;
 
 struct Threads {
@@ -18,22 +18,35 @@ struct Threads {
 }
 
 /// The runtimes of one dataflow.
-#[derive(Default)]
-pub(super) struct Apart(Vec<Threads>);
+pub(super) struct Apart {
+    all: Vec<Threads>,
+    /// Worker threads of each.
+    workers: usize,
+}
+
+impl Default for Apart {
+    fn default() -> Self {
+        Self {
+            all: Vec::new(),
+            workers: WORKERS,
+        }
+    }
+}
 
 impl Apart {
     /// For a dataflow with so many threads of its own from the beginning, if any.
     pub(super) fn beginning(name: &str, own: Option<NonZeroUsize>) -> Self {
-        let Some(workers) = own else {
+        let Some(workers) = own.map(NonZeroUsize::get) else {
             return Self::default();
         };
-        match runtime(workers.get()) {
-            Ok(runtime) => Self(vec![Threads { behind: 0, runtime }]),
+        let all = match runtime(workers) {
+            Ok(runtime) => vec![Threads { behind: 0, runtime }],
             Err(cause) => {
                 tracing::warn!(dataflow = name, %cause, "a dataflow has no threads of its own");
-                Self::default()
+                Vec::new()
             }
-        }
+        };
+        Self { all, workers }
     }
 
     /// Where the next run is; `None`: where the first was. `fenced`: the last run, if it was given up; `hung`: runs that have
@@ -46,10 +59,10 @@ impl Apart {
     ) -> Option<Handle> {
         // Not once more for the same one: what was to follow it may have failed to begin.
         if let Some(behind) = fenced
-            && self.0.last().is_none_or(|last| last.behind != behind)
+            && self.all.last().is_none_or(|last| last.behind != behind)
         {
-            match runtime(WORKERS) {
-                Ok(runtime) => self.0.push(Threads { behind, runtime }),
+            match runtime(self.workers) {
+                Ok(runtime) => self.all.push(Threads { behind, runtime }),
                 Err(cause) => {
                     tracing::warn!(
                         dataflow = name,
@@ -60,18 +73,18 @@ impl Apart {
             }
         }
         self.let_go(&hung());
-        self.0.last().map(|last| last.runtime.handle().clone())
+        self.all.last().map(|last| last.runtime.handle().clone())
     }
 
     /// Ends those before the last that no step hangs in.
     fn let_go(&mut self, hung: &[u64]) {
         let mut at = 0;
-        while let Some(next) = self.0.get(at + 1) {
-            let runs = self.0[at].behind + 1..=next.behind;
+        while let Some(next) = self.all.get(at + 1) {
+            let runs = self.all[at].behind + 1..=next.behind;
             if hung.iter().any(|run| runs.contains(run)) {
                 at += 1;
             } else {
-                self.0.remove(at).runtime.shutdown_background();
+                self.all.remove(at).runtime.shutdown_background();
             }
         }
     }
@@ -80,7 +93,7 @@ impl Apart {
 impl Drop for Apart {
     fn drop(&mut self) {
         // Waits for nobody: a thread of theirs may hang.
-        for threads in self.0.drain(..) {
+        for threads in self.all.drain(..) {
             threads.runtime.shutdown_background();
         }
     }
@@ -100,8 +113,8 @@ mod tests {
 
     fn next(apart: &mut Apart, fenced: Option<u64>, hung: &[u64]) -> usize {
         let handle = apart.next("flow", fenced, || hung.to_vec());
-        assert_eq!(handle.is_none(), apart.0.is_empty());
-        apart.0.len()
+        assert_eq!(handle.is_none(), apart.all.is_empty());
+        apart.all.len()
     }
 
     #[test]

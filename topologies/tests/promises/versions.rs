@@ -352,8 +352,10 @@ async fn what_is_not_kept_is_refused() {
         Err(ChangesError::Query(QueryError::UnknownTable { .. }))
     ));
     // Of the same table in another store, where other events made it.
-    let place = engine.table(&KEPT).unwrap().cursor().unwrap();
-    drop(changes);
+    let mut kept = engine.changes(&KEPT, ChangesFrom::Oldest).unwrap();
+    within(kept.next()).await.unwrap();
+    let place = kept.cursor();
+    drop((changes, kept));
     close(engine).await;
     let other = tempfile::tempdir().unwrap();
     let engine = start(other.path()).await;

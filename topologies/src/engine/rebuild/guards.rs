@@ -20,25 +20,20 @@ impl Drop for Hurried<'_> {
     }
 }
 
-/// The version that answers, bound not to overtake another one; freed again unless that is kept. If the other one had to
-/// stay below the first, since it answered before, it is free meanwhile: with events in another order neither could come
-/// as far as the other.
+/// The version that answers, bound not to overtake another one; freed again unless that is kept. If the other one has to
+/// stay below the first, since it answered before, neither goes on until it is kept: each comes as far as the other.
 pub(super) struct Bound<'b> {
     from: &'b Arc<ProgressBoard>,
     to: &'b Arc<ProgressBoard>,
-    was_below: bool,
     is_kept: bool,
 }
 
 impl<'b> Bound<'b> {
     pub(super) fn new(from: &'b Arc<ProgressBoard>, to: &'b Arc<ProgressBoard>) -> Self {
-        let was_below = to.is_below(from);
         from.stay_below(Some(Arc::clone(to)));
-        to.stay_below(None);
         Self {
             from,
             to,
-            was_below,
             is_kept: false,
         }
     }
@@ -46,6 +41,7 @@ impl<'b> Bound<'b> {
     /// The other one answers.
     pub(super) fn keep(mut self) {
         self.is_kept = true;
+        self.to.stay_below(None);
     }
 }
 
@@ -53,9 +49,6 @@ impl Drop for Bound<'_> {
     fn drop(&mut self) {
         if !self.is_kept {
             self.from.stay_below(None);
-            if self.was_below {
-                self.to.stay_below(Some(Arc::clone(self.from)));
-            }
         }
     }
 }
