@@ -2,7 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use millstream_engine::time::Timestamp;
+
 use crate::support::{START, STEP, ask, data};
+
+/// A time as Arrow shows it: with no fraction of a second, or with six digits of it.
+fn shown(time: Timestamp) -> String {
+    let text = time.to_string();
+    match text.strip_suffix('Z').and_then(|text| text.split_once('.')) {
+        Some((seconds, fraction)) => format!("{seconds}.{fraction:0<6}Z"),
+        None => text,
+    }
+}
 
 #[test]
 fn every_column_of_every_event_is_what_the_log_has() {
@@ -21,8 +32,8 @@ fn every_column_of_every_event_is_what_the_log_has() {
             event.version.to_string(),
             event.event_type.clone(),
             event.schema_version.to_string(),
-            event.recorded_at.to_string(),
-            event.event_time.to_string(),
+            shown(event.recorded_at),
+            shown(event.event_time),
             event.id.to_string(),
             uuid(event.metadata.correlation),
             uuid(event.metadata.causation),

@@ -61,7 +61,7 @@ fn fields_are_columns_and_structs_are_structs() {
         assert_eq!(odd.values().sum::<u64>(), visits);
     }
     let columns = ask(
-        "select column_name, data_type from information_schema.columns where table_name = 'rooms' order by ordinal_position",
+        "select column_name, data_type from information_schema.columns where table_schema = 'public' and table_name = 'rooms' order by ordinal_position",
     );
     assert_eq!(columns.texts()[0], ["key", "Utf8"]);
     assert_eq!(columns.texts()[2], ["visits", "Int64"]);
