@@ -17,7 +17,7 @@ use crate::dataflow::table::dataflow_of;
 /// What a store's folder has.
 const DATA_FILE: &str = "data.mdb";
 
-/// The tables that are stored in a folder, by the newest version of each projection.
+/// The tables that are stored in a folder, of each projection by the version that answers.
 #[derive(Debug)]
 pub(super) struct StoredTables {
     stored: Option<StateStore>,
@@ -52,18 +52,21 @@ pub(super) fn open(
 }
 
 fn named(store: &StateStore, partitions: u16) -> Result<BTreeMap<TableName, TableId>, SqlError> {
-    let mut newest: BTreeMap<String, RegisteredProjection> = BTreeMap::new();
+    let mut shown: BTreeMap<String, RegisteredProjection> = BTreeMap::new();
     let all = store.projections()?.into_iter();
     // What a dataflow's checkpoints are kept in is nobody's rows.
     for found in all.filter(|found| InState::dataflow_of(found).is_none()) {
         let owner = dataflow_of(&found, store, partitions)?.unwrap_or(&found.name);
-        match newest.get(owner) {
-            Some(known) if known.version > found.version => {}
-            _ => drop(newest.insert(owner.to_owned(), found)),
+        let answers = store.versions(owner)?.map(|versions| versions.active);
+        // Of what does not say which one answers, the newest.
+        let rank = |version: u32| (answers == Some(version), version);
+        match shown.get(owner) {
+            Some(known) if rank(known.version) > rank(found.version) => {}
+            _ => drop(shown.insert(owner.to_owned(), found)),
         }
     }
     let mut tables = BTreeMap::new();
-    for (owner, projection) in newest {
+    for (owner, projection) in shown {
         let names = projection.table_names.iter().zip(&projection.tables);
         for (name, id) in names.filter(|(name, _)| !is_index(name, &projection)) {
             let table = TableName {

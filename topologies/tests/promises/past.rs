@@ -262,7 +262,7 @@ async fn the_position_at_a_time_is_the_last_event_until_then() {
 async fn histories_and_differences_are_those_of_the_events() {
     let folder = tempfile::tempdir().unwrap();
     let mut random = Random::new();
-    let engine = written(folder.path(), &mut random, 600).await;
+    let engine = written(folder.path(), &mut random, 1_000).await;
     let id = id_in(0, 1);
     let events = events(&engine, &id);
     let count = events.len() as u64;

@@ -10,3 +10,4 @@ mod output;
 mod refused;
 mod support;
 mod tables;
+mod versions;

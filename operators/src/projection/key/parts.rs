@@ -184,7 +184,8 @@ mod tests {
         let names: Vec<_> = parts.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["text", "u32", "bool", "i64"]);
         let mut bytes = Vec::new();
-        ("a\0b".to_owned(), 7, (true, -3)).write(&mut bytes);
+        let key: Key = ("a\0b".to_owned(), 7, (true, -3));
+        key.write(&mut bytes);
         let (mut rest, mut read) = (&bytes[..], Vec::new());
         for (at, part) in parts.iter().enumerate() {
             read.push(part.read(&mut rest, at == 3).unwrap());
