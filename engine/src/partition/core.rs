@@ -2,6 +2,8 @@
 
 mod parts;
 mod sealing;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -87,15 +89,26 @@ impl PartitionCore {
         } = parts;
         let submitted = shared.submitted.load(Ordering::Acquire);
         let settled = shared.settled.load(Ordering::Acquire);
-        if submitted != settled && shared.stopped().is_none() {
+        let is_stopped = shared.stopped().is_some() || writer.stopped().is_some();
+        if submitted != settled && !is_stopped {
             let frames = submitted - settled;
             return Err(OpenPartitionError::InFlight { frames });
         }
         // A core that panicked has not ended its turn.
         shared.watch.end_turn();
-        let head = streams.head(partition)?;
-        let recorded_last = recorded_before(&*streams, partition, head.next)?;
-        let window = DedupWindow::load(config.dedup, &*streams, partition)?;
+        let (head, recorded_last, window) = if is_stopped {
+            // A log that stopped may not be readable either, and callers wait to be told why: all that this core does.
+            (
+                Head::default(),
+                Timestamp::MIN,
+                DedupWindow::new(config.dedup),
+            )
+        } else {
+            let head = streams.head(partition)?;
+            let recorded_last = recorded_before(&*streams, partition, head.next)?;
+            let window = DedupWindow::load(config.dedup, &*streams, partition)?;
+            (head, recorded_last, window)
+        };
         Ok(Self {
             controller: BatchController::new(config.batch.clone()),
             shop: Workshop::new(window),

@@ -1,0 +1,146 @@
+use std::sync::atomic::AtomicBool;
+
+use super::*;
+use crate::event::{Metadata, Offset, stream_hash};
+use crate::index::IndexEntry;
+use crate::log::frame::{Draft, Encoding, Frame, FrameBuilder, FrameHash, Kind};
+use crate::log::{Direction, Feed, GroupWriter, LogReader, LogStore};
+use crate::mailbox::MailboxLimits;
+use crate::time::ManualClock;
+
+/// An empty log on a disk that fails with the first write; then nothing can be read either.
+#[derive(Clone, Debug, Default)]
+struct Failing {
+    is_broken: Arc<AtomicBool>,
+}
+
+const BROKEN: LogError = LogError::Panicked;
+
+impl Failing {
+    fn check(&self) -> Result<(), LogError> {
+        if self.is_broken.load(Ordering::Acquire) {
+            return Err(BROKEN);
+        }
+        Ok(())
+    }
+}
+
+impl LogStore for Failing {
+    fn append(&mut self, _: &[SealedFrame]) -> Result<(), LogError> {
+        self.is_broken.store(true, Ordering::Release);
+        self.check()
+    }
+}
+
+impl LogReader for Failing {
+    fn partitions(&self) -> u16 {
+        1
+    }
+
+    fn head(&self, _: PartitionId) -> Result<Head, LogError> {
+        self.check().map(|()| Head::default())
+    }
+
+    fn read(&self, _: PartitionId, _: Offset, _: usize) -> Result<Vec<Frame>, LogError> {
+        self.check().map(|()| Vec::new())
+    }
+}
+
+impl StreamReader for Failing {
+    fn locate(
+        &self,
+        _: PartitionId,
+        _: u64,
+        _: u64,
+        _: usize,
+        _: Direction,
+    ) -> Result<Vec<IndexEntry>, LogError> {
+        self.check().map(|()| Vec::new())
+    }
+}
+
+/// Somebody who waits to be told why nothing happens.
+struct Waiting(Arc<std::sync::Mutex<Option<String>>>);
+
+impl PartitionInput for Waiting {
+    fn queued(&self) -> usize {
+        1
+    }
+
+    fn take(&mut self, _: usize, _: &mut Turn<'_>) -> usize {
+        panic!("nothing is decided on a log that stopped")
+    }
+
+    fn completion(&mut self) -> Option<Completion> {
+        None
+    }
+
+    fn settled(&mut self, _: u64) {}
+
+    fn refuse(&mut self, cause: &LogError) {
+        *self.0.lock().expect("nobody panics with it") = Some(cause.to_string());
+    }
+}
+
+fn frame() -> SealedFrame {
+    let mut builder = FrameBuilder::new();
+    let kind = builder.kind(&Kind {
+        category: "tally".into(),
+        event_type: "Added".into(),
+        schema_version: 1,
+        encoding: Encoding::Opaque,
+    });
+    let draft = Draft {
+        kind,
+        stream: "1",
+        hash: stream_hash("tally-1"),
+        version: 0,
+        event_time: None,
+        id: None,
+        metadata: Metadata::default(),
+        payload: b"1",
+    };
+    let pushed = builder.push(Timestamp(1), &draft);
+    pushed.expect("one small event");
+    let ids = Uuid::nil();
+    let sealed = builder.seal(PartitionId(0), Offset(0), ids, FrameHash::default(), &[]);
+    sealed.expect("one small event")
+}
+
+/// Story: LMDB lets nobody read any more once a commit failed. A partition that was opened just then could not be, for ever,
+/// and its callers heard after many attempts that it had been restarted.
+#[test]
+fn one_that_is_opened_on_a_stopped_log_says_why() {
+    let log = Failing::default();
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp(1)));
+    let feed = Arc::new(Feed::new(&log).expect("nothing is there"));
+    let group = GroupWriter::new(log.clone(), feed, Arc::clone(&clock));
+    let (writer, mut stepped) = LogWriter::stepped(group, 8);
+    let told = Arc::default();
+    let open = || {
+        PartitionCore::open(PartitionParts {
+            partition: PartitionId(0),
+            config: PartitionConfig::default(),
+            mailbox: Mailbox::new(MailboxLimits::default(), Arc::clone(&clock)),
+            inputs: vec![Box::new(Waiting(Arc::clone(&told)))],
+            writer: writer.clone(),
+            streams: Arc::new(log.clone()),
+            clock: Arc::clone(&clock),
+            ids: random_ids,
+            stamps: Stamps::new(1, Timestamp(0)),
+            shared: Arc::default(),
+        })
+    };
+    assert!(open().is_ok());
+    let submission = Submission {
+        frame: Some(frame()),
+        done: Box::new(|committed| assert!(committed.is_err())),
+    };
+    assert!(writer.submit(submission).is_ok() && stepped.step());
+    assert!(log.head(PartitionId(0)).is_err());
+    let mut core = open().expect("it opens, to refuse");
+    assert!(matches!(core.step(), Step::Idle));
+    let told = told.lock().expect("nobody panics with it").clone();
+    let told = told.expect("those who wait are told");
+    assert!(told.contains("start the process again"), "{told}");
+}
