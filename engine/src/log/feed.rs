@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use super::frame::{Frame, FrameHeader};
+use super::frame::{Frame, FrameHeader, KindSet};
 use super::stamps::Stamps;
 use super::{LogError, LogReader};
 use crate::event::{Offset, PartitionId};
@@ -241,6 +241,12 @@ impl FrameSlice {
     pub fn records(&self) -> impl Iterator<Item = super::frame::Record<'_>> {
         let known = self.from.0 - self.frame.header().first.0;
         self.frame.records_from(known as u32)
+    }
+
+    /// The new events of some kinds; see [`Frame::records_of`].
+    pub fn records_of(&self, kinds: KindSet) -> impl Iterator<Item = super::frame::Record<'_>> {
+        let known = self.from.0 - self.frame.header().first.0;
+        self.frame.records_of(known as u32, kinds)
     }
 
     /// How many events are new.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use millstream_engine::event::{Offset, PartitionId};
-use millstream_engine::log::frame::{Frame, FrameHash, Record};
+use millstream_engine::log::frame::{Frame, FrameHash, KindSet, Record};
 use millstream_engine::log::{
     Asked, Direction, Feed, FrameSlice, LogCursor, LogError, LogReader, StreamReader, StreamRef,
     for_each_event,
@@ -269,7 +269,12 @@ impl<P: Projection> ProjectionCore<P> {
         if is_decided || portion != Portion::Nothing {
             // Shapes that cannot be read fail each event that needs them, with its own cause.
             let _ = self.applier.begin(&slice.frame);
-            for record in slice.records() {
+            // Decisions are of a kind that nobody wants, and heard of.
+            let looked_at = match portion {
+                Portion::Some(kinds) if !is_decided => kinds,
+                _ => KindSet::ALL,
+            };
+            for record in slice.records_of(looked_at) {
                 if is_decided && record.kind.category == DECISIONS {
                     self.decide(at, &slice.frame, &record);
                 }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use millstream_engine::event::{Metadata, PartitionId, Position};
-use millstream_engine::log::frame::{Kind, Record};
+use millstream_engine::log::frame::{Kind, KindSet, Record};
 use millstream_engine::time::Timestamp;
 use uuid::Uuid;
 
@@ -127,18 +127,24 @@ impl fmt::Debug for Wanted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Portion {
     Nothing,
-    Some,
+    /// Of these kinds.
+    Some(KindSet),
     All,
 }
 
 impl Wanted {
     /// How much is wanted of a frame with these kinds.
     pub(super) fn portion(&self, category: &str, kinds: &[Kind]) -> Portion {
-        let wanted = kinds.iter().filter(|kind| self.has_kind(category, kind));
-        match wanted.count() {
+        let mut wanted = 0;
+        let set = KindSet::of(kinds, |kind| {
+            let is_wanted = self.has_kind(category, kind);
+            wanted += usize::from(is_wanted);
+            is_wanted
+        });
+        match wanted {
             0 => Portion::Nothing,
             all if all == kinds.len() && self.correlation.is_none() => Portion::All,
-            _ => Portion::Some,
+            _ => Portion::Some(set),
         }
     }
 

@@ -37,12 +37,14 @@ impl<'a> Cursor<'a> {
         Self { bytes, at }
     }
 
+    #[inline]
     pub(super) fn byte(&mut self) -> Option<u8> {
         let byte = *self.bytes.get(self.at)?;
         self.at += 1;
         Some(byte)
     }
 
+    #[inline]
     pub(super) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let end = self.at.checked_add(count)?;
         let found = self.bytes.get(self.at..end)?;
@@ -50,7 +52,19 @@ impl<'a> Cursor<'a> {
         Some(found)
     }
 
+    #[inline]
     pub(super) fn varint(&mut self) -> Option<u64> {
+        // Most are one byte long.
+        match self.bytes.get(self.at) {
+            Some(&byte) if byte < 0x80 => {
+                self.at += 1;
+                Some(byte.into())
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Option<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -66,22 +80,35 @@ impl<'a> Cursor<'a> {
         None
     }
 
+    #[inline]
     pub(super) fn signed(&mut self) -> Option<i64> {
         let raw = self.varint()?;
         Some((raw >> 1) as i64 ^ -((raw & 1) as i64))
     }
 
+    #[inline]
     pub(super) fn sized(&mut self) -> Option<&'a [u8]> {
         let count = usize::try_from(self.varint()?).ok()?;
         self.take(count)
     }
 
+    #[inline]
     pub(super) fn text(&mut self) -> Option<&'a str> {
         std::str::from_utf8(self.sized()?).ok()
     }
 
+    #[inline]
     pub(super) fn sixteen(&mut self) -> Option<u128> {
         Some(u128::from_be_bytes(self.take(16)?.try_into().ok()?))
+    }
+
+    /// Passes over a text; gives its length.
+    #[inline]
+    pub(super) fn pass_text(&mut self) -> Option<usize> {
+        let bytes = self.sized()?;
+        // Most are plain, which is told sooner than that they are UTF-8.
+        let is_text = bytes.is_ascii() || std::str::from_utf8(bytes).is_ok();
+        is_text.then_some(bytes.len())
     }
 
     pub(super) fn is_at_end(&self) -> bool {

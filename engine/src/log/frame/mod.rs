@@ -25,12 +25,15 @@
 //! iterating over a parsed frame cannot fail. Cost: one compression and one hash per frame, not per event.
 
 mod bytes;
+mod kind_set;
 mod parse;
 mod record;
+mod records;
 mod seal;
 #[cfg(test)]
 mod tests;
 
+pub use kind_set::KindSet;
 pub use parse::{Frame, FrameError, FrameHeader};
 pub use record::{Encoding, Kind, Record};
 pub use seal::{Draft, DraftError, FrameBuilder, FrameMark, SealedFrame};

@@ -6,12 +6,12 @@ use compact_str::CompactString;
 use uuid::Uuid;
 
 use super::bytes::{Cursor, varint_bytes};
-use super::record::Stored;
+use super::records::Mark;
 use super::{
     BODY_BYTES_MAX, CRC_AT, FORMAT_VERSION, FrameHash, HASH_AT, HEADER_BYTES, crc_of, hash_of,
 };
-use super::{Encoding, Kind, Record};
-use crate::event::{EventId, Offset, PartitionId, STREAM_ID_BYTES_MAX};
+use super::{Encoding, Kind};
+use crate::event::{Offset, PartitionId};
 use crate::time::Timestamp;
 
 /// Why bytes are not a frame. Nothing of such a frame may be used; positions are in bytes.
@@ -77,17 +77,14 @@ pub struct FrameHeader {
 /// A frame that was read and found whole.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    header: FrameHeader,
-    kinds: Vec<Kind>,
+    pub(super) header: FrameHeader,
+    pub(super) kinds: Vec<Kind>,
     attachments: Vec<(u8, Range<usize>)>,
-    body: Vec<u8>,
-    records_at: usize,
-    /// Where every [`STRIDE`]th record begins in the body.
-    marks: Vec<u32>,
+    pub(super) body: Vec<u8>,
+    pub(super) records_at: usize,
+    /// Where records begin in the body, in strides.
+    pub(super) marks: Vec<Mark>,
 }
-
-/// Records between two marks: finding one of a frame's thousands passes over a few, not over all before it.
-const STRIDE: usize = 16;
 
 fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N]
@@ -210,11 +207,7 @@ impl Frame {
             header,
             kinds: kinds.to_vec(),
             attachments: ranges,
-            marks: starts
-                .iter()
-                .step_by(STRIDE)
-                .map(|&start| start + records_at as u32)
-                .collect(),
+            marks: Mark::unlooked(starts, records_at as u32),
             body,
             records_at,
         }
@@ -242,7 +235,7 @@ impl Frame {
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>()
             + self.body.capacity()
-            + self.marks.capacity() * 4
+            + self.marks.capacity() * size_of::<Mark>()
             + self.kinds.len() * size_of::<Kind>()
     }
 
@@ -257,52 +250,6 @@ impl Frame {
             .iter()
             .find(|(known, _)| *known == tag)
             .map(|(_, at)| &self.body[at.clone()])
-    }
-
-    /// The events, in order.
-    ///
-    /// # Panics
-    /// Never on a frame that `parse` gave: it has read every record once.
-    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        self.records_from(0)
-    }
-
-    /// The events from number `slot` of the frame on, in order; none behind its end. Cost: a few records are
-    /// passed over, however large the frame is.
-    ///
-    /// # Panics
-    /// As [`records`](Self::records).
-    pub fn records_from(&self, slot: u32) -> impl Iterator<Item = Record<'_>> {
-        let mark = self.marks.get(slot as usize / STRIDE);
-        let start = mark.map_or(self.body.len(), |&mark| mark as usize);
-        let begin = (slot - slot % STRIDE as u32).min(self.header.count);
-        let mut cursor = Cursor::new(&self.body, start);
-        let records = (begin..self.header.count).map(move |slot| {
-            let stored =
-                Stored::read(&mut cursor).expect("every record was read when the frame was parsed");
-            let recorded_at = Timestamp(
-                self.header
-                    .recorded_first
-                    .0
-                    .wrapping_add(stored.recorded_after as i64),
-            );
-            Record {
-                id: stored
-                    .id
-                    .map_or_else(|| EventId::in_frame(self.header.ids, slot), EventId),
-                kind: &self.kinds[stored.kind as usize],
-                stream: stored.stream,
-                version: stored.version,
-                offset: self.header.first.plus(u64::from(slot)),
-                recorded_at,
-                event_time: stored
-                    .event_time
-                    .map_or(recorded_at, |by| Timestamp(recorded_at.0.wrapping_add(by))),
-                metadata: stored.metadata,
-                payload: stored.payload,
-            }
-        });
-        records.skip(slot as usize % STRIDE)
     }
 
     fn read_tables(&mut self) -> Result<(), FrameError> {
@@ -330,35 +277,6 @@ impl Frame {
         }
         self.records_at = cursor.at;
         Ok(())
-    }
-
-    /// Reads every record once; gives where every [`STRIDE`]th begins.
-    fn check_records(&self) -> Result<Vec<u32>, FrameError> {
-        let mut marks = Vec::new();
-        let mut cursor = Cursor::new(&self.body, self.records_at);
-        for slot in 0..self.header.count {
-            let at = cursor.at;
-            if (slot as usize).is_multiple_of(STRIDE) {
-                marks.push(at as u32); // A body has at most 64 MiB.
-            }
-            let fault = |what| FrameError::Malformed { at, what };
-            let stored = Stored::read(&mut cursor).ok_or(fault("a record"))?;
-            if stored.kind as usize >= self.kinds.len() {
-                return Err(fault("a record of a kind that the frame lists"));
-            }
-            if stored.stream.is_empty() || stored.stream.len() > STREAM_ID_BYTES_MAX {
-                return Err(fault("a stream id of 1 to 255 bytes"));
-            }
-        }
-        let at = cursor.at;
-        if cursor.is_at_end() {
-            Ok(marks)
-        } else {
-            Err(FrameError::Malformed {
-                at,
-                what: "the end of the body",
-            })
-        }
     }
 }
 

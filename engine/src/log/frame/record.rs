@@ -116,6 +116,49 @@ impl<'a> Stored<'a> {
         put_bytes(out, self.payload);
     }
 
+    /// Passes over a record that was read before, by its lengths alone.
+    #[inline]
+    pub(super) fn pass_over(cursor: &mut Cursor<'_>) -> Option<()> {
+        cursor.varint()?; // kind
+        let flags = cursor.byte()?;
+        cursor.sized()?; // stream
+        cursor.varint()?; // version
+        cursor.varint()?; // recorded after
+        if flags & HAS_EVENT_TIME != 0 {
+            cursor.varint()?;
+        }
+        let ids = flags & (HAS_ID | HAS_CORRELATION | HAS_CAUSATION);
+        cursor.take(16 * ids.count_ones() as usize)?;
+        if flags & HAS_USER != 0 {
+            cursor.sized()?;
+        }
+        cursor.sized().map(|_| ()) // payload
+    }
+
+    /// Passes over a record as [`read`](Self::read) does, with the same outcome; gives its kind and the length of its
+    /// stream id.
+    #[inline]
+    pub(super) fn pass(cursor: &mut Cursor<'_>) -> Option<(u32, usize)> {
+        let kind = u32::try_from(cursor.varint()?).ok()?;
+        let flags = cursor.byte()?;
+        if flags & !KNOWN != 0 {
+            return None;
+        }
+        let stream = cursor.pass_text()?;
+        cursor.varint()?; // version
+        cursor.varint()?; // recorded after
+        if flags & HAS_EVENT_TIME != 0 {
+            cursor.signed()?;
+        }
+        let ids = flags & (HAS_ID | HAS_CORRELATION | HAS_CAUSATION);
+        cursor.take(16 * ids.count_ones() as usize)?;
+        if flags & HAS_USER != 0 {
+            cursor.pass_text()?;
+        }
+        cursor.sized()?; // payload
+        Some((kind, stream))
+    }
+
     pub(super) fn read(cursor: &mut Cursor<'a>) -> Option<Self> {
         let kind = u32::try_from(cursor.varint()?).ok()?;
         let flags = cursor.byte()?;

@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 use uuid::Uuid;
 
+use super::bytes::Cursor;
+use super::record::Stored;
 use super::*;
 use crate::event::{EventId, Metadata, Offset, PartitionId};
 use crate::time::Timestamp;
@@ -63,6 +65,65 @@ fn planned() -> impl Strategy<Value = Planned> {
             payload,
         }
     })
+}
+
+/// An event as a record, alone.
+fn stored(event: &Planned) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let record = Stored {
+        kind: event.kind as u32,
+        stream: &event.stream,
+        version: event.version,
+        recorded_after: event.now as u64,
+        event_time: event.event_time,
+        id: event.id.map(Uuid::from_u128),
+        metadata: event.metadata.clone(),
+        payload: &event.payload,
+    };
+    record.write(&mut bytes);
+    bytes
+}
+
+/// A kind that shares its place in a set with others is found, and they with it.
+#[test]
+fn more_kinds_than_a_set_tells_apart() {
+    let mut builder = FrameBuilder::new();
+    let name = |number: u64| format!("Kind{number}");
+    for number in 0..100 {
+        let kind = builder.kind(&Kind {
+            category: "many".into(),
+            event_type: name(number).into(),
+            schema_version: 1,
+            encoding: Encoding::Opaque,
+        });
+        let draft = Draft {
+            kind,
+            stream: "1",
+            hash: 1,
+            version: number,
+            event_time: None,
+            id: None,
+            metadata: Metadata::default(),
+            payload: b"",
+        };
+        builder.push(Timestamp(0), &draft).unwrap();
+    }
+    let sealed = builder.seal(
+        PartitionId(0),
+        Offset(0),
+        Uuid::nil(),
+        FrameHash::default(),
+        &[],
+    );
+    let frame = Frame::parse(&sealed.unwrap().bytes).unwrap();
+    let found = |wanted: u64| {
+        let set = KindSet::of(frame.kinds(), |kind| *kind.event_type == *name(wanted));
+        let found = frame.records_of(0, set).map(|record| record.version);
+        found.collect::<Vec<_>>()
+    };
+    assert_eq!(found(62), [62]);
+    assert_eq!(found(63), (63..100).collect::<Vec<_>>());
+    assert_eq!(found(99), found(63));
 }
 
 fn seal(events: &[Planned]) -> SealedFrame {
@@ -134,6 +195,15 @@ proptest! {
             prop_assert!(frame.records_from(slot).eq(frame.records().skip(slot as usize)));
             prop_assert!(sealed.frame.records_from(slot).eq(frame.records_from(slot)));
         }
+        for wanted in 0..8 {
+            let is_wanted = |kind: &Kind| wanted & (1 << kinds.iter().position(|own| own == kind).unwrap()) != 0;
+            let set = KindSet::of(frame.kinds(), is_wanted);
+            for slot in [0, 1, 15, 16, 17, 40, events.len() as u32] {
+                let expected = || frame.records().skip(slot as usize).filter(|record| is_wanted(record.kind));
+                prop_assert!(frame.records_of(slot, set).eq(expected()));
+                prop_assert!(sealed.frame.records_of(slot, set).eq(expected()));
+            }
+        }
         prop_assert_eq!(sealed.frame.attachment(9), Some(&b"extra"[..]));
         prop_assert_eq!(sealed.frame.header(), frame.header());
         let entries: Vec<_> = sealed.entries.iter().map(|e| (e.version, e.offset)).collect();
@@ -189,6 +259,28 @@ proptest! {
         bytes[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_be_bytes());
         if let Ok(frame) = Frame::parse(&bytes) {
             prop_assert_eq!(frame.records().count(), frame.header().count as usize);
+        }
+    }
+
+    /// A record is checked without being read: that must come to the same.
+    #[test]
+    fn passing_is_reading(
+        (mut bytes, changes) in (planned(), prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4))
+            .prop_map(|(event, changes)| (stored(&event), changes)),
+    ) {
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let cursor = Cursor::new(&bytes, 0);
+        let (mut reading, mut passing, mut over) = (cursor.clone(), cursor.clone(), cursor);
+        let read = Stored::read(&mut reading);
+        let passed = Stored::pass(&mut passing);
+        prop_assert_eq!(read.as_ref().map(|read| (read.kind, read.stream.len())), passed);
+        if read.is_some() {
+            prop_assert_eq!(reading.at, passing.at);
+            prop_assert_eq!(Stored::pass_over(&mut over), Some(()));
+            prop_assert_eq!(reading.at, over.at);
         }
     }
 

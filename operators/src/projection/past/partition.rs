@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use millstream_engine::codec::EventReader;
 use millstream_engine::event::{Offset, PartitionId, Position, StreamId};
-use millstream_engine::log::frame::{Frame, Record, SHAPES};
+use millstream_engine::log::frame::{Frame, KindSet, Record, SHAPES};
 use millstream_engine::log::{Direction, LogError, StreamReader, StreamRef, for_each_event};
 use millstream_engine::state::{StateWrite, TableId};
 
@@ -112,11 +112,16 @@ impl<P: Projection> Part<'_, P> {
 
     fn replay_frame(&mut self, frame: &Frame, cut: &Cut) {
         let portion = self.applier.portion(frame.kinds());
-        if frame.header().first >= cut.end() || portion == Portion::Nothing {
+        if frame.header().first >= cut.end() {
             return;
         }
+        let kinds = match portion {
+            Portion::Nothing => return,
+            Portion::Some(kinds) => kinds,
+            Portion::All => KindSet::ALL,
+        };
         let begun = self.applier.begin(frame).map_err(Failure::causes);
-        for record in frame.records() {
+        for record in frame.records_of(0, kinds) {
             if self.applier.wants(&record) && cut.holds(&record) {
                 self.apply(begun.as_ref().err(), &record);
             }
