@@ -34,11 +34,13 @@ tallies! {
     in_doubt: "never answered",
     in_doubt_there: "never answered and there",
     repeats: "repeats answered again",
+    done_anew: "repeats done anew, since nobody remembered",
     decisions: "decisions about letters",
     discarded: "events given up",
     items_discarded: "items given up",
     sums: "events that the dataflow appended",
     checkpoints: "checkpoints complete",
+    snapshots: "looks at snapshots that were kept open",
     looks: "looks at all tables in the course",
     storage_faults: "failures of checkpoint storage in memory",
 }

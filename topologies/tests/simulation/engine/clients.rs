@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use millstream::prelude::*;
 use millstream_engine::event::EventId;
-use millstream_engine::partition::{AppendError, Appended, Conflict};
+use millstream_engine::partition::{AppendError, Appended, Conflict, DedupLimits};
 use millstream_engine::state::{DeadLetter, DeadLetterStatus};
 use millstream_operators::aggregate::{BulkCommand, CommandResult};
 use millstream_operators::failing::LetterStanding;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::contents::{NOTES, Note};
 use super::model::{Model, Operation, Outcome};
 use super::process::Process;
-use super::topology::{Account, AccountEvent, Command, Item};
+use super::topology::{Account, AccountEvent, Command, Item, UNLUCKY, UNLUCKY_ITEMS};
 use crate::simulation::Random;
 
 enum Answer {
@@ -315,6 +315,11 @@ fn new(
     is_repeatable: bool,
     expected: Expected,
 ) -> usize {
+    // Letters name an operation's event, of which there must not be two then.
+    let tag = model.operations.len() as u64;
+    let is_failing = tag.is_multiple_of(UNLUCKY) || tag.is_multiple_of(UNLUCKY_ITEMS);
+    let may_repeat = model.dedup == DedupLimits::default() || !is_failing;
+    let is_repeatable = is_repeatable && may_repeat;
     model.operations.push(Operation {
         stream,
         by,

@@ -43,6 +43,7 @@ pub(crate) struct Logged {
     pub(crate) stream: String,
     pub(crate) version: u64,
     pub(crate) id: String,
+    pub(crate) recorded_at: Timestamp,
     pub(crate) what: What,
 }
 
@@ -118,6 +119,7 @@ impl Contents {
                             stream: format!("{}-{}", record.kind.category, record.stream),
                             version: record.version,
                             id: format!("{:?}", record.id),
+                            recorded_at: record.recorded_at,
                             what: readers.read(shapes, &record),
                         });
                     }

@@ -44,12 +44,15 @@ pub(crate) fn simulate(seed: u64) -> String {
     begin_ids();
     let mut random = Random(seed);
     let partitions = 1 + random.below(3) as u16;
+    let shape = shape(&mut random, partitions);
+    let partition_dedup = shape.partition.dedup;
     let mut course = Course {
-        shape: shape(&mut random, partitions),
+        shape,
         pace: Pace::random(&mut random),
         random,
         disks: Disks::default(),
         model: Model {
+            dedup: partition_dedup,
             seen: vec![Vec::new(); usize::from(partitions)],
             ..Model::default()
         },

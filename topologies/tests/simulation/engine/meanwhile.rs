@@ -5,20 +5,57 @@
 //! and a restart makes everything anew from there, so a row that was stored sooner would be seen to go back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::sync::Arc;
 
 use millstream_engine::event::PartitionId;
-use millstream_operators::projection::ProgressBoard;
+use millstream_operators::projection::{
+    ProgressBoard, QueryError, Row, Snapshot, Table, TableKey, TableReader, TableSnapshot,
+};
 
 use super::contents::{Contents, What};
 use super::course::rows;
 use super::process::Process;
-use super::topology::{AccountEvent, BalanceRow, DIGITS, UNLUCKY};
+use super::topology::{AccountEvent, BALANCES, BalanceRow, DIGITS, TOTALS, UNLUCKY};
 use crate::tally::{TALLY, add};
 
 /// What readers have seen in one life.
 #[derive(Default)]
 pub(super) struct Seen {
     digits: BTreeMap<u64, u64>,
+    balances: Option<Held<String, BalanceRow>>,
+    totals: Option<Held<u64, i64>>,
+    looks: u64,
+}
+
+/// A snapshot that is kept open, and the rows that were there when it was taken.
+struct Held<K: TableKey, R: Row> {
+    table: TableSnapshot<K, R>,
+    rows: BTreeMap<K, R>,
+}
+
+impl<K: TableKey + Ord + Debug, R: Row + PartialEq + Debug> Held<K, R> {
+    fn take(reader: &TableReader<K, R>, table: &Table<K, R>) -> Self {
+        let readers = [(table.name(), Arc::new(reader.clone()) as _)];
+        let snapshot = Snapshot::of(reader.board(), &readers, usize::MAX);
+        Self {
+            table: snapshot.table(table).unwrap(),
+            rows: rows(reader),
+        }
+    }
+
+    /// Its rows are what they were, whatever was changed, stored, let go or made anew since.
+    fn check(&self) {
+        match self.table.scan().all() {
+            Ok(found) => {
+                assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), self.rows);
+                add(&TALLY.snapshots, 1);
+            }
+            // Its actor is another one now, and says so.
+            Err(QueryError::MadeAnew { .. }) => {}
+            Err(cause) => panic!("a snapshot: {cause}"),
+        }
+    }
 }
 
 impl Seen {
@@ -26,7 +63,19 @@ impl Seen {
     pub(super) fn look(&mut self, process: &Process) {
         self.look_at_digits(process);
         look_at_projections(process);
+        self.look_at_snapshots(process);
         add(&TALLY.looks, 1);
+    }
+
+    /// Looks at snapshots that were taken before, and takes new ones now and then.
+    fn look_at_snapshots(&mut self, process: &Process) {
+        self.balances.iter().for_each(Held::check);
+        self.totals.iter().for_each(Held::check);
+        if self.looks.is_multiple_of(3) {
+            self.balances = Some(Held::take(&process.balances, &BALANCES));
+            self.totals = Some(Held::take(&process.totals, &TOTALS));
+        }
+        self.looks += 1;
     }
 
     /// Looks at the dataflow's table.

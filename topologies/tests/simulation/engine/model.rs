@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_engine::event::Position;
-use millstream_engine::partition::Expected;
+use millstream_engine::partition::{DedupLimits, Expected};
 
 use super::contents::{Contents, Logged, What};
 use super::topology::{AccountEvent, BalanceRow, COPIES, SUMS, Summed};
@@ -38,6 +38,8 @@ pub(crate) struct Model {
     pub(crate) operations: Vec<Operation>,
     /// Events of each stream that somebody was told of.
     pub(crate) known: BTreeMap<String, u64>,
+    /// How long commands are remembered.
+    pub(crate) dedup: DedupLimits,
     /// Ids of events that a subscriber was handed, by partition.
     pub(crate) seen: Vec<Vec<String>>,
 }
@@ -68,7 +70,11 @@ impl Model {
         }
         for (tag, operation) in (0..).zip(&self.operations) {
             let events = parts.remove(&tag).unwrap_or_default();
-            operation.check(tag, &events);
+            let occurrences: Vec<_> = events.chunks(operation.by.len()).collect();
+            operation.check(tag, &occurrences);
+            for both in occurrences.windows(2) {
+                self.check_forgotten(contents, both[0][0], both[1][0]);
+            }
         }
         assert!(parts.is_empty(), "nobody asked for {parts:?}");
         let streams = contents.streams();
@@ -87,6 +93,26 @@ impl Model {
 }
 
 impl Model {
+    /// A command that is there twice had been forgotten when it was repeated.
+    fn check_forgotten(&self, contents: &Contents, first: &Logged, again: &Logged) {
+        assert!(
+            first.stream.starts_with("account-"),
+            "{first:?} is there twice"
+        );
+        let between = contents.partitions[usize::from(first.partition)]
+            .iter()
+            .filter(|event| (first.offset..again.offset).contains(&event.offset))
+            .filter(|event| matches!(event.part(), Some((tag, 0, _)) if self.operations[tag as usize].is_repeatable));
+        let is_forgotten = first.offset + self.dedup.events_max < again.offset
+            || again.recorded_at.since(first.recorded_at) > self.dedup.age_max
+            || between.count() > self.dedup.ids_max;
+        assert!(
+            is_forgotten,
+            "{again:?} repeats {first:?}, which is remembered: {:?}",
+            self.dedup
+        );
+    }
+
     /// Counts what came of everything.
     pub(crate) fn count(&self, contents: &Contents) {
         add(&TALLY.commands, self.operations.len() as u64);
@@ -108,6 +134,10 @@ impl Model {
             let is_there = is_in_doubt && there.contains(&tag);
             add(&TALLY.in_doubt_there, u64::from(is_there));
         }
+        let firsts = contents
+            .events()
+            .filter(|event| matches!(event.part(), Some((_, 0, _))));
+        add(&TALLY.done_anew, (firsts.count() - there.len()) as u64);
         for event in contents.events() {
             match event.what {
                 What::Summed(_) | What::Copied(_) => add(&TALLY.sums, 1),
@@ -119,24 +149,37 @@ impl Model {
 }
 
 impl Operation {
-    fn check(&self, tag: u64, events: &[&Logged]) {
+    /// Checks what there is of it: once, or as often as it was done anew.
+    fn check(&self, tag: u64, occurrences: &[&[&Logged]]) {
         let done = self.outcomes.iter().filter_map(|outcome| match outcome {
-            Outcome::Done { version, position } => Some((*version, *position)),
+            Outcome::Done { version, position } => {
+                Some((position.partition.0, position.offset.0, *version))
+            }
             Outcome::Unknown | Outcome::Refused => None,
         });
-        let done: Vec<_> = done.collect();
-        let Some(first) = events.first() else {
-            assert!(done.is_empty(), "operation {tag} is lost: {self:?}");
-            return;
-        };
-        let may_be = self
-            .outcomes
-            .iter()
-            .any(|outcome| *outcome != Outcome::Refused);
+        let refused = self.outcomes.iter();
+        let refused = refused.filter(|outcome| **outcome == Outcome::Refused);
+        let may_be = self.outcomes.len() - refused.count();
         assert!(
-            may_be,
+            occurrences.len() <= may_be,
             "operation {tag} was refused, and is there: {self:?}"
         );
+        let mut ends = Vec::new();
+        for events in occurrences {
+            self.check_occurrence(tag, events);
+            let last = events[events.len() - 1];
+            ends.push((last.partition, last.offset, last.version));
+        }
+        for told in done {
+            assert!(
+                ends.contains(&told),
+                "operation {tag} was told to be at {told:?}, and is at {ends:?}: {self:?}"
+            );
+        }
+    }
+
+    fn check_occurrence(&self, tag: u64, events: &[&Logged]) {
+        let first = events[0];
         let of = self.by.len();
         assert_eq!(events.len(), of, "events of operation {tag}: {events:?}");
         for (part, event) in (0_u8..).zip(events) {
@@ -154,12 +197,6 @@ impl Operation {
             Expected::NoStream => assert_eq!(first.version, 0, "operation {tag}"),
             Expected::Exists => assert!(first.version > 0, "operation {tag}"),
             Expected::Any => {}
-        }
-        let last = events[events.len() - 1];
-        for (version, position) in done {
-            let told = (position.partition.0, position.offset.0, version);
-            let stored = (last.partition, last.offset, last.version);
-            assert_eq!(told, stored, "operation {tag} was told to be elsewhere");
         }
     }
 }

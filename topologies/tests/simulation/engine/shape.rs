@@ -7,7 +7,7 @@ use millstream::prelude::*;
 use millstream_engine::checkpoint::CheckpointOptions;
 use millstream_engine::flow::{BatchSize, EdgeOptions};
 use millstream_engine::mailbox::MailboxLimits;
-use millstream_engine::partition::PartitionConfig;
+use millstream_engine::partition::{DedupLimits, PartitionConfig};
 use millstream_engine::state::StateOptions;
 use millstream_operators::projection::{FailurePolicy, ProjectionConfig};
 
@@ -51,6 +51,14 @@ pub(super) fn shape(random: &mut Random, partitions: u16) -> Shape {
     };
     if random.below(2) == 0 {
         partition.frame_bytes_max = 200;
+    }
+    if random.below(3) == 0 {
+        // So short that commands are repeated which nobody remembers.
+        partition.dedup = DedupLimits {
+            ids_max: [3, 1_000][random.below(2) as usize],
+            events_max: [10, 40, 1_000][random.below(3) as usize],
+            age_max: Duration::from_millis([100, 3_600_000][random.below(2) as usize]),
+        };
     }
     let batch = [None, Some(1), Some(3)][random.below(3) as usize];
     Shape {

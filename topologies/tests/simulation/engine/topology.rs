@@ -142,7 +142,7 @@ pub(crate) enum Refused {
 
 /// Events of operations of this number fail in the projection, and of the other one in the dataflow.
 pub(super) const UNLUCKY: u64 = 5;
-const UNLUCKY_ITEMS: u64 = 7;
+pub(super) const UNLUCKY_ITEMS: u64 = 7;
 
 impl Projection for Balances {
     const NAME: &'static str = "balances";
