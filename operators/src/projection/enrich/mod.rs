@@ -131,12 +131,7 @@ impl Reads {
 
     /// And a table of `of`, in the version that this type is.
     #[must_use]
-    pub fn table<Q: Projection, K: TableKey, R: Row>(
-        mut self,
-        of: impl Into<Arc<Q>>,
-        table: &Table<K, R>,
-    ) -> Self {
-        let of = of.into();
+    pub fn table<Q: Projection, K: TableKey, R: Row>(mut self, of: Q, table: &Table<K, R>) -> Self {
         let tables = of.tables();
         let at = tables.names().iter().position(|own| *own == table.name());
         let hot = at.and_then(|at| tables.hot().into_iter().nth(at));
@@ -161,7 +156,10 @@ impl Reads {
             rows: Q::ROWS,
             order: Q::ORDER,
             fault,
-            make: Arc::new(Made { of, table: *table }),
+            make: Arc::new(Made {
+                of: Arc::new(of),
+                table: *table,
+            }),
         });
         self
     }
