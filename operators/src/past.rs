@@ -79,6 +79,14 @@ pub enum PastError {
     /// Versions count within one stream, and more than one was asked about.
     #[error("a version is a moment of one stream: ask for a position or a time")]
     NotOneStream,
+    /// One stream alone was asked for, of a projection that looks into the tables of others: their events are in other streams.
+    #[error(
+        "{projection} looks into the tables of other projections: one of its streams cannot be replayed alone, replay all"
+    )]
+    LooksIntoOthers {
+        /// Name of the projection.
+        projection: &'static str,
+    },
     /// An event cannot be read by this program: see the error for what is missing.
     #[error("event {version} of {stream} cannot be read: {cause}")]
     Unreadable {

@@ -147,6 +147,7 @@ impl World {
         let cores = groups.into_iter().map(|partitions| {
             let core = ProjectionCore::open(ProjectionParts {
                 projection: Arc::new(Counts::<N, GLOBAL>(Arc::clone(&self.clock))),
+                reads: Default::default(),
                 registered: registered.clone(),
                 config: config.clone(),
                 partitions,

@@ -5,11 +5,12 @@ use std::fmt;
 
 use millstream_engine::event::StreamId;
 use millstream_operators::aggregate::{Aggregate, AggregateConfig};
-use millstream_operators::projection::{DECISIONS, Projection, ProjectionConfig};
+use millstream_operators::projection::{DECISIONS, Projection, ProjectionConfig, ReadFault};
 
 use crate::dataflow::{Dataflow, DataflowFault, Flow, FlowOptions};
 use crate::engine::aggregates::{AnyAggregate, Registered};
 use crate::engine::projections::{AnyProjection, Declared};
+use crate::engine::reads;
 
 /// What an engine runs: aggregates, projections and dataflows. Made with [`Topology::named`].
 pub struct Topology {
@@ -107,6 +108,14 @@ pub enum TopologyFault {
         first: &'static str,
         /// The other one.
         second: &'static str,
+    },
+    /// What a projection reads of another one cannot be read.
+    #[error("projection {projection:?}: {fault}")]
+    Reads {
+        /// Name of the projection that reads.
+        projection: &'static str,
+        /// What is wrong.
+        fault: ReadFault,
     },
     /// Events of several partitions have an order only where one actor sees them all.
     #[error(
@@ -362,6 +371,8 @@ impl TopologyBuilder {
         }
         check_aggregates(&topology, &mut faults);
         check_projections(&topology, &mut faults);
+        let read = reads::faults(&topology.projections).into_iter();
+        faults.extend(read.map(|(projection, fault)| TopologyFault::Reads { projection, fault }));
         faults.extend(self.faults);
         check_dataflows(&topology, &mut faults);
         if faults.is_empty() {

@@ -3,9 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use millstream_engine::codec::EventReader;
-use millstream_engine::event::{PartitionId, Position};
+use millstream_engine::event::{Offset, PartitionId, Position};
 use millstream_engine::log::frame::{Frame, Kind, Record, SHAPES};
 
+use super::enrich::Sight;
 use super::versions::Stamp;
 use super::wanted::{Portion, Wanted};
 use super::{ProjectedEvent, Projection, TableSet};
@@ -17,6 +18,8 @@ pub(super) struct Applier<P: Projection> {
     pub(super) writers: <P::Tables as TableSet>::Writers,
     events: EventReader<P::Event>,
     wanted: Wanted,
+    /// What it sees of other projections.
+    pub(super) sight: Sight,
 }
 
 impl<P: Projection> Applier<P> {
@@ -29,7 +32,13 @@ impl<P: Projection> Applier<P> {
             projection,
             writers,
             events: EventReader::new(),
+            sight: Sight::default(),
         }
+    }
+
+    /// The same, with what it sees of other projections.
+    pub(super) fn seeing(self, sight: Sight) -> Self {
+        Self { sight, ..self }
     }
 
     /// How much is wanted of a frame with these kinds.
@@ -58,8 +67,19 @@ impl<P: Projection> Applier<P> {
         partition: PartitionId,
         record: &Record<'_>,
     ) -> Result<bool, Failure> {
+        self.apply_at(partition, record, None)
+    }
+
+    /// The same; `late` is up to where the partition had been read, of an event that is freed behind others.
+    pub(super) fn apply_at(
+        &mut self,
+        partition: PartitionId,
+        record: &Record<'_>,
+        late: Option<Offset>,
+    ) -> Result<bool, Failure> {
+        self.sight.begin(partition, record.offset, late.is_some());
         let (projection, writers) = (&*self.projection, &mut self.writers);
-        let (events, wanted) = (&mut self.events, &self.wanted);
+        let (events, wanted, sight) = (&mut self.events, &self.wanted, &self.sight);
         // Reading an event runs its `Deserialize` and upcasters, keeping its rows their `Serialize`: user
         // code as well.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -80,6 +100,7 @@ impl<P: Projection> Applier<P> {
                 event_time: record.event_time,
                 metadata: &record.metadata,
                 payload: &payload,
+                sight,
             };
             P::Tables::begin(
                 writers,
@@ -88,8 +109,10 @@ impl<P: Projection> Applier<P> {
                     recorded_at: event.recorded_at,
                     event_time: event.event_time,
                 },
+                late,
             );
             projection.project(&event, writers).map_err(Failure::of)?;
+            sight.check().map_err(Failure::of)?;
             P::Tables::keep(writers).map_err(Failure::of)?;
             Ok(true)
         }));
@@ -98,6 +121,13 @@ impl<P: Projection> Applier<P> {
             Ok(Err(failure)) => failure,
             Err(panic) => Failure::panicked(panic),
         };
+        // Whatever the code made of a row that could not be had.
+        let failure = self
+            .sight
+            .check()
+            .map_err(Failure::of)
+            .err()
+            .unwrap_or(failure);
         P::Tables::undo(&mut self.writers);
         Err(failure)
     }

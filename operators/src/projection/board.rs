@@ -15,7 +15,7 @@ use millstream_engine::time::{Clock, Timestamp};
 use tokio::sync::Notify;
 
 use super::QueryError;
-use super::following::Actor;
+use super::following::{Actor, Neighbours};
 use super::role::Role;
 
 /// A stream whose later events are not in the rows yet, since one of them failed.
@@ -88,6 +88,7 @@ pub struct ProgressBoard {
     /// How many wait for what is stored.
     pub(super) hurried: AtomicUsize,
     role: Role,
+    pub(super) neighbours: Neighbours,
 }
 
 impl fmt::Debug for Log {
@@ -155,6 +156,7 @@ impl ProgressBoard {
             actors: Mutex::default(),
             hurried: AtomicUsize::new(0),
             role: Role::new(version, partitions),
+            neighbours: Neighbours::default(),
         })
     }
 

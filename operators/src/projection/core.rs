@@ -1,6 +1,7 @@
 //! The projection as a step core: pull frames, apply, show, store.
 
 mod deciding;
+mod enriching;
 mod freeing;
 mod halting;
 mod ordering;
@@ -31,11 +32,12 @@ use self::halting::Halt;
 use super::applier::Applier;
 use super::decided::Decided;
 use super::decision::DECISIONS;
+use super::enrich::{Following, Scope};
 use super::parked::{Moment, Parked, Sender};
 use super::wanted::Portion;
 use super::{
-    OpenProjectionError, Order, Places, ProgressBoard, Projection, ProjectionConfig, TableSet,
-    UnreadablePolicy,
+    OpenProjectionError, OpenReads, Order, Places, ProgressBoard, Projection, ProjectionConfig,
+    TableSet, UnreadablePolicy,
 };
 use crate::failing::{ERROR, Failure};
 
@@ -80,6 +82,8 @@ pub struct ProjectionParts<P: Projection> {
     pub board: Arc<ProgressBoard>,
     /// Its clock.
     pub clock: Arc<dyn Clock>,
+    /// Readers of the tables that [`Projection::reads`] names, in its order.
+    pub reads: OpenReads,
     /// Whether rows of a predecessor are still being stored; the same for every incarnation.
     pub storing: Arc<AtomicBool>,
 }
@@ -141,6 +145,8 @@ pub struct ProjectionCore<P: Projection> {
     /// Events are there which others may have to come before.
     waits: bool,
     dead_letters: DeadLetterMetrics,
+    /// Those that are read.
+    following: Following,
 }
 
 impl<P: Projection> fmt::Debug for ProjectionCore<P> {
@@ -173,11 +179,14 @@ impl<P: Projection> ProjectionCore<P> {
             actor: first.0,
         });
         let writers = writers.ok_or(OpenProjectionError::Tables)?;
+        let sight = Self::sight(&parts)?;
+        let following = Following::new(sight.boards(), Scope::of::<P>(), first.0);
         let now = parts.clock.monotonic();
         let parked = parked::<P>(&parts.config, parts.registered.id, &parts.board);
         let stage_name = parts.board.stage_name();
         let mut core = Self {
-            applier: Applier::new(parts.projection, writers),
+            applier: Applier::new(parts.projection, writers).seeing(sight),
+            following,
             parked,
             registered: parts.registered,
             config: parts.config,
@@ -208,6 +217,9 @@ impl<P: Projection> ProjectionCore<P> {
             board.store(source.cursor.partition(), source.stored);
         }
         board.begin(first.0, &core.mailbox);
+        for other in &core.following.boards {
+            other.wake_when_stored(&core.mailbox);
+        }
         drop(shown);
         core.read_decisions()?;
         core.board.count_opened();
@@ -227,7 +239,9 @@ impl<P: Projection> ProjectionCore<P> {
         if self.is_leaving() {
             return Ok(false);
         }
-        self.retry_parked(start)?;
+        if self.may_retry() {
+            self.retry_parked(start)?;
+        }
         self.apply_frames(start)
     }
 
@@ -236,7 +250,7 @@ impl<P: Projection> ProjectionCore<P> {
         // A full projection has no place for what fails next before what was decided has made some.
         let waits = |due: Duration| due <= self.opened_at;
         if self.parked.next_due().is_some_and(waits) {
-            return Ok(true);
+            return Ok(self.following.waits.is_none());
         }
         loop {
             if let Some(id) = self.parked.overfull() {
@@ -267,6 +281,7 @@ impl<P: Projection> ProjectionCore<P> {
         let is_decided = kinds.iter().any(|kind| kind.category == DECISIONS);
         let portion = self.applier.portion(kinds);
         if is_decided || portion != Portion::Nothing {
+            self.stand();
             // Shapes that cannot be read fail each event that needs them, with its own cause.
             let _ = self.applier.begin(&slice.frame);
             // Decisions are of a kind that nobody wants, and heard of.
@@ -305,6 +320,9 @@ impl<P: Projection> ProjectionCore<P> {
         if source.decided.is_discarded(record.stream, record.offset) {
             self.dead_letters.count_discarded(ERROR, 1);
         } else if let Err(failure) = self.applier.apply(partition, record) {
+            if let Some(fault) = self.applier.sight.take_fault() {
+                return Err(Halt::lookup(partition, record, fault));
+            }
             return self.park(at, frame, record, failure);
         }
         source.decided.forget(record.stream, record.offset);
@@ -446,12 +464,17 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
             self.publish(now);
         }
         // One that leaves does not wait for what others may still record.
-        let ending = self.stopping && !more && (!self.waits || self.is_leaving());
+        let ending = self.stopping
+            && !more
+            && (!(self.waits || self.waits_for_others()) || self.is_leaving());
         if let Err(cause) = self.store(now, more, ending) {
             return Step::Failed(cause);
         }
         self.show(now);
         let due = self.parked.next_due().is_some_and(|due| due <= now);
+        self.following.turn_over(&self.board);
+        // Before those that are read have come as far, nothing can be tried.
+        let due = due && self.following.waits.is_none();
         if more || (due && !ending) {
             return Step::Again;
         }

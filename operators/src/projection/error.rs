@@ -215,6 +215,22 @@ pub enum OpenProjectionError {
     /// Its tables were made for another projection.
     #[error("the tables do not belong to this projection")]
     Tables,
+    /// What it was given to read of other projections is not what [`Projection::reads`](super::Projection::reads) names.
+    #[error("the tables that are given do not belong to the projections that it reads")]
+    Reads,
+    /// Another projection that it reads does not run: it was dropped, or the topology does not have it.
+    #[error(
+        "it reads table {table:?} of version {version} of {of:?}, which does not run: declare it again, in a version that was \
+         not dropped, or read another version and raise the VERSION of this one"
+    )]
+    NotRunning {
+        /// Name of the projection that is read.
+        of: &'static str,
+        /// Its version.
+        version: u32,
+        /// The table.
+        table: &'static str,
+    },
     /// The log failed.
     #[error(transparent)]
     Log(#[from] LogError),

@@ -1,7 +1,8 @@
 //! What those who go by stored rows need of a projection's board: how far it has stored, waiting for more, and the end.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use millstream_engine::event::{Offset, PartitionId, Token};
@@ -27,7 +28,73 @@ impl Drop for Hurry<'_> {
     }
 }
 
+/// The same, held by whoever holds the board.
+#[derive(Debug)]
+pub(super) struct Hurried(Arc<ProgressBoard>);
+
+impl Hurried {
+    pub(super) fn new(board: &Arc<ProgressBoard>) -> Self {
+        // The guard's end is this one's.
+        std::mem::forget(board.store_sooner());
+        Self(Arc::clone(board))
+    }
+}
+
+impl Drop for Hurried {
+    fn drop(&mut self) {
+        drop(Hurry(&self.0));
+    }
+}
+
+/// What else a projection's board knows: those that look into its tables, and those that its own projection looks into.
+#[derive(Debug, Default)]
+pub(super) struct Neighbours {
+    /// Woken by each store.
+    followers: Mutex<Vec<Weak<Mailbox>>>,
+    /// By actor of this projection: whom it waits for, and where.
+    waits: Mutex<BTreeMap<u16, (PartitionId, Arc<ProgressBoard>)>>,
+}
+
 impl ProgressBoard {
+    /// Has each store wake whoever receives there.
+    pub(super) fn wake_when_stored(&self, mailbox: &Arc<Mailbox>) {
+        let all = self.neighbours.followers.lock();
+        let mut all = all.unwrap_or_else(PoisonError::into_inner);
+        let own = Arc::downgrade(mailbox);
+        all.retain(|other| other.strong_count() > 0 && !other.ptr_eq(&own));
+        all.push(own);
+    }
+
+    fn wake_followers(&self) {
+        let all = self.neighbours.followers.lock();
+        let all = all.unwrap_or_else(PoisonError::into_inner);
+        all.iter()
+            .filter_map(Weak::upgrade)
+            .for_each(|mailbox| mailbox.wake());
+    }
+
+    /// Says what an actor waits for.
+    pub(super) fn wait_for(&self, actor: u16, waits: Option<&(PartitionId, Arc<Self>)>) {
+        let all = self.neighbours.waits.lock();
+        let mut all = all.unwrap_or_else(PoisonError::into_inner);
+        match waits {
+            Some(waits) => all.insert(actor, waits.clone()),
+            None => all.remove(&actor),
+        };
+    }
+
+    /// The projection, one of those whose tables this one looks into, that has to store an event before this one may apply it;
+    /// with the partition of that event, and why it does not come further, if it was given up. `None` while nothing is
+    /// waited for.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<(&'static str, PartitionId, Option<QueryError>)> {
+        let all = self.neighbours.waits.lock();
+        let all = all.unwrap_or_else(PoisonError::into_inner);
+        let (partition, board) = all.values().next()?;
+        let cause = board.is_stopped().then(|| board.stopped_error());
+        Some((board.projection(), *partition, cause))
+    }
+
     /// Number of partitions of the log; none of a table whose rows are not made from it.
     pub(super) fn partitions(&self) -> u16 {
         u16::try_from(self.visible.len()).unwrap_or(u16::MAX)
@@ -118,6 +185,7 @@ impl ProgressBoard {
     pub(super) fn announce_stored(&self) {
         self.announce();
         self.stored.notify_waiters();
+        self.wake_followers();
     }
 
     /// Resolves when something was stored, or the projection ended.

@@ -60,6 +60,7 @@ use millstream_engine::log::frame::{Kind, Record};
 use millstream_engine::state::TableId;
 use millstream_engine::time::Timestamp;
 
+use super::enrich::{Given, Sight, given};
 use super::{HotRows, Places, ProjectedEvent, Projection, Row, Table, TableKey, TableSet};
 
 /// A projection and what it has made of the events so far.
@@ -74,6 +75,8 @@ pub struct Projected<P: Projection> {
     count: u64,
     now: Timestamp,
     metadata: Metadata,
+    sight: Sight,
+    given: Vec<Given>,
 }
 
 impl<P: Projection> Debug for Projected<P> {
@@ -102,8 +105,11 @@ pub fn project<P: Projection>(projection: P) -> Projected<P> {
         actor: 0,
     });
     let writers = writers.expect("tables fit what they made themselves");
+    let (sight, given) = given(&projection.reads());
     Projected {
         projection,
+        sight,
+        given,
         names,
         hot,
         writers,
@@ -140,6 +146,46 @@ impl<P: Projection> Projected<P> {
             }
         }
         self
+    }
+
+    /// Lets the next events find this row in the table of another projection.
+    ///
+    /// # Panics
+    /// When the projection does not say that it reads the table, with such keys and rows.
+    #[must_use]
+    #[track_caller]
+    pub fn given_row<K: TableKey, R: Row>(
+        self,
+        table: &Table<K, R>,
+        key: impl Into<K>,
+        row: R,
+    ) -> Self {
+        self.given(table).set(key.into(), Some(row), 0);
+        self
+    }
+
+    /// Lets the next events find no row under this key in the table of another projection, as before the first.
+    ///
+    /// # Panics
+    /// As [`given_row`](Self::given_row).
+    #[must_use]
+    #[track_caller]
+    pub fn given_no_row<K: TableKey, R: Row>(self, table: &Table<K, R>, key: impl Into<K>) -> Self {
+        self.given(table).set(key.into(), None, 0);
+        self
+    }
+
+    #[track_caller]
+    fn given<K: TableKey, R: Row>(&self, table: &Table<K, R>) -> &HotRows<K, R> {
+        let name = table.name();
+        let found = self.given.iter().find(|(own, _)| *own == name);
+        let found = found.and_then(|(_, hot)| hot.downcast_ref());
+        found.unwrap_or_else(|| {
+            panic!(
+                "{} does not read a table {name:?} with such keys and rows",
+                P::NAME
+            )
+        })
     }
 
     /// Expects that an event of the stream with this id fails, with an error whose text has `cause` in it, and goes
@@ -216,8 +262,12 @@ impl<P: Projection> Projected<P> {
             event_time: self.now,
             metadata: &self.metadata,
             payload,
+            sight: &self.sight,
         };
         let projected = self.projection.project(&event, &mut self.writers);
+        if let Some(fault) = self.sight.take_fault() {
+            return Err(fault.to_string());
+        }
         projected.map_err(|error| error.to_string())?;
         P::Tables::keep(&mut self.writers).map_err(|error| error.to_string())
     }

@@ -19,6 +19,7 @@ mod core;
 mod decided;
 mod decision;
 mod derived;
+mod enrich;
 mod error;
 mod following;
 mod fresh;
@@ -54,6 +55,7 @@ pub use config::{FailurePolicy, ProjectionConfig, UnreadablePolicy};
 pub(crate) use decision::ITEMS;
 pub use decision::{DECISIONS, LetterDecision, LetterOrder};
 pub use derived::{Derived, TrackedRows, TrackedTable};
+pub use enrich::{LookupError, OpenReads, ReadFault, Reads, TableRead};
 pub use error::{OpenProjectionError, QueryError, RowError};
 pub use fresh::HandedOver;
 pub use hot::HotRows;
@@ -127,6 +129,7 @@ pub struct ProjectedEvent<'a, E> {
     pub metadata: &'a Metadata,
     /// What happened.
     pub payload: &'a E,
+    sight: &'a enrich::Sight,
 }
 
 /// A read model: what each event changes in its tables.
@@ -155,6 +158,12 @@ pub trait Projection: Send + Sync + 'static {
     /// Which events of its category it reads; all unless said otherwise. Asked once per start.
     fn wanted(&self) -> Wanted {
         Wanted::all()
+    }
+
+    /// Tables of other projections that it looks into, as of each event: see [`ProjectedEvent::look_up`]. None unless said
+    /// otherwise. Asked whenever it starts. What it reads is part of what it is: reading another version raises its own.
+    fn reads(&self) -> Reads {
+        Reads::none()
     }
 
     /// Applies one event.

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use millstream_engine::codec::EncodeError;
+use millstream_engine::event::Offset;
 use millstream_engine::state::{StateStore, StateWrite, TableId};
 
 use super::error::RowError;
@@ -43,6 +44,10 @@ pub trait TableSet: Send + Sync + 'static {
     #[doc(hidden)]
     fn stored_names(&self) -> Vec<String>;
 
+    /// Whether each table keeps versions of its rows, in order.
+    #[doc(hidden)]
+    fn versioned(&self) -> Vec<bool>;
+
     /// Tables with an index that has to be unique, and the index.
     #[doc(hidden)]
     fn unique_indexes(&self) -> Vec<(&'static str, &'static str)>;
@@ -69,9 +74,10 @@ pub trait TableSet: Send + Sync + 'static {
     fn verify(&self, looked: &Looked<'_>, past: &PastTables)
     -> Result<Vec<TableCheck>, QueryError>;
 
-    /// Says which event is applied next, to tables that keep versions.
+    /// Says which event is applied next, to tables that keep versions; and up to where its partition had been read, if it is
+    /// freed late.
     #[doc(hidden)]
-    fn begin(writers: &mut Self::Writers, stamp: &Stamp);
+    fn begin(writers: &mut Self::Writers, stamp: &Stamp, late: Option<Offset>);
 
     #[doc(hidden)]
     fn keep(writers: &mut Self::Writers) -> Result<(), RowError>;
@@ -123,6 +129,10 @@ macro_rules! table_set {
                 let mut names: Vec<_> = self.names().into_iter().map(str::to_owned).collect();
                 $(names.extend(self.$at.beside());)+
                 names
+            }
+
+            fn versioned(&self) -> Vec<bool> {
+                vec![$(self.$at.retention().is_some()),+]
             }
 
             fn unique_indexes(&self) -> Vec<(&'static str, &'static str)> {
@@ -187,8 +197,8 @@ macro_rules! table_set {
             }
 
             #[inline]
-            fn begin(writers: &mut Self::Writers, stamp: &Stamp) {
-                $(writers.$at.begin(stamp);)+
+            fn begin(writers: &mut Self::Writers, stamp: &Stamp, late: Option<Offset>) {
+                $(writers.$at.begin(stamp, late);)+
             }
 
             #[inline]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use millstream_engine::codec::{EncodeError, StandaloneReader, StandaloneWriter};
+use millstream_engine::event::Offset;
 use millstream_engine::state::{ROW_KEY_BYTES_MAX, StateStore, StateWrite, TableId};
 
 use super::error::RowError;
@@ -298,9 +299,9 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
 
     /// Says which event is applied next.
     #[inline]
-    pub(crate) fn begin(&mut self, stamp: &Stamp) {
+    pub(crate) fn begin(&mut self, stamp: &Stamp, late: Option<Offset>) {
         if let Some(versions) = &mut self.versions {
-            versions.begin(stamp);
+            versions.begin(stamp, late);
         }
     }
 

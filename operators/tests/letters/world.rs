@@ -240,6 +240,7 @@ impl World {
                 poison: Arc::clone(&self.poison),
                 clock: Arc::clone(&self.clock),
             }),
+            reads: Default::default(),
             registered: self.state().registered.clone(),
             config: self.config.clone(),
             partitions: (0..PARTITIONS).map(PartitionId).collect(),

@@ -230,6 +230,7 @@ impl<const GLOBAL: bool> World<GLOBAL> {
         let cores = cores.map(|(partitions, storing)| {
             let core = ProjectionCore::open(ProjectionParts {
                 projection: Arc::new(self.projection()),
+                reads: Default::default(),
                 registered: state.registered.clone(),
                 config: config(),
                 partitions,

@@ -22,6 +22,7 @@ mod past;
 pub(crate) mod projections;
 mod query;
 mod read;
+pub(crate) mod reads;
 mod rebuild;
 pub(crate) mod requests;
 mod shutdown;

@@ -1,8 +1,8 @@
 //! Projections without their types: what a topology holds of them, and what an engine starts.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use millstream_engine::event::PartitionId;
 use millstream_engine::log::{Feed, StreamReader};
@@ -11,8 +11,9 @@ use millstream_engine::stage::{NoCore, RestartPolicy, StageCore, StageSpec};
 use millstream_engine::state::{RegisteredProjection, StateStore, StateWriterHandle};
 use millstream_engine::time::Clock;
 use millstream_operators::projection::{
-    AnyReader, OpenProjectionError, Order, Pacer, ProgressBoard, Projection, ProjectionConfig,
-    ProjectionCore, ProjectionParts, Replay, Rows, TableSet, Verification, register,
+    AnyReader, OpenProjectionError, OpenReads, Order, Pacer, ProgressBoard, Projection,
+    ProjectionConfig, ProjectionCore, ProjectionParts, ReadFault, Reads, Replay, Rows, TableSet,
+    Verification, register,
 };
 
 use super::table_at::Told;
@@ -40,6 +41,10 @@ pub(crate) struct Prepared {
     /// Table readers by name, each a `TableReader<K, R>`.
     pub(crate) readers: Vec<(&'static str, Arc<dyn AnyReader>)>,
     pub(crate) told: Told,
+    /// Tables of others that it looks into.
+    pub(crate) reads: Reads,
+    /// Readers of these, to be filled in before a stage runs.
+    pub(crate) open_reads: Arc<OnceLock<OpenReads>>,
 }
 
 /// A projection in a topology.
@@ -53,6 +58,10 @@ pub(crate) trait AnyProjection: Send + Sync {
     fn unkept_unique(&self) -> Vec<(&'static str, &'static str)>;
     /// Whether it wants an order of all partitions, and has actors that see one each.
     fn is_ordered_in_vain(&self) -> bool;
+    /// Tables of others that it looks into.
+    fn reads(&self) -> Reads;
+    /// What is wrong with these, as far as can be told without the others.
+    fn read_faults(&self) -> Vec<ReadFault>;
     /// Compares its stored rows with what its code makes of the log; `None` if it was never stored. Blocks.
     fn verify_stored(
         &self,
@@ -100,7 +109,7 @@ impl<P: Projection> Declared<P> {
     fn stage(
         &self,
         around: &Surroundings,
-        registered: &RegisteredProjection,
+        (registered, reads): (&RegisteredProjection, Arc<OnceLock<OpenReads>>),
         partitions: &[PartitionId],
         hot: &[Arc<dyn Any + Send + Sync>],
         board: &Arc<ProgressBoard>,
@@ -131,6 +140,7 @@ impl<P: Projection> Declared<P> {
                     board: Arc::clone(&board),
                     clock: Arc::clone(&around.clock),
                     storing: Arc::clone(&storing),
+                    reads: reads.get().cloned().unwrap_or_default(),
                 });
                 match core {
                     Ok(core) => Ok(Box::new(core) as Box<dyn StageCore>),
@@ -189,6 +199,14 @@ impl<P: Projection> AnyProjection for Declared<P> {
         P::ORDER == Order::Recorded && P::ROWS == Rows::ByPartition
     }
 
+    fn reads(&self) -> Reads {
+        self.projection.reads()
+    }
+
+    fn read_faults(&self) -> Vec<ReadFault> {
+        self.projection.reads().faults::<P>()
+    }
+
     fn verify_stored(
         &self,
         streams: Arc<dyn StreamReader>,
@@ -220,9 +238,13 @@ impl<P: Projection> AnyProjection for Declared<P> {
             Rows::Global => vec![all],
             Rows::ByPartition => all.into_iter().map(|one| vec![one]).collect(),
         };
+        let open_reads = Arc::new(OnceLock::new());
         let stages = groups
             .iter()
-            .map(|group| self.stage(around, &registered, group, &hot, &board))
+            .map(|group| {
+                let reads = Arc::clone(&open_reads);
+                self.stage(around, (&registered, reads), group, &hot, &board)
+            })
             .collect();
         let readers = tables
             .readers(&registered.tables, &around.store, &hot, &board)
@@ -234,6 +256,8 @@ impl<P: Projection> AnyProjection for Declared<P> {
             registered,
             readers,
             told: self.told(around),
+            reads: self.projection.reads(),
+            open_reads,
         })
     }
 }

@@ -25,9 +25,9 @@ pub use error::RebuildError;
 pub use progress::{PartitionProgress, VersionProgress};
 
 use self::guards::{Bound, Hurried};
-use super::Engine;
 use super::start::blocking;
 use super::versions::{Version, Versions};
+use super::{Engine, reads};
 
 /// How long to wait for the other version unless said otherwise.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -314,7 +314,8 @@ impl Rebuild {
     /// slices, also after a restart. It is not built again as long as the program declares it beside others.
     ///
     /// # Errors
-    /// [`RebuildError::Active`]; [`RebuildError::UnknownVersion`] if it is not stored either; [`RebuildError::Stage`]: it
+    /// [`RebuildError::Active`]; [`RebuildError::Read`]: another projection looks into its tables;
+    /// [`RebuildError::UnknownVersion`] if it is not stored either; [`RebuildError::Stage`]: it
     /// does not end, and nothing was dropped, but it gives no answers until the next start.
     pub async fn drop_version(&self, version: u32) -> Result<(), RebuildError> {
         let own = self.clone();
@@ -329,6 +330,14 @@ impl Rebuild {
             return Err(RebuildError::Active {
                 projection: name,
                 version,
+            });
+        }
+        if let Some((reader, its)) = reads::reader_of(&self.engine.inner.versions, name, version) {
+            return Err(RebuildError::Read {
+                projection: name,
+                version,
+                reader,
+                reader_version: its,
             });
         }
         let mut started = self.versions.started().iter();

@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex};
 use millstream_engine::metrics::VersionMetrics;
 use millstream_engine::stage::StageHandle;
 use millstream_engine::state::RegisteredProjection;
-use millstream_operators::projection::{AnyReader, OpenProjectionError, ProgressBoard};
+use millstream_operators::projection::{AnyReader, OpenProjectionError, ProgressBoard, Reads};
 
 use super::pace::Pace;
 use super::projections::{AnyProjection, Prepared, Surroundings};
+use super::reads;
 use super::table_at::Told;
 
 /// One version of a projection that runs.
@@ -26,6 +27,8 @@ pub(super) struct Version {
     pub(super) readers: Vec<(&'static str, Arc<dyn AnyReader>)>,
     pub(super) told: Told,
     pub(super) registered: RegisteredProjection,
+    /// Tables of others that it looks into.
+    pub(super) reads: Reads,
     pub(super) stages: Vec<StageHandle>,
     /// How fast it has come further lately.
     pub(super) pace: Mutex<Pace>,
@@ -90,12 +93,14 @@ pub(super) fn prepare(
     around: &Surroundings,
 ) -> Result<Vec<Vec<Prepared>>, (&'static str, OpenProjectionError)> {
     let mains = projections.iter().filter(|one| !one.is_candidate());
-    mains
+    let prepared: Vec<_> = mains
         .map(|main| {
             let name = main.name();
             prepare_one(&**main, projections, around).map_err(|cause| (name, cause))
         })
-        .collect()
+        .collect::<Result<_, _>>()?;
+    reads::connect(&prepared)?;
+    Ok(prepared)
 }
 
 fn prepare_one(
@@ -168,6 +173,7 @@ pub(super) fn started(prepared: Vec<(Prepared, Vec<StageHandle>)>) -> Option<Ver
             readers: prepared.readers,
             told: prepared.told,
             registered: prepared.registered,
+            reads: prepared.reads,
             stages,
             pace: Mutex::default(),
             is_gone: AtomicBool::new(false),

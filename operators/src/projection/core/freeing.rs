@@ -117,7 +117,7 @@ impl<P: Projection> ProjectionCore<P> {
                 freed += 1;
                 if decided.is_discarded(id, record.offset) {
                     passed += 1;
-                } else if let Err(failure) = begun(applier, frame, partition, record) {
+                } else if let Err(failure) = begun(applier, frame, partition, record, position) {
                     match unreadable::<P>(policy, partition, record, failure)? {
                         None => skipped += 1,
                         Some(failure) if record.offset == poison => {
@@ -178,7 +178,9 @@ fn begun<P: Projection>(
     frame: &Frame,
     partition: PartitionId,
     record: &Record<'_>,
+    read_upto: Offset,
 ) -> Result<(), Failure> {
     applier.begin(frame)?;
-    applier.apply(partition, record).map(drop)
+    let applied = applier.apply_at(partition, record, Some(read_upto));
+    applied.map(drop)
 }

@@ -3,6 +3,7 @@
 use millstream_engine::event::Position;
 
 use super::*;
+use crate::projection::LookupError;
 
 /// Why a projection cannot go on. What it applied since its last store is forgotten with it.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,11 @@ pub(super) enum Halt {
         bytes: usize,
         key: String,
         cause: String,
+    },
+    #[error("event {position} cannot be applied: {cause}")]
+    Lookup {
+        position: Position,
+        cause: LookupError,
     },
     #[error("event {position} of {key} cannot be read: {cause}")]
     Unreadable {
@@ -44,6 +50,15 @@ impl Halt {
             bytes: parked.bytes(),
             key: format!("{}-{stream}", P::CATEGORY),
             cause: failure.causes().join(": "),
+        }
+    }
+
+    #[cold]
+    pub(super) fn lookup(partition: PartitionId, record: &Record<'_>, cause: LookupError) -> Self {
+        let offset = record.offset;
+        Self::Lookup {
+            position: Position { partition, offset },
+            cause,
         }
     }
 

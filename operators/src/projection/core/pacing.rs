@@ -44,7 +44,10 @@ impl<P: Projection> ProjectionCore<P> {
         if cursor.next_offset() >= self.board.bound(cursor.partition()) {
             return Ok(None);
         }
-        cursor.pull()
+        if !self.is_fed(at) {
+            return Ok(None);
+        }
+        self.sources[at].cursor.pull()
     }
 
     /// Whether it has applied what it may not show yet.

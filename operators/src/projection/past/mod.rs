@@ -10,6 +10,7 @@
 //! unpacked, those without an event of the category are passed over by their head; rows are held twice for a moment, as
 //! values and as bytes. No snapshots of tables shorten it; versions of rows, where they are kept, are asked without it (`versions`). A row that is made
 //! from one stream alone is had for the cost of that stream: [`Replay::of_stream`].
+//! A projection that looks into the tables of others has them replayed beside it, event by event.
 //! Not here: redriven letters. With code that fails on an event it fails again; with code that does not it is applied.
 
 mod merged;
@@ -25,6 +26,7 @@ use millstream_engine::threads;
 
 pub use tables::{FailedEvent, PastTables, TableDiff};
 
+pub(super) use self::partition::decisions;
 use self::partition::{Job, Share, run};
 use super::{Projection, Rows, TableSet};
 use crate::past::{At, Cut, PastError};
@@ -128,8 +130,13 @@ impl<P: Projection> Replay<P> {
     /// Replays, and gives the tables. Blocks until it is done: see the module's head for how long.
     ///
     /// # Errors
-    /// [`PastError`]; [`PastError::NotOneStream`] for a version of more than one stream.
+    /// [`PastError`]; [`PastError::NotOneStream`] for a version of more than one stream; [`PastError::LooksIntoOthers`] for one
+    /// stream of a projection that looks into the tables of others.
     pub fn tables(self) -> Result<PastTables, PastError> {
+        if self.only.is_some() && !self.projection.reads().is_empty() {
+            let projection = P::NAME;
+            return Err(PastError::LooksIntoOthers { projection });
+        }
         let only = match &self.only {
             Some(id) => Some(StreamId::new(P::CATEGORY, id)?),
             None if matches!(self.at, At::Version(_)) => return Err(PastError::NotOneStream),

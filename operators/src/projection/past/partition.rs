@@ -16,6 +16,7 @@ use crate::failing::Failure;
 use crate::past::{Cut, PastError};
 use crate::projection::applier::Applier;
 use crate::projection::decided::Decided;
+use crate::projection::enrich::Beside;
 use crate::projection::wanted::Portion;
 use crate::projection::{LetterDecision, Order, Places, Projection, TableSet};
 
@@ -64,6 +65,7 @@ pub(super) fn run<P: Projection>(
         decided: Decided::default(),
         parked: HashSet::new(),
         share: Share::default(),
+        beside: Beside::of(&*job.projection),
     };
     match P::ORDER {
         Order::Recorded if job.only.is_none() => part.replay_in_order(cuts)?,
@@ -88,6 +90,8 @@ struct Part<'j, P: Projection> {
     /// Streams of the partition whose later events wait.
     parked: HashSet<String>,
     share: Share,
+    /// Those that it looks into.
+    beside: Beside,
 }
 
 impl<P: Projection> Part<'_, P> {
@@ -98,6 +102,7 @@ impl<P: Projection> Part<'_, P> {
         if let Some(stream) = &self.job.only {
             return self.replay_stream(stream, cut);
         }
+        self.beside.enter(&*self.job.streams, partition, cut)?;
         let mut next = Offset(0);
         while next < cut.end() {
             let frames = self.job.streams.read(partition, next, READ_BYTES)?;
@@ -107,10 +112,15 @@ impl<P: Projection> Part<'_, P> {
                 self.replay_frame(frame, cut);
             }
         }
+        self.beside.leave(partition);
         Ok(())
     }
 
     fn replay_frame(&mut self, frame: &Frame, cut: &Cut) {
+        if !self.beside.is_empty() {
+            self.replay_together(frame, cut);
+            return;
+        }
         let portion = self.applier.portion(frame.kinds());
         if frame.header().first >= cut.end() {
             return;
@@ -128,12 +138,36 @@ impl<P: Projection> Part<'_, P> {
         }
     }
 
+    /// A frame for this projection and those that it looks into: each event is applied there first.
+    fn replay_together(&mut self, frame: &Frame, cut: &Cut) {
+        if frame.header().first >= cut.end() {
+            return;
+        }
+        let (partition, left_out) = (self.partition, &self.job.left_out);
+        self.beside.begin(partition, frame);
+        let begun = self.applier.begin(frame).map_err(Failure::causes);
+        for record in frame.records() {
+            let is_left_out = record.kind.category == P::CATEGORY
+                && left_out.holds(record.stream, record.version);
+            if is_left_out || !cut.holds(&record) {
+                continue;
+            }
+            self.beside.apply(partition, &record);
+            if self.applier.wants(&record) {
+                self.beside.lend(partition, &mut self.applier.sight);
+                self.apply(begun.as_ref().err(), &record);
+                self.beside.lend(partition, &mut self.applier.sight);
+            }
+        }
+    }
+
     /// All partitions at once, frame after frame as they were recorded.
     fn replay_in_order(&mut self, cuts: &[(PartitionId, Cut)]) -> Result<(), PastError> {
         let streams = &*self.job.streams;
         let mut merged = Merged::default();
         for (partition, cut) in cuts {
             let decided = decisions::<P>(streams, *partition, cut)?;
+            self.beside.enter(streams, *partition, cut)?;
             merged.add(streams, *partition, *cut, decided)?;
         }
         while let Some((frame, lane)) = merged.next(streams)? {
@@ -250,7 +284,7 @@ impl<P: Projection> Part<'_, P> {
 
 /// What had been decided about events of a partition by a moment. Read before the first event, since a decision lies behind
 /// the one that it is about.
-fn decisions<P: Projection>(
+pub(in crate::projection) fn decisions<P: Projection>(
     streams: &dyn StreamReader,
     partition: PartitionId,
     cut: &Cut,

@@ -2,11 +2,12 @@
 //!
 //! | row | key | value |
 //! |---|---|---|
-//! | change | actor (16 bits), number (64) | 1, whether the row is there, stamp, seen (64), hash before (64), the row's key |
+//! | change | actor (16 bits), number (64) | 1, flags, stamp, seen (64), hash before (64), the row's key |
 //! | version | the row's key as a part of a longer one, actor (16), number (64) | 1, whether the row is there, stamp, the row |
 //!
 //! All numbers are big-endian. A stamp is the event's partition (16), offset (64), recorded time (64) and event time (64).
-//! *Seen* is the offset behind the last event of the partition that had been applied. The hash of a change is XXH3 over the
+//! Flags of a change: 1 if the row is there, 2 if its event was freed late. *Seen* is the offset behind the last event of the
+//! partition that had been applied or was waiting: of a late change that of where the projection had come. The hash of a change is XXH3 over the
 //! hash of the one before it, the stamp, whether the row is there, and its key; the one before the first is made of the names
 //! of projection and table and the projection's version.
 
@@ -54,21 +55,24 @@ impl Stamp {
 
 /// A change as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Change {
-    pub(super) stamp: Stamp,
+pub(in crate::projection) struct Change {
+    pub(in crate::projection) stamp: Stamp,
     /// Whether the row is there then.
-    pub(super) is_there: bool,
-    pub(super) seen: Offset,
+    pub(in crate::projection) is_there: bool,
+    /// Whether its event had waited behind one that failed, while others went on.
+    pub(in crate::projection) is_late: bool,
+    pub(in crate::projection) seen: Offset,
     /// The hash of the change before it.
-    pub(super) before: u64,
+    pub(in crate::projection) before: u64,
     /// Bytes of the row's key.
-    pub(super) key: Vec<u8>,
+    pub(in crate::projection) key: Vec<u8>,
 }
 
 impl Change {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(2 + STAMP_BYTES + 16 + self.key.len());
-        out.extend_from_slice(&[FORMAT, u8::from(self.is_there)]);
+        let flags = u8::from(self.is_there) | (u8::from(self.is_late) << 1);
+        out.extend_from_slice(&[FORMAT, flags]);
         self.stamp.write(&mut out);
         out.extend_from_slice(&self.seen.0.to_be_bytes());
         out.extend_from_slice(&self.before.to_be_bytes());
@@ -79,9 +83,12 @@ impl Change {
     pub(super) fn decode(mut bytes: &[u8]) -> Result<Self, StateError> {
         let bytes = &mut bytes;
         let mut read = || {
-            let is_there = begin(bytes)?;
+            let [FORMAT, flags @ 0..=3] = take::<2>(bytes)? else {
+                return None;
+            };
             Some(Self {
-                is_there,
+                is_there: flags & 1 != 0,
+                is_late: flags & 2 != 0,
                 stamp: Stamp::read(bytes)?,
                 seen: Offset(u64::from_be_bytes(take(bytes)?)),
                 before: u64::from_be_bytes(take(bytes)?),
@@ -111,10 +118,10 @@ impl Change {
 
 /// A version as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Version {
-    pub(super) stamp: Stamp,
+pub(in crate::projection) struct Version {
+    pub(in crate::projection) stamp: Stamp,
     /// The row's bytes; `None`: it is gone.
-    pub(super) row: Option<Vec<u8>>,
+    pub(in crate::projection) row: Option<Vec<u8>>,
 }
 
 impl Version {
@@ -178,7 +185,7 @@ pub(super) fn place_of(mut bytes: &[u8]) -> Result<(u16, u64), StateError> {
 }
 
 /// What the keys of the versions of a row begin with.
-pub(super) fn version_prefix(key: &[u8]) -> Vec<u8> {
+pub(in crate::projection) fn version_prefix(key: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(key.len() + 2 + PLACE_BYTES);
     out.extend_from_slice(key);
     part::escape(&mut out, 0);
@@ -186,14 +193,16 @@ pub(super) fn version_prefix(key: &[u8]) -> Vec<u8> {
 }
 
 /// Key of a version.
-pub(super) fn version_key(key: &[u8], actor: u16, number: u64) -> Vec<u8> {
+pub(in crate::projection) fn version_key(key: &[u8], actor: u16, number: u64) -> Vec<u8> {
     let mut out = version_prefix(key);
     out.extend_from_slice(&place_bytes(actor, number));
     out
 }
 
 /// The row's key, actor and number of such a key.
-pub(super) fn version_of(mut bytes: &[u8]) -> Result<(Vec<u8>, u16, u64), StateError> {
+pub(in crate::projection) fn version_of(
+    mut bytes: &[u8],
+) -> Result<(Vec<u8>, u16, u64), StateError> {
     let key = part::unescape(&mut bytes).ok_or(BROKEN)?;
     let (actor, number) = place_of(bytes)?;
     Ok((key, actor, number))
@@ -224,10 +233,10 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_stored_comes_back(
-            stamp in stamp(), key in key(), seen: u64, before: u64, row in prop::option::of(key()), actor: u16, number: u64,
+            stamp in stamp(), key in key(), is_late: bool, seen: u64, before: u64, row in prop::option::of(key()), actor: u16, number: u64,
         ) {
             let is_there = row.is_some();
-            let change = Change { stamp, is_there, seen: Offset(seen), before, key: key.clone() };
+            let change = Change { stamp, is_there, is_late, seen: Offset(seen), before, key: key.clone() };
             prop_assert_eq!(Change::decode(&change.encode()).unwrap(), change);
             let version = Version { stamp, row };
             let bytes = Version::encode(&stamp, version.row.as_deref());
@@ -259,6 +268,7 @@ mod tests {
         let change = Change {
             stamp,
             is_there: true,
+            is_late: false,
             seen: Offset(4),
             before: 5,
             key: vec![0, 7],

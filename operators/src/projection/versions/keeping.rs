@@ -19,6 +19,8 @@ pub(in crate::projection) struct VersionsMut {
     pub(super) retention: Retention,
     /// The event that is being applied.
     stamp: Stamp,
+    /// Where the projection had come, of an event that was freed late.
+    late: Option<Offset>,
     /// What it has changed: keys, and rows as they would be stored.
     event: Vec<(Vec<u8>, Option<Vec<u8>>)>,
     /// Behind the last event that was kept; `None` before it was read from the store.
@@ -32,8 +34,6 @@ pub(in crate::projection) struct VersionsMut {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) head: Head,
-    /// Offset behind the last event that was applied.
-    seen: Offset,
     /// When the last event was recorded that changed a row.
     pub(super) recorded_at: Timestamp,
     /// Number of the oldest change that may be stored.
@@ -60,6 +60,7 @@ impl VersionsMut {
                 recorded_at: Timestamp::MIN,
                 event_time: Timestamp::MIN,
             },
+            late: None,
             event: Vec::new(),
             at: None,
             pending: Vec::new(),
@@ -88,7 +89,6 @@ impl VersionsMut {
                     number: 0,
                     hash: seed,
                 },
-                seen: Offset(0),
                 recorded_at: Timestamp::MIN,
                 tail: 1,
             };
@@ -97,7 +97,6 @@ impl VersionsMut {
                     number,
                     hash: change.hash(),
                 },
-                seen: change.seen,
                 recorded_at: change.stamp.recorded_at,
                 tail: tail.map_or(1, |(tail, _)| tail),
             }));
@@ -105,10 +104,10 @@ impl VersionsMut {
         Ok(self.at.as_mut().expect("it was read just now"))
     }
 
-    /// An event is about to be applied.
+    /// An event is about to be applied; late, once its partition had been read up to an offset.
     #[inline]
-    pub(in crate::projection) fn begin(&mut self, stamp: &Stamp) {
-        self.stamp = *stamp;
+    pub(in crate::projection) fn begin(&mut self, stamp: &Stamp, late: Option<Offset>) {
+        (self.stamp, self.late) = (*stamp, late);
     }
 
     /// The event leaves a row like this; `write` appends its bytes.
@@ -140,8 +139,9 @@ impl VersionsMut {
         }
         let at = self.at.as_mut().expect("it was read with the first change");
         let (ids, actor, stamp) = (self.ids, self.actor, self.stamp);
-        // What comes late, freed behind others, does not turn it back.
-        at.seen = at.seen.max(stamp.position.offset.plus(1));
+        // What comes late, freed behind others, counts from where they had come by then.
+        let behind = stamp.position.offset.plus(1);
+        let (seen, is_late) = (self.late.unwrap_or(behind).max(behind), self.late.is_some());
         at.recorded_at = at.recorded_at.max(stamp.recorded_at);
         for (key, row) in self.event.drain(..) {
             let is_there = row.is_some();
@@ -158,7 +158,8 @@ impl VersionsMut {
             let change = Change {
                 stamp,
                 is_there,
-                seen: at.seen,
+                is_late,
+                seen,
                 before,
                 key,
             };

@@ -32,8 +32,10 @@ pub use changes::{Changes, ChangesFrom, RowChange};
 pub use cursor::{ChangeCursor, ParseChangeCursorError};
 pub use error::ChangesError;
 pub use format::Stamp;
+pub(super) use format::{Change, Version, version_key, version_of, version_prefix};
 pub use history::{RowHistory, RowVersion};
 pub(super) use keeping::VersionsMut;
+pub(super) use reading::{change_at, changes_from, head_of, reaches, tail_of, version_at};
 pub use table_at::{FoundIn, TableAt};
 
 use std::time::Duration;

@@ -9,10 +9,10 @@ use super::format::{BROKEN, Change, Version, place_bytes, place_of, version_key}
 use super::{Head, VersionIds};
 
 /// A change with its number.
-pub(super) type Numbered = (u64, Change);
+pub(in crate::projection) type Numbered = (u64, Change);
 
 /// The newest change of an actor.
-pub(super) fn head_of(
+pub(in crate::projection) fn head_of(
     view: &StateView<'_>,
     ids: VersionIds,
     actor: u16,
@@ -24,7 +24,7 @@ pub(super) fn head_of(
 }
 
 /// The oldest change of an actor that is kept.
-pub(super) fn tail_of(
+pub(in crate::projection) fn tail_of(
     view: &StateView<'_>,
     ids: VersionIds,
     actor: u16,
@@ -46,7 +46,7 @@ pub(super) fn oldest_of(
 }
 
 /// Changes of an actor from a number on, at most `limit` of those that are kept.
-pub(super) fn changes_from(
+pub(in crate::projection) fn changes_from(
     view: &StateView<'_>,
     ids: VersionIds,
     actor: u16,
@@ -60,7 +60,7 @@ pub(super) fn changes_from(
 }
 
 /// One change, if it is kept.
-pub(super) fn change_at(
+pub(in crate::projection) fn change_at(
     view: &StateView<'_>,
     ids: VersionIds,
     actor: u16,
@@ -75,7 +75,7 @@ fn numbered((key, value): &(Vec<u8>, Vec<u8>)) -> Result<Numbered, StateError> {
 }
 
 /// The newest version of a row, of those of an actor up to a number.
-pub(super) fn version_at(
+pub(in crate::projection) fn version_at(
     view: &StateView<'_>,
     ids: VersionIds,
     key: &[u8],
@@ -122,7 +122,7 @@ pub(super) fn upto(
 }
 
 /// Whether what an actor's rows were after the change of this number is still known.
-pub(super) fn reaches(
+pub(in crate::projection) fn reaches(
     view: &StateView<'_>,
     ids: VersionIds,
     actor: u16,

@@ -81,6 +81,21 @@ pub enum RebuildError {
         /// The version.
         version: u32,
     },
+    /// Another projection looks into the tables of the version. Nothing was dropped.
+    #[error(
+        "version {reader_version} of {reader} reads the tables of version {version} of {projection}: let a new version of \
+         {reader} read another one, switch to that, drop the old one, and then this"
+    )]
+    Read {
+        /// Name of the projection.
+        projection: &'static str,
+        /// The version.
+        version: u32,
+        /// Name of the projection that reads it.
+        reader: &'static str,
+        /// Version of that.
+        reader_version: u32,
+    },
     /// A stage of the version does not end, so what it writes to cannot be deleted: start the process again.
     #[error(
         "stage {stage} did not end within {waited:?}: nothing was dropped, start the process again"
@@ -122,6 +137,7 @@ impl RebuildError {
             | Self::UnknownVersion { .. }
             | Self::NoPrevious { .. }
             | Self::Active { .. }
+            | Self::Read { .. }
             | Self::Stage { .. } => false,
         }
     }

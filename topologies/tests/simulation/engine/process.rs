@@ -256,6 +256,7 @@ fn start_projection<P: Projection>(
             move || {
                 let core = ProjectionCore::<P>::open(ProjectionParts {
                     projection: Arc::clone(&projection),
+                    reads: Default::default(),
                     registered: registered.clone(),
                     config: config.clone(),
                     partitions: partitions.clone(),
