@@ -143,7 +143,7 @@ impl Written {
                 recorded_at: Timestamp(event as i64),
                 event_time: Timestamp(event as i64),
             };
-            Tables::begin(&mut self.writers, &stamp);
+            Tables::begin(&mut self.writers, &stamp, None);
             let (key, amount) = (event % self.sizes.keys, event / self.sizes.keys);
             let note = format!("row {key}");
             self.writers.0.put(&key, Row { amount, note });
