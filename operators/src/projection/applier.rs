@@ -89,6 +89,9 @@ impl<P: Projection> Applier<P> {
                     event_time: event.event_time,
                 },
             );
+            if P::Tables::HAS_OUTBOXES {
+                P::Tables::come_from(writers, event.id);
+            }
             projection.project(&event, writers).map_err(Failure::of)?;
             P::Tables::keep(writers).map_err(Failure::of)?;
             Ok(true)

@@ -5,6 +5,7 @@ mod freeing;
 mod halting;
 mod ordering;
 mod pacing;
+mod sending;
 mod storing;
 
 use std::fmt;
@@ -140,6 +141,8 @@ pub struct ProjectionCore<P: Projection> {
     is_behind: bool,
     /// Events are there which others may have to come before.
     waits: bool,
+    /// An outbox is full.
+    is_choked: bool,
     dead_letters: DeadLetterMetrics,
 }
 
@@ -172,7 +175,10 @@ impl<P: Projection> ProjectionCore<P> {
             is_complete: complete,
             actor: first.0,
         });
-        let writers = writers.ok_or(OpenProjectionError::Tables)?;
+        let mut writers = writers.ok_or(OpenProjectionError::Tables)?;
+        if let Some(outlet) = board.outlet() {
+            P::Tables::connect(&mut writers, outlet);
+        }
         let now = parts.clock.monotonic();
         let parked = parked::<P>(&parts.config, parts.registered.id, &parts.board);
         let stage_name = parts.board.stage_name();
@@ -198,6 +204,7 @@ impl<P: Projection> ProjectionCore<P> {
             shown_at: now,
             stopping: false,
             waits: false,
+            is_choked: false,
             is_behind: false,
             dead_letters: DeadLetterMetrics::new(&stage_name, first),
         };
@@ -429,7 +436,7 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
         if let Some(wait) = self.wait_for_turn(start) {
             return Step::IdleUntil(wait);
         }
-        let more = match self.apply_some(start) {
+        let more = match self.apply_and_send(start) {
             Ok(more) => more,
             Err(error) => return Step::Failed(error.to_string()),
         };

@@ -60,6 +60,8 @@ use millstream_engine::log::frame::{Kind, Record};
 use millstream_engine::state::TableId;
 use millstream_engine::time::Timestamp;
 
+use super::outbox::{Outbox, Outlet, Sent};
+use super::versions::Stamp;
 use super::{HotRows, Places, ProjectedEvent, Projection, Row, Table, TableKey, TableSet};
 
 /// A projection and what it has made of the events so far.
@@ -74,6 +76,8 @@ pub struct Projected<P: Projection> {
     count: u64,
     now: Timestamp,
     metadata: Metadata,
+    /// Effects of them, in order, that nobody has looked at yet.
+    sent: Vec<Sent>,
 }
 
 impl<P: Projection> Debug for Projected<P> {
@@ -101,7 +105,8 @@ pub fn project<P: Projection>(projection: P) -> Projected<P> {
         is_complete: true,
         actor: 0,
     });
-    let writers = writers.expect("tables fit what they made themselves");
+    let mut writers = writers.expect("tables fit what they made themselves");
+    P::Tables::connect(&mut writers, &Outlet::kept());
     Projected {
         projection,
         names,
@@ -111,6 +116,7 @@ pub fn project<P: Projection>(projection: P) -> Projected<P> {
         count: 0,
         now: Timestamp::EPOCH,
         metadata: Metadata::default(),
+        sent: Vec::new(),
     }
 }
 
@@ -172,6 +178,7 @@ impl<P: Projection> Projected<P> {
             P::Tables::undo(&mut self.writers);
         }
         P::Tables::publish(&mut self.writers);
+        P::Tables::take_sent(&mut self.writers, &mut self.sent);
         applied
     }
 
@@ -217,6 +224,15 @@ impl<P: Projection> Projected<P> {
             metadata: &self.metadata,
             payload,
         };
+        P::Tables::begin(
+            &mut self.writers,
+            &Stamp {
+                position: event.position,
+                recorded_at: event.recorded_at,
+                event_time: event.event_time,
+            },
+        );
+        P::Tables::come_from(&mut self.writers, id);
         let projected = self.projection.project(&event, &mut self.writers);
         projected.map_err(|error| error.to_string())?;
         P::Tables::keep(&mut self.writers).map_err(|error| error.to_string())
@@ -288,6 +304,40 @@ impl<P: Projection> Projected<P> {
         for (key, row) in &found {
             check_stored(row, key, name);
         }
+        self
+    }
+
+    /// Expects that exactly these effects were sent to an outbox, in this order, since the beginning or since it was last
+    /// asked; each with the id of its event's stream, without the category. What fails sends nothing.
+    ///
+    /// # Panics
+    /// When there are others, or when one is not read back as it was written.
+    #[track_caller]
+    pub fn then_sent<'i, E: Row + Debug + PartialEq>(
+        mut self,
+        outbox: &Outbox<E>,
+        effects: impl IntoIterator<Item = (&'i str, E)>,
+    ) -> Self {
+        let name = outbox.name();
+        let expected: Vec<(String, E)> = effects
+            .into_iter()
+            .map(|(id, effect)| (id.to_owned(), effect))
+            .collect();
+        let (own, others): (Vec<_>, Vec<_>) =
+            self.sent.drain(..).partition(|sent| sent.outbox == name);
+        self.sent = others;
+        let found: Vec<(String, E)> = own
+            .iter()
+            .map(|sent| {
+                let (id, value) = sent.parts();
+                let effect = from_slice(value);
+                let effect = effect.unwrap_or_else(|cause| {
+                    panic!("an effect of {name} is not read back as it was written: {cause}")
+                });
+                (id.to_owned(), effect)
+            })
+            .collect();
+        assert_eq!(found, expected, "other effects were sent to {name}");
         self
     }
 

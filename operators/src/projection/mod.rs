@@ -28,6 +28,8 @@ mod indexing;
 mod kept;
 mod key;
 mod kit;
+mod member;
+mod outbox;
 mod pacer;
 mod page;
 mod parked;
@@ -59,6 +61,14 @@ pub use hot::HotRows;
 pub use index::{AnyIndex, Index};
 pub use key::{KeyPrefix, TableKey};
 pub use kit::{Projected, project};
+#[doc(hidden)]
+pub use member::{Member, Taken};
+#[doc(hidden)]
+pub use outbox::{DeclaredOutbox, OpenOutlets, Outlet, Outlets, Sent, effects_of};
+pub use outbox::{
+    Deliver, Delivering, DeliveryConfig, DeliveryCore, DeliveryParts, Effect, EffectId,
+    EffectPlace, GivenUp, GivenUpEffects, Outbox, OutboxMut,
+};
 pub use pacer::Pacer;
 pub use page::{Cursor, Page, Pages, ParseCursorError, RowOf, RowSource, SliceOf};
 pub use past::{FailedEvent, PastTables, Replay, TableDiff};
@@ -142,7 +152,7 @@ pub trait Projection: Send + Sync + 'static {
     const CATEGORY: &'static str;
     /// The events.
     type Event: Event;
-    /// Its tables: a tuple of [`Table`]s.
+    /// Its tables: a tuple of [`Table`]s and [`Outbox`]es.
     type Tables: TableSet;
     /// Why it can fail; [`std::convert::Infallible`] if it cannot.
     type Error: std::error::Error + Send + Sync + 'static;

@@ -1,0 +1,1 @@
+//! Outboxes against plain models of them.
