@@ -11,8 +11,9 @@ use millstream_engine::stage::{NoCore, RestartPolicy, StageCore, StageSpec};
 use millstream_engine::state::{RegisteredProjection, StateStore, StateWriterHandle};
 use millstream_engine::time::Clock;
 use millstream_operators::projection::{
-    AnyReader, OpenProjectionError, Order, Pacer, ProgressBoard, Projection, ProjectionConfig,
-    ProjectionCore, ProjectionParts, Replay, Rows, TableSet, Verification, register,
+    AnyReader, DeclaredOutbox, OpenProjectionError, Order, Outlets, Pacer, ProgressBoard,
+    Projection, ProjectionConfig, ProjectionCore, ProjectionParts, Replay, Rows, TableSet,
+    Verification, register,
 };
 
 use super::table_at::Told;
@@ -29,6 +30,8 @@ pub(crate) struct Surroundings {
     pub(crate) restart: RestartPolicy,
     /// Processors that its stages have.
     pub(crate) processors: usize,
+    /// Identity of the log.
+    pub(crate) store_id: Option<uuid::Uuid>,
 }
 
 /// A projection ready to be started.
@@ -40,6 +43,8 @@ pub(crate) struct Prepared {
     /// Table readers by name, each a `TableReader<K, R>`.
     pub(crate) readers: Vec<(&'static str, Arc<dyn AnyReader>)>,
     pub(crate) told: Told,
+    /// The outboxes of all versions.
+    pub(crate) outlets: Option<Arc<Outlets>>,
 }
 
 /// A projection in a topology.
@@ -49,6 +54,7 @@ pub(crate) trait AnyProjection: Send + Sync {
     /// Whether it is declared as the candidate of another version.
     fn is_candidate(&self) -> bool;
     fn tables(&self) -> Vec<&'static str>;
+    fn outboxes(&self) -> Vec<DeclaredOutbox>;
     /// Its tables with an index that is to be unique, and the index, where nobody could see to it.
     fn unkept_unique(&self) -> Vec<(&'static str, &'static str)>;
     /// Whether it wants an order of all partitions, and has actors that see one each.
@@ -67,6 +73,7 @@ pub(crate) trait AnyProjection: Send + Sync {
         around: &Surroundings,
         registered: RegisteredProjection,
         is_active: bool,
+        outlets: Option<Arc<Outlets>>,
     ) -> Result<Prepared, OpenProjectionError>;
 }
 
@@ -154,7 +161,7 @@ impl<P: Projection> Declared<P> {
 }
 
 /// Frames that wait in memory for a projection; the log keeps the rest.
-fn lane_limits() -> MailboxLimits {
+pub(super) fn lane_limits() -> MailboxLimits {
     MailboxLimits {
         items_max: const { std::num::NonZeroU32::new(256).unwrap() },
         bytes_max: const { std::num::NonZeroU64::new(32 << 20).unwrap() },
@@ -176,6 +183,10 @@ impl<P: Projection> AnyProjection for Declared<P> {
 
     fn tables(&self) -> Vec<&'static str> {
         self.projection.tables().names()
+    }
+
+    fn outboxes(&self) -> Vec<DeclaredOutbox> {
+        self.projection.tables().outboxes()
     }
 
     fn unkept_unique(&self) -> Vec<(&'static str, &'static str)> {
@@ -207,11 +218,15 @@ impl<P: Projection> AnyProjection for Declared<P> {
         around: &Surroundings,
         registered: RegisteredProjection,
         is_active: bool,
+        outlets: Option<Arc<Outlets>>,
     ) -> Result<Prepared, OpenProjectionError> {
         let all: Vec<_> = (0..around.feed.partitions()).map(PartitionId).collect();
         let (feed, clock) = (Arc::clone(&around.feed), Arc::clone(&around.clock));
         let board = ProgressBoard::of_version(P::NAME, P::VERSION, feed, clock);
         board.set_active(is_active);
+        if let Some(outlets) = &outlets {
+            board.set_outlet(outlets.of_version(registered.id));
+        }
         let share = self.config.rebuild_share_percent;
         board.set_pacer(Arc::new(Pacer::new(share, around.processors)));
         let tables = self.projection.tables();
@@ -234,6 +249,7 @@ impl<P: Projection> AnyProjection for Declared<P> {
             registered,
             readers,
             told: self.told(around),
+            outlets,
         })
     }
 }

@@ -20,12 +20,14 @@ use millstream_engine::event::{Offset, PartitionId, Position, Token};
 use millstream_engine::fail_point;
 use millstream_engine::stage::StageStatus;
 use millstream_engine::state::StateError;
+use millstream_operators::projection::Outlets;
 
 pub use error::RebuildError;
 pub use progress::{PartitionProgress, VersionProgress};
 
 use self::guards::{Bound, Hurried};
 use super::Engine;
+use super::effects::Handover;
 use super::start::blocking;
 use super::versions::{Version, Versions};
 
@@ -263,12 +265,17 @@ impl Rebuild {
         self.reached(to, from).await?;
         let bound = Bound::new(&from.board, &to.board);
         self.reached(to, from).await?;
+        let handover = match &self.versions.outlets {
+            Some(outlets) => Some(self.hand_over(outlets, from, to).await?),
+            None => None,
+        };
         fail_point!(VERSION_BEFORE_SWITCH);
         let (state, name) = (self.engine.inner.state.clone(), self.versions.name);
         blocking(move || state.activate_version(name, version)).await?;
         fail_point!(VERSION_SWITCHED);
         self.versions.activate(version);
         bound.keep();
+        drop(handover);
         fail_point!(VERSION_SHOWN);
         tracing::info!(
             projection = name,
@@ -277,6 +284,18 @@ impl Rebuild {
             "another version answers"
         );
         Ok(version)
+    }
+
+    /// Has the version that is to answer send the effects of what comes, from where both stand still.
+    async fn hand_over<'v>(
+        &self,
+        outlets: &Arc<Outlets>,
+        from: &'v Version,
+        to: &'v Version,
+    ) -> Result<Handover<'v>, RebuildError> {
+        let handover = Handover::at_rest(outlets, from, to, self.deadline).await?;
+        handover.cut().await?;
+        Ok(handover)
     }
 
     /// What the stored rows of a version have seen.

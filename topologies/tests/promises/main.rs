@@ -21,6 +21,7 @@ mod commands;
 mod conflicts;
 mod crowd;
 mod damage;
+mod effects;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod failing_disk;
 mod failing_events;

@@ -1,0 +1,172 @@
+//! One version, live: each effect is delivered, in order, until its call goes well.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+#[tokio::test]
+async fn effects_are_delivered_in_order_and_deleted() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    let engine = open(folder.path(), &outside).await;
+    for number in 0..20 {
+        let id = format!("{}", number % 3);
+        engine
+            .send::<Tally>(&id, Ask::Add(1 + number % 2))
+            .await
+            .unwrap();
+    }
+    outside.until(|outside| outside.taken().len() == 30).await;
+    let mails = outside.mails();
+    for (key, mails) in &mails {
+        let model = streams(&engine)[&format!("tally-{key}")].clone();
+        let model = (0..).zip(&model).flat_map(|(version, event)| match event {
+            Happened::Added { by } => {
+                let copies = (0..(*by).clamp(0, 2))
+                    .map(move |copy| format!("{key}.{version}: {by} ({copy})"));
+                copies.collect::<Vec<_>>()
+            }
+            _ => Vec::new(),
+        });
+        assert_eq!(mails, &model.collect::<Vec<_>>());
+    }
+    let ids: BTreeSet<_> = outside.taken().iter().map(|effect| effect.id).collect();
+    assert_eq!(ids.len(), 30);
+    let mails = engine.outbox(&MAILS).unwrap();
+    until("all are deleted", || mails.waiting() == 0).await;
+    drop(mails);
+    assert_eq!(outside.calls().len(), 30, "none was called twice");
+    close(engine).await;
+    // Nothing comes again.
+    let engine = open(folder.path(), &outside).await;
+    engine.send::<Tally>("0", Ask::Add(1)).await.unwrap();
+    outside.until(|outside| outside.taken().len() == 31).await;
+    assert_eq!(outside.calls().len(), 31);
+    close(engine).await;
+}
+
+#[tokio::test]
+async fn what_fails_hangs_or_panics_is_tried_again_and_its_stream_waits() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    outside.odd(
+        "a.0: 1 (0)",
+        [Then::Fail, Then::Panic, Then::Hang, Then::Fail],
+    );
+    let config = DeliveryConfig {
+        call_ms_max: 20,
+        ..quick()
+    };
+    let engine = open_with(
+        folder.path(),
+        crate::support::config(),
+        topology(&outside, config),
+    )
+    .await;
+    for id in ["a", "a", "b"] {
+        engine.send::<Tally>(id, Ask::Add(1)).await.unwrap();
+    }
+    outside.until(|outside| outside.taken().len() == 3).await;
+    let mails = outside.mails();
+    assert_eq!(mails["a"], ["a.0: 1 (0)", "a.1: 1 (0)"]);
+    let calls = outside.calls();
+    let first: Vec<_> = calls
+        .iter()
+        .filter(|call| call.value == "a.0: 1 (0)")
+        .collect();
+    assert_eq!(
+        first.iter().map(|call| call.attempt).collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5]
+    );
+    assert!(first.iter().all(|call| call.id == first[0].id));
+    close(engine).await;
+}
+
+#[tokio::test]
+async fn one_that_is_given_up_lets_others_go_on_and_can_be_sent_again() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    outside.odd("a.0: 1 (0)", [Then::Fail, Then::Fail]);
+    outside.odd("a.1: 1 (0)", [Then::Fail, Then::Fail]);
+    let config = DeliveryConfig {
+        attempts_max: Some(2),
+        ..quick()
+    };
+    let engine = open_with(
+        folder.path(),
+        crate::support::config(),
+        topology(&outside, config),
+    )
+    .await;
+    for _ in 0..3 {
+        engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
+    }
+    outside.until(|outside| outside.taken().len() == 1).await;
+    assert_eq!(outside.mails()["a"], ["a.2: 1 (0)"]);
+    let mails = engine.outbox(&MAILS).unwrap();
+    until("two are put aside", || {
+        mails.list(None, 10).unwrap().len() == 2
+    })
+    .await;
+    let given_up = mails.list(None, 1).unwrap().remove(0);
+    assert_eq!(given_up.effect.value, "a.0: 1 (0)");
+    assert_eq!(
+        (given_up.effect.attempt, &*given_up.cause),
+        (2, "it is out of order")
+    );
+    let other = mails.list(Some(given_up.place), 10).unwrap().remove(0);
+    assert_eq!(other.effect.value, "a.1: 1 (0)");
+    assert!(mails.discard(other.place).unwrap());
+    assert!(!mails.redrive(other.place).unwrap());
+    assert!(mails.redrive(given_up.place).unwrap());
+    outside.until(|outside| outside.taken().len() == 2).await;
+    assert_eq!(outside.taken()[1].id, given_up.effect.id);
+    assert_eq!(mails.list(None, 10).unwrap(), []);
+    close(engine).await;
+}
+
+#[tokio::test]
+async fn an_event_that_fails_sends_nothing_until_it_is_applied() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    let engine = open(folder.path(), &outside).await;
+    for by in [1, FAILS, 1] {
+        engine.send::<Tally>("a", Ask::Add(by)).await.unwrap();
+    }
+    let seen = engine
+        .send::<Tally>("b", Ask::Add(1))
+        .await
+        .unwrap()
+        .token();
+    engine
+        .query(&TOTALS)
+        .at_least(&seen)
+        .get("b")
+        .await
+        .unwrap();
+    outside.until(|outside| outside.taken().len() == 2).await;
+    let mails = outside.mails();
+    assert_eq!(mails["a"], ["a.0: 1 (0)"]);
+    assert_eq!(mails["b"], ["b.0: 1 (0)"]);
+    close(engine).await;
+}
+
+#[test]
+fn a_topology_says_who_delivers() {
+    let outside = Outside::default();
+    let none = Topology::named("mailing").projection(Mailing::<1>).build();
+    let error = none.unwrap_err().to_string();
+    assert!(error.contains("delivered by nobody"), "{error}");
+    let other: Outbox<u64> = Outbox::named("mails");
+    let error = Topology::named("mailing")
+        .projection(Mailing::<1>)
+        .deliver(&other, |_: Effect<u64>| async { Ok::<_, String>(()) })
+        .build();
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("no projection has one with such effects"),
+        "{error}"
+    );
+    let twice = Topology::named("mailing")
+        .projection(Mailing::<1>)
+        .deliver(&MAILS, outside.deliver())
+        .deliver(&MAILS, outside.deliver());
+    let error = twice.build().unwrap_err().to_string();
+    assert!(error.contains("twice"), "{error}");
+}

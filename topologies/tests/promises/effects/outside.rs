@@ -1,0 +1,172 @@
+//! What stands outside: it takes effects, remembers them, and can be told to be odd.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use millstream::prelude::*;
+use tokio::sync::Notify;
+
+use crate::support::{Happened, panics};
+
+/// A projection with effects: notes are mailed, and additions change a row.
+pub(super) struct Mailing<const VERSION: u32>;
+
+pub(super) const TOTALS: Table<String, i64> = Table::named("totals");
+pub(super) const MAILS: Outbox<String> = Outbox::named("mails");
+
+#[derive(Debug, thiserror::Error)]
+#[error("no mail is written about this")]
+pub(super) struct Unwritten;
+
+impl<const VERSION: u32> Projection for Mailing<VERSION> {
+    const NAME: &'static str = "mailing";
+    const VERSION: u32 = VERSION;
+    const ROWS: Rows = Rows::ByPartition;
+    const CATEGORY: &'static str = "tally";
+    type Event = Happened;
+    type Tables = (Table<String, i64>, Outbox<String>);
+    type Error = Unwritten;
+
+    fn tables(&self) -> Self::Tables {
+        (TOTALS, MAILS)
+    }
+
+    fn project(
+        &self,
+        event: &ProjectedEvent<'_, Happened>,
+        (totals, mails): &mut (TableMut<String, i64>, OutboxMut<String>),
+    ) -> Result<(), Unwritten> {
+        match event.payload {
+            Happened::Added { by } => {
+                totals.update(&event.id.to_owned(), |sum| *sum += by);
+                // Each addition is mailed, and those of two twice.
+                for copy in 0..(*by).clamp(0, 2) {
+                    mails.send(format!("{}.{}: {by} ({copy})", event.id, event.version));
+                }
+                if *by == FAILS {
+                    return Err(Unwritten);
+                }
+            }
+            Happened::Noted { text } => {
+                mails.send(format!("{}.{}: {text}", event.id, event.version))
+            }
+            Happened::Odd { .. } | Happened::Poison => {}
+        }
+        Ok(())
+    }
+}
+
+/// An addition that the projection fails on, after it has sent.
+pub(super) const FAILS: i64 = 13;
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Then {
+    Fail,
+    Panic,
+    Hang,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// All calls, in order.
+    calls: Vec<Effect<String>>,
+    /// Of those that went well, each once.
+    taken: Vec<Effect<String>>,
+    ids: BTreeSet<millstream_engine::event::EventId>,
+    /// What becomes of the next calls for such a mail.
+    odd: BTreeMap<String, Vec<Then>>,
+}
+
+/// Clones mean the same.
+#[derive(Clone, Default)]
+pub(super) struct Outside {
+    seen: Arc<Mutex<Seen>>,
+    moved: Arc<Notify>,
+}
+
+impl Outside {
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is given to a topology.
+    pub(super) fn deliver(
+        &self,
+    ) -> impl Fn(
+        Effect<String>,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>
+    + Send
+    + Sync
+    + 'static {
+        let own = self.clone();
+        move |effect| {
+            let own = own.clone();
+            Box::pin(async move { own.take(effect).await })
+        }
+    }
+
+    async fn take(&self, effect: Effect<String>) -> Result<(), String> {
+        let then = {
+            let mut seen = self.seen();
+            seen.calls.push(effect.clone());
+            let odd = seen.odd.get_mut(&effect.value);
+            let then = odd.and_then(|odd| (!odd.is_empty()).then(|| odd.remove(0)));
+            if then.is_none()
+                && seen
+                    .ids
+                    .insert(millstream_engine::event::EventId(effect.id.0))
+            {
+                seen.taken.push(effect);
+            }
+            then
+        };
+        self.moved.notify_waiters();
+        match then {
+            None => Ok(()),
+            Some(Then::Fail) => Err("it is out of order".to_owned()),
+            Some(Then::Panic) => panics("the outside panics"),
+            Some(Then::Hang) => std::future::pending().await,
+        }
+    }
+
+    /// The next calls for this mail come to these.
+    pub(super) fn odd(&self, mail: &str, then: impl IntoIterator<Item = Then>) {
+        let mut seen = self.seen();
+        seen.odd.insert(mail.to_owned(), then.into_iter().collect());
+    }
+
+    /// What was taken, each once.
+    pub(super) fn taken(&self) -> Vec<Effect<String>> {
+        self.seen().taken.clone()
+    }
+
+    /// The mails that were taken, by key, in order.
+    pub(super) fn mails(&self) -> BTreeMap<String, Vec<String>> {
+        let mut mails = BTreeMap::<_, Vec<_>>::new();
+        for effect in self.taken() {
+            mails.entry(effect.key).or_default().push(effect.value);
+        }
+        mails
+    }
+
+    pub(super) fn calls(&self) -> Vec<Effect<String>> {
+        self.seen().calls.clone()
+    }
+
+    /// Waits until `holds`.
+    pub(super) async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        crate::support::within(async {
+            loop {
+                let mut moved = std::pin::pin!(self.moved.notified());
+                moved.as_mut().enable();
+                if holds(self) {
+                    return;
+                }
+                moved.await;
+            }
+        })
+        .await;
+    }
+}
