@@ -150,12 +150,12 @@ async fn an_event_that_fails_sends_nothing_until_it_is_applied() {
 #[test]
 fn a_topology_says_who_delivers() {
     let outside = Outside::default();
-    let none = Topology::named("mailing").projection(Mailing::<1>).build();
+    let none = Topology::named("mailing").projection(Mailing::<1>::default()).build();
     let error = none.unwrap_err().to_string();
     assert!(error.contains("delivered by nobody"), "{error}");
     let other: Outbox<u64> = Outbox::named("mails");
     let error = Topology::named("mailing")
-        .projection(Mailing::<1>)
+        .projection(Mailing::<1>::default())
         .deliver(&other, |_: Effect<u64>| async { Ok::<_, String>(()) })
         .build();
     let error = error.unwrap_err().to_string();
@@ -164,7 +164,7 @@ fn a_topology_says_who_delivers() {
         "{error}"
     );
     let twice = Topology::named("mailing")
-        .projection(Mailing::<1>)
+        .projection(Mailing::<1>::default())
         .deliver(&MAILS, outside.deliver())
         .deliver(&MAILS, outside.deliver());
     let error = twice.build().unwrap_err().to_string();

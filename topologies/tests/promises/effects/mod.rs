@@ -1,5 +1,6 @@
 //! Effects of projections are delivered at least once, in order per stream, by what is live; by nothing else.
 
+mod gated;
 mod live;
 mod outside;
 
@@ -22,7 +23,7 @@ fn quick() -> DeliveryConfig {
 fn topology(outside: &Outside, config: DeliveryConfig) -> Topology {
     Topology::named("mailing")
         .aggregate::<Tally>()
-        .projection(Mailing::<1>)
+        .projection(Mailing::<1>::default())
         .deliver_with(&MAILS, config, outside.deliver())
         .build()
         .unwrap()
@@ -30,4 +31,31 @@ fn topology(outside: &Outside, config: DeliveryConfig) -> Topology {
 
 async fn open(folder: &Path, outside: &Outside) -> Engine {
     open_with(folder, config(), topology(outside, quick())).await
+}
+
+/// Two versions that do the same.
+fn two(outside: &Outside) -> Topology {
+    let quick_stores = ProjectionConfig {
+        store_every_ms: 2,
+        ..failing_at_once()
+    };
+    Topology::named("mailing")
+        .aggregate::<Tally>()
+        .projection_with(Mailing::<1>::default(), quick_stores.clone())
+        .candidate_with(Mailing::<2>::default(), quick_stores)
+        .deliver_with(&MAILS, quick(), outside.deliver())
+        .build()
+        .unwrap()
+}
+
+/// An event that fails is tried once more, soon, and then a dead letter.
+fn failing_at_once() -> ProjectionConfig {
+    ProjectionConfig {
+        failures: millstream_operators::projection::FailurePolicy {
+            attempts_max: 2,
+            backoff_first: std::time::Duration::from_millis(1),
+            ..Default::default()
+        },
+        ..ProjectionConfig::default()
+    }
 }
