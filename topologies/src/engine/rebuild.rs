@@ -20,7 +20,6 @@ use millstream_engine::event::{Offset, PartitionId, Position, Token};
 use millstream_engine::fail_point;
 use millstream_engine::stage::StageStatus;
 use millstream_engine::state::StateError;
-use millstream_operators::projection::Outlets;
 
 pub use error::RebuildError;
 pub use progress::{PartitionProgress, VersionProgress};
@@ -263,12 +262,17 @@ impl Rebuild {
         to.board.check_running()?;
         let _hurried = Hurried::new(&to.board);
         self.reached(to, from).await?;
-        let bound = Bound::new(&from.board, &to.board);
-        self.reached(to, from).await?;
         let handover = match &self.versions.outlets {
-            Some(outlets) => Some(self.hand_over(outlets, from, to).await?),
+            Some(outlets) => {
+                Some(Handover::at_rest(outlets, from, to, self.deadline).await?)
+            }
             None => None,
         };
+        let bound = Bound::new(&from.board, &to.board);
+        self.reached(to, from).await?;
+        if let Some(handover) = &handover {
+            handover.cut().await?;
+        }
         fail_point!(VERSION_BEFORE_SWITCH);
         let (state, name) = (self.engine.inner.state.clone(), self.versions.name);
         blocking(move || state.activate_version(name, version)).await?;
@@ -284,18 +288,6 @@ impl Rebuild {
             "another version answers"
         );
         Ok(version)
-    }
-
-    /// Has the version that is to answer send the effects of what comes, from where both stand still.
-    async fn hand_over<'v>(
-        &self,
-        outlets: &Arc<Outlets>,
-        from: &'v Version,
-        to: &'v Version,
-    ) -> Result<Handover<'v>, RebuildError> {
-        let handover = Handover::at_rest(outlets, from, to, self.deadline).await?;
-        handover.cut().await?;
-        Ok(handover)
     }
 
     /// What the stored rows of a version have seen.

@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(read_given_up(&given_up), Some((cause, &b"rest"[..])));
         let id = EffectId::derive(None, "orders", "mails", place(1, 2, 3));
         assert_eq!(id.0.get_version_num(), 8);
-        assert_eq!(id.to_string(), "GOLDEN");
+        assert_eq!(id.to_string(), "afbbf5c1-8500-8d00-a017-a59e4b3e4a83");
     }
 
     #[test]

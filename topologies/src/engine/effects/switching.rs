@@ -25,8 +25,8 @@ pub(in crate::engine) struct Handover<'v> {
 }
 
 impl<'v> Handover<'v> {
-    /// Has both stop, and waits until the one that sends has stored all that it sends up to there. The other one is told to
-    /// show as much before it answers: the first comes no further than that shows.
+    /// Has both stop, and waits until the one that sends has stored all that it sends up to there. Before either is bound not to
+    /// overtake the other: of two that each wait for the other neither might come so far.
     pub(in crate::engine) async fn at_rest(
         outlets: &Arc<Outlets>,
         from: &'v Version,
