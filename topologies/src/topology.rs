@@ -123,6 +123,15 @@ pub enum TopologyFault {
         /// Name of the projection.
         projection: &'static str,
     },
+    /// What some tables make of an event depends on where it ends.
+    #[error(
+        "projection {projection:?} wants batches of events, and has a table that is versioned or has a unique index, or an \
+         outbox: leave Projection::BATCH as it is, or put that into a projection of its own"
+    )]
+    BatchOfEach {
+        /// Name of the projection.
+        projection: &'static str,
+    },
     /// An index is unique only where one actor sees all rows.
     #[error(
         "index {index:?} of table {table:?} cannot be kept unique: projection {projection:?} has an actor per partition; \
@@ -523,6 +532,9 @@ fn check_projections(topology: &Topology, faults: &mut Vec<TopologyFault>) {
         }
         if projection.is_ordered_in_vain() {
             faults.push(TopologyFault::OrderByPartition { projection: name });
+        }
+        if projection.is_batched_in_vain() {
+            faults.push(TopologyFault::BatchOfEach { projection: name });
         }
         for (table, index) in projection.unkept_unique() {
             faults.push(TopologyFault::UniqueByPartition {

@@ -1,5 +1,6 @@
 //! The projection as a step core: pull frames, apply, show, store.
 
+mod batching;
 mod deciding;
 mod freeing;
 mod halting;
@@ -276,16 +277,11 @@ impl<P: Projection> ProjectionCore<P> {
         if is_decided || portion != Portion::Nothing {
             // Shapes that cannot be read fail each event that needs them, with its own cause.
             let _ = self.applier.begin(&slice.frame);
-            for record in slice.records() {
-                if is_decided && record.kind.category == DECISIONS {
-                    self.decide(at, &slice.frame, &record);
-                }
-                if portion != Portion::All && !self.applier.wants(&record) {
-                    continue;
-                }
-                applied += 1;
-                self.apply_record(at, &slice.frame, &record)?;
-            }
+            applied = if P::BATCH > 1 && !is_decided {
+                self.apply_batches(at, slice, portion)?
+            } else {
+                self.apply_each(at, slice, portion, is_decided)?
+            };
         }
         let header = slice.frame.header();
         let source = &mut self.sources[at];
@@ -294,6 +290,29 @@ impl<P: Projection> ProjectionCore<P> {
         source.recorded = header.recorded_last;
         source.metrics.observe_batch(applied);
         Ok(())
+    }
+
+    /// Applies the events of a frame begun last, one by one; gives how many.
+    #[inline]
+    fn apply_each(
+        &mut self,
+        at: usize,
+        slice: &FrameSlice,
+        portion: Portion,
+        is_decided: bool,
+    ) -> Result<u64, Halt> {
+        let mut applied = 0;
+        for record in slice.records() {
+            if is_decided && record.kind.category == DECISIONS {
+                self.decide(at, &slice.frame, &record);
+            }
+            if portion != Portion::All && !self.applier.wants(&record) {
+                continue;
+            }
+            applied += 1;
+            self.apply_record(at, &slice.frame, &record)?;
+        }
+        Ok(applied)
     }
 
     /// Applies an event of the frame begun last, unless it waits behind another one or is given up.

@@ -49,8 +49,10 @@
 //!     .then_rows(&OPEN, [("back", 1)]);
 //! ```
 
+pub use batches::same_in_batches;
+
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -78,6 +80,8 @@ pub struct Projected<P: Projection> {
     metadata: Metadata,
     /// Effects of them, in order, that nobody has looked at yet.
     sent: Vec<Sent>,
+    /// Streams of events that failed, where that is no error.
+    parked: BTreeSet<String>,
 }
 
 impl<P: Projection> Debug for Projected<P> {
@@ -117,6 +121,7 @@ pub fn project<P: Projection>(projection: P) -> Projected<P> {
         now: Timestamp::EPOCH,
         metadata: Metadata::default(),
         sent: Vec::new(),
+        parked: BTreeSet::new(),
     }
 }
 
@@ -375,5 +380,6 @@ fn check_stored<K: TableKey + Debug, R: Row + Debug + PartialEq>(row: &R, key: &
     );
 }
 
+mod batches;
 #[cfg(test)]
 mod tests;

@@ -73,6 +73,8 @@ pub trait Member: Send + Sync + 'static {
     fn outbox(&self) -> Option<DeclaredOutbox>;
     fn names_beside(&self) -> Vec<String>;
     fn unique_indexes(&self) -> Vec<(&'static str, &'static str)>;
+    /// Whether what it makes of an event depends on where the event ends.
+    fn needs_each_event(&self) -> bool;
     fn hot(&self) -> Option<Arc<dyn Any + Send + Sync>>;
     fn writer(&self, taken: &mut Taken<'_>, places: &Places<'_>) -> Option<Self::Writer>;
     /// `None` if the tables are another projection's.
@@ -131,6 +133,10 @@ impl<K: TableKey, R: Row> Member for Table<K, R> {
     fn unique_indexes(&self) -> Vec<(&'static str, &'static str)> {
         let unique = self.indexes().iter().filter(|index| index.is_unique());
         unique.map(|index| (self.name(), index.name())).collect()
+    }
+
+    fn needs_each_event(&self) -> bool {
+        self.retention().is_some() || !Member::unique_indexes(self).is_empty()
     }
 
     fn hot(&self) -> Option<Arc<dyn Any + Send + Sync>> {

@@ -49,6 +49,10 @@ pub trait TableSet: Send + Sync + 'static {
     #[doc(hidden)]
     fn unique_indexes(&self) -> Vec<(&'static str, &'static str)>;
 
+    /// Whether events may not be applied in batches.
+    #[doc(hidden)]
+    fn need_each_event(&self) -> bool;
+
     /// Fresh maps for readers, in order; each is an `Arc<HotRows<K, R>>`.
     #[doc(hidden)]
     fn hot(&self) -> Vec<Arc<dyn Any + Send + Sync>>;
@@ -152,6 +156,10 @@ macro_rules! table_set {
                 let mut names = Vec::new();
                 $(names.extend(self.$at.unique_indexes());)+
                 names
+            }
+
+            fn need_each_event(&self) -> bool {
+                $(self.$at.needs_each_event())||+
             }
 
             fn hot(&self) -> Vec<Arc<dyn Any + Send + Sync>> {

@@ -59,6 +59,8 @@ pub(crate) trait AnyProjection: Send + Sync {
     fn unkept_unique(&self) -> Vec<(&'static str, &'static str)>;
     /// Whether it wants an order of all partitions, and has actors that see one each.
     fn is_ordered_in_vain(&self) -> bool;
+    /// Whether it wants batches of events, and has tables that need each by itself.
+    fn is_batched_in_vain(&self) -> bool;
     /// Compares its stored rows with what its code makes of the log; `None` if it was never stored. Blocks.
     fn verify_stored(
         &self,
@@ -198,6 +200,10 @@ impl<P: Projection> AnyProjection for Declared<P> {
 
     fn is_ordered_in_vain(&self) -> bool {
         P::ORDER == Order::Recorded && P::ROWS == Rows::ByPartition
+    }
+
+    fn is_batched_in_vain(&self) -> bool {
+        P::BATCH > 1 && self.projection.tables().need_each_event()
     }
 
     fn verify_stored(

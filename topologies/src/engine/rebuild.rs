@@ -263,9 +263,7 @@ impl Rebuild {
         let _hurried = Hurried::new(&to.board);
         self.reached(to, from).await?;
         let handover = match &self.versions.outlets {
-            Some(outlets) => {
-                Some(Handover::at_rest(outlets, from, to, self.deadline).await?)
-            }
+            Some(outlets) => Some(Handover::at_rest(outlets, from, to, self.deadline).await?),
             None => None,
         };
         let bound = Bound::new(&from.board, &to.board);

@@ -16,6 +16,7 @@ mod support;
 
 mod activation;
 mod appends;
+mod batches;
 mod clocks;
 mod commands;
 mod conflicts;

@@ -162,6 +162,10 @@ impl<E: Row> Member for Outbox<E> {
         Vec::new()
     }
 
+    fn needs_each_event(&self) -> bool {
+        true
+    }
+
     fn hot(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         None
     }

@@ -15,21 +15,29 @@ fn check(outside: &Outside, expected: &BTreeMap<String, Vec<String>>) {
         assert_eq!(*mail, call.value, "two effects under one id");
     }
     let distinct: BTreeSet<_> = outside.taken().into_iter().map(|one| one.value).collect();
-    assert_eq!(distinct.len(), outside.taken().len(), "one effect under two ids");
+    assert_eq!(
+        distinct.len(),
+        outside.taken().len(),
+        "one effect under two ids"
+    );
 }
 
 async fn caught_up(engine: &Engine) {
     let rebuild = engine.rebuild("mailing").unwrap();
     within(rebuild.caught_up()).await.unwrap();
     let token = engine.durable();
-    within(engine.query(&TOTALS).at_least(&token).get("none")).await.unwrap();
+    within(engine.query(&TOTALS).at_least(&token).get("none"))
+        .await
+        .unwrap();
 }
 
 /// Sends an addition and gives the mails about it.
 async fn add(engine: &Engine, id: &str, by: i64) -> Vec<String> {
     let ack = engine.send::<Tally>(id, Ask::Add(by)).await.unwrap();
     let version = ack.version.unwrap();
-    (0..by.clamp(0, 2)).map(|copy| mail(id, version, by, copy)).collect()
+    (0..by.clamp(0, 2))
+        .map(|copy| mail(id, version, by, copy))
+        .collect()
 }
 
 fn expect(expected: &mut BTreeMap<String, Vec<String>>, id: &str, mails: Vec<String>) {
@@ -46,7 +54,10 @@ fn count(expected: &BTreeMap<String, Vec<String>>) -> usize {
 async fn the_log_before_the_outbox_is_silent_unless_it_is_asked_for() {
     for is_early in [false, true] {
         let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
-        let before = Topology::named("mailing").aggregate::<Tally>().build().unwrap();
+        let before = Topology::named("mailing")
+            .aggregate::<Tally>()
+            .build()
+            .unwrap();
         let engine = open_with(folder.path(), config(), before).await;
         let mut expected = BTreeMap::new();
         for id in ["a", "b", "a"] {
@@ -63,17 +74,28 @@ async fn the_log_before_the_outbox_is_silent_unless_it_is_asked_for() {
             } else {
                 builder.projection(Mailing::<1>::default())
             };
-            builder.deliver_with(&MAILS, quick(), outside.deliver()).build().unwrap()
+            builder
+                .deliver_with(&MAILS, quick(), outside.deliver())
+                .build()
+                .unwrap()
         };
         // Where it begins is known from the first start on, also if nothing is appended before the next.
         close(open_with(folder.path(), config(), declared()).await).await;
         let engine = open_with(folder.path(), config(), declared()).await;
         let mails = add(&engine, "a", 1).await;
         expect(&mut expected, "a", mails);
-        outside.until(|outside| outside.taken().len() == count(&expected)).await;
+        outside
+            .until(|outside| outside.taken().len() == count(&expected))
+            .await;
         check(&outside, &expected);
         // What asks about the past has no way out.
-        assert!(engine.verify(Mailing::<1>::default()).await.unwrap().is_good());
+        assert!(
+            engine
+                .verify(Mailing::<1>::default())
+                .await
+                .unwrap()
+                .is_good()
+        );
         close(engine).await;
         check(&outside, &expected);
     }
@@ -141,7 +163,9 @@ async fn each_effect_is_sent_once_while_versions_are_switched() {
         close(engine).await;
     }
     let engine = open_with(folder.path(), config(), two(&outside)).await;
-    outside.until(|outside| outside.taken().len() >= count(&expected)).await;
+    outside
+        .until(|outside| outside.taken().len() >= count(&expected))
+        .await;
     let mails = engine.outbox(&MAILS).unwrap();
     until("all are delivered", || mails.waiting() == 0).await;
     drop(mails);
@@ -193,7 +217,9 @@ async fn what_fails_is_the_affair_of_the_version_that_answered() {
         }
     }
     caught_up(&engine).await;
-    outside.until(|outside| outside.taken().len() >= count(&expected)).await;
+    outside
+        .until(|outside| outside.taken().len() >= count(&expected))
+        .await;
     let mails = engine.outbox(&MAILS).unwrap();
     until("all are delivered", || mails.waiting() == 0).await;
     drop(mails);

@@ -150,7 +150,9 @@ async fn an_event_that_fails_sends_nothing_until_it_is_applied() {
 #[test]
 fn a_topology_says_who_delivers() {
     let outside = Outside::default();
-    let none = Topology::named("mailing").projection(Mailing::<1>::default()).build();
+    let none = Topology::named("mailing")
+        .projection(Mailing::<1>::default())
+        .build();
     let error = none.unwrap_err().to_string();
     assert!(error.contains("delivered by nobody"), "{error}");
     let other: Outbox<u64> = Outbox::named("mails");

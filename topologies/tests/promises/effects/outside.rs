@@ -54,7 +54,8 @@ impl<const VERSION: u32, const EARLY: bool> Projection for Mailing<VERSION, EARL
                     let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
                     failed.insert((id.to_owned(), version))
                 };
-                if *by == FAILS || *by == FAILS + i64::from(VERSION) || (*by == FLAKY && is_first()) {
+                if *by == FAILS || *by == FAILS + i64::from(VERSION) || (*by == FLAKY && is_first())
+                {
                     return Err(Unwritten);
                 }
             }
