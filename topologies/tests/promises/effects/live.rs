@@ -147,6 +147,104 @@ async fn an_event_that_fails_sends_nothing_until_it_is_applied() {
     close(engine).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_waits_for_the_call_under_way() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    outside.odd("a.0: 1 (0)", [Then::Wait]);
+    let engine = open(folder.path(), &outside).await;
+    for _ in 0..2 {
+        engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
+    }
+    outside.until(|outside| outside.calls().len() == 1).await;
+    let ending = tokio::spawn(close(engine));
+    outside.let_go();
+    within(ending).await.unwrap();
+    let engine = open(folder.path(), &outside).await;
+    outside.until(|outside| outside.taken().len() == 2).await;
+    close(engine).await;
+    assert_eq!(
+        outside.calls().len(),
+        2,
+        "what was under way is not called again"
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_end_is_told_at_the_shutdown() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    outside.odd("a.0: 1 (0)", [Then::Hang]);
+    let mut config = crate::support::config();
+    config.shutdown_deadline = std::time::Duration::from_millis(50);
+    let engine = open_with(folder.path(), config, topology(&outside, quick())).await;
+    engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
+    outside.until(|outside| outside.calls().len() == 1).await;
+    let error = within(engine.shutdown()).await.unwrap_err().to_string();
+    assert!(error.contains("mailing!mails"), "{error}");
+}
+
+#[tokio::test]
+async fn a_projection_waits_where_an_outbox_is_bounded() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    outside.odd("a.0: 1 (0)", [Then::Wait]);
+    let bounded = DeliveryConfig {
+        stored_max: Some(1),
+        ..quick()
+    };
+    let engine = open_with(
+        folder.path(),
+        crate::support::config(),
+        topology(&outside, bounded),
+    )
+    .await;
+    engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
+    outside.until(|outside| outside.calls().len() == 1).await;
+    let seen = engine
+        .send::<Tally>("a", Ask::Add(1))
+        .await
+        .unwrap()
+        .token();
+    let soon = std::time::Duration::from_millis(20);
+    let waited = engine
+        .query(&TOTALS)
+        .at_least(&seen)
+        .deadline(soon)
+        .get("a")
+        .await;
+    assert!(
+        waited.unwrap_err().is_retryable(),
+        "it waits for the outbox"
+    );
+    outside.let_go();
+    let total = within(engine.query(&TOTALS).at_least(&seen).get("a"))
+        .await
+        .unwrap();
+    assert_eq!(total, Some(2));
+    outside.until(|outside| outside.taken().len() == 2).await;
+    close(engine).await;
+}
+
+#[test]
+fn the_kit_shows_what_is_sent() {
+    let hello = Happened::Noted {
+        text: "hello".to_owned(),
+    };
+    project(Mailing::<1>::default())
+        .events("a", [added(1), added(2)])
+        .failing("a", added(FAILS), "no mail")
+        .events("b", [hello])
+        .then_row(&TOTALS, "a", 3)
+        .then_sent(
+            &MAILS,
+            [
+                ("a", "a.0: 1 (0)".to_owned()),
+                ("a", "a.1: 2 (0)".to_owned()),
+                ("a", "a.1: 2 (1)".to_owned()),
+                ("b", "b.0: hello".to_owned()),
+            ],
+        )
+        .then_sent(&MAILS, []);
+}
+
 #[test]
 fn a_topology_says_who_delivers() {
     let outside = Outside::default();

@@ -81,6 +81,8 @@ pub(super) enum Then {
     Fail,
     Panic,
     Hang,
+    /// It is taken once the outside is let go.
+    Wait,
 }
 
 #[derive(Default)]
@@ -99,6 +101,7 @@ struct Seen {
 pub(super) struct Outside {
     seen: Arc<Mutex<Seen>>,
     moved: Arc<Notify>,
+    gate: Arc<Notify>,
 }
 
 impl Outside {
@@ -128,7 +131,8 @@ impl Outside {
             seen.calls.push(effect.clone());
             let odd = seen.odd.get_mut(&effect.value);
             let then = odd.and_then(|odd| (!odd.is_empty()).then(|| odd.remove(0)));
-            if then.is_none()
+            let is_taken = matches!(then, None | Some(Then::Wait));
+            if is_taken
                 && seen
                     .ids
                     .insert(millstream_engine::event::EventId(effect.id.0))
@@ -143,6 +147,10 @@ impl Outside {
             Some(Then::Fail) => Err("it is out of order".to_owned()),
             Some(Then::Panic) => panics("the outside panics"),
             Some(Then::Hang) => std::future::pending().await,
+            Some(Then::Wait) => {
+                self.gate.notified().await;
+                Ok(())
+            }
         }
     }
 
@@ -150,6 +158,11 @@ impl Outside {
     pub(super) fn odd(&self, mail: &str, then: impl IntoIterator<Item = Then>) {
         let mut seen = self.seen();
         seen.odd.insert(mail.to_owned(), then.into_iter().collect());
+    }
+
+    /// Lets one call go that waits, or the next that will.
+    pub(super) fn let_go(&self) {
+        self.gate.notify_one();
     }
 
     /// What was taken, each once.
