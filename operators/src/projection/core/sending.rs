@@ -14,7 +14,11 @@ impl<P: Projection> ProjectionCore<P> {
         if self.is_choked {
             return Ok(false);
         }
-        let turn = outlet.turn();
+        let Some(turn) = outlet.turn() else {
+            self.is_choked = true;
+            // One that stops must not take this for the end.
+            return Ok(self.stopping);
+        };
         let outcome = self.apply_some(start);
         for source in &self.sources {
             outlet.note_applied(source.cursor.partition(), source.cursor.next_offset());

@@ -1,10 +1,9 @@
 //! What the versions of a projection and the deliveries of its outboxes share.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
-};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use millstream_engine::event::{Offset, PartitionId, Position, Token};
@@ -25,6 +24,9 @@ pub(super) struct OutletIds {
     pub(super) records: TableId,
 }
 
+/// How often it is looked whether all turns are over.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
 /// Key of the list of cuts among the records.
 pub(super) const CUTS: &[u8] = b"cuts";
 
@@ -39,9 +41,10 @@ pub struct Outlets {
     cuts: RwLock<Cuts>,
     /// By place of the declared outboxes.
     pub(super) boxes: Vec<OutboxState>,
-    /// Read by an actor from before it takes a frame from the log until that is applied, written by whoever wants to know
-    /// how far all of them are.
-    turns: RwLock<()>,
+    /// Actors that take frames from the log and apply them just now.
+    inside: AtomicUsize,
+    /// Somebody wants to know how far all of them are: none begins a turn.
+    halting: AtomicBool,
     /// How far actors have applied, by version and partition.
     applied: Mutex<HashMap<ProjectionId, Applied, foldhash::fast::RandomState>>,
 }
@@ -135,17 +138,14 @@ impl Outlets {
             writer: parts.writer,
             cuts: RwLock::new(parts.cuts),
             boxes: parts.boxes,
-            turns: RwLock::default(),
+            inside: AtomicUsize::new(0),
+            halting: AtomicBool::new(false),
             applied: Mutex::default(),
         })
     }
 
     fn cuts(&self) -> RwLockReadGuard<'_, Cuts> {
         self.cuts.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn all_turns(&self) -> RwLockWriteGuard<'_, ()> {
-        self.turns.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Name of the projection.
@@ -182,21 +182,24 @@ impl Outlets {
     }
 
     /// Has two versions come no further than the further of them is now, partition by partition; gives how far that is. Until
-    /// [`ProgressBoard::stop_behind`] frees them.
+    /// [`ProgressBoard::stop_behind`] frees them. `None`: a turn of one of their actors did not come to its end before the
+    /// deadline, and nothing has changed.
     #[doc(hidden)]
-    #[must_use]
-    pub fn halt(&self, versions: [(&ProgressBoard, ProjectionId); 2]) -> Vec<Offset> {
-        // No actor has a frame in hand that it did not count yet, nor looks at its bound.
-        let alone = self.all_turns();
-        let all = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        let partitions = self.boxes.first().map_or(0, |own| own.partitions.len());
-        let mut ends = vec![Offset(0); partitions];
-        for (_, id) in &versions {
-            let applied = all.get(id).into_iter().flat_map(|applied| applied.iter());
-            for (end, applied) in ends.iter_mut().zip(applied) {
-                *end = (*end).max(Offset(applied.load(Ordering::Acquire)));
+    pub async fn halt(
+        &self,
+        versions: [(&ProgressBoard, ProjectionId); 2],
+        deadline: Duration,
+    ) -> Option<Vec<Offset>> {
+        let halting = Halting::new(self);
+        let at_rest = async {
+            let mut looks = tokio::time::interval(LOOK_EVERY);
+            while self.inside.load(Ordering::SeqCst) > 0 {
+                looks.tick().await;
             }
-        }
+        };
+        tokio::time::timeout(deadline, at_rest).await.ok()?;
+        // No actor has a frame in hand that it did not count yet, nor looks at its bound.
+        let ends = self.furthest(versions.map(|(_, id)| id));
         let mut token = Token::default();
         for (partition, end) in (0..).map(PartitionId).zip(&ends) {
             if let Some(offset) = end.0.checked_sub(1).map(Offset) {
@@ -206,7 +209,21 @@ impl Outlets {
         for (board, _) in &versions {
             board.stop_behind(Some(&token));
         }
-        drop((all, alone));
+        drop(halting);
+        Some(ends)
+    }
+
+    /// Offsets behind what any of these versions has applied.
+    fn furthest(&self, versions: [ProjectionId; 2]) -> Vec<Offset> {
+        let all = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let partitions = self.boxes.first().map_or(0, |own| own.partitions.len());
+        let mut ends = vec![Offset(0); partitions];
+        for id in versions {
+            let applied = all.get(&id).into_iter().flat_map(|applied| applied.iter());
+            for (end, applied) in ends.iter_mut().zip(applied) {
+                *end = (*end).max(Offset(applied.load(Ordering::Acquire)));
+            }
+        }
         ends
     }
 
@@ -232,6 +249,34 @@ impl Outlets {
         };
         let submitted = self.writer.submit_blocking(StateBatch::new(vec![write]));
         submitted.map_err(|refused| refused.reason)
+    }
+}
+
+/// While it is there no actor begins a turn.
+struct Halting<'o>(&'o Outlets);
+
+impl<'o> Halting<'o> {
+    fn new(outlets: &'o Outlets) -> Self {
+        outlets.halting.store(true, Ordering::SeqCst);
+        Self(outlets)
+    }
+}
+
+impl Drop for Halting<'_> {
+    fn drop(&mut self) {
+        self.0.halting.store(false, Ordering::SeqCst);
+    }
+}
+
+/// A turn of an actor.
+#[derive(Debug)]
+pub(in crate::projection) struct Turn(Option<Arc<Outlets>>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(outlets) = &self.0 {
+            outlets.inside.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 
@@ -263,10 +308,16 @@ impl Outlet {
         self.0.as_ref()
     }
 
-    /// Held while a frame is taken from the log and applied. Waits for nobody for longer than it takes to read some numbers.
-    pub(in crate::projection) fn turn(&self) -> Option<RwLockReadGuard<'_, ()>> {
-        let turns = &self.0.as_ref()?.outlets.turns;
-        Some(turns.read().unwrap_or_else(PoisonError::into_inner))
+    /// Held while frames are taken from the log and applied; `None` while nobody may.
+    pub(in crate::projection) fn turn(&self) -> Option<Turn> {
+        let outlets = self.0.as_ref().map(|way| Arc::clone(&way.outlets));
+        let turn = Turn(outlets);
+        let Some(outlets) = &turn.0 else {
+            return Some(turn);
+        };
+        // In this order, and the other one looks in the other order: one of the two sees what the other did.
+        outlets.inside.fetch_add(1, Ordering::SeqCst);
+        (!outlets.halting.load(Ordering::SeqCst)).then_some(turn)
     }
 
     /// All before `next` was applied.

@@ -12,6 +12,7 @@ use millstream_engine::fail_point;
 use millstream_engine::state::StateError;
 use millstream_operators::projection::{Outlets, QueryError};
 
+use crate::engine::rebuild::RebuildError;
 use crate::engine::start::blocking;
 use crate::engine::versions::Version;
 
@@ -32,15 +33,22 @@ impl<'v> Handover<'v> {
         from: &'v Version,
         to: &'v Version,
         deadline: Duration,
-    ) -> Result<Self, QueryError> {
+    ) -> Result<Self, RebuildError> {
+        let versions = [
+            (&*from.board, from.registered.id),
+            (&*to.board, to.registered.id),
+        ];
+        let Some(at) = outlets.halt(versions, deadline).await else {
+            return Err(RebuildError::Moving {
+                projection: outlets.projection(),
+            });
+        };
+        // From here on it is let go, whatever happens.
         let own = Self {
             outlets: Arc::clone(outlets),
             from,
             to,
-            at: outlets.halt([
-                (&*from.board, from.registered.id),
-                (&*to.board, to.registered.id),
-            ]),
+            at,
         };
         let ends = (0..).map(PartitionId).zip(own.at.iter().copied());
         let ends: Vec<_> = ends.collect();
