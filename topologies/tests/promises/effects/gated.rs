@@ -175,6 +175,53 @@ async fn each_effect_is_sent_once_while_versions_are_switched() {
     check(&outside, &expected, 0);
 }
 
+/// Goal: what the new version has applied in silence before a switch is sent by the old one, which is far behind. Method: the
+/// old one is held up in the middle of a turn, and let go when the new one stands still for the switch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_the_new_version_has_applied_already_is_sent_by_the_old_one() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    let held = std::sync::Arc::new(Held::default());
+    let mut first = Mailing::default();
+    first.held = Some(std::sync::Arc::clone(&held));
+    let engine = open_with(folder.path(), config(), two_of(first, &outside)).await;
+    engine
+        .send::<Tally>("a", Ask::Note(HOLD.to_owned()))
+        .await
+        .unwrap();
+    let mut expected = BTreeMap::from([("a".to_owned(), vec!["a.0: hold".to_owned()])]);
+    let second = engine.version::<Mailing<2>>().unwrap();
+    for _ in 0..10 {
+        let mails = add(&engine, "a", 1).await;
+        expect(&mut expected, "a", mails);
+        let seen = engine.durable();
+        within(second.query(&TOTALS).at_least(&seen).get("a"))
+            .await
+            .unwrap();
+    }
+    let rebuild = engine.rebuild("mailing").unwrap();
+    let switching = tokio::spawn(async move { rebuild.switch().await });
+    let soon = std::time::Duration::from_millis(10);
+    loop {
+        let mails = add(&engine, "a", 1).await;
+        expect(&mut expected, "a", mails);
+        let seen = engine.durable();
+        let query = second.query(&TOTALS).at_least(&seen).deadline(soon);
+        if query.get("a").await.is_err() {
+            break;
+        }
+    }
+    held.let_go();
+    assert_eq!(within(switching).await.unwrap().unwrap(), 2);
+    let mails = add(&engine, "a", 2).await;
+    expect(&mut expected, "a", mails);
+    outside
+        .until(|outside| outside.taken().len() >= count(&expected))
+        .await;
+    drop(second);
+    close(engine).await;
+    check(&outside, &expected, 0);
+}
+
 /// Goal: the same as a naive model says, with events that fail in one version, or once, and with restarts. Each event is the
 /// affair of the version that answers when it is appended: what waits in that one is not sent by the other.
 #[tokio::test]

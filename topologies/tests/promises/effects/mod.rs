@@ -35,13 +35,17 @@ async fn open(folder: &Path, outside: &Outside) -> Engine {
 
 /// Two versions that do the same.
 fn two(outside: &Outside) -> Topology {
+    two_of(Mailing::<1>::default(), outside)
+}
+
+fn two_of(first: Mailing<1>, outside: &Outside) -> Topology {
     let quick_stores = ProjectionConfig {
         store_every_ms: 2,
         ..failing_at_once()
     };
     Topology::named("mailing")
         .aggregate::<Tally>()
-        .projection_with(Mailing::<1>::default(), quick_stores.clone())
+        .projection_with(first, quick_stores.clone())
         .candidate_with(Mailing::<2>::default(), quick_stores)
         .deliver_with(&MAILS, quick(), outside.deliver())
         .build()

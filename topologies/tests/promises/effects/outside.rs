@@ -14,6 +14,30 @@ use crate::support::{Happened, panics};
 pub(super) struct Mailing<const VERSION: u32, const EARLY: bool = false> {
     /// Events that have failed once.
     failed: Mutex<BTreeSet<(String, u64)>>,
+    /// Held up by the note [`HOLD`], if it is there.
+    pub(super) held: Option<Arc<Held>>,
+}
+
+/// A note that some projections are held up by.
+pub(super) const HOLD: &str = "hold";
+
+/// Holds a projection up until it is let go.
+#[derive(Default)]
+pub(super) struct Held {
+    is_free: Mutex<bool>,
+    freed: std::sync::Condvar,
+}
+
+impl Held {
+    fn wait(&self) {
+        let is_free = self.is_free.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.freed.wait_while(is_free, |is_free| !*is_free));
+    }
+
+    pub(super) fn let_go(&self) {
+        *self.is_free.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.freed.notify_all();
+    }
 }
 
 pub(super) const TOTALS: Table<String, i64> = Table::named("totals");
@@ -59,7 +83,12 @@ impl<const VERSION: u32, const EARLY: bool> Projection for Mailing<VERSION, EARL
                     return Err(Unwritten);
                 }
             }
-            Happened::Noted { text } => mails.send(format!("{id}.{version}: {text}")),
+            Happened::Noted { text } => {
+                if let Some(held) = self.held.as_ref().filter(|_| text == HOLD) {
+                    held.wait();
+                }
+                mails.send(format!("{id}.{version}: {text}"));
+            }
             Happened::Odd { .. } | Happened::Poison => {}
         }
         Ok(())
