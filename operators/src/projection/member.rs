@@ -78,11 +78,6 @@ pub trait Member: Send + Sync + 'static {
     fn hot(&self) -> Option<Arc<dyn Any + Send + Sync>>;
     fn writer(&self, taken: &mut Taken<'_>, places: &Places<'_>) -> Option<Self::Writer>;
     /// `None` if the tables are another projection's.
-    #[expect(
-        clippy::option_option,
-        clippy::type_complexity,
-        reason = "an outbox has none"
-    )]
     fn reader(
         &self,
         taken: &mut Taken<'_>,

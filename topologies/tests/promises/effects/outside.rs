@@ -125,6 +125,9 @@ struct Seen {
     odd: BTreeMap<String, Vec<Then>>,
 }
 
+/// A call.
+type Taking = std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
 /// Clones mean the same.
 #[derive(Clone, Default)]
 pub(super) struct Outside {
@@ -139,14 +142,7 @@ impl Outside {
     }
 
     /// What is given to a topology.
-    pub(super) fn deliver(
-        &self,
-    ) -> impl Fn(
-        Effect<String>,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>
-    + Send
-    + Sync
-    + 'static {
+    pub(super) fn deliver(&self) -> impl Fn(Effect<String>) -> Taking + Send + Sync + 'static {
         let own = self.clone();
         move |effect| {
             let own = own.clone();
