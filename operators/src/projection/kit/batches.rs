@@ -48,7 +48,7 @@ type Rows = BTreeMap<(u32, Vec<u8>), Vec<u8>>;
 ///         event: &ProjectedEvent<'_, Paid>,
 ///         tables: &mut (TableMut<String, i64>,),
 ///     ) -> Result<(), Self::Error> {
-///         self.project_batch(&[*event], tables)
+///         self.project_batch(std::slice::from_ref(event), tables)
 ///     }
 ///     fn project_batch(
 ///         &self,
