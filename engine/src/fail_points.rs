@@ -119,6 +119,14 @@ points! {
     LETTER_SETTLED = "letter.settled", false;
     /// Rows of a projection, with its position and its letters, go to the state's writer.
     PROJECTION_BEFORE_STORE = "projection.before_store", true;
+    /// An effect was delivered, and nobody knows.
+    EFFECT_DELIVERED = "effect.delivered", false;
+    /// What was delivered is deleted, and the delivery does not know.
+    EFFECT_DELETED = "effect.deleted", false;
+    /// Another version of a projection is to send effects from here on, and nothing says so yet.
+    EFFECT_BEFORE_CUT = "effect.before_cut", false;
+    /// The state says so, and the version that answers is the one before.
+    EFFECT_CUT = "effect.cut", false;
     /// Another version of a projection is to answer queries, and nothing says so yet.
     VERSION_BEFORE_SWITCH = "version.before_switch", false;
     /// The state says so, and readers in this process do not know.

@@ -38,8 +38,9 @@ pub mod prelude {
     pub use millstream_operators::function;
     pub use millstream_operators::past::{At, PastError};
     pub use millstream_operators::projection::{
-        ChangeCursor, ChangesFrom, Envelope, Index, Order, ProjectedEvent, Projection,
-        ProjectionConfig, Reads, Retention, Rows, Table, TableMut, Wanted, project,
+        ChangeCursor, ChangesFrom, DeliveryConfig, Effect, Envelope, Index, Order, Outbox,
+        OutboxMut, ProjectedEvent, Projection, ProjectionConfig, Reads, Retention, Rows, Table,
+        TableMut, Wanted, project,
     };
     pub use millstream_operators::window::{
         Count, Global, Revision, Session, Sliding, Trigger, Tumbling, Window, Windowed,

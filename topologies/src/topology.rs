@@ -5,18 +5,25 @@ use std::fmt;
 
 use millstream_engine::event::StreamId;
 use millstream_operators::aggregate::{Aggregate, AggregateConfig};
-use millstream_operators::projection::{DECISIONS, Projection, ProjectionConfig, ReadFault};
+use millstream_operators::projection::{
+    DECISIONS, Delivering, DeliveryConfig, Effect, Outbox, Projection, ProjectionConfig, ReadFault,
+    Row,
+};
 
 use crate::dataflow::{Dataflow, DataflowFault, Flow, FlowOptions};
 use crate::engine::aggregates::{AnyAggregate, Registered};
 use crate::engine::projections::{AnyProjection, Declared};
 use crate::engine::reads;
 
+mod outboxes;
+
 /// What an engine runs: aggregates, projections and dataflows. Made with [`Topology::named`].
 pub struct Topology {
     pub(crate) name: String,
     pub(crate) aggregates: Vec<Box<dyn AnyAggregate>>,
     pub(crate) projections: Vec<Box<dyn AnyProjection>>,
+    /// How effects of projections are delivered.
+    pub(crate) deliveries: Vec<Delivering>,
     pub(crate) dataflows: Vec<Dataflow>,
     /// Bytes of memory for the state of all dataflows, if that is bounded.
     pub(crate) state_memory: Option<usize>,
@@ -126,6 +133,15 @@ pub enum TopologyFault {
         /// Name of the projection.
         projection: &'static str,
     },
+    /// What some tables make of an event depends on where it ends.
+    #[error(
+        "projection {projection:?} wants batches of events, and has a table that is versioned or has a unique index, or an \
+         outbox, or reads tables of others: leave Projection::BATCH as it is, or put that into a projection of its own"
+    )]
+    BatchOfEach {
+        /// Name of the projection.
+        projection: &'static str,
+    },
     /// An index is unique only where one actor sees all rows.
     #[error(
         "index {index:?} of table {table:?} cannot be kept unique: projection {projection:?} has an actor per partition; \
@@ -138,6 +154,36 @@ pub enum TopologyFault {
         table: &'static str,
         /// The index.
         index: &'static str,
+    },
+    /// Somebody has to deliver what is sent.
+    #[error(
+        "outbox {outbox:?} of projection {projection:?} is delivered by nobody: add .deliver(…) for it"
+    )]
+    Undelivered {
+        /// The projection.
+        projection: &'static str,
+        /// Its outbox.
+        outbox: &'static str,
+    },
+    /// What is delivered has to be sent by somebody.
+    #[error("outbox {outbox:?} is to be delivered, and no projection has one with such effects")]
+    UnknownOutbox {
+        /// The outbox.
+        outbox: &'static str,
+    },
+    /// Two outboxes of one name, or two deliveries of one, could not be told apart.
+    #[error("outbox {outbox:?} is declared, or delivered, twice")]
+    SameOutbox {
+        /// The outbox.
+        outbox: &'static str,
+    },
+    /// The name is part of keys in the store.
+    #[error(
+        "outbox {outbox:?}: a name is not empty, not longer than 255 bytes and has no control character"
+    )]
+    OutboxName {
+        /// The outbox.
+        outbox: &'static str,
     },
     /// Something is wrong with a dataflow.
     #[error("dataflow {dataflow:?}: {fault}")]
@@ -233,6 +279,7 @@ impl Topology {
                 name: name.to_owned(),
                 aggregates: Vec::new(),
                 projections: Vec::new(),
+                deliveries: Vec::new(),
                 dataflows: Vec::new(),
                 state_memory: None,
                 state_disk: None,
@@ -299,6 +346,84 @@ impl TopologyBuilder {
     ) -> Self {
         let declared = Declared::new(projection, config, true);
         self.topology.projections.push(Box::new(declared));
+        self
+    }
+
+    /// Has `deliver` called for each effect that a projection sends to this outbox, live: at least once, in the order of the
+    /// log per stream, and again after a while when it gives an error, panics or takes too long. Each outbox of the
+    /// topology's projections needs exactly one.
+    ///
+    /// ```
+    /// use millstream::prelude::*;
+    /// use millstream::catalog::bank::{Account, AccountEvent};
+    /// use std::convert::Infallible;
+    ///
+    /// const LETTERS: Outbox<String> = Outbox::named("letters");
+    ///
+    /// /// A letter for each thing that happens to an account.
+    /// struct Correspondence;
+    /// impl Projection for Correspondence {
+    ///     const NAME: &'static str = "correspondence";
+    ///     const VERSION: u32 = 1;
+    ///     const ROWS: Rows = Rows::ByPartition;
+    ///     const CATEGORY: &'static str = "account";
+    ///     type Event = AccountEvent;
+    ///     type Tables = (Outbox<String>,);
+    ///     type Error = Infallible;
+    ///
+    ///     fn tables(&self) -> Self::Tables {
+    ///         (LETTERS,)
+    ///     }
+    ///
+    ///     fn project(
+    ///         &self,
+    ///         event: &ProjectedEvent<'_, AccountEvent>,
+    ///         (letters,): &mut (OutboxMut<String>,),
+    ///     ) -> Result<(), Infallible> {
+    ///         letters.send(format!("Dear owner of account {}: {:?}", event.id, event.payload));
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let topology = Topology::named("bank")
+    ///     .aggregate::<Account>()
+    ///     .projection(Correspondence)
+    ///     .deliver(&LETTERS, |letter: Effect<String>| async move {
+    ///         println!("{}: {}", letter.id, letter.value);
+    ///         Ok::<_, Infallible>(())
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), millstream::InvalidTopology>(())
+    /// ```
+    #[must_use]
+    pub fn deliver<E, F, C>(
+        self,
+        outbox: &Outbox<E>,
+        deliver: impl Fn(Effect<E>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        E: Row,
+        F: Future<Output = Result<(), C>> + Send + 'static,
+        C: fmt::Display + Send,
+    {
+        self.deliver_with(outbox, DeliveryConfig::default(), deliver)
+    }
+
+    /// The same with limits of its own.
+    #[must_use]
+    pub fn deliver_with<E, F, C>(
+        mut self,
+        outbox: &Outbox<E>,
+        config: DeliveryConfig,
+        deliver: impl Fn(Effect<E>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        E: Row,
+        F: Future<Output = Result<(), C>> + Send + 'static,
+        C: fmt::Display + Send,
+    {
+        let delivering = Delivering::new(outbox, config, deliver);
+        self.topology.deliveries.push(delivering);
         self
     }
 
@@ -373,6 +498,7 @@ impl TopologyBuilder {
         check_projections(&topology, &mut faults);
         let read = reads::faults(&topology.projections).into_iter();
         faults.extend(read.map(|(projection, fault)| TopologyFault::Reads { projection, fault }));
+        outboxes::check(&topology, &mut faults);
         faults.extend(self.faults);
         check_dataflows(&topology, &mut faults);
         if faults.is_empty() {
@@ -418,6 +544,9 @@ fn check_projections(topology: &Topology, faults: &mut Vec<TopologyFault>) {
         }
         if projection.is_ordered_in_vain() {
             faults.push(TopologyFault::OrderByPartition { projection: name });
+        }
+        if projection.is_batched_in_vain() {
+            faults.push(TopologyFault::BatchOfEach { projection: name });
         }
         for (table, index) in projection.unkept_unique() {
             faults.push(TopologyFault::UniqueByPartition {

@@ -186,6 +186,18 @@ catalog! {
     DERIVED_MISSES_TOTAL = "millstream_derived_misses_total", Counter, Count,
         "Answers of derived queries that had to be made";
 
+    // Labels: `projection`, `outbox`, `partition`.
+    OUTBOX_EFFECTS = "millstream_outbox_effects", Gauge, Count,
+        "Effects that are stored and not delivered yet";
+    OUTBOX_OLDEST_SECONDS = "millstream_outbox_oldest_seconds", Gauge, Seconds,
+        "How long ago the event of the oldest effect was recorded that is not delivered yet";
+    OUTBOX_DELIVERED_TOTAL = "millstream_outbox_delivered_total", Counter, Count,
+        "Effects that were delivered";
+    OUTBOX_FAILURES_TOTAL = "millstream_outbox_failures_total", Counter, Count,
+        "Calls for an effect that failed, each try counted";
+    OUTBOX_GIVEN_UP_TOTAL = "millstream_outbox_given_up_total", Counter, Count,
+        "Effects that were put aside after their last try";
+
     // Labels: `stage`, `partition`; `cause`, a class of causes, of letters, their age and what comes and goes.
     DEAD_LETTERS = "millstream_dead_letters", Gauge, Count,
         "Dead letters that nobody has redriven or discarded yet";

@@ -3,7 +3,7 @@
 //! Place: above everything that counts (mailboxes, batches, the index); the parts that run take a
 //! handle struct at their start and record once per batch, commit or scrape, never once per event.
 //! Invariants: (1) each name stands once in [`ALL`], with unit and help; (2) labels are `stage`,
-//! `partition`, `category`, `projection`, `derived` and `dataflow`, whose values a topology fixes: nothing of a stream, key or
+//! `partition`, `category`, `projection`, `outbox`, `derived` and `dataflow`, whose values a topology fixes: nothing of a stream, key or
 //! caller ever becomes a label.
 //! Threads: handles may be used from any thread.
 //! Failure: none. Handles are bound to the recorder that is installed when they are made; made
@@ -29,7 +29,7 @@ pub use flow::{
 pub use load::{LoadMeter, skew};
 pub use memory::StateMemoryMetrics;
 pub use read_side::{
-    DeadLetterMetrics, DerivedMetrics, ParkedCause, ParkedNow, ProjectionMetrics,
+    DeadLetterMetrics, DeliveryMetrics, DerivedMetrics, ParkedCause, ParkedNow, ProjectionMetrics,
     StateWriterMetrics, VersionMetrics,
 };
 pub use write_side::{AggregateMetrics, AggregateTally, CommitSample, IndexMetrics, WriterMetrics};

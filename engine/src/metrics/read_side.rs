@@ -37,6 +37,51 @@ impl DerivedMetrics {
     }
 }
 
+/// Delivery of one partition of an outbox. Labels: `projection`, `outbox`, `partition`.
+#[derive(Clone, Debug)]
+pub struct DeliveryMetrics {
+    effects: Gauge,
+    oldest_seconds: Gauge,
+    delivered: Counter,
+    failures: Counter,
+    given_up: Counter,
+}
+
+impl DeliveryMetrics {
+    /// Takes the handles of `outbox` of `projection` in `partition`.
+    pub fn new(projection: &str, outbox: &str, partition: PartitionId) -> Self {
+        let labels = Labels::named("projection", projection, partition).and("outbox", outbox);
+        Self {
+            effects: labels.gauge(catalog::OUTBOX_EFFECTS),
+            oldest_seconds: labels.gauge(catalog::OUTBOX_OLDEST_SECONDS),
+            delivered: labels.counter(catalog::OUTBOX_DELIVERED_TOTAL),
+            failures: labels.counter(catalog::OUTBOX_FAILURES_TOTAL),
+            given_up: labels.counter(catalog::OUTBOX_GIVEN_UP_TOTAL),
+        }
+    }
+
+    /// Shows how many effects wait, and since when the event of the oldest of them is in the log (zero when there is none).
+    pub fn observe(&self, effects: u64, age: Duration) {
+        self.effects.set(effects as f64);
+        self.oldest_seconds.set(age);
+    }
+
+    /// Counts effects that were delivered.
+    pub fn count_delivered(&self, effects: u64) {
+        self.delivered.increment(effects);
+    }
+
+    /// Counts calls that failed.
+    pub fn count_failures(&self, calls: u64) {
+        self.failures.increment(calls);
+    }
+
+    /// Counts effects that were put aside.
+    pub fn count_given_up(&self, effects: u64) {
+        self.given_up.increment(effects);
+    }
+}
+
 /// One version of a projection. Labels: `projection`, `version`, `partition`.
 #[derive(Clone, Debug)]
 pub struct ProjectionMetrics {

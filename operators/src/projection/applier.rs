@@ -60,6 +60,34 @@ impl<P: Projection> Applier<P> {
             .map_err(Failure::unreadable)
     }
 
+    /// Applies events of the frame begun last together; gives whether they were. If not, nothing has changed.
+    pub(super) fn apply_batch(&mut self, partition: PartitionId, records: &[Record<'_>]) -> bool {
+        let (projection, writers) = (&*self.projection, &mut self.writers);
+        let (events, wanted, sight) = (&mut self.events, &self.wanted, &self.sight);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let mut payloads = Vec::with_capacity(records.len());
+            for record in records {
+                if wanted.takes(partition, record) {
+                    let payload = events.decode(record.kind, record.payload);
+                    payloads.push((record, payload.map_err(drop)?));
+                }
+            }
+            let batch = payloads.iter();
+            let batch = batch.map(|(record, payload)| of_record(partition, record, payload, sight));
+            let batch: Vec<_> = batch.collect();
+            if !batch.is_empty() {
+                projection.project_batch(&batch, writers).map_err(drop)?;
+                P::Tables::keep(writers).map_err(drop)?;
+            }
+            Ok::<_, ()>(())
+        }));
+        let is_applied = matches!(outcome, Ok(Ok(())));
+        if !is_applied {
+            P::Tables::undo(&mut self.writers);
+        }
+        is_applied
+    }
+
     /// Applies an event of the frame begun last; gives whether the projection's filter took it.
     #[inline]
     pub(super) fn apply(
@@ -89,19 +117,7 @@ impl<P: Projection> Applier<P> {
             let payload = events
                 .decode(record.kind, record.payload)
                 .map_err(Failure::unreadable)?;
-            let event = ProjectedEvent {
-                id: record.stream,
-                version: record.version,
-                position: Position {
-                    partition,
-                    offset: record.offset,
-                },
-                recorded_at: record.recorded_at,
-                event_time: record.event_time,
-                metadata: &record.metadata,
-                payload: &payload,
-                sight,
-            };
+            let event = of_record(partition, record, &payload, sight);
             P::Tables::begin(
                 writers,
                 &Stamp {
@@ -111,6 +127,9 @@ impl<P: Projection> Applier<P> {
                 },
                 late,
             );
+            if P::Tables::HAS_OUTBOXES {
+                P::Tables::come_from(writers, event.id);
+            }
             projection.project(&event, writers).map_err(Failure::of)?;
             sight.check().map_err(Failure::of)?;
             P::Tables::keep(writers).map_err(Failure::of)?;
@@ -130,5 +149,27 @@ impl<P: Projection> Applier<P> {
             .unwrap_or(failure);
         P::Tables::undo(&mut self.writers);
         Err(failure)
+    }
+}
+
+#[inline]
+fn of_record<'r, E>(
+    partition: PartitionId,
+    record: &'r Record<'_>,
+    payload: &'r E,
+    sight: &'r Sight,
+) -> ProjectedEvent<'r, E> {
+    ProjectedEvent {
+        id: record.stream,
+        version: record.version,
+        position: Position {
+            partition,
+            offset: record.offset,
+        },
+        recorded_at: record.recorded_at,
+        event_time: record.event_time,
+        metadata: &record.metadata,
+        payload,
+        sight,
     }
 }

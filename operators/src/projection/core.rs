@@ -1,11 +1,13 @@
 //! The projection as a step core: pull frames, apply, show, store.
 
+mod batching;
 mod deciding;
 mod enriching;
 mod freeing;
 mod halting;
 mod ordering;
 mod pacing;
+mod sending;
 mod storing;
 
 use std::fmt;
@@ -144,6 +146,8 @@ pub struct ProjectionCore<P: Projection> {
     is_behind: bool,
     /// Events are there which others may have to come before.
     waits: bool,
+    /// An outbox is full.
+    is_choked: bool,
     dead_letters: DeadLetterMetrics,
     /// Those that are read.
     following: Following,
@@ -178,7 +182,10 @@ impl<P: Projection> ProjectionCore<P> {
             is_complete: complete,
             actor: first.0,
         });
-        let writers = writers.ok_or(OpenProjectionError::Tables)?;
+        let mut writers = writers.ok_or(OpenProjectionError::Tables)?;
+        if let Some(outlet) = board.outlet() {
+            P::Tables::connect(&mut writers, outlet);
+        }
         let sight = Self::sight(&parts)?;
         let following = Following::new(sight.boards(), Scope::of::<P>(), first.0);
         let now = parts.clock.monotonic();
@@ -207,6 +214,7 @@ impl<P: Projection> ProjectionCore<P> {
             shown_at: now,
             stopping: false,
             waits: false,
+            is_choked: false,
             is_behind: false,
             dead_letters: DeadLetterMetrics::new(&stage_name, first),
         };
@@ -284,21 +292,11 @@ impl<P: Projection> ProjectionCore<P> {
             self.stand();
             // Shapes that cannot be read fail each event that needs them, with its own cause.
             let _ = self.applier.begin(&slice.frame);
-            // Decisions are of a kind that nobody wants, and heard of.
-            let looked_at = match portion {
-                Portion::Some(kinds) if !is_decided => kinds,
-                _ => KindSet::ALL,
+            applied = if P::BATCH > 1 && !is_decided {
+                self.apply_batches(at, slice, portion)?
+            } else {
+                self.apply_each(at, slice, portion, is_decided)?
             };
-            for record in slice.records_of(looked_at) {
-                if is_decided && record.kind.category == DECISIONS {
-                    self.decide(at, &slice.frame, &record);
-                }
-                if portion != Portion::All && !self.applier.wants(&record) {
-                    continue;
-                }
-                applied += 1;
-                self.apply_record(at, &slice.frame, &record)?;
-            }
         }
         let header = slice.frame.header();
         let source = &mut self.sources[at];
@@ -307,6 +305,34 @@ impl<P: Projection> ProjectionCore<P> {
         source.recorded = header.recorded_last;
         source.metrics.observe_batch(applied);
         Ok(())
+    }
+
+    /// Applies the events of a frame begun last, one by one; gives how many.
+    #[inline]
+    fn apply_each(
+        &mut self,
+        at: usize,
+        slice: &FrameSlice,
+        portion: Portion,
+        is_decided: bool,
+    ) -> Result<u64, Halt> {
+        let mut applied = 0;
+        // Decisions are of a kind that nobody wants, and heard of.
+        let kinds = match portion {
+            Portion::Some(kinds) if !is_decided => kinds,
+            _ => KindSet::ALL,
+        };
+        for record in slice.records_of(kinds) {
+            if is_decided && record.kind.category == DECISIONS {
+                self.decide(at, &slice.frame, &record);
+            }
+            if portion != Portion::All && !self.applier.wants(&record) {
+                continue;
+            }
+            applied += 1;
+            self.apply_record(at, &slice.frame, &record)?;
+        }
+        Ok(applied)
     }
 
     /// Applies an event of the frame begun last, unless it waits behind another one or is given up.
@@ -452,7 +478,7 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
         if let Some(wait) = self.wait_for_turn(start) {
             return Step::IdleUntil(wait);
         }
-        let more = match self.apply_some(start) {
+        let more = match self.apply_and_send(start) {
             Ok(more) => more,
             Err(error) => return Step::Failed(error.to_string()),
         };

@@ -109,12 +109,12 @@ impl<K: TableKey> Generations<K> {
     }
 }
 
-/// What tells that a batch of fresh rows is stored.
-trait Settle: Send + Sync {
+/// What is told that a batch of what was handed over is stored.
+pub(super) trait Settle: Send + Sync {
     fn settle(&self, number: u64);
 }
 
-/// Rows that were handed to the store: they are fresh until it has them.
+/// Rows, or effects, that were handed to the store: they are on their way until it has them.
 #[derive(Clone)]
 pub struct HandedOver {
     of: Arc<dyn Settle>,
@@ -122,6 +122,10 @@ pub struct HandedOver {
 }
 
 impl HandedOver {
+    pub(super) fn new(of: Arc<dyn Settle>, number: u64) -> Self {
+        Self { of, number }
+    }
+
     /// The store has them, and those that were handed over before.
     pub fn settle(&self) {
         self.of.settle(self.number);

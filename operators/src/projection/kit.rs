@@ -49,8 +49,10 @@
 //!     .then_rows(&OPEN, [("back", 1)]);
 //! ```
 
+pub use batches::same_in_batches;
+
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -61,6 +63,8 @@ use millstream_engine::state::TableId;
 use millstream_engine::time::Timestamp;
 
 use super::enrich::{Given, Sight, given};
+use super::outbox::{Outbox, Outlet, Sent};
+use super::versions::Stamp;
 use super::{HotRows, Places, ProjectedEvent, Projection, Row, Table, TableKey, TableSet};
 
 /// A projection and what it has made of the events so far.
@@ -77,6 +81,10 @@ pub struct Projected<P: Projection> {
     metadata: Metadata,
     sight: Sight,
     given: Vec<Given>,
+    /// Effects of them, in order, that nobody has looked at yet.
+    sent: Vec<Sent>,
+    /// Streams of events that failed, where that is no error.
+    parked: BTreeSet<String>,
 }
 
 impl<P: Projection> Debug for Projected<P> {
@@ -104,7 +112,8 @@ pub fn project<P: Projection>(projection: P) -> Projected<P> {
         is_complete: true,
         actor: 0,
     });
-    let writers = writers.expect("tables fit what they made themselves");
+    let mut writers = writers.expect("tables fit what they made themselves");
+    P::Tables::connect(&mut writers, &Outlet::kept());
     let (sight, given) = given(&projection.reads());
     Projected {
         projection,
@@ -117,6 +126,8 @@ pub fn project<P: Projection>(projection: P) -> Projected<P> {
         count: 0,
         now: Timestamp::EPOCH,
         metadata: Metadata::default(),
+        sent: Vec::new(),
+        parked: BTreeSet::new(),
     }
 }
 
@@ -218,6 +229,7 @@ impl<P: Projection> Projected<P> {
             P::Tables::undo(&mut self.writers);
         }
         P::Tables::publish(&mut self.writers);
+        P::Tables::take_sent(&mut self.writers, &mut self.sent);
         applied
     }
 
@@ -264,6 +276,16 @@ impl<P: Projection> Projected<P> {
             payload,
             sight: &self.sight,
         };
+        P::Tables::begin(
+            &mut self.writers,
+            &Stamp {
+                position: event.position,
+                recorded_at: event.recorded_at,
+                event_time: event.event_time,
+            },
+            None,
+        );
+        P::Tables::come_from(&mut self.writers, id);
         let projected = self.projection.project(&event, &mut self.writers);
         if let Some(fault) = self.sight.take_fault() {
             return Err(fault.to_string());
@@ -341,6 +363,40 @@ impl<P: Projection> Projected<P> {
         self
     }
 
+    /// Expects that exactly these effects were sent to an outbox, in this order, since the beginning or since it was last
+    /// asked; each with the id of its event's stream, without the category. What fails sends nothing.
+    ///
+    /// # Panics
+    /// When there are others, or when one is not read back as it was written.
+    #[track_caller]
+    pub fn then_sent<'i, E: Row + Debug + PartialEq>(
+        mut self,
+        outbox: &Outbox<E>,
+        effects: impl IntoIterator<Item = (&'i str, E)>,
+    ) -> Self {
+        let name = outbox.name();
+        let expected: Vec<(String, E)> = effects
+            .into_iter()
+            .map(|(id, effect)| (id.to_owned(), effect))
+            .collect();
+        let (own, others): (Vec<_>, Vec<_>) =
+            self.sent.drain(..).partition(|sent| sent.outbox == name);
+        self.sent = others;
+        let found: Vec<(String, E)> = own
+            .iter()
+            .map(|sent| {
+                let (id, value) = sent.parts();
+                let effect = from_slice(value);
+                let effect = effect.unwrap_or_else(|cause| {
+                    panic!("an effect of {name} is not read back as it was written: {cause}")
+                });
+                (id.to_owned(), effect)
+            })
+            .collect();
+        assert_eq!(found, expected, "other effects were sent to {name}");
+        self
+    }
+
     #[track_caller]
     fn hot<K: TableKey, R: Row>(&self, table: &Table<K, R>) -> &HotRows<K, R> {
         let name = table.name();
@@ -375,5 +431,6 @@ fn check_stored<K: TableKey + Debug, R: Row + Debug + PartialEq>(row: &R, key: &
     );
 }
 
+mod batches;
 #[cfg(test)]
 mod tests;

@@ -29,6 +29,8 @@ mod indexing;
 mod kept;
 mod key;
 mod kit;
+mod member;
+mod outbox;
 mod pacer;
 mod page;
 mod parked;
@@ -61,7 +63,15 @@ pub use fresh::HandedOver;
 pub use hot::HotRows;
 pub use index::{AnyIndex, Index};
 pub use key::{KeyPart, KeyPrefix, KeyValue, ParseKeyPartError, TableKey};
-pub use kit::{Projected, project};
+pub use kit::{Projected, project, same_in_batches};
+#[doc(hidden)]
+pub use member::{Member, Taken};
+#[doc(hidden)]
+pub use outbox::{DeclaredOutbox, OpenOutlets, Outlet, Outlets, Sent, effects_of};
+pub use outbox::{
+    Deliver, Delivering, DeliveryConfig, DeliveryCore, DeliveryParts, Effect, EffectId,
+    EffectPlace, GivenUp, GivenUpEffects, Outbox, OutboxMut,
+};
 pub use pacer::Pacer;
 pub use page::{Cursor, Page, Pages, ParseCursorError, RowOf, RowSource, SliceOf};
 pub use past::{FailedEvent, PastTables, Replay, TableDiff};
@@ -147,10 +157,16 @@ pub trait Projection: Send + Sync + 'static {
     const CATEGORY: &'static str;
     /// The events.
     type Event: Event;
-    /// Its tables: a tuple of [`Table`]s.
+    /// Its tables: a tuple of [`Table`]s and [`Outbox`]es.
     type Tables: TableSet;
     /// Why it can fail; [`std::convert::Infallible`] if it cannot.
     type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Most events that [`project_batch`](Self::project_batch) is given at once. 1, the default, says that it is not called at
+    /// all, and costs nothing. Events of a batch come from one frame of the log, so there may be far fewer. More than 1 needs
+    /// tables that are not versioned and have no unique index, and no outboxes: what these make of an event depends on where it
+    /// ends.
+    const BATCH: usize = 1;
 
     /// The descriptions of its tables.
     fn tables(&self) -> Self::Tables;
@@ -176,6 +192,27 @@ pub trait Projection: Send + Sync + 'static {
         event: &ProjectedEvent<'_, Self::Event>,
         tables: &mut <Self::Tables as TableSet>::Writers,
     ) -> Result<(), Self::Error>;
+
+    /// Applies many events at once, at least one: for a projection that gains by seeing them together, such as by one look-up
+    /// for all events of a key. All of their changes are kept or none.
+    ///
+    /// Law: it leaves the rows that [`project`](Self::project) leaves, called for each in turn, and so does each way of cutting
+    /// the events into batches. [`same_in_batches`] checks it; replays apply events one by one, so
+    /// `Engine::verify` checks it on a whole log. How events are cut depends on how they were appended and is not
+    /// the same live and in a rebuild. Events that failed, and those that wait behind them, come one by one.
+    ///
+    /// # Errors
+    /// What kept a batch from being applied. Nothing of it counts then: its events are applied one by one, and what fails then
+    /// is parked. A panic is the same.
+    fn project_batch(
+        &self,
+        events: &[ProjectedEvent<'_, Self::Event>],
+        tables: &mut <Self::Tables as TableSet>::Writers,
+    ) -> Result<(), Self::Error> {
+        events
+            .iter()
+            .try_for_each(|event| self.project(event, tables))
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use millstream_engine::event::{Offset, PartitionId, Token};
 
+use super::outbox::Outlet;
 use super::{Pacer, ProgressBoard, QueryError};
 
 /// No bound.
@@ -36,6 +37,8 @@ pub(super) struct Role {
     opened: AtomicU64,
     /// What gives it its turns while it is behind and does not answer.
     pacer: OnceLock<Arc<Pacer>>,
+    /// Where it sends effects, if it has outboxes.
+    outlet: OnceLock<Outlet>,
 }
 
 impl fmt::Debug for Role {
@@ -61,6 +64,7 @@ impl Role {
             failures: AtomicU64::new(0),
             opened: AtomicU64::new(0),
             pacer: OnceLock::new(),
+            outlet: OnceLock::new(),
         }
     }
 
@@ -171,6 +175,18 @@ impl ProgressBoard {
     pub fn hurry(&self, is_hurried: bool) {
         let role = self.role();
         role.is_hurried.store(is_hurried, Ordering::Release);
+    }
+
+    /// Says where this version sends effects. It sends none without.
+    #[doc(hidden)]
+    pub fn set_outlet(&self, outlet: Outlet) {
+        // Set once, when it is made.
+        let _ = self.role().outlet.set(outlet);
+    }
+
+    /// Where this version sends effects, if it does.
+    pub(super) fn outlet(&self) -> Option<&Outlet> {
+        self.role().outlet.get()
     }
 
     /// What gives this version its turns now, if something does.

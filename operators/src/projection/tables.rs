@@ -9,12 +9,13 @@ use millstream_engine::state::{StateStore, StateWrite, TableId};
 
 use super::error::RowError;
 use super::fresh::HandedOver;
-use super::hot::HotRows;
+use super::member::{Member, Taken};
+use super::outbox::{DeclaredOutbox, Outlet, Sent};
 use super::reader::AnyReader;
-use super::verify::{self, Looked, TableCheck};
+use super::verify::{Looked, TableCheck};
 use super::versions::Stamp;
-use super::writer::{Place, TableMut, middle};
-use super::{PastTables, ProgressBoard, QueryError, Row, Table, TableKey, TableReader};
+use super::writer::middle;
+use super::{PastTables, ProgressBoard, QueryError};
 
 /// What the writers of a projection's tables are made from.
 #[doc(hidden)]
@@ -32,9 +33,10 @@ pub struct Places<'p> {
     pub actor: u16,
 }
 
-/// The tables of a projection: `(Table<K, R>,)` up to six of them.
+/// The tables of a projection: a tuple of up to six, each a [`Table`](super::Table) or an [`Outbox`](super::Outbox).
 pub trait TableSet: Send + Sync + 'static {
-    /// What the handler changes rows with: a tuple of [`TableMut`], in the same order.
+    /// What the handler changes rows with and sends effects to: a tuple of [`TableMut`](super::TableMut) and
+    /// [`OutboxMut`](super::OutboxMut), in the same order.
     type Writers: Send + 'static;
 
     /// Names of the tables, in order.
@@ -51,6 +53,10 @@ pub trait TableSet: Send + Sync + 'static {
     /// Tables with an index that has to be unique, and the index.
     #[doc(hidden)]
     fn unique_indexes(&self) -> Vec<(&'static str, &'static str)>;
+
+    /// Whether events may not be applied in batches.
+    #[doc(hidden)]
+    fn need_each_event(&self) -> bool;
 
     /// Fresh maps for readers, in order; each is an `Arc<HotRows<K, R>>`.
     #[doc(hidden)]
@@ -78,6 +84,30 @@ pub trait TableSet: Send + Sync + 'static {
     /// freed late.
     #[doc(hidden)]
     fn begin(writers: &mut Self::Writers, stamp: &Stamp, late: Option<Offset>);
+
+    /// Whether there are outboxes.
+    #[doc(hidden)]
+    const HAS_OUTBOXES: bool;
+
+    /// The outboxes, in order.
+    #[doc(hidden)]
+    fn outboxes(&self) -> Vec<DeclaredOutbox>;
+
+    /// Has what is sent go out this way; it is silent without.
+    #[doc(hidden)]
+    fn connect(writers: &mut Self::Writers, outlet: &Outlet);
+
+    /// Says of which stream the event is that is applied next, to outboxes.
+    #[doc(hidden)]
+    fn come_from(writers: &mut Self::Writers, id: &str);
+
+    /// Effects that were sent and not handed to the store.
+    #[doc(hidden)]
+    fn effects(writers: &Self::Writers) -> usize;
+
+    /// Takes what was sent and kept for whoever looks, in the test kit.
+    #[doc(hidden)]
+    fn take_sent(writers: &mut Self::Writers, into: &mut Vec<Sent>);
 
     #[doc(hidden)]
     fn keep(writers: &mut Self::Writers) -> Result<(), RowError>;
@@ -109,63 +139,50 @@ pub trait TableSet: Send + Sync + 'static {
     fn shrink(writers: &mut Self::Writers);
 }
 
-/// Takes the next `count` ids off the front.
-fn take_ids<'i>(ids: &mut &'i [TableId], count: usize) -> Option<&'i [TableId]> {
-    let (own, rest) = ids.split_at_checked(count)?;
-    *ids = rest;
-    Some(own)
-}
-
 macro_rules! table_set {
-    ($($key:ident $row:ident $at:tt),+) => {
-        impl<$($key: TableKey, $row: Row),+> TableSet for ($(Table<$key, $row>,)+) {
-            type Writers = ($(TableMut<$key, $row>,)+);
+    ($($member:ident $at:tt),+) => {
+        impl<$($member: Member),+> TableSet for ($($member,)+) {
+            type Writers = ($($member::Writer,)+);
+
+            const HAS_OUTBOXES: bool = $(!$member::IS_TABLE)||+;
 
             fn names(&self) -> Vec<&'static str> {
-                vec![$(self.$at.name()),+]
+                let mut names = Vec::new();
+                $(names.extend(self.$at.table());)+
+                names
             }
 
             fn stored_names(&self) -> Vec<String> {
                 let mut names: Vec<_> = self.names().into_iter().map(str::to_owned).collect();
-                $(names.extend(self.$at.beside());)+
+                $(names.extend(self.$at.names_beside());)+
                 names
             }
 
             fn versioned(&self) -> Vec<bool> {
-                vec![$(self.$at.retention().is_some()),+]
+                let mut all = Vec::new();
+                $(all.extend(self.$at.versioned());)+
+                all
             }
 
             fn unique_indexes(&self) -> Vec<(&'static str, &'static str)> {
                 let mut names = Vec::new();
-                $(
-                    let unique = self.$at.indexes().iter().filter(|index| index.is_unique());
-                    names.extend(unique.map(|index| (self.$at.name(), index.name())));
-                )+
+                $(names.extend(self.$at.unique_indexes());)+
                 names
             }
 
+            fn need_each_event(&self) -> bool {
+                $(self.$at.needs_each_event())||+
+            }
+
             fn hot(&self) -> Vec<Arc<dyn Any + Send + Sync>> {
-                vec![$({
-                    let hot = Arc::new(HotRows::<$key, $row>::of(&self.$at));
-                    hot
-                }),+]
+                let mut hot = Vec::new();
+                $(hot.extend(self.$at.hot());)+
+                hot
             }
 
             fn writers(&self, places: &Places<'_>) -> Option<Self::Writers> {
-                let mut rest = places.ids;
-                let tables = take_ids(&mut rest, [$($at),+].len())?;
-                Some(($({
-                    let hot = Arc::clone(places.hot.get($at)?);
-                    TableMut::new(Place {
-                        table: &self.$at,
-                        id: tables[$at],
-                        beside: take_ids(&mut rest, self.$at.beside_count())?,
-                        store: places.store.cloned(),
-                        hot: hot.downcast::<HotRows<$key, $row>>().ok()?,
-                        is_complete: places.is_complete,
-                        actor: places.actor,
-                    })
-                },)+))
+                let mut taken = Taken::new(self.names().len(), places.ids, places.hot)?;
+                Some(($(self.$at.writer(&mut taken, places)?,)+))
             }
 
             fn readers(
@@ -175,17 +192,10 @@ macro_rules! table_set {
                 hot: &[Arc<dyn Any + Send + Sync>],
                 board: &Arc<ProgressBoard>,
             ) -> Option<Vec<(&'static str, Arc<dyn AnyReader>)>> {
-                let mut rest = ids;
-                let tables = take_ids(&mut rest, [$($at),+].len())?;
-                Some(vec![$({
-                    let hot = Arc::clone(hot.get($at)?).downcast::<HotRows<$key, $row>>().ok()?;
-                    let beside = take_ids(&mut rest, self.$at.beside_count())?;
-                    let reader = TableReader::new(
-                        &self.$at, tables[$at], beside, store.clone(), hot, Arc::clone(board),
-                    );
-                    let reader: Arc<dyn AnyReader> = Arc::new(reader);
-                    (self.$at.name(), reader)
-                }),+])
+                let mut taken = Taken::new(self.names().len(), ids, hot)?;
+                let mut readers = Vec::new();
+                $(readers.extend(self.$at.reader(&mut taken, store, board)?);)+
+                Some(readers)
             }
 
             fn verify(
@@ -193,36 +203,64 @@ macro_rules! table_set {
                 looked: &Looked<'_>,
                 past: &PastTables,
             ) -> Result<Vec<TableCheck>, QueryError> {
-                Ok(vec![$(verify::check(&self.$at, $at, looked, past)?),+])
+                let mut checks = Vec::new();
+                $(
+                    let at = checks.len();
+                    checks.extend(self.$at.verify(at, looked, past)?);
+                )+
+                Ok(checks)
+            }
+
+            fn outboxes(&self) -> Vec<DeclaredOutbox> {
+                let mut outboxes = Vec::new();
+                $(outboxes.extend(self.$at.outbox());)+
+                outboxes
+            }
+
+            fn connect(writers: &mut Self::Writers, outlet: &Outlet) {
+                $($member::connect(&mut writers.$at, outlet);)+
             }
 
             #[inline]
             fn begin(writers: &mut Self::Writers, stamp: &Stamp, late: Option<Offset>) {
-                $(writers.$at.begin(stamp, late);)+
+                $($member::begin(&mut writers.$at, stamp, late);)+
+            }
+
+            #[inline]
+            fn come_from(writers: &mut Self::Writers, id: &str) {
+                $($member::come_from(&mut writers.$at, id);)+
+            }
+
+            fn effects(writers: &Self::Writers) -> usize {
+                0 $(+ if $member::IS_TABLE { 0 } else { $member::unstored(&writers.$at) })+
+            }
+
+            fn take_sent(writers: &mut Self::Writers, into: &mut Vec<Sent>) {
+                $($member::take_sent(&mut writers.$at, into);)+
             }
 
             #[inline]
             fn keep(writers: &mut Self::Writers) -> Result<(), RowError> {
                 // All are asked before any keeps its changes: they are undone together.
-                $(writers.$at.check()?;)+
-                $(writers.$at.keep();)+
+                $($member::check(&mut writers.$at)?;)+
+                $($member::keep(&mut writers.$at);)+
                 Ok(())
             }
 
             fn undo(writers: &mut Self::Writers) {
-                $(writers.$at.undo();)+
+                $($member::undo(&mut writers.$at);)+
             }
 
             fn publish(writers: &mut Self::Writers) -> usize {
-                0 $(+ writers.$at.publish())+
+                0 $(+ $member::publish(&mut writers.$at))+
             }
 
             fn unstored(writers: &Self::Writers) -> usize {
-                0 $(+ writers.$at.unstored())+
+                0 $(+ $member::unstored(&writers.$at))+
             }
 
             fn version_bytes(writers: &Self::Writers) -> usize {
-                0 $(+ writers.$at.version_bytes())+
+                0 $(+ $member::pending_bytes(&writers.$at))+
             }
 
             fn store(
@@ -230,27 +268,27 @@ macro_rules! table_set {
                 writes: &mut Vec<StateWrite>,
             ) -> Result<Vec<HandedOver>, EncodeError> {
                 let mut handed_over = Vec::new();
-                $(handed_over.extend(writers.$at.store(writes)?);)+
+                $(handed_over.extend($member::store(&mut writers.$at, writes)?);)+
                 Ok(handed_over)
             }
 
             fn rows(writers: &Self::Writers) -> usize {
-                0 $(+ writers.$at.rows())+
+                0 $(+ $member::rows(&writers.$at))+
             }
 
             fn shrink(writers: &mut Self::Writers) {
                 let mut uses = Vec::with_capacity(Self::rows(writers));
-                $(writers.$at.uses(&mut uses);)+
+                $($member::uses(&writers.$at, &mut uses);)+
                 let used = middle(&mut uses);
-                $(writers.$at.shrink(used);)+
+                $($member::shrink(&mut writers.$at, used);)+
             }
         }
     };
 }
 
-table_set!(K0 R0 0);
-table_set!(K0 R0 0, K1 R1 1);
-table_set!(K0 R0 0, K1 R1 1, K2 R2 2);
-table_set!(K0 R0 0, K1 R1 1, K2 R2 2, K3 R3 3);
-table_set!(K0 R0 0, K1 R1 1, K2 R2 2, K3 R3 3, K4 R4 4);
-table_set!(K0 R0 0, K1 R1 1, K2 R2 2, K3 R3 3, K4 R4 4, K5 R5 5);
+table_set!(M0 0);
+table_set!(M0 0, M1 1);
+table_set!(M0 0, M1 1, M2 2);
+table_set!(M0 0, M1 1, M2 2, M3 3);
+table_set!(M0 0, M1 1, M2 2, M3 3, M4 4);
+table_set!(M0 0, M1 1, M2 2, M3 3, M4 4, M5 5);

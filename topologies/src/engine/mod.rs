@@ -14,6 +14,7 @@ mod config;
 mod dataflows;
 mod dead_letters;
 mod derived;
+mod effects;
 mod error;
 mod merge;
 mod monitor;

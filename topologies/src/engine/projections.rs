@@ -11,9 +11,9 @@ use millstream_engine::stage::{NoCore, RestartPolicy, StageCore, StageSpec};
 use millstream_engine::state::{RegisteredProjection, StateStore, StateWriterHandle};
 use millstream_engine::time::Clock;
 use millstream_operators::projection::{
-    AnyReader, OpenProjectionError, OpenReads, Order, Pacer, ProgressBoard, Projection,
-    ProjectionConfig, ProjectionCore, ProjectionParts, ReadFault, Reads, Replay, Rows, TableSet,
-    Verification, register,
+    AnyReader, DeclaredOutbox, OpenProjectionError, OpenReads, Order, Outlets, Pacer,
+    ProgressBoard, Projection, ProjectionConfig, ProjectionCore, ProjectionParts, ReadFault, Reads,
+    Replay, Rows, TableSet, Verification, register,
 };
 
 use super::table_at::Told;
@@ -30,6 +30,8 @@ pub(crate) struct Surroundings {
     pub(crate) restart: RestartPolicy,
     /// Processors that its stages have.
     pub(crate) processors: usize,
+    /// Identity of the log.
+    pub(crate) store_id: Option<uuid::Uuid>,
 }
 
 /// A projection ready to be started.
@@ -45,6 +47,8 @@ pub(crate) struct Prepared {
     pub(crate) reads: Reads,
     /// Readers of these, to be filled in before a stage runs.
     pub(crate) open_reads: Arc<OnceLock<OpenReads>>,
+    /// The outboxes of all versions.
+    pub(crate) outlets: Option<Arc<Outlets>>,
 }
 
 /// A projection in a topology.
@@ -54,6 +58,7 @@ pub(crate) trait AnyProjection: Send + Sync {
     /// Whether it is declared as the candidate of another version.
     fn is_candidate(&self) -> bool;
     fn tables(&self) -> Vec<&'static str>;
+    fn outboxes(&self) -> Vec<DeclaredOutbox>;
     /// Its tables with an index that is to be unique, and the index, where nobody could see to it.
     fn unkept_unique(&self) -> Vec<(&'static str, &'static str)>;
     /// Whether it wants an order of all partitions, and has actors that see one each.
@@ -62,6 +67,8 @@ pub(crate) trait AnyProjection: Send + Sync {
     fn reads(&self) -> Reads;
     /// What is wrong with these, as far as can be told without the others.
     fn read_faults(&self) -> Vec<ReadFault>;
+    /// Whether it wants batches of events, and has tables that need each by itself.
+    fn is_batched_in_vain(&self) -> bool;
     /// Compares its stored rows with what its code makes of the log; `None` if it was never stored. Blocks.
     fn verify_stored(
         &self,
@@ -76,6 +83,7 @@ pub(crate) trait AnyProjection: Send + Sync {
         around: &Surroundings,
         registered: RegisteredProjection,
         is_active: bool,
+        outlets: Option<Arc<Outlets>>,
     ) -> Result<Prepared, OpenProjectionError>;
 }
 
@@ -164,7 +172,7 @@ impl<P: Projection> Declared<P> {
 }
 
 /// Frames that wait in memory for a projection; the log keeps the rest.
-fn lane_limits() -> MailboxLimits {
+pub(super) fn lane_limits() -> MailboxLimits {
     MailboxLimits {
         items_max: const { std::num::NonZeroU32::new(256).unwrap() },
         bytes_max: const { std::num::NonZeroU64::new(32 << 20).unwrap() },
@@ -188,6 +196,10 @@ impl<P: Projection> AnyProjection for Declared<P> {
         self.projection.tables().names()
     }
 
+    fn outboxes(&self) -> Vec<DeclaredOutbox> {
+        self.projection.tables().outboxes()
+    }
+
     fn unkept_unique(&self) -> Vec<(&'static str, &'static str)> {
         match P::ROWS {
             Rows::Global => Vec::new(),
@@ -205,6 +217,11 @@ impl<P: Projection> AnyProjection for Declared<P> {
 
     fn read_faults(&self) -> Vec<ReadFault> {
         self.projection.reads().faults::<P>()
+    }
+
+    fn is_batched_in_vain(&self) -> bool {
+        let is_each_alone = self.projection.tables().need_each_event();
+        P::BATCH > 1 && (is_each_alone || !self.projection.reads().is_empty())
     }
 
     fn verify_stored(
@@ -225,11 +242,15 @@ impl<P: Projection> AnyProjection for Declared<P> {
         around: &Surroundings,
         registered: RegisteredProjection,
         is_active: bool,
+        outlets: Option<Arc<Outlets>>,
     ) -> Result<Prepared, OpenProjectionError> {
         let all: Vec<_> = (0..around.feed.partitions()).map(PartitionId).collect();
         let (feed, clock) = (Arc::clone(&around.feed), Arc::clone(&around.clock));
         let board = ProgressBoard::of_version(P::NAME, P::VERSION, feed, clock);
         board.set_active(is_active);
+        if let Some(outlets) = &outlets {
+            board.set_outlet(outlets.of_version(registered.id));
+        }
         let share = self.config.rebuild_share_percent;
         board.set_pacer(Arc::new(Pacer::new(share, around.processors)));
         let tables = self.projection.tables();
@@ -258,6 +279,7 @@ impl<P: Projection> AnyProjection for Declared<P> {
             told: self.told(around),
             reads: self.projection.reads(),
             open_reads,
+            outlets,
         })
     }
 }

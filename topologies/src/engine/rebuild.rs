@@ -25,6 +25,7 @@ pub use error::RebuildError;
 pub use progress::{PartitionProgress, VersionProgress};
 
 use self::guards::{Bound, Hurried};
+use super::effects::Handover;
 use super::start::blocking;
 use super::versions::{Version, Versions};
 use super::{Engine, reads};
@@ -261,14 +262,22 @@ impl Rebuild {
         to.board.check_running()?;
         let _hurried = Hurried::new(&to.board);
         self.reached(to, from).await?;
+        let handover = match &self.versions.outlets {
+            Some(outlets) => Some(Handover::at_rest(outlets, from, to, self.deadline).await?),
+            None => None,
+        };
         let bound = Bound::new(&from.board, &to.board);
         self.reached(to, from).await?;
+        if let Some(handover) = &handover {
+            handover.cut().await?;
+        }
         fail_point!(VERSION_BEFORE_SWITCH);
         let (state, name) = (self.engine.inner.state.clone(), self.versions.name);
         blocking(move || state.activate_version(name, version)).await?;
         fail_point!(VERSION_SWITCHED);
         self.versions.activate(version);
         bound.keep();
+        drop(handover);
         fail_point!(VERSION_SHOWN);
         tracing::info!(
             projection = name,

@@ -18,6 +18,8 @@ pub(super) struct Stages {
     pub(super) dataflows: Vec<DataflowHandle>,
     pub(super) partitions: Vec<StageHandle>,
     pub(super) projections: Vec<StageHandle>,
+    /// Of effects.
+    pub(super) deliveries: Vec<StageHandle>,
     pub(super) writer: LogWriterThread,
     pub(super) state: StateWriterHandle,
     pub(super) state_thread: StateWriterThread,
@@ -28,6 +30,7 @@ pub(super) struct Running {
     stages: Mutex<Option<Stages>>,
     pub(super) partitions: Vec<StageHandle>,
     pub(super) projections: Vec<StageHandle>,
+    pub(super) deliveries: Vec<StageHandle>,
     pub(super) dataflows: Vec<DataflowHandle>,
 }
 
@@ -36,6 +39,7 @@ impl Running {
         Self {
             partitions: stages.partitions.clone(),
             projections: stages.projections.clone(),
+            deliveries: stages.deliveries.clone(),
             dataflows: stages.dataflows.clone(),
             stages: Mutex::new(Some(stages)),
         }
@@ -61,7 +65,7 @@ pub struct StuckPartition {
 }
 
 impl Engine {
-    /// Where each stage stands: partitions first, then projections, then those of dataflows.
+    /// Where each stage stands: partitions first, then projections, what delivers their effects, and those of dataflows.
     #[must_use]
     pub fn stages(&self) -> Vec<(String, StageStatus)> {
         let running = &self.inner.running;
@@ -69,6 +73,7 @@ impl Engine {
             .partitions
             .iter()
             .chain(&running.projections)
+            .chain(&running.deliveries)
             .map(|stage| (stage.name().to_owned(), stage.status()))
             .chain(self.dataflow_stages())
             .collect()
@@ -181,6 +186,8 @@ pub(super) async fn end(
     feed.close();
     outcome = outcome.and(stop_all(&stages.projections, deadline).await);
     fail_point!(SHUTDOWN_PROJECTIONS);
+    // Those under way: what comes after them is for the next start.
+    outcome = outcome.and(stop_all(&stages.deliveries, deadline).await);
     let (state, thread) = (stages.state, stages.state_thread);
     let closed = tokio::task::spawn_blocking(move || {
         let synced = state.sync();

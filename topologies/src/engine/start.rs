@@ -32,7 +32,8 @@ use super::shutdown::{Running, Stages};
 use super::state_memory::{self, StateMemory};
 use super::versions::{self, Versions};
 use super::{
-    Engine, EngineBuilder, EngineConfig, Inner, OpenError, config, dataflows, shutdown, tokens,
+    Engine, EngineBuilder, EngineConfig, Inner, OpenError, config, dataflows, effects, shutdown,
+    tokens,
 };
 use crate::Topology;
 
@@ -64,6 +65,7 @@ impl Opened {
             clock: Arc::clone(clock),
             restart: config.restart,
             processors: processors(),
+            store_id: self.reader.store_id().map(|id| id.0),
         }
     }
 }
@@ -93,6 +95,7 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
     let (prepared, mut topology, around) = blocking(prepare).await?;
     let write_side = start_partitions(&topology, &config, &clock, &opened, &streams).await?;
     let (versions, projections) = start_projections(prepared).await?;
+    let deliveries = effects::start(&topology.deliveries, &versions, &around).await?;
     drop(opened.writer); // The partitions hold it now; it ends with the last of them.
     let log = LogAccess::new(Arc::clone(&opened.feed), Arc::clone(&streams));
     let inputs = dataflows::Inputs {
@@ -111,6 +114,7 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
         dataflows: started.handles,
         partitions: write_side.stages,
         projections,
+        deliveries,
         writer: opened.writer_thread,
         state: opened.state,
         state_thread: opened.state_thread,

@@ -13,8 +13,11 @@ use std::sync::{Arc, Mutex};
 use millstream_engine::metrics::VersionMetrics;
 use millstream_engine::stage::StageHandle;
 use millstream_engine::state::RegisteredProjection;
-use millstream_operators::projection::{AnyReader, OpenProjectionError, ProgressBoard, Reads};
+use millstream_operators::projection::{
+    AnyReader, OpenProjectionError, Outlets, ProgressBoard, Reads,
+};
 
+use super::effects;
 use super::pace::Pace;
 use super::projections::{AnyProjection, Prepared, Surroundings};
 use super::reads;
@@ -42,6 +45,8 @@ pub(super) struct Versions {
     pub(super) name: &'static str,
     all: Vec<Version>,
     active: AtomicUsize,
+    /// Their outboxes, if they have some.
+    pub(super) outlets: Option<Arc<Outlets>>,
     /// Held while one is changed for another, compared or dropped.
     pub(super) changing: tokio::sync::Mutex<()>,
 }
@@ -115,10 +120,16 @@ fn prepare_one(
         .map(|one| one.register(around))
         .collect::<Result<_, _>>()?;
     around.writer.activate_version(main.name(), chosen.active)?;
+    let mut all = registered.iter();
+    let active = all.find(|one| one.version == chosen.active);
+    let outlets = match active {
+        Some(active) => effects::open(main.name(), &chosen.declared, active.id, around)?,
+        None => None,
+    };
     let all = chosen.declared.iter().zip(registered);
     all.map(|(one, registered)| {
         let is_active = one.version() == chosen.active;
-        one.prepare(around, registered, is_active)
+        one.prepare(around, registered, is_active, outlets.clone())
     })
     .collect()
 }
@@ -163,7 +174,8 @@ fn choose<'t>(
 
 /// The versions of one name, once their stages run.
 pub(super) fn started(prepared: Vec<(Prepared, Vec<StageHandle>)>) -> Option<Versions> {
-    let name = prepared.first()?.0.name;
+    let first = &prepared.first()?.0;
+    let (name, outlets) = (first.name, first.outlets.clone());
     let all: Vec<_> = prepared
         .into_iter()
         .map(|(prepared, stages)| Version {
@@ -184,6 +196,7 @@ pub(super) fn started(prepared: Vec<(Prepared, Vec<StageHandle>)>) -> Option<Ver
         name,
         all,
         active: AtomicUsize::new(active),
+        outlets,
         changing: tokio::sync::Mutex::new(()),
     })
 }

@@ -155,6 +155,12 @@ fn record_read_side() {
     version.observe_active(true);
     version.observe_left(1_000, 50.0, 20 * MILLISECOND);
 
+    let delivery = DeliveryMetrics::new("orders", "mails", PARTITION);
+    delivery.observe(3, MILLISECOND);
+    delivery.count_delivered(1);
+    delivery.count_failures(1);
+    delivery.count_given_up(1);
+
     let derived = DerivedMetrics::new("balances", "household");
     derived.count_hit();
     derived.count_miss();

@@ -16,11 +16,13 @@ mod support;
 
 mod activation;
 mod appends;
+mod batches;
 mod clocks;
 mod commands;
 mod conflicts;
 mod crowd;
 mod damage;
+mod effects;
 mod enrich;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod failing_disk;

@@ -111,7 +111,9 @@ impl<P: Projection> ProjectionCore<P> {
     /// Time between two stores.
     fn store_every(&self, behind: bool) -> Duration {
         let config = &self.config;
-        let every = match (behind, self.board.is_hurried()) {
+        // Who waits for an effect waits for the store.
+        let sends = P::Tables::HAS_OUTBOXES && P::Tables::effects(&self.applier.writers) > 0;
+        let every = match (behind, self.board.is_hurried() || sends) {
             (true, false) => config.store_every_behind_ms,
             // One that is behind goes on with its work: whoever waits, waits for that as well.
             (true, true) => config.store_every_behind_ms.min(config.store_every_ms),
@@ -178,7 +180,7 @@ impl<P: Projection> ProjectionCore<P> {
         let store = (!waits && !self.is_all_stored())
             .then(|| (self.stored_at + self.store_every(false)).saturating_sub(now));
         let refused = self.refused.is_some().then_some(REFUSED_EVERY);
-        let held_up = self.is_held_up().then_some(REFUSED_EVERY);
+        let held_up = (self.is_held_up() || self.is_choked).then_some(REFUSED_EVERY);
         let order = self.next_look_for_order();
         let looks = [retry, store, refused, held_up, order];
         let earliest = looks.into_iter().flatten().min();

@@ -13,6 +13,7 @@ use millstream_engine::state::{
     ProgressStanding, ProjectionId, RegisteredProjection, RowsSize, StateStore,
 };
 use millstream_engine::time::{Clock, SystemClock};
+use millstream_operators::projection::effects_of;
 use serde_json::{Value, json};
 
 use super::asking::is_running;
@@ -69,8 +70,11 @@ pub(super) fn list(data: &Path, is_json: bool, out: &mut impl Write) -> Result<(
     } else {
         Vec::new()
     };
-    // What a dataflow's checkpoints are kept in is nobody's rows.
-    for projection in projections.filter(|found| InState::dataflow_of(found).is_none()) {
+    // What a dataflow's checkpoints or the effects of a projection are kept in is nobody's rows.
+    let is_rows = |found: &RegisteredProjection| {
+        InState::dataflow_of(found).is_none() && effects_of(found).is_none()
+    };
+    for projection in projections.filter(is_rows) {
         let mut one = look(&reader, &state, projection)?;
         let own = |found: &&Value| {
             found["projection"] == one.projection.name.as_str()

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use millstream_engine::checkpoint::InState;
 use millstream_engine::log::{LogReader, StreamReader};
 use millstream_engine::state::RegisteredProjection;
-use millstream_operators::projection::{RowSample, TableCheck, Verification};
+use millstream_operators::projection::{RowSample, TableCheck, Verification, effects_of};
 use serde_json::{Value, json};
 
 use super::Data;
@@ -40,7 +40,9 @@ pub(super) fn verify(
     let known = [shop::topology()?, bank::topology()?];
     let is_asked = |found: &RegisteredProjection| {
         let name = arguments.projection.as_deref();
-        name.is_none_or(|name| name == found.name) && InState::dataflow_of(found).is_none()
+        name.is_none_or(|name| name == found.name)
+            && InState::dataflow_of(found).is_none()
+            && effects_of(found).is_none()
     };
     let (mut compared, mut differ) = (0, 0);
     for found in store.projections()?.into_iter().filter(is_asked) {

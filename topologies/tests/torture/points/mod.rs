@@ -9,6 +9,7 @@
 //! passed before the process dies: 1 to this number, 1 by default. A point that is not passed so often is left alone.
 
 mod archives;
+mod effects;
 mod flow;
 mod letters;
 mod versions;
@@ -133,6 +134,7 @@ enum Scenario {
     Letters,
     Archives,
     Versions,
+    Effects,
 }
 
 fn scenario(point: Point) -> Scenario {
@@ -140,6 +142,7 @@ fn scenario(point: Point) -> Scenario {
         Some("letter" | "projection") => Scenario::Letters,
         Some("archive") => Scenario::Archives,
         Some("version") => Scenario::Versions,
+        Some("effect") => Scenario::Effects,
         _ => Scenario::Flow,
     }
 }
@@ -194,6 +197,7 @@ fn a_process_may_die_at_any_fail_point() {
             Scenario::Letters => letters::dies(point, passing),
             Scenario::Archives => archives::dies(seed, point, passing),
             Scenario::Versions => versions::dies(point, passing),
+            Scenario::Effects => effects::dies(point, passing),
         };
         if !is_met && passing == 1 {
             unmet.insert(point.name);
@@ -212,7 +216,7 @@ fn any_step_may_fail_that_can() {
             Scenario::Flow => flow::fails(seed, at, point, passing),
             Scenario::Letters => letters::fails(point, passing),
             Scenario::Archives => archives::fails(seed, point, passing),
-            Scenario::Versions => unreachable!("{} cannot fail", point.name),
+            Scenario::Versions | Scenario::Effects => unreachable!("{} cannot fail", point.name),
         };
         match (after_failure(point), &end) {
             (_, End::Died) => panic!("{} ended the process", point.name),

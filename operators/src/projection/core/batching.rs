@@ -1,0 +1,69 @@
+//! Events of one frame in batches, for a projection that asks for them.
+//!
+//! A batch lies within a frame, after which rows may be shown and stored, so nobody sees half of one. Frames with decisions
+//! about dead letters are applied event by event: a decision counts from its place on.
+
+use super::*;
+
+impl<P: Projection> ProjectionCore<P> {
+    /// Applies the events of a frame begun last, in batches as large as they may be; gives how many.
+    pub(super) fn apply_batches(
+        &mut self,
+        at: usize,
+        slice: &FrameSlice,
+        portion: Portion,
+    ) -> Result<u64, Halt> {
+        let mut applied = 0;
+        let mut batch: Vec<Record<'_>> = Vec::new();
+        let kinds = match portion {
+            Portion::Some(kinds) => kinds,
+            _ => KindSet::ALL,
+        };
+        for record in slice.records_of(kinds) {
+            if portion != Portion::All && !self.applier.wants(&record) {
+                continue;
+            }
+            applied += 1;
+            // Behind those that wait it is no part of a batch, nor is one that was given up.
+            let is_alone = self.parked.is_parked(record.stream)
+                || self.sources[at]
+                    .decided
+                    .is_discarded(record.stream, record.offset);
+            if is_alone {
+                self.apply_record(at, &slice.frame, &record)?;
+                continue;
+            }
+            batch.push(record);
+            if batch.len() == P::BATCH {
+                self.apply_batch(at, &slice.frame, &mut batch)?;
+            }
+        }
+        self.apply_batch(at, &slice.frame, &mut batch)?;
+        Ok(applied)
+    }
+
+    /// Applies a batch, or its events one by one where it fails.
+    fn apply_batch(
+        &mut self,
+        at: usize,
+        frame: &Frame,
+        batch: &mut Vec<Record<'_>>,
+    ) -> Result<(), Halt> {
+        if batch.len() > 1 {
+            let partition = self.sources[at].cursor.partition();
+            if self.applier.apply_batch(partition, batch) {
+                let decided = &mut self.sources[at].decided;
+                for record in batch.drain(..) {
+                    decided.forget(record.stream, record.offset);
+                }
+                return Ok(());
+            }
+            // Reading the events may have failed half way.
+            let _ = self.applier.begin(frame);
+        }
+        for record in batch.drain(..) {
+            self.apply_record(at, frame, &record)?;
+        }
+        Ok(())
+    }
+}

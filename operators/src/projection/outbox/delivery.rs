@@ -1,0 +1,480 @@
+//! Delivering: a stage per outbox and partition, which reads effects in order and calls the program's function for each.
+//!
+//! Place: the outbox in the state -> **a delivery** -> the outside; then the effect is deleted.
+//! Invariants: (1) an effect is deleted only after its call has succeeded, or after it was put aside in the same transaction;
+//! (2) calls of one stream are made one after the other, in the order of the log.
+//! Threads: the stage is stepped by one thread at a time; each call is a task of its own, so one that blocks holds up a
+//! worker of the runtime and no stage.
+//! Failure: a call that gives an error, panics or takes too long is made again after a while. Killed between a call and the
+//! deletion, the call is made again by the next process: at least once. When the state's writer fails the stage fails, and what
+//! it has delivered and not deleted is delivered again by the next one.
+//! Cost: a page of the store per some hundred effects, a task per call, and one transaction for all that was delivered while the
+//! one before it was under way.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::Bound;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use millstream_engine::codec::from_slice;
+use millstream_engine::event::PartitionId;
+use millstream_engine::fail_point;
+use millstream_engine::mailbox::Mailbox;
+use millstream_engine::metrics::DeliveryMetrics;
+use millstream_engine::stage::{StageCore, Step, panic_message};
+use millstream_engine::state::{StateBatch, StateError, StateWrite};
+use millstream_engine::time::Clock;
+
+use super::super::Row;
+use super::format::{self, Cause, EffectPlace, keys_of};
+use super::outlets::{Outlets, PartitionState};
+use super::queue::Queue;
+use super::{DeliveryConfig, Effect, EffectId, Outbox};
+use crate::failing::Telling;
+
+/// How often figures are shown while nothing happens.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
+/// Time after which a deletion is offered again to a state writer that had no room for it.
+const REFUSED_EVERY: Duration = Duration::from_millis(2);
+/// Bytes of an error's text that are kept.
+const CAUSE_BYTES_MAX: usize = 4_096;
+
+/// What a call comes to.
+type Outcome = Result<(), String>;
+type Call = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
+/// The program's function, without its types.
+#[derive(Clone)]
+pub struct Deliver(Arc<dyn Fn(Due) -> Call + Send + Sync>);
+
+impl fmt::Debug for Deliver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Deliver").finish()
+    }
+}
+
+/// An effect that is to be delivered, as it is stored.
+struct Due {
+    id: EffectId,
+    place: EffectPlace,
+    attempt: u32,
+    stored: Vec<u8>,
+}
+
+impl Due {
+    fn effect<E: Row>(&self) -> Result<Effect<E>, String> {
+        let stored = format::read(&self.stored).ok_or("it is damaged, or of a later version")?;
+        let value = from_slice(stored.value).map_err(|cause| cause.to_string())?;
+        Ok(Effect {
+            id: self.id,
+            position: self.place.position,
+            index: self.place.index,
+            key: stored.key.to_owned(),
+            recorded_at: stored.recorded_at,
+            event_time: stored.event_time,
+            attempt: self.attempt,
+            value,
+        })
+    }
+}
+
+/// How the effects of an outbox are delivered.
+#[derive(Clone, Debug)]
+pub struct Delivering {
+    /// Name of the outbox.
+    pub outbox: &'static str,
+    /// Type of its effects.
+    pub effect: std::any::TypeId,
+    /// Limits.
+    pub config: DeliveryConfig,
+    /// What is called.
+    pub deliver: Deliver,
+}
+
+impl Delivering {
+    /// Has `deliver` called for each effect of an outbox.
+    pub fn new<E, F, C>(
+        outbox: &Outbox<E>,
+        config: DeliveryConfig,
+        deliver: impl Fn(Effect<E>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        E: Row,
+        F: Future<Output = Result<(), C>> + Send + 'static,
+        C: fmt::Display + Send,
+    {
+        let deliver = Arc::new(deliver);
+        let call = move |due: Due| -> Call {
+            let deliver = Arc::clone(&deliver);
+            Box::pin(async move {
+                let effect = due.effect();
+                let effect =
+                    effect.map_err(|cause| format!("an effect cannot be read: {cause}"))?;
+                // Text at once: an error need not outlive the call.
+                deliver(effect).await.map_err(|cause| cause.to_string())
+            })
+        };
+        Self {
+            outbox: outbox.name(),
+            effect: std::any::TypeId::of::<E>(),
+            config,
+            deliver: Deliver(Arc::new(call)),
+        }
+    }
+}
+
+/// What a delivery is made from.
+#[derive(Debug)]
+pub struct DeliveryParts {
+    /// The outboxes of the projection.
+    pub outlets: Arc<Outlets>,
+    /// Which of them, and how.
+    pub delivering: Delivering,
+    /// The partition that it delivers effects of.
+    pub partition: PartitionId,
+    /// Where it is woken.
+    pub mailbox: Arc<Mailbox>,
+    /// Its clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A call that has ended.
+struct Ended {
+    place: EffectPlace,
+    outcome: Outcome,
+}
+
+/// What was written last, and is on its way to the store.
+struct OnItsWay {
+    done: Receiver<Result<(), StateError>>,
+    places: Vec<EffectPlace>,
+    /// Some were put aside, and may be sent again by hand as soon as that is stored.
+    has_given_up: bool,
+}
+
+/// A delivery at work.
+pub struct DeliveryCore {
+    outlets: Arc<Outlets>,
+    /// Place of the outbox.
+    at: usize,
+    delivering: Delivering,
+    partition: PartitionId,
+    mailbox: Arc<Mailbox>,
+    clock: Arc<dyn Clock>,
+    queue: Queue,
+    calls: usize,
+    ended: Receiver<Ended>,
+    tell: Sender<Ended>,
+    /// Writes that settle effects, and which; not handed to the store yet.
+    writes: Vec<StateWrite>,
+    settled: Vec<EffectPlace>,
+    has_given_up: bool,
+    on_its_way: Option<OnItsWay>,
+    /// How often effects had been stored when they were read last; `None` before.
+    seen: Option<u64>,
+    /// There may be more in the store.
+    has_more: bool,
+    shown_at: Option<Duration>,
+    stopping: bool,
+    metrics: DeliveryMetrics,
+    telling: Telling,
+}
+
+impl fmt::Debug for DeliveryCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeliveryCore")
+            .field("outbox", &self.delivering.outbox)
+            .field("partition", &self.partition)
+            .field("queue", &self.queue.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl DeliveryCore {
+    /// A delivery that begins with the oldest effect there is; `None` if the projection has no such outbox.
+    #[must_use]
+    pub fn open(parts: DeliveryParts) -> Option<Self> {
+        let mut boxes = parts.outlets.boxes.iter();
+        let at = boxes.position(|own| own.name == parts.delivering.outbox)?;
+        let own = &parts.outlets.boxes[at];
+        own.partitions
+            .get(usize::from(parts.partition.0))?
+            .deliver_to(&parts.mailbox);
+        let stored_max = parts.delivering.config.stored_max.unwrap_or(u64::MAX);
+        own.rows_max.store(stored_max, Ordering::Release);
+        let (tell, ended) = bounded(parts.delivering.config.calls());
+        let (projection, outbox) = (parts.outlets.projection, parts.delivering.outbox);
+        Some(Self {
+            metrics: DeliveryMetrics::new(projection, outbox, parts.partition),
+            outlets: parts.outlets,
+            at,
+            delivering: parts.delivering,
+            partition: parts.partition,
+            mailbox: parts.mailbox,
+            clock: parts.clock,
+            queue: Queue::default(),
+            calls: 0,
+            ended,
+            tell,
+            writes: Vec::new(),
+            settled: Vec::new(),
+            has_given_up: false,
+            on_its_way: None,
+            seen: None,
+            has_more: true,
+            shown_at: None,
+            stopping: false,
+            telling: Telling::default(),
+        })
+    }
+
+    fn state(&self) -> &PartitionState {
+        let own = &self.outlets.boxes[self.at];
+        &own.partitions[usize::from(self.partition.0)]
+    }
+
+    /// Takes in what has ended since the last turn.
+    fn take_ended(&mut self, now: Duration) {
+        while let Ok(Ended { place, outcome }) = self.ended.try_recv() {
+            self.calls -= 1;
+            match outcome {
+                Ok(()) => self.settle(place, None),
+                Err(cause) => self.fail(place, cause, now),
+            }
+        }
+    }
+
+    fn fail(&mut self, place: EffectPlace, mut cause: String, now: Duration) {
+        self.metrics.count_failures(1);
+        cause.truncate(cause.floor_char_boundary(CAUSE_BYTES_MAX));
+        let (id, config) = (self.id(place), &self.delivering.config);
+        let failures = self.queue.failed(place, |failures| {
+            (!config.gives_up(failures)).then(|| now + config.backoff(id, failures))
+        });
+        let is_given_up = config.gives_up(failures);
+        if let Some(unsaid) = self.telling.next(now) {
+            tracing::warn!(
+                projection = self.outlets.projection,
+                outbox = self.delivering.outbox,
+                position = %place.position,
+                effect = %id,
+                failures,
+                is_given_up,
+                cause,
+                unsaid,
+                "an effect could not be delivered"
+            );
+        }
+        if is_given_up {
+            self.settle(place, Some((failures, cause)));
+        }
+    }
+
+    /// An effect was delivered, or is put aside.
+    fn settle(&mut self, place: EffectPlace, given_up: Option<(u32, String)>) {
+        let Some(held) = self.queue.settle(place) else {
+            return;
+        };
+        let (ids, key) = (self.outlets.ids, place.key(self.delivering.outbox));
+        if let Some((attempts, text)) = given_up {
+            self.metrics.count_given_up(1);
+            self.has_given_up = true;
+            let at = self.clock.now();
+            let cause = Cause { attempts, at, text };
+            self.writes.push(StateWrite::PutRow {
+                table: ids.given_up,
+                key: key.clone(),
+                value: format::give_up(&cause, &held.stored),
+            });
+        } else {
+            self.metrics.count_delivered(1);
+        }
+        self.writes.push(StateWrite::DeleteRow {
+            table: ids.effects,
+            key,
+        });
+        self.settled.push(place);
+    }
+
+    fn id(&self, place: EffectPlace) -> EffectId {
+        let (projection, outbox) = (self.outlets.projection, self.delivering.outbox);
+        EffectId::derive(self.outlets.store_id, projection, outbox, place)
+    }
+
+    /// Reads effects that are not here yet, if there may be some and there is room.
+    fn refill(&mut self) -> Result<(), StateError> {
+        let held_max = self.delivering.config.held();
+        // Asked first: what is stored meanwhile is read the next time.
+        let stored = self.state().stored.load(Ordering::Acquire);
+        let is_due =
+            self.seen != Some(stored) || (self.has_more && self.queue.len() <= held_max / 2);
+        let room = held_max.saturating_sub(self.queue.len());
+        if !is_due || room == 0 || self.stopping {
+            return Ok(());
+        }
+        let (first, last) = keys_of(self.delivering.outbox, self.partition);
+        let page = self.outlets.store.page(
+            self.outlets.ids.effects,
+            // From the front each time: events that waited send effects before those that came after them.
+            Bound::Included(&first),
+            Bound::Included(&last),
+            self.queue.known() + room,
+            false,
+        )?;
+        self.seen = Some(stored);
+        self.has_more = page.end.is_some();
+        for (key, row) in page.rows {
+            let Some(place) = EffectPlace::of_key(&key) else {
+                continue;
+            };
+            // One that cannot be read fails by itself, when it is called.
+            let of = format::read(&row).map_or(String::new(), |read| read.key.to_owned());
+            self.queue.add(place, &of, row);
+        }
+        Ok(())
+    }
+
+    /// Begins calls, as many as there may be.
+    fn call(&mut self, now: Duration) {
+        self.queue.wake(now);
+        let limit = Duration::from_millis(self.delivering.config.call_ms_max);
+        while self.calls < self.delivering.config.calls() && !self.stopping {
+            let Some((place, held)) = self.queue.start() else {
+                return;
+            };
+            let (attempt, stored) = (held.failures + 1, held.stored.clone());
+            let due = Due {
+                id: self.id(place),
+                place,
+                attempt,
+                stored,
+            };
+            self.calls += 1;
+            let (deliver, tell) = (Arc::clone(&self.delivering.deliver.0), self.tell.clone());
+            let mailbox = Arc::clone(&self.mailbox);
+            tokio::spawn(async move {
+                let outcome = guarded(deliver, due, limit).await;
+                fail_point!(EFFECT_DELIVERED);
+                // There is a place for each call; a stage that is gone needs no answer.
+                let _ = tell.try_send(Ended { place, outcome });
+                mailbox.wake();
+            });
+        }
+    }
+
+    /// Hands deletions to the store, if nothing is on its way.
+    fn store(&mut self) -> Result<Option<Duration>, StateError> {
+        if let Some(on_its_way) = &self.on_its_way {
+            let Ok(outcome) = on_its_way.done.try_recv() else {
+                return Ok(None);
+            };
+            outcome?;
+            fail_point!(EFFECT_DELETED);
+            self.queue.forget(&on_its_way.places);
+            self.state().remove(on_its_way.places.len() as u64);
+            if on_its_way.has_given_up {
+                self.seen = None;
+            }
+            // A projection that waits for it looks by itself.
+            self.on_its_way = None;
+        }
+        if self.writes.is_empty() {
+            return Ok(None);
+        }
+        let (told, done) = bounded(1);
+        let mailbox = Arc::clone(&self.mailbox);
+        let writes = std::mem::take(&mut self.writes);
+        let batch = StateBatch::new(writes).on_done(move |outcome| {
+            // Read once, by whoever waits for it.
+            let _ = told.try_send(outcome);
+            mailbox.wake();
+        });
+        match self.outlets.writer.try_submit(batch) {
+            Ok(()) => {
+                self.on_its_way = Some(OnItsWay {
+                    done,
+                    places: std::mem::take(&mut self.settled),
+                    has_given_up: std::mem::take(&mut self.has_given_up),
+                });
+                Ok(None)
+            }
+            Err(refused) if matches!(refused.reason, StateError::Full { .. }) => {
+                self.writes = refused.batch.writes;
+                Ok(Some(REFUSED_EVERY))
+            }
+            Err(refused) => Err(refused.reason),
+        }
+    }
+
+    fn show(&mut self, now: Duration) {
+        let is_due = self
+            .shown_at
+            .is_none_or(|shown| now.saturating_sub(shown) >= SHOW_EVERY);
+        if !is_due {
+            return;
+        }
+        self.shown_at = Some(now);
+        let depth = self.state().depth.load(Ordering::Acquire);
+        let oldest = self
+            .queue
+            .oldest()
+            .and_then(|held| format::read(&held.stored));
+        let age = oldest.map_or(Duration::ZERO, |oldest| {
+            self.clock.now().since(oldest.recorded_at)
+        });
+        self.metrics.observe(depth, age);
+    }
+}
+
+/// A call that ends: with an error if it panics or takes too long.
+async fn guarded(
+    deliver: Arc<dyn Fn(Due) -> Call + Send + Sync>,
+    due: Due,
+    limit: Duration,
+) -> Outcome {
+    // The function may panic before it gives a future.
+    let mut call = tokio::spawn(async move { deliver(due).await });
+    match tokio::time::timeout(limit, &mut call).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(ended)) => Err(match ended.try_into_panic() {
+            Ok(panic) => format!("it panicked: {}", panic_message(&*panic)),
+            Err(_cancelled) => "its task was cancelled".to_owned(),
+        }),
+        Err(_elapsed) => {
+            call.abort();
+            Err(format!("it took longer than {limit:?}"))
+        }
+    }
+}
+
+impl StageCore for DeliveryCore {
+    fn step(&mut self) -> Step {
+        let now = self.clock.monotonic();
+        self.take_ended(now);
+        if let Err(cause) = self.refill() {
+            return Step::Failed(format!("effects cannot be read: {cause}"));
+        }
+        self.call(now);
+        let wait = match self.store() {
+            Ok(wait) => wait,
+            Err(cause) => return Step::Failed(format!("deliveries cannot be stored: {cause}")),
+        };
+        self.show(now);
+        if self.stopping && self.calls == 0 && self.writes.is_empty() && self.on_its_way.is_none() {
+            return Step::Done;
+        }
+        let retry = self.queue.next_due().filter(|_| !self.stopping);
+        let retry = retry.map(|due| due.saturating_sub(now));
+        let earliest = [wait, retry].into_iter().flatten().min();
+        let earliest = earliest.unwrap_or(SHOW_EVERY).min(SHOW_EVERY);
+        Step::IdleUntil(earliest.max(Duration::from_millis(1)))
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+    }
+}

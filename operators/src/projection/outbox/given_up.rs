@@ -1,0 +1,162 @@
+//! Effects that were given up: seen, sent again, or thrown away, by hand.
+
+use std::marker::PhantomData;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use millstream_engine::codec::from_slice;
+use millstream_engine::event::PartitionId;
+use millstream_engine::state::{StateBatch, StateError, StateWrite};
+use millstream_engine::time::Timestamp;
+
+use super::super::{QueryError, Row};
+use super::format::{self, Effect, EffectId, EffectPlace, prefix};
+use super::outlets::Outlets;
+
+/// An effect that was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenUp<E> {
+    /// What it is settled by.
+    pub place: EffectPlace,
+    /// The effect; `attempt` says how many tries there were.
+    pub effect: Effect<E>,
+    /// What the last try came to.
+    pub cause: String,
+    /// When that was.
+    pub at: Timestamp,
+}
+
+/// The effects of one outbox that were given up.
+#[derive(Clone)]
+pub struct GivenUpEffects<E> {
+    outlets: Arc<Outlets>,
+    outbox: &'static str,
+    types: PhantomData<fn() -> E>,
+}
+
+impl<E> std::fmt::Debug for GivenUpEffects<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("GivenUpEffects").field(&self.outbox).finish()
+    }
+}
+
+impl<E: Row> GivenUpEffects<E> {
+    /// Those of the outbox of this name.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn of(outlets: &Arc<Outlets>, outbox: &'static str) -> Self {
+        Self {
+            outlets: Arc::clone(outlets),
+            outbox,
+            types: PhantomData,
+        }
+    }
+
+    /// Effects of the outbox that are stored and not delivered yet; those that were given up do not count.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.outlets.depth(self.outbox).unwrap_or(0)
+    }
+
+    /// Effects that were given up, behind `after`, at most `limit`, in the order of their places. Empty means that there are
+    /// no more.
+    ///
+    /// # Errors
+    /// [`QueryError::State`]; [`QueryError::Row`] when one is not of this type.
+    pub fn list(
+        &self,
+        after: Option<EffectPlace>,
+        limit: usize,
+    ) -> Result<Vec<GivenUp<E>>, QueryError> {
+        let first = prefix(self.outbox);
+        let mut end = first.clone();
+        end.extend([u8::MAX; 15]);
+        let after = after.map(|after| after.key(self.outbox));
+        let from = after
+            .as_ref()
+            .map_or(Bound::Included(&first), Bound::Excluded);
+        let page = self.outlets.store.page(
+            self.outlets.ids.given_up,
+            from.map(Vec::as_slice),
+            Bound::Included(&end),
+            limit,
+            false,
+        )?;
+        page.rows
+            .iter()
+            .map(|(key, row)| self.read(key, row))
+            .collect()
+    }
+
+    fn read(&self, key: &[u8], row: &[u8]) -> Result<GivenUp<E>, QueryError> {
+        let damaged = || StateError::Format {
+            database: "effects",
+            what: "an effect that was given up",
+        };
+        let place = EffectPlace::of_key(key).ok_or_else(damaged)?;
+        let (cause, stored) = format::read_given_up(row).ok_or_else(damaged)?;
+        let stored = format::read(stored).ok_or_else(damaged)?;
+        let outlets = &self.outlets;
+        Ok(GivenUp {
+            place,
+            effect: Effect {
+                id: EffectId::derive(outlets.store_id, outlets.projection, self.outbox, place),
+                position: place.position,
+                index: place.index,
+                key: stored.key.to_owned(),
+                recorded_at: stored.recorded_at,
+                event_time: stored.event_time,
+                attempt: cause.attempts,
+                value: from_slice(stored.value)?,
+            },
+            cause: cause.text,
+            at: cause.at,
+        })
+    }
+
+    /// Has one delivered again, under its id; `false` if it was not given up. Effects of its stream that came after it may have
+    /// been delivered before. Blocks on the state's writer, and is durable as rows are.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn redrive(&self, place: EffectPlace) -> Result<bool, StateError> {
+        self.settle(place, true)
+    }
+
+    /// Throws one away; `false` if it was not given up. Blocks on the state's writer.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn discard(&self, place: EffectPlace) -> Result<bool, StateError> {
+        self.settle(place, false)
+    }
+
+    fn settle(&self, place: EffectPlace, is_redriven: bool) -> Result<bool, StateError> {
+        let (ids, key) = (self.outlets.ids, place.key(self.outbox));
+        let Some(row) = self.outlets.store.get(ids.given_up, &key)? else {
+            return Ok(false);
+        };
+        let mut writes = vec![StateWrite::DeleteRow {
+            table: ids.given_up,
+            key: key.clone(),
+        }];
+        if is_redriven && let Some((_, stored)) = format::read_given_up(&row) {
+            writes.push(StateWrite::PutRow {
+                table: ids.effects,
+                key,
+                value: stored.to_vec(),
+            });
+        }
+        let writer = &self.outlets.writer;
+        let submitted = writer.submit_blocking(StateBatch::new(writes));
+        submitted.map_err(|refused| refused.reason)?;
+        writer.flush()?;
+        if is_redriven && let Some(own) = self.outlets.find(self.outbox) {
+            let PartitionId(partition) = place.position.partition;
+            if let Some(partition) = own.partitions.get(usize::from(partition)) {
+                partition.add(1);
+            }
+        }
+        Ok(true)
+    }
+}

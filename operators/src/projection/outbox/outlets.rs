@@ -1,0 +1,356 @@
+//! What the versions of a projection and the deliveries of its outboxes share.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use millstream_engine::event::{Offset, PartitionId, Position, Token};
+use millstream_engine::mailbox::Mailbox;
+use millstream_engine::state::{
+    ProjectionId, StateBatch, StateError, StateStore, StateWrite, StateWriterHandle, TableId,
+};
+use uuid::Uuid;
+
+use super::super::ProgressBoard;
+use super::cuts::Cuts;
+
+/// Where effects, those that were given up, and the records about them lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutletIds {
+    pub(super) effects: TableId,
+    pub(super) given_up: TableId,
+    pub(super) records: TableId,
+}
+
+/// How often it is looked whether all turns are over.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Key of the list of cuts among the records.
+pub(super) const CUTS: &[u8] = b"cuts";
+
+/// The outboxes of a projection, for all of its versions.
+pub struct Outlets {
+    pub(super) projection: &'static str,
+    /// Identity of the log.
+    pub(super) store_id: Option<Uuid>,
+    pub(super) ids: OutletIds,
+    pub(super) store: StateStore,
+    pub(super) writer: StateWriterHandle,
+    cuts: RwLock<Cuts>,
+    /// By place of the declared outboxes.
+    pub(super) boxes: Vec<OutboxState>,
+    /// Actors that take frames from the log and apply them just now.
+    inside: AtomicUsize,
+    /// Somebody wants to know how far all of them are: none begins a turn.
+    halting: AtomicBool,
+    /// How far actors have applied, by version and partition.
+    applied: Mutex<HashMap<ProjectionId, Applied, foldhash::fast::RandomState>>,
+}
+
+/// Offsets behind what was applied, by partition.
+type Applied = Arc<[AtomicU64]>;
+
+/// One outbox of a projection.
+#[derive(Debug)]
+pub(super) struct OutboxState {
+    pub(super) name: &'static str,
+    /// Where its effects begin, by partition.
+    pub(super) begin: Vec<Offset>,
+    pub(super) partitions: Vec<PartitionState>,
+    /// Effects above which the projection waits.
+    pub(super) rows_max: AtomicU64,
+}
+
+/// One partition of an outbox.
+#[derive(Debug, Default)]
+pub(super) struct PartitionState {
+    /// Times that effects were stored.
+    pub(super) stored: AtomicU64,
+    /// Effects that are stored and not deleted.
+    pub(super) depth: AtomicU64,
+    /// Who is told of what is stored.
+    delivery: Mutex<Weak<Mailbox>>,
+}
+
+impl fmt::Debug for Outlets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlets")
+            .field("projection", &self.projection)
+            .field("boxes", &self.boxes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartitionState {
+    fn delivery(&self) -> MutexGuard<'_, Weak<Mailbox>> {
+        self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has whoever delivers look.
+    pub(super) fn wake(&self) {
+        let mailbox = self.delivery().upgrade();
+        if let Some(mailbox) = mailbox {
+            mailbox.wake();
+        }
+    }
+
+    /// Effects were stored.
+    pub(super) fn add(&self, effects: u64) {
+        self.depth.fetch_add(effects, Ordering::AcqRel);
+        self.stored.fetch_add(1, Ordering::AcqRel);
+        self.wake();
+    }
+
+    /// Effects were deleted.
+    pub(super) fn remove(&self, effects: u64) {
+        let less = |depth: u64| Some(depth.saturating_sub(effects));
+        // The closure always gives a value.
+        let _ = self
+            .depth
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    }
+
+    pub(super) fn deliver_to(&self, mailbox: &Arc<Mailbox>) {
+        *self.delivery() = Arc::downgrade(mailbox);
+    }
+}
+
+/// What outlets are made of.
+pub(super) struct OutletsParts {
+    pub(super) projection: &'static str,
+    pub(super) store_id: Option<Uuid>,
+    pub(super) ids: OutletIds,
+    pub(super) store: StateStore,
+    pub(super) writer: StateWriterHandle,
+    pub(super) cuts: Cuts,
+    pub(super) boxes: Vec<OutboxState>,
+}
+
+impl Outlets {
+    pub(super) fn new(parts: OutletsParts) -> Arc<Self> {
+        Arc::new(Self {
+            projection: parts.projection,
+            store_id: parts.store_id,
+            ids: parts.ids,
+            store: parts.store,
+            writer: parts.writer,
+            cuts: RwLock::new(parts.cuts),
+            boxes: parts.boxes,
+            inside: AtomicUsize::new(0),
+            halting: AtomicBool::new(false),
+            applied: Mutex::default(),
+        })
+    }
+
+    fn cuts(&self) -> RwLockReadGuard<'_, Cuts> {
+        self.cuts.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Name of the projection.
+    #[must_use]
+    pub fn projection(&self) -> &'static str {
+        self.projection
+    }
+
+    pub(super) fn find(&self, outbox: &str) -> Option<&OutboxState> {
+        self.boxes.iter().find(|own| own.name == outbox)
+    }
+
+    /// Effects of an outbox that are stored and not delivered yet, those on their way included; `None` if there is no such
+    /// outbox.
+    #[must_use]
+    pub fn depth(&self, outbox: &str) -> Option<u64> {
+        let own = self.find(outbox)?;
+        let depths = own.partitions.iter();
+        Some(depths.map(|own| own.depth.load(Ordering::Acquire)).sum())
+    }
+
+    /// The way out of a version, which sends what is its own.
+    #[must_use]
+    pub fn of_version(self: &Arc<Self>, owner: ProjectionId) -> Outlet {
+        let mut all = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let partitions = self.boxes.first().map_or(0, |own| own.partitions.len());
+        let nothing = || (0..partitions).map(|_| AtomicU64::new(0)).collect();
+        let applied = Arc::clone(all.entry(owner).or_insert_with(nothing));
+        Outlet(Some(Way {
+            outlets: Arc::clone(self),
+            owner,
+            applied,
+        }))
+    }
+
+    /// Has two versions come no further than the further of them is now, partition by partition; gives how far that is. Until
+    /// [`ProgressBoard::stop_behind`] frees them. `None`: a turn of one of their actors did not come to its end before the
+    /// deadline, and nothing has changed.
+    #[doc(hidden)]
+    pub async fn halt(
+        &self,
+        versions: [(&ProgressBoard, ProjectionId); 2],
+        deadline: Duration,
+    ) -> Option<Vec<Offset>> {
+        let halting = Halting::new(self);
+        let at_rest = async {
+            let mut looks = tokio::time::interval(LOOK_EVERY);
+            while self.inside.load(Ordering::SeqCst) > 0 {
+                looks.tick().await;
+            }
+        };
+        tokio::time::timeout(deadline, at_rest).await.ok()?;
+        // No actor has a frame in hand that it did not count yet, nor looks at its bound.
+        let ends = self.furthest(versions.map(|(_, id)| id));
+        let mut token = Token::default();
+        for (partition, end) in (0..).map(PartitionId).zip(&ends) {
+            if let Some(offset) = end.0.checked_sub(1).map(Offset) {
+                token.observe(Position { partition, offset });
+            }
+        }
+        for (board, _) in &versions {
+            board.stop_behind(Some(&token));
+        }
+        drop(halting);
+        Some(ends)
+    }
+
+    /// Offsets behind what any of these versions has applied.
+    fn furthest(&self, versions: [ProjectionId; 2]) -> Vec<Offset> {
+        let all = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let partitions = self.boxes.first().map_or(0, |own| own.partitions.len());
+        let mut ends = vec![Offset(0); partitions];
+        for id in versions {
+            let applied = all.get(&id).into_iter().flat_map(|applied| applied.iter());
+            for (end, applied) in ends.iter_mut().zip(applied) {
+                *end = (*end).max(Offset(applied.load(Ordering::Acquire)));
+            }
+        }
+        ends
+    }
+
+    /// Has a version send what is behind these offsets, durably. Blocks on the state's writer.
+    ///
+    /// # Errors
+    /// [`StateError`]: see after the next start who sends.
+    #[doc(hidden)]
+    pub fn cut(&self, owner: ProjectionId, from: &[Offset]) -> Result<(), StateError> {
+        let mut cuts = self.cuts().clone();
+        cuts.add(owner, from);
+        self.record(CUTS, cuts.encode())?;
+        self.writer.sync()?;
+        *self.cuts.write().unwrap_or_else(PoisonError::into_inner) = cuts;
+        Ok(())
+    }
+
+    pub(super) fn record(&self, key: &[u8], value: Vec<u8>) -> Result<(), StateError> {
+        let write = StateWrite::PutRow {
+            table: self.ids.records,
+            key: key.to_vec(),
+            value,
+        };
+        let submitted = self.writer.submit_blocking(StateBatch::new(vec![write]));
+        submitted.map_err(|refused| refused.reason)
+    }
+}
+
+/// While it is there no actor begins a turn.
+struct Halting<'o>(&'o Outlets);
+
+impl<'o> Halting<'o> {
+    fn new(outlets: &'o Outlets) -> Self {
+        outlets.halting.store(true, Ordering::SeqCst);
+        Self(outlets)
+    }
+}
+
+impl Drop for Halting<'_> {
+    fn drop(&mut self) {
+        self.0.halting.store(false, Ordering::SeqCst);
+    }
+}
+
+/// A turn of an actor.
+#[derive(Debug)]
+pub(in crate::projection) struct Turn(Option<Arc<Outlets>>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(outlets) = &self.0 {
+            outlets.inside.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// The way of a version's effects into the outboxes, or of the test kit's to whoever looks.
+#[derive(Clone, Debug)]
+pub struct Outlet(Option<Way>);
+
+/// A version's own.
+#[derive(Clone)]
+pub(super) struct Way {
+    pub(super) outlets: Arc<Outlets>,
+    owner: ProjectionId,
+    applied: Applied,
+}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Way").field(&self.owner).finish()
+    }
+}
+
+impl Outlet {
+    /// All is kept in memory.
+    pub(in crate::projection) const fn kept() -> Self {
+        Self(None)
+    }
+
+    pub(super) const fn way(&self) -> Option<&Way> {
+        self.0.as_ref()
+    }
+
+    /// Held while frames are taken from the log and applied; `None` while nobody may.
+    pub(in crate::projection) fn turn(&self) -> Option<Turn> {
+        let outlets = self.0.as_ref().map(|way| Arc::clone(&way.outlets));
+        let turn = Turn(outlets);
+        let Some(outlets) = &turn.0 else {
+            return Some(turn);
+        };
+        // In this order, and the other one looks in the other order: one of the two sees what the other did.
+        outlets.inside.fetch_add(1, Ordering::SeqCst);
+        (!outlets.halting.load(Ordering::SeqCst)).then_some(turn)
+    }
+
+    /// All before `next` was applied.
+    pub(in crate::projection) fn note_applied(&self, partition: PartitionId, next: Offset) {
+        let Some(way) = &self.0 else { return };
+        if let Some(applied) = way.applied.get(usize::from(partition.0)) {
+            applied.store(next.0, Ordering::Release);
+        }
+    }
+
+    /// Whether an outbox has more effects than it may before the projection waits.
+    pub(in crate::projection) fn is_full(&self) -> bool {
+        let Some(way) = &self.0 else { return false };
+        way.outlets.boxes.iter().any(|own| {
+            let max = own.rows_max.load(Ordering::Acquire);
+            let depths = own.partitions.iter();
+            max < u64::MAX
+                && depths
+                    .map(|own| own.depth.load(Ordering::Acquire))
+                    .sum::<u64>()
+                    >= max
+        })
+    }
+}
+
+impl Way {
+    /// Whether effects of an event are sent by this version.
+    pub(super) fn sends(&self, outbox: usize, position: Position) -> bool {
+        let Position { partition, offset } = position;
+        let begin = self.outlets.boxes[outbox]
+            .begin
+            .get(usize::from(partition.0));
+        begin.is_some_and(|begin| *begin <= offset)
+            && self.outlets.cuts().owner(partition, offset) == Some(self.owner)
+    }
+}

@@ -1,0 +1,165 @@
+//! What is to be delivered next, of the effects of one partition that are in memory.
+//!
+//! A plain state machine: it knows neither the store nor the function that delivers.
+//! Invariants: (1) of one stream at most one effect is under way, the first of those that are here; (2) an effect is known
+//! from when it is taken in until its deletion is stored, so that what is read again from the store is not taken twice.
+//! Cost: O(log n) per effect, with n in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use compact_str::CompactString;
+use hashbrown::HashMap;
+
+use super::EffectPlace;
+
+/// An effect in memory.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) key: CompactString,
+    /// As it is stored.
+    pub(super) stored: Vec<u8>,
+    pub(super) failures: u32,
+}
+
+/// Effects of one stream.
+#[derive(Debug, Default)]
+struct Line {
+    places: BTreeSet<EffectPlace>,
+    is_under_way: bool,
+}
+
+/// Effects of one partition.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    held: BTreeMap<EffectPlace, Held>,
+    lines: HashMap<CompactString, Line, foldhash::fast::RandomState>,
+    /// First of their streams, to be called now.
+    ready: BTreeSet<EffectPlace>,
+    /// First of their streams, to be called then.
+    due: BTreeSet<(Duration, EffectPlace)>,
+    /// Dealt with, and perhaps still stored.
+    settled: BTreeSet<EffectPlace>,
+}
+
+impl Queue {
+    /// Effects that are here, those under way included.
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The first in the order of the log.
+    pub(super) fn oldest(&self) -> Option<&Held> {
+        self.held.values().next()
+    }
+
+    /// Effects that may be found in the store and are known.
+    pub(super) fn known(&self) -> usize {
+        self.held.len() + self.settled.len()
+    }
+
+    /// Takes an effect in, unless it is known.
+    pub(super) fn add(&mut self, place: EffectPlace, key: &str, stored: Vec<u8>) {
+        if self.held.contains_key(&place) || self.settled.contains(&place) {
+            return;
+        }
+        let key = CompactString::from(key);
+        let line = self.lines.entry(key.clone()).or_default();
+        let first = line.places.first().copied();
+        line.places.insert(place);
+        if !line.is_under_way && first.is_none_or(|first| place < first) {
+            // What was sent again by hand goes before what came behind it.
+            if let Some(first) = first {
+                self.ready.remove(&first);
+                self.due.retain(|(_, due)| *due != first);
+            }
+            self.ready.insert(place);
+        }
+        let held = Held {
+            key,
+            stored,
+            failures: 0,
+        };
+        self.held.insert(place, held);
+    }
+
+    /// Has what is due by now be ready.
+    pub(super) fn wake(&mut self, now: Duration) {
+        while let Some((due, place)) = self.due.first().copied()
+            && due <= now
+        {
+            self.due.pop_first();
+            self.ready.insert(place);
+        }
+    }
+
+    /// The next to be called, if one is ready. It is under way then.
+    pub(super) fn start(&mut self) -> Option<(EffectPlace, &Held)> {
+        let place = self.ready.pop_first()?;
+        let held = self.held.get(&place)?;
+        if let Some(line) = self.lines.get_mut(&held.key) {
+            line.is_under_way = true;
+        }
+        Some((place, held))
+    }
+
+    /// When the next try is due, of those that are waited for.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// A call failed; it is made again then. Gives how often it has failed.
+    pub(super) fn failed(
+        &mut self,
+        place: EffectPlace,
+        again: impl FnOnce(u32) -> Option<Duration>,
+    ) -> u32 {
+        let Some(held) = self.held.get_mut(&place) else {
+            return 0;
+        };
+        held.failures += 1;
+        let failures = held.failures;
+        let Some(due) = again(failures) else {
+            return failures;
+        };
+        let Some(line) = self.lines.get_mut(&held.key) else {
+            return failures;
+        };
+        line.is_under_way = false;
+        match line.places.first() {
+            Some(first) if *first != place => {
+                self.ready.insert(*first);
+            }
+            _ => {
+                self.due.insert((due, place));
+            }
+        }
+        failures
+    }
+
+    /// An effect was delivered, or put aside: the next of its stream is ready. Gives it.
+    pub(super) fn settle(&mut self, place: EffectPlace) -> Option<Held> {
+        let held = self.held.remove(&place)?;
+        self.settled.insert(place);
+        if let Some(line) = self.lines.get_mut(&held.key) {
+            line.places.remove(&place);
+            line.is_under_way = false;
+            match line.places.first() {
+                Some(first) => {
+                    self.ready.insert(*first);
+                }
+                None => {
+                    self.lines.remove(&held.key);
+                }
+            }
+        }
+        Some(held)
+    }
+
+    /// These are not in the store any more.
+    pub(super) fn forget(&mut self, places: &[EffectPlace]) {
+        for place in places {
+            self.settled.remove(place);
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Finding the outboxes of a projection again, or making a place for them; and who sends from here on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use millstream_engine::event::{Offset, PartitionId};
+use millstream_engine::state::{
+    ProjectionId, RegisteredProjection, StateError, StateStore, StateWriterHandle,
+};
+use uuid::Uuid;
+
+use super::DeclaredOutbox;
+use super::cuts::Cuts;
+use super::format::{keys_of, prefix};
+use super::outlets::{CUTS, OutboxState, OutletIds, Outlets, OutletsParts, PartitionState};
+
+/// Of the names under which outboxes are registered: a place beside the versions of a projection, so that what one has sent is
+/// there when that version is dropped.
+const OWNER: &str = "effects of ";
+const VERSION: u32 = 1;
+const TABLES: [&str; 3] = ["effects", "given up", "records"];
+const FORMAT: u8 = 1;
+/// Keys that are counted at a time.
+const PAGE: usize = 4_096;
+
+/// The projection whose outboxes are registered so; `None` if it is a projection itself.
+#[must_use]
+pub fn effects_of(registered: &RegisteredProjection) -> Option<&str> {
+    let projection = registered.name.strip_prefix(OWNER)?;
+    let is_ours = registered.version == VERSION && registered.table_names == TABLES;
+    is_ours.then_some(projection)
+}
+
+/// What a projection's outboxes are opened with.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct OpenOutlets<'o> {
+    /// Name of the projection.
+    pub projection: &'static str,
+    /// The outboxes of all of its versions, each once.
+    pub outboxes: &'o [DeclaredOutbox],
+    /// The rows of the version that answers.
+    pub active: ProjectionId,
+    /// The rows of all that are registered under the name.
+    pub registered: &'o [ProjectionId],
+    /// Offset behind the last durable event of each partition.
+    pub heads: &'o [Offset],
+    /// Identity of the log.
+    pub store_id: Option<Uuid>,
+    /// Stored rows.
+    pub store: &'o StateStore,
+    /// Stores rows.
+    pub writer: &'o StateWriterHandle,
+}
+
+impl Outlets {
+    /// Opens the outboxes of a projection. What they are begun with, and who sends from where on, is durable when this
+    /// returns. Blocks on the state's writer.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    #[doc(hidden)]
+    pub fn open(parts: &OpenOutlets<'_>) -> Result<Arc<Self>, StateError> {
+        let (store, writer) = (parts.store, parts.writer);
+        let name = format!("{OWNER}{}", parts.projection);
+        let tables = writer.register_projection(&name, VERSION, &TABLES)?.tables;
+        let ids = OutletIds {
+            effects: tables[0],
+            given_up: tables[1],
+            records: tables[2],
+        };
+        let known = store.get(ids.records, CUTS)?;
+        let mut cuts = match &known {
+            Some(bytes) => Cuts::decode(bytes).ok_or_else(|| damaged("who sends what"))?,
+            None => Cuts::default(),
+        };
+        let is_other = go_on(&mut cuts, parts)?;
+        let mut boxes = Vec::with_capacity(parts.outboxes.len());
+        let mut begun = Vec::new();
+        for outbox in parts.outboxes {
+            let key = begin_key(outbox.name);
+            let stored = store.get(ids.records, &key)?;
+            let mut begin = match &stored {
+                Some(bytes) => read_begin(bytes).ok_or_else(|| damaged("where effects begin"))?,
+                None if outbox.from_start => vec![Offset(0); parts.heads.len()],
+                None => parts.heads.to_vec(),
+            };
+            if is_other {
+                // Offsets of another log say nothing; who sends begins at its end.
+                let heads = begin.iter_mut().zip(parts.heads);
+                heads.for_each(|(begin, head)| *begin = (*begin).min(*head));
+            }
+            let encoded = write_begin(&begin);
+            if stored.as_ref() != Some(&encoded) {
+                begun.push((key, encoded));
+            }
+            boxes.push(state_of(outbox.name, begin, ids, store)?);
+        }
+        let encoded = cuts.encode();
+        if known.as_ref() != Some(&encoded) {
+            begun.push((CUTS.to_vec(), encoded));
+        }
+        let outlets = Self::new(OutletsParts {
+            projection: parts.projection,
+            store_id: parts.store_id,
+            ids,
+            store: store.clone(),
+            writer: writer.clone(),
+            cuts,
+            boxes,
+        });
+        if !begun.is_empty() {
+            for (key, value) in begun {
+                outlets.record(&key, value)?;
+            }
+            // Lost in a power failure, it would begin later the next time, and leave out what came before.
+            writer.sync()?;
+        }
+        Ok(outlets)
+    }
+}
+
+/// Has the version that answers go on where the one before it ends; gives whether the rows were made anew.
+fn go_on(cuts: &mut Cuts, parts: &OpenOutlets<'_>) -> Result<bool, StateError> {
+    let Some(last) = cuts.last().cloned() else {
+        cuts.add(parts.active, &vec![Offset(0); parts.heads.len()]);
+        return Ok(false);
+    };
+    if last.owner == parts.active {
+        return Ok(false);
+    }
+    if !parts.registered.contains(&last.owner) {
+        tracing::warn!(
+            projection = parts.projection,
+            "the rows of the version that sent effects are gone: they begin with what is appended from now on"
+        );
+        *cuts = Cuts::default();
+        cuts.add(parts.active, parts.heads);
+        return Ok(true);
+    }
+    let mut from = Vec::with_capacity(parts.heads.len());
+    let mut left_out = 0;
+    for partition in (0..).map(PartitionId).take(parts.heads.len()) {
+        let stored = |id| -> Result<Offset, StateError> {
+            Ok(parts
+                .store
+                .progress(id, partition)?
+                .unwrap_or_default()
+                .next)
+        };
+        let (before, now) = (stored(last.owner)?, stored(parts.active)?);
+        left_out += now.0.saturating_sub(before.0);
+        from.push(before.max(now));
+    }
+    if left_out > 0 {
+        tracing::warn!(
+            projection = parts.projection,
+            events = left_out,
+            "the version that answers has applied events that the one which answered before has not: their effects are sent \
+             by that one, if it runs"
+        );
+    }
+    cuts.add(parts.active, &from);
+    Ok(false)
+}
+
+fn state_of(
+    name: &'static str,
+    begin: Vec<Offset>,
+    ids: OutletIds,
+    store: &StateStore,
+) -> Result<OutboxState, StateError> {
+    let mut partitions = Vec::with_capacity(begin.len());
+    for partition in (0..).map(PartitionId).take(begin.len()) {
+        let own = PartitionState::default();
+        own.depth
+            .store(count(name, partition, ids, store)?, Ordering::Release);
+        partitions.push(own);
+    }
+    Ok(OutboxState {
+        name,
+        begin,
+        partitions,
+        rows_max: AtomicU64::new(u64::MAX),
+    })
+}
+
+/// Counts the effects of a partition. Cost: a walk over their keys.
+fn count(
+    outbox: &str,
+    partition: PartitionId,
+    ids: OutletIds,
+    store: &StateStore,
+) -> Result<u64, StateError> {
+    let (first, last) = keys_of(outbox, partition);
+    let mut from = std::ops::Bound::Included(first);
+    let mut count = 0;
+    loop {
+        let keys = store.keys(ids.effects, from.as_ref().map(Vec::as_slice), PAGE)?;
+        let own = keys.iter().take_while(|key| **key <= last).count();
+        count += own as u64;
+        match keys.last() {
+            Some(key) if own == PAGE => from = std::ops::Bound::Excluded(key.clone()),
+            _ => return Ok(count),
+        }
+    }
+}
+
+fn damaged(what: &'static str) -> StateError {
+    StateError::Format {
+        database: "effects",
+        what,
+    }
+}
+
+fn begin_key(outbox: &str) -> Vec<u8> {
+    [b"begin\0", &prefix(outbox)[..]].concat()
+}
+
+fn write_begin(begin: &[Offset]) -> Vec<u8> {
+    let offsets = begin.iter().flat_map(|offset| offset.0.to_be_bytes());
+    std::iter::once(FORMAT).chain(offsets).collect()
+}
+
+fn read_begin(bytes: &[u8]) -> Option<Vec<Offset>> {
+    let (offsets, rest) = bytes.strip_prefix(&[FORMAT])?.as_chunks::<8>();
+    let offsets = offsets
+        .iter()
+        .map(|offset| Offset(u64::from_be_bytes(*offset)));
+    rest.is_empty().then(|| offsets.collect())
+}

@@ -1,0 +1,349 @@
+//! The write side of an outbox: what each event sends, until it is handed to the store.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use millstream_engine::codec::{EncodeError, StandaloneWriter};
+use millstream_engine::event::{Offset, PartitionId, Position};
+use millstream_engine::state::{StateStore, StateWrite};
+use millstream_engine::time::Timestamp;
+
+use super::super::error::RowError;
+use super::super::fresh::{HandedOver, Settle};
+use super::super::member::{Member, Taken};
+use super::super::reader::AnyReader;
+use super::super::verify::{Looked, TableCheck};
+use super::super::versions::Stamp;
+use super::super::{PastTables, Places, ProgressBoard, QueryError, Row};
+use super::format;
+use super::outlets::{Outlet, Outlets, Way};
+use super::{DeclaredOutbox, EffectPlace, Outbox};
+
+/// Sends effects, inside [`Projection::project`](super::super::Projection::project).
+pub struct OutboxMut<E> {
+    name: &'static str,
+    out: Out,
+    stamp: Stamp,
+    /// Id of the stream of the event that is being applied.
+    stream: String,
+    /// Effects of it so far, silent ones included.
+    count: u32,
+    /// Those that are sent.
+    event: Vec<Sent>,
+    /// Of events that are kept and were not handed to the store.
+    pending: Vec<Sent>,
+    pending_bytes: usize,
+    failed: Option<EncodeError>,
+    writer: StandaloneWriter,
+    types: PhantomData<fn(E)>,
+}
+
+/// Where what is sent goes.
+enum Out {
+    /// Nowhere: a replay, or the like.
+    Nowhere,
+    /// To whoever looks.
+    Kept,
+    Stored(Stored),
+}
+
+struct Stored {
+    way: Way,
+    /// Place of the outbox among those of the projection.
+    at: usize,
+    handed_over: Arc<Handed>,
+}
+
+/// One effect as it would be stored.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub(in crate::projection) outbox: &'static str,
+    place: EffectPlace,
+    pub(in crate::projection) stored: Vec<u8>,
+}
+
+impl Sent {
+    /// Id of its stream, and its value.
+    pub(in crate::projection) fn parts(&self) -> (&str, &[u8]) {
+        let stored = format::read(&self.stored).expect("it was written just now");
+        (stored.key, stored.value)
+    }
+}
+
+impl<E> std::fmt::Debug for OutboxMut<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OutboxMut")
+            .field("name", &self.name)
+            .field("pending", &self.pending.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Row> OutboxMut<E> {
+    fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            out: Out::Nowhere,
+            stamp: Stamp {
+                position: Position {
+                    partition: PartitionId(0),
+                    offset: Offset(0),
+                },
+                recorded_at: Timestamp::MIN,
+                event_time: Timestamp::MIN,
+            },
+            stream: String::new(),
+            count: 0,
+            event: Vec::new(),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            failed: None,
+            writer: StandaloneWriter::new(),
+            types: PhantomData,
+        }
+    }
+
+    /// Sends an effect, once the event is stored; not at all if it fails, and where the event is applied again, as in a
+    /// rebuild or a replay. One that cannot be written fails the event there as well.
+    pub fn send(&mut self, effect: E) {
+        if self.failed.is_some() {
+            return;
+        }
+        let place = EffectPlace {
+            position: self.stamp.position,
+            index: self.count,
+        };
+        self.count = self.count.saturating_add(1);
+        let is_sent = match &self.out {
+            Out::Nowhere => false,
+            Out::Kept => true,
+            Out::Stored(out) => out.way.sends(out.at, place.position),
+        };
+        if !is_sent {
+            self.failed = self.writer.check(&effect).err();
+            return;
+        }
+        let mut stored = format::begin(&self.stamp, &self.stream);
+        match self.writer.append(&effect, &mut stored) {
+            Ok(()) => self.event.push(Sent {
+                outbox: self.name,
+                place,
+                stored,
+            }),
+            Err(cause) => self.failed = Some(cause),
+        }
+    }
+}
+
+impl<E: Row> Member for Outbox<E> {
+    type Writer = OutboxMut<E>;
+    const IS_TABLE: bool = false;
+
+    fn table(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn outbox(&self) -> Option<DeclaredOutbox> {
+        Some(DeclaredOutbox {
+            name: self.name,
+            from_start: self.from_start,
+            effect: std::any::TypeId::of::<E>(),
+        })
+    }
+
+    fn names_beside(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn versioned(&self) -> Option<bool> {
+        None
+    }
+
+    fn unique_indexes(&self) -> Vec<(&'static str, &'static str)> {
+        Vec::new()
+    }
+
+    fn needs_each_event(&self) -> bool {
+        true
+    }
+
+    fn hot(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
+
+    fn writer(&self, _: &mut Taken<'_>, _: &Places<'_>) -> Option<Self::Writer> {
+        Some(OutboxMut::new(self.name))
+    }
+
+    fn reader(
+        &self,
+        _: &mut Taken<'_>,
+        _: &StateStore,
+        _: &Arc<ProgressBoard>,
+    ) -> Option<Option<(&'static str, Arc<dyn AnyReader>)>> {
+        Some(None)
+    }
+
+    fn verify(
+        &self,
+        _: usize,
+        _: &Looked<'_>,
+        _: &PastTables,
+    ) -> Result<Option<TableCheck>, QueryError> {
+        Ok(None)
+    }
+
+    fn connect(writer: &mut Self::Writer, outlet: &Outlet) {
+        let Some(way) = outlet.way() else {
+            writer.out = Out::Kept;
+            return;
+        };
+        let mut boxes = way.outlets.boxes.iter();
+        let Some(at) = boxes.position(|own| own.name == writer.name) else {
+            return;
+        };
+        writer.out = Out::Stored(Stored {
+            way: way.clone(),
+            at,
+            handed_over: Arc::new(Handed {
+                outlets: Arc::clone(&way.outlets),
+                at,
+                batches: Mutex::default(),
+            }),
+        });
+    }
+
+    #[inline]
+    fn begin(writer: &mut Self::Writer, stamp: &Stamp, _: Option<Offset>) {
+        writer.stamp = *stamp;
+        writer.count = 0;
+    }
+
+    #[inline]
+    fn come_from(writer: &mut Self::Writer, id: &str) {
+        writer.stream.clear();
+        writer.stream.push_str(id);
+    }
+
+    fn take_sent(writer: &mut Self::Writer, into: &mut Vec<Sent>) {
+        writer.pending_bytes = 0;
+        into.append(&mut writer.pending);
+    }
+
+    #[inline]
+    fn check(writer: &mut Self::Writer) -> Result<(), RowError> {
+        writer
+            .failed
+            .take()
+            .map_or(Ok(()), |cause| Err(RowError::Encode(cause)))
+    }
+
+    #[inline]
+    fn keep(writer: &mut Self::Writer) {
+        let bytes = |sent: &Sent| sent.stored.len() + size_of::<Sent>();
+        writer.pending_bytes += writer.event.iter().map(bytes).sum::<usize>();
+        writer.pending.append(&mut writer.event);
+    }
+
+    fn undo(writer: &mut Self::Writer) {
+        writer.event.clear();
+        writer.failed = None;
+    }
+
+    fn publish(_: &mut Self::Writer) -> usize {
+        0
+    }
+
+    fn unstored(writer: &Self::Writer) -> usize {
+        writer.pending.len()
+    }
+
+    fn pending_bytes(writer: &Self::Writer) -> usize {
+        writer.pending_bytes
+    }
+
+    fn store(
+        writer: &mut Self::Writer,
+        writes: &mut Vec<StateWrite>,
+    ) -> Result<Option<HandedOver>, EncodeError> {
+        writer.pending_bytes = 0;
+        let Out::Stored(out) = &writer.out else {
+            writer.pending.clear();
+            return Ok(None);
+        };
+        if writer.pending.is_empty() {
+            return Ok(None);
+        }
+        let table = out.way.outlets.ids.effects;
+        let mut counts = vec![0; out.way.outlets.boxes[out.at].partitions.len()];
+        writes.extend(writer.pending.drain(..).map(|sent| {
+            counts[usize::from(sent.place.position.partition.0)] += 1;
+            StateWrite::PutRow {
+                table,
+                key: sent.place.key(sent.outbox),
+                value: sent.stored,
+            }
+        }));
+        Ok(Some(out.handed_over.add(counts)))
+    }
+
+    fn rows(_: &Self::Writer) -> usize {
+        0
+    }
+
+    fn uses(_: &Self::Writer, _: &mut Vec<u64>) {}
+
+    fn shrink(_: &mut Self::Writer, _: u64) {}
+}
+
+/// Effects that were handed to the store, and whom to tell once it has them.
+struct Handed {
+    outlets: Arc<Outlets>,
+    at: usize,
+    batches: Mutex<Batches>,
+}
+
+#[derive(Default)]
+struct Batches {
+    number: u64,
+    /// Effects by partition, the oldest batch first.
+    on_their_way: VecDeque<(u64, Vec<u64>)>,
+}
+
+impl Handed {
+    fn add(self: &Arc<Self>, counts: Vec<u64>) -> HandedOver {
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        batches.number += 1;
+        let number = batches.number;
+        batches.on_their_way.push_back((number, counts));
+        let of = Arc::clone(self) as Arc<dyn Settle>;
+        HandedOver::new(of, number)
+    }
+}
+
+impl Settle for Handed {
+    fn settle(&self, number: u64) {
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stored = Vec::new();
+        while batches
+            .on_their_way
+            .front()
+            .is_some_and(|(oldest, _)| *oldest <= number)
+        {
+            stored.extend(batches.on_their_way.pop_front());
+        }
+        drop(batches);
+        let partitions = &self.outlets.boxes[self.at].partitions;
+        for (partition, effects) in stored
+            .iter()
+            .flat_map(|(_, counts)| partitions.iter().zip(counts))
+        {
+            if *effects > 0 {
+                partition.add(*effects);
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! One version, live: each effect is delivered, in order, until its call goes well.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+#[tokio::test]
+async fn effects_are_delivered_in_order_and_deleted() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    let engine = open(folder.path(), &outside).await;
+    for number in 0..20 {
+        let id = format!("{}", number % 3);
+        engine
+            .send::<Tally>(&id, Ask::Add(1 + number % 2))
+            .await
+            .unwrap();
+    }
+    outside.until(|outside| outside.taken().len() == 30).await;
+    let mails = outside.mails();
+    for (key, mails) in &mails {
+        let model = streams(&engine)[&format!("tally-{key}")].clone();
+        let model = (0..).zip(&model).flat_map(|(version, event)| match event {
+            Happened::Added { by } => {
+                let copies = (0..(*by).clamp(0, 2))
+                    .map(move |copy| format!("{key}.{version}: {by} ({copy})"));
+                copies.collect::<Vec<_>>()
+            }
+            _ => Vec::new(),
+        });
+        assert_eq!(mails, &model.collect::<Vec<_>>());
+    }
+    let ids: BTreeSet<_> = outside.taken().iter().map(|effect| effect.id).collect();
+    assert_eq!(ids.len(), 30);
+    let mails = engine.outbox(&MAILS).unwrap();
+    until("all are deleted", || mails.waiting() == 0).await;
+    drop(mails);
+    assert_eq!(outside.calls().len(), 30, "none was called twice");
+    close(engine).await;
+    // Nothing comes again.
+    let engine = open(folder.path(), &outside).await;
+    engine.send::<Tally>("0", Ask::Add(1)).await.unwrap();
+    outside.until(|outside| outside.taken().len() == 31).await;
+    assert_eq!(outside.calls().len(), 31);
+    close(engine).await;
+}
+
+#[tokio::test]
+async fn what_fails_hangs_or_panics_is_tried_again_and_its_stream_waits() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    outside.odd(
+        "a.0: 1 (0)",
+        [Then::Fail, Then::Panic, Then::Hang, Then::Fail],
+    );
+    let config = DeliveryConfig {
+        call_ms_max: 20,
+        ..quick()
+    };
+    let engine = open_with(
+        folder.path(),
+        crate::support::config(),
+        topology(&outside, config),
+    )
+    .await;
+    for id in ["a", "a", "b"] {
+        engine.send::<Tally>(id, Ask::Add(1)).await.unwrap();
+    }
+    outside.until(|outside| outside.taken().len() == 3).await;
+    let mails = outside.mails();
+    assert_eq!(mails["a"], ["a.0: 1 (0)", "a.1: 1 (0)"]);
+    let calls = outside.calls();
+    let first: Vec<_> = calls
+        .iter()
+        .filter(|call| call.value == "a.0: 1 (0)")
+        .collect();
+    assert_eq!(
+        first.iter().map(|call| call.attempt).collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5]
+    );
+    assert!(first.iter().all(|call| call.id == first[0].id));
+    close(engine).await;
+}
+
+#[tokio::test]
+async fn one_that_is_given_up_lets_others_go_on_and_can_be_sent_again() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    outside.odd("a.0: 1 (0)", [Then::Fail, Then::Fail]);
+    outside.odd("a.1: 1 (0)", [Then::Fail, Then::Fail]);
+    let config = DeliveryConfig {
+        attempts_max: Some(2),
+        ..quick()
+    };
+    let engine = open_with(
+        folder.path(),
+        crate::support::config(),
+        topology(&outside, config),
+    )
+    .await;
+    for _ in 0..3 {
+        engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
+    }
+    outside.until(|outside| outside.taken().len() == 1).await;
+    assert_eq!(outside.mails()["a"], ["a.2: 1 (0)"]);
+    let mails = engine.outbox(&MAILS).unwrap();
+    until("two are put aside", || {
+        mails.list(None, 10).unwrap().len() == 2
+    })
+    .await;
+    let given_up = mails.list(None, 1).unwrap().remove(0);
+    assert_eq!(given_up.effect.value, "a.0: 1 (0)");
+    assert_eq!(
+        (given_up.effect.attempt, &*given_up.cause),
+        (2, "it is out of order")
+    );
+    let other = mails.list(Some(given_up.place), 10).unwrap().remove(0);
+    assert_eq!(other.effect.value, "a.1: 1 (0)");
+    assert!(mails.discard(other.place).unwrap());
+    assert!(!mails.redrive(other.place).unwrap());
+    assert!(mails.redrive(given_up.place).unwrap());
+    outside.until(|outside| outside.taken().len() == 2).await;
+    assert_eq!(outside.taken()[1].id, given_up.effect.id);
+    assert_eq!(mails.list(None, 10).unwrap(), []);
+    close(engine).await;
+}
+
+#[tokio::test]
+async fn an_event_that_fails_sends_nothing_until_it_is_applied() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    let engine = open(folder.path(), &outside).await;
+    for by in [1, FAILS, 1] {
+        engine.send::<Tally>("a", Ask::Add(by)).await.unwrap();
+    }
+    let seen = engine
+        .send::<Tally>("b", Ask::Add(1))
+        .await
+        .unwrap()
+        .token();
+    engine
+        .query(&TOTALS)
+        .at_least(&seen)
+        .get("b")
+        .await
+        .unwrap();
+    outside.until(|outside| outside.taken().len() == 2).await;
+    let mails = outside.mails();
+    assert_eq!(mails["a"], ["a.0: 1 (0)"]);
+    assert_eq!(mails["b"], ["b.0: 1 (0)"]);
+    close(engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_waits_for_the_call_under_way() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    outside.odd("a.0: 1 (0)", [Then::Wait]);
+    let engine = open(folder.path(), &outside).await;
+    for _ in 0..2 {
+        engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
+    }
+    outside.until(|outside| outside.calls().len() == 1).await;
+    let ending = tokio::spawn(close(engine));
+    outside.let_go();
+    within(ending).await.unwrap();
+    let engine = open(folder.path(), &outside).await;
+    outside.until(|outside| outside.taken().len() == 2).await;
+    close(engine).await;
+    assert_eq!(
+        outside.calls().len(),
+        2,
+        "what was under way is not called again"
+    );
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_end_is_told_at_the_shutdown() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    outside.odd("a.0: 1 (0)", [Then::Hang]);
+    let mut config = crate::support::config();
+    config.shutdown_deadline = std::time::Duration::from_millis(50);
+    let engine = open_with(folder.path(), config, topology(&outside, quick())).await;
+    engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
+    outside.until(|outside| outside.calls().len() == 1).await;
+    let error = within(engine.shutdown()).await.unwrap_err().to_string();
+    assert!(error.contains("mailing!mails"), "{error}");
+}
+
+#[tokio::test]
+async fn a_projection_waits_where_an_outbox_is_bounded() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    outside.odd("a.0: 1 (0)", [Then::Wait]);
+    let bounded = DeliveryConfig {
+        stored_max: Some(1),
+        ..quick()
+    };
+    let engine = open_with(
+        folder.path(),
+        crate::support::config(),
+        topology(&outside, bounded),
+    )
+    .await;
+    engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
+    outside.until(|outside| outside.calls().len() == 1).await;
+    let seen = engine
+        .send::<Tally>("a", Ask::Add(1))
+        .await
+        .unwrap()
+        .token();
+    let soon = std::time::Duration::from_millis(20);
+    let waited = engine
+        .query(&TOTALS)
+        .at_least(&seen)
+        .deadline(soon)
+        .get("a")
+        .await;
+    assert!(
+        waited.unwrap_err().is_retryable(),
+        "it waits for the outbox"
+    );
+    outside.let_go();
+    let total = within(engine.query(&TOTALS).at_least(&seen).get("a"))
+        .await
+        .unwrap();
+    assert_eq!(total, Some(2));
+    outside.until(|outside| outside.taken().len() == 2).await;
+    close(engine).await;
+}
+
+#[test]
+fn the_kit_shows_what_is_sent() {
+    let hello = Happened::Noted {
+        text: "hello".to_owned(),
+    };
+    project(Mailing::<1>::default())
+        .events("a", [added(1), added(2)])
+        .failing("a", added(FAILS), "no mail")
+        .events("b", [hello])
+        .then_row(&TOTALS, "a", 3)
+        .then_sent(
+            &MAILS,
+            [
+                ("a", "a.0: 1 (0)".to_owned()),
+                ("a", "a.1: 2 (0)".to_owned()),
+                ("a", "a.1: 2 (1)".to_owned()),
+                ("b", "b.0: hello".to_owned()),
+            ],
+        )
+        .then_sent(&MAILS, []);
+}
+
+#[test]
+fn a_topology_says_who_delivers() {
+    let outside = Outside::default();
+    let none = Topology::named("mailing")
+        .projection(Mailing::<1>::default())
+        .build();
+    let error = none.unwrap_err().to_string();
+    assert!(error.contains("delivered by nobody"), "{error}");
+    let other: Outbox<u64> = Outbox::named("mails");
+    let error = Topology::named("mailing")
+        .projection(Mailing::<1>::default())
+        .deliver(&other, |_: Effect<u64>| async { Ok::<_, String>(()) })
+        .build();
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("no projection has one with such effects"),
+        "{error}"
+    );
+    let twice = Topology::named("mailing")
+        .projection(Mailing::<1>::default())
+        .deliver(&MAILS, outside.deliver())
+        .deliver(&MAILS, outside.deliver());
+    let error = twice.build().unwrap_err().to_string();
+    assert!(error.contains("twice"), "{error}");
+}
