@@ -62,7 +62,7 @@ impl Frame {
     pub fn records_of(&self, slot: u32, wanted: KindSet) -> impl Iterator<Item = Record<'_>> {
         let mut cursor = Cursor::new(&self.body, 0);
         let mut next = slot - slot % STRIDE as u32;
-        let records = std::iter::from_fn(move || {
+        std::iter::from_fn(move || {
             while next < self.header.count {
                 let own = next;
                 if own.is_multiple_of(STRIDE as u32) {
@@ -81,8 +81,7 @@ impl Frame {
                 Stored::pass_over(&mut cursor);
             }
             None
-        });
-        records
+        })
     }
 
     /// The record that begins at the cursor.
