@@ -11,23 +11,28 @@ impl<P: Projection> ProjectionCore<P> {
         sight.ok_or(OpenProjectionError::Reads)
     }
 
-    /// Whether all that comes before the next event of a source, and it itself, is stored by those that are read.
-    pub(super) fn is_fed(&mut self, at: usize) -> bool {
-        if self.following.boards.is_empty() || self.sources[at].cursor.lag() == 0 {
-            return true;
-        }
-        self.is_followed(Some(at))
+    /// Whether a source has a frame that comes next, all of which, and all before it, is stored by those that are read.
+    ///
+    /// Asked of the frame itself, which is the one that is taken then: how far the log has come may be another thing with
+    /// each look.
+    pub(super) fn is_fed(&mut self, at: usize) -> Result<bool, LogError> {
+        let Some(header) = self.sources[at].cursor.peek()? else {
+            return Ok(false);
+        };
+        let end = header.end();
+        Ok(self.is_followed(Some((at, end))))
     }
 
-    /// Whether those that are read have stored all that was applied; and the next event of a source, if one is meant.
-    fn is_followed(&mut self, next: Option<usize>) -> bool {
+    /// Whether those that are read have stored all that was applied; and the next frame of a source, which ends there, if one
+    /// is meant.
+    fn is_followed(&mut self, next: Option<(usize, Offset)>) -> bool {
         for board in &self.following.boards {
             for (at, source) in self.sources.iter().enumerate() {
-                let is_next = next == Some(at);
-                if next.is_some() && !is_next && self.following.scope == Scope::Partition {
-                    continue;
-                }
-                let end = source.cursor.next_offset().plus(u64::from(is_next));
+                let end = match next {
+                    Some((own, end)) if own == at => end,
+                    Some(_) if self.following.scope == Scope::Partition => continue,
+                    _ => source.cursor.next_offset(),
+                };
                 let partition = source.cursor.partition();
                 if board.stored(partition) < end {
                     self.following.waits = Some((partition, Arc::clone(board)));

@@ -44,7 +44,7 @@ impl<P: Projection> ProjectionCore<P> {
         if cursor.next_offset() >= self.board.bound(cursor.partition()) {
             return Ok(None);
         }
-        if !self.is_fed(at) {
+        if !self.following.boards.is_empty() && !self.is_fed(at)? {
             return Ok(None);
         }
         self.sources[at].cursor.pull()

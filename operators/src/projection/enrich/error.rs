@@ -1,7 +1,6 @@
 //! What can be wrong with a projection's reading of another one's tables, when it is declared and while it runs.
 
 use super::super::QueryError;
-use millstream_engine::event::PartitionId;
 
 /// Why a projection may not read a table of another one. Told when a topology is built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,22 +87,6 @@ pub enum LookupError {
         of: &'static str,
         /// The table.
         table: &'static str,
-    },
-    /// The row is made by events of another partition, which this event is neither before nor behind.
-    #[error(
-        "the row that was looked up in table {table:?} of {of} is one of partition {owner}, the event one of {partition}: \
-         let the streams share a partition key (id@key), or let the projection that looks have Rows::Global and \
-         Order::Recorded"
-    )]
-    OtherPartition {
-        /// Name of the projection that is read.
-        of: &'static str,
-        /// The table.
-        table: &'static str,
-        /// Partition whose events make the row.
-        owner: PartitionId,
-        /// Partition of the event.
-        partition: PartitionId,
     },
     /// The projection that is read had not stored all up to the event: it is waited for, so this is a fault of this program.
     #[error("{of} has not stored all up to the event for which table {table:?} was looked into")]

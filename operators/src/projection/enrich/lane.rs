@@ -19,6 +19,8 @@ const BATCH: usize = 256;
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) actor: u16,
+    /// It makes its changes of events of all partitions.
+    is_global: bool,
     /// Of the last change that counts; `None` before the first look.
     number: Option<u64>,
     /// Those behind it that were read.
@@ -35,9 +37,10 @@ pub(super) struct Gone;
 pub(super) type Looked<T> = Result<Result<T, Gone>, StateError>;
 
 impl Lane {
-    pub(super) const fn new(actor: u16) -> Self {
+    pub(super) const fn new(actor: u16, is_global: bool) -> Self {
         Self {
             actor,
+            is_global,
             number: None,
             ahead: VecDeque::new(),
             known: Vec::new(),
@@ -71,8 +74,10 @@ impl Lane {
     }
 
     fn knows(&self, ends: &[Offset]) -> bool {
-        let mut both = self.known.iter().zip(ends);
-        !self.known.is_empty() && both.all(|(known, end)| end <= known)
+        let both = self.known.iter().zip(ends).enumerate();
+        // The changes of an actor with one partition are made by that alone.
+        let mut own = both.filter(|(at, _)| self.is_global || *at == usize::from(self.actor));
+        !self.known.is_empty() && own.all(|(_, (known, end))| end <= known)
     }
 
     /// Reads more. `stored` is how far the projection had stored before the view was opened; gives whether that is enough.

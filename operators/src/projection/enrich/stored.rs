@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Bound;
 
 use millstream_engine::codec::StandaloneReader;
-use millstream_engine::event::{Offset, PartitionId};
+use millstream_engine::event::Offset;
 use millstream_engine::state::{ROW_KEY_BYTES_MAX, StateView};
 
 use super::LookupError;
@@ -21,13 +21,6 @@ const CACHED: usize = 4_096;
 
 /// Rows that were looked up, until they change.
 type Cache<R> = HashMap<Vec<u8>, Option<R>, foldhash::fast::RandomState>;
-
-/// What was found of a row.
-enum Found {
-    Row(Option<Vec<u8>>),
-    /// It belongs to another partition.
-    Of(u16),
-}
 
 /// One table.
 pub(super) struct Stored<K: TableKey, R: Row> {
@@ -57,7 +50,9 @@ impl<K: TableKey, R: Row> Stored<K, R> {
             ids,
             scope,
             is_global,
-            lanes: (0..lanes).map(Lane::new).collect(),
+            lanes: (0..lanes)
+                .map(|actor| Lane::new(actor, is_global))
+                .collect(),
             caches: (0..caches).map(|_| Cache::default()).collect(),
         })
     }
@@ -71,7 +66,9 @@ impl<K: TableKey, R: Row> Stored<K, R> {
         if moment.is_late {
             // Not as far as the lanes are.
             let actors = self.lanes.iter().map(|lane| lane.actor);
-            let mut lanes: Vec<_> = actors.map(Lane::new).collect();
+            let mut lanes: Vec<_> = actors
+                .map(|actor| Lane::new(actor, self.is_global))
+                .collect();
             self.follow(&mut lanes, moment)?;
             return self.read(&lanes, moment, &key);
         }
@@ -189,40 +186,19 @@ impl<K: TableKey, R: Row> Stored<K, R> {
             .map_err(QueryError::from)?
             .map_err(|Gone| self.gone())?;
         self.check()?;
-        match found {
-            Found::Row(None) => Ok(None),
-            Found::Row(Some(row)) => {
-                let row = StandaloneReader::new().decode(&row);
-                Ok(Some(row.map_err(QueryError::from)?))
-            }
-            Found::Of(owner) => Err(LookupError::OtherPartition {
-                of: self.reader.board().projection(),
-                table: self.reader.table().name(),
-                owner: PartitionId(owner),
-                partition: moment.partition,
-            }),
-        }
+        let row = found.map(|row| StandaloneReader::new().decode(&row));
+        Ok(row.transpose().map_err(QueryError::from)?)
     }
 }
 
-/// The row that one actor had.
-fn own(view: &StateView<'_>, ids: VersionIds, lane: &Lane, key: &[u8]) -> Looked<Found> {
+/// The row that one actor had. What others have under this key is not looked at: whether they had it at this event nobody can
+/// tell, and what is there now is another thing with each look.
+fn own(view: &StateView<'_>, ids: VersionIds, lane: &Lane, key: &[u8]) -> Looked<Option<Vec<u8>>> {
     if !reaches(view, ids, lane.actor, lane.number())? {
         return Ok(Err(Gone));
     }
     let version = version_at(view, ids, key, lane.actor, lane.number())?;
-    if let Some(version) = version {
-        return Ok(Ok(Found::Row(version.row)));
-    }
-    // A row that another partition makes is not missing here: it cannot be had.
-    let mut upper = Bound::Included(version_key(key, u16::MAX, u64::MAX));
-    while let Some(actor) = owner(view, ids, key, &upper)? {
-        if actor != lane.actor {
-            return Ok(Ok(Found::Of(actor)));
-        }
-        upper = Bound::Excluded(version_key(key, actor, 0));
-    }
-    Ok(Ok(Found::Row(None)))
+    Ok(Ok(version.and_then(|version| version.row)))
 }
 
 /// The last of the actors that have a version of a row, below a bound.
@@ -241,7 +217,12 @@ fn owner(
 
 /// The row that any actor had. It has one owner; of several, which the projection promised not to have, the one whose event
 /// was recorded last.
-fn of_any(view: &StateView<'_>, ids: VersionIds, lanes: &[Lane], key: &[u8]) -> Looked<Found> {
+fn of_any(
+    view: &StateView<'_>,
+    ids: VersionIds,
+    lanes: &[Lane],
+    key: &[u8],
+) -> Looked<Option<Vec<u8>>> {
     let mut newest: Option<Version> = None;
     let mut upper = Bound::Included(version_key(key, u16::MAX, u64::MAX));
     while let Some(actor) = owner(view, ids, key, &upper)? {
@@ -263,5 +244,5 @@ fn of_any(view: &StateView<'_>, ids: VersionIds, lanes: &[Lane], key: &[u8]) -> 
             return Ok(Err(Gone));
         }
     }
-    Ok(Ok(Found::Row(newest.and_then(|version| version.row))))
+    Ok(Ok(newest.and_then(|version| version.row)))
 }
