@@ -46,6 +46,11 @@ pub(super) fn open(
     if state.join(DATA_FILE).is_file() {
         let store = StateStore::open_beside(&state)?;
         tables.tables = named(&store, reader.partitions())?;
+        let is_there = |name: &String| tables.tables.keys().any(|table| table.name == *name);
+        if let Some(name) = tables.keys.keys().find(|name| !is_there(name)) {
+            let unknown = format!("there is no table {name:?} to which the parts of a key belong");
+            return Err(DataFusionError::Plan(unknown).into());
+        }
         tables.stored = Some(store);
     }
     Ok((reader, tables))

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, Result};
+use datafusion::logical_expr::TableType;
 use millstream_operators::projection::KeyPart;
 
 use super::plan::external;
@@ -170,6 +171,14 @@ impl SchemaProvider for Schema {
         let opened = tokio::task::spawn_blocking(move || shared.open(&table)).await;
         let opened = opened.map_err(external)??;
         Ok(Some(opened))
+    }
+
+    /// Without opening it, which reads rows.
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        Ok(match name {
+            STREAMS if self.streams.get().is_some() => Some(TableType::View),
+            _ => self.table_exist(name).then_some(TableType::Base),
+        })
     }
 
     fn table_exist(&self, name: &str) -> bool {

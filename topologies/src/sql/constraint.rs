@@ -12,7 +12,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Like, Operator};
 
-use super::ranges::{Datum, Ranges};
+use super::ranges::{Datum, INTERVALS_MAX, Ranges};
 
 /// What a column's values are compared as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,16 @@ impl Constraint {
             }
         }
         all
+    }
+
+    /// Whether [`of`](Self::of) these keeps all that they say, in whatever order they come.
+    pub(super) fn keeps_all<'b>(filters: impl Iterator<Item = &'b Bounded>) -> bool {
+        let mut intervals: BTreeMap<&str, usize> = BTreeMap::new();
+        for (name, ranges) in filters.flat_map(|filter| &filter.constraint.0) {
+            let product = intervals.entry(name).or_insert(1);
+            *product = product.saturating_mul(ranges.intervals().len());
+        }
+        intervals.values().all(|product| *product <= INTERVALS_MAX)
     }
 
     /// The ranges of a column, if there are any.
@@ -245,5 +255,41 @@ impl fmt::Display for Constraint {
             write!(f, "{name}={ranges}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::prelude::{col, lit};
+
+    fn kind(_: &str) -> Option<ColumnKind> {
+        Some(ColumnKind::Number)
+    }
+
+    /// Story: of more conditions than are kept the last ones had no effect, since nobody looked at them again.
+    #[test]
+    fn what_is_too_much_together_is_not_said_to_be_kept() {
+        let all = (0..1_100).map(|n| col("a").not_eq(lit(n)));
+        let all: Vec<_> = all.collect();
+        let keeps_all = |filters: &[Expr]| {
+            let bounded: Vec<_> = filters
+                .iter()
+                .filter_map(|one| bounded(one, &kind))
+                .collect();
+            assert!(bounded.iter().all(|one| one.is_exact));
+            Constraint::keeps_all(bounded.iter())
+        };
+        let holds = |filters: &[Expr], number: i128| {
+            let constraint = Constraint::of(filters, &kind);
+            let ranges = constraint.column("a").unwrap();
+            ranges.holds(super::super::ranges::Probe::Number(number))
+        };
+        assert!(keeps_all(&all[..10]) && !holds(&all[..10], 9) && holds(&all[..10], 10));
+        // Too wide, and known to be.
+        assert!(!keeps_all(&all) && holds(&all, 1_099));
+        assert!(holds(&all, 1_100));
+        let other = col("b").gt(lit(3));
+        assert!(keeps_all(&[all[0].clone(), other]));
     }
 }

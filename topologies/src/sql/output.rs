@@ -1,7 +1,7 @@
 //! Answers as text and files.
 //!
-//! Invariants: an answer is written as it comes, a part of it in memory at a time; text from the store never reaches a
-//! terminal as control characters.
+//! Invariants: an answer is written as it comes, a part of it in memory at a time; a table for people has no
+//! control characters but line ends. The other formats are for programs and have text as it is.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -25,6 +25,9 @@ use super::SqlError;
 
 /// Rows that are aligned with each other in a printed table; the next ones are a table of their own.
 const TABLE_ROWS: usize = 10_000;
+
+/// Encoded bytes after which a row group of a Parquet file ends.
+const ROW_GROUP_BYTES: usize = 64 << 20;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,6 +137,10 @@ impl<W: Write> AnswerWriter<W> {
             Self::Json(out) => Ok(out.write_all(&json(&batch)?)?),
             Self::Parquet(out, writer) => {
                 writer.write(&batch).map_err(parquet_failed)?;
+                // A row group comes out when it is whole: what it holds until then is in memory.
+                if writer.in_progress_size() >= ROW_GROUP_BYTES {
+                    writer.flush().map_err(parquet_failed)?;
+                }
                 out.write_all(writer.inner())?;
                 writer.inner_mut().clear();
                 Ok(())

@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::Bound;
 
 /// Intervals that a set of ranges may have; what would need more is not pushed down.
-const INTERVALS_MAX: usize = 1_024;
+pub(super) const INTERVALS_MAX: usize = 1_024;
 
 /// A bound of a range. A text may end in the middle of a character where it is the bound of a prefix.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -58,6 +58,14 @@ fn mistakes_are_named() {
 }
 
 #[test]
+fn a_key_of_no_table_is_named() {
+    let done = run(&data().path, &["select 1", "--key", "nowhere=text"]);
+    assert_eq!(done.status.code(), Some(1));
+    let message = String::from_utf8_lossy(&done.stderr);
+    assert!(message.contains("nowhere"), "{message}");
+}
+
+#[test]
 fn folders_without_a_log_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let opened = runtime().block_on(SqlSession::open(folder.path(), SqlOptions::default()));

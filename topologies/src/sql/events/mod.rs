@@ -20,7 +20,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::{EmbeddedReader, LogError, LogReader};
 
-use super::constraint::{ColumnKind, Constraint, bounded};
+use super::constraint::{Bounded, ColumnKind, Constraint, bounded};
 use super::plan::ScanExec;
 use scan::EventsScan;
 
@@ -117,11 +117,15 @@ impl TableProvider for EventsTable {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        let how = |filter: &&Expr| match bounded(filter, &kind_of) {
-            Some(bounded) if bounded.is_exact => TableProviderFilterPushDown::Exact,
+        let all = filters.iter().map(|filter| bounded(filter, &kind_of));
+        let all: Vec<_> = all.collect();
+        // Each may be one that nobody has to look at again, and all together too much to be kept.
+        let is_whole = Constraint::keeps_all(all.iter().flatten());
+        let how = |bounded: &Option<Bounded>| match bounded {
+            Some(bounded) if bounded.is_exact && is_whole => TableProviderFilterPushDown::Exact,
             Some(_) => TableProviderFilterPushDown::Inexact,
             None => TableProviderFilterPushDown::Unsupported,
         };
-        Ok(filters.iter().map(how).collect())
+        Ok(all.iter().map(how).collect())
     }
 }
