@@ -111,7 +111,11 @@ pub async fn closed_loop<C: Caller>(
     }
     loaded.cpu = crate::cpu_time() - cpu;
     loaded.all_answered = clock.monotonic() - begin;
-    ensure!(loaded.items > 0, "no call ended within {seconds:?}");
+    if loaded.items == 0 {
+        // Calls take longer than is measured: all of them count then, over all of their time.
+        (loaded.items, loaded.elapsed) = (loaded.items_all, loaded.all_answered);
+    }
+    ensure!(loaded.items > 0, "no call was for anything");
     Ok((loaded, callers))
 }
 
