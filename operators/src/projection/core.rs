@@ -41,7 +41,7 @@ use super::{
     OpenProjectionError, OpenReads, Order, Places, ProgressBoard, Projection, ProjectionConfig,
     TableSet, UnreadablePolicy,
 };
-use crate::failing::{ERROR, Failure};
+use crate::failing::{ERROR, Failure, Telling};
 
 /// Time of one turn, after which others have theirs.
 const TURN: Duration = Duration::from_millis(1);
@@ -148,6 +148,8 @@ pub struct ProjectionCore<P: Projection> {
     waits: bool,
     /// An outbox is full.
     is_choked: bool,
+    /// Of batches that fail.
+    telling: Telling,
     dead_letters: DeadLetterMetrics,
     /// Those that are read.
     following: Following,
@@ -215,6 +217,7 @@ impl<P: Projection> ProjectionCore<P> {
             stopping: false,
             waits: false,
             is_choked: false,
+            telling: Telling::default(),
             is_behind: false,
             dead_letters: DeadLetterMetrics::new(&stage_name, first),
         };
