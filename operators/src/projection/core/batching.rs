@@ -78,6 +78,7 @@ impl<P: Projection> ProjectionCore<P> {
     fn tell_batch(&mut self, at: usize, batch: &[Record<'_>], failure: Failure) {
         let source = &self.sources[at];
         source.metrics.count_failures(1);
+        self.board.count_failure();
         let now = self.clock.monotonic();
         let (Some(unsaid), Some(first)) = (self.telling.next(now), batch.first()) else {
             return;

@@ -94,7 +94,7 @@ impl Outlets {
             if stored.as_ref() != Some(&encoded) {
                 begun.push((key, encoded));
             }
-            boxes.push(state_of(outbox.name, begin, ids, store)?);
+            boxes.push(state_of(outbox, begin, ids, store)?);
         }
         let encoded = cuts.encode();
         if known.as_ref() != Some(&encoded) {
@@ -165,7 +165,7 @@ fn go_on(cuts: &mut Cuts, parts: &OpenOutlets<'_>) -> Result<bool, StateError> {
 }
 
 fn state_of(
-    name: &'static str,
+    outbox: &DeclaredOutbox,
     begin: Vec<Offset>,
     ids: OutletIds,
     store: &StateStore,
@@ -173,12 +173,15 @@ fn state_of(
     let mut partitions = Vec::with_capacity(begin.len());
     for partition in (0..).map(PartitionId).take(begin.len()) {
         let own = PartitionState::default();
-        own.depth
-            .store(count(name, partition, ids, store)?, Ordering::Release);
+        own.depth.store(
+            count(outbox.name, partition, ids, store)?,
+            Ordering::Release,
+        );
         partitions.push(own);
     }
     Ok(OutboxState {
-        name,
+        name: outbox.name,
+        effect: outbox.effect,
         begin,
         partitions,
         rows_max: AtomicU64::new(u64::MAX),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use millstream::prelude::*;
@@ -16,6 +17,8 @@ pub(super) struct Mailing<const VERSION: u32, const EARLY: bool = false> {
     failed: Mutex<BTreeSet<(String, u64)>>,
     /// Held up by the note [`HOLD`], if it is there.
     pub(super) held: Option<Arc<Held>>,
+    /// It does not fail on [`FAILS`] any more.
+    pub(super) is_mended: Arc<AtomicBool>,
 }
 
 /// A note that some projections are held up by.
@@ -78,7 +81,10 @@ impl<const VERSION: u32, const EARLY: bool> Projection for Mailing<VERSION, EARL
                     let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
                     failed.insert((id.to_owned(), version))
                 };
-                if *by == FAILS || *by == FAILS + i64::from(VERSION) || (*by == FLAKY && is_first())
+                let is_mended = self.is_mended.load(Ordering::Acquire);
+                if (*by == FAILS && !is_mended)
+                    || *by == FAILS + i64::from(VERSION)
+                    || (*by == FLAKY && is_first())
                 {
                     return Err(Unwritten);
                 }
