@@ -122,7 +122,13 @@ impl World {
 
     /// The outboxes of all versions, as at a start at which the first one answers.
     fn outlets(&self) -> Arc<Outlets> {
-        let ids = [1, 2].map(|version| self.register(version).id);
+        self.outlets_of(&[1, 2])
+    }
+
+    /// The same, at which these are registered, and the first of them answers.
+    fn outlets_of(&self, versions: &[u32]) -> Arc<Outlets> {
+        let versions = versions.iter();
+        let ids: Vec<_> = versions.map(|&version| self.register(version).id).collect();
         let outboxes = [DeclaredOutbox {
             name: SENT.name(),
             from_start: true,
@@ -310,6 +316,27 @@ async fn a_switch_before_the_first_turn_cuts_where_the_further_one_is() {
     world.run(&mut old, 7);
     assert_eq!(outlets.depth(SENT.name()), depth, "none was sent twice");
     assert_eq!(depth, Some(7));
+}
+
+/// The version that has sent was dropped at rest, right after a switch at rest: the one that answers goes on where its rows
+/// end, not where the log ended at the start.
+#[test]
+fn after_a_drop_at_rest_effects_go_on_where_the_rows_end() {
+    let mut world = World::new();
+    {
+        let outlets = world.outlets();
+        let (mut old, mut new) = (world.open::<1>(&outlets), world.open::<2>(&outlets));
+        (0..5).for_each(|_| world.append(1));
+        world.run(&mut old, 5);
+        world.run(&mut new, 5);
+        (0..2).for_each(|_| world.append(1));
+    }
+    let outlets = world.outlets_of(&[2]);
+    let mut new = world.open::<2>(&outlets);
+    new.board.set_active(true);
+    world.run(&mut new, 7);
+    assert_eq!(world.sent(), (0..7).collect());
+    assert_eq!(outlets.depth(SENT.name()), Some(7));
 }
 
 /// A projection whose outbox is full tries no parked key, so one that is due is no reason for another turn at once: it asked

@@ -248,6 +248,21 @@ impl Outlets {
         ends
     }
 
+    /// Events before these offsets that a version's stored rows have not seen: effects of theirs that it would have to send are
+    /// not stored.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    #[doc(hidden)]
+    pub fn unseen(&self, owner: ProjectionId, ends: &[Offset]) -> Result<u64, StateError> {
+        let mut unseen = 0;
+        for (partition, end) in (0..).map(PartitionId).zip(ends) {
+            let seen = self.store.progress(owner, partition)?.unwrap_or_default();
+            unseen += end.0.saturating_sub(seen.next.0);
+        }
+        Ok(unseen)
+    }
+
     /// Has a version send what is behind these offsets, durably. Blocks on the state's writer.
     ///
     /// # Errors
