@@ -181,8 +181,10 @@ async fn each_effect_is_sent_once_while_versions_are_switched() {
 async fn what_the_new_version_has_applied_already_is_sent_by_the_old_one() {
     let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
     let held = std::sync::Arc::new(Held::default());
-    let mut first = Mailing::default();
-    first.held = Some(std::sync::Arc::clone(&held));
+    let first = Mailing {
+        held: Some(std::sync::Arc::clone(&held)),
+        ..Mailing::default()
+    };
     let engine = open_with(folder.path(), config(), two_of(first, &outside)).await;
     engine
         .send::<Tally>("a", Ask::Note(HOLD.to_owned()))
