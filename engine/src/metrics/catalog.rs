@@ -158,7 +158,7 @@ catalog! {
     PROJECTION_EVENTS_TOTAL = "millstream_projection_events_total", Counter, Count,
         "Events that the projection has applied";
     PROJECTION_FAILURES_TOTAL = "millstream_projection_failures_total", Counter, Count,
-        "Events that the projection failed on, each try counted";
+        "Events that the projection failed on, each try counted, and batches";
     PROJECTION_PARKED_KEYS = "millstream_projection_parked_keys", Gauge, Count,
         "Keys that wait behind an event the projection fails on";
     PROJECTION_VISIBLE_SECONDS = "millstream_projection_visible_seconds", Histogram, Seconds,

@@ -60,8 +60,12 @@ impl<P: Projection> Applier<P> {
             .map_err(Failure::unreadable)
     }
 
-    /// Applies events of the frame begun last together; gives whether they were. If not, nothing has changed.
-    pub(super) fn apply_batch(&mut self, partition: PartitionId, records: &[Record<'_>]) -> bool {
+    /// Applies events of the frame begun last together. If that fails, nothing has changed.
+    pub(super) fn apply_batch(
+        &mut self,
+        partition: PartitionId,
+        records: &[Record<'_>],
+    ) -> Result<(), Failure> {
         let (projection, writers) = (&*self.projection, &mut self.writers);
         let (events, wanted, sight) = (&mut self.events, &self.wanted, &self.sight);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -69,23 +73,25 @@ impl<P: Projection> Applier<P> {
             for record in records {
                 if wanted.takes(partition, record) {
                     let payload = events.decode(record.kind, record.payload);
-                    payloads.push((record, payload.map_err(drop)?));
+                    payloads.push((record, payload.map_err(Failure::unreadable)?));
                 }
             }
             let batch = payloads.iter();
             let batch = batch.map(|(record, payload)| of_record(partition, record, payload, sight));
             let batch: Vec<_> = batch.collect();
             if !batch.is_empty() {
-                projection.project_batch(&batch, writers).map_err(drop)?;
-                P::Tables::keep(writers).map_err(drop)?;
+                projection
+                    .project_batch(&batch, writers)
+                    .map_err(Failure::of)?;
+                P::Tables::keep(writers).map_err(Failure::of)?;
             }
-            Ok::<_, ()>(())
+            Ok(())
         }));
-        let is_applied = matches!(outcome, Ok(Ok(())));
-        if !is_applied {
+        let applied = outcome.unwrap_or_else(|panic| Err(Failure::panicked(panic)));
+        if applied.is_err() {
             P::Tables::undo(&mut self.writers);
         }
-        is_applied
+        applied
     }
 
     /// Applies an event of the frame begun last; gives whether the projection's filter took it.

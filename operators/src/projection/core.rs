@@ -41,7 +41,7 @@ use super::{
     OpenProjectionError, OpenReads, Order, Places, ProgressBoard, Projection, ProjectionConfig,
     TableSet, UnreadablePolicy,
 };
-use crate::failing::{ERROR, Failure};
+use crate::failing::{ERROR, Failure, Telling};
 
 /// Time of one turn, after which others have theirs.
 const TURN: Duration = Duration::from_millis(1);
@@ -148,6 +148,8 @@ pub struct ProjectionCore<P: Projection> {
     waits: bool,
     /// An outbox is full.
     is_choked: bool,
+    /// Of batches that fail.
+    telling: Telling,
     dead_letters: DeadLetterMetrics,
     /// Those that are read.
     following: Following,
@@ -215,14 +217,20 @@ impl<P: Projection> ProjectionCore<P> {
             stopping: false,
             waits: false,
             is_choked: false,
+            telling: Telling::default(),
             is_behind: false,
             dead_letters: DeadLetterMetrics::new(&stage_name, first),
         };
         core.restore_parked(&parts.store)?;
         // Not before it is known which streams these rows lack events of.
         for source in &core.sources {
-            board.show(source.cursor.partition(), source.stored, Timestamp::MIN);
-            board.store(source.cursor.partition(), source.stored);
+            let partition = source.cursor.partition();
+            // A switch may come before the first turn: it must not take this for a version that has applied nothing.
+            if let Some(outlet) = board.outlet() {
+                outlet.note_applied(partition, source.stored);
+            }
+            board.show(partition, source.stored, Timestamp::MIN);
+            board.store(partition, source.stored);
         }
         board.begin(first.0, &core.mailbox);
         for other in &core.following.boards {
@@ -489,19 +497,16 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
         if !more || late {
             self.publish(now);
         }
-        // One that leaves does not wait for what others may still record.
-        let ending = self.stopping
-            && !more
-            && (!(self.waits || self.waits_for_others()) || self.is_leaving());
+        let ending = self.stopping && !more && self.is_at_end();
         if let Err(cause) = self.store(now, more, ending) {
             return Step::Failed(cause);
         }
         self.show(now);
         let due = self.parked.next_due().is_some_and(|due| due <= now);
         self.following.turn_over(&self.board);
-        // Before those that are read have come as far, nothing can be tried.
+        // Before those that are read have come as far, or an outbox has room again, nothing can be tried.
         let due = due && self.following.waits.is_none();
-        if more || (due && !ending) {
+        if (more || (due && !ending)) && !self.is_choked {
             return Step::Again;
         }
         if ending && (self.feed.is_closed() || self.is_leaving()) && self.is_all_stored() {

@@ -70,7 +70,7 @@ pub use member::{Member, Taken};
 pub use outbox::{DeclaredOutbox, OpenOutlets, Outlet, Outlets, Sent, effects_of};
 pub use outbox::{
     Deliver, Delivering, DeliveryConfig, DeliveryCore, DeliveryParts, Effect, EffectId,
-    EffectPlace, GivenUp, GivenUpEffects, Outbox, OutboxMut,
+    EffectPlace, GivenUp, GivenUpEffects, ListedGivenUp, Outbox, OutboxMut,
 };
 pub use pacer::Pacer;
 pub use page::{Cursor, Page, Pages, ParseCursorError, RowOf, RowSource, SliceOf};

@@ -107,7 +107,7 @@ impl ProgressBoard {
         self.role().is_dropped.load(Ordering::Acquire)
     }
 
-    /// Tries of events that failed since the board was made.
+    /// Tries of events, and of batches, that failed since the board was made.
     #[must_use]
     pub fn failures(&self) -> u64 {
         self.role().failures.load(Ordering::Relaxed)

@@ -204,7 +204,7 @@ impl Rebuild {
     ///
     /// # Errors
     /// [`RebuildError::NoCandidate`]: no higher version runs, and none was chosen. [`RebuildError::Behind`] when the deadline
-    /// passes: nothing has changed.
+    /// passes: nothing has changed. [`RebuildError::Unsent`]: the version that answers was given up, and owes effects.
     /// [`RebuildError::State`]: see [`Rebuild::active`] after the next start.
     pub async fn switch(&self) -> Result<u32, RebuildError> {
         let own = self.clone();

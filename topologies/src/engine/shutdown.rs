@@ -97,7 +97,8 @@ impl Engine {
     }
 
     /// Has the dataflows' sources stop and what they read dealt with; stops taking commands, handles and answers
-    /// all that is queued, lets the projections apply and store all of it. Later calls, and calls on clones, do nothing. The data folder is free for another
+    /// all that is queued, lets the projections apply and store all of it, but for one whose outbox is
+    /// [full](millstream_operators::projection::DeliveryConfig::stored_max), which goes on after the next start. Later calls, and calls on clones, do nothing. The data folder is free for another
     /// process then, and for this one once every handle, reader and subscription of this engine is dropped.
     ///
     /// An engine that is dropped without it ends in the same order, in the background, if a runtime is left

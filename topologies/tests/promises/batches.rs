@@ -112,6 +112,27 @@ fn topology() -> Topology {
         .unwrap()
 }
 
+/// A batch that fails is seen, although each of its events goes well alone and nothing is parked.
+#[tokio::test]
+async fn a_batch_that_fails_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open_with(folder.path(), config(), topology()).await;
+    for (values, failures) in [(vec![1, 2, 3], 0), (vec![1, ALONE, 3], 1)] {
+        let sum: i64 = values.iter().sum();
+        let id = failures.to_string();
+        let added = engine.send::<Tally>(&id, Ask::AddAll(values));
+        let token = added.await.unwrap().token();
+        let query = engine.query(&SUMMED).at_least(&token);
+        let row = within(query.get(id.as_str())).await.unwrap();
+        assert_eq!(row.unwrap().sum, sum);
+        let version = engine.projections().remove(0);
+        assert_eq!(version.failures, failures);
+    }
+    let letters = engine.state().dead_letters(None, None, 10).unwrap();
+    assert_eq!(letters, []);
+    close(engine).await;
+}
+
 /// Goal: rows are those of a fold that leaves out what fails and what waits behind it, and a replay, one by one, has the same.
 /// Method: random commands of up to twelve events, some of which fail, panic, or fail in a batch alone, and restarts.
 #[tokio::test]

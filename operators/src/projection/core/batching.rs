@@ -2,6 +2,10 @@
 //!
 //! A batch lies within a frame, after which rows may be shown and stored, so nobody sees half of one. Frames with decisions
 //! about dead letters are applied event by event: a decision counts from its place on.
+//! Failure: a batch that fails is told of and counted as one try, and its events are applied one by one; a handler that always
+//! fails costs each event twice and is seen by nothing else.
+
+use millstream_engine::event::Position;
 
 use super::*;
 
@@ -51,12 +55,15 @@ impl<P: Projection> ProjectionCore<P> {
     ) -> Result<(), Halt> {
         if batch.len() > 1 {
             let partition = self.sources[at].cursor.partition();
-            if self.applier.apply_batch(partition, batch) {
-                let decided = &mut self.sources[at].decided;
-                for record in batch.drain(..) {
-                    decided.forget(record.stream, record.offset);
+            match self.applier.apply_batch(partition, batch) {
+                Ok(()) => {
+                    let decided = &mut self.sources[at].decided;
+                    for record in batch.drain(..) {
+                        decided.forget(record.stream, record.offset);
+                    }
+                    return Ok(());
                 }
-                return Ok(());
+                Err(failure) => self.tell_batch(at, batch, failure),
             }
             // Reading the events may have failed half way.
             let _ = self.applier.begin(frame);
@@ -65,5 +72,29 @@ impl<P: Projection> ProjectionCore<P> {
             self.apply_record(at, frame, &record)?;
         }
         Ok(())
+    }
+    /// A batch failed, and with it perhaps none of its events.
+    #[cold]
+    fn tell_batch(&mut self, at: usize, batch: &[Record<'_>], failure: Failure) {
+        let source = &self.sources[at];
+        source.metrics.count_failures(1);
+        self.board.count_failure();
+        let now = self.clock.monotonic();
+        let (Some(unsaid), Some(first)) = (self.telling.next(now), batch.first()) else {
+            return;
+        };
+        let position = Position {
+            partition: source.cursor.partition(),
+            offset: first.offset,
+        };
+        tracing::warn!(
+            projection = P::NAME,
+            version = P::VERSION,
+            %position,
+            events = batch.len(),
+            cause = failure.causes().join(": "),
+            unsaid,
+            "a batch could not be applied: its events are applied one by one"
+        );
     }
 }

@@ -27,7 +27,7 @@ use millstream_engine::mailbox::Mailbox;
 use millstream_engine::metrics::DeliveryMetrics;
 use millstream_engine::stage::{StageCore, Step, panic_message};
 use millstream_engine::state::{StateBatch, StateError, StateWrite};
-use millstream_engine::time::Clock;
+use millstream_engine::time::{Clock, Timestamp};
 
 use super::super::Row;
 use super::format::{self, Cause, EffectPlace, keys_of};
@@ -251,7 +251,9 @@ impl DeliveryCore {
     fn fail(&mut self, place: EffectPlace, mut cause: String, now: Duration) {
         self.metrics.count_failures(1);
         cause.truncate(cause.floor_char_boundary(CAUSE_BYTES_MAX));
-        let (id, config) = (self.id(place), &self.delivering.config);
+        let stored = self.queue.held(place).map(|held| held.stored.as_slice());
+        let id = self.id(place, stored.unwrap_or_default());
+        let config = &self.delivering.config;
         let failures = self.queue.failed(place, |failures| {
             (!config.gives_up(failures)).then(|| now + config.backoff(id, failures))
         });
@@ -300,9 +302,11 @@ impl DeliveryCore {
         self.settled.push(place);
     }
 
-    fn id(&self, place: EffectPlace) -> EffectId {
-        let (projection, outbox) = (self.outlets.projection, self.delivering.outbox);
-        EffectId::derive(self.outlets.store_id, projection, outbox, place)
+    /// Of an effect that is stored so; one that cannot be read is called by nobody.
+    fn id(&self, place: EffectPlace, stored: &[u8]) -> EffectId {
+        let recorded_at = format::read(stored).map_or(Timestamp::MIN, |read| read.recorded_at);
+        self.outlets
+            .effect_id(self.delivering.outbox, place, recorded_at)
     }
 
     /// Reads effects that are not here yet, if there may be some and there is room.
@@ -348,7 +352,7 @@ impl DeliveryCore {
             };
             let (attempt, stored) = (held.failures + 1, held.stored.clone());
             let due = Due {
-                id: self.id(place),
+                id: self.id(place, &stored),
                 place,
                 attempt,
                 stored,

@@ -20,7 +20,8 @@ const FORMAT: u8 = 1;
 const PLACE_BYTES: usize = 14;
 
 /// Identity of an effect: the same in every try, after restarts, and whichever version of its projection sends it. A UUID of
-/// version 8. The outside tells by it what it has done already.
+/// version 8. The outside tells by it what it has done already. An event that comes to stand where another one stood before a
+/// backup was restored has effects of its own, unless it was recorded in the same microsecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EffectId(pub Uuid);
 
@@ -31,12 +32,13 @@ impl fmt::Display for EffectId {
 }
 
 impl EffectId {
-    /// The id of an effect of a log, or of none in tests.
+    /// The id of an effect of a log, or of none in tests; of the event that was recorded then.
     pub(super) fn derive(
         store: Option<Uuid>,
         projection: &str,
         outbox: &str,
         place: EffectPlace,
+        recorded_at: Timestamp,
     ) -> Self {
         let mut hash = Xxh3::new();
         // Two logs have the same positions: what one has sent must not keep the other from it.
@@ -47,6 +49,9 @@ impl EffectId {
             hash.update(text.as_bytes());
         }
         hash.update(&place.to_bytes());
+        // After the restore of a backup the log has other events at positions that it has had before, and has kept its
+        // identity: the outside must not take their effects for repeats.
+        hash.update(&recorded_at.0.to_be_bytes());
         let bytes = hash.digest128().to_be_bytes();
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
     }
@@ -254,9 +259,9 @@ mod tests {
         let golden = b"\x01\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x06\x00\x00\x00\x02norest";
         assert_eq!(given_up, golden);
         assert_eq!(read_given_up(&given_up), Some((cause, &b"rest"[..])));
-        let id = EffectId::derive(None, "orders", "mails", place(1, 2, 3));
+        let id = EffectId::derive(None, "orders", "mails", place(1, 2, 3), Timestamp(4));
         assert_eq!(id.0.get_version_num(), 8);
-        assert_eq!(id.to_string(), "afbbf5c1-8500-8d00-a017-a59e4b3e4a83");
+        assert_eq!(id.to_string(), "9034461c-98a5-8f82-86a2-0575001d660e");
     }
 
     #[test]
@@ -276,9 +281,11 @@ mod tests {
 
     #[test]
     fn ids_are_told_apart() {
-        let id = |store: u128, projection, outbox, place| {
-            EffectId::derive(Some(Uuid::from_u128(store)), projection, outbox, place)
+        let at = |store: u128, projection, outbox, place, recorded_at| {
+            let store = Some(Uuid::from_u128(store));
+            EffectId::derive(store, projection, outbox, place, Timestamp(recorded_at))
         };
+        let id = |store, projection, outbox, place| at(store, projection, outbox, place, 7);
         let ids = [
             id(1, "ab", "c", place(0, 0, 0)),
             id(2, "ab", "c", place(0, 0, 0)),
@@ -286,6 +293,8 @@ mod tests {
             id(1, "ab", "c", place(1, 0, 0)),
             id(1, "ab", "c", place(0, 1, 0)),
             id(1, "ab", "c", place(0, 0, 1)),
+            // Another event at the same place.
+            at(1, "ab", "c", place(0, 0, 0), 8),
         ];
         let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len());

@@ -10,7 +10,7 @@ use millstream_engine::state::{StateBatch, StateError, StateWrite};
 use millstream_engine::time::Timestamp;
 
 use super::super::{QueryError, Row};
-use super::format::{self, Effect, EffectId, EffectPlace, prefix};
+use super::format::{self, Effect, EffectPlace, prefix};
 use super::outlets::Outlets;
 
 /// An effect that was given up.
@@ -26,12 +26,24 @@ pub struct GivenUp<E> {
     pub at: Timestamp,
 }
 
-/// The effects of one outbox that were given up.
-#[derive(Clone)]
+/// One that was given up with its place, which settles it also if it cannot be read.
+pub type ListedGivenUp<E> = (EffectPlace, Result<GivenUp<E>, QueryError>);
+
+/// The effects of one outbox that were given up. Clones mean the same.
 pub struct GivenUpEffects<E> {
     outlets: Arc<Outlets>,
     outbox: &'static str,
     types: PhantomData<fn() -> E>,
+}
+
+impl<E> Clone for GivenUpEffects<E> {
+    fn clone(&self) -> Self {
+        Self {
+            outlets: Arc::clone(&self.outlets),
+            outbox: self.outbox,
+            types: PhantomData,
+        }
+    }
 }
 
 impl<E> std::fmt::Debug for GivenUpEffects<E> {
@@ -59,15 +71,16 @@ impl<E: Row> GivenUpEffects<E> {
     }
 
     /// Effects that were given up, behind `after`, at most `limit`, in the order of their places. Empty means that there are
-    /// no more.
+    /// no more. One that is damaged, or not what this program has sent, is an error at its place, and can be
+    /// [discarded](Self::discard).
     ///
     /// # Errors
-    /// [`QueryError::State`]; [`QueryError::Row`] when one is not of this type.
+    /// [`QueryError::State`].
     pub fn list(
         &self,
         after: Option<EffectPlace>,
         limit: usize,
-    ) -> Result<Vec<GivenUp<E>>, QueryError> {
+    ) -> Result<Vec<ListedGivenUp<E>>, QueryError> {
         let first = prefix(self.outbox);
         let mut end = first.clone();
         end.extend([u8::MAX; 15]);
@@ -82,25 +95,21 @@ impl<E: Row> GivenUpEffects<E> {
             limit,
             false,
         )?;
-        page.rows
-            .iter()
-            .map(|(key, row)| self.read(key, row))
-            .collect()
+        let listed = page.rows.iter().map(|(key, row)| {
+            let place = EffectPlace::of_key(key).ok_or_else(damaged)?;
+            Ok((place, self.read(place, row)))
+        });
+        listed.collect()
     }
 
-    fn read(&self, key: &[u8], row: &[u8]) -> Result<GivenUp<E>, QueryError> {
-        let damaged = || StateError::Format {
-            database: "effects",
-            what: "an effect that was given up",
-        };
-        let place = EffectPlace::of_key(key).ok_or_else(damaged)?;
+    fn read(&self, place: EffectPlace, row: &[u8]) -> Result<GivenUp<E>, QueryError> {
         let (cause, stored) = format::read_given_up(row).ok_or_else(damaged)?;
         let stored = format::read(stored).ok_or_else(damaged)?;
         let outlets = &self.outlets;
         Ok(GivenUp {
             place,
             effect: Effect {
-                id: EffectId::derive(outlets.store_id, outlets.projection, self.outbox, place),
+                id: outlets.effect_id(self.outbox, place, stored.recorded_at),
                 position: place.position,
                 index: place.index,
                 key: stored.key.to_owned(),
@@ -115,24 +124,27 @@ impl<E: Row> GivenUpEffects<E> {
     }
 
     /// Has one delivered again, under its id; `false` if it was not given up. Effects of its stream that came after it may have
-    /// been delivered before. Blocks on the state's writer, and is durable as rows are.
+    /// been delivered before. Waits for the state's writer, and is durable as rows are.
     ///
     /// # Errors
-    /// [`StateError`].
-    pub fn redrive(&self, place: EffectPlace) -> Result<bool, StateError> {
-        self.settle(place, true)
+    /// [`QueryError::State`]; [`QueryError::Row`] when it cannot be read: nobody could deliver it, so it stays where it is.
+    pub async fn redrive(&self, place: EffectPlace) -> Result<bool, QueryError> {
+        let own = self.clone();
+        blocking(move || own.settle(place, true)).await
     }
 
-    /// Throws one away; `false` if it was not given up. Blocks on the state's writer.
+    /// Throws one away; `false` if it was not given up. Waits for the state's writer.
     ///
     /// # Errors
-    /// [`StateError`].
-    pub fn discard(&self, place: EffectPlace) -> Result<bool, StateError> {
-        self.settle(place, false)
+    /// [`QueryError::State`].
+    pub async fn discard(&self, place: EffectPlace) -> Result<bool, QueryError> {
+        let own = self.clone();
+        blocking(move || own.settle(place, false)).await
     }
 
-    fn settle(&self, place: EffectPlace, is_redriven: bool) -> Result<bool, StateError> {
+    fn settle(&self, place: EffectPlace, is_redriven: bool) -> Result<bool, QueryError> {
         let (ids, key) = (self.outlets.ids, place.key(self.outbox));
+        let _one = self.outlets.settling();
         let Some(row) = self.outlets.store.get(ids.given_up, &key)? else {
             return Ok(false);
         };
@@ -140,7 +152,9 @@ impl<E: Row> GivenUpEffects<E> {
             table: ids.given_up,
             key: key.clone(),
         }];
-        if is_redriven && let Some((_, stored)) = format::read_given_up(&row) {
+        if is_redriven {
+            self.read(place, &row)?;
+            let (_, stored) = format::read_given_up(&row).ok_or_else(damaged)?;
             writes.push(StateWrite::PutRow {
                 table: ids.effects,
                 key,
@@ -158,5 +172,26 @@ impl<E: Row> GivenUpEffects<E> {
             }
         }
         Ok(true)
+    }
+}
+
+fn damaged() -> StateError {
+    StateError::Format {
+        database: "effects",
+        what: "an effect that was given up",
+    }
+}
+
+/// Runs what waits for the state's writer away from the runtime's workers, to its end also if nobody waits for it.
+async fn blocking<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T, QueryError> + Send + 'static,
+) -> Result<T, QueryError> {
+    match tokio::task::spawn_blocking(run).await {
+        Ok(outcome) => outcome,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is being dropped.
+            Err(_) => Err(StateError::Closed.into()),
+        },
     }
 }

@@ -5,7 +5,7 @@
 //! Invariants: (1) an effect is stored in one transaction with the rows and the position of its event, and not at all if the
 //! event is undone; (2) of each position of the log exactly one version of a projection sends effects, or nobody: see
 //! `cuts.rs`; a replay, a comparison and the test kit have no way out at all; (3) its id is made of the log, the projection, the
-//! outbox, the position and its number within the event, so it is the same however often it is made; (4) what is stored is
+//! outbox, position and recorded time of its event and its number within that, so it is the same however often it is made; (4) what is stored is
 //! delivered at least once.
 //! Threads: an [`OutboxMut`] belongs to the projection's actor; an [`Outlets`] is shared by the actors of all versions and by
 //! the deliveries.
@@ -28,7 +28,7 @@ mod writing;
 pub use config::DeliveryConfig;
 pub use delivery::{Deliver, Delivering, DeliveryCore, DeliveryParts};
 pub use format::{Effect, EffectId, EffectPlace};
-pub use given_up::{GivenUp, GivenUpEffects};
+pub use given_up::{GivenUp, GivenUpEffects, ListedGivenUp};
 pub use outlets::{Outlet, Outlets};
 pub use registering::{OpenOutlets, effects_of};
 pub use writing::{OutboxMut, Sent};

@@ -1,5 +1,6 @@
 //! What the versions of a projection and the deliveries of its outboxes share.
 
+use std::any::TypeId;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
@@ -11,10 +12,12 @@ use millstream_engine::mailbox::Mailbox;
 use millstream_engine::state::{
     ProjectionId, StateBatch, StateError, StateStore, StateWrite, StateWriterHandle, TableId,
 };
+use millstream_engine::time::Timestamp;
 use uuid::Uuid;
 
 use super::super::ProgressBoard;
 use super::cuts::Cuts;
+use super::format::{EffectId, EffectPlace};
 
 /// Where effects, those that were given up, and the records about them lie.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +37,7 @@ pub(super) const CUTS: &[u8] = b"cuts";
 pub struct Outlets {
     pub(super) projection: &'static str,
     /// Identity of the log.
-    pub(super) store_id: Option<Uuid>,
+    store_id: Option<Uuid>,
     pub(super) ids: OutletIds,
     pub(super) store: StateStore,
     pub(super) writer: StateWriterHandle,
@@ -47,6 +50,8 @@ pub struct Outlets {
     halting: AtomicBool,
     /// How far actors have applied, by version and partition.
     applied: Mutex<HashMap<ProjectionId, Applied, foldhash::fast::RandomState>>,
+    /// Held while somebody settles an effect that was given up: two at once would count it twice.
+    settling: Mutex<()>,
 }
 
 /// Offsets behind what was applied, by partition.
@@ -56,6 +61,8 @@ type Applied = Arc<[AtomicU64]>;
 #[derive(Debug)]
 pub(super) struct OutboxState {
     pub(super) name: &'static str,
+    /// Type of its effects.
+    pub(super) effect: TypeId,
     /// Where its effects begin, by partition.
     pub(super) begin: Vec<Offset>,
     pub(super) partitions: Vec<PartitionState>,
@@ -141,7 +148,14 @@ impl Outlets {
             inside: AtomicUsize::new(0),
             halting: AtomicBool::new(false),
             applied: Mutex::default(),
+            settling: Mutex::default(),
         })
+    }
+
+    /// Held while an effect that was given up is settled.
+    pub(super) fn settling(&self) -> MutexGuard<'_, ()> {
+        let settling = self.settling.lock();
+        settling.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cuts(&self) -> RwLockReadGuard<'_, Cuts> {
@@ -156,6 +170,13 @@ impl Outlets {
 
     pub(super) fn find(&self, outbox: &str) -> Option<&OutboxState> {
         self.boxes.iter().find(|own| own.name == outbox)
+    }
+
+    /// Whether there is an outbox of this name, with effects of this type.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn has(&self, outbox: &str, effect: TypeId) -> bool {
+        self.find(outbox).is_some_and(|own| own.effect == effect)
     }
 
     /// Effects of an outbox that are stored and not delivered yet, those on their way included; `None` if there is no such
@@ -227,6 +248,21 @@ impl Outlets {
         ends
     }
 
+    /// Events before these offsets that a version's stored rows have not seen: effects of theirs that it would have to send are
+    /// not stored.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    #[doc(hidden)]
+    pub fn unseen(&self, owner: ProjectionId, ends: &[Offset]) -> Result<u64, StateError> {
+        let mut unseen = 0;
+        for (partition, end) in (0..).map(PartitionId).zip(ends) {
+            let seen = self.store.progress(owner, partition)?.unwrap_or_default();
+            unseen += end.0.saturating_sub(seen.next.0);
+        }
+        Ok(unseen)
+    }
+
     /// Has a version send what is behind these offsets, durably. Blocks on the state's writer.
     ///
     /// # Errors
@@ -239,6 +275,16 @@ impl Outlets {
         self.writer.sync()?;
         *self.cuts.write().unwrap_or_else(PoisonError::into_inner) = cuts;
         Ok(())
+    }
+
+    /// The id of an effect of these outboxes.
+    pub(super) fn effect_id(
+        &self,
+        outbox: &str,
+        place: EffectPlace,
+        recorded_at: Timestamp,
+    ) -> EffectId {
+        EffectId::derive(self.store_id, self.projection, outbox, place, recorded_at)
     }
 
     pub(super) fn record(&self, key: &[u8], value: Vec<u8>) -> Result<(), StateError> {

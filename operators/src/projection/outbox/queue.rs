@@ -53,6 +53,11 @@ impl Queue {
         self.held.values().next()
     }
 
+    /// One that is here.
+    pub(super) fn held(&self, place: EffectPlace) -> Option<&Held> {
+        self.held.get(&place)
+    }
+
     /// Effects that may be found in the store and are known.
     pub(super) fn known(&self) -> usize {
         self.held.len() + self.settled.len()

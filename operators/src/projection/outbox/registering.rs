@@ -94,7 +94,7 @@ impl Outlets {
             if stored.as_ref() != Some(&encoded) {
                 begun.push((key, encoded));
             }
-            boxes.push(state_of(outbox.name, begin, ids, store)?);
+            boxes.push(state_of(outbox, begin, ids, store)?);
         }
         let encoded = cuts.encode();
         if known.as_ref() != Some(&encoded) {
@@ -120,7 +120,7 @@ impl Outlets {
     }
 }
 
-/// Has the version that answers go on where the one before it ends; gives whether the rows were made anew.
+/// Has the version that answers go on where the one before it ends; gives whether the log may be another one.
 fn go_on(cuts: &mut Cuts, parts: &OpenOutlets<'_>) -> Result<bool, StateError> {
     let Some(last) = cuts.last().cloned() else {
         cuts.add(parts.active, &vec![Offset(0); parts.heads.len()]);
@@ -129,29 +129,33 @@ fn go_on(cuts: &mut Cuts, parts: &OpenOutlets<'_>) -> Result<bool, StateError> {
     if last.owner == parts.active {
         return Ok(false);
     }
+    let now = stored(parts, parts.active)?;
     if !parts.registered.contains(&last.owner) {
+        let is_anew = now.iter().all(|next| *next == Offset(0));
+        let mut ends = last.from.iter().zip(parts.heads);
+        if is_anew || ends.any(|(from, head)| from > head) {
+            tracing::warn!(
+                projection = parts.projection,
+                "the rows of the version that sent effects are gone: they begin with what is appended from now on"
+            );
+            *cuts = Cuts::default();
+            cuts.add(parts.active, parts.heads);
+            return Ok(true);
+        }
+        // It was dropped at rest, after a switch at rest.
         tracing::warn!(
             projection = parts.projection,
-            "the rows of the version that sent effects are gone: they begin with what is appended from now on"
+            "the version that sent effects was dropped before the one that answers has run: effects go on with what that one \
+             has still to apply, and those of events that only it had applied are sent by nobody"
         );
-        *cuts = Cuts::default();
-        cuts.add(parts.active, parts.heads);
-        return Ok(true);
+        cuts.add(parts.active, &now);
+        return Ok(false);
     }
-    let mut from = Vec::with_capacity(parts.heads.len());
-    let mut left_out = 0;
-    for partition in (0..).map(PartitionId).take(parts.heads.len()) {
-        let stored = |id| -> Result<Offset, StateError> {
-            Ok(parts
-                .store
-                .progress(id, partition)?
-                .unwrap_or_default()
-                .next)
-        };
-        let (before, now) = (stored(last.owner)?, stored(parts.active)?);
-        left_out += now.0.saturating_sub(before.0);
-        from.push(before.max(now));
-    }
+    let before = stored(parts, last.owner)?;
+    let both = || before.iter().copied().zip(now.iter().copied());
+    let left_out: u64 = both()
+        .map(|(before, now)| now.0.saturating_sub(before.0))
+        .sum();
     if left_out > 0 {
         tracing::warn!(
             projection = parts.projection,
@@ -160,12 +164,23 @@ fn go_on(cuts: &mut Cuts, parts: &OpenOutlets<'_>) -> Result<bool, StateError> {
              by that one, if it runs"
         );
     }
+    let from: Vec<_> = both().map(|(before, now)| before.max(now)).collect();
     cuts.add(parts.active, &from);
     Ok(false)
 }
 
+/// Offsets behind what the stored rows of a version have seen.
+fn stored(parts: &OpenOutlets<'_>, id: ProjectionId) -> Result<Vec<Offset>, StateError> {
+    let partitions = (0..).map(PartitionId).take(parts.heads.len());
+    let next = |partition| {
+        let progress = parts.store.progress(id, partition)?;
+        Ok(progress.unwrap_or_default().next)
+    };
+    partitions.map(next).collect()
+}
+
 fn state_of(
-    name: &'static str,
+    outbox: &DeclaredOutbox,
     begin: Vec<Offset>,
     ids: OutletIds,
     store: &StateStore,
@@ -173,12 +188,15 @@ fn state_of(
     let mut partitions = Vec::with_capacity(begin.len());
     for partition in (0..).map(PartitionId).take(begin.len()) {
         let own = PartitionState::default();
-        own.depth
-            .store(count(name, partition, ids, store)?, Ordering::Release);
+        own.depth.store(
+            count(outbox.name, partition, ids, store)?,
+            Ordering::Release,
+        );
         partitions.push(own);
     }
     Ok(OutboxState {
-        name,
+        name: outbox.name,
+        effect: outbox.effect,
         begin,
         partitions,
         rows_max: AtomicU64::new(u64::MAX),

@@ -8,6 +8,7 @@
 
 mod switching;
 
+use std::any::TypeId;
 use std::sync::Arc;
 
 use millstream_engine::event::PartitionId;
@@ -122,11 +123,11 @@ impl Engine {
     /// An outbox of a projection: how many effects wait in it, and those that were given up, to be sent again or thrown away.
     ///
     /// # Errors
-    /// [`QueryError::UnknownTable`]: no projection of the topology has it.
+    /// [`QueryError::UnknownTable`]: no projection of the topology has it, with such effects.
     pub fn outbox<E: Row>(&self, outbox: &Outbox<E>) -> Result<GivenUpEffects<E>, QueryError> {
         let all = self.inner.versions.iter();
         let mut all = all.filter_map(|versions| versions.outlets.as_ref());
-        let found = all.find(|outlets| outlets.depth(outbox.name()).is_some());
+        let found = all.find(|outlets| outlets.has(outbox.name(), TypeId::of::<E>()));
         let outlets = found.ok_or(QueryError::UnknownTable {
             table: outbox.name(),
         })?;

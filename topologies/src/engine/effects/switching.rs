@@ -53,8 +53,17 @@ impl<'v> Handover<'v> {
         let ends = (0..).map(PartitionId).zip(own.at.iter().copied());
         let ends: Vec<_> = ends.collect();
         match from.board.until_stored(&ends, deadline).await {
-            // One that was given up comes no further in this process. What it has not sent is its own, for a later one.
-            Err(QueryError::Stopped { .. }) => {}
+            // One that was given up comes no further in this process, and the other one has applied in silence what it lacks.
+            Err(QueryError::Stopped { .. }) => {
+                let events = outlets.unseen(from.registered.id, &own.at)?;
+                if events > 0 {
+                    return Err(RebuildError::Unsent {
+                        projection: outlets.projection(),
+                        version: from.version,
+                        events,
+                    });
+                }
+            }
             waited => waited?,
         }
         Ok(own)

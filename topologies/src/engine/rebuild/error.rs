@@ -71,6 +71,21 @@ pub enum RebuildError {
         /// Name of the projection.
         projection: &'static str,
     },
+    /// The version that answers was given up before it had sent the effects of all events that the other one has applied
+    /// without sending any: nobody would. Nothing was changed.
+    #[error(
+        "version {version} of {projection} was given up before it had sent the effects of {events} events, and after a switch \
+         nobody would: mend it, start again, and switch once it has caught up; or do without them, and start with the other \
+         version declared alone"
+    )]
+    Unsent {
+        /// Name of the projection.
+        projection: &'static str,
+        /// The version that answers.
+        version: u32,
+        /// Events whose effects are not sent.
+        events: u64,
+    },
     /// The version answers queries. Nothing was dropped.
     #[error(
         "version {version} of {projection} answers queries: switch to another one before it is dropped"
@@ -136,6 +151,7 @@ impl RebuildError {
             | Self::NoCandidate { .. }
             | Self::UnknownVersion { .. }
             | Self::NoPrevious { .. }
+            | Self::Unsent { .. }
             | Self::Active { .. }
             | Self::Read { .. }
             | Self::Stage { .. } => false,

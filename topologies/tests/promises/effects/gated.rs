@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millstream::Rebuild;
+use millstream::{Rebuild, RebuildError};
 
 use super::*;
 
@@ -181,8 +181,10 @@ async fn each_effect_is_sent_once_while_versions_are_switched() {
 async fn what_the_new_version_has_applied_already_is_sent_by_the_old_one() {
     let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
     let held = std::sync::Arc::new(Held::default());
-    let mut first = Mailing::default();
-    first.held = Some(std::sync::Arc::clone(&held));
+    let first = Mailing {
+        held: Some(std::sync::Arc::clone(&held)),
+        ..Mailing::default()
+    };
     let engine = open_with(folder.path(), config(), two_of(first, &outside)).await;
     engine
         .send::<Tally>("a", Ask::Note(HOLD.to_owned()))
@@ -301,4 +303,74 @@ async fn a_program_with_another_version_goes_on_where_the_one_before_ends() {
     outside.until(|outside| outside.taken().len() == 5).await;
     close(engine).await;
     check(&outside, &expected, 3);
+}
+
+/// Goal: a version that was given up and owes effects is not switched away from without a word; once it is mended it sends them,
+/// and then is.
+#[tokio::test]
+async fn a_version_that_was_given_up_keeps_the_effects_that_it_owes() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    let limited = |parked_keys_max| {
+        let limited = ProjectionConfig {
+            parked_keys_max,
+            ..failing_at_once()
+        };
+        Topology::named("mailing")
+            .aggregate::<Tally>()
+            .projection_with(Mailing::<1>::default(), limited)
+            .candidate(Mailing::<2>::default())
+            .deliver_with(&MAILS, quick(), outside.deliver())
+            .build()
+            .unwrap()
+    };
+    let mut config = config();
+    // A projection that halts is given up at once.
+    config.restart.attempts_max = 0;
+    let engine = open_with(folder.path(), config.clone(), limited(1)).await;
+    let mut expected = BTreeMap::new();
+    let sent = add(&engine, "a", 1).await;
+    expect(&mut expected, "a", sent);
+    outside.until(|outside| outside.taken().len() == 1).await;
+    // More than one to a partition, of some.
+    for id in ["b", "c", "d", "e", "f", "g", "h", "i"] {
+        add(&engine, id, FAILS + 1).await;
+    }
+    let rebuild = engine.rebuild("mailing").unwrap();
+    until("it is given up", || {
+        let versions = rebuild.versions();
+        let mut versions = versions.iter();
+        versions.any(|one| one.version == 1 && one.given_up.is_some())
+    })
+    .await;
+    let sent = add(&engine, "a", 2).await;
+    expect(&mut expected, "a", sent);
+    within(rebuild.caught_up()).await.unwrap();
+    let refused = within(rebuild.switch()).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            RebuildError::Unsent {
+                version: 1,
+                events: 1..,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    assert_eq!(rebuild.active(), 1);
+    drop(rebuild);
+    let ended = within(engine.shutdown()).await.unwrap_err().to_string();
+    assert!(ended.contains("mailing"), "{ended}");
+    drop(engine);
+    // More may wait.
+    let engine = open_with(folder.path(), config, limited(10)).await;
+    caught_up(&engine).await;
+    switch(&engine.rebuild("mailing").unwrap()).await;
+    let sent = add(&engine, "a", 1).await;
+    expect(&mut expected, "a", sent);
+    outside
+        .until(|outside| outside.taken().len() >= count(&expected))
+        .await;
+    close(engine).await;
+    check(&outside, &expected, 0);
 }

@@ -2,7 +2,40 @@
 
 use std::collections::BTreeSet;
 
+use millstream_engine::stage::StageStatus;
+use millstream_engine::state::DeadLetterStatus;
+use millstream_operators::projection::QueryError;
+
 use super::*;
+
+/// What a later program sends to the same outbox.
+const NUMBERS: Outbox<u64> = Outbox::named("mails");
+
+/// The same projection in a later program, that sends numbers.
+struct Numbering;
+
+impl Projection for Numbering {
+    const NAME: &'static str = "mailing";
+    const VERSION: u32 = 1;
+    const ROWS: Rows = Rows::ByPartition;
+    const CATEGORY: &'static str = "tally";
+    type Event = Happened;
+    type Tables = (Table<String, i64>, Outbox<u64>);
+    type Error = std::convert::Infallible;
+
+    fn tables(&self) -> Self::Tables {
+        (TOTALS, NUMBERS)
+    }
+
+    fn project(
+        &self,
+        event: &ProjectedEvent<'_, Happened>,
+        (_, numbers): &mut (TableMut<String, i64>, OutboxMut<u64>),
+    ) -> Result<(), Self::Error> {
+        numbers.send(event.version);
+        Ok(())
+    }
+}
 
 #[tokio::test]
 async fn effects_are_delivered_in_order_and_deleted() {
@@ -105,27 +138,85 @@ async fn one_that_is_given_up_lets_others_go_on_and_can_be_sent_again() {
         mails.list(None, 10).unwrap().len() == 2
     })
     .await;
-    let given_up = mails.list(None, 1).unwrap().remove(0);
+    let listed = |after, limit| mails.list(after, limit).unwrap().remove(0).1.unwrap();
+    let given_up = listed(None, 1);
     assert_eq!(given_up.effect.value, "a.0: 1 (0)");
     assert_eq!(
         (given_up.effect.attempt, &*given_up.cause),
         (2, "it is out of order")
     );
-    let other = mails.list(Some(given_up.place), 10).unwrap().remove(0);
+    let other = listed(Some(given_up.place), 10);
     assert_eq!(other.effect.value, "a.1: 1 (0)");
-    assert!(mails.discard(other.place).unwrap());
-    assert!(!mails.redrive(other.place).unwrap());
-    assert!(mails.redrive(given_up.place).unwrap());
+    assert!(mails.discard(other.place).await.unwrap());
+    assert!(!mails.redrive(other.place).await.unwrap());
+    assert!(mails.redrive(given_up.place).await.unwrap());
     outside.until(|outside| outside.taken().len() == 2).await;
     assert_eq!(outside.taken()[1].id, given_up.effect.id);
-    assert_eq!(mails.list(None, 10).unwrap(), []);
+    assert!(mails.list(None, 10).unwrap().is_empty());
+    close(engine).await;
+}
+
+/// Goal: of effects that are put aside and are not what this program sends, none keeps the others from being seen; such a one is
+/// not sent again, which would only lose it, but can be thrown away.
+#[tokio::test]
+async fn one_that_cannot_be_read_is_seen_and_thrown_away() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    outside.odd("a.0: 1 (0)", [Then::Fail]);
+    let once = DeliveryConfig {
+        attempts_max: Some(1),
+        ..quick()
+    };
+    let first = topology(&outside, once);
+    let engine = open_with(folder.path(), crate::support::config(), first).await;
+    engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
+    let mails = engine.outbox(&MAILS).unwrap();
+    until("it is put aside", || {
+        mails.list(None, 10).unwrap().len() == 1
+    })
+    .await;
+    let numbers: Outbox<u64> = Outbox::named("mails");
+    let error = engine.outbox(&numbers).unwrap_err();
+    assert!(matches!(error, QueryError::UnknownTable { .. }), "{error}");
+    drop(mails);
+    close(engine).await;
+    // A later program has other effects under the name.
+    let later = Topology::named("mailing")
+        .aggregate::<Tally>()
+        .projection(Numbering)
+        .deliver(&NUMBERS, |_: Effect<u64>| async { Ok::<_, String>(()) })
+        .build()
+        .unwrap();
+    let engine = open_with(folder.path(), crate::support::config(), later).await;
+    let numbers = engine.outbox(&NUMBERS).unwrap();
+    let (place, unreadable) = numbers.list(None, 10).unwrap().remove(0);
+    assert!(
+        matches!(unreadable, Err(QueryError::Row(_))),
+        "{unreadable:?}"
+    );
+    let refused = numbers.redrive(place).await.unwrap_err();
+    assert!(matches!(refused, QueryError::Row(_)), "{refused}");
+    assert_eq!(
+        numbers.list(None, 10).unwrap().len(),
+        1,
+        "it is still there"
+    );
+    assert!(numbers.discard(place).await.unwrap());
+    assert!(numbers.list(None, 10).unwrap().is_empty());
     close(engine).await;
 }
 
 #[tokio::test]
 async fn an_event_that_fails_sends_nothing_until_it_is_applied() {
     let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
-    let engine = open(folder.path(), &outside).await;
+    let mailing = Mailing::<1>::default();
+    let is_mended = std::sync::Arc::clone(&mailing.is_mended);
+    let topology = Topology::named("mailing")
+        .aggregate::<Tally>()
+        .projection_with(mailing, failing_at_once())
+        .deliver_with(&MAILS, quick(), outside.deliver())
+        .build()
+        .unwrap();
+    let engine = open_with(folder.path(), config(), topology).await;
     for by in [1, FAILS, 1] {
         engine.send::<Tally>("a", Ask::Add(by)).await.unwrap();
     }
@@ -144,9 +235,24 @@ async fn an_event_that_fails_sends_nothing_until_it_is_applied() {
     let mails = outside.mails();
     assert_eq!(mails["a"], ["a.0: 1 (0)"]);
     assert_eq!(mails["b"], ["b.0: 1 (0)"]);
+    let letters = || engine.state().dead_letters(None, None, 10).unwrap();
+    until("it is a dead letter", || {
+        let letters = letters();
+        letters.len() == 1 && letters[0].status == DeadLetterStatus::Dead
+    })
+    .await;
+    is_mended.store(true, std::sync::atomic::Ordering::Release);
+    let decided = engine.dead_letters();
+    let redriven = decided.redrive(&[letters()[0].id()], "ann", "mended").await;
+    redriven.unwrap();
+    outside.until(|outside| outside.taken().len() == 5).await;
+    let expected = ["a.0: 1 (0)", "a.1: 1000 (0)", "a.1: 1000 (1)", "a.2: 1 (0)"];
+    assert_eq!(outside.mails()["a"], expected);
+    assert_eq!(outside.calls().len(), 5);
     close(engine).await;
 }
 
+/// Method: the call is let go once all stages are stopped but the one that waits for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_waits_for_the_call_under_way() {
     let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
@@ -156,9 +262,22 @@ async fn a_shutdown_waits_for_the_call_under_way() {
         engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
     }
     outside.until(|outside| outside.calls().len() == 1).await;
+    let watching = engine.clone();
     let ending = tokio::spawn(close(engine));
+    let running = || {
+        let stages = watching.stages().into_iter();
+        let running = stages.filter(|(_, status)| !matches!(status, StageStatus::Stopped));
+        running.map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    until(
+        "all others are stopped",
+        || matches!(&running()[..], [name] if name.starts_with("mailing!mails/")),
+    )
+    .await;
+    assert!(!ending.is_finished());
     outside.let_go();
     within(ending).await.unwrap();
+    drop(watching);
     let engine = open(folder.path(), &outside).await;
     outside.until(|outside| outside.taken().len() == 2).await;
     close(engine).await;

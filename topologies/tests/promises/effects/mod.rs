@@ -39,6 +39,15 @@ fn two(outside: &Outside) -> Topology {
 }
 
 fn two_of(first: Mailing<1>, outside: &Outside) -> Topology {
+    let failed = std::sync::Arc::clone(&outside.failed);
+    let first = Mailing {
+        failed: std::sync::Arc::clone(&failed),
+        ..first
+    };
+    let second = Mailing::<2> {
+        failed,
+        ..Mailing::default()
+    };
     let quick_stores = ProjectionConfig {
         store_every_ms: 2,
         ..failing_at_once()
@@ -46,7 +55,7 @@ fn two_of(first: Mailing<1>, outside: &Outside) -> Topology {
     Topology::named("mailing")
         .aggregate::<Tally>()
         .projection_with(first, quick_stores.clone())
-        .candidate_with(Mailing::<2>::default(), quick_stores)
+        .candidate_with(second, quick_stores)
         .deliver_with(&MAILS, quick(), outside.deliver())
         .build()
         .unwrap()

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use millstream::prelude::*;
@@ -12,11 +13,16 @@ use crate::support::{Happened, panics};
 /// A projection with effects: notes are mailed, and additions change a row.
 #[derive(Default)]
 pub(super) struct Mailing<const VERSION: u32, const EARLY: bool = false> {
-    /// Events that have failed once.
-    failed: Mutex<BTreeSet<(String, u64)>>,
+    /// Events that have failed once, by version of the projection. Of all engines of a test: one that was to be tried again when
+    /// an engine ended would fail once more in the next, and be a dead letter.
+    pub(super) failed: Failed,
     /// Held up by the note [`HOLD`], if it is there.
     pub(super) held: Option<Arc<Held>>,
+    /// It does not fail on [`FAILS`] any more.
+    pub(super) is_mended: Arc<AtomicBool>,
 }
+
+pub(super) type Failed = Arc<Mutex<BTreeSet<(u32, String, u64)>>>;
 
 /// A note that some projections are held up by.
 pub(super) const HOLD: &str = "hold";
@@ -76,9 +82,12 @@ impl<const VERSION: u32, const EARLY: bool> Projection for Mailing<VERSION, EARL
                 }
                 let is_first = || {
                     let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                    failed.insert((id.to_owned(), version))
+                    failed.insert((VERSION, id.to_owned(), version))
                 };
-                if *by == FAILS || *by == FAILS + i64::from(VERSION) || (*by == FLAKY && is_first())
+                let is_mended = self.is_mended.load(Ordering::Acquire);
+                if (*by == FAILS && !is_mended)
+                    || *by == FAILS + i64::from(VERSION)
+                    || (*by == FLAKY && is_first())
                 {
                     return Err(Unwritten);
                 }
@@ -134,6 +143,8 @@ pub(super) struct Outside {
     seen: Arc<Mutex<Seen>>,
     moved: Arc<Notify>,
     gate: Arc<Notify>,
+    /// What has failed once in the projections that send here.
+    pub(super) failed: Failed,
 }
 
 impl Outside {

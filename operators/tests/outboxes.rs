@@ -1,0 +1,393 @@
+//! Projections with an outbox, stepped by hand: a switch before the first turn after a start, and an outbox that is full.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use millstream_engine::codec::Event;
+use millstream_engine::event::{Metadata, Offset, PartitionId, StreamId};
+use millstream_engine::log::frame::{Draft, Encoding, FrameBuilder, Kind};
+use millstream_engine::log::{EmbeddedLog, EmbeddedReader, EmbeddedStore, Feed, GroupWriter, Head};
+use millstream_engine::log::{LogReader, Submission};
+use millstream_engine::mailbox::{Mailbox, MailboxLimits};
+use millstream_engine::stage::{StageCore, Step};
+use millstream_engine::state::{
+    RegisteredProjection, StateOptions, StateStore, StateWriterHandle, SteppedStateWriter, stepped,
+};
+use millstream_engine::store::SimulatedDisk;
+use millstream_engine::time::{Clock, ManualClock, Timestamp};
+use millstream_operators::projection::{
+    DeclaredOutbox, Delivering, DeliveryConfig, DeliveryCore, DeliveryParts, FailurePolicy,
+    OpenOutlets, Outbox, OutboxMut, Outlets, ProgressBoard, ProjectedEvent, Projection,
+    ProjectionConfig, ProjectionCore, ProjectionParts, Rows, Table, TableMut, TableSet,
+};
+use serde::{Deserialize, Serialize};
+
+const ZERO: PartitionId = PartitionId(0);
+const COUNTS: Table<String, u64> = Table::named("counts");
+const SENT: Outbox<u64> = Outbox::named("sent").from_start();
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Counted(u64);
+
+impl Event for Counted {
+    const ENCODING: Encoding = Encoding::Json;
+}
+
+/// Sends the offset of each event, and fails on those with a zero while it is out of order.
+struct Sends<const N: u32>(Arc<AtomicBool>);
+
+#[derive(Debug, thiserror::Error)]
+#[error("it is out of order")]
+struct OutOfOrder;
+
+impl<const N: u32> Projection for Sends<N> {
+    const NAME: &'static str = "sends";
+    const VERSION: u32 = N;
+    const ROWS: Rows = Rows::ByPartition;
+    const CATEGORY: &'static str = "note";
+    type Event = Counted;
+    type Tables = (Table<String, u64>, Outbox<u64>);
+    type Error = OutOfOrder;
+
+    fn tables(&self) -> Self::Tables {
+        (COUNTS, SENT)
+    }
+
+    fn project(
+        &self,
+        event: &ProjectedEvent<'_, Counted>,
+        (counts, sent): &mut (TableMut<String, u64>, OutboxMut<u64>),
+    ) -> Result<(), OutOfOrder> {
+        counts.update(&event.id.to_owned(), |count| *count += event.payload.0);
+        sent.send(event.position.offset.0);
+        if event.payload.0 == 0 && self.0.load(Ordering::Relaxed) {
+            return Err(OutOfOrder);
+        }
+        Ok(())
+    }
+}
+
+/// A log of one partition, and a state.
+struct World {
+    log: GroupWriter<EmbeddedStore>,
+    reader: EmbeddedReader,
+    feed: Arc<Feed>,
+    head: Head,
+    store: StateStore,
+    writer: StateWriterHandle,
+    steps: SteppedStateWriter,
+    clock: Arc<ManualClock>,
+    is_out_of_order: Arc<AtomicBool>,
+}
+
+/// A version at work.
+struct Running {
+    core: Box<dyn StageCore>,
+    board: Arc<ProgressBoard>,
+    registered: RegisteredProjection,
+}
+
+impl World {
+    fn new() -> Self {
+        let (log, state) = (SimulatedDisk::new(), SimulatedDisk::new());
+        let EmbeddedLog { store, reader } = EmbeddedLog::open_simulated(&log, 1).unwrap();
+        let feed = Arc::new(Feed::new(&reader).unwrap());
+        let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+        let (state_store, writer) =
+            StateStore::open_simulated(&state, StateOptions::default()).unwrap();
+        let (writer, steps) = stepped(writer);
+        Self {
+            log: GroupWriter::new(store, Arc::clone(&feed), Arc::clone(&clock) as _),
+            reader,
+            feed,
+            head: Head::default(),
+            store: state_store,
+            writer,
+            steps,
+            clock,
+            is_out_of_order: Arc::default(),
+        }
+    }
+
+    fn register(&self, version: u32) -> RegisteredProjection {
+        let registered = self
+            .writer
+            .register_projection("sends", version, &["counts"]);
+        registered.unwrap()
+    }
+
+    /// The outboxes of all versions, as at a start at which the first one answers.
+    fn outlets(&self) -> Arc<Outlets> {
+        self.outlets_of(&[1, 2])
+    }
+
+    /// The same, at which these are registered, and the first of them answers.
+    fn outlets_of(&self, versions: &[u32]) -> Arc<Outlets> {
+        let versions = versions.iter();
+        let ids: Vec<_> = versions.map(|&version| self.register(version).id).collect();
+        let outboxes = [DeclaredOutbox {
+            name: SENT.name(),
+            from_start: true,
+            effect: std::any::TypeId::of::<u64>(),
+        }];
+        Outlets::open(&OpenOutlets {
+            projection: "sends",
+            outboxes: &outboxes,
+            active: ids[0],
+            registered: &ids,
+            heads: &[self.reader.head(ZERO).unwrap().next],
+            store_id: None,
+            store: &self.store,
+            writer: &self.writer,
+        })
+        .unwrap()
+    }
+
+    fn open<const N: u32>(&self, outlets: &Arc<Outlets>) -> Running {
+        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
+        let registered = self.register(N);
+        let feed = Arc::clone(&self.feed);
+        let board = ProgressBoard::of_version("sends", N, feed, Arc::clone(&clock));
+        board.set_active(N == 1);
+        board.set_outlet(outlets.of_version(registered.id));
+        let config = ProjectionConfig {
+            failures: FailurePolicy {
+                attempts_max: 3,
+                backoff_first: Duration::from_millis(5),
+                backoff_max: Duration::from_millis(5),
+            },
+            store_every_ms: 0,
+            store_every_behind_ms: 0,
+            ..ProjectionConfig::default()
+        };
+        let core = ProjectionCore::open(ProjectionParts {
+            projection: Arc::new(Sends::<N>(Arc::clone(&self.is_out_of_order))),
+            reads: Default::default(),
+            registered: registered.clone(),
+            config,
+            partitions: vec![ZERO],
+            mailbox: Mailbox::new(MailboxLimits::default(), Arc::clone(&clock)),
+            feed: Arc::clone(&self.feed),
+            streams: Arc::new(self.reader.clone()),
+            store: self.store.clone(),
+            writer: self.writer.clone(),
+            hot: (COUNTS, SENT).hot(),
+            board: Arc::clone(&board),
+            clock,
+            storing: Arc::default(),
+        });
+        Running {
+            core: Box::new(core.unwrap()),
+            board,
+            registered,
+        }
+    }
+
+    /// A delivery that is never given a turn, so nothing is taken out of the outbox that it bounds.
+    fn bound(&self, outlets: &Arc<Outlets>, stored_max: u64) -> DeliveryCore {
+        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
+        let config = DeliveryConfig {
+            stored_max: Some(stored_max),
+            ..DeliveryConfig::default()
+        };
+        let deliver = |_| async { Ok::<_, String>(()) };
+        let parts = DeliveryParts {
+            outlets: Arc::clone(outlets),
+            delivering: Delivering::new(&SENT, config, deliver),
+            partition: ZERO,
+            mailbox: Mailbox::new(MailboxLimits::default(), Arc::clone(&clock)),
+            clock,
+        };
+        DeliveryCore::open(parts).unwrap()
+    }
+
+    /// Appends a frame with one event of a stream of its own.
+    fn append(&mut self, value: u64) {
+        let first = self.head.next;
+        let stream = StreamId::new("note", &first.0.to_string()).unwrap();
+        let mut builder = FrameBuilder::new();
+        let kind = builder.kind(&Kind {
+            category: "note".into(),
+            event_type: "Counted".into(),
+            schema_version: 1,
+            encoding: Encoding::Json,
+        });
+        let payload = value.to_string();
+        let draft = Draft {
+            kind,
+            stream: stream.id(),
+            hash: stream.hash(),
+            version: 0,
+            event_time: None,
+            id: None,
+            metadata: Metadata::default(),
+            payload: payload.as_bytes(),
+        };
+        builder.push(self.clock.now(), &draft).unwrap();
+        let ids = uuid::Uuid::from_u128(u128::from(first.0) << 64);
+        let sealed = builder.seal(ZERO, first, ids, self.head.hash, &[]).unwrap();
+        self.head.next = Offset(first.0 + u64::from(sealed.count));
+        self.head.hash = sealed.hash;
+        let frame = Some(sealed);
+        let done = Box::new(|_: &_| {});
+        self.log.step(vec![Submission { frame, done }]).unwrap();
+    }
+
+    /// One turn, and all that it has stored.
+    fn step(&self, running: &mut Running) -> Step {
+        let step = running.core.step();
+        assert!(!matches!(step, Step::Failed(_)), "{step:?}");
+        while self.steps.step() {}
+        step
+    }
+
+    /// Turns until a version has stored all up to there.
+    fn run(&self, running: &mut Running, upto: u64) {
+        for _ in 0..100 {
+            self.step(running);
+            self.clock.advance(Duration::from_millis(1));
+            if self.stored(running) == upto {
+                return;
+            }
+        }
+        panic!(
+            "it does not come to {upto}, but to {}",
+            self.stored(running)
+        );
+    }
+
+    fn stored(&self, running: &Running) -> u64 {
+        let progress = self.store.progress(running.registered.id, ZERO).unwrap();
+        progress.unwrap_or_default().next.0
+    }
+
+    /// Offsets of the events whose effects are stored.
+    fn sent(&self) -> BTreeSet<u64> {
+        let all = self.store.projections().unwrap();
+        let mut own = all.iter().filter(|one| one.name == "effects of sends");
+        let effects = own.next().unwrap().tables[0];
+        let from = std::ops::Bound::Included(&b""[..]);
+        let keys = self.store.keys(effects, from, 1_000).unwrap();
+        let offset = |key: &Vec<u8>| {
+            let bytes = key[key.len() - 12..key.len() - 4].try_into();
+            u64::from_be_bytes(bytes.unwrap())
+        };
+        keys.iter().map(offset).collect()
+    }
+}
+
+/// Goal: a switch right after a start, before either version has had a turn, leaves out no effect and sends none twice. Method:
+/// the one that answers has stored three events, the other one five; the cut must lie behind the five, not at the beginning of
+/// the log, since nobody would send the two between.
+#[tokio::test]
+async fn a_switch_before_the_first_turn_cuts_where_the_further_one_is() {
+    let mut world = World::new();
+    {
+        let outlets = world.outlets();
+        let (mut old, mut new) = (world.open::<1>(&outlets), world.open::<2>(&outlets));
+        (0..3).for_each(|_| world.append(1));
+        world.run(&mut old, 3);
+        (0..2).for_each(|_| world.append(1));
+        world.run(&mut new, 5);
+        assert_eq!(world.sent(), BTreeSet::from([0, 1, 2]));
+    }
+    let outlets = world.outlets();
+    let (mut old, mut new) = (world.open::<1>(&outlets), world.open::<2>(&outlets));
+    let versions = [
+        (&*old.board, old.registered.id),
+        (&*new.board, new.registered.id),
+    ];
+    let halted = outlets.halt(versions, Duration::from_secs(1)).await;
+    let ends = halted.unwrap();
+    assert_eq!(ends, [Offset(5)]);
+    (0..2).for_each(|_| world.append(1));
+    world.run(&mut old, 5);
+    assert_eq!(world.sent(), (0..5).collect());
+    outlets.cut(new.registered.id, &ends).unwrap();
+    old.board.stop_behind(None);
+    new.board.stop_behind(None);
+    world.run(&mut new, 7);
+    assert_eq!(world.sent(), (0..7).collect());
+    let depth = outlets.depth(SENT.name());
+    world.run(&mut old, 7);
+    assert_eq!(outlets.depth(SENT.name()), depth, "none was sent twice");
+    assert_eq!(depth, Some(7));
+}
+
+/// The version that has sent was dropped at rest, right after a switch at rest: the one that answers goes on where its rows
+/// end, not where the log ended at the start.
+#[test]
+fn after_a_drop_at_rest_effects_go_on_where_the_rows_end() {
+    let mut world = World::new();
+    {
+        let outlets = world.outlets();
+        let (mut old, mut new) = (world.open::<1>(&outlets), world.open::<2>(&outlets));
+        (0..5).for_each(|_| world.append(1));
+        world.run(&mut old, 5);
+        world.run(&mut new, 5);
+        (0..2).for_each(|_| world.append(1));
+    }
+    let outlets = world.outlets_of(&[2]);
+    let mut new = world.open::<2>(&outlets);
+    new.board.set_active(true);
+    world.run(&mut new, 7);
+    assert_eq!(world.sent(), (0..7).collect());
+    assert_eq!(outlets.depth(SENT.name()), Some(7));
+}
+
+/// A projection whose outbox is full tries no parked key, so one that is due is no reason for another turn at once: it asked
+/// for one for as long as the outside was away.
+#[test]
+fn a_parked_key_that_is_due_does_not_spin_while_the_outbox_is_full() {
+    let mut world = World::new();
+    let outlets = world.outlets();
+    let _delivery = world.bound(&outlets, 1);
+    let mut running = world.open::<1>(&outlets);
+    world.is_out_of_order.store(true, Ordering::Relaxed);
+    world.append(0);
+    world.append(1);
+    world.run(&mut running, 2);
+    assert_eq!(outlets.depth(SENT.name()), Some(1));
+    world.clock.advance(Duration::from_secs(1));
+    world.append(1);
+    for _ in 0..5 {
+        let step = world.step(&mut running);
+        assert!(matches!(step, Step::IdleUntil(_)), "{step:?}");
+        world.clock.advance(Duration::from_millis(1));
+    }
+    assert_eq!(world.sent(), BTreeSet::from([1]));
+}
+
+/// One that stops with a full outbox ends where it is, although the outside takes nothing; the next start goes on there.
+#[test]
+fn a_projection_with_a_full_outbox_ends_and_goes_on_later() {
+    let mut world = World::new();
+    {
+        let outlets = world.outlets();
+        let _delivery = world.bound(&outlets, 2);
+        let mut running = world.open::<1>(&outlets);
+        (0..2).for_each(|_| world.append(1));
+        world.run(&mut running, 2);
+        (0..20).for_each(|_| world.append(1));
+        world.feed.close();
+        running.core.stop();
+        let mut turns = 0..10;
+        while !matches!(world.step(&mut running), Step::Done) {
+            turns.next().expect("it ends");
+            world.clock.advance(Duration::from_millis(1));
+        }
+        assert_eq!(world.stored(&running), 2);
+        assert_eq!(world.sent(), (0..2).collect());
+    }
+    // Nobody bounds it any more.
+    world.feed = Arc::new(Feed::new(&world.reader).unwrap());
+    let outlets = world.outlets();
+    let mut running = world.open::<1>(&outlets);
+    world.run(&mut running, 22);
+    assert_eq!(world.sent(), (0..22).collect());
+    assert_eq!(outlets.depth(SENT.name()), Some(22));
+}
