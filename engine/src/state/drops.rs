@@ -3,12 +3,12 @@
 //! A projection may have more rows than one transaction can change, so it first moves to the list of dropped
 //! ones in the catalog, and leaves that list in the transaction that deletes the last of it.
 
+use super::StateError;
 use super::catalog::{DROP_KEYS, ProjectionId, TableId};
 use super::registration::drop_key;
 use super::store::Databases;
-use super::view::{as_ref, prefix_bounds};
+use super::view::{StateView, as_ref, prefix_bounds};
 use super::wire::{FORMAT_VERSION, Input};
-use super::{StateError, StateStore};
 use crate::store::{Table, WriteTxn};
 
 /// Entries deleted by one transaction: some milliseconds, and far from the pages that LMDB can hold dirty.
@@ -81,24 +81,22 @@ fn delete_prefix(
 }
 
 /// Projections that were dropped and not yet deleted when the process ended.
-pub(super) fn unfinished(store: &StateStore) -> Result<Vec<Dropped>, StateError> {
-    store.view(|view| {
-        let (from, to) = ([DROP_KEYS], [DROP_KEYS + 1]);
-        let bounds = (
-            std::ops::Bound::Included(&from[..]),
-            std::ops::Bound::Excluded(&to[..]),
-        );
-        let entries = view
-            .reader
-            .range(view.databases.catalog, bounds.0, bounds.1)?;
-        entries
-            .map(|entry| {
-                let (key, value) = entry?;
-                Dropped::decode(key, value).ok_or(StateError::Format {
-                    database: "catalog",
-                    what: "a dropped projection: its tables",
-                })
+pub(super) fn unfinished(view: &StateView<'_>) -> Result<Vec<Dropped>, StateError> {
+    let (from, to) = ([DROP_KEYS], [DROP_KEYS + 1]);
+    let bounds = (
+        std::ops::Bound::Included(&from[..]),
+        std::ops::Bound::Excluded(&to[..]),
+    );
+    let entries = view
+        .reader
+        .range(view.databases.catalog, bounds.0, bounds.1)?;
+    entries
+        .map(|entry| {
+            let (key, value) = entry?;
+            Dropped::decode(key, value).ok_or(StateError::Format {
+                database: "catalog",
+                what: "a dropped projection: its tables",
             })
-            .collect()
-    })
+        })
+        .collect()
 }

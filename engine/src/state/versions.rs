@@ -4,6 +4,8 @@
 //! version that answers is registered, and cannot be dropped.
 //! Not here: when a version may take over, and how readers learn of it.
 
+use std::ops::Bound;
+
 use super::catalog::{self, VERSIONS_KEYS};
 use super::registration::remove;
 use super::view::StateView;
@@ -80,6 +82,19 @@ impl StateView<'_> {
             .reader
             .get(self.databases.catalog, &versions_key(name))?;
         stored.map(ProjectionVersions::decode).transpose()
+    }
+
+    /// Reads what is known of all.
+    pub(super) fn check_versions(&self) -> Result<(), StateError> {
+        let (from, to) = ([VERSIONS_KEYS], [VERSIONS_KEYS + 1]);
+        let bounds = (Bound::Included(&from[..]), Bound::Excluded(&to[..]));
+        let entries = self
+            .reader
+            .range(self.databases.catalog, bounds.0, bounds.1)?;
+        for entry in entries {
+            ProjectionVersions::decode(entry?.1)?;
+        }
+        Ok(())
     }
 }
 

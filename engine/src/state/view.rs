@@ -5,7 +5,8 @@ use std::ops::Bound;
 use compact_str::CompactString;
 use smallvec::SmallVec;
 
-use super::catalog::{self, PROJECTION_KEYS};
+use super::catalog::{self, NEXT_KEY, NextIds, PROJECTION_KEYS};
+use super::drops;
 use super::progress::progress_key;
 use super::store::Databases;
 use super::{
@@ -258,6 +259,9 @@ impl StateView<'_> {
     /// Reads entries of all databases but the snapshots, which are checked when they are used, up to about
     /// `bytes_max` of rows.
     pub(super) fn check(&self, bytes_max: u64) -> Result<(), StateError> {
+        NextIds::decode(self.reader.get(self.databases.catalog, NEXT_KEY)?)?;
+        drops::unfinished(self)?;
+        self.check_versions()?;
         for projection in self.projections()? {
             let (from, to) = prefix_bounds(projection.id.0);
             let progress = self.databases.progress;

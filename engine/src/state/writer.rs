@@ -42,7 +42,7 @@ impl StateWriter {
         lock: Option<FolderLock>,
         set_aside: SetAside,
     ) -> Result<Self, StateError> {
-        let drops = drops::unfinished(&store)?.into();
+        let drops = store.view(drops::unfinished)?.into();
         Ok(Self {
             store,
             writer,

@@ -152,6 +152,26 @@ fn a_damaged_state_is_set_aside_and_made_anew() {
     ));
 }
 
+/// Story: what is known of versions was not looked at before it was needed, and then kept the engine from starting.
+#[test]
+fn damage_of_any_part_of_the_catalog_is_found_at_once() {
+    for key in [&b"ap"[..], b"n", b"d\0\0\0\x07"] {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let (store, mut writer) = open(&state);
+        writer.register_projection("p", 1, &["t"]).unwrap();
+        writer.activate_version("p", 1).unwrap();
+        drop((store, writer));
+        let (store, mut writer) = open(&state);
+        assert_eq!(writer.set_aside(), None);
+        let damaged = writer.transact(|of, txn| Ok(txn.put(of.catalog, key, b"garbage")?));
+        damaged.unwrap();
+        drop((store, writer));
+        let (_, writer) = open(&state);
+        assert!(writer.set_aside().is_some(), "{key:?}");
+    }
+}
+
 /// Tables that stay keep their rows, others begin empty, and what goes is deleted; the rest of the projection is untouched.
 #[test]
 fn tables_are_added_and_taken_away() {
