@@ -141,7 +141,10 @@ async fn work(engine: &Engine) {
 }
 
 /// Ids by value, and values by stream in the order in which they came first.
-fn lines(folder: &Path) -> (BTreeMap<u64, BTreeSet<String>>, Vec<(String, u64)>) {
+type Lines = (BTreeMap<u64, BTreeSet<String>>, Vec<(String, u64)>);
+
+/// What the outside has written down.
+fn lines(folder: &Path) -> Lines {
     let text = std::fs::read_to_string(outside(folder)).unwrap_or_default();
     let (mut ids, mut first) = (BTreeMap::<_, BTreeSet<_>>::new(), Vec::new());
     for line in text.lines() {
