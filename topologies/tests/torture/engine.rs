@@ -125,9 +125,9 @@ fn is_stored(engine: &Engine, batch: &Batch) -> bool {
     last.is_some_and(|last| last >= batch.first)
 }
 
-/// Waits until all input is read and all of its results are where they belong.
+/// Waits until all input is read and all of its results are where they belong, or a dataflow failed when it was stopped.
 /// Tells when it begins to stop dataflows: from then on none is begun again.
-pub(crate) async fn finish(engine: &Engine, plan: &Plan, stopping: fn()) {
+pub(crate) async fn finish(engine: &Engine, plan: &Plan, stopping: fn()) -> Result<(), String> {
     let kind = Kind::of(plan);
     for ends in ENDS.iter().take(kind.inputs()) {
         until(|| async {
@@ -145,7 +145,7 @@ pub(crate) async fn finish(engine: &Engine, plan: &Plan, stopping: fn()) {
         until(|| async { engine.state().dead_letter_count(None).unwrap() == 0 }).await;
     }
     stopping();
-    within(engine.dataflow("flow").stop()).await.unwrap();
+    stop(engine, "flow").await?;
     if kind.has_reader() {
         let written = written(engine).values().sum::<u64>();
         until(|| async {
@@ -153,8 +153,14 @@ pub(crate) async fn finish(engine: &Engine, plan: &Plan, stopping: fn()) {
             read.iter().map(|(_, count)| count).sum::<u64>() == written
         })
         .await;
-        within(engine.dataflow("reader").stop()).await.unwrap();
+        stop(engine, "reader").await?;
     }
+    Ok(())
+}
+
+async fn stop(engine: &Engine, name: &'static str) -> Result<(), String> {
+    let stopped = within(engine.dataflow(name).stop()).await;
+    stopped.map_err(|failure| format!("dataflow {name}: {failure}"))
 }
 
 /// Has every dead letter tried again, in a dataflow that has some, until it is aborted.

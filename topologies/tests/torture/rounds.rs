@@ -79,7 +79,7 @@ pub(crate) fn undisturbed(plan: &Arc<Plan>) -> Outcome {
         let engine = open(plan, options, folder.path()).await;
         let redriven = redriving(&engine, plan);
         append(&engine, plan, usize::MAX, |_| {}).await;
-        finish(&engine, plan, || {}).await;
+        finish(&engine, plan, || {}).await.unwrap();
         redriven.abort();
         let outcome = outcome::read(&engine, plan, folder.path()).await;
         close(engine).await;

@@ -109,7 +109,10 @@ async fn live(plan: &Arc<Plan>, run: u64, folder: &Path, batches: u64) {
         save(&engine).await;
     }
     processes::acknowledge(FINISHING);
-    finish(&engine, plan, || processes::acknowledge(STOPPING)).await;
+    let finished = finish(&engine, plan, || processes::acknowledge(STOPPING)).await;
+    if let Err(cause) = finished {
+        stopped(&cause);
+    }
     telling.abort();
     redriven.abort();
     watching.abort();
