@@ -64,6 +64,7 @@ pub(super) fn run(bench: Bench<'_>, rounds: usize, events: u64) -> Result<()> {
     let cases = [
         ("itself", plain, plain),
         ("process", plain, may.kept()),
+        ("letters", may, may.kept()),
         ("1pct", may, with(Poison::Key(100))),
         ("1pct-again", may, with(Poison::Key(100)).again()),
         ("1pct-kept", may.kept(), with(Poison::Key(100)).kept()),
