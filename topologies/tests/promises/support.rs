@@ -168,6 +168,20 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     assert!(ended.is_ok(), "never came true: {what}");
 }
 
+/// Waits until all that the log has is in the stored rows of the first version of a projection: what is visible is stored later.
+pub(crate) async fn stored(engine: &Engine, projection: &str) {
+    let durable = engine.durable();
+    let state = engine.state();
+    let id = state.projection(projection, 1).unwrap().unwrap().id;
+    until("all is stored", || {
+        durable.positions().iter().all(|position| {
+            let progress = state.progress(id, position.partition).unwrap();
+            progress.is_some_and(|progress| progress.next > position.offset)
+        })
+    })
+    .await;
+}
+
 pub(crate) fn command_id(number: u128) -> CommandId {
     CommandId(Uuid::from_u128(number))
 }
