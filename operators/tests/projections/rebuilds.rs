@@ -316,6 +316,49 @@ fn a_candidate_takes_its_share() {
     assert!(hurried > 90_000, "{hurried}");
 }
 
+/// Goal: what a projection applies that is busy all the time and keeps up is stored as often as that of one that rests, and
+/// seldom only while it is far behind. Method: the same clock; each turn is a frame and a millisecond, and as much comes.
+#[test]
+fn one_that_is_busy_and_keeps_up_stores_in_time() {
+    let mut world = World::new();
+    let config = ProjectionConfig {
+        store_every_ms: 50,
+        store_every_behind_ms: 500,
+        ..ProjectionConfig::default()
+    };
+    let mut one = world.version::<1, true>(&config);
+    // Times that something new was stored in 220 ms.
+    let mut stores = |world: &mut World, is_live: bool| {
+        let (mut stores, mut last) = (0, stored(&one));
+        for _ in 0..220 {
+            if is_live {
+                world.append(1, 1_000);
+            }
+            assert!(matches!(one.step(0), Step::Again));
+            while world.steps.step() {}
+            stores += u32::from(stored(&one) != last);
+            last = stored(&one);
+        }
+        stores
+    };
+    // So that there is always more.
+    world.append(1, 1_000);
+    assert_eq!(stores(&mut world, true), 4);
+    for _ in 0..300 {
+        world.append(1, 1_000);
+    }
+    world.log.clock.advance(Duration::from_secs(10));
+    // The time for a store is over when it begins.
+    assert_eq!(stores(&mut world, false), 1);
+}
+
+fn stored(one: &Version) -> u64 {
+    let partitions = (0..PARTITIONS).map(PartitionId);
+    partitions
+        .map(|partition| one.board.stored(partition).0)
+        .sum()
+}
+
 fn applied(one: &Version) -> u64 {
     let partitions = (0..PARTITIONS).map(PartitionId);
     partitions
