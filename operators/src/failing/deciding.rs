@@ -8,7 +8,8 @@ use millstream_engine::log::LogError;
 use millstream_engine::state::EARLIER_MAX;
 use millstream_engine::time::Timestamp;
 
-use super::entry::{Earlier, Place, Work};
+use super::cause::Failure;
+use super::entry::{Earlier, Entry, Place, Work, bytes_of};
 use super::outside::key_text;
 use super::parked::Failing;
 use crate::Key;
@@ -119,7 +120,7 @@ impl<K: Key, W: Work> Failing<K, W> {
             return;
         };
         match decision {
-            LetterDecision::Redriven(order) => {
+            LetterDecision::Redriven(order) | LetterDecision::Edited { order, .. } => {
                 tracing::info!(
                     stage = order.stage,
                     key = order.key,
@@ -137,6 +138,13 @@ impl<K: Key, W: Work> Failing<K, W> {
                     cause: entry.cause.first().cloned().unwrap_or_default(),
                     redriven_by: order.by.clone(),
                 });
+                if let LetterDecision::Edited { payload, .. } = decision
+                    && !edit(&mut entry, payload, self.now)
+                {
+                    // As if it had been tried and had failed: it waits for somebody again.
+                    self.insert(entry, false);
+                    return;
+                }
             }
             LetterDecision::Discarded(order) => {
                 tracing::info!(
@@ -155,3 +163,23 @@ impl<K: Key, W: Work> Failing<K, W> {
         self.insert(entry, false);
     }
 }
+
+/// Puts what somebody has written in the place of an item; `false` if it is none, which the entry says then.
+fn edit<K, W: Work>(entry: &mut Entry<K, W>, payload: &str, now: Timestamp) -> bool {
+    match entry.work.replace(payload) {
+        Ok(()) => {
+            entry.bytes = bytes_of(&entry.work);
+            true
+        }
+        Err(cause) => {
+            entry.fail(Failure::unreadable(Unfit(cause)), now);
+            entry.due = None;
+            false
+        }
+    }
+}
+
+/// What was to be put in the place of an item is none.
+#[derive(Debug, thiserror::Error)]
+#[error("the edit is no item of this stage: {0}")]
+struct Unfit(String);

@@ -23,6 +23,12 @@ pub(crate) trait Work: Serialize + DeserializeOwned + Send + 'static {
     /// It has no JSON.
     fn to_json(&self) -> serde_json::Result<Vec<u8>>;
 
+    /// Puts another item in the place of its own, given as [`to_json`](Self::to_json) gives it.
+    ///
+    /// # Errors
+    /// Why it cannot; nothing has changed.
+    fn replace(&mut self, json: &str) -> Result<(), String>;
+
     /// Whether the bounds of what waits are for it.
     fn is_bounded(&self) -> bool {
         true
@@ -45,6 +51,11 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Work for Arrived<T> {
 
     fn to_json(&self) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(&self.item)
+    }
+
+    fn replace(&mut self, json: &str) -> Result<(), String> {
+        self.item = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        Ok(())
     }
 }
 

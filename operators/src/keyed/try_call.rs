@@ -68,6 +68,13 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Work for Call<T> {
         }
     }
 
+    fn replace(&mut self, json: &str) -> Result<(), String> {
+        match self {
+            Self::Item(arrived) => arrived.replace(json),
+            Self::Timer(_) | Self::Due(_) => Err("a timer has nothing to edit".to_owned()),
+        }
+    }
+
     /// There are no more timers than a process has set.
     fn is_bounded(&self) -> bool {
         matches!(self, Self::Item(_))

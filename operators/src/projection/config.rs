@@ -59,6 +59,13 @@ pub enum UnreadablePolicy {
     Halt,
 }
 
+impl UnreadablePolicy {
+    /// What happens to an event, or to what somebody put in its place: that is a dead letter again, for whoever wrote it.
+    pub(super) const fn of(self, is_edited: bool) -> Self {
+        if is_edited { Self::DeadLetter } else { self }
+    }
+}
+
 /// Limits of one projection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

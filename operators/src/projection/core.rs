@@ -32,7 +32,7 @@ use millstream_engine::time::{Clock, Timestamp};
 
 use self::halting::Halt;
 use super::applier::Applier;
-use super::decided::Decided;
+use super::decided::{Decided, Edit, Fate};
 use super::decision::DECISIONS;
 use super::enrich::{Following, Scope};
 use super::parked::{Moment, Parked, Sender};
@@ -349,11 +349,35 @@ impl<P: Projection> ProjectionCore<P> {
         if !self.parked.is_empty() && self.parked.queue_behind(record) {
             return Ok(());
         }
+        match self.sources[at].decided.fate(record.stream, record.offset) {
+            Fate::Kept => self.try_record(at, frame, record, None),
+            Fate::Edited(edit) => self.try_record(at, frame, record, Some(&edit)),
+            Fate::Discarded => {
+                self.dead_letters.count_discarded(ERROR, 1);
+                let decided = &mut self.sources[at].decided;
+                decided.forget(record.stream, record.offset);
+                Ok(())
+            }
+        }
+    }
+
+    /// Applies an event, as it was edited if it was.
+    #[inline]
+    fn try_record(
+        &mut self,
+        at: usize,
+        frame: &Frame,
+        record: &Record<'_>,
+        edit: Option<&Edit>,
+    ) -> Result<(), Halt> {
         let source = &mut self.sources[at];
         let partition = source.cursor.partition();
-        if source.decided.is_discarded(record.stream, record.offset) {
-            self.dead_letters.count_discarded(ERROR, 1);
-        } else if let Err(failure) = self.applier.apply(partition, record) {
+        let applier = &mut self.applier;
+        let applied = match edit {
+            None => applier.apply(partition, record),
+            Some(edit) => edit.apply(record, |edited| applier.apply(partition, edited)),
+        };
+        if let Err(failure) = applied {
             if let Some(fault) = self.applier.sight.take_fault() {
                 return Err(Halt::lookup(partition, record, fault));
             }
@@ -374,8 +398,12 @@ impl<P: Projection> ProjectionCore<P> {
         let now = self.moment();
         let source = &mut self.sources[at];
         let partition = source.cursor.partition();
-        let Some(failure) = unreadable::<P>(self.config.unreadable, partition, record, failure)?
-        else {
+        let verdict = source.decided.get(record.stream, record.offset).cloned();
+        let is_edited = verdict
+            .as_ref()
+            .is_some_and(|verdict| verdict.edit.is_some());
+        let policy = self.config.unreadable.of(is_edited);
+        let Some(failure) = unreadable::<P>(policy, partition, record, failure)? else {
             self.dead_letters.count_skipped(1);
             self.parked.tell_skipped(partition, record, now);
             source.decided.forget(record.stream, record.offset);
@@ -389,9 +417,10 @@ impl<P: Projection> ProjectionCore<P> {
         if is_full {
             return Err(Halt::full::<P>(&self.parked, record.stream, failure));
         }
-        let redrives = source.decided.redrives(record.stream, record.offset);
-        self.parked
-            .park(partition, frame, record, failure, redrives, now);
+        self.parked.park(partition, frame, record, failure, now);
+        if let Some(verdict) = verdict {
+            self.parked.know(record.stream, &verdict);
+        }
         Ok(())
     }
 }

@@ -4,17 +4,19 @@
 //! A decision names the event and how many redrives of it came before. It counts if that is so by the log alone: of two
 //! that name the same number the first counts, and nothing counts after a discard. Whether the event was applied
 //! meanwhile, how often it was tried and when is not asked, so a projection that reads the same log again finds the
-//! same, whatever fails this time.
+//! same, whatever fails this time. An edit counts as a redrive; the last one that counts says what the event is.
 //! Invariant: for an event that was not settled yet, all of its decisions up to the position are in here. They lie
 //! behind it, so they are met after it was parked, or read when the projection opens.
 //! Memory: events that are parked, or that lie ahead and are decided about: about 100 bytes each. In a rebuild these
 //! are all that were ever decided about, else a few.
 
 use std::hash::Hash;
+use std::sync::Arc;
 
 use compact_str::CompactString;
 use hashbrown::{Equivalent, HashMap};
 use millstream_engine::event::Offset;
+use millstream_engine::log::frame::{Encoding, Kind, Record};
 
 use super::decision::LetterDecision;
 
@@ -37,6 +39,47 @@ impl Equivalent<Named> for Asked<'_> {
     }
 }
 
+/// A payload that somebody put in the place of an event's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Edit(Arc<str>);
+
+impl Edit {
+    /// Does with the record as it was edited what is done with an event's.
+    #[cold]
+    pub(super) fn apply<T>(&self, record: &Record<'_>, act: impl FnOnce(&Record<'_>) -> T) -> T {
+        let kind = self.kind(record.kind);
+        act(&Record {
+            kind: &kind,
+            payload: self.0.as_bytes(),
+            ..record.clone()
+        })
+    }
+
+    /// How the payload is to be read.
+    pub(super) fn kind(&self, kind: &Kind) -> Kind {
+        Kind {
+            encoding: Encoding::Json,
+            ..kind.clone()
+        }
+    }
+
+    /// The payload.
+    pub(super) fn payload(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// What becomes of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is applied as it is.
+    Kept,
+    /// It is applied with another payload.
+    Edited(Edit),
+    /// It is passed over.
+    Discarded,
+}
+
 /// What was decided about an event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Verdict {
@@ -48,6 +91,8 @@ pub(super) struct Verdict {
     pub(super) discarded: bool,
     /// Who redrove it last.
     pub(super) by: CompactString,
+    /// What it is instead, if it was edited.
+    pub(super) edit: Option<Edit>,
 }
 
 /// Decisions about the events of one partition, by event.
@@ -68,12 +113,19 @@ impl Decided {
         self.events.get(&Asked { offset, id })
     }
 
-    /// Whether an event is given up.
-    pub(super) fn is_discarded(&self, id: &str, offset: Offset) -> bool {
-        !self.is_empty()
-            && self
-                .get(id, offset)
-                .is_some_and(|verdict| verdict.discarded)
+    /// What becomes of an event.
+    #[inline]
+    pub(super) fn fate(&self, id: &str, offset: Offset) -> Fate {
+        if self.is_empty() {
+            return Fate::Kept;
+        }
+        match self.get(id, offset) {
+            Some(verdict) if verdict.discarded => Fate::Discarded,
+            Some(Verdict {
+                edit: Some(edit), ..
+            }) => Fate::Edited(edit.clone()),
+            _ => Fate::Kept,
+        }
     }
 
     /// Redrives of an event that count.
@@ -101,6 +153,11 @@ impl Decided {
                 verdict.by = order.by.as_str().into();
             }
             LetterDecision::Discarded(_) => verdict.discarded = true,
+            LetterDecision::Edited { order, payload } => {
+                verdict.redrives = after;
+                verdict.by = order.by.as_str().into();
+                verdict.edit = Some(Edit(payload.as_str().into()));
+            }
         }
         true
     }
@@ -153,6 +210,34 @@ mod tests {
         LetterDecision::Discarded(order(5, redrives))
     }
 
+    fn edited(redrives: u32, payload: &str) -> LetterDecision {
+        LetterDecision::Edited {
+            order: order(5, redrives),
+            payload: payload.to_owned(),
+        }
+    }
+
+    /// The last edit that counts says what the event is, redrives behind it or not; a discard ends it.
+    #[test]
+    fn an_edit_counts_as_a_redrive() {
+        let mut decided = Decided::default();
+        let edit = |text: &str| Fate::Edited(Edit(text.into()));
+        for (decision, counts, fate) in [
+            (redriven(0), true, Fate::Kept),
+            (edited(0, "1"), false, Fate::Kept),
+            (edited(1, "2"), true, edit("2")),
+            (edited(1, "3"), false, edit("2")),
+            (redriven(2), true, edit("2")),
+            (edited(3, "4"), true, edit("4")),
+            (discarded(4), true, Fate::Discarded),
+            (edited(5, "6"), false, Fate::Discarded),
+        ] {
+            assert_eq!(decided.take("a", &decision), counts, "{decision:?}");
+            assert_eq!(decided.fate("a", Offset(5)), fate, "{decision:?}");
+        }
+        assert_eq!(decided.redrives("a", Offset(5)), 4);
+    }
+
     /// Each row: decisions in the order of the log, and which of them count.
     #[test]
     fn the_first_that_names_a_number_counts() {
@@ -193,9 +278,10 @@ mod tests {
         assert!(decided.carry_out("a", Offset(5), 1));
         assert!(!decided.carry_out("a", Offset(5), 1));
         assert!(!decided.carry_out("b", Offset(5), 1));
-        assert!(!decided.is_discarded("a", Offset(5)));
+        assert_eq!(decided.fate("a", Offset(5)), Fate::Kept);
         decided.take("a", &discarded(1));
-        assert!(decided.is_discarded("a", Offset(5)) && !decided.is_discarded("b", Offset(5)));
+        assert_eq!(decided.fate("a", Offset(5)), Fate::Discarded);
+        assert_eq!(decided.fate("b", Offset(5)), Fate::Kept);
         decided.forget("a", Offset(5));
         assert!(decided.is_empty());
     }

@@ -1,6 +1,6 @@
 //! What a person decided about a dead letter: events of the log, in a category of their own.
 //!
-//! Place: `dead-letters redrive|discard` or the engine's API -> the log -> **the projection**, which reads those about events
+//! Place: `dead-letters redrive|edit|discard` or the engine's API -> the log -> **the projection**, which reads those about events
 //! ahead when it opens, and comes upon later ones between the other events of the partition.
 //! Those about items of a dataflow are read by its stages, see [`failing`](crate::failing).
 //! Invariants: (1) a decision lies in the partition of its letter, behind its event; (2) it names the event and the
@@ -27,6 +27,14 @@ pub enum LetterDecision {
     Redriven(LetterOrder),
     /// The event is given up; what waits behind it follows.
     Discarded(LetterOrder),
+    /// Another payload takes the place of the event's: it is tried again so, and what waits behind it follows.
+    Edited {
+        /// Which letter.
+        order: LetterOrder,
+        /// The payload as JSON text. Of an event in the shape that its type had when it was written; of an item as its letter
+        /// shows it.
+        payload: String,
+    },
 }
 
 impl Event for LetterDecision {
@@ -119,7 +127,7 @@ impl LetterDecision {
     #[must_use]
     pub const fn order(&self) -> &LetterOrder {
         match self {
-            Self::Redriven(order) | Self::Discarded(order) => order,
+            Self::Redriven(order) | Self::Discarded(order) | Self::Edited { order, .. } => order,
         }
     }
 

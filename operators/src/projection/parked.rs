@@ -249,15 +249,14 @@ impl Parked {
         true
     }
 
-    /// Parks the stream of an event that failed the first time. The log holds so many redrives of it: some, if it
-    /// failed in earlier rows.
+    /// Parks the stream of an event that failed the first time. If it failed in earlier rows, the log may have redrives of it:
+    /// see [`know`](Self::know).
     pub(super) fn park(
         &mut self,
         partition: PartitionId,
         frame: &Frame,
         record: &Record<'_>,
         failure: Failure,
-        redrives: u32,
         now: Moment,
     ) {
         let key = format_compact!("{}-{}", self.sender.category, record.stream);
@@ -291,7 +290,7 @@ impl Parked {
             dictionary: frame.attachment(SHAPES).unwrap_or_default().to_vec(),
             payload: record.payload.to_vec(),
             earlier: Vec::new(),
-            redrives,
+            redrives: 0,
             followers: 0,
             followers_bytes: 0,
             follower_offsets: Vec::new(),
@@ -348,11 +347,10 @@ impl Parked {
         frame: &Frame,
         record: &Record<'_>,
         failure: Failure,
-        redrives: u32,
         now: Moment,
     ) {
         let before = self.take(record.stream);
-        self.park(partition, frame, record, failure, redrives, now);
+        self.park(partition, frame, record, failure, now);
         let after = self.take(record.stream);
         if let (Some(before), Some(mut parked)) = (before, after) {
             self.removed.push(before.letter.id());
@@ -367,13 +365,7 @@ impl Parked {
 
     /// All before `record` was applied or passed over, and it is next, in a later turn: the letter goes on to it, so
     /// that what is stored with the rows says where to go on.
-    pub(super) fn move_on(
-        &mut self,
-        frame: &Frame,
-        record: &Record<'_>,
-        redrives: u32,
-        now: Moment,
-    ) {
+    pub(super) fn move_on(&mut self, frame: &Frame, record: &Record<'_>, now: Moment) {
         let Some(mut parked) = self.take(record.stream) else {
             return;
         };
@@ -387,7 +379,7 @@ impl Parked {
         letter.class = CompactString::const_new(NOT_TRIED);
         letter.cause = vec!["it waited behind another event and was not tried yet".to_owned()];
         letter.earlier = Vec::new();
-        letter.redrives = redrives;
+        letter.redrives = 0;
         leave_behind(letter, record, parked.passed);
         parked.passed = (0, 0);
         letter.status = DeadLetterStatus::Retrying { at: now.wall };

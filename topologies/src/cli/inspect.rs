@@ -1,7 +1,7 @@
 //! Commands that look into a data folder: events, streams, projections, dead letters, and whether all of it
 //! is whole.
 //!
-//! Invariants: (1) nothing is created or changed but requests for the engine (`dead-letters redrive|discard`), checkpoints
+//! Invariants: (1) nothing is created or changed but requests for the engine (`dead-letters redrive|edit|discard`), checkpoints
 //! (`checkpoint create|restore|export|delete`) and versions of projections (`projection switch|switch-back|drop`), and a folder that is not there stays so; (2) events are
 //! printed as they are read, however many; (3) text from the store never reaches a terminal as control
 //! characters. Each file here is one command or what several share.
@@ -70,7 +70,7 @@ pub(super) enum InspectCommand {
 }
 
 /// Where to look.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct Data {
     /// Data folder of an engine, or the folder of its log
     #[arg(value_name = "DATA")]
@@ -197,6 +197,15 @@ pub(super) enum LettersCommand {
         after_help = "Examples:\n  millstream dead-letters redrive data/bank 3-0-1234-9f86d081\n  millstream dead-letters redrive data/bank --projection balances --cause overdrawn --by ann --reason 'fixed in 1.4'"
     )]
     Redrive(letters::RedriveArguments),
+    /// Put another payload in the place of an event's, and have it tried again so
+    ///
+    /// Leaves a request in the folder as `redrive` does. The event itself stays in the log as it is, and the edit beside it with
+    /// who and why: rows are made of the edited one for ever, also when they are made anew. What is no event of its type is a
+    /// dead letter again, which says so.
+    #[command(
+        after_help = "Examples:\n  millstream dead-letters show data/bank 3-0-1234-9f86d081 --json | jq .payload > event.json\n  millstream dead-letters edit data/bank 3-0-1234-9f86d081 --file event.json --by ann --reason 'amount had a comma'"
+    )]
+    Edit(letters::EditArguments),
     /// Give events up that a projection fails on; what waits behind each goes on
     ///
     /// Leaves a request in the folder as `redrive` does. The decision stays in the log with who and why: rows will
@@ -256,6 +265,7 @@ pub(super) fn run(command: &InspectCommand, is_json: bool, out: &mut impl Write)
             LettersCommand::List(arguments) => letters::list(arguments, is_json, out),
             LettersCommand::Stats(arguments) => letters::stats(arguments, is_json, out),
             LettersCommand::Redrive(arguments) => letters::redrive(arguments, is_json, out),
+            LettersCommand::Edit(arguments) => letters::edit(arguments, is_json, out),
             LettersCommand::Discard(arguments) => letters::discard(arguments, is_json, out),
             LettersCommand::Export(arguments) => letters::export(arguments, out),
             LettersCommand::Show { data, id } => letters::show(&data.data, *id, is_json, out),

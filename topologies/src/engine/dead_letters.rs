@@ -1,4 +1,4 @@
-//! What a person does about dead letters: have them tried again, or give them up.
+//! What a person does about dead letters: have them tried again, as they are or edited, or give them up.
 //!
 //! Place: a program, or a request left in the data folder by the command line -> **decisions** -> the log, in the
 //! partition of each letter -> the projection, or the stage of a dataflow, which carries them out. Nothing else is written:
@@ -74,6 +74,12 @@ pub enum DecideError {
         /// Who decided, or why.
         what: &'static str,
     },
+    /// What is to take the place of a payload is no JSON.
+    #[error("the edited payload is not JSON: {cause}")]
+    NotJson {
+        /// Where it ends being it.
+        cause: String,
+    },
     /// It could not be appended. Some of the decisions may be; decide again.
     #[error(transparent)]
     Append(#[from] AppendError),
@@ -135,6 +141,39 @@ impl DeadLetters {
         let orders = self.orders(letters, by, reason)?;
         self.take(orders.into_iter().map(LetterDecision::Discarded).collect())
             .await
+    }
+
+    /// Puts another payload in the place of an event's, or of an item, and has it tried again so. The event itself stays in the
+    /// log as it is; rows of this version and of later ones are made of the edited one for ever, also when they are made
+    /// anew. The last edit holds: whoever edits again, or redrives, does so on top of it. As [`redrive`](Self::redrive)
+    /// otherwise; what is no event of its type is a dead letter again, which says so.
+    ///
+    /// `payload` is JSON, as `dead-letters show --json` prints it: of an event in the shape that its type had when it was written, so
+    /// that upcasters take it on. An item keeps its key and its time.
+    ///
+    /// # Errors
+    /// [`DecideError`]; a reason is needed, and JSON.
+    pub async fn edit(
+        &self,
+        letter: DeadLetterId,
+        payload: &str,
+        by: &str,
+        reason: &str,
+    ) -> Result<Token, DecideError> {
+        if reason.trim().is_empty() {
+            return Err(DecideError::Missing { what: "a reason" });
+        }
+        serde_json::from_str::<serde::de::IgnoredAny>(payload).map_err(|cause| {
+            DecideError::NotJson {
+                cause: cause.to_string(),
+            }
+        })?;
+        let orders = self.orders(&[letter], by, reason)?;
+        let edited = orders.into_iter().map(|order| LetterDecision::Edited {
+            order,
+            payload: payload.to_owned(),
+        });
+        self.take(edited.collect()).await
     }
 
     fn orders(

@@ -1,6 +1,6 @@
 //! Requests that the command line leaves in a data folder, for the engine that has it or will have it.
 //!
-//! Place: `dead-letters redrive|discard` -> a file in `requests/` -> **here**, once a second and at the start -> the log.
+//! Place: `dead-letters redrive|edit|discard` -> a file in `requests/` -> **here**, once a second and at the start -> the log.
 //! Invariants: (1) a request appears whole or not at all: it is written under another name, synced and renamed;
 //! (2) it is removed after its decisions are durable, so a crash in between takes it up again, which does nothing
 //! twice: what is not about a letter as it is now is left out; one of which a part must wait is left with that part;

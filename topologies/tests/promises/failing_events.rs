@@ -10,6 +10,7 @@ use millstream::prelude::*;
 use millstream_engine::state::{DeadLetter, DeadLetterStatus};
 use millstream_engine::time::{Clock, SystemClock};
 use millstream_operators::projection::FailurePolicy;
+use millstream_operators::projection::Verification;
 
 use crate::support::*;
 
@@ -115,6 +116,12 @@ pub(crate) async fn fragile<const BY_PARTITION: bool>(
         .build()
         .unwrap();
     open_with(folder, config(), topology).await
+}
+
+/// What a replay makes of the log, beside the rows.
+pub(crate) async fn verified(engine: &Engine, switch: &Arc<Switch>) -> Verification {
+    let projection = Fragile::<true>(Arc::clone(switch));
+    engine.verify(projection).await.unwrap()
 }
 
 /// Rows of both tables.

@@ -12,7 +12,7 @@ use millstream_engine::partition::AppendError;
 use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus};
 use millstream_operators::projection::{DECISIONS, LetterDecision, LetterOrder};
 
-use crate::failing_events::{LISTS, Switch, fragile, letters, projected, quick, rows};
+use crate::failing_events::{LISTS, Switch, fragile, letters, projected, quick, rows, verified};
 use crate::processes::{self, Victim};
 use crate::support::*;
 
@@ -56,7 +56,9 @@ fn given_up(engine: &Engine) -> BTreeSet<Position> {
             continue;
         }
         match decision {
-            LetterDecision::Redriven(_) => *known = order.redrives + 1,
+            LetterDecision::Redriven(_) | LetterDecision::Edited { .. } => {
+                *known = order.redrives + 1;
+            }
             LetterDecision::Discarded(_) => {
                 given_up.insert(order.position());
             }
@@ -192,6 +194,67 @@ async fn a_redrive_twice_is_one() {
     close(engine).await;
 }
 
+/// Goal: what is put in the place of an event is what rows are made of, in its order, also when they are made anew and in
+/// a replay; what is no event is a dead letter again; the event stays in the log as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edit_is_what_rows_are_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let switch = Arc::new(Switch::default());
+    let engine = engine_failing(folder.path(), &switch).await;
+    add(&engine, "a", &[1, POISON, 2, POISON, 3]).await;
+    let first = dead(&engine, 1).await.remove(0);
+    let api = engine.dead_letters();
+    let none = api.edit(first.id(), "{}", "ann", " ").await;
+    assert!(matches!(none, Err(DecideError::Missing { .. })), "{none:?}");
+    let none = api.edit(first.id(), "{", "ann", "a typo").await;
+    assert!(matches!(none, Err(DecideError::NotJson { .. })), "{none:?}");
+
+    // JSON, and no event.
+    let sevn = r#"{"Added":{"by":"sevn"}}"#;
+    api.edit(first.id(), sevn, "ann", "a typo").await.unwrap();
+    until("it failed again", || letters(&engine)[0].attempts == 2).await;
+    let again = dead(&engine, 1).await.remove(0);
+    assert_eq!(
+        (again.redrives, again.payload.as_slice()),
+        (1, sevn.as_bytes())
+    );
+    assert_eq!(again.class, "unreadable");
+    assert_eq!(again.earlier[0].redriven_by, "ann");
+    assert_eq!(again.followers, 3);
+
+    let seven = r#"{"Added":{"by":7}}"#;
+    api.edit(first.id(), seven, "ben", "it was seven")
+        .await
+        .unwrap();
+    until("the second one is dead", || {
+        let letters = letters(&engine);
+        letters.len() == 1 && letters[0].id() != first.id() && is_dead(&letters[0])
+    })
+    .await;
+    assert_eq!(rows(&engine).0["a"], [1, 7, 2]);
+    let second = letters(&engine).remove(0);
+    let eight = r#"{"Added":{"by":8}}"#;
+    api.edit(second.id(), eight, "ben", "eight").await.unwrap();
+    until("no letter is left", || letters(&engine).is_empty()).await;
+    projected(&engine).await;
+    let expected = rows(&engine);
+    assert_eq!(expected.0["a"], [1, 7, 2, 8, 3]);
+    let replayed = verified(&engine, &switch).await;
+    assert!(replayed.is_good(), "{replayed:?}");
+    let events = [1, POISON, 2, POISON, 3].map(added);
+    assert_eq!(streams(&engine)["tally-a"], events);
+    drop(api);
+    close(engine).await;
+    // Made anew; nothing would fail any more, and the edits hold.
+    std::fs::remove_dir_all(folder.path().join("state")).unwrap();
+    switch.failing.lock().unwrap().clear();
+    let engine = fragile::<true>(folder.path(), &switch, quick(1)).await;
+    projected(&engine).await;
+    assert_eq!(rows(&engine), expected);
+    assert!(letters(&engine).is_empty());
+    close(engine).await;
+}
+
 /// Danger: an event that is tried by itself may be applied the next moment. Goal: nobody decides about it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_tried_anyhow_is_not_decided() {
@@ -277,7 +340,7 @@ async fn a_discard_is_for_ever() {
         .into_iter()
         .map(|decision| match decision {
             LetterDecision::Discarded(order) => (order.key, order.by, order.reason),
-            LetterDecision::Redriven(order) => panic!("{order:?}"),
+            other => panic!("{other:?}"),
         })
         .collect();
     let named = |key: &str, by: &str, reason: &str| (key.into(), by.into(), reason.into());

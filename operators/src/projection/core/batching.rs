@@ -28,11 +28,10 @@ impl<P: Projection> ProjectionCore<P> {
                 continue;
             }
             applied += 1;
-            // Behind those that wait it is no part of a batch, nor is one that was given up.
+            // Behind those that wait it is no part of a batch, nor is one that was given up or edited.
+            let decided = &self.sources[at].decided;
             let is_alone = self.parked.is_parked(record.stream)
-                || self.sources[at]
-                    .decided
-                    .is_discarded(record.stream, record.offset);
+                || decided.fate(record.stream, record.offset) != Fate::Kept;
             if is_alone {
                 self.apply_record(at, &slice.frame, &record)?;
                 continue;

@@ -28,7 +28,7 @@ impl<P: Projection> ProjectionCore<P> {
             let Some(verdict) = source.decided.get(&id, position.offset).cloned() else {
                 continue;
             };
-            self.parked.know(&id, verdict.redrives);
+            self.parked.know(&id, &verdict);
             if verdict.discarded {
                 self.parked.hurry(&id, Duration::ZERO, now);
             } else if source
@@ -100,17 +100,20 @@ impl<P: Projection> ProjectionCore<P> {
         let is_next = self.parked.holds(id, event);
         let (gap, now) = (self.config.redrive_gap(), self.moment());
         match &decision {
-            LetterDecision::Redriven(order) => {
-                let source = &mut self.sources[at];
+            LetterDecision::Redriven(order) | LetterDecision::Edited { order, .. } => {
+                let decided = &mut self.sources[at].decided;
                 let redrives = order.redrives.saturating_add(1);
-                if source.decided.carry_out(id, event, redrives) && is_next {
+                if decided.carry_out(id, event, redrives) && is_next {
                     tell::<P>(order, "a dead letter is tried again");
-                    self.parked.know(id, source.decided.redrives(id, event));
+                    if let Some(verdict) = decided.get(id, event) {
+                        self.parked.know(id, verdict);
+                    }
                     self.parked.redrive(id, &order.by, gap, now);
                 }
             }
             LetterDecision::Discarded(order) => {
-                if is_next && self.sources[at].decided.is_discarded(id, event) {
+                let decided = &self.sources[at].decided;
+                if is_next && decided.fate(id, event) == Fate::Discarded {
                     tell::<P>(order, "the event of a dead letter is given up");
                     self.parked.hurry(id, gap, now);
                 }

@@ -110,23 +110,37 @@ impl<P: Projection> ProjectionCore<P> {
                     return Ok(());
                 }
                 if freed == FREED_EVENTS {
-                    let redrives = decided.redrives(id, record.offset);
-                    parked.move_on(frame, record, redrives, now);
+                    parked.move_on(frame, record, now);
+                    let verdict = decided.get(id, record.offset);
+                    verdict.into_iter().for_each(|of| parked.know(id, of));
                     return Err(Pause::TurnOver);
                 }
                 freed += 1;
-                if decided.is_discarded(id, record.offset) {
-                    passed += 1;
-                } else if let Err(failure) = begun(applier, frame, partition, record, position) {
-                    match unreadable::<P>(policy, partition, record, failure)? {
+                let applied = match decided.fate(id, record.offset) {
+                    Fate::Kept => begun(applier, frame, partition, record, position),
+                    Fate::Edited(edit) => edit.apply(record, |edited| {
+                        // It needs no shapes.
+                        let _ = applier.begin(frame);
+                        let applied = applier.apply_at(partition, edited, Some(position));
+                        applied.map(drop)
+                    }),
+                    Fate::Discarded => {
+                        passed += 1;
+                        Ok(())
+                    }
+                };
+                if let Err(failure) = applied {
+                    let verdict = decided.get(id, record.offset);
+                    let is_edited = verdict.is_some_and(|verdict| verdict.edit.is_some());
+                    match unreadable::<P>(policy.of(is_edited), partition, record, failure)? {
                         None => skipped += 1,
-                        Some(failure) if record.offset == poison => {
-                            parked.failed_again(id, failure, now);
-                            return Err(Pause::Failed);
-                        }
                         Some(failure) => {
-                            let redrives = decided.redrives(id, record.offset);
-                            parked.succeed(partition, frame, record, failure, redrives, now);
+                            if record.offset == poison {
+                                parked.failed_again(id, failure, now);
+                            } else {
+                                parked.succeed(partition, frame, record, failure, now);
+                            }
+                            verdict.into_iter().for_each(|of| parked.know(id, of));
                             return Err(Pause::Failed);
                         }
                     }

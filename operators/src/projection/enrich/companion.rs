@@ -12,7 +12,7 @@ use super::Beside;
 use crate::failing::Failure;
 use crate::past::{Cut, PastError};
 use crate::projection::applier::Applier;
-use crate::projection::decided::Decided;
+use crate::projection::decided::{Decided, Fate};
 use crate::projection::in_memory::InMemory;
 use crate::projection::past::decisions;
 use crate::projection::{Projection, TableSet};
@@ -82,15 +82,21 @@ impl<Q: Projection> Companion for Replayed<Q> {
     fn apply(&mut self, partition: PartitionId, record: &Record<'_>) {
         self.beside.apply(partition, record);
         let decided = self.decided.get(&partition);
+        let fate = decided.map_or(Fate::Kept, |own| own.fate(record.stream, record.offset));
         let waits = || (partition, record.stream.to_owned());
         if !self.applier.wants(record)
-            || decided.is_some_and(|own| own.is_discarded(record.stream, record.offset))
+            || fate == Fate::Discarded
             || (!self.parked.is_empty() && self.parked.contains(&waits()))
         {
             return;
         }
         self.beside.lend(partition, &mut self.applier.sight);
-        let is_applied = self.begun.is_ok() && self.applier.apply(partition, record).is_ok();
+        let mut apply = |record: &Record<'_>| self.applier.apply(partition, record).is_ok();
+        let is_applied = match fate {
+            // It needs no shapes.
+            Fate::Edited(edit) => edit.apply(record, apply),
+            Fate::Kept | Fate::Discarded => self.begun.is_ok() && apply(record),
+        };
         self.beside.lend(partition, &mut self.applier.sight);
         if is_applied {
             Q::Tables::publish(&mut self.applier.writers);

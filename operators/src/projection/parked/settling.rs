@@ -2,6 +2,7 @@
 
 use millstream_engine::state::EarlierTries;
 
+use super::super::decided::{Edit, Verdict};
 use super::*;
 
 impl Parked {
@@ -35,14 +36,30 @@ impl Parked {
             .min()
     }
 
-    /// How many redrives of a key's event the log holds.
-    pub(in crate::projection) fn know(&mut self, id: &str, redrives: u32) {
-        if let Some(parked) = self.keys.get_mut(id)
-            && parked.letter.redrives != redrives
-        {
-            parked.letter.redrives = redrives;
-            self.changed.push(id.into());
+    /// What the log says about a key's event: how many redrives of it there are, and what it is instead, which its letter
+    /// shows then.
+    pub(in crate::projection) fn know(&mut self, id: &str, verdict: &Verdict) {
+        let edit = verdict.edit.as_ref();
+        let is_known = |parked: &ParkedKey| {
+            let letter = &parked.letter;
+            let shows = |edit: &Edit| letter.payload == edit.payload();
+            letter.redrives == verdict.redrives && edit.is_none_or(shows)
+        };
+        if self.keys.get(id).is_none_or(is_known) {
+            return;
         }
+        let Some(mut parked) = self.take(id) else {
+            return;
+        };
+        parked.letter.redrives = verdict.redrives;
+        if let Some(edit) = edit {
+            let letter = &mut parked.letter;
+            letter.kind = edit.kind(&letter.kind);
+            letter.payload = edit.payload().to_vec();
+            letter.dictionary = Vec::new();
+        }
+        self.insert(id.into(), parked);
+        self.changed.push(id.into());
     }
 
     /// Has a dead letter tried again; its tries so far become part of its history. One that is tried anyhow stays as

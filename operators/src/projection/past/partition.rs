@@ -15,7 +15,7 @@ use super::tables::{FAILED_MAX, FailedEvent};
 use crate::failing::Failure;
 use crate::past::{Cut, PastError};
 use crate::projection::applier::Applier;
-use crate::projection::decided::Decided;
+use crate::projection::decided::{Decided, Fate};
 use crate::projection::enrich::Beside;
 use crate::projection::in_memory::InMemory;
 use crate::projection::wanted::Portion;
@@ -204,11 +204,18 @@ impl<P: Projection> Part<'_, P> {
 
     /// Applies an event of a frame whose shapes could be read, or not.
     fn apply(&mut self, unread: Option<&Vec<String>>, record: &Record<'_>) {
-        let is_left_out = self.job.left_out.holds(record.stream, record.version)
-            || self.decided.is_discarded(record.stream, record.offset);
-        if is_left_out {
+        if self.job.left_out.holds(record.stream, record.version) {
             return;
         }
+        match self.decided.fate(record.stream, record.offset) {
+            Fate::Kept => self.apply_kept(unread, record),
+            // It needs no shapes.
+            Fate::Edited(edit) => edit.apply(record, |edited| self.apply_kept(None, edited)),
+            Fate::Discarded => {}
+        }
+    }
+
+    fn apply_kept(&mut self, unread: Option<&Vec<String>>, record: &Record<'_>) {
         if !self.parked.is_empty() && self.parked.contains(record.stream) {
             self.share.waiting += 1;
             return;

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use crate::support::config;
 use model::{Entries, Entry, Model};
-use world::World;
+use world::{ASIDE, Noted, World};
 
 /// Values of events; any of them may be one that fails.
 const VALUES: u32 = 6;
@@ -24,9 +24,8 @@ enum Act {
     Add(Vec<(usize, u32)>),
     /// More events of a key than one turn frees.
     AddMany(usize, u32),
-    /// Somebody looks at the n-th letter that is stored as dead now, to discard or redrive it; `false`: but says so
-    /// later.
-    Decide(usize, bool, bool),
+    /// Somebody looks at the n-th letter that is stored as dead now, to decide about it; `false`: but says so later.
+    Decide(usize, What, bool),
     /// What somebody was about to say is said. It stays said: it may be said again.
     Say(usize),
     /// Turns.
@@ -42,13 +41,30 @@ enum Act {
     Rebuild,
 }
 
+/// What somebody decides about an event.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Redrive,
+    Discard,
+    /// It has this value instead.
+    Edit(u32),
+}
+
+fn what() -> impl Strategy<Value = What> {
+    prop_oneof![
+        Just(What::Redrive),
+        Just(What::Discard),
+        (0..ASIDE).prop_map(What::Edit),
+    ]
+}
+
 fn act() -> impl Strategy<Value = Act> {
     let event = || (0..KEYS.len(), 0..VALUES);
     prop_oneof![
         8 => prop::collection::vec(event(), 1..8).prop_map(Act::Add),
         1 => event().prop_map(|(key, value)| Act::AddMany(key, value)),
-        12 => (0..4usize, any::<bool>(), prop::bool::weighted(0.6))
-            .prop_map(|(n, discard, now)| Act::Decide(n, discard, now)),
+        12 => (0..4usize, what(), prop::bool::weighted(0.6))
+            .prop_map(|(n, what, now)| Act::Decide(n, what, now)),
         5 => (0..4usize).prop_map(Act::Say),
         8 => (1..6u8).prop_map(Act::Step),
         3 => prop::collection::btree_set(0..VALUES, 0..4).prop_map(Act::Fail),
@@ -103,14 +119,17 @@ impl Run {
         self.log.insert(place, Entry::Decision(decision));
     }
 
-    fn about(&self, n: usize, discard: bool) -> Option<LetterDecision> {
+    fn about(&self, n: usize, what: What) -> Option<LetterDecision> {
         let waiting = self.world.waiting();
         let letter = waiting.get(n % waiting.len().max(1))?;
         let order = LetterOrder::of(letter, "ann", "why").unwrap();
-        Some(if discard {
-            LetterDecision::Discarded(order)
-        } else {
-            LetterDecision::Redriven(order)
+        Some(match what {
+            What::Redrive => LetterDecision::Redriven(order),
+            What::Discard => LetterDecision::Discarded(order),
+            What::Edit(value) => LetterDecision::Edited {
+                order,
+                payload: serde_json::to_string(&Noted::Value(value)).unwrap(),
+            },
         })
     }
 
@@ -137,8 +156,8 @@ impl Run {
         match act {
             Act::Add(events) => self.add(events),
             Act::AddMany(key, value) => self.add(&vec![(*key, *value); 1_300]),
-            Act::Decide(n, discard, now) => {
-                if let Some(decision) = self.about(*n, *discard) {
+            Act::Decide(n, what, now) => {
+                if let Some(decision) = self.about(*n, *what) {
                     self.about.push(decision.clone());
                     if *now {
                         self.say(decision);
@@ -193,7 +212,7 @@ impl Run {
         self.check();
         self.poison.clear();
         self.world.poison([]);
-        while let Some(decision) = self.about(0, false) {
+        while let Some(decision) = self.about(0, What::Redrive) {
             self.say(decision);
             self.check();
         }

@@ -21,6 +21,8 @@ struct Verdict {
     redrives: u32,
     carried_out: u32,
     discarded: bool,
+    /// The value that it has instead.
+    edit: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -73,6 +75,12 @@ impl Model {
         match decision {
             LetterDecision::Redriven(_) => verdict.redrives = order.redrives + 1,
             LetterDecision::Discarded(_) => verdict.discarded = true,
+            LetterDecision::Edited { payload, .. } => {
+                let Ok(Noted::Value(value)) = serde_json::from_str(payload) else {
+                    panic!("{payload}");
+                };
+                (verdict.redrives, verdict.edit) = (order.redrives + 1, Some(value));
+            }
         }
         true
     }
@@ -102,7 +110,9 @@ impl Model {
                     let after = decision.order().redrives + 1;
                     let is_new = verdict.carried_out < after && after <= verdict.redrives;
                     match decision {
-                        LetterDecision::Redriven(_) if is_new => verdict.carried_out = after,
+                        LetterDecision::Redriven(_) | LetterDecision::Edited { .. } if is_new => {
+                            verdict.carried_out = after;
+                        }
                         LetterDecision::Discarded(_) if verdict.discarded => {}
                         _ => continue,
                     }
@@ -158,6 +168,7 @@ fn flush(key: &mut Key, verdicts: &HashMap<(u16, u64), Verdict>, poison: &BTreeS
     while let Some(&(partition, offset, value)) = key.waiting.first() {
         let verdict = verdicts.get(&(partition, offset));
         if !verdict.is_some_and(|verdict| verdict.discarded) {
+            let value = verdict.and_then(|verdict| verdict.edit).unwrap_or(value);
             if poison.contains(&value) {
                 return;
             }

@@ -170,6 +170,7 @@ impl World {
         let event_type = match decision {
             LetterDecision::Redriven(_) => "Redriven",
             LetterDecision::Discarded(_) => "Discarded",
+            LetterDecision::Edited { .. } => "Edited",
         };
         let event = NewEvent::in_stream(stream, event_type, decision);
         let log = &mut self.ground.log;

@@ -24,7 +24,9 @@ use super::folder::DataFolder;
 use super::projections::names;
 use super::text::{age, number, one_line, table};
 
-pub(in crate::cli) use decide::{DiscardArguments, RedriveArguments, discard, redrive};
+pub(in crate::cli) use decide::{
+    DiscardArguments, EditArguments, RedriveArguments, discard, edit, redrive,
+};
 pub(in crate::cli) use export::{ExportArguments, export};
 pub(in crate::cli) use filter::Filter;
 pub(in crate::cli) use stats::{StatsArguments, stats};

@@ -206,7 +206,7 @@ impl Contents {
                 continue;
             }
             match decision {
-                LetterDecision::Redriven(_) => *redrives += 1,
+                LetterDecision::Redriven(_) | LetterDecision::Edited { .. } => *redrives += 1,
                 LetterDecision::Discarded(_) => *is_gone = true,
             }
         }

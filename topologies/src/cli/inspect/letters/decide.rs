@@ -1,7 +1,8 @@
-//! `dead-letters redrive` and `discard`: leave a request for the engine that has the folder, or will have it.
+//! `dead-letters redrive`, `edit` and `discard`: leave a request for the engine that has the folder, or will have it.
 
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus};
@@ -47,6 +48,70 @@ pub(in crate::cli) struct DiscardArguments {
     /// Why, for whoever reads the log
     #[arg(long, value_name = "TEXT")]
     reason: String,
+}
+
+/// What to put in the place of what failed.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct EditArguments {
+    #[command(flatten)]
+    data: Data,
+    /// Id as `list` prints it, such as 3-0-1234-9f86d081
+    id: DeadLetterId,
+    /// The payload to try instead, as JSON: `show --json` prints the one that failed
+    #[arg(long, value_name = "JSON", required_unless_present = "file")]
+    payload: Option<String>,
+    /// The same from a file, or from standard input if this is -
+    #[arg(long, value_name = "PATH", conflicts_with = "payload")]
+    file: Option<PathBuf>,
+    /// Who decides; $USER unless said otherwise
+    #[arg(long, value_name = "NAME")]
+    by: Option<String>,
+    /// Why, for whoever reads the log
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+pub(in crate::cli) fn edit(
+    arguments: &EditArguments,
+    is_json: bool,
+    out: &mut impl Write,
+) -> Result<()> {
+    let EditArguments {
+        data,
+        id,
+        payload,
+        file,
+        by,
+        reason,
+    } = arguments;
+    ensure!(
+        !reason.trim().is_empty(),
+        "--reason says nothing: it is what remains beside the event as it was"
+    );
+    let payload = match (payload, file) {
+        (Some(payload), _) => payload.clone(),
+        (None, Some(path)) if path.as_os_str() == "-" => {
+            std::io::read_to_string(std::io::stdin()).context("reading standard input")?
+        }
+        (None, Some(path)) => {
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?
+        }
+        (None, None) => bail!("what to try instead? say it with --payload or --file"),
+    };
+    serde_json::from_str::<serde::de::IgnoredAny>(&payload).context("the payload is not JSON")?;
+    let whom = Whom {
+        data: data.clone(),
+        ids: vec![*id],
+        filter: Filter::default(),
+        all: false,
+        by: by.clone(),
+    };
+    let orders = whom.orders(reason)?.into_iter();
+    let decisions = orders.map(|order| LetterDecision::Edited {
+        order,
+        payload: payload.clone(),
+    });
+    request(&whom, decisions.collect(), "edit", is_json, out)
 }
 
 pub(in crate::cli) fn redrive(

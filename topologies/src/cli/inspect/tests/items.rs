@@ -113,6 +113,33 @@ async fn items_of_dataflows_are_listed_and_decided_about() {
     drop(engine);
     let shown = json(&run(&["dead-letters", "show", "DATA", id, "--json"]));
     assert_eq!(shown[0]["earlier"][0]["redriven_by"], "ann");
+    // What is no item is a letter again, and says so.
+    let edit = |payload| {
+        let edit = ["dead-letters", "edit", "DATA", id, "--payload", payload];
+        run(&[&edit, &by[..]].concat());
+    };
+    edit(r#"["b", "many"]"#);
+    let engine = open_adding(folder.path()).await;
+    until(|| engine.state().dead_letters(None, None, 1).unwrap()[0].redrives == 2).await;
+    engine.shutdown().await.unwrap();
+    drop(engine);
+    let shown = json(&run(&["dead-letters", "show", "DATA", id, "--json"]));
+    assert_eq!(shown[0]["class"], "unreadable");
+    assert_eq!(shown[0]["payload"], serde_json::json!(["b", 13]));
+    edit(r#"["b", 12]"#);
+    let engine = open_adding(folder.path()).await;
+    until_left(&engine, 0).await;
+    while engine.query(&ADDED).get(&"b".to_owned()).await.unwrap() != Some(17) {
+        tokio::task::yield_now().await;
+    }
+    let added = Counted::Added {
+        amount: 13,
+        note: String::new(),
+    };
+    engine.send::<Counter>("b", added).await.unwrap();
+    until_left(&engine, 1).await;
+    engine.shutdown().await.unwrap();
+    drop(engine);
     run(&[&["dead-letters", "discard", "DATA", "--key", "b"], &by[..]].concat());
 
     let engine = open_adding(folder.path()).await;
@@ -120,12 +147,12 @@ async fn items_of_dataflows_are_listed_and_decided_about() {
     let has_sum = async |key: &str, sum| {
         engine.query(&ADDED).get(&key.to_owned()).await.unwrap() == Some(sum)
     };
-    while !has_sum("b", 5).await {
+    while !has_sum("b", 17).await {
         tokio::task::yield_now().await;
     }
     engine.shutdown().await.unwrap();
     drop(engine);
     let log = run(&["log", "read", "DATA", "--category", "dead_letter", "--json"]);
     let decisions: Vec<_> = json(&log).iter().map(|one| one["type"].clone()).collect();
-    assert_eq!(decisions, ["Redriven", "Discarded"]);
+    assert_eq!(decisions, ["Redriven", "Edited", "Edited", "Discarded"]);
 }
