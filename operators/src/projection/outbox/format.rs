@@ -75,6 +75,32 @@ impl EffectPlace {
         bytes
     }
 
+    /// The first of a partition that there may be.
+    pub(super) const fn first(partition: PartitionId) -> Self {
+        Self {
+            position: Position {
+                partition,
+                offset: Offset(0),
+            },
+            index: 0,
+        }
+    }
+
+    /// The place right behind it.
+    pub(super) fn next(self) -> Self {
+        let Position { partition, offset } = self.position;
+        match self.index.checked_add(1) {
+            Some(index) => Self { index, ..self },
+            None => Self {
+                position: Position {
+                    partition,
+                    offset: offset.plus(1),
+                },
+                index: 0,
+            },
+        }
+    }
+
     /// Its key in the outbox of this name.
     pub(super) fn key(self, outbox: &str) -> Vec<u8> {
         let mut key = prefix(outbox);
@@ -94,6 +120,36 @@ impl EffectPlace {
             },
             index: u32::from_be_bytes(*index.first_chunk::<4>()?),
         })
+    }
+}
+
+/// From one place to another, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) first: EffectPlace,
+    pub(super) last: EffectPlace,
+}
+
+impl Span {
+    /// One place.
+    pub(super) const fn of(place: EffectPlace) -> Self {
+        Self {
+            first: place,
+            last: place,
+        }
+    }
+
+    /// The shortest that has both in it.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        }
+    }
+
+    /// The same with another one, if there is one.
+    pub(super) fn with(self, other: Option<Self>) -> Self {
+        other.map_or(self, |other| self.and(other))
     }
 }
 

@@ -10,7 +10,7 @@ use millstream_engine::state::{StateBatch, StateError, StateWrite};
 use millstream_engine::time::Timestamp;
 
 use super::super::{QueryError, Row};
-use super::format::{self, Effect, EffectPlace, prefix};
+use super::format::{self, Effect, EffectPlace, Span, prefix};
 use super::outlets::Outlets;
 
 /// An effect that was given up.
@@ -168,7 +168,7 @@ impl<E: Row> GivenUpEffects<E> {
         if is_redriven && let Some(own) = self.outlets.find(self.outbox) {
             let PartitionId(partition) = place.position.partition;
             if let Some(partition) = own.partitions.get(usize::from(partition)) {
-                partition.add(1);
+                partition.add(1, Span::of(place));
             }
         }
         Ok(true)

@@ -20,6 +20,7 @@ mod format;
 mod given_up;
 mod outlets;
 mod queue;
+mod reading;
 mod registering;
 #[cfg(test)]
 mod tests;

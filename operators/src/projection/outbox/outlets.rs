@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::super::ProgressBoard;
 use super::cuts::Cuts;
-use super::format::{EffectId, EffectPlace};
+use super::format::{EffectId, EffectPlace, Span};
 
 /// Where effects, those that were given up, and the records about them lie.
 #[derive(Clone, Copy, Debug)]
@@ -73,8 +73,8 @@ pub(super) struct OutboxState {
 /// One partition of an outbox.
 #[derive(Debug, Default)]
 pub(super) struct PartitionState {
-    /// Times that effects were stored.
-    pub(super) stored: AtomicU64,
+    /// Where effects were stored since the delivery has looked.
+    stored: Mutex<Option<Span>>,
     /// Effects that are stored and not deleted.
     pub(super) depth: AtomicU64,
     /// Who is told of what is stored.
@@ -103,11 +103,19 @@ impl PartitionState {
         }
     }
 
-    /// Effects were stored.
-    pub(super) fn add(&self, effects: u64) {
+    /// Effects were stored, all of them in this span.
+    pub(super) fn add(&self, effects: u64, span: Span) {
         self.depth.fetch_add(effects, Ordering::AcqRel);
-        self.stored.fetch_add(1, Ordering::AcqRel);
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        *stored = Some(span.with(*stored));
+        drop(stored);
         self.wake();
+    }
+
+    /// Where effects were stored since this was asked last.
+    pub(super) fn take_stored(&self) -> Option<Span> {
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.take()
     }
 
     /// Effects were deleted.
