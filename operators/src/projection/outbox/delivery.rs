@@ -26,7 +26,7 @@ use millstream_engine::fail_point;
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::metrics::DeliveryMetrics;
 use millstream_engine::stage::{StageCore, Step, panic_message};
-use millstream_engine::state::{StateBatch, StateError, StateWrite};
+use millstream_engine::state::{RowsSize, StateBatch, StateError, StateWrite};
 use millstream_engine::time::{Clock, Timestamp};
 
 use super::super::Row;
@@ -37,8 +37,8 @@ use super::reading::Reading;
 use super::{DeliveryConfig, Effect, EffectId, Outbox};
 use crate::failing::Telling;
 
-/// How often figures are shown while nothing happens.
-const SHOW_EVERY: Duration = Duration::from_secs(1);
+/// Longest between two turns. A stage that stops and has nothing to wait for is ended, and this one may wait for calls.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Time after which a deletion is offered again to a state writer that had no room for it.
 const REFUSED_EVERY: Duration = Duration::from_millis(2);
 /// Effects that are read at a time.
@@ -155,6 +155,7 @@ struct Ended {
 struct OnItsWay {
     done: Receiver<Result<(), StateError>>,
     places: Vec<EffectPlace>,
+    size: RowsSize,
     /// Where some were put aside, which may be sent again by hand as soon as that is stored.
     given_up: Option<Span>,
 }
@@ -175,10 +176,10 @@ pub struct DeliveryCore {
     /// Writes that settle effects, and which; not handed to the store yet.
     writes: Vec<StateWrite>,
     settled: Vec<EffectPlace>,
+    settled_size: RowsSize,
     /// Where some are put aside by them.
     given_up: Option<Span>,
     on_its_way: Option<OnItsWay>,
-    shown_at: Option<Duration>,
     stopping: bool,
     metrics: DeliveryMetrics,
     telling: Telling,
@@ -225,9 +226,9 @@ impl DeliveryCore {
             tell,
             writes: Vec::new(),
             settled: Vec::new(),
+            settled_size: RowsSize::default(),
             given_up: None,
             on_its_way: None,
-            shown_at: None,
             stopping: false,
             telling: Telling::default(),
         })
@@ -296,6 +297,7 @@ impl DeliveryCore {
         } else {
             self.metrics.count_delivered(1);
         }
+        self.settled_size.add_row(key.len(), held.stored.len());
         self.writes.push(StateWrite::DeleteRow {
             table: ids.effects,
             key,
@@ -376,7 +378,7 @@ impl DeliveryCore {
             outcome?;
             fail_point!(EFFECT_DELETED);
             self.queue.forget(&on_its_way.places);
-            self.state().remove(on_its_way.places.len() as u64);
+            self.state().remove(on_its_way.size);
             if let Some(span) = on_its_way.given_up {
                 self.queue.stored(span);
             }
@@ -399,6 +401,7 @@ impl DeliveryCore {
                 self.on_its_way = Some(OnItsWay {
                     done,
                     places: std::mem::take(&mut self.settled),
+                    size: std::mem::take(&mut self.settled_size),
                     given_up: self.given_up.take(),
                 });
                 Ok(None)
@@ -409,25 +412,6 @@ impl DeliveryCore {
             }
             Err(refused) => Err(refused.reason),
         }
-    }
-
-    fn show(&mut self, now: Duration) {
-        let is_due = self
-            .shown_at
-            .is_none_or(|shown| now.saturating_sub(shown) >= SHOW_EVERY);
-        if !is_due {
-            return;
-        }
-        self.shown_at = Some(now);
-        let depth = self.state().depth.load(Ordering::Acquire);
-        let oldest = self
-            .queue
-            .oldest()
-            .and_then(|held| format::read(&held.stored));
-        let age = oldest.map_or(Duration::ZERO, |oldest| {
-            self.clock.now().since(oldest.recorded_at)
-        });
-        self.metrics.observe(depth, age);
     }
 }
 
@@ -465,7 +449,6 @@ impl StageCore for DeliveryCore {
             Ok(wait) => wait,
             Err(cause) => return Step::Failed(format!("deliveries cannot be stored: {cause}")),
         };
-        self.show(now);
         if self.stopping && self.calls == 0 && self.writes.is_empty() && self.on_its_way.is_none() {
             return Step::Done;
         }
@@ -475,7 +458,7 @@ impl StageCore for DeliveryCore {
         let retry = self.queue.next_due().filter(|_| !self.stopping);
         let retry = retry.map(|due| due.saturating_sub(now));
         let earliest = [wait, retry].into_iter().flatten().min();
-        let earliest = earliest.unwrap_or(SHOW_EVERY).min(SHOW_EVERY);
+        let earliest = earliest.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
         Step::IdleUntil(earliest.max(Duration::from_millis(1)))
     }
 

@@ -68,11 +68,6 @@ impl Queue {
         self.held.len()
     }
 
-    /// The first in the order of the log.
-    pub(super) fn oldest(&self) -> Option<&Held> {
-        self.held.values().next()
-    }
-
     /// One that is here.
     pub(super) fn held(&self, place: EffectPlace) -> Option<&Held> {
         self.held.get(&place)

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use millstream_engine::codec::{EncodeError, StandaloneWriter};
 use millstream_engine::event::{Offset, PartitionId, Position};
-use millstream_engine::state::{StateStore, StateWrite};
+use millstream_engine::state::{RowsSize, StateStore, StateWrite};
 use millstream_engine::time::Timestamp;
 
 use super::super::error::RowError;
@@ -281,12 +281,13 @@ impl<E: Row> Member for Outbox<E> {
         let mut counts = vec![None; out.way.outlets.boxes[out.at].partitions.len()];
         writes.extend(writer.pending.drain(..).map(|sent| {
             let own = &mut counts[usize::from(sent.place.position.partition.0)];
-            let span = Span::of(sent.place);
-            let (effects, known) = own.unwrap_or((0, span));
-            *own = Some((effects + 1, known.and(span)));
+            let (span, key) = (Span::of(sent.place), sent.place.key(sent.outbox));
+            let (mut size, known) = own.unwrap_or((RowsSize::default(), span));
+            size.add_row(key.len(), sent.stored.len());
+            *own = Some((size, known.and(span)));
             StateWrite::PutRow {
                 table,
-                key: sent.place.key(sent.outbox),
+                key,
                 value: sent.stored,
             }
         }));
@@ -316,8 +317,8 @@ struct Batches {
     on_their_way: VecDeque<(u64, Batch)>,
 }
 
-/// How many effects a batch has of each partition, and where.
-type Batch = Vec<Option<(u64, Span)>>;
+/// What a batch has of each partition, and where.
+type Batch = Vec<Option<(RowsSize, Span)>>;
 
 impl Handed {
     fn add(self: &Arc<Self>, counts: Batch) -> HandedOver {
@@ -347,8 +348,8 @@ impl Settle for Handed {
             .iter()
             .flat_map(|(_, counts)| partitions.iter().zip(counts))
         {
-            if let Some((effects, span)) = own {
-                partition.add(*effects, *span);
+            if let Some((size, span)) = own {
+                partition.add(*size, *span);
             }
         }
     }
