@@ -161,6 +161,13 @@ pub(super) fn prefix(outbox: &str) -> Vec<u8> {
     key
 }
 
+/// Outbox and place of a key; `None` if it is none.
+pub(super) fn place_of(key: &[u8]) -> Option<(&str, EffectPlace)> {
+    let place = EffectPlace::of_key(key)?;
+    let name = key.get(..key.len() - PLACE_BYTES)?.strip_suffix(&[0])?;
+    Some((std::str::from_utf8(name).ok()?, place))
+}
+
 /// Keys of one partition of an outbox: the first that there may be and the last.
 pub(super) fn keys_of(outbox: &str, partition: PartitionId) -> (Vec<u8>, Vec<u8>) {
     let place = |offset, index| EffectPlace {
@@ -293,6 +300,7 @@ mod tests {
         let bytes = b"mails\0\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x03";
         assert_eq!(key, bytes);
         assert_eq!(EffectPlace::of_key(&key), Some(place(1, 2, 3)));
+        assert_eq!(place_of(&key), Some(("mails", place(1, 2, 3))));
         let stamp = Stamp {
             position: place(1, 2, 3).position,
             recorded_at: Timestamp(4),
