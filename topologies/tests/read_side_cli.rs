@@ -327,8 +327,10 @@ async fn a_place_behind_which_changes_are_gone_is_told() {
         // A feed has it stored.
         while changes.next().await.unwrap().unwrap().row != cents {}
     }
+    let beside = lines(&words, data);
     engine.shutdown().await.unwrap();
     drop(engine);
+    assert_eq!(beside, lines(&words, data));
     let after = [&words[..], &["--after", &place]].concat();
     let (status, _, error) = run(&after, data);
     assert_eq!(status, 1);
@@ -372,8 +374,9 @@ async fn effects_that_were_given_up_are_listed_and_shown() {
         assert!(text.contains(part), "{text}");
     }
     assert_eq!(lines(&["effects", "show", "DATA", id], data), listed);
-    // The outside is given the same id.
+    // The outside is given the same id. Beside an engine the same is printed.
     let engine = open(data).await;
+    assert_eq!(lines(&["effects", "list", "DATA"], data), listed);
     let letters = engine.outbox(&LETTERS).unwrap();
     let (_, own) = letters.list(None, 1).unwrap().remove(0);
     assert_eq!(own.unwrap().effect.id.to_string(), id);

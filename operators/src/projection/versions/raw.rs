@@ -133,6 +133,7 @@ impl RawVersions {
             actor,
             given: begin.head(actor),
             read: begin.head(actor),
+            is_oldest: from.is_none(),
             ready: VecDeque::new(),
         });
         let mut changes = RawChanges {
@@ -221,6 +222,8 @@ struct Feed {
     given: Head,
     /// Behind the one that was read last.
     read: Head,
+    /// It begins with whatever is the oldest, and has read nothing.
+    is_oldest: bool,
     ready: VecDeque<(Head, RawChange)>,
 }
 
@@ -269,14 +272,16 @@ impl RawChanges {
     fn read(&mut self, at: usize) -> Result<(), RawChangesError> {
         let RawVersions { store, ids, seed } = &self.of;
         let (ids, feed) = (*ids, &mut self.feeds[at]);
-        let (actor, read) = (feed.actor, feed.read);
+        let (actor, read, is_oldest) = (feed.actor, feed.read, feed.is_oldest);
         let found = store.view(|view| {
-            let standing = standing(view, ids, actor, read, *seed)?;
-            if !matches!(standing, Standing::Same) {
-                return Ok(Err(standing));
-            }
+            let from = match standing(view, ids, actor, read, *seed)? {
+                Standing::Same => read.number + 1,
+                // What was the oldest is gone since.
+                Standing::Gone if is_oldest => 0,
+                other => return Ok(Err(other)),
+            };
             let mut found = Vec::new();
-            for (number, change) in changes_from(view, ids, actor, read.number + 1, PAGE)? {
+            for (number, change) in changes_from(view, ids, actor, from, PAGE)? {
                 let row = |number| {
                     let version = version_at(view, ids, &change.key, actor, number)?;
                     Ok::<_, StateError>(version.and_then(|version| version.row))
@@ -299,7 +304,9 @@ impl RawChanges {
         })?;
         match found {
             Ok(found) => {
-                feed.read = found.last().map_or(read, |(head, _)| *head);
+                if let Some((head, _)) = found.last() {
+                    (feed.read, feed.is_oldest) = (*head, false);
+                }
                 feed.ready.extend(found);
                 Ok(())
             }
