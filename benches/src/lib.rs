@@ -14,6 +14,7 @@ mod case;
 pub mod figures;
 pub mod flows;
 mod folder;
+pub mod gate;
 mod harness;
 pub mod history;
 pub mod keyed;
@@ -23,6 +24,7 @@ mod options;
 pub mod paired;
 pub mod partition;
 pub mod runs;
+pub mod stored;
 pub mod suites;
 
 pub use case::Case;

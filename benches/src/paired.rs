@@ -47,13 +47,8 @@ impl Paired {
     /// The median of one of the two; not a number without a round.
     #[must_use]
     pub fn median(&self, of: usize) -> f64 {
-        median(
-            &mut self
-                .rounds
-                .iter()
-                .map(|round| round[of])
-                .collect::<Vec<_>>(),
-        )
+        let figures = self.rounds.iter().map(|round| round[of]);
+        median(&figures.collect::<Vec<_>>())
     }
 
     /// How the second stands to the first.
@@ -71,7 +66,7 @@ impl Paired {
                 one.push(first);
                 two.push(second);
             }
-            samples.push(median(&mut two) / median(&mut one));
+            samples.push(median(&two) / median(&one));
         }
         samples.sort_by(f64::total_cmp);
         let mut ratios: Vec<_> = self.rounds.iter().map(|[one, two]| two / one).collect();
@@ -110,13 +105,16 @@ impl Ratio {
     }
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
+/// The value in the middle, of an even number the mean of the two there; not a number without any.
+#[must_use]
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
         0 => f64::NAN,
-        even if even % 2 == 0 => f64::midpoint(values[middle - 1], values[middle]),
-        _ => values[middle],
+        even if even % 2 == 0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
+        _ => sorted[middle],
     }
 }
 
@@ -145,6 +143,14 @@ mod tests {
         assert!(ratio.quartile_low <= ratio.quartile_high && ratio.high < 1.0);
         let inverse = ratio.inverse();
         assert!(inverse.low > 1.0 && inverse.low <= inverse.high);
+    }
+
+    #[test]
+    fn a_median_is_in_the_middle() {
+        assert!(median(&[]).is_nan());
+        assert_eq!(median(&[7.0]), 7.0);
+        assert_eq!(median(&[9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[9.0, 1.0, 2.0, 4.0]), 3.0);
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Projections that keep up: events as they come, and callers that wait for their own.
 //!
+//! `live-appended` appends events in batches as fast as that is answered, beside a projection that one actor runs.
 //! `live-…` sends commands in bulks as fast as they are answered, to a bank with a projection of its balances beside, and ends
 //! when all of it is shown: write and read side share the machine. Meanwhile it is looked after how long what was
 //! durable in the log was also in the stored rows. `at-least` asks for what a caller has just written, under a steady
 //! load; every second time it looks at the projection's position all the time instead, which is the projection's own delay.
+
+mod appended;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,6 +70,9 @@ pub async fn run(harness: &Harness, sizes: Sizes) -> Result<()> {
             live(harness, sizes, name, reads).await?;
         }
     }
+    if harness.wants("live-appended") {
+        appended::run(harness, sizes, "live-appended").await?;
+    }
     if harness.wants("at-least") {
         at_least(harness, sizes).await?;
     }
@@ -81,7 +87,11 @@ async fn live(harness: &Harness, sizes: Sizes, name: &str, reads: ReadSide) -> R
     bank.settle().await?;
     let before = harness.machine(&folder)?;
     let is_over = Arc::new(AtomicBool::new(false));
-    let looking = look_at_stored(harness, bank.engine(), reads, &is_over)?;
+    let projection = match reads {
+        ReadSide::Global => GlobalBalances::NAME,
+        ReadSide::Balances | ReadSide::None => millstream::catalog::bank::Balances::NAME,
+    };
+    let looking = look_at_stored(harness, bank.engine(), projection, &is_over)?;
     let tellers = bank.tellers();
     let tellers: Vec<_> = (0..sizes.bulks as u64)
         .map(|number| tellers.teller(number, Pace::Bulk(sizes.bulk)))
@@ -129,13 +139,9 @@ fn histogram() -> Result<Histogram<u64>> {
 fn look_at_stored(
     harness: &Harness,
     engine: &Engine,
-    reads: ReadSide,
+    projection: &str,
     is_over: &Arc<AtomicBool>,
 ) -> Result<tokio::task::JoinHandle<Result<Histogram<u64>>>> {
-    let projection = match reads {
-        ReadSide::Global => GlobalBalances::NAME,
-        ReadSide::Balances | ReadSide::None => millstream::catalog::bank::Balances::NAME,
-    };
     let registered = engine.state().projection(projection, 1)?;
     let id = registered.context("the projection is registered")?.id;
     let (engine, clock, is_over) = (engine.clone(), harness.clock(), Arc::clone(is_over));

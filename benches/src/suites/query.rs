@@ -7,16 +7,14 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
-use millstream_engine::state::{StateBatch, StateOptions, StateStore, StateWriterHandle};
-use millstream_operators::projection::{
-    HandedOver, Index, Places, ProgressBoard, Snapshot, Table, TableReader, TableSet,
-};
+use anyhow::Result;
+use millstream_operators::projection::{Index, Snapshot, Table};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use crate::{Case, Harness, Machine, SEED};
+use crate::stored::{StoredTable, questions};
+use crate::{Case, Harness, SEED};
 
 const SUITE: &str = "query";
 /// Rows that the index finds at once, and rows of a page.
@@ -40,9 +38,6 @@ struct Row {
 
 const BY_GROUP: Index<u64, Row, u64> = Index::named("by-group", |_, row| Some(row.group));
 const ROWS: Table<u64, Row> = Table::named("rows").indexed(&[&BY_GROUP]);
-
-type Tables = (Table<u64, Row>,);
-type Writers = <Tables as TableSet>::Writers;
 
 /// How large the cases are.
 #[derive(Clone, Debug)]
@@ -71,10 +66,10 @@ pub fn run(harness: &Harness, sizes: &Sizes) -> Result<()> {
         asked.questions(harness, "hot")?;
         asked.freshen()?;
         asked.questions(harness, "fresh")?;
-        asked.store()?;
-        asked.shrink();
+        asked.table.store()?;
+        asked.table.shrink();
         asked.questions(harness, "cold")?;
-        asked.close()?;
+        asked.table.close()?;
     }
     Ok(())
 }
@@ -90,94 +85,38 @@ fn row(key: u64, amount: i64) -> Row {
 /// A table to be asked.
 struct Asked {
     rows: u64,
-    machine: Machine,
-    writers: Writers,
-    reader: TableReader<u64, Row>,
-    board: Arc<ProgressBoard>,
-    state: StateWriterHandle,
-    thread: millstream_engine::state::StateWriterThread,
+    table: StoredTable<Row>,
     random: SmallRng,
-    _folder: crate::DataFolder,
 }
 
 impl Asked {
     fn make(harness: &Harness, rows: u64) -> Result<Self> {
-        let folder = harness.folder()?;
-        let machine = harness.machine(&folder)?;
-        let (store, writer) = StateStore::open(folder.path(), StateOptions::default())?;
-        let (state, thread) = millstream_engine::state::start(writer)?;
-        let tables: Tables = (ROWS,);
-        let names = tables.stored_names();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let registered = state.register_projection("asked", 1, &names)?;
-        let (hot, board) = (tables.hot(), ProgressBoard::new("asked", 1));
-        let readers = tables.readers(&registered.tables, &store, &hot, &board);
-        let readers = readers.context("readers of the table")?;
-        let reader = readers[0]
-            .1
-            .as_any()
-            .downcast_ref::<TableReader<u64, Row>>();
-        let writers = tables.writers(&Places {
-            ids: &registered.tables,
-            store: Some(&store),
-            hot: &hot,
-            is_complete: true,
-            actor: 0,
-        });
-        let mut asked = Self {
-            rows,
-            machine,
-            writers: writers.context("a writer of the table")?,
-            reader: reader.context("a reader of the table")?.clone(),
-            board,
-            state,
-            thread,
-            random: SmallRng::seed_from_u64(SEED),
-            _folder: folder,
-        };
+        let mut table = StoredTable::open(harness, "asked", ROWS)?;
         for key in 0..rows {
-            asked.writers.0.put(&key, row(key, 0));
-            Tables::keep(&mut asked.writers)?;
-            if Tables::unstored(&asked.writers) >= BATCH {
-                asked.store()?;
+            table.put(key, row(key, 0))?;
+            if table.unstored() >= BATCH {
+                table.store()?;
             }
         }
-        asked.store()?;
-        Ok(asked)
-    }
-
-    fn store(&mut self) -> Result<()> {
-        Tables::publish(&mut self.writers);
-        let mut writes = Vec::new();
-        let handed_over = Tables::store(&mut self.writers, &mut writes)?;
-        let submitted = self.state.submit_blocking(StateBatch::new(writes));
-        submitted.map_err(|refused| refused.reason)?;
-        self.state.flush()?;
-        handed_over.iter().for_each(HandedOver::settle);
-        Ok(())
+        table.store()?;
+        Ok(Self {
+            rows,
+            table,
+            random: SmallRng::seed_from_u64(SEED),
+        })
     }
 
     /// Changes some rows, and shows them without storing them.
     fn freshen(&mut self) -> Result<()> {
         for key in (0..self.rows).step_by(FRESH_EVERY as usize) {
-            self.writers.0.put(&key, row(key, 1));
-            Tables::keep(&mut self.writers)?;
+            self.table.put(key, row(key, 1))?;
         }
-        Tables::publish(&mut self.writers);
+        self.table.publish();
         Ok(())
     }
 
-    fn shrink(&mut self) {
-        Tables::shrink(&mut self.writers);
-    }
-
-    fn close(self) -> Result<()> {
-        drop(self.state);
-        Ok(self.thread.close()?)
-    }
-
     fn questions(&mut self, harness: &Harness, rows: &str) -> Result<()> {
-        let (reader, total) = (self.reader.clone(), self.rows);
+        let (reader, total) = (self.table.reader().clone(), self.rows);
         let amount = |key: u64| i64::from(rows != "hot" && key.is_multiple_of(FRESH_EVERY));
         let is_right = |key: u64, found: Option<&Row>| {
             found.is_some_and(|found| found.group == key / GROUP && found.amount == amount(key))
@@ -205,7 +144,7 @@ impl Asked {
             Ok(all_right(first..=first + GROUP - 1, &found, is_right))
         })?;
         let readers = [(ROWS.name(), Arc::new(reader.clone()) as _)];
-        let board = Arc::clone(&self.board);
+        let board = Arc::clone(self.table.board());
         self.measure(harness, &format!("snapshot-{rows}"), 1, |random| {
             let key = random.random_range(0..total);
             let snapshot = Snapshot::of(&board, &readers, 1_000_000);
@@ -224,18 +163,9 @@ impl Asked {
         if !harness.wants(name) {
             return Ok(());
         }
-        let (start, mut asked) = (harness.now(), 0);
-        let elapsed = loop {
-            for _ in 0..QUESTIONS {
-                ensure!(ask(&mut self.random)?, "{name}: an answer is wrong");
-            }
-            asked += QUESTIONS;
-            let elapsed = harness.now() - start;
-            if elapsed >= harness.seconds() {
-                break elapsed.as_secs_f64();
-            }
-        };
-        let case = Case::new(SUITE, name, self.machine)
+        let random = &mut self.random;
+        let (asked, elapsed) = questions(harness, name, QUESTIONS, || ask(random))?;
+        let case = Case::new(SUITE, name, self.table.machine())
             .with("rows", self.rows)
             .with("rows_per_answer", rows)
             .figure("queries_per_second", asked as f64 / elapsed)

@@ -19,6 +19,7 @@ use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use crate::load::{Caller, closed_loop};
+use crate::paired::median;
 use crate::{Case, DataFolder, Harness, Machine, SEED};
 
 const SUITE: &str = "rebuild";
@@ -362,10 +363,4 @@ async fn fill(appender: Appender, number: u64, events: u64) -> Result<Appended> 
         done += count;
     }
     Ok(appended)
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }

@@ -5,19 +5,16 @@
 //! a log: what is left is the table's own cost. The other cases ask the versioned table, from the store, on one thread.
 //! Each answer is compared with what was written.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use millstream_engine::event::{Offset, PartitionId, Position};
-use millstream_engine::state::{StateBatch, StateOptions, StateStore, StateWriterHandle};
 use millstream_engine::time::Timestamp;
-use millstream_operators::projection::{
-    ChangesFrom, HandedOver, Places, ProgressBoard, Retention, Stamp, Table, TableAt, TableReader,
-    TableSet,
-};
+use millstream_operators::projection::{ChangesFrom, Retention, Stamp, Table, TableAt};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use crate::{Case, Harness, Machine, SEED};
+use crate::stored::{StoredTable, questions};
+use crate::{Case, Harness, SEED};
 
 const SUITE: &str = "query";
 /// Events between two stores.
@@ -31,9 +28,6 @@ struct Row {
     amount: u64,
     note: String,
 }
-
-type Tables = (Table<u64, Row>,);
-type Writers = <Tables as TableSet>::Writers;
 
 /// How large the cases are.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +60,7 @@ pub fn run(harness: &Harness, sizes: Sizes) -> Result<()> {
     if harness.wants("write-plain") {
         let plain = Written::make(harness, sizes, Table::named("plain"))?;
         plain.report(harness, "write-plain")?;
-        plain.close()?;
+        plain.table.close()?;
     }
     let versioned = Table::named("versioned").versioned(Retention::FOREVER);
     let mut versioned = Written::make(harness, sizes, versioned)?;
@@ -74,54 +68,24 @@ pub fn run(harness: &Harness, sizes: Sizes) -> Result<()> {
     versioned.rows(harness)?;
     versioned.whole(harness)?;
     versioned.changes(harness)?;
-    versioned.close()
+    versioned.table.close()
 }
 
 /// A table that was written.
 struct Written {
     sizes: Sizes,
-    machine: Machine,
     seconds: f64,
-    writers: Writers,
-    reader: TableReader<u64, Row>,
-    state: StateWriterHandle,
-    thread: millstream_engine::state::StateWriterThread,
+    table: StoredTable<Row>,
     random: SmallRng,
-    _folder: crate::DataFolder,
 }
 
 impl Written {
     fn make(harness: &Harness, sizes: Sizes, table: Table<u64, Row>) -> Result<Self> {
-        let folder = harness.folder()?;
-        let machine = harness.machine(&folder)?;
-        let (store, writer) = StateStore::open(folder.path(), StateOptions::default())?;
-        let (state, thread) = millstream_engine::state::start(writer)?;
-        let tables: Tables = (table,);
-        let names = tables.stored_names();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let registered = state.register_projection("written", 1, &names)?;
-        let (hot, board) = (tables.hot(), ProgressBoard::new("written", 1));
-        let readers = tables.readers(&registered.tables, &store, &hot, &board);
-        let readers = readers.context("readers of the table")?;
-        let reader = readers[0].1.as_any().downcast_ref();
-        let reader: &TableReader<u64, Row> = reader.context("a reader of the table")?;
-        let writers = tables.writers(&Places {
-            ids: &registered.tables,
-            store: Some(&store),
-            hot: &hot,
-            is_complete: true,
-            actor: 0,
-        });
         let mut written = Self {
             sizes,
-            machine,
             seconds: 0.0,
-            writers: writers.context("a writer of the table")?,
-            reader: reader.clone(),
-            state,
-            thread,
+            table: StoredTable::open(harness, "written", table)?,
             random: SmallRng::seed_from_u64(SEED),
-            _folder: folder,
         };
         let start = harness.now();
         written.write()?;
@@ -143,36 +107,19 @@ impl Written {
                 recorded_at: Timestamp(event as i64),
                 event_time: Timestamp(event as i64),
             };
-            Tables::begin(&mut self.writers, &stamp, None);
+            self.table.begin(&stamp);
             let (key, amount) = (event % self.sizes.keys, event / self.sizes.keys);
             let note = format!("row {key}");
-            self.writers.0.put(&key, Row { amount, note });
-            Tables::keep(&mut self.writers)?;
+            self.table.put(key, Row { amount, note })?;
             if (event + 1) % BATCH == 0 {
-                self.store()?;
+                self.table.store()?;
             }
         }
-        self.store()
-    }
-
-    fn store(&mut self) -> Result<()> {
-        Tables::publish(&mut self.writers);
-        let mut writes = Vec::new();
-        let handed_over = Tables::store(&mut self.writers, &mut writes)?;
-        let submitted = self.state.submit_blocking(StateBatch::new(writes));
-        submitted.map_err(|refused| refused.reason)?;
-        self.state.flush()?;
-        handed_over.iter().for_each(HandedOver::settle);
-        Ok(())
-    }
-
-    fn close(self) -> Result<()> {
-        drop((self.state, self.reader, self.writers));
-        Ok(self.thread.close()?)
+        self.table.store()
     }
 
     fn case(&self, name: &str) -> Case {
-        Case::new(SUITE, name, self.machine)
+        Case::new(SUITE, name, self.table.machine())
             .with("keys", self.sizes.keys)
             .with("versions_per_key", self.sizes.versions)
     }
@@ -197,7 +144,7 @@ impl Written {
 
     /// Rows at random moments, and all versions of rows.
     fn rows(&mut self, harness: &Harness) -> Result<()> {
-        let (keys, events, reader) = (self.sizes.keys, self.events(), self.reader.clone());
+        let (keys, events, reader) = (self.sizes.keys, self.events(), self.table.reader().clone());
         let mut random = self.random.clone();
         self.measure(harness, "row-at", 1, |this| {
             let (key, end) = (
@@ -220,7 +167,11 @@ impl Written {
 
     /// The whole table in the middle.
     fn whole(&mut self, harness: &Harness) -> Result<()> {
-        let (keys, end, reader) = (self.sizes.keys, self.events() / 2, self.reader.clone());
+        let (keys, end, reader) = (
+            self.sizes.keys,
+            self.events() / 2,
+            self.table.reader().clone(),
+        );
         self.measure(harness, "table-at", keys, |this| {
             let then = TableAt::before(&reader, &[(PARTITION, Offset(end))])?;
             let (mut rows, mut is_right) = (0, true);
@@ -235,7 +186,7 @@ impl Written {
 
     /// The feed from its beginning to its end.
     fn changes(&mut self, harness: &Harness) -> Result<()> {
-        let (events, keys, reader) = (self.events(), self.sizes.keys, self.reader.clone());
+        let (events, keys, reader) = (self.events(), self.sizes.keys, self.table.reader().clone());
         self.measure(harness, "changes", events, |_| {
             let mut changes = reader.changes(ChangesFrom::Oldest)?;
             for event in 0..events {
@@ -260,18 +211,8 @@ impl Written {
         if !harness.wants(name) {
             return Ok(());
         }
-        let (start, mut asked) = (harness.now(), 0);
-        let questions = if items > 1_000 { 1 } else { QUESTIONS };
-        let elapsed = loop {
-            for _ in 0..questions {
-                ensure!(ask(self)?, "{name}: an answer is wrong");
-            }
-            asked += questions;
-            let elapsed = harness.now() - start;
-            if elapsed >= harness.seconds() {
-                break elapsed.as_secs_f64();
-            }
-        };
+        let at_once = if items > 1_000 { 1 } else { QUESTIONS };
+        let (asked, elapsed) = questions(harness, name, at_once, || ask(self))?;
         let case = self
             .case(name)
             .with("items_per_answer", items)

@@ -151,6 +151,13 @@ pub(super) struct Envelope<A: Aggregate> {
     pub(super) options: CommandOptions,
 }
 
+impl<A: Aggregate> Envelope<A> {
+    /// Of one that travels in a bulk: itself, as [`CommandItem::single`].
+    pub(super) const fn single(&self) -> Option<&Self> {
+        Some(self)
+    }
+}
+
 /// Where one caller waits for the answers to several commands.
 pub(super) type BulkReply<A> =
     Reply<Vec<CommandResult<A>>, CommandError<<A as Aggregate>::Rejection>>;
@@ -188,6 +195,16 @@ pub(super) enum Item<A: Aggregate> {
         Reply<Ack, CommandError<<A as Aggregate>::Rejection>>,
     ),
     Bulk(Vec<Envelope<A>>, BulkReply<A>, Counted),
+}
+
+impl<A: Aggregate> CommandItem<A> {
+    /// Its command, if it is one alone.
+    pub(super) const fn single(&self) -> Option<&Envelope<A>> {
+        match &self.0 {
+            Item::One(envelope, _) => Some(envelope),
+            Item::Bulk(..) => None,
+        }
+    }
 }
 
 impl<A: Aggregate> std::fmt::Debug for CommandItem<A> {

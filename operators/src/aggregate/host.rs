@@ -8,6 +8,7 @@
 //! events, and leaves neighbours alone; (3) checks run repeat, expected version, decide.
 //! Cost: one hash lookup per command, no allocation that the aggregate does not make itself.
 
+mod ahead;
 mod items;
 mod residence;
 
@@ -143,14 +144,20 @@ impl<A: Aggregate> Host<A> {
         }
     }
 
-    fn decide(&mut self, envelope: Envelope<A>, turn: &mut Turn<'_>) -> Outcome<A> {
+    /// Decides a command; `seen` is where its instance was a moment ago, if that is known.
+    fn decide(
+        &mut self,
+        envelope: Envelope<A>,
+        seen: Option<u32>,
+        turn: &mut Turn<'_>,
+    ) -> Outcome<A> {
         self.tally.commands += 1;
         turn.deciding(&envelope.id);
-        if let Some(seen) = envelope.options.id.and_then(|id| turn.seen(id)) {
+        if let Some(before) = envelope.options.id.and_then(|id| turn.seen(id)) {
             self.tally.repeats += 1;
-            return Outcome::Done(Ok(self.repeated(seen)));
+            return Outcome::Done(Ok(self.repeated(before)));
         }
-        let slot = match self.resident(&envelope, turn) {
+        let slot = match self.resident(&envelope, seen, turn) {
             Ok(Some(slot)) => slot,
             Ok(None) => return Outcome::Wait(envelope),
             Err(error) => return Outcome::Done(Err(error)),
@@ -179,9 +186,11 @@ impl<A: Aggregate> Host<A> {
     fn resident(
         &mut self,
         envelope: &Envelope<A>,
+        seen: Option<u32>,
         turn: &Turn<'_>,
     ) -> Result<Option<u32>, CommandError<A::Rejection>> {
-        if let Some(slot) = self.instances.find(envelope.hash, &envelope.id) {
+        let found = self.instances.find_again(seen, envelope.hash, &envelope.id);
+        if let Some(slot) = found {
             let instance = self.instances.get_mut(slot);
             if !instance.broken {
                 return Ok(Some(slot));

@@ -80,6 +80,16 @@ impl<A: Default> Instances<A> {
             .copied()
     }
 
+    /// The same, of one that was there a moment ago at `slot`, as far as is known.
+    #[inline]
+    pub(super) fn find_again(&self, seen: Option<u32>, hash: u64, id: &str) -> Option<u32> {
+        match seen {
+            // A place that was vacated has no id, and no stream has an empty one.
+            Some(slot) if self.slots[slot as usize].id == id => seen,
+            _ => self.find(hash, id),
+        }
+    }
+
     pub(super) fn get_mut(&mut self, slot: u32) -> &mut Instance<A> {
         &mut self.slots[slot as usize]
     }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use millstream_engine::flow::{Emit, Operator, stateless};
+use millstream_engine::flow::{Discard, Emit, Operator, stateless};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -128,7 +128,7 @@ pub enum Ttl {
     Never,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Request {
     Set(Timer),
     Delete(Timer),
@@ -160,6 +160,31 @@ impl<Out, Side> Scratch<Out, Side> {
         self.side.clear();
         self.requests.clear();
         self.clear = false;
+    }
+
+    /// Gives out what a call has given.
+    #[inline(always)]
+    pub(super) fn give_out<E, L>(&mut self, side: &mut L, out: &mut E)
+    where
+        E: Emit<Out>,
+        L: Operator<Side, Out = Infallible>,
+    {
+        // One result, and nothing to the side, is the rule. A drain reads pointer and length in one piece; right after a push
+        // the length is still on its way to memory, and the processor waits for it longer than a short call takes.
+        if self.out.len() == 1 {
+            if let Some((time, item)) = self.out.pop() {
+                out.emit(time, item);
+            }
+        } else if !self.out.is_empty() {
+            for (time, item) in self.out.drain(..) {
+                out.emit(time, item);
+            }
+        }
+        if !self.side.is_empty() {
+            for (time, item) in self.side.drain(..) {
+                side.item(time, item, &mut Discard);
+            }
+        }
     }
 }
 

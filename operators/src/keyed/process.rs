@@ -85,15 +85,6 @@ where
     P: KeyedProcess<K, T>,
     L: Operator<P::Side, Out = Infallible>,
 {
-    fn give_out<E: Emit<P::Out>>(&mut self, out: &mut E) {
-        for (time, item) in self.scratch.out.drain(..) {
-            out.emit(time, item);
-        }
-        for (time, item) in self.scratch.side.drain(..) {
-            self.side.item(time, item, &mut Discard);
-        }
-    }
-
     /// Fires timers of one kind that are due by `until`. With `is_over` none is set any more.
     fn fire<E: Emit<P::Out>>(
         &mut self,
@@ -135,7 +126,7 @@ where
                     self.process.timer(&due.key, state, timer, &mut context);
                     self.carry_out(hash, &due.key, is_over);
                     self.table.forget_empty(hash, &due.key, &self.reached());
-                    self.give_out(out);
+                    self.scratch.give_out(&mut self.side, out);
                 }
             }
         }
@@ -192,14 +183,14 @@ where
             let key = key.clone();
             self.carry_out(hash, &key, false);
             self.table.forget_empty(hash, &key, &self.reached());
-            self.give_out(out);
+            self.scratch.give_out(&mut self.side, out);
             self.fire_reached(out);
         } else {
             if slot.is_empty(&now) {
                 let key = key.clone();
                 self.table.forget_empty(hash, &key, &now);
             }
-            self.give_out(out);
+            self.scratch.give_out(&mut self.side, out);
         }
     }
 

@@ -272,7 +272,8 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
                 self.heaps[set.domain as usize].invalidate();
             }
         }
-        for request in requests.drain(..) {
+        // Not drained: see [`Scratch::give_out`](super::context::Scratch::give_out).
+        for request in requests.iter().copied() {
             let (domain, time) = match &request {
                 Request::Set(timer) | Request::Delete(timer) | Request::Expire(timer) => {
                     timer.parts()
@@ -309,6 +310,7 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
             let key = key.clone();
             heap.push(Due { time, number, key });
         }
+        requests.clear();
         let is_free = clear && !slot.is_waiting();
         if is_free {
             self.remove(hash, key);

@@ -107,9 +107,9 @@ where
         } = self;
         trial.place = Some(place);
         match core.call(place, time, self.late_before, item, &mut trial.before) {
-            Ok(()) => {
+            Ok(after) => {
                 trial.clear();
-                core.succeed(failing, place, hash, out);
+                core.succeed(failing, (place, hash), after, out);
             }
             Err(error) if failing.passes_over_at_once() => {
                 let before = trial.before.take();

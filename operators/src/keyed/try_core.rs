@@ -3,12 +3,12 @@
 use std::convert::Infallible;
 use std::error::Error;
 
-use millstream_engine::flow::{Discard, Emit, Operator};
+use millstream_engine::flow::{Emit, Operator};
 use millstream_engine::time::Timestamp;
 
 use super::context::{Context, Scope, Scratch, Timer};
 use super::expiring::{KeyedState, Now};
-use super::table::{Fired, Table};
+use super::table::{Fired, Slot, Table};
 use super::timers::Due;
 use super::try_call::{Call, Reached};
 use crate::failing::{Arrived, Failing, Failure, guarded};
@@ -96,6 +96,31 @@ pub trait TryKeyedProcess<K, T>: Clone + Send + 'static {
     }
 }
 
+/// What is to be done after a call that succeeded, beside giving out what it gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// Nothing: its key is kept.
+    Kept,
+    /// Its key has nothing left.
+    Empty,
+    /// It asked for something.
+    Asking,
+}
+
+impl After {
+    /// After a call, while the slot is at hand.
+    #[inline(always)]
+    fn of<S: KeyedState, O, D>(scratch: &Scratch<O, D>, slot: &mut Slot<S>, now: &Now) -> Self {
+        if scratch.clear || !scratch.requests.is_empty() {
+            Self::Asking
+        } else if slot.is_empty(now) {
+            Self::Empty
+        } else {
+            Self::Kept
+        }
+    }
+}
+
 /// All of the operator but what waits.
 pub(super) struct Core<K, T, P: TryKeyedProcess<K, T>, L> {
     pub(super) process: P,
@@ -127,8 +152,8 @@ where
         self.watermark == Timestamp::MAX
     }
 
-    /// Hands an item to the process, whose key has this place in the table; a panic or an error leaves what it has changed,
-    /// of what was `before`.
+    /// Hands an item to the process, whose key has this place in the table; gives what is to be done then. A panic or an error
+    /// leaves what it has changed, of what was `before`.
     #[inline(always)]
     pub(super) fn call(
         &mut self,
@@ -137,7 +162,8 @@ where
         late_before: Timestamp,
         item: &T,
         before: &mut Option<P::State>,
-    ) -> Result<(), P::Error> {
+    ) -> Result<After, P::Error> {
+        let now = self.reached();
         let scope = Scope {
             time,
             watermark: self.watermark,
@@ -147,8 +173,12 @@ where
         let (key, slot) = self.table.at(place);
         let (process, scratch, state) = (&mut self.process, &mut self.scratch, &mut slot.state);
         *before = Some(state.clone());
-        let mut context = Context { scope, scratch };
-        process.item(key, state, time, item, &mut context)
+        let mut context = Context {
+            scope,
+            scratch: &mut *scratch,
+        };
+        process.item(key, state, time, item, &mut context)?;
+        Ok(After::of(scratch, slot, &now))
     }
 
     /// Puts back what a call has changed that failed, unless it has not begun.
@@ -166,7 +196,7 @@ where
         time: Timestamp,
         late_before: Timestamp,
         item: &T,
-    ) -> Result<(), Failure> {
+    ) -> Result<After, Failure> {
         let mut before = None;
         let outcome = guarded(|| self.call(place, time, late_before, item, &mut before));
         if outcome.is_err() {
@@ -180,18 +210,16 @@ where
     pub(super) fn succeed<E: Emit<P::Out>>(
         &mut self,
         failing: &mut Failing<K, Call<T>>,
-        place: usize,
-        hash: u64,
+        (place, hash): (usize, u64),
+        after: After,
         out: &mut E,
     ) {
-        if self.scratch.clear || !self.scratch.requests.is_empty() {
-            return self.succeed_asking(failing, place, hash, out);
+        match after {
+            After::Kept => {}
+            After::Empty => self.forget_empty(place, hash),
+            After::Asking => return self.succeed_asking(failing, place, hash, out),
         }
-        let now = self.reached();
-        if self.table.at(place).1.is_empty(&now) {
-            self.forget_empty(place, hash);
-        }
-        self.give_out(out);
+        self.scratch.give_out(&mut self.side, out);
     }
 
     /// The same of one that asked for something.
@@ -207,7 +235,7 @@ where
         self.carry_out(hash, &key);
         let now = self.reached();
         self.table.forget_empty(hash, &key, &now);
-        self.give_out(out);
+        self.scratch.give_out(&mut self.side, out);
         self.fire_reached(failing, out);
     }
 
@@ -250,16 +278,6 @@ where
         }
     }
 
-    #[inline(always)]
-    fn give_out<E: Emit<P::Out>>(&mut self, out: &mut E) {
-        for (time, item) in self.scratch.out.drain(..) {
-            out.emit(time, item);
-        }
-        for (time, item) in self.scratch.side.drain(..) {
-            self.side.item(time, item, &mut Discard);
-        }
-    }
-
     /// A call that waited.
     pub(super) fn attempt<E: Emit<P::Out>>(
         &mut self,
@@ -277,7 +295,7 @@ where
                 let hash = self.table.hash(key);
                 let place = self.table.place(hash, key.clone());
                 match self.try_item(place, *time, *late_before, item) {
-                    Ok(()) => self.succeed(failing, place, hash, out),
+                    Ok(after) => self.succeed(failing, (place, hash), after, out),
                     Err(cause) => {
                         self.failed(place);
                         return Err(cause);
@@ -357,6 +375,7 @@ where
     ) -> Result<(), Failure> {
         let hash = self.table.hash(key);
         let place = self.table.place(hash, key.clone());
+        let now = self.reached();
         let (_, time) = timer.parts();
         let scope = Scope {
             time: Timestamp(time),
@@ -368,12 +387,16 @@ where
         let (process, scratch, state) = (&mut self.process, &mut self.scratch, &mut slot.state);
         let before = state.clone();
         let outcome = guarded(|| {
-            let mut context = Context { scope, scratch };
+            let mut context = Context {
+                scope,
+                scratch: &mut *scratch,
+            };
             process.timer(key, state, timer, &mut context)
         });
         match outcome {
             Ok(()) => {
-                self.succeed(failing, place, hash, out);
+                let after = After::of(scratch, slot, &now);
+                self.succeed(failing, (place, hash), after, out);
                 Ok(())
             }
             Err(cause) => {

@@ -72,7 +72,7 @@ pub struct ProjectionConfig {
     pub store_every_ms: u64,
     /// Changed rows that are stored without waiting for the time. Default 262,144.
     pub unstored_rows_max: usize,
-    /// The same while the projection is behind the log, such as in a rebuild. Milliseconds, default 5,000:
+    /// The same while the projection is a second or more behind the log, such as in a rebuild. Milliseconds, default 5,000:
     /// each store writes a row once however often it changed, so fewer of them are less work.
     pub store_every_behind_ms: u64,
     /// The same while somebody waits for changes of a table, or for versions of its rows, which are seen once they are

@@ -498,7 +498,8 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
             self.publish(now);
         }
         let ending = self.stopping && !more && self.is_at_end();
-        if let Err(cause) = self.store(now, more, ending) {
+        let is_behind = more && self.is_far_behind();
+        if let Err(cause) = self.store(now, is_behind, ending) {
             return Step::Failed(cause);
         }
         self.show(now);

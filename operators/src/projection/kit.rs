@@ -59,13 +59,13 @@ use std::sync::Arc;
 use millstream_engine::codec::{Event, EventEncoder, from_slice, to_vec};
 use millstream_engine::event::{EventId, Metadata, Offset, PartitionId, Position};
 use millstream_engine::log::frame::{Kind, Record};
-use millstream_engine::state::TableId;
 use millstream_engine::time::Timestamp;
 
 use super::enrich::{Given, Sight, given};
+use super::in_memory::InMemory;
 use super::outbox::{Outbox, Outlet, Sent};
 use super::versions::Stamp;
-use super::{HotRows, Places, ProjectedEvent, Projection, Row, Table, TableKey, TableSet};
+use super::{HotRows, ProjectedEvent, Projection, Row, Table, TableKey, TableSet};
 
 /// A projection and what it has made of the events so far.
 pub struct Projected<P: Projection> {
@@ -102,24 +102,16 @@ impl<P: Projection> Debug for Projected<P> {
 /// When a hand-written [`TableSet`] does not fit its own tables.
 pub fn project<P: Projection>(projection: P) -> Projected<P> {
     let tables = projection.tables();
-    let (names, hot) = (tables.names(), tables.hot());
-    let stored = tables.stored_names().len();
-    let ids: Vec<_> = (1..).map(TableId).take(stored).collect();
-    let writers = tables.writers(&Places {
-        ids: &ids,
-        store: None,
-        hot: &hot,
-        is_complete: true,
-        actor: 0,
-    });
-    let mut writers = writers.expect("tables fit what they made themselves");
+    let InMemory {
+        mut writers, hot, ..
+    } = InMemory::of(&tables);
     P::Tables::connect(&mut writers, &Outlet::kept());
     let (sight, given) = given(&projection.reads());
     Projected {
         projection,
         sight,
         given,
-        names,
+        names: tables.names(),
         hot,
         writers,
         versions: BTreeMap::new(),

@@ -24,6 +24,7 @@ mod error;
 mod following;
 mod fresh;
 mod hot;
+mod in_memory;
 mod index;
 mod indexing;
 mod kept;

@@ -1,6 +1,6 @@
 //! Watermarks: idleness, what is filtered away, alignment, marks in the data.
 
-use millstream::dataflow::{Collected, Dataflow, Driver, Feed, FlowOptions};
+use millstream::dataflow::{Collected, Dataflow, Driver, Feed, Flow, FlowOptions};
 use millstream_engine::flow::{Ascending, BoundedOutOfOrderness, Punctuated};
 use millstream_operators::function::count;
 use millstream_operators::window::{Tumbling, Windowed};
@@ -28,20 +28,29 @@ fn options() -> FlowOptions {
     }
 }
 
-#[test]
-fn a_silent_split_holds_windows_back_until_it_counts_as_idle() {
-    let feed: Feed<Item> = Feed::new(2);
-    let mut results = None;
-    let dataflow = Dataflow::build_with("test", options(), |flow| {
+/// A dataflow that counts, and what comes out of it.
+fn counting(options: FlowOptions, declare: impl FnOnce(&Flow) -> Counts) -> (Counts, Driver) {
+    let (dataflow, results) = Dataflow::declare_with("test", options, declare).unwrap();
+    (results, Driver::new(dataflow).unwrap())
+}
+
+/// Counts of ten seconds by key; a split that is silent for 30 is not waited for.
+fn silent_for_30_s(options: FlowOptions, feed: &Feed<Item>) -> (Counts, Driver) {
+    counting(options, |flow| {
         let items = flow
             .source("items", feed.clone())
             .watermarks(Ascending::new())
             .idle_after(secs(30))
             .stream();
         let windows = items.key_by(|item| item.0).window(Tumbling::of(secs(10)));
-        results = Some(windows.aggregate(count()).collect());
-    });
-    let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
+        windows.aggregate(count()).collect()
+    })
+}
+
+#[test]
+fn a_silent_split_holds_windows_back_until_it_counts_as_idle() {
+    let feed: Feed<Item> = Feed::new(2);
+    let (results, mut driver) = silent_for_30_s(options(), &feed);
     feed.push(0, seconds(1), (1, 0));
     feed.push(0, seconds(12), (1, 0));
     driver.run().unwrap();
@@ -66,17 +75,7 @@ fn a_silent_split_holds_windows_back_until_it_counts_as_idle() {
 #[test]
 fn a_split_that_moves_by_its_watermark_alone_can_be_idle_again() {
     let feed: Feed<Item> = Feed::new(2);
-    let mut results = None;
-    let dataflow = Dataflow::build_with("test", options(), |flow| {
-        let items = flow
-            .source("items", feed.clone())
-            .watermarks(Ascending::new())
-            .idle_after(secs(30))
-            .stream();
-        let windows = items.key_by(|item| item.0).window(Tumbling::of(secs(10)));
-        results = Some(windows.aggregate(count()).collect());
-    });
-    let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
+    let (results, mut driver) = silent_for_30_s(options(), &feed);
     feed.push(0, seconds(1), (1, 0));
     driver.run().unwrap();
     driver.advance(secs(31)).unwrap();
@@ -97,21 +96,11 @@ fn a_split_that_moves_by_its_watermark_alone_can_be_idle_again() {
 fn idle_splits_come_back_beside_complete_ones() {
     for (partitions, splits) in [(4, 2), (1, 2), (2, 3), (3, 3)] {
         let feed: Feed<Item> = Feed::new(splits);
-        let mut results = None;
         let options = FlowOptions {
             partitions,
             ..FlowOptions::default()
         };
-        let dataflow = Dataflow::build_with("test", options, |flow| {
-            let items = flow
-                .source("items", feed.clone())
-                .watermarks(Ascending::new())
-                .idle_after(secs(30))
-                .stream();
-            let windows = items.key_by(|item| item.0).window(Tumbling::of(secs(10)));
-            results = Some(windows.aggregate(count()).collect());
-        });
-        let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
+        let (results, mut driver) = silent_for_30_s(options, &feed);
         for split in 0..splits {
             feed.push(split, seconds(1), (1, 0));
         }
@@ -145,17 +134,15 @@ fn idle_splits_come_back_beside_complete_ones() {
 #[test]
 fn history_that_ends_beside_a_silent_live_stream_closes_nothing_too_early() {
     let (history, live): (Feed<Item>, Feed<Item>) = (Feed::new(1), Feed::new(1));
-    let mut results = None;
-    let dataflow = Dataflow::build_with("test", options(), |flow| {
+    let (results, mut driver) = counting(options(), |flow| {
         let source = flow.source("history", history.clone());
         let past = source.watermarks(Ascending::new()).stream();
         let source = flow.source("live", live.clone()).idle_after(secs(5));
         let now = source.watermarks(Ascending::new()).stream();
         let windows = past.merge(now).key_by(|item| item.0);
         let windows = windows.window(Tumbling::of(secs(10)));
-        results = Some(windows.aggregate(count()).collect());
+        windows.aggregate(count()).collect()
     });
-    let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
     driver.run().unwrap();
     driver.advance(secs(6)).unwrap();
     for time in [1, 12, 13] {
@@ -174,8 +161,7 @@ fn history_that_ends_beside_a_silent_live_stream_closes_nothing_too_early() {
 #[test]
 fn watermarks_pass_where_all_items_are_filtered_away() {
     let (some, none): (Feed<Item>, Feed<Item>) = (Feed::new(1), Feed::new(1));
-    let mut results = None;
-    let dataflow = Dataflow::build_with("test", options(), |flow| {
+    let (results, mut driver) = counting(options(), |flow| {
         let read = |name, feed: &Feed<Item>| {
             let source = flow.source(name, feed.clone());
             source.watermarks(Ascending::new()).stream()
@@ -185,9 +171,8 @@ fn watermarks_pass_where_all_items_are_filtered_away() {
             .merge(none)
             .key_by(|item| item.0)
             .window(Tumbling::of(secs(10)));
-        results = Some(windows.aggregate(count()).collect());
+        windows.aggregate(count()).collect()
     });
-    let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
     some.push(0, seconds(1), (1, 0));
     some.push(0, seconds(11), (1, 0));
     driver.run().unwrap();
@@ -200,17 +185,15 @@ fn watermarks_pass_where_all_items_are_filtered_away() {
 #[test]
 fn a_split_that_is_ahead_waits_for_the_slowest() {
     let feed: Feed<Item> = Feed::new(2);
-    let mut results = None;
-    let dataflow = Dataflow::build_with("test", options(), |flow| {
+    let (results, mut driver) = counting(options(), |flow| {
         let items = flow
             .source("items", feed.clone())
             .watermarks(Ascending::new())
             .aligned(secs(100))
             .stream();
         let windows = items.key_by(|item| item.0).window(Tumbling::of(secs(10)));
-        results = Some(windows.aggregate(count()).collect());
+        windows.aggregate(count()).collect()
     });
-    let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
     let items = 100_000;
     for at in 0..items {
         feed.push(0, seconds(at), ((at % 7) as u8, 0));
@@ -241,17 +224,15 @@ fn a_split_that_is_ahead_waits_for_the_slowest() {
 #[test]
 fn marks_in_the_data_move_the_watermark() {
     let feed: Feed<Item> = Feed::new(1);
-    let mut results = None;
-    let dataflow = Dataflow::build_with("test", options(), |flow| {
+    let (results, mut driver) = counting(options(), |flow| {
         let mark = |time, item: &Item| (item.1 < 0).then_some(time);
         let items = flow
             .source("items", feed.clone())
             .watermarks(Punctuated::new(mark))
             .stream();
         let windows = items.key_by(|item| item.0).window(Tumbling::of(secs(10)));
-        results = Some(windows.aggregate(count()).collect());
+        windows.aggregate(count()).collect()
     });
-    let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
     feed.push(0, seconds(3), (1, 5));
     feed.push(0, seconds(40), (1, 5));
     driver.run().unwrap();
@@ -264,16 +245,14 @@ fn marks_in_the_data_move_the_watermark() {
 #[test]
 fn an_item_as_far_behind_as_the_bound_is_not_late() {
     let feed: Feed<Item> = Feed::new(1);
-    let mut results = None;
-    let dataflow = Dataflow::build_with("test", options(), |flow| {
+    let (results, mut driver) = counting(options(), |flow| {
         let items = flow
             .source("items", feed.clone())
             .watermarks(BoundedOutOfOrderness::new(secs(5)))
             .stream();
         let windows = items.key_by(|item| item.0).window(Tumbling::of(secs(10)));
-        results = Some(windows.aggregate(count()).collect());
+        windows.aggregate(count()).collect()
     });
-    let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
     for time in [14, 9, 15, 9] {
         feed.push(0, seconds(time), (1, 0));
     }
@@ -286,8 +265,7 @@ fn an_item_as_far_behind_as_the_bound_is_not_late() {
 #[test]
 fn what_the_clock_gives_out_does_not_wake_an_idle_input() {
     let (clicks, sales): (Feed<Item>, Feed<Item>) = (Feed::new(1), Feed::new(1));
-    let mut results = None;
-    let dataflow = Dataflow::build_with("test", options(), |flow| {
+    let (results, mut driver) = counting(options(), |flow| {
         let source = flow.source("clicks", clicks.clone()).idle_after(secs(5));
         let clicks = source.watermarks(Ascending::new()).stream();
         let by_clock = Tumbling::of(secs(10)).in_processing_time();
@@ -298,9 +276,8 @@ fn what_the_clock_gives_out_does_not_wake_an_idle_input() {
         let sales = source.watermarks(Ascending::new()).stream();
         let windows = sales.merge(clicks).key_by(|item| item.0);
         let windows = windows.window(Tumbling::of(secs(10))).named("both");
-        results = Some(windows.aggregate(count()).collect());
+        windows.aggregate(count()).collect()
     });
-    let (results, mut driver) = (results.unwrap(), Driver::new(dataflow.unwrap()).unwrap());
     clicks.push(0, seconds(1), (1, 0));
     driver.run().unwrap();
     driver.advance(secs(6)).unwrap();

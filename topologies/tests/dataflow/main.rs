@@ -22,6 +22,8 @@ mod processes;
 mod repeats;
 mod revisions;
 mod session_windows;
+#[path = "../support/small_files.rs"]
+mod small_files;
 mod stopping;
 mod support;
 mod triggered_windows;

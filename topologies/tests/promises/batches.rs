@@ -53,12 +53,8 @@ impl Projection for Summed {
         event: &ProjectedEvent<'_, Happened>,
         (summed,): &mut (TableMut<String, SumRow>,),
     ) -> Result<(), NotSummed> {
-        let by = change(event);
-        summed.update(&event.id.to_owned(), |row| {
-            row.sum += by;
-            row.events += 1;
-        });
-        match by {
+        summed.update(&event.id.to_owned(), |row| row.add(event.payload));
+        match change(event) {
             FAILS => Err(NotSummed),
             PANICS => panics("summing panics"),
             _ => Ok(()),
@@ -74,8 +70,7 @@ impl Projection for Summed {
         let mut sums = BTreeMap::<_, SumRow>::new();
         for event in events {
             let row = sums.entry(event.id.to_owned()).or_default();
-            row.sum += change(event);
-            row.events += 1;
+            row.add(event.payload);
         }
         for (id, more) in sums {
             summed.update(&id, |row| {

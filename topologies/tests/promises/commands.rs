@@ -216,16 +216,7 @@ async fn accepted_is_decided() {
 async fn many_large_events_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let engine = open(folder.path()).await;
-    let (gate, keeper) = gate();
-    let holder = tokio::spawn({
-        let (engine, id) = (engine.clone(), id_in(0, 0));
-        async move { engine.send::<Tally>(&id, Ask::Wait(gate)).await }
-    });
-    let keeper = tokio::task::spawn_blocking(|| {
-        keeper.wait();
-        keeper
-    });
-    let keeper = keeper.await.unwrap();
+    let (holder, keeper) = held(&engine, &id_in(0, 0)).await;
     let note = || Ask::Note("large ".repeat(200_000));
     let bulk = (0..80).map(|_| millstream_operators::aggregate::BulkCommand {
         id: id_in(0, 1).into(),
@@ -265,16 +256,7 @@ async fn an_event_too_large_for_a_frame() {
     let engine = open(folder.path()).await;
     let (first, second) = (id_in(0, 0), id_in(0, 1));
     for round in 0..8u128 {
-        let (gate, keeper) = gate();
-        let holder = tokio::spawn({
-            let (engine, id) = (engine.clone(), first.clone());
-            async move { engine.send::<Tally>(&id, Ask::Wait(gate)).await }
-        });
-        let keeper = tokio::task::spawn_blocking(|| {
-            keeper.wait();
-            keeper
-        });
-        let keeper = keeper.await.unwrap();
+        let (holder, keeper) = held(&engine, &first).await;
         let bytes = millstream_engine::log::frame::BODY_BYTES_MAX - 1_500;
         let large = Ask::Note("x".repeat(bytes));
         let asks = (0..40).map(|_| Ask::Add(1)).chain([large]);

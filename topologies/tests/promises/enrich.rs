@@ -20,13 +20,6 @@ const TALLIES: u64 = 7;
 /// Of each event, by its number, what was found of its own tally and of the next one.
 type Seen = BTreeMap<u64, [Option<SumRow>; 2]>;
 
-fn add(row: &mut SumRow, event: &Happened) {
-    row.events += 1;
-    if let Happened::Added { by } = event {
-        row.sum += by;
-    }
-}
-
 /// The sum of each tally, with all that it was.
 struct SumsKept<const VERSION: u32>;
 
@@ -48,7 +41,7 @@ impl<const VERSION: u32> Projection for SumsKept<VERSION> {
         event: &ProjectedEvent<'_, Happened>,
         (kept, _): &mut (TableMut<String, SumRow>, TableMut<String, SumRow>),
     ) -> Result<(), Self::Error> {
-        kept.update(&event.id.to_owned(), |row| add(row, event.payload));
+        kept.update(&event.id.to_owned(), |row| row.add(event.payload));
         Ok(())
     }
 }
@@ -153,7 +146,7 @@ fn expected(engine: &Engine) -> BTreeMap<String, Seen> {
     for (_, _, event) in &all {
         let id = event.stream.strip_prefix("tally-").unwrap().to_owned();
         let happened = happened(event);
-        add(sums.entry(id.clone()).or_default(), &happened);
+        sums.entry(id.clone()).or_default().add(&happened);
         let keys = [id.clone(), next(&id)];
         let seen: &mut Seen = found.entry(id).or_default();
         seen.insert(event.version, keys.map(|key| sums.get(&key).cloned()));

@@ -9,13 +9,10 @@ use millstream::prelude::*;
 use millstream_operators::projection::FoundIn;
 
 use crate::enrich::happened;
-use crate::processes::{self, Victim};
+use crate::kills::{killed, told};
+use crate::processes;
 use crate::support::*;
 
-/// Names the folder to the process that is going to be killed.
-const VICTIM: &str = "MILLSTREAM_CHAIN_VICTIM";
-/// Tells it where its tallies' numbers go on.
-const ROUND: &str = "MILLSTREAM_CHAIN_ROUND";
 const TALLIES: u64 = 5;
 /// Tasks of the victim that send commands.
 const TASKS: u64 = 4;
@@ -26,13 +23,6 @@ const TOP: Table<String, Found> = Table::named("chain-top").versioned(Retention:
 
 /// Of the last event of a tally: what it found of its own tally and of the next one, in either table.
 type Found = [(Option<SumRow>, Option<i64>); 2];
-
-fn add(row: &mut SumRow, event: &Happened) {
-    row.events += 1;
-    if let Happened::Added { by } = event {
-        row.sum += by;
-    }
-}
 
 fn next(id: &str) -> String {
     let number: u64 = id[1..].parse().unwrap();
@@ -60,7 +50,7 @@ impl Projection for Base {
         event: &ProjectedEvent<'_, Happened>,
         (base,): &mut (TableMut<String, SumRow>,),
     ) -> Result<(), Self::Error> {
-        base.update(&event.id.to_owned(), |row| add(row, event.payload));
+        base.update(&event.id.to_owned(), |row| row.add(event.payload));
         Ok(())
     }
 }
@@ -174,7 +164,7 @@ impl Chain {
         for event in &all {
             let id = event.stream.strip_prefix("tally-").unwrap().to_owned();
             let base = own.base.entry(id.clone()).or_default();
-            add(base, &happened(event));
+            base.add(&happened(event));
             *own.middle.entry(id.clone()).or_default() += base.sum;
             let keys = [id.clone(), next(&id)];
             let found =
@@ -289,20 +279,20 @@ async fn same_past(engine: &Engine, was: &[(Token, Chain)]) {
 /// Sends commands until it is killed. Does nothing by itself.
 #[test]
 fn victim() {
-    let Ok(folder) = std::env::var(VICTIM) else {
+    let Some((folder, round)) = told() else {
         return;
     };
-    let round = processes::number_of(ROUND, 0);
     runtime().block_on(async {
-        let engine = start(Path::new(&folder)).await;
+        let engine = start(&folder).await;
         let tasks = (0..TASKS).map(|task| {
             let engine = engine.clone();
             tokio::spawn(async move {
                 for n in 0.. {
                     let id = format!("t{}", (n ^ (n >> 3) ^ task) % TALLIES);
                     let ask = Ask::AddAll(vec![(round + n) as i64; 1 + (n % 3) as usize]);
-                    engine.send::<Tally>(&id, ask).await.unwrap();
-                    processes::acknowledge(n);
+                    let ack = engine.send::<Tally>(&id, ask).await.unwrap();
+                    let version = ack.version.unwrap();
+                    processes::acknowledge(format_args!("{task} {n} {version}"));
                 }
             })
         });
@@ -320,13 +310,7 @@ async fn a_chain_survives_kills() {
     let folder = tempfile::tempdir().unwrap();
     let mut random = Random::new();
     for round in 0..processes::kills() {
-        let mut victim = processes::alone("enrich_chain::victim");
-        victim
-            .env(VICTIM, folder.path())
-            .env(ROUND, round.to_string());
-        let wanted = 1 + random.below(200) as usize;
-        let answers = Victim::of(&mut victim).killed_after::<u64>(wanted);
-        assert!(answers.len() >= wanted);
+        killed("enrich_chain::victim", folder.path(), round, &mut random);
         let engine = start(folder.path()).await;
         check(&engine).await;
         close(engine).await;

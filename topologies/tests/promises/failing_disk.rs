@@ -7,18 +7,18 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use millstream::prelude::*;
 use millstream_engine::event::EventId;
-use millstream_engine::log::Direction;
 use millstream_engine::partition::{AppendError, NewEvent};
 use uuid::Uuid;
 
 use crate::kills::{command, compare};
+use crate::preloaded;
 use crate::support::*;
 
 /// Names the folder to the process whose disk fails.
@@ -180,20 +180,6 @@ struct Fault {
     is_lasting: bool,
 }
 
-/// The library, compiled into `folder`.
-fn compile(folder: &Path) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promises/failing_disk.c");
-    let library = folder.join("failing_disk.so");
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-    let compiled = Command::new(compiler)
-        .args(["-shared", "-fPIC", "-O1", "-Wall", "-o"])
-        .args([library.as_path(), source.as_path()])
-        .args(["-ldl", "-lpthread"])
-        .status();
-    assert!(compiled.unwrap().success(), "the library was not compiled");
-    library
-}
-
 /// Runs a sufferer on `folder` with a fault; false when its disk was never asked often enough.
 fn suffer(who: &str, library: &Path, folder: &Path, fault: Fault) -> (Output, bool) {
     let data = folder.join("data");
@@ -251,17 +237,10 @@ impl Said {
 fn check_appends(engine: &Engine, said: &Said) {
     for appender in 0..APPENDERS {
         let stream: StreamId = format!("note-{appender}").parse().unwrap();
-        let stored = engine
-            .read_stream(&stream, 0, usize::MAX, Direction::Forwards)
-            .unwrap();
-        assert!(stored.len().is_multiple_of(2), "half of an append");
-        for (version, event) in stored.iter().enumerate() {
-            let n = event.to_json().unwrap().unwrap()["n"].as_u64().unwrap();
-            assert_eq!(n, version as u64 / 2);
-        }
+        let stored = preloaded::events_of_pairs(engine, &stream);
         let calls = said.acknowledged.iter();
         for (_, version) in calls.filter(|((task, _), _)| *task == TASKS + appender) {
-            assert!(*version < stored.len() as u64, "an append is lost");
+            assert!(*version < stored, "an append is lost");
         }
     }
 }
@@ -326,7 +305,7 @@ async fn survives(library: &Path, fault: Fault, is_new: bool) -> String {
 /// Runs the faults and prints how they ended, so that a reader sees what was met.
 async fn survive_all(faults: impl Iterator<Item = Fault>, is_new: bool) {
     let folder = tempfile::tempdir().unwrap();
-    let library = compile(folder.path());
+    let library = preloaded::compile("failing_disk", folder.path());
     let mut refused = 0;
     for fault in faults {
         let end = survives(&library, fault, is_new).await;
@@ -388,7 +367,7 @@ async fn a_write_finds_the_disk_full() {
 async fn a_stopped_log_is_known_to_every_partition() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().canonicalize().unwrap();
-    let library = compile(&path);
+    let library = preloaded::compile("failing_disk", &path);
     close(open(&path.join("data")).await).await;
     let fault = Fault {
         calls: "forced",

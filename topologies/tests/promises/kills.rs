@@ -1,7 +1,7 @@
 //! Danger: the process is killed. Whatever was acknowledged is there, whole, once, and every table agrees with it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use millstream::prelude::*;
@@ -46,12 +46,11 @@ pub(super) fn command(round: u64, task: u64, n: u64) -> (u128, String, Vec<i64>)
 /// Sends commands until it is killed, and says which were acknowledged. Does nothing by itself.
 #[test]
 fn victim() {
-    let Ok(folder) = std::env::var(VICTIM) else {
+    let Some((folder, round)) = told() else {
         return;
     };
-    let round: u64 = std::env::var(ROUND).unwrap().parse().unwrap();
     runtime().block_on(async {
-        let engine = open_busy(Path::new(&folder)).await;
+        let engine = open_busy(&folder).await;
         let tasks: Vec<_> = (0..TASKS)
             .map(|task| {
                 let engine = engine.clone();
@@ -74,7 +73,7 @@ fn victim() {
 }
 
 /// The task, the number and the version that the victim names.
-struct Answer(u64, u64, u64);
+pub(super) struct Answer(pub(super) u64, pub(super) u64, pub(super) u64);
 
 impl FromStr for Answer {
     type Err = ();
@@ -87,6 +86,21 @@ impl FromStr for Answer {
     }
 }
 
+/// Kills a test that is a victim in this round, on this folder, after some answers; gives them.
+pub(super) fn killed(victim: &str, folder: &Path, round: u64, random: &mut Random) -> Vec<Answer> {
+    let mut victim = processes::alone(victim);
+    victim.env(VICTIM, folder).env(ROUND, round.to_string());
+    let wanted = 1 + random.below(400) as usize;
+    Victim::of(&mut victim).killed_after(wanted)
+}
+
+/// The folder and the round, in a process that is going to be killed.
+pub(super) fn told() -> Option<(PathBuf, u64)> {
+    let folder = std::env::var_os(VICTIM)?;
+    let round = std::env::var(ROUND).unwrap();
+    Some((folder.into(), round.parse().unwrap()))
+}
+
 /// Goal: after kill -9 at any moment, every acknowledged command is there, of each command all events or none, without
 /// gaps; the tables equal a replay; the last acknowledged command of each task is still known by its id. Method:
 /// a real process is killed after a varying number of answers, over and over on the same folder. `KILLS=` rounds.
@@ -96,14 +110,8 @@ async fn everything_acknowledged_survives_a_kill() {
     let mut random = Random::new();
     let mut all = BTreeMap::<u64, (String, u64)>::new();
     for round in 0..processes::kills() {
-        let mut victim = processes::alone("kills::victim");
-        victim
-            .env(VICTIM, folder.path())
-            .env(ROUND, round.to_string());
-        let wanted = 1 + random.below(400) as usize;
-        let answers = Victim::of(&mut victim).killed_after::<Answer>(wanted);
         let mut last = BTreeMap::new();
-        for Answer(task, n, version) in answers {
+        for Answer(task, n, version) in killed("kills::victim", folder.path(), round, &mut random) {
             let (name, id, _) = command(round, task, n);
             all.insert(name as u64, (id, version));
             last.insert(task, (n, version));

@@ -12,6 +12,8 @@
 
 #[path = "../../../engine/tests/support/mod.rs"]
 mod processes;
+#[path = "../support/small_files.rs"]
+mod small_files;
 mod support;
 
 mod activation;
@@ -37,6 +39,8 @@ mod past;
 mod past_tables;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod power_loss;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod preloaded;
 mod projections;
 mod queries;
 mod reading;

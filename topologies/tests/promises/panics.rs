@@ -67,16 +67,7 @@ async fn neighbours_and_frames_in_flight() {
     let folder = tempfile::tempdir().unwrap();
     let engine = open(folder.path()).await;
     for round in 0..30 {
-        let (gate, keeper) = gate();
-        let holder = tokio::spawn({
-            let (engine, id) = (engine.clone(), id_in(0, 0));
-            async move { engine.send::<Tally>(&id, Ask::Wait(gate)).await }
-        });
-        let keeper = tokio::task::spawn_blocking(|| {
-            keeper.wait();
-            keeper
-        });
-        let keeper = keeper.await.unwrap();
+        let (holder, keeper) = held(&engine, &id_in(0, 0)).await;
         let sent: Vec<_> = (0..60)
             .map(|n| {
                 let engine = engine.clone();

@@ -16,10 +16,11 @@ mod work;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use self::disk::Disk;
 use self::record::Entry;
+use crate::preloaded;
 use crate::processes::{alone, assert_success, number_of, random};
 use crate::support::*;
 
@@ -123,7 +124,7 @@ impl Recorder {
         Self {
             root: path.join("disk"),
             record: path.join("record"),
-            shim: compile(&path),
+            shim: preloaded::compile("power_loss", &path),
             first: 0,
             base,
         }
@@ -168,20 +169,6 @@ impl Recorder {
             panic!("{text}");
         }
     }
-}
-
-/// The library, compiled into `folder`.
-fn compile(folder: &Path) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promises/power_loss.c");
-    let library = folder.join("power_loss.so");
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-    let compiled = Command::new(compiler)
-        .args(["-shared", "-fPIC", "-O1", "-Wall", "-o"])
-        .args([library.as_path(), source.as_path()])
-        .args(["-ldl", "-lpthread"])
-        .status();
-    assert!(compiled.unwrap().success(), "the library was not compiled");
-    library
 }
 
 /// How the images were, in their order.

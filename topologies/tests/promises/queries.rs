@@ -45,12 +45,7 @@ impl Projection for Together {
         event: &ProjectedEvent<'_, Happened>,
         (tallies, total): &mut (TableMut<String, SumRow>, TableMut<u64, SumRow>),
     ) -> Result<(), Self::Error> {
-        let add = |row: &mut SumRow| {
-            row.events += 1;
-            if let Happened::Added { by } = event.payload {
-                row.sum += by;
-            }
-        };
+        let add = |row: &mut SumRow| row.add(event.payload);
         tallies.update(&event.id.to_owned(), add);
         total.update(&0, add);
         Ok(())

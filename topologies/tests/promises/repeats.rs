@@ -110,17 +110,7 @@ async fn a_repeat_has_no_second_effect() {
 async fn a_repeat_in_flight_waits_for_the_first() {
     let folder = tempfile::tempdir().unwrap();
     let engine = open(folder.path()).await;
-    let (gate, keeper) = gate();
-    let holder = tokio::spawn({
-        let engine = engine.clone();
-        let id = id_in(0, 0);
-        async move { engine.send::<Tally>(&id, Ask::Wait(gate)).await }
-    });
-    let keeper = tokio::task::spawn_blocking(|| {
-        keeper.wait();
-        keeper
-    });
-    let keeper = keeper.await.unwrap();
+    let (holder, keeper) = held(&engine, &id_in(0, 0)).await;
     let id = id_in(0, 1);
     let pairs: Vec<_> = (0..200u128)
         .map(|n| {

@@ -45,20 +45,6 @@ async fn dead(engine: &Engine, count: usize) -> Vec<DeadLetter> {
     letters(engine)
 }
 
-/// Waits until all that the log has is in the stored rows: what is visible is stored later.
-async fn stored(engine: &Engine) {
-    let durable = engine.durable();
-    let state = engine.state();
-    let id = state.projection("fragile", 1).unwrap().unwrap().id;
-    until("all is stored", || {
-        durable.positions().iter().all(|position| {
-            let progress = state.progress(id, position.partition).unwrap();
-            progress.is_some_and(|progress| progress.next > position.offset)
-        })
-    })
-    .await;
-}
-
 /// Events that are given up, by the log alone: the first decision that names a number of redrives counts.
 fn given_up(engine: &Engine) -> BTreeSet<Position> {
     let mut redrives = BTreeMap::<Position, u32>::new();
@@ -177,7 +163,7 @@ async fn a_redrive_twice_is_one() {
             letters(&engine)[0].attempts == round + 1
         })
         .await;
-        stored(&engine).await;
+        stored(&engine, "fragile").await;
         let again = dead(&engine, 1).await.remove(0);
         assert_eq!((again.attempts, again.redrives), (round + 1, round));
     }
@@ -307,7 +293,7 @@ async fn a_discard_is_for_ever() {
     std::fs::remove_dir_all(folder.path().join("state")).unwrap();
     let engine = engine_failing(folder.path(), &switch).await;
     projected(&engine).await;
-    stored(&engine).await;
+    stored(&engine, "fragile").await;
     assert!(letters(&engine).is_empty());
     assert_eq!(rows(&engine), expected);
     close(engine).await;
@@ -408,7 +394,7 @@ async fn decisions_survive_a_kill() {
     }
     let switch = Arc::new(Switch::default());
     let engine = engine_failing(folder.path(), &switch).await;
-    stored(&engine).await;
+    stored(&engine, "fragile").await;
     until("all are dead or settled", || {
         letters(&engine).iter().all(is_dead)
     })
@@ -421,7 +407,7 @@ async fn decisions_survive_a_kill() {
         .await
         .unwrap();
     until("no letter is left", || letters(&engine).is_empty()).await;
-    stored(&engine).await;
+    stored(&engine, "fragile").await;
     let discarded = given_up(&engine);
     let mut expected = BTreeMap::<String, Vec<i64>>::new();
     for stream in streams(&engine).into_keys() {

@@ -69,16 +69,7 @@ async fn those_behind_a_panic_are_answered_too() {
     for _ in 0..20 {
         let folder = tempfile::tempdir().unwrap();
         let engine = open(folder.path()).await;
-        let (gate, keeper) = gate();
-        let holder = tokio::spawn({
-            let (engine, id) = (engine.clone(), id_in(0, 0));
-            async move { engine.send::<Tally>(&id, Ask::Wait(gate)).await }
-        });
-        let keeper = tokio::task::spawn_blocking(|| {
-            keeper.wait();
-            keeper
-        });
-        let keeper = keeper.await.unwrap();
+        let (holder, keeper) = held(&engine, &id_in(0, 0)).await;
         let id = id_in(0, 1);
         let asks = [Ask::Add(1), Ask::EvolvePanics]
             .into_iter()

@@ -13,7 +13,11 @@ use millstream::prelude::*;
 use millstream::{OpenError, StoredEvent};
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::time::Clock;
+use millstream_operators::aggregate::CommandResult;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
+
+use crate::small_files::small_files;
 
 pub(crate) use random::Random;
 pub(crate) use tables::*;
@@ -36,17 +40,8 @@ pub(crate) fn topology_with(aggregate: AggregateConfig, projection: ProjectionCo
         .unwrap()
 }
 
-/// Small files, so that a test costs little.
 pub(crate) fn config() -> EngineConfig {
-    let mut config = EngineConfig {
-        partitions: Some(PARTITIONS),
-        ..EngineConfig::default()
-    };
-    config.log.map_bytes_max = 8 << 30;
-    config.log.preallocate_step_bytes = 1 << 20;
-    config.state.map_bytes_max = 8 << 30;
-    config.state.preallocate_step_bytes = 1 << 20;
-    config
+    small_files(PARTITIONS)
 }
 
 pub(crate) async fn open(folder: &Path) -> Engine {
@@ -141,6 +136,21 @@ pub(crate) async fn sum(engine: &Engine, id: &str) -> i64 {
     }
 }
 
+/// Has a command of this instance hold its partition until it is let go; gives the command, which is being decided.
+pub(crate) async fn held(
+    engine: &Engine,
+    id: &str,
+) -> (JoinHandle<CommandResult<Tally>>, Gatekeeper) {
+    let (gate, keeper) = gate();
+    let (engine, id) = (engine.clone(), id.to_owned());
+    let holder = tokio::spawn(async move { engine.send::<Tally>(&id, Ask::Wait(gate)).await });
+    let keeper = tokio::task::spawn_blocking(|| {
+        keeper.wait();
+        keeper
+    });
+    (holder, keeper.await.unwrap())
+}
+
 /// Checks log, tables and the index against each other.
 pub(crate) async fn check(engine: &Engine) -> Streams {
     let streams = streams(engine);
@@ -166,6 +176,20 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     };
     let ended = tokio::time::timeout(Duration::from_secs(60), wait).await;
     assert!(ended.is_ok(), "never came true: {what}");
+}
+
+/// Waits until all that the log has is in the stored rows of the first version of a projection: what is visible is stored later.
+pub(crate) async fn stored(engine: &Engine, projection: &str) {
+    let durable = engine.durable();
+    let state = engine.state();
+    let id = state.projection(projection, 1).unwrap().unwrap().id;
+    until("all is stored", || {
+        durable.positions().iter().all(|position| {
+            let progress = state.progress(id, position.partition).unwrap();
+            progress.is_some_and(|progress| progress.next > position.offset)
+        })
+    })
+    .await;
 }
 
 pub(crate) fn command_id(number: u128) -> CommandId {

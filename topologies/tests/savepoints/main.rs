@@ -10,5 +10,7 @@ mod left;
 mod life;
 mod random;
 mod restoring;
+#[path = "../support/small_files.rs"]
+mod small_files;
 mod stored;
 mod support;

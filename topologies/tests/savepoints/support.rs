@@ -12,6 +12,8 @@ use millstream_operators::keyed::Ttl;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::small_files::small_files;
+
 /// An event that no aggregate writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sale {
@@ -90,15 +92,8 @@ pub(crate) fn sales(round: u64, count: u64) -> Vec<Sale> {
 }
 
 pub(crate) async fn open(folder: &Path, topology: Topology) -> Engine {
-    let mut config = EngineConfig {
-        partitions: Some(3),
-        ..EngineConfig::default()
-    };
-    config.log.map_bytes_max = 8 << 30;
-    config.log.preallocate_step_bytes = 1 << 20;
-    config.state.map_bytes_max = 8 << 30;
-    config.state.preallocate_step_bytes = 1 << 20;
-    let opened = Engine::open(folder).config(config).run(topology).await;
+    let builder = Engine::open(folder).config(small_files(3));
+    let opened = builder.run(topology).await;
     opened.unwrap_or_else(|error| panic!("the engine did not open: {error}"))
 }
 

@@ -8,6 +8,8 @@ mod events;
 mod filters;
 mod output;
 mod refused;
+#[path = "../support/small_files.rs"]
+mod small_files;
 mod support;
 mod tables;
 mod versions;

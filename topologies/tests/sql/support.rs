@@ -18,6 +18,8 @@ use millstream_engine::time::ManualClock;
 use millstream_operators::projection::KeyPart;
 use serde::{Deserialize, Serialize};
 
+use crate::small_files::small_files;
+
 pub(crate) const PARTITIONS: u16 = 4;
 pub(crate) const STREAMS: usize = 40;
 const EVENTS: usize = 3_000;
@@ -118,15 +120,7 @@ pub(crate) struct Data {
 }
 
 pub(crate) fn config() -> EngineConfig {
-    let mut config = EngineConfig {
-        partitions: Some(PARTITIONS),
-        ..EngineConfig::default()
-    };
-    config.log.map_bytes_max = 8 << 30;
-    config.log.preallocate_step_bytes = 1 << 20;
-    config.state.map_bytes_max = 8 << 30;
-    config.state.preallocate_step_bytes = 1 << 20;
-    config
+    small_files(PARTITIONS)
 }
 
 pub(crate) fn topology() -> Topology {

@@ -14,17 +14,11 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::flows::{ENDS, Kind, OUT, READ, topology};
 use crate::plan::{Batch, PARTITIONS, Plan};
+use crate::small_files::small_files;
 
 /// Small files; a stage that fails is not started again, so that it is seen, unless `restarts` says otherwise.
 pub(crate) fn config(restarts: u32) -> EngineConfig {
-    let mut config = EngineConfig {
-        partitions: Some(PARTITIONS),
-        ..EngineConfig::default()
-    };
-    config.log.map_bytes_max = 8 << 30;
-    config.log.preallocate_step_bytes = 1 << 20;
-    config.state.map_bytes_max = 8 << 30;
-    config.state.preallocate_step_bytes = 1 << 20;
+    let mut config = small_files(PARTITIONS);
     config.restart.attempts_max = restarts;
     config.restart.backoff_first = Duration::from_millis(1);
     config

@@ -22,6 +22,8 @@ mod points;
 #[path = "../../../engine/tests/support/mod.rs"]
 mod processes;
 mod rounds;
+#[path = "../support/small_files.rs"]
+mod small_files;
 mod victim;
 
 use uuid::Uuid;

@@ -28,7 +28,11 @@ pub(crate) const FINISHED: &str = "finished";
 /// Starts it. With `batches` it appends so many of each partition and goes on until it is killed, otherwise it ends by
 /// itself once all is done.
 pub(crate) fn start(plan: &Plan, run: u64, folder: &Path, batches: Option<u64>) -> Victim {
-    let mut command: Command = processes::alone("victim::victim");
+    Victim::of(&mut command(plan, run, folder, batches))
+}
+
+fn command(plan: &Plan, run: u64, folder: &Path, batches: Option<u64>) -> Command {
+    let mut command = processes::alone("victim::victim");
     command
         .env(FOLDER, folder)
         .env(PLAN, plan.seed.to_string())
@@ -36,7 +40,7 @@ pub(crate) fn start(plan: &Plan, run: u64, folder: &Path, batches: Option<u64>) 
     if let Some(batches) = batches {
         command.env(BATCHES, batches.to_string());
     }
-    Victim::of(&mut command)
+    command
 }
 
 /// Says that something failed and why, which ends the process: as it should where a step was made to fail.
@@ -52,16 +56,10 @@ pub(crate) fn start_with(
     folder: &Path,
     (batches, points): (Option<u64>, &str),
 ) -> Victim {
-    let mut command: Command = processes::alone("victim::victim");
+    let mut command = command(plan, run, folder, batches);
     command
-        .env(FOLDER, folder)
-        .env(PLAN, plan.seed.to_string())
-        .env(RUN, run.to_string())
         .env(RESTARTS, "5")
         .env(crate::points::POINTS, points);
-    if let Some(batches) = batches {
-        command.env(BATCHES, batches.to_string());
-    }
     Victim::of(&mut command)
 }
 

@@ -9,6 +9,7 @@ use millstream::prelude::*;
 
 use super::{SUITE, Sizes, with_checkpoints};
 use crate::flows::{Run, Started, options};
+use crate::paired::median;
 use crate::{Case, Harness};
 
 /// One whose windows hold much, one that joins, and the one whose keyed state is largest.
@@ -60,18 +61,13 @@ async fn compare(harness: &Harness, query: Query, events: u64, sizes: Sizes) -> 
         .with("interval_ms", sizes.interval_ms)
         .with("rounds", sizes.rounds)
         .with("results", last.rows)
-        .figure("events_per_second_without", median(&mut without))
-        .figure("events_per_second_with", median(&mut with))
-        .figure("of_without", median(&mut shares))
+        .figure("events_per_second_without", median(&without))
+        .figure("events_per_second_with", median(&with))
+        .figure("of_without", median(&shares))
         .figure("checkpoints", last.checkpoints as f64)
         .figure("last_checkpoint_ms", last.last_ms)
         .figure("stored_bytes", last.state_bytes as f64);
     harness.report(case)
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 async fn one(

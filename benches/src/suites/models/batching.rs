@@ -10,6 +10,7 @@ use anyhow::Result;
 use millstream_engine::batch::{BatchController, BatchLimits};
 
 use super::{SUITE, Sizes};
+use crate::paired::median;
 use crate::partition::SoloPartition;
 use crate::{Case, Harness};
 
@@ -100,12 +101,6 @@ pub(super) fn run(harness: &Harness, sizes: Sizes) -> Result<()> {
         )
         .compare("items", wanted, chosen);
     harness.report(case)
-}
-
-fn median(samples: &[f64]) -> f64 {
-    let mut sorted = samples.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
 }
 
 #[cfg(test)]

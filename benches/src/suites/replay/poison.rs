@@ -4,7 +4,7 @@
 //! `of_plain` is the throughput with poison by that without, see [`paired`](crate::paired), in events of accounts that do not fail. Both build their rows from the log anew; those that
 //! fail are tried five times and are dead letters then, which are stored with what waits behind them.
 
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -17,6 +17,7 @@ use millstream_operators::projection::{
 };
 
 use super::SUITE;
+use crate::gate::Gate;
 use crate::history::History;
 use crate::paired::Paired;
 use crate::{Case, Harness};
@@ -76,24 +77,6 @@ impl Projection for Poisoned {
             }
         }
         Ok(())
-    }
-}
-
-/// What a projection hangs at until it is opened.
-#[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<bool>, Condvar)>);
-
-impl Gate {
-    fn wait(&self) {
-        let (is_open, opened) = &*self.0;
-        let is_open = is_open.lock().unwrap_or_else(PoisonError::into_inner);
-        let _open = opened.wait_while(is_open, |is_open| !*is_open);
-    }
-
-    fn open(&self) {
-        let (is_open, opened) = &*self.0;
-        *is_open.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        opened.notify_all();
     }
 }
 

@@ -1,12 +1,13 @@
 //! What lies in the lane: single commands and bulks, taken, answered, and put back where they must wait.
 
+use super::ahead::Ahead;
 use super::*;
 
 impl<A: Aggregate> Host<A> {
     /// Handles one item; gives how many of its commands are done.
-    fn handle(&mut self, item: CommandItem<A>, turn: &mut Turn<'_>) -> usize {
+    fn handle(&mut self, item: CommandItem<A>, seen: Option<u32>, turn: &mut Turn<'_>) -> usize {
         match item.0 {
-            Item::One(envelope, reply) => self.handle_one(envelope, reply, turn),
+            Item::One(envelope, reply) => self.handle_one(envelope, reply, seen, turn),
             Item::Bulk(envelopes, reply, counted) => {
                 drop(counted); // No longer in the lane.
                 self.handle_bulk(envelopes, reply, turn)
@@ -30,7 +31,7 @@ impl<A: Aggregate> Host<A> {
     /// Handles what was put back in an earlier turn, which may have to wait once more.
     fn handle_waiting(&mut self, waiting: Waiting<A>, turn: &mut Turn<'_>) -> usize {
         match waiting {
-            Waiting::One(envelope, reply) => self.handle_one(envelope, reply, turn),
+            Waiting::One(envelope, reply) => self.handle_one(envelope, reply, None, turn),
             Waiting::Bulk {
                 mut answers,
                 rest,
@@ -44,7 +45,7 @@ impl<A: Aggregate> Host<A> {
                         still.push((place, envelope));
                         continue;
                     }
-                    match self.decide(envelope, turn) {
+                    match self.decide(envelope, None, turn) {
                         Outcome::Done(answer) => answers[place] = Some(answer),
                         Outcome::Wait(envelope) => still.push((place, envelope)),
                     }
@@ -69,10 +70,11 @@ impl<A: Aggregate> Host<A> {
         &mut self,
         envelope: Envelope<A>,
         reply: Reply<Ack, CommandError<A::Rejection>>,
+        seen: Option<u32>,
         turn: &mut Turn<'_>,
     ) -> usize {
         let acknowledge = envelope.options.acknowledge;
-        match (self.decide(envelope, turn), acknowledge) {
+        match (self.decide(envelope, seen, turn), acknowledge) {
             (Outcome::Done(answer), Acknowledge::Durable) => self.replies.push(reply, answer),
             (Outcome::Done(answer), Acknowledge::Accepted) => {
                 // A caller that gave up is no error.
@@ -96,11 +98,16 @@ impl<A: Aggregate> Host<A> {
         let accepted = is_accepted(&envelopes);
         let mut answers = Vec::with_capacity(count);
         let mut envelopes = envelopes.into_iter();
-        while let Some(envelope) = envelopes.next() {
+        let mut ahead = Ahead::new();
+        loop {
+            let seen = ahead.next(&self.instances, envelopes.as_slice(), Envelope::single);
+            let Some(envelope) = envelopes.next() else {
+                break;
+            };
             let outcome = if turn.is_full() {
                 Outcome::Wait(envelope)
             } else {
-                self.decide(envelope, turn)
+                self.decide(envelope, seen, turn)
             };
             match outcome {
                 Outcome::Done(answer) => answers.push(answer),
@@ -163,13 +170,20 @@ impl<A: Aggregate> PartitionInput for Host<A> {
             let bytes = (wanted * size_of::<Envelope<A>>()) as u64;
             let mut drained = std::mem::take(&mut self.drained);
             let summary = self.lane.drain_within(wanted, bytes, &mut drained);
-            for item in drained.drain(..) {
+            let mut items = drained.drain(..);
+            let mut ahead = Ahead::new();
+            loop {
+                let seen = ahead.next(&self.instances, items.as_slice(), CommandItem::single);
+                let Some(item) = items.next() else {
+                    break;
+                };
                 if turn.is_full() {
                     self.put_back(item);
                 } else {
-                    taken += self.handle(item, turn);
+                    taken += self.handle(item, seen, turn);
                 }
             }
+            drop(items);
             self.drained = drained;
             if summary.items == 0 || summary.emptied {
                 break;

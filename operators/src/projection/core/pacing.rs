@@ -4,6 +4,8 @@ use super::*;
 
 /// Events that it may be behind without having to wait for its turns: as any other that keeps up.
 const NEAR: u64 = 16_384;
+/// Age of the newest event that was applied from which on a projection with more to apply is behind, and not only busy.
+const FAR: Duration = Duration::from_secs(1);
 
 impl<P: Projection> ProjectionCore<P> {
     /// Whether it ends where it stands: nobody waits for what a version that does not answer still has to apply, and its
@@ -35,6 +37,14 @@ impl<P: Projection> ProjectionCore<P> {
             pacer.spend(start, now);
         }
         self.is_behind = more;
+    }
+
+    /// Whether it is so far behind that its readers have more to wait for than its next store. One that is busy all the time
+    /// and yet keeps up is not: what it applies is to be stored soon.
+    pub(super) fn is_far_behind(&self) -> bool {
+        let now = self.clock.now();
+        let mut sources = self.sources.iter();
+        sources.any(|source| source.cursor.lag() > 0 && now.since(source.recorded) >= FAR)
     }
 
     /// The next frame of a source, unless it is behind what this version may apply.

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use millstream_engine::event::PartitionId;
 use millstream_engine::log::StreamReader;
 use millstream_engine::log::frame::{Frame, Record};
-use millstream_engine::state::TableId;
 
 use super::Beside;
 use crate::failing::Failure;
 use crate::past::{Cut, PastError};
 use crate::projection::applier::Applier;
 use crate::projection::decided::Decided;
+use crate::projection::in_memory::InMemory;
 use crate::projection::past::decisions;
-use crate::projection::{Places, Projection, TableSet};
+use crate::projection::{Projection, TableSet};
 
 /// A projection in a replay of another one. It shows its rows after each event.
 pub(super) trait Companion {
@@ -48,21 +48,11 @@ pub(super) struct Replayed<Q: Projection> {
 impl<Q: Projection> Replayed<Q> {
     pub(super) fn new(projection: Arc<Q>) -> Self {
         let tables = projection.tables();
-        let (names, hot) = (tables.names(), tables.hot());
-        let stored = tables.stored_names().len();
-        let ids: Vec<_> = (1..).map(TableId).take(stored).collect();
-        let writers = tables.writers(&Places {
-            ids: &ids,
-            store: None,
-            hot: &hot,
-            is_complete: true,
-            actor: 0,
-        });
-        let writers = writers.expect("tables fit what they made themselves");
+        let InMemory { writers, hot, .. } = InMemory::of(&tables);
         let beside = Beside::of(&*projection);
         Self {
             applier: Applier::new(projection, writers),
-            names,
+            names: tables.names(),
             hot,
             decided: BTreeMap::new(),
             parked: HashSet::new(),

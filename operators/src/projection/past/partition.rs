@@ -17,8 +17,9 @@ use crate::past::{Cut, PastError};
 use crate::projection::applier::Applier;
 use crate::projection::decided::Decided;
 use crate::projection::enrich::Beside;
+use crate::projection::in_memory::InMemory;
 use crate::projection::wanted::Portion;
-use crate::projection::{LetterDecision, Order, Places, Projection, TableSet};
+use crate::projection::{LetterDecision, Order, Projection, TableSet};
 
 /// Stored bytes that one read takes from the log.
 const READ_BYTES: usize = 1 << 20;
@@ -49,15 +50,7 @@ pub(super) fn run<P: Projection>(
     cuts: &[(PartitionId, Cut)],
 ) -> Result<Share, PastError> {
     let tables = job.projection.tables();
-    let (hot, ids) = (tables.hot(), ids(tables.stored_names().len()));
-    let writers = tables.writers(&Places {
-        ids: &ids,
-        store: None,
-        hot: &hot,
-        is_complete: true,
-        actor: 0,
-    });
-    let writers = writers.expect("tables fit what they made themselves");
+    let InMemory { writers, ids, .. } = InMemory::of(&tables);
     let mut part = Part {
         job,
         applier: Applier::new(Arc::clone(&job.projection), writers),
@@ -76,10 +69,6 @@ pub(super) fn run<P: Projection>(
         }
     }
     part.rows(&ids[..tables.names().len()])
-}
-
-fn ids(tables: usize) -> Vec<TableId> {
-    (1..).map(TableId).take(tables).collect()
 }
 
 struct Part<'j, P: Projection> {

@@ -1,40 +1,23 @@
-//! `projection progress`, `compare`, `switch`, `switch-back` and `drop`: through the running engine, or where none runs.
+//! Versions of projections. Here: `projection switch`, `switch-back` and `drop`, through the running engine or where none runs.
+
+mod at_rest;
+mod compare;
+mod progress;
 
 use std::io::Write;
 
-use anyhow::{Context, Result, bail, ensure};
-use millstream_engine::event::PartitionId;
-use millstream_engine::log::LogReader;
-use millstream_engine::state::{
-    ProjectionVersions, RegisteredProjection, StateOptions, StateStore, StateWriterHandle,
-    StateWriterThread,
-};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
+pub(super) use self::compare::{CompareArguments, compare};
+pub(super) use self::progress::{ProgressArguments, figures, progress};
+
+use self::at_rest::AtRest;
 use super::Data;
 use super::asking::{ask, is_running};
 use super::folder::DataFolder;
-use super::text::{number, one_line, table};
-use crate::engine::version_requests::{Action, KIND, Request, dropped, switched};
-
-/// Whose progress.
-#[derive(Debug, clap::Args)]
-pub(in crate::cli) struct ProgressArguments {
-    #[command(flatten)]
-    data: Data,
-    /// The projection; all unless said otherwise
-    projection: Option<String>,
-}
-
-/// What is compared.
-#[derive(Debug, clap::Args)]
-pub(in crate::cli) struct CompareArguments {
-    #[command(flatten)]
-    chosen: Chosen,
-    /// Compare only the fields that both rows have
-    #[arg(long)]
-    common_fields: bool,
-}
+use super::text::one_line;
+use crate::engine::version_requests::{Action, KIND, Request, dropped};
 
 /// A projection, and a version of it.
 #[derive(Debug, clap::Args)]
@@ -77,169 +60,6 @@ fn request(projection: &str, version: Option<u32>, action: Action) -> Request {
         version,
         action,
     }
-}
-
-/// Figures of the versions that run, as the engine on the folder tells them.
-pub(super) fn figures(
-    folder: &DataFolder,
-    projection: Option<&str>,
-    seconds: u64,
-) -> Result<Vec<Value>> {
-    let request = Request {
-        projection: projection.map(str::to_owned),
-        version: None,
-        action: Action::Progress,
-    };
-    ask(folder, KIND, &request, seconds)
-}
-
-pub(super) fn progress(
-    arguments: &ProgressArguments,
-    is_json: bool,
-    out: &mut impl Write,
-) -> Result<()> {
-    let folder = DataFolder::find(&arguments.data.data)?;
-    ensure!(
-        is_running(&folder)?,
-        "no engine runs on {}, so nothing is in progress: `millstream projection list` prints how far each version is",
-        folder.data().display()
-    );
-    let all = figures(&folder, arguments.projection.as_deref(), 60)?;
-    if is_json {
-        for one in &all {
-            writeln!(out, "{one}")?;
-        }
-        return Ok(());
-    }
-    let mut printed = table(&[
-        "projection",
-        "version",
-        "answers",
-        "applied",
-        "of",
-        "left",
-        "events/s",
-        "time left",
-        "failures",
-        "restarts",
-        "parked",
-        "given up",
-    ]);
-    for one in &all {
-        let count = |name: &str| number(one[name].as_u64().unwrap_or_default());
-        let text = |name: &str| one_line(one[name].as_str().unwrap_or_default(), 80);
-        let answers = if one["active"] == true { "yes" } else { "" };
-        printed.add_row(vec![
-            text("projection").into(),
-            count("version"),
-            answers.into(),
-            count("applied"),
-            count("of"),
-            count("left"),
-            one["events_per_second"]
-                .as_f64()
-                .map_or_else(|| "-".into(), |rate| number(rate.round() as u64)),
-            one["seconds_left"]
-                .as_f64()
-                .map_or_else(|| "-".into(), |left| format!("{left:.0} s").into()),
-            count("failures"),
-            count("restarts"),
-            count("parked"),
-            text("given_up").into(),
-        ]);
-    }
-    writeln!(out, "{}", printed.trim_fmt())?;
-    Ok(())
-}
-
-pub(super) fn compare(
-    arguments: &CompareArguments,
-    is_json: bool,
-    out: &mut impl Write,
-) -> Result<()> {
-    let CompareArguments {
-        chosen,
-        common_fields,
-    } = arguments;
-    let folder = DataFolder::find(&chosen.data.data)?;
-    ensure!(
-        is_running(&folder)?,
-        "no engine runs on {}: versions are compared by the engine that runs them both",
-        folder.data().display()
-    );
-    let action = Action::Compare {
-        common_fields: *common_fields,
-    };
-    let request = request(&chosen.projection, chosen.to, action);
-    let found: Value = ask(&folder, KIND, &request, chosen.timeout)?;
-    if is_json {
-        writeln!(out, "{found}")?;
-    } else {
-        print(&found, out)?;
-    }
-    if found["same"] != true {
-        bail!("the two versions have other rows");
-    }
-    Ok(())
-}
-
-fn print(found: &Value, out: &mut impl Write) -> Result<()> {
-    let text = |value: &Value| one_line(value.as_str().unwrap_or_default(), usize::MAX);
-    writeln!(
-        out,
-        "{}: version {} beside version {}, which answers",
-        text(&found["projection"]),
-        found["candidate"],
-        found["active"]
-    )?;
-    let mut printed = table(&[
-        "table",
-        "rows",
-        "candidate's",
-        "equal",
-        "missing",
-        "extra",
-        "different",
-    ]);
-    let tables = found["tables"].as_array().into_iter().flatten();
-    for one in tables.clone() {
-        let count = |name: &str| number(one[name].as_u64().unwrap_or_default());
-        printed.add_row(vec![
-            text(&one["table"]).into(),
-            count("rows"),
-            count("candidate_rows"),
-            count("equal"),
-            count("missing"),
-            count("extra"),
-            count("different"),
-        ]);
-    }
-    writeln!(out, "{}", printed.trim_fmt())?;
-    for one in tables {
-        for sample in one["samples"].as_array().into_iter().flatten() {
-            let row = |value: &Value| match value {
-                Value::Null => "no row".to_owned(),
-                row => one_line(&row.to_string(), 60),
-            };
-            writeln!(
-                out,
-                "{} {}: {} instead of {}",
-                text(&one["table"]),
-                one_line(sample["key"].as_str().unwrap_or_default(), 60),
-                row(&sample["candidate"]),
-                row(&sample["active"])
-            )?;
-        }
-    }
-    let mut only = |names: &Value, whose: &str| -> Result<()> {
-        for name in names.as_array().into_iter().flatten() {
-            writeln!(out, "table {} is only the {whose}'s", text(name))?;
-        }
-        Ok(())
-    };
-    only(&found["only_active"], "answering version")?;
-    only(&found["only_candidate"], "candidate")?;
-    Ok(())
 }
 
 pub(super) fn switch(arguments: &Chosen, is_json: bool, out: &mut impl Write) -> Result<()> {
@@ -325,110 +145,4 @@ pub(super) fn drop_version(
         )?;
     }
     Ok(())
-}
-
-/// The state of a folder that no engine has, for writing.
-struct AtRest {
-    store: StateStore,
-    writer: StateWriterHandle,
-    thread: StateWriterThread,
-    name: String,
-    known: ProjectionVersions,
-    all: Vec<RegisteredProjection>,
-}
-
-impl AtRest {
-    fn open(folder: &DataFolder, name: &str) -> Result<Self> {
-        // Nothing is made where there is nothing, and what is damaged is left to the engine.
-        let state = folder.state()?;
-        let mut all = state.projections()?;
-        all.retain(|one| one.name == name);
-        ensure!(
-            !all.is_empty(),
-            "there is no projection {name:?} here: `millstream projection list` prints those that there are"
-        );
-        let known = state.versions(name)?;
-        let known = known.with_context(|| {
-            format!(
-                "nobody has said which version of {name} answers: start and stop the engine once"
-            )
-        })?;
-        drop(state);
-        let options = StateOptions {
-            preallocate_step_bytes: 0,
-            ..StateOptions::default()
-        };
-        let opened = StateStore::open(folder.state_folder(), options);
-        let (store, writer) = opened.context("stop the engine first")?;
-        let (writer, thread) = millstream_engine::state::start(writer)?;
-        Ok(Self {
-            store,
-            writer,
-            thread,
-            name: name.to_owned(),
-            known,
-            all,
-        })
-    }
-
-    fn highest(&self) -> Result<u32> {
-        let others = self.all.iter().map(|one| one.version);
-        let highest = others.filter(|&version| version > self.known.active).max();
-        highest.with_context(|| {
-            format!(
-                "version {} of {} answers, and there is no higher one: have a program declare it as a candidate, or say \
-                 which one is meant with --to",
-                self.known.active, self.name
-            )
-        })
-    }
-
-    /// Has another version answer at the next start, if it has come as far as the one that answers.
-    fn switch(
-        &self,
-        folder: &DataFolder,
-        choose: impl FnOnce(&Self) -> Result<u32>,
-    ) -> Result<Value> {
-        let version = choose(self)?;
-        let find = |version: u32| self.all.iter().find(|one| one.version == version);
-        let to = find(version).with_context(|| {
-            let known: Vec<_> = self.all.iter().map(|one| one.version).collect();
-            format!("{} has no version {version} here, but {known:?}", self.name)
-        })?;
-        if let Some(from) = find(self.known.active) {
-            let behind = self.behind(folder, to, from)?;
-            ensure!(
-                behind == 0,
-                "version {version} of {} is {behind} events behind version {}, which answers: start the engine, and \
-                 switch once it has caught up",
-                self.name,
-                self.known.active
-            );
-        }
-        self.writer.activate_version(&self.name, version)?;
-        Ok(switched(&self.name, self.known.active, version))
-    }
-
-    /// Stored events of `from` that are not in the rows of `to`.
-    fn behind(
-        &self,
-        folder: &DataFolder,
-        to: &RegisteredProjection,
-        from: &RegisteredProjection,
-    ) -> Result<u64> {
-        let mut behind = 0;
-        for partition in (0..folder.log()?.partitions()).map(PartitionId) {
-            let next = |one: &RegisteredProjection| -> Result<u64> {
-                let progress = self.store.progress(one.id, partition)?;
-                Ok(progress.unwrap_or_default().next.0)
-            };
-            behind += next(from)?.saturating_sub(next(to)?);
-        }
-        Ok(behind)
-    }
-
-    fn close(self) -> Result<()> {
-        drop((self.store, self.writer));
-        Ok(self.thread.close()?)
-    }
 }

@@ -7,6 +7,8 @@ use millstream::dataflow::FlowOptions;
 use millstream::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::small_files::small_files;
+
 /// An event that no aggregate writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sale {
@@ -43,17 +45,8 @@ pub(crate) fn without_checkpoints() -> FlowOptions {
     }
 }
 
-/// Small files.
 pub(crate) fn config() -> EngineConfig {
-    let mut config = EngineConfig {
-        partitions: Some(3),
-        ..EngineConfig::default()
-    };
-    config.log.map_bytes_max = 8 << 30;
-    config.log.preallocate_step_bytes = 1 << 20;
-    config.state.map_bytes_max = 8 << 30;
-    config.state.preallocate_step_bytes = 1 << 20;
-    config
+    small_files(3)
 }
 
 pub(crate) async fn open(folder: &Path, topology: Topology) -> Engine {

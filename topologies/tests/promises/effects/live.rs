@@ -88,12 +88,7 @@ async fn what_fails_hangs_or_panics_is_tried_again_and_its_stream_waits() {
         call_ms_max: 20,
         ..quick()
     };
-    let engine = open_with(
-        folder.path(),
-        crate::support::config(),
-        topology(&outside, config),
-    )
-    .await;
+    let engine = open_delivering(folder.path(), &outside, config).await;
     for id in ["a", "a", "b"] {
         engine.send::<Tally>(id, Ask::Add(1)).await.unwrap();
     }
@@ -122,12 +117,7 @@ async fn one_that_is_given_up_lets_others_go_on_and_can_be_sent_again() {
         attempts_max: Some(2),
         ..quick()
     };
-    let engine = open_with(
-        folder.path(),
-        crate::support::config(),
-        topology(&outside, config),
-    )
-    .await;
+    let engine = open_delivering(folder.path(), &outside, config).await;
     for _ in 0..3 {
         engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
     }
@@ -166,8 +156,7 @@ async fn one_that_cannot_be_read_is_seen_and_thrown_away() {
         attempts_max: Some(1),
         ..quick()
     };
-    let first = topology(&outside, once);
-    let engine = open_with(folder.path(), crate::support::config(), first).await;
+    let engine = open_delivering(folder.path(), &outside, once).await;
     engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
     let mails = engine.outbox(&MAILS).unwrap();
     until("it is put aside", || {
@@ -309,12 +298,7 @@ async fn a_projection_waits_where_an_outbox_is_bounded() {
         stored_max: Some(1),
         ..quick()
     };
-    let engine = open_with(
-        folder.path(),
-        crate::support::config(),
-        topology(&outside, bounded),
-    )
-    .await;
+    let engine = open_delivering(folder.path(), &outside, bounded).await;
     engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
     outside.until(|outside| outside.calls().len() == 1).await;
     let seen = engine

@@ -30,7 +30,11 @@ fn topology(outside: &Outside, config: DeliveryConfig) -> Topology {
 }
 
 async fn open(folder: &Path, outside: &Outside) -> Engine {
-    open_with(folder, config(), topology(outside, quick())).await
+    open_delivering(folder, outside, quick()).await
+}
+
+async fn open_delivering(folder: &Path, outside: &Outside, deliveries: DeliveryConfig) -> Engine {
+    open_with(folder, config(), topology(outside, deliveries)).await
 }
 
 /// Two versions that do the same.

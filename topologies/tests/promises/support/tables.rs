@@ -14,6 +14,16 @@ pub(crate) struct SumRow {
     pub(crate) events: u64,
 }
 
+impl SumRow {
+    /// Adds what happened to the tally, or to one of several.
+    pub(crate) fn add(&mut self, event: &Happened) {
+        self.events += 1;
+        if let Happened::Added { by } = event {
+            self.sum += by;
+        }
+    }
+}
+
 pub(crate) const SUMS: Table<String, SumRow> = Table::named("sums");
 
 /// A row per tally, owned by its partition.
@@ -37,12 +47,7 @@ impl Projection for Sums {
         event: &ProjectedEvent<'_, Happened>,
         (sums,): &mut (TableMut<String, SumRow>,),
     ) -> Result<(), Self::Error> {
-        sums.update(&event.id.to_owned(), |row| {
-            row.events += 1;
-            if let Happened::Added { by } = event.payload {
-                row.sum += by;
-            }
-        });
+        sums.update(&event.id.to_owned(), |row| row.add(event.payload));
         Ok(())
     }
 }

@@ -1,7 +1,6 @@
 //! Fail points of exported checkpoints: written to a file, and taken in by another data folder.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use millstream_engine::checkpoint::{
@@ -10,15 +9,15 @@ use millstream_engine::checkpoint::{
 use millstream_engine::fail_points::{CHECKPOINT_BEFORE_TOLD, Point};
 use millstream_engine::state::{StateStore, start};
 
-use super::{Act, End, end_of, order};
+use super::{Act, End, end_of, order, process};
 use crate::engine::{config, data_in};
 use crate::plan::Plan;
-use crate::processes::{self, Victim};
+use crate::processes;
 use crate::rounds::Folder;
-use crate::victim::{self, FINISHED, STOPPED};
+use crate::victim::{self, STOPPED};
 
-/// Tells the process which folder is meant.
-const FOLDER: &str = "MILLSTREAM_TORTURE_ARCHIVES";
+/// The test that is started as a process.
+const VICTIM: &str = "points::archives::victim";
 const FLOW: &str = "flow";
 
 fn archive_in(folder: &Path) -> PathBuf {
@@ -60,23 +59,13 @@ fn carry(folder: &Path) -> Result<(), ArchiveError> {
 /// Does nothing by itself.
 #[test]
 fn victim() {
-    let Ok(folder) = std::env::var(FOLDER) else {
+    let Some(folder) = process::begin() else {
         return;
     };
-    super::set();
-    match carry(Path::new(&folder)) {
-        Ok(()) => {
-            super::tell_failures();
-            processes::acknowledge(FINISHED)
-        }
+    match carry(&folder) {
+        Ok(()) => process::finish(),
         Err(error) => processes::acknowledge(format_args!("{STOPPED} {error}")),
     }
-}
-
-fn process(folder: &Path, orders: &str) -> Victim {
-    let mut command: Command = processes::alone("points::archives::victim");
-    command.env(FOLDER, folder).env(super::POINTS, orders);
-    Victim::of(&mut command)
 }
 
 pub(super) fn dies(seed: u64, point: Point, passing: u64) -> bool {
@@ -93,15 +82,14 @@ fn run(seed: u64, point: Point, orders: &str) -> End {
     let first = order(CHECKPOINT_BEFORE_TOLD, Act::Die, 3);
     let halves = victim::start_with(&plan, 0, folder.path(), (Some(8), &first));
     assert_eq!(end_of(halves, "the first process"), End::Died);
-    let end = end_of(process(folder.path(), orders), point.name);
-    // A file with its name is whole.
-    let file = archive_in(folder.path());
-    if file.exists() {
-        look(&file).unwrap();
-    }
-    all_is_whole(folder.path());
-    let last = end_of(process(folder.path(), ""), "the last process");
-    assert_eq!(last, End::Finished(0), "after {}", point.name);
+    let end = process::run(VICTIM, folder.path(), (point, orders), || {
+        // A file with its name is whole.
+        let file = archive_in(folder.path());
+        if file.exists() {
+            look(&file).unwrap();
+        }
+        all_is_whole(folder.path());
+    });
     let taken = all_is_whole(folder.path());
     assert!(!taken.is_empty());
     end

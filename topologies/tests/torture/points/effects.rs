@@ -9,21 +9,17 @@ use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 
 use millstream::prelude::*;
-use millstream_engine::event::EventId;
 use millstream_engine::fail_points::{self, Point};
 use serde::{Deserialize, Serialize};
 
-use super::{Act, End, end_of, order};
+use super::{Act, End, order, process};
 use crate::engine::{config, data_in, runtime, until, within};
-use crate::processes::{self, Victim};
 use crate::rounds::{Folder, verify};
-use crate::victim::FINISHED;
 
-/// Tells the process which folder is meant.
-const FOLDER: &str = "MILLSTREAM_TORTURE_EFFECTS";
+/// The test that is started as a process.
+const VICTIM: &str = "points::effects::victim";
 const STREAMS: u64 = 20;
 /// Events of each stream: some before the first switch, some between the two, some behind.
 const EVENTS: u64 = 6;
@@ -87,19 +83,14 @@ async fn open(folder: &Path) -> Engine {
     builder.run(topology).await.unwrap()
 }
 
-/// Appends events of all streams up to a number. The same event has the same id.
+/// Appends events of all streams up to a number.
 async fn append(engine: &Engine, upto: u64) {
     for n in 0..STREAMS {
         let stream = StreamId::new("value", &n.to_string()).unwrap();
         let stored = engine.events::<Value>(&stream, 0, usize::MAX).unwrap();
         for at in stored.len() as u64..upto {
-            let event = NewEvent {
-                id: Some(EventId::derived("effects", stream.as_str(), at)),
-                ..NewEvent::typed(Value(n * EVENTS + at))
-            };
-            let appender = engine.appender();
-            let appended = appender.append(stream.clone(), Expected::Any, vec![event]);
-            within(appended).await.unwrap();
+            let value = Value(n * EVENTS + at);
+            process::append(engine, &stream, at, Expected::Any, value).await;
         }
     }
 }
@@ -177,31 +168,21 @@ fn check(folder: &Path) {
 /// Does nothing by itself.
 #[test]
 fn victim() {
-    let Ok(folder) = std::env::var(FOLDER) else {
+    let Some(folder) = process::begin() else {
         return;
     };
-    super::set();
     runtime().block_on(async {
-        let engine = open(Path::new(&folder)).await;
+        let engine = open(&folder).await;
         work(&engine).await;
         within(engine.shutdown()).await.unwrap();
-        super::tell_failures();
-        processes::acknowledge(FINISHED);
+        process::finish();
     });
-}
-
-fn process(folder: &Path, orders: &str) -> Victim {
-    let mut command: Command = processes::alone("points::effects::victim");
-    command.env(FOLDER, folder).env(super::POINTS, orders);
-    Victim::of(&mut command)
 }
 
 pub(super) fn dies(point: Point, passing: u64) -> bool {
     let folder = Folder::new();
     let orders = order(point, Act::Die, passing);
-    let end = end_of(process(folder.path(), &orders), point.name);
-    let last = end_of(process(folder.path(), ""), "the last process");
-    assert_eq!(last, End::Finished(0), "after {}", point.name);
+    let end = process::run(VICTIM, folder.path(), (point, &orders), || {});
     check(folder.path());
     verify(&data_in(folder.path()));
     end == End::Died

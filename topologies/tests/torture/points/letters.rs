@@ -5,25 +5,23 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use millstream::DecideError;
 use millstream::prelude::*;
-use millstream_engine::event::EventId;
 use millstream_engine::fail_points::Point;
 use millstream_engine::state::{DeadLetter, DeadLetterStatus};
 use millstream_operators::projection::FailurePolicy;
 use serde::{Deserialize, Serialize};
 
-use super::{Act, End, end_of, order};
+use super::{Act, End, order, process};
 use crate::engine::{config, data_in, runtime, until, within};
-use crate::processes::{self, Victim};
+use crate::processes;
 use crate::rounds::{Folder, verify};
-use crate::victim::{FINISHED, STOPPED};
+use crate::victim::STOPPED;
 
-/// Tells the process which folder is meant.
-const FOLDER: &str = "MILLSTREAM_TORTURE_LETTERS";
+/// The test that is started as a process.
+const VICTIM: &str = "points::letters::victim";
 const STREAMS: u64 = 4;
 const VALUES: i64 = 12;
 const LISTS: Table<String, Vec<i64>> = Table::named("lists");
@@ -93,7 +91,7 @@ fn letters(engine: &Engine) -> Vec<DeadLetter> {
     engine.state().dead_letters(None, None, usize::MAX).unwrap()
 }
 
-/// Appends what is missing. The same event has the same id.
+/// Appends what is missing.
 async fn append(engine: &Engine) {
     for value in 0..VALUES {
         for n in 0..STREAMS {
@@ -106,17 +104,8 @@ async fn append(engine: &Engine) {
             if stored.len() as u64 > value.unsigned_abs() {
                 continue;
             }
-            let event = NewEvent {
-                id: Some(EventId::derived(
-                    "letters",
-                    stream.as_str(),
-                    value.unsigned_abs(),
-                )),
-                ..NewEvent::typed(Value(value))
-            };
-            let appender = engine.appender();
-            let appended = appender.append(stream, expected, vec![event]);
-            within(appended).await.unwrap();
+            let number = value.unsigned_abs();
+            process::append(engine, &stream, number, expected, Value(value)).await;
         }
     }
 }
@@ -170,25 +159,17 @@ fn stopped(cause: &str) -> ! {
 /// Does nothing by itself.
 #[test]
 fn victim() {
-    let Ok(folder) = std::env::var(FOLDER) else {
+    let Some(folder) = process::begin() else {
         return;
     };
-    super::set();
     runtime().block_on(async {
-        let opened = open(Path::new(&folder)).await;
+        let opened = open(&folder).await;
         let engine = opened.unwrap_or_else(|error| stopped(&format!("open: {error}")));
         append(&engine).await;
         settle(&engine).await;
         within(engine.shutdown()).await.unwrap();
-        super::tell_failures();
-        processes::acknowledge(FINISHED);
+        process::finish();
     });
-}
-
-fn process(folder: &Path, orders: &str) -> Victim {
-    let mut command: Command = processes::alone("points::letters::victim");
-    command.env(FOLDER, folder).env(super::POINTS, orders);
-    Victim::of(&mut command)
 }
 
 pub(super) fn dies(point: Point, passing: u64) -> bool {
@@ -201,9 +182,7 @@ pub(super) fn fails(point: Point, passing: u64) -> End {
 
 fn run(point: Point, orders: &str) -> End {
     let folder = Folder::new();
-    let end = end_of(process(folder.path(), orders), point.name);
-    let last = end_of(process(folder.path(), ""), "the last process");
-    assert_eq!(last, End::Finished(0), "after {}", point.name);
+    let end = process::run(VICTIM, folder.path(), (point, orders), || {});
     check(folder.path());
     // Made anew from the log alone.
     std::fs::remove_dir_all(data_in(folder.path()).join("state")).unwrap();

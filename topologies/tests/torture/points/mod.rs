@@ -12,6 +12,7 @@ mod archives;
 mod effects;
 mod flow;
 mod letters;
+mod process;
 mod versions;
 
 use std::collections::BTreeSet;

@@ -5,23 +5,19 @@
 
 use std::convert::Infallible;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use millstream::RebuildError;
 use millstream::prelude::*;
-use millstream_engine::event::EventId;
 use millstream_engine::fail_points::Point;
 use serde::{Deserialize, Serialize};
 
-use super::{Act, End, end_of, order};
+use super::{Act, End, order, process};
 use crate::engine::{config, data_in, runtime, until, within};
-use crate::processes::{self, Victim};
 use crate::rounds::{Folder, verify};
-use crate::victim::FINISHED;
 
-/// Tells the process which folder is meant.
-const FOLDER: &str = "MILLSTREAM_TORTURE_VERSIONS";
+/// The test that is started as a process.
+const VICTIM: &str = "points::versions::victim";
 const STREAMS: u64 = 300;
 const COUNTS: Table<String, u64> = Table::named("counts");
 
@@ -66,19 +62,13 @@ async fn open(folder: &Path) -> Engine {
     builder.run(topology).await.unwrap()
 }
 
-/// The same event has the same id.
+/// Appends what is missing.
 async fn append(engine: &Engine) {
     for n in 0..STREAMS {
         let stream = StreamId::new("value", &n.to_string()).unwrap();
-        let event = NewEvent {
-            id: Some(EventId::derived("versions", stream.as_str(), 0)),
-            ..NewEvent::typed(Value(n))
-        };
         let stored = engine.events::<Value>(&stream, 0, 1).unwrap();
         if stored.is_empty() {
-            let appender = engine.appender();
-            let appended = appender.append(stream, Expected::NoStream, vec![event]);
-            within(appended).await.unwrap();
+            process::append(engine, &stream, 0, Expected::NoStream, Value(n)).await;
         }
     }
 }
@@ -116,40 +106,32 @@ async fn check(engine: &Engine) {
 /// Does nothing by itself.
 #[test]
 fn victim() {
-    let Ok(folder) = std::env::var(FOLDER) else {
+    let Some(folder) = process::begin() else {
         return;
     };
-    super::set();
     runtime().block_on(async {
-        let engine = open(Path::new(&folder)).await;
+        let engine = open(&folder).await;
         append(&engine).await;
         change(&engine).await;
         check(&engine).await;
         within(engine.shutdown()).await.unwrap();
-        super::tell_failures();
-        processes::acknowledge(FINISHED);
+        process::finish();
     });
-}
-
-fn process(folder: &Path, orders: &str) -> Victim {
-    let mut command: Command = processes::alone("points::versions::victim");
-    command.env(FOLDER, folder).env(super::POINTS, orders);
-    Victim::of(&mut command)
 }
 
 pub(super) fn dies(point: Point, passing: u64) -> bool {
     let folder = Folder::new();
     let orders = order(point, Act::Die, passing);
-    let end = end_of(process(folder.path(), &orders), point.name);
     // One of the two answers, with all rows, before anything else is done.
-    runtime().block_on(async {
-        let engine = open(folder.path()).await;
-        append(&engine).await;
-        check(&engine).await;
-        within(engine.shutdown()).await.unwrap();
-    });
-    let last = end_of(process(folder.path(), ""), "the last process");
-    assert_eq!(last, End::Finished(0), "after {}", point.name);
+    let one_answers = || {
+        runtime().block_on(async {
+            let engine = open(folder.path()).await;
+            append(&engine).await;
+            check(&engine).await;
+            within(engine.shutdown()).await.unwrap();
+        });
+    };
+    let end = process::run(VICTIM, folder.path(), (point, &orders), one_answers);
     runtime().block_on(async {
         let engine = open(folder.path()).await;
         check(&engine).await;

@@ -16,7 +16,7 @@ use millstream_operators::keyed::{NoSide, Process, TryProcess};
 
 use super::flows::{Count, Look, Poison, TryCount};
 use super::{Side, side, unwinding};
-use crate::paired::Paired;
+use crate::paired::{Paired, median};
 use crate::suites::dataflow::{Bench, SUITE};
 use crate::{Case, Harness};
 
@@ -64,6 +64,7 @@ pub(super) fn run(bench: Bench<'_>, rounds: usize, events: u64) -> Result<()> {
     let cases = [
         ("itself", plain, plain),
         ("process", plain, may.kept()),
+        ("letters", may, may.kept()),
         ("1pct", may, with(Poison::Key(100))),
         ("1pct-again", may, with(Poison::Key(100)).again()),
         ("1pct-kept", may.kept(), with(Poison::Key(100)).kept()),
@@ -119,7 +120,7 @@ fn compare(
             }
         }
         failed = looks[1].failures() - before;
-        let [plain, other] = times.map(|mut times| median(&mut times));
+        let [plain, other] = times.map(|times| median(&times));
         ns.push([plain, other]);
         if sides[1].poison.panics() && failed >= super::PANICS_MIN {
             let unwinding = unwinding::bare(bench.harness, 1, failed);
@@ -156,9 +157,4 @@ fn take(harness: &Harness, of: &mut Driven, turn: u64, keys: u64) -> Duration {
     let start = clock.monotonic();
     of(&mut batch);
     clock.monotonic() - start
-}
-
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }

@@ -1,11 +1,12 @@
 //! A dataflow beside the measured one whose consumer never takes anything.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use millstream::TopologyBuilder;
 use millstream::dataflow::FlowOptions;
 use tokio::sync::mpsc::channel;
+
+use crate::gate::Gate;
 
 /// How it hangs.
 #[derive(Clone, Copy, Debug)]
@@ -21,17 +22,6 @@ pub(super) enum Hung {
 /// Events that it has, more than its mailboxes hold.
 const EVENTS: u64 = 10_000_000;
 
-#[derive(Clone, Default)]
-struct Gate(Arc<(Mutex<bool>, Condvar)>);
-
-impl Gate {
-    fn wait(&self) {
-        let (is_open, opened) = &*self.0;
-        let is_open = is_open.lock().unwrap_or_else(PoisonError::into_inner);
-        let _open = opened.wait_while(is_open, |is_open| !*is_open);
-    }
-}
-
 /// Lets go of what hangs when it is dropped.
 pub(super) struct Release {
     gate: Gate,
@@ -40,9 +30,7 @@ pub(super) struct Release {
 
 impl Drop for Release {
     fn drop(&mut self) {
-        let (is_open, opened) = &*self.gate.0;
-        *is_open.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        opened.notify_all();
+        self.gate.open();
         self.receiver = None;
     }
 }

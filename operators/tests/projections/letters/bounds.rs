@@ -3,7 +3,8 @@
 
 use millstream_operators::projection::{LetterDecision, LetterOrder, ProjectionConfig};
 
-use crate::world::World;
+use super::world::World;
+use crate::support::config;
 
 /// Steps until it halts; gives why.
 fn halted(world: &mut World) -> String {
@@ -22,11 +23,11 @@ fn followers_are_bounded() {
     let bounds = [
         ProjectionConfig {
             followers_max: 3,
-            ..World::config(1)
+            ..config(1)
         },
         ProjectionConfig {
             followers_bytes_max: 3 * br#"{"Value":1}"#.len() as u64,
-            ..World::config(1)
+            ..config(1)
         },
     ];
     for config in bounds {
@@ -60,7 +61,7 @@ fn followers_are_bounded() {
 fn bytes_of_letters_are_bounded() {
     let mut world = World::new(ProjectionConfig {
         parked_bytes_max: 1,
-        ..World::config(1)
+        ..config(1)
     });
     world.poison([0]);
     world.add(&[("a", 0), ("a", 1)]);

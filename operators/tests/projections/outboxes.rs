@@ -1,8 +1,6 @@
 //! Projections with an outbox, stepped by hand: a switch before the first turn after a start, an outbox that is full, and its
 //! figures.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,23 +8,21 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Recorder, SharedString, Unit};
 use millstream_engine::codec::Event;
-use millstream_engine::event::{Metadata, Offset, PartitionId, StreamId};
-use millstream_engine::log::frame::{Draft, Encoding, FrameBuilder, Kind};
-use millstream_engine::log::{EmbeddedLog, EmbeddedReader, EmbeddedStore, Feed, GroupWriter, Head};
-use millstream_engine::log::{LogReader, Submission};
+use millstream_engine::event::{Offset, PartitionId};
+use millstream_engine::log::Feed;
+use millstream_engine::log::frame::Encoding;
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::stage::{StageCore, Step};
-use millstream_engine::state::{
-    RegisteredProjection, StateOptions, StateStore, StateWriterHandle, SteppedStateWriter, stepped,
-};
-use millstream_engine::store::SimulatedDisk;
-use millstream_engine::time::{Clock, ManualClock, Timestamp};
+use millstream_engine::state::{RegisteredProjection, SteppedStateWriter};
+use millstream_engine::time::Clock;
 use millstream_operators::projection::{
     DeclaredOutbox, Delivering, DeliveryConfig, DeliveryCore, DeliveryParts, FailurePolicy,
-    OpenOutlets, Outbox, OutboxMut, Outlets, ProgressBoard, ProjectedEvent, Projection,
-    ProjectionConfig, ProjectionCore, ProjectionParts, Rows, Table, TableMut, TableSet,
+    OpenOutlets, OpenReads, Outbox, OutboxMut, Outlets, ProgressBoard, ProjectedEvent, Projection,
+    ProjectionConfig, Rows, Table, TableMut,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::support::{Declared, Log, NewEvent, Opening, State, in_memory};
 
 const ZERO: PartitionId = PartitionId(0);
 const COUNTS: Table<String, u64> = Table::named("counts");
@@ -75,14 +71,9 @@ impl<const N: u32> Projection for Sends<N> {
 
 /// A log of one partition, and a state.
 struct World {
-    log: GroupWriter<EmbeddedStore>,
-    reader: EmbeddedReader,
-    feed: Arc<Feed>,
-    head: Head,
-    store: StateStore,
-    writer: StateWriterHandle,
+    log: Log,
+    state: State,
     steps: SteppedStateWriter,
-    clock: Arc<ManualClock>,
     is_out_of_order: Arc<AtomicBool>,
 }
 
@@ -95,30 +86,18 @@ struct Running {
 
 impl World {
     fn new() -> Self {
-        let (log, state) = (SimulatedDisk::new(), SimulatedDisk::new());
-        let EmbeddedLog { store, reader } = EmbeddedLog::open_simulated(&log, 1).unwrap();
-        let feed = Arc::new(Feed::new(&reader).unwrap());
-        let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
-        let (state_store, writer) =
-            StateStore::open_simulated(&state, StateOptions::default()).unwrap();
-        let (writer, steps) = stepped(writer);
+        let (log, state, steps) = in_memory(1);
         Self {
-            log: GroupWriter::new(store, Arc::clone(&feed), Arc::clone(&clock) as _),
-            reader,
-            feed,
-            head: Head::default(),
-            store: state_store,
-            writer,
+            log,
+            state,
             steps,
-            clock,
             is_out_of_order: Arc::default(),
         }
     }
 
     fn register(&self, version: u32) -> RegisteredProjection {
-        let registered = self
-            .writer
-            .register_projection("sends", version, &["counts"]);
+        let writer = &self.state.writer;
+        let registered = writer.register_projection("sends", version, &["counts"]);
         registered.unwrap()
     }
 
@@ -141,21 +120,21 @@ impl World {
             outboxes: &outboxes,
             active: ids[0],
             registered: &ids,
-            heads: &[self.reader.head(ZERO).unwrap().next],
+            heads: &[self.log.end(ZERO)],
             store_id: None,
-            store: &self.store,
-            writer: &self.writer,
+            store: &self.state.store,
+            writer: &self.state.writer,
         })
         .unwrap()
     }
 
     fn open<const N: u32>(&self, outlets: &Arc<Outlets>) -> Running {
-        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
-        let registered = self.register(N);
-        let feed = Arc::clone(&self.feed);
-        let board = ProgressBoard::of_version("sends", N, feed, Arc::clone(&clock));
+        let projection = Sends::<N>(Arc::clone(&self.is_out_of_order));
+        let mut declared = Declared::new(projection, &self.state);
+        let feed = Arc::clone(&self.log.feed);
+        let board = ProgressBoard::of_version("sends", N, feed, self.log.clock());
         board.set_active(N == 1);
-        board.set_outlet(outlets.of_version(registered.id));
+        board.set_outlet(outlets.of_version(declared.registered.id));
         let config = ProjectionConfig {
             failures: FailurePolicy {
                 attempts_max: 3,
@@ -166,32 +145,21 @@ impl World {
             store_every_behind_ms: 0,
             ..ProjectionConfig::default()
         };
-        let core = ProjectionCore::open(ProjectionParts {
-            projection: Arc::new(Sends::<N>(Arc::clone(&self.is_out_of_order))),
-            reads: Default::default(),
-            registered: registered.clone(),
-            config,
-            partitions: vec![ZERO],
-            mailbox: Mailbox::new(MailboxLimits::default(), Arc::clone(&clock)),
-            feed: Arc::clone(&self.feed),
-            streams: Arc::new(self.reader.clone()),
-            store: self.store.clone(),
-            writer: self.writer.clone(),
-            hot: (COUNTS, SENT).hot(),
-            board: Arc::clone(&board),
-            clock,
-            storing: Arc::default(),
-        });
-        Running {
-            core: Box::new(core.unwrap()),
+        let opening = Opening {
             board,
-            registered,
+            config: &config,
+            reads: OpenReads::default(),
+        };
+        let mut running = declared.open(&self.log, &self.state, opening);
+        Running {
+            core: Box::new(running.cores.remove(0)),
+            board: running.board,
+            registered: declared.registered,
         }
     }
 
     /// A delivery that is never given a turn, so nothing is taken out of the outbox that it bounds.
     fn bound(&self, outlets: &Arc<Outlets>, stored_max: u64) -> DeliveryCore {
-        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
         let config = DeliveryConfig {
             stored_max: Some(stored_max),
             ..DeliveryConfig::default()
@@ -201,42 +169,17 @@ impl World {
             outlets: Arc::clone(outlets),
             delivering: Delivering::new(&SENT, config, deliver),
             partition: ZERO,
-            mailbox: Mailbox::new(MailboxLimits::default(), Arc::clone(&clock)),
-            clock,
+            mailbox: Mailbox::new(MailboxLimits::default(), self.log.clock()),
+            clock: self.log.clock(),
         };
         DeliveryCore::open(parts).unwrap()
     }
 
     /// Appends a frame with one event of a stream of its own.
     fn append(&mut self, value: u64) {
-        let first = self.head.next;
-        let stream = StreamId::new("note", &first.0.to_string()).unwrap();
-        let mut builder = FrameBuilder::new();
-        let kind = builder.kind(&Kind {
-            category: "note".into(),
-            event_type: "Counted".into(),
-            schema_version: 1,
-            encoding: Encoding::Json,
-        });
-        let payload = value.to_string();
-        let draft = Draft {
-            kind,
-            stream: stream.id(),
-            hash: stream.hash(),
-            version: 0,
-            event_time: None,
-            id: None,
-            metadata: Metadata::default(),
-            payload: payload.as_bytes(),
-        };
-        builder.push(self.clock.now(), &draft).unwrap();
-        let ids = uuid::Uuid::from_u128(u128::from(first.0) << 64);
-        let sealed = builder.seal(ZERO, first, ids, self.head.hash, &[]).unwrap();
-        self.head.next = Offset(first.0 + u64::from(sealed.count));
-        self.head.hash = sealed.hash;
-        let frame = Some(sealed);
-        let done = Box::new(|_: &_| {});
-        self.log.step(vec![Submission { frame, done }]).unwrap();
+        let id = self.log.end(ZERO).to_string();
+        let event = NewEvent::of(("note", &id), "Counted", &Counted(value));
+        self.log.add(&[event]);
     }
 
     /// One turn, and all that it has stored.
@@ -251,7 +194,7 @@ impl World {
     fn run(&self, running: &mut Running, upto: u64) {
         for _ in 0..100 {
             self.step(running);
-            self.clock.advance(Duration::from_millis(1));
+            self.log.clock.advance(Duration::from_millis(1));
             if self.stored(running) == upto {
                 return;
             }
@@ -263,17 +206,21 @@ impl World {
     }
 
     fn stored(&self, running: &Running) -> u64 {
-        let progress = self.store.progress(running.registered.id, ZERO).unwrap();
+        let progress = self
+            .state
+            .store
+            .progress(running.registered.id, ZERO)
+            .unwrap();
         progress.unwrap_or_default().next.0
     }
 
     /// Offsets of the events whose effects are stored.
     fn sent(&self) -> BTreeSet<u64> {
-        let all = self.store.projections().unwrap();
+        let all = self.state.store.projections().unwrap();
         let mut own = all.iter().filter(|one| one.name == "effects of sends");
         let effects = own.next().unwrap().tables[0];
         let from = std::ops::Bound::Included(&b""[..]);
-        let keys = self.store.keys(effects, from, 1_000).unwrap();
+        let keys = self.state.store.keys(effects, from, 1_000).unwrap();
         let offset = |key: &Vec<u8>| {
             let bytes = key[key.len() - 12..key.len() - 4].try_into();
             u64::from_be_bytes(bytes.unwrap())
@@ -354,12 +301,12 @@ fn a_parked_key_that_is_due_does_not_spin_while_the_outbox_is_full() {
     world.append(1);
     world.run(&mut running, 2);
     assert_eq!(outlets.depth(SENT.name()), Some(1));
-    world.clock.advance(Duration::from_secs(1));
+    world.log.clock.advance(Duration::from_secs(1));
     world.append(1);
     for _ in 0..5 {
         let step = world.step(&mut running);
         assert!(matches!(step, Step::IdleUntil(_)), "{step:?}");
-        world.clock.advance(Duration::from_millis(1));
+        world.log.clock.advance(Duration::from_millis(1));
     }
     assert_eq!(world.sent(), BTreeSet::from([1]));
 }
@@ -375,18 +322,18 @@ fn a_projection_with_a_full_outbox_ends_and_goes_on_later() {
         (0..2).for_each(|_| world.append(1));
         world.run(&mut running, 2);
         (0..20).for_each(|_| world.append(1));
-        world.feed.close();
+        world.log.feed.close();
         running.core.stop();
         let mut turns = 0..10;
         while !matches!(world.step(&mut running), Step::Done) {
             turns.next().expect("it ends");
-            world.clock.advance(Duration::from_millis(1));
+            world.log.clock.advance(Duration::from_millis(1));
         }
         assert_eq!(world.stored(&running), 2);
         assert_eq!(world.sent(), (0..2).collect());
     }
     // Nobody bounds it any more.
-    world.feed = Arc::new(Feed::new(&world.reader).unwrap());
+    world.log.feed = Arc::new(Feed::new(&world.log.reader).unwrap());
     let outlets = world.outlets();
     let mut running = world.open::<1>(&outlets);
     world.run(&mut running, 22);
@@ -433,7 +380,7 @@ impl Recorder for Gauges {
 async fn figures_are_those_of_what_is_stored() {
     let (mut world, gauges) = (World::new(), Gauges::default());
     let figures = |world: &World, outlets: &Arc<Outlets>| {
-        outlets.observe(world.clock.now()).unwrap();
+        outlets.observe(world.log.clock.now()).unwrap();
         let names = ["effects", "oldest_seconds", "full"];
         names.map(|name| gauges.value(&format!("millstream_outbox_{name}")))
     };
@@ -444,7 +391,7 @@ async fn figures_are_those_of_what_is_stored() {
     assert_eq!(figures(&world, &outlets), [0.0, 0.0, 0.0]);
     world.append(1);
     world.run(&mut running, 1);
-    world.clock.advance(Duration::from_secs(60));
+    world.log.clock.advance(Duration::from_secs(60));
     assert_eq!(figures(&world, &outlets)[0], 1.0);
     assert!(figures(&world, &outlets)[1] >= 60.0);
     let one = bytes();

@@ -1,8 +1,6 @@
 //! Promise: rows and dead letters of a projection are what the log says, whatever fails, whenever somebody decides, and
 //! wherever it crashes.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod bounds;
 mod model;
 mod world;
@@ -12,6 +10,7 @@ use std::collections::BTreeSet;
 use millstream_operators::projection::{LetterDecision, LetterOrder};
 use proptest::prelude::*;
 
+use crate::support::config;
 use model::{Entries, Entry, Model};
 use world::World;
 
@@ -74,7 +73,7 @@ struct Run {
 
 impl Run {
     fn new(attempts_max: u32, poison: BTreeSet<u32>) -> Self {
-        let world = World::new(World::config(attempts_max));
+        let world = World::new(config(attempts_max));
         world.poison(poison.clone());
         Self {
             world,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use millstream_operators::projection::LetterDecision;
 
-use crate::world::{ASIDE, Left, ListRows, Noted};
+use super::world::{ASIDE, Left, ListRows, Noted};
 
 /// One entry of the log.
 #[derive(Clone, Debug)]

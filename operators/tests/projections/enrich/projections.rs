@@ -1,16 +1,13 @@
 //! Items, each of which has a list of values; and orders, which write down what they find of two items.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
 use millstream_engine::codec::Event;
 use millstream_engine::log::frame::Encoding;
-use millstream_engine::time::ManualClock;
 use millstream_operators::projection::{
     Order, ProjectedEvent, Projection, Reads, Retention, Rows, Table, TableMut,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::support::{CannotBear, Moods};
 
 pub(crate) const ITEMS: Table<String, Vec<u32>> =
     Table::named("items").versioned(Retention::FOREVER);
@@ -18,28 +15,6 @@ pub(crate) const FOUND: Table<String, Found> = Table::named("found");
 
 /// What was found under two keys.
 pub(crate) type Found = [Option<Vec<u32>>; 2];
-
-/// Numbers that are not borne; what is done about a number takes a while.
-#[derive(Clone)]
-pub(crate) struct Moods {
-    pub(crate) poison: Arc<Mutex<BTreeSet<u32>>>,
-    pub(crate) clock: Arc<ManualClock>,
-}
-
-impl Moods {
-    fn bear(&self, value: u32) -> Result<(), CannotBear> {
-        // Turns end in the middle of things.
-        self.clock.advance(Duration::from_micros(170));
-        if self.poison.lock().unwrap().contains(&value) {
-            return Err(CannotBear(value));
-        }
-        Ok(())
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("cannot bear {0}")]
-pub(crate) struct CannotBear(u32);
 
 /// What an event adds to an item; 0 removes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,31 +1,23 @@
 //! Versions of a projection beside each other, stepped on one thread in an order that a seed chooses: what one may not
 //! overtake, where they stand still, and how much time one takes that nobody asks. `SEED=` replays one.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_engine::codec::Event;
-use millstream_engine::event::{Metadata, Offset, PartitionId, Position, StreamId, Token};
-use millstream_engine::log::frame::{Draft, Encoding, FrameBuilder, Kind};
-use millstream_engine::log::{
-    EmbeddedLog, EmbeddedReader, EmbeddedStore, Feed, GroupWriter, Head, LogReader, Submission,
-};
-use millstream_engine::mailbox::{Mailbox, MailboxLimits};
+use millstream_engine::event::{PartitionId, Token};
+use millstream_engine::log::frame::Encoding;
 use millstream_engine::stage::{StageCore, Step};
-use millstream_engine::state::{
-    StateOptions, StateStore, StateWriterHandle, SteppedStateWriter, stepped,
-};
-use millstream_engine::store::SimulatedDisk;
-use millstream_engine::time::{Clock, ManualClock, Timestamp};
+use millstream_engine::state::SteppedStateWriter;
+use millstream_engine::time::{Clock, ManualClock};
 use millstream_operators::projection::{
-    Pacer, ProgressBoard, ProjectedEvent, Projection, ProjectionConfig, ProjectionCore,
-    ProjectionParts, Rows, Table, TableMut, TableReader, TableSet,
+    OpenReads, Pacer, ProgressBoard, ProjectedEvent, Projection, ProjectionConfig, Rows, Table,
+    TableMut, TableReader,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::support::{Declared, Log, NewEvent, Opening, State, in_memory};
 
 const PARTITIONS: u16 = 2;
 const KEYS: u64 = 6;
@@ -83,15 +75,9 @@ impl Random {
 
 /// A log and a state.
 struct World {
-    log: GroupWriter<EmbeddedStore>,
-    reader: EmbeddedReader,
-    feed: Arc<Feed>,
-    heads: Vec<Head>,
-    versions: BTreeMap<String, u64>,
-    store: StateStore,
-    writer: StateWriterHandle,
+    log: Log,
+    state: State,
     steps: SteppedStateWriter,
-    clock: Arc<ManualClock>,
 }
 
 /// One version, with its actors.
@@ -103,120 +89,36 @@ struct Version {
 
 impl World {
     fn new() -> Self {
-        let (log, state) = (SimulatedDisk::new(), SimulatedDisk::new());
-        let EmbeddedLog { store, reader } = EmbeddedLog::open_simulated(&log, PARTITIONS).unwrap();
-        let feed = Arc::new(Feed::new(&reader).unwrap());
-        let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
-        let (state_store, writer) =
-            StateStore::open_simulated(&state, StateOptions::default()).unwrap();
-        let (writer, steps) = stepped(writer);
-        Self {
-            log: GroupWriter::new(store, Arc::clone(&feed), Arc::clone(&clock) as _),
-            reader,
-            feed,
-            heads: vec![Head::default(); usize::from(PARTITIONS)],
-            versions: BTreeMap::new(),
-            store: state_store,
-            writer,
-            steps,
-            clock,
-        }
+        let (log, state, steps) = in_memory(PARTITIONS);
+        Self { log, state, steps }
     }
 
     fn version<const N: u32, const GLOBAL: bool>(&self, config: &ProjectionConfig) -> Version {
-        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
-        let registered = self
-            .writer
-            .register_projection("counts", N, &["counts"])
-            .unwrap();
-        let hot = (COUNTS,).hot();
-        let feed = Arc::clone(&self.feed);
-        let board = ProgressBoard::of_version("counts", N, feed, Arc::clone(&clock));
-        let readers = (COUNTS,).readers(&registered.tables, &self.store, &hot, &board);
-        let readers = readers.unwrap();
-        let reader = readers[0]
-            .1
-            .as_any()
-            .downcast_ref::<TableReader<String, u64>>();
-        let all: Vec<_> = (0..PARTITIONS).map(PartitionId).collect();
-        let groups = if GLOBAL {
-            vec![all]
-        } else {
-            all.into_iter().map(|one| vec![one]).collect()
+        let projection = Counts::<N, GLOBAL>(Arc::clone(&self.log.clock));
+        let feed = Arc::clone(&self.log.feed);
+        let opening = Opening {
+            board: ProgressBoard::of_version("counts", N, feed, self.log.clock()),
+            config,
+            reads: OpenReads::default(),
         };
-        let cores = groups.into_iter().map(|partitions| {
-            let core = ProjectionCore::open(ProjectionParts {
-                projection: Arc::new(Counts::<N, GLOBAL>(Arc::clone(&self.clock))),
-                reads: Default::default(),
-                registered: registered.clone(),
-                config: config.clone(),
-                partitions,
-                mailbox: Mailbox::new(MailboxLimits::default(), Arc::clone(&clock)),
-                feed: Arc::clone(&self.feed),
-                streams: Arc::new(self.reader.clone()),
-                store: self.store.clone(),
-                writer: self.writer.clone(),
-                hot: hot.clone(),
-                board: Arc::clone(&board),
-                clock: Arc::clone(&clock),
-                storing: Arc::default(),
-            });
-            let core: Box<dyn StageCore> = Box::new(core.unwrap());
-            core
-        });
+        let mut declared = Declared::new(projection, &self.state);
+        let running = declared.open(&self.log, &self.state, opening);
+        let reader = running.table(&COUNTS);
+        let cores = running.cores.into_iter();
         Version {
-            cores: cores.collect(),
-            reader: reader.unwrap().clone(),
-            board,
+            cores: cores.map(|core| Box::new(core) as _).collect(),
+            reader,
+            board: running.board,
         }
     }
 
     /// Appends a frame of so many events of one key.
     fn append(&mut self, key: u64, events: u64) {
-        let stream = StreamId::new("note", &key.to_string()).unwrap();
-        let partition = stream.partition(PARTITIONS);
-        let mut builder = FrameBuilder::new();
-        let kind = builder.kind(&Kind {
-            category: "note".into(),
-            event_type: "Counted".into(),
-            schema_version: 1,
-            encoding: Encoding::Json,
-        });
-        let version = self.versions.entry(stream.as_str().to_owned()).or_default();
-        for _ in 0..events {
-            let draft = Draft {
-                kind,
-                stream: stream.id(),
-                hash: stream.hash(),
-                version: *version,
-                event_time: None,
-                id: None,
-                metadata: Metadata::default(),
-                payload: b"1",
-            };
-            builder.push(self.clock.now(), &draft).unwrap();
-            *version += 1;
-        }
-        let head = &mut self.heads[usize::from(partition.0)];
-        let first = head.next;
-        let ids = uuid::Uuid::from_u128(u128::from(first.0) << 64);
-        let sealed = builder.seal(partition, first, ids, head.hash, &[]).unwrap();
-        head.next = Offset(first.0 + u64::from(sealed.count));
-        head.hash = sealed.hash;
-        let frame = Some(sealed);
-        let done = Box::new(|_: &_| {});
-        self.log.step(vec![Submission { frame, done }]).unwrap();
-    }
-
-    fn durable(&self) -> Token {
-        let mut token = Token::default();
-        for partition in (0..PARTITIONS).map(PartitionId) {
-            let next = self.reader.head(partition).unwrap().next;
-            if let Some(offset) = next.0.checked_sub(1).map(Offset) {
-                token.observe(Position { partition, offset });
-            }
-        }
-        token
+        let event = || NewEvent::of(("note", &key.to_string()), "Counted", &Counted(1));
+        let events: Vec<_> = std::iter::repeat_with(event)
+            .take(events as usize)
+            .collect();
+        self.log.add(&events);
     }
 }
 
@@ -268,6 +170,7 @@ fn scenario<const OLD: bool, const NEW: bool>(seed: u64) {
         match random.below(12) {
             0..=2 => world.append(random.below(KEYS), 1 + random.below(4)),
             3 => world
+                .log
                 .clock
                 .advance(Duration::from_micros(random.below(2_000))),
             4 => {
@@ -299,18 +202,18 @@ fn scenario<const OLD: bool, const NEW: bool>(seed: u64) {
     }
     assert!(switches > 0, "nothing was switched");
     both.iter().for_each(|one| one.board.stay_below(None));
-    let end = world.durable();
+    let end = world.log.durable();
     settle(&world, &mut both, &end);
     for key in 0..KEYS {
         let name = format!("note-{key}");
-        let written = world.versions.get(&name).copied().unwrap_or(0);
+        let written = world.log.version(&name);
         assert_eq!((both[0].count(key), both[1].count(key)), (written, written));
     }
 }
 
 /// Both come to stand exactly at the end of what is durable, or have been further before.
 fn stand_still(world: &World, both: &mut [Version; 2]) {
-    let target = world.durable();
+    let target = world.log.durable();
     let before: Vec<_> = both.iter().map(|one| one.board.token()).collect();
     assert!(before.iter().all(|token| {
         let mut merged = token.clone();
@@ -331,7 +234,7 @@ fn settle(world: &World, both: &mut [Version; 2], target: &Token) {
             }
         }
         while world.steps.step() {}
-        world.clock.advance(Duration::from_millis(1));
+        world.log.clock.advance(Duration::from_millis(1));
         if both.iter().all(|one| one.board.token() == *target) {
             return;
         }
@@ -378,14 +281,14 @@ fn a_candidate_takes_its_share() {
     one.board.set_active(false);
     one.board.set_pacer(Arc::new(Pacer::new(20, 1)));
     let mut second = |world: &mut World, is_live: bool| {
-        let (start, before) = (world.clock.monotonic(), applied(&one));
-        while world.clock.monotonic() < start + Duration::from_millis(200) {
+        let (start, before) = (world.log.clock.monotonic(), applied(&one));
+        while world.log.clock.monotonic() < start + Duration::from_millis(200) {
             if is_live {
                 world.append(1, 1);
             }
             match one.step(0) {
-                Step::IdleUntil(wait) => world.clock.advance(wait),
-                _ => world.clock.advance(Duration::from_micros(1)),
+                Step::IdleUntil(wait) => world.log.clock.advance(wait),
+                _ => world.log.clock.advance(Duration::from_micros(1)),
             }
             while world.steps.step() {}
         }
@@ -400,17 +303,60 @@ fn a_candidate_takes_its_share() {
     assert!((35_000..=48_000).contains(&live), "{live}");
     one.board.hurry(true);
     let mut second = |world: &mut World| {
-        let (start, before) = (world.clock.monotonic(), applied(&one));
-        while world.clock.monotonic() < start + Duration::from_millis(100) {
+        let (start, before) = (world.log.clock.monotonic(), applied(&one));
+        while world.log.clock.monotonic() < start + Duration::from_millis(100) {
             world.append(1, 1);
             let _ = one.step(0);
-            world.clock.advance(Duration::from_micros(1));
+            world.log.clock.advance(Duration::from_micros(1));
             while world.steps.step() {}
         }
         applied(&one) - before
     };
     let hurried = second(&mut world);
     assert!(hurried > 90_000, "{hurried}");
+}
+
+/// Goal: what a projection applies that is busy all the time and keeps up is stored as often as that of one that rests, and
+/// seldom only while it is far behind. Method: the same clock; each turn is a frame and a millisecond, and as much comes.
+#[test]
+fn one_that_is_busy_and_keeps_up_stores_in_time() {
+    let mut world = World::new();
+    let config = ProjectionConfig {
+        store_every_ms: 50,
+        store_every_behind_ms: 500,
+        ..ProjectionConfig::default()
+    };
+    let mut one = world.version::<1, true>(&config);
+    // Times that something new was stored in 220 ms.
+    let mut stores = |world: &mut World, is_live: bool| {
+        let (mut stores, mut last) = (0, stored(&one));
+        for _ in 0..220 {
+            if is_live {
+                world.append(1, 1_000);
+            }
+            assert!(matches!(one.step(0), Step::Again));
+            while world.steps.step() {}
+            stores += u32::from(stored(&one) != last);
+            last = stored(&one);
+        }
+        stores
+    };
+    // So that there is always more.
+    world.append(1, 1_000);
+    assert_eq!(stores(&mut world, true), 4);
+    for _ in 0..300 {
+        world.append(1, 1_000);
+    }
+    world.log.clock.advance(Duration::from_secs(10));
+    // The time for a store is over when it begins.
+    assert_eq!(stores(&mut world, false), 1);
+}
+
+fn stored(one: &Version) -> u64 {
+    let partitions = (0..PARTITIONS).map(PartitionId);
+    partitions
+        .map(|partition| one.board.stored(partition).0)
+        .sum()
 }
 
 fn applied(one: &Version) -> u64 {

@@ -1,8 +1,6 @@
 //! Promise: the feed of a table's changes is complete, in order and without repeats for whoever goes on from where he was,
 //! whatever fails and wherever it crashes; and the table as of any place in it is what it was there.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod follower;
 mod world;
 

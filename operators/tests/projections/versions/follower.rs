@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use millstream_operators::projection::{ChangeCursor, Changes, ChangesError, ChangesFrom};
 
-use crate::world::{ListRows, Reader};
+use super::world::{ListRows, Reader};
 
 /// What the follower of everything has gone through.
 #[derive(Default)]

@@ -1,0 +1,12 @@
+//! What projections promise, each of them stepped by hand on one thread: a test says when an actor has a turn, when the process
+//! dies and how much of what it stored is lost. One module per promise or danger.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+mod enrich;
+mod letters;
+mod outboxes;
+mod rebuilds;
+mod versions;

@@ -1,0 +1,16 @@
+//! How engines of tests are configured.
+
+use millstream::prelude::*;
+
+/// So many partitions, and small files, so that a test costs little.
+pub(crate) fn small_files(partitions: u16) -> EngineConfig {
+    let mut config = EngineConfig {
+        partitions: Some(partitions),
+        ..EngineConfig::default()
+    };
+    config.log.map_bytes_max = 8 << 30;
+    config.log.preallocate_step_bytes = 1 << 20;
+    config.state.map_bytes_max = 8 << 30;
+    config.state.preallocate_step_bytes = 1 << 20;
+    config
+}
