@@ -189,6 +189,8 @@ catalog! {
     // Labels: `projection`, `outbox`, `partition`.
     OUTBOX_EFFECTS = "millstream_outbox_effects", Gauge, Count,
         "Effects that are stored and not delivered yet";
+    OUTBOX_BYTES = "millstream_outbox_bytes", Gauge, Bytes,
+        "Bytes of the effects that are stored and not delivered yet";
     OUTBOX_OLDEST_SECONDS = "millstream_outbox_oldest_seconds", Gauge, Seconds,
         "How long ago the event of the oldest effect was recorded that is not delivered yet";
     OUTBOX_DELIVERED_TOTAL = "millstream_outbox_delivered_total", Counter, Count,
@@ -197,6 +199,9 @@ catalog! {
         "Calls for an effect that failed, each try counted";
     OUTBOX_GIVEN_UP_TOTAL = "millstream_outbox_given_up_total", Counter, Count,
         "Effects that were put aside after their last try";
+    // Labels: `projection`, `outbox`.
+    OUTBOX_FULL = "millstream_outbox_full", Gauge, Flag,
+        "Whether the outbox has all the effects that it may, so that its projection waits with applying further events";
 
     // Labels: `stage`, `partition`; `cause`, a class of causes, of letters, their age and what comes and goes.
     DEAD_LETTERS = "millstream_dead_letters", Gauge, Count,

@@ -47,6 +47,13 @@ impl Labels {
         ])
     }
 
+    pub(super) fn outbox(projection: &str, name: &str) -> Self {
+        Self(vec![
+            Label::new("projection", projection.to_owned()),
+            Label::new("outbox", name.to_owned()),
+        ])
+    }
+
     pub(super) fn dataflow(name: &str) -> Self {
         Self(vec![Label::new("dataflow", name.to_owned())])
     }

@@ -29,8 +29,8 @@ pub use flow::{
 pub use load::{LoadMeter, skew};
 pub use memory::StateMemoryMetrics;
 pub use read_side::{
-    DeadLetterMetrics, DeliveryMetrics, DerivedMetrics, ParkedCause, ParkedNow, ProjectionMetrics,
-    StateWriterMetrics, VersionMetrics,
+    DeadLetterMetrics, DeliveryMetrics, DerivedMetrics, OutboxMetrics, OutboxNow, ParkedCause,
+    ParkedNow, ProjectionMetrics, StateWriterMetrics, VersionMetrics,
 };
 pub use write_side::{AggregateMetrics, AggregateTally, CommitSample, IndexMetrics, WriterMetrics};
 

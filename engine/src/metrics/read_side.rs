@@ -37,11 +37,61 @@ impl DerivedMetrics {
     }
 }
 
+/// What waits in one partition of an outbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OutboxNow {
+    /// Effects.
+    pub effects: u64,
+    /// Bytes of them, as they are stored.
+    pub bytes: u64,
+    /// Since when the event of the oldest of them is in the log; zero when there is none.
+    pub oldest: Duration,
+}
+
+/// An outbox. Labels: `projection`, `outbox`; those of what waits also `partition`.
+///
+/// Shown by whoever looks at all outboxes, not by their deliveries: the figures of one that was given up would stand still.
+#[derive(Clone, Debug)]
+pub struct OutboxMetrics {
+    full: Gauge,
+    partitions: Vec<[Gauge; 3]>,
+}
+
+impl OutboxMetrics {
+    /// Takes the handles of `outbox` of `projection` in so many partitions.
+    pub fn new(projection: &str, outbox: &str, partitions: u16) -> Self {
+        let of_partition = |partition| {
+            let labels = Labels::named("projection", projection, partition).and("outbox", outbox);
+            [
+                labels.gauge(catalog::OUTBOX_EFFECTS),
+                labels.gauge(catalog::OUTBOX_BYTES),
+                labels.gauge(catalog::OUTBOX_OLDEST_SECONDS),
+            ]
+        };
+        Self {
+            full: Labels::outbox(projection, outbox).gauge(catalog::OUTBOX_FULL),
+            partitions: (0..partitions).map(PartitionId).map(of_partition).collect(),
+        }
+    }
+
+    /// Shows what waits in a partition.
+    pub fn observe(&self, partition: PartitionId, now: OutboxNow) {
+        if let Some([effects, bytes, oldest]) = self.partitions.get(usize::from(partition.0)) {
+            effects.set(now.effects as f64);
+            bytes.set(now.bytes as f64);
+            oldest.set(now.oldest);
+        }
+    }
+
+    /// Shows whether it has all that it may.
+    pub fn observe_full(&self, is_full: bool) {
+        self.full.set(f64::from(u8::from(is_full)));
+    }
+}
+
 /// Delivery of one partition of an outbox. Labels: `projection`, `outbox`, `partition`.
 #[derive(Clone, Debug)]
 pub struct DeliveryMetrics {
-    effects: Gauge,
-    oldest_seconds: Gauge,
     delivered: Counter,
     failures: Counter,
     given_up: Counter,
@@ -52,18 +102,10 @@ impl DeliveryMetrics {
     pub fn new(projection: &str, outbox: &str, partition: PartitionId) -> Self {
         let labels = Labels::named("projection", projection, partition).and("outbox", outbox);
         Self {
-            effects: labels.gauge(catalog::OUTBOX_EFFECTS),
-            oldest_seconds: labels.gauge(catalog::OUTBOX_OLDEST_SECONDS),
             delivered: labels.counter(catalog::OUTBOX_DELIVERED_TOTAL),
             failures: labels.counter(catalog::OUTBOX_FAILURES_TOTAL),
             given_up: labels.counter(catalog::OUTBOX_GIVEN_UP_TOTAL),
         }
-    }
-
-    /// Shows how many effects wait, and since when the event of the oldest of them is in the log (zero when there is none).
-    pub fn observe(&self, effects: u64, age: Duration) {
-        self.effects.set(effects as f64);
-        self.oldest_seconds.set(age);
     }
 
     /// Counts effects that were delivered.

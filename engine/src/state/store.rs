@@ -281,13 +281,27 @@ impl StateStore {
     /// # Errors
     /// As [`StateView::scan`].
     pub fn size(&self, table: TableId) -> Result<RowsSize, StateError> {
-        let (mut size, mut from) = (RowsSize::default(), None);
+        self.size_between(table, Bound::Unbounded, Bound::Unbounded)
+    }
+
+    /// The same of the rows between two bounds.
+    ///
+    /// # Errors
+    /// As [`StateView::scan`].
+    pub fn size_between(
+        &self,
+        table: TableId,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+    ) -> Result<RowsSize, StateError> {
+        let (mut size, mut from) = (RowsSize::default(), from.map(<[u8]>::to_vec));
         loop {
-            let slice = self.view(|view| view.count_slice(table, behind(&from), COUNT_ROWS))?;
+            let begin = from.as_ref().map(Vec::as_slice);
+            let slice = self.view(|view| view.count_slice(table, begin, to, COUNT_ROWS))?;
             size.rows += slice.0.rows;
             size.bytes += slice.0.bytes;
             match slice.1 {
-                Some(last) => from = Some(last),
+                Some(last) => from = Bound::Excluded(last),
                 None => return Ok(size),
             }
         }

@@ -33,6 +33,14 @@ pub struct RowsSize {
     pub bytes: u64,
 }
 
+impl RowsSize {
+    /// Adds a row with a key and a value of so many bytes.
+    pub fn add_row(&mut self, key_bytes: usize, value_bytes: usize) {
+        self.rows += 1;
+        self.bytes += (TABLE_BYTES + key_bytes + value_bytes + ROW_CRC_BYTES) as u64;
+    }
+}
+
 /// A page ends at this many bytes, whatever the limit asked for: what a reader must be ready to hold.
 pub(super) const PAGE_BYTES_MAX: usize = 16 << 20;
 
@@ -80,14 +88,15 @@ impl StateView<'_> {
             .collect()
     }
 
-    /// Counts rows from `from` on, at most `limit`, and their bytes; with the last key that was counted.
+    /// Counts rows between the bounds, at most `limit`, and their bytes; with the last key that was counted, if there may be more.
     pub(super) fn count_slice(
         &self,
         table: TableId,
         from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
         limit: u64,
     ) -> Result<(RowsSize, Option<Vec<u8>>), StateError> {
-        let (from, to) = row_bounds(table, from, Bound::Unbounded);
+        let (from, to) = row_bounds(table, from, to);
         let mut counted = RowsSize::default();
         for row in self
             .reader
@@ -317,6 +326,9 @@ pub(super) fn row_key(table: TableId, key: &[u8]) -> SmallVec<[u8; 64]> {
     whole.extend_from_slice(key);
     whole
 }
+
+/// Bytes in front of the key of each row: its table.
+const TABLE_BYTES: usize = size_of::<TableId>();
 
 /// Bytes of the checksum behind each row: LMDB has none, and a row with a wrong bit would be a wrong answer.
 const ROW_CRC_BYTES: usize = 4;

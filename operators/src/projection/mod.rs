@@ -70,8 +70,9 @@ pub use member::{Member, Taken};
 #[doc(hidden)]
 pub use outbox::{DeclaredOutbox, OpenOutlets, Outlet, Outlets, Sent, effects_of};
 pub use outbox::{
-    Deliver, Delivering, DeliveryConfig, DeliveryCore, DeliveryParts, Effect, EffectId,
-    EffectPlace, GivenUp, GivenUpEffects, ListedGivenUp, Outbox, OutboxMut,
+    Deliver, Delivering, DeliveryConfig, DeliveryCore, DeliveryParts, Effect, EffectEvent,
+    EffectId, EffectPlace, EffectsThat, GivenUp, GivenUpEffects, ListedGivenUp, Outbox, OutboxMut,
+    StoredCause, StoredEffect, StoredEffects,
 };
 pub use pacer::Pacer;
 pub use page::{Cursor, Page, Pages, ParseCursorError, RowOf, RowSource, SliceOf};
@@ -85,8 +86,9 @@ pub use table::{Row, Table};
 pub use tables::{Places, TableSet};
 pub use verify::{Looked, RowSample, TableCheck, Verification};
 pub use versions::{
-    ChangeCursor, Changes, ChangesError, ChangesFrom, FoundIn, ParseChangeCursorError, Retention,
-    RowChange, RowHistory, RowVersion, Stamp, TableAt,
+    ChangeCursor, Changes, ChangesError, ChangesFrom, FoundIn, ParseChangeCursorError, RawChange,
+    RawChanges, RawChangesError, RawVersion, RawVersions, Retention, RowChange, RowHistory,
+    RowVersion, Stamp, TableAt,
 };
 pub use wanted::{Envelope, Wanted};
 pub(crate) use writer::Place;

@@ -1,10 +1,12 @@
-//! Projections with an outbox, stepped by hand: a switch before the first turn after a start, and an outbox that is full.
+//! Projections with an outbox, stepped by hand: a switch before the first turn after a start, an outbox that is full, and its
+//! figures.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Recorder, SharedString, Unit};
 use millstream_engine::codec::Event;
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::Feed;
@@ -12,6 +14,7 @@ use millstream_engine::log::frame::Encoding;
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::stage::{StageCore, Step};
 use millstream_engine::state::{RegisteredProjection, SteppedStateWriter};
+use millstream_engine::time::Clock;
 use millstream_operators::projection::{
     DeclaredOutbox, Delivering, DeliveryConfig, DeliveryCore, DeliveryParts, FailurePolicy,
     OpenOutlets, OpenReads, Outbox, OutboxMut, Outlets, ProgressBoard, ProjectedEvent, Projection,
@@ -336,4 +339,77 @@ fn a_projection_with_a_full_outbox_ends_and_goes_on_later() {
     world.run(&mut running, 22);
     assert_eq!(world.sent(), (0..22).collect());
     assert_eq!(outlets.depth(SENT.name()), Some(22));
+}
+
+/// Gauges by name.
+#[derive(Default)]
+struct Gauges(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+impl Gauges {
+    fn of(&self, name: &str) -> Arc<AtomicU64> {
+        let mut all = self.0.lock().unwrap();
+        Arc::clone(all.entry(name.to_owned()).or_default())
+    }
+
+    fn value(&self, name: &str) -> f64 {
+        f64::from_bits(self.of(name).load(Ordering::Relaxed))
+    }
+}
+
+impl Recorder for Gauges {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &metrics::Metadata<'_>) -> Counter {
+        Counter::noop()
+    }
+
+    fn register_gauge(&self, key: &Key, _: &metrics::Metadata<'_>) -> Gauge {
+        Gauge::from_arc(self.of(key.name()))
+    }
+
+    fn register_histogram(&self, _: &Key, _: &metrics::Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+/// Goal: the figures of an outbox are those of what is stored, whoever delivers or does not. Method: a delivery that has no
+/// turn, as one that was given up, and effects that come all the same; then one that delivers. Its own figures stood still.
+#[tokio::test]
+async fn figures_are_those_of_what_is_stored() {
+    let (mut world, gauges) = (World::new(), Gauges::default());
+    let figures = |world: &World, outlets: &Arc<Outlets>| {
+        outlets.observe(world.log.clock.now()).unwrap();
+        let names = ["effects", "oldest_seconds", "full"];
+        names.map(|name| gauges.value(&format!("millstream_outbox_{name}")))
+    };
+    let bytes = || gauges.value("millstream_outbox_bytes");
+    let outlets = metrics::with_local_recorder(&gauges, || world.outlets());
+    let delivery = world.bound(&outlets, 3);
+    let mut running = world.open::<1>(&outlets);
+    assert_eq!(figures(&world, &outlets), [0.0, 0.0, 0.0]);
+    world.append(1);
+    world.run(&mut running, 1);
+    world.log.clock.advance(Duration::from_secs(60));
+    assert_eq!(figures(&world, &outlets)[0], 1.0);
+    assert!(figures(&world, &outlets)[1] >= 60.0);
+    let one = bytes();
+    (0..2).for_each(|_| world.append(1));
+    world.run(&mut running, 3);
+    let [effects, _, is_full] = figures(&world, &outlets);
+    assert_eq!((effects, is_full, bytes()), (3.0, 1.0, 3.0 * one));
+    drop((running, delivery));
+    // The next start finds the same.
+    let outlets = metrics::with_local_recorder(&gauges, || world.outlets());
+    let mut delivery = world.bound(&outlets, 3);
+    let [effects, _, is_full] = figures(&world, &outlets);
+    assert_eq!((effects, is_full, bytes()), (3.0, 1.0, 3.0 * one));
+    while outlets.depth(SENT.name()) > Some(0) {
+        assert!(matches!(delivery.step(), Step::IdleUntil(_)));
+        while world.steps.step() {}
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(figures(&world, &outlets), [0.0, 0.0, 0.0]);
+    assert_eq!(bytes(), 0.0);
 }

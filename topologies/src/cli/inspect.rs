@@ -7,9 +7,12 @@
 //! characters. Each file here is one command or what several share.
 
 mod asking;
+mod changes;
 mod checkpoints;
+mod effects;
 mod events;
 mod folder;
+mod keys;
 mod letters;
 mod log;
 mod moment;
@@ -61,6 +64,11 @@ pub(super) enum InspectCommand {
     DeadLetters {
         #[command(subcommand)]
         command: LettersCommand,
+    },
+    /// See the side effects of projections that were given up, or that wait to be delivered
+    Effects {
+        #[command(subcommand)]
+        command: effects::EffectsCommand,
     },
     /// See, take, restore, export and delete checkpoints of dataflows
     Checkpoint {
@@ -139,6 +147,25 @@ pub(super) enum ProjectionCommand {
         after_help = "Examples:\n  millstream projection verify data/bank\n  millstream projection verify data/bank --projection balances --json"
     )]
     Verify(verify_rows::VerifyArguments),
+    /// Print the changes of a versioned table: each row as it was before an event and after it
+    ///
+    /// One line per change: position (partition:offset) and recorded time of the event, the row's key, the row before and after,
+    /// with fields by name. Those of one partition come in the order in which they were made, all of them with global rows. They
+    /// are read from the data folder, beside its engine or at rest; what the engine shows and has not stored yet is not among
+    /// them. The last line says where to go on, with --json each change does: the same cursors as those of Engine::changes. Goes on
+    /// without gaps or repeats; where that cannot be it says why.
+    #[command(
+        after_help = "Examples:\n  millstream projection changes data/bank kept-balances kept-balances\n  millstream projection changes data/bank kept-balances kept-balances --after CURSOR --limit 1000 --json\n  millstream projection changes data/shop sales by-day --key text,u32"
+    )]
+    Changes(changes::ChangesArguments),
+    /// Print all versions of one row that a versioned table keeps, the oldest first
+    ///
+    /// One line per version: position and recorded time of the event that left it, and the row with fields by name, or `no row`
+    /// where it was removed. The first may be older than the changes that are kept: what the row was when they begin.
+    #[command(
+        after_help = "Examples:\n  millstream projection history data/bank kept-balances kept-balances 42\n  millstream projection history data/shop sales by-day --key text,u32 south 17"
+    )]
+    History(changes::HistoryArguments),
     /// Print how far each version is, how fast it goes, and when it will have caught up, as the running engine sees it
     #[command(
         after_help = "Examples:\n  millstream projection progress data/bank\n  millstream projection progress data/bank balances --json"
@@ -252,6 +279,8 @@ pub(super) fn run(command: &InspectCommand, is_json: bool, out: &mut impl Write)
         InspectCommand::Projection { command } => match command {
             ProjectionCommand::List { data } => projections::list(&data.data, is_json, out),
             ProjectionCommand::Verify(arguments) => verify_rows::verify(arguments, is_json, out),
+            ProjectionCommand::Changes(arguments) => changes::changes(arguments, is_json, out),
+            ProjectionCommand::History(arguments) => changes::history(arguments, is_json, out),
             ProjectionCommand::Progress(arguments) => versions::progress(arguments, is_json, out),
             ProjectionCommand::Compare(arguments) => versions::compare(arguments, is_json, out),
             ProjectionCommand::Switch(arguments) => versions::switch(arguments, is_json, out),
@@ -260,6 +289,7 @@ pub(super) fn run(command: &InspectCommand, is_json: bool, out: &mut impl Write)
             }
             ProjectionCommand::Drop(arguments) => versions::drop_version(arguments, is_json, out),
         },
+        InspectCommand::Effects { command } => effects::run(command, is_json, out),
         InspectCommand::Checkpoint { command } => checkpoints::run(command, is_json, out),
         InspectCommand::DeadLetters { command } => match command {
             LettersCommand::List(arguments) => letters::list(arguments, is_json, out),

@@ -12,6 +12,7 @@ use millstream_engine::event::PartitionId;
 use millstream_engine::metrics::{
     IndexMetrics, PartitionMetrics, StateMemoryMetrics, observe_skew,
 };
+use millstream_operators::projection::Outlets;
 
 use super::watchdog::Watchdog;
 use super::{Engine, Inner, asking, checkpoint_requests, requests, version_requests};
@@ -60,6 +61,9 @@ pub(super) fn watch(engine: &Weak<Inner>) {
         watchdog.look(&inner);
         for versions in &inner.versions {
             versions.look(&inner);
+            if let Some(outlets) = &versions.outlets {
+                show_outboxes(&inner, outlets);
+            }
         }
         for (partition, metrics) in ids().zip(&loads) {
             show_stalled(&inner, partition, metrics);
@@ -78,6 +82,13 @@ pub(super) fn watch(engine: &Weak<Inner>) {
             let rates: Vec<_> = grown.map(|(now, then)| (now - then) as f64).collect();
             observe_skew(&rates);
         }
+    }
+}
+
+/// Of all outboxes, whether their deliveries run or were given up.
+fn show_outboxes(inner: &Inner, outlets: &Outlets) {
+    if let Err(cause) = outlets.observe(inner.clock.now()) {
+        tracing::warn!(projection = outlets.projection(), %cause, "effects that wait cannot be looked at");
     }
 }
 

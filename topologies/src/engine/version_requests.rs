@@ -153,8 +153,13 @@ fn compared(table: &ComparedTable) -> Value {
 pub(crate) fn key_text(key: &[u8]) -> String {
     match std::str::from_utf8(key) {
         Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
-        _ => key.iter().fold(String::from("0x"), |text, byte| {
-            text + &format!("{byte:02x}")
-        }),
+        _ => bytes_text(key),
     }
+}
+
+/// Bytes as text.
+pub(crate) fn bytes_text(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::from("0x"), |text, byte| {
+        text + &format!("{byte:02x}")
+    })
 }

@@ -156,10 +156,18 @@ fn record_read_side() {
     version.observe_left(1_000, 50.0, 20 * MILLISECOND);
 
     let delivery = DeliveryMetrics::new("orders", "mails", PARTITION);
-    delivery.observe(3, MILLISECOND);
     delivery.count_delivered(1);
     delivery.count_failures(1);
     delivery.count_given_up(1);
+
+    let outbox = OutboxMetrics::new("orders", "mails", PARTITION.0 + 1);
+    let now = OutboxNow {
+        effects: 3,
+        bytes: 300,
+        oldest: MILLISECOND,
+    };
+    outbox.observe(PARTITION, now);
+    outbox.observe_full(true);
 
     let derived = DerivedMetrics::new("balances", "household");
     derived.count_hit();

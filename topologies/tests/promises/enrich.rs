@@ -119,7 +119,7 @@ async fn written(engine: &Engine, random: &mut Random, commands: u64) {
     }
 }
 
-fn happened(event: &StoredEvent) -> Happened {
+pub(super) fn happened(event: &StoredEvent) -> Happened {
     let kind = Kind {
         category: "tally".into(),
         event_type: event.event_type.as_str().into(),

@@ -26,6 +26,7 @@ mod crowd;
 mod damage;
 mod effects;
 mod enrich;
+mod enrich_chain;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod failing_disk;
 mod failing_events;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use millstream_engine::event::{Offset, PartitionId, Position};
 use millstream_engine::state::StateWrite;
 
 use super::{Projected, project};
@@ -134,56 +133,64 @@ fn rows_of<P: Projection>(
 }
 
 impl<P: Projection> Projected<P> {
-    /// As a stage does it: together, or one by one where that fails.
+    /// As a stage does it: together, or one by one where that fails. An event has its place whatever becomes of it and of those
+    /// before it, as in a log: one that fails moves no other.
     fn apply_batch(&mut self, batch: &[(&str, P::Event)]) {
-        let mut versions = BTreeMap::new();
-        let mut events = Vec::with_capacity(batch.len());
-        for (at, (id, payload)) in (0..).zip(batch) {
-            if self.parked.contains(*id) {
-                continue;
-            }
-            let known = self.versions.get(*id).copied().unwrap_or(0);
-            let version = versions.entry(*id).or_insert(known);
-            if matches!(self.is_wanted(id, *version, payload), Ok(false)) {
-                *version += 1;
-                continue;
-            }
-            events.push(ProjectedEvent {
-                id,
-                version: *version,
-                position: Position {
-                    partition: PartitionId(0),
-                    offset: Offset(self.count + at),
-                },
-                recorded_at: self.now,
-                event_time: self.now,
-                metadata: &self.metadata,
-                payload,
-                sight: &self.sight,
-            });
-            *version += 1;
-        }
-        // One by one it is another function.
-        let is_applied = batch.len() > 1
-            && (events.is_empty()
-                || (self
-                    .projection
-                    .project_batch(&events, &mut self.writers)
-                    .is_ok()
-                    && P::Tables::keep(&mut self.writers).is_ok()));
-        if is_applied {
-            self.count += batch.len() as u64;
-            for (id, version) in versions {
-                self.versions.insert(id.to_owned(), version);
-            }
-        } else {
+        let first = self.count;
+        if batch.len() == 1 || !self.apply_together(batch) {
             P::Tables::undo(&mut self.writers);
-            for (id, payload) in batch {
+            for (at, (id, payload)) in (first..).zip(batch) {
+                self.count = at;
                 if !self.parked.contains(*id) && self.apply(id, payload).is_err() {
                     self.parked.insert((*id).to_owned());
                 }
             }
         }
+        self.count = first + batch.len() as u64;
         P::Tables::publish(&mut self.writers);
+    }
+
+    /// Gives whether that went well.
+    fn apply_together(&mut self, batch: &[(&str, P::Event)]) -> bool {
+        let first = self.count;
+        let mut versions = BTreeMap::new();
+        let mut events = Vec::with_capacity(batch.len());
+        for (at, (id, payload)) in (first..).zip(batch) {
+            if self.parked.contains(*id) {
+                continue;
+            }
+            let known = self.versions.get(*id).copied().unwrap_or(0);
+            let version = versions.entry(*id).or_insert(known);
+            self.count = at;
+            let event = ProjectedEvent {
+                id,
+                version: *version,
+                position: self.position(),
+                recorded_at: self.now,
+                event_time: self.now,
+                metadata: &self.metadata,
+                payload,
+                sight: &self.sight,
+            };
+            match self.is_wanted(id, *version, payload) {
+                Ok(true) => events.push(event),
+                Ok(false) => {}
+                // It cannot be written, and fails by itself.
+                Err(_) => return false,
+            }
+            *version += 1;
+        }
+        let is_applied = events.is_empty()
+            || (self
+                .projection
+                .project_batch(&events, &mut self.writers)
+                .is_ok()
+                && P::Tables::keep(&mut self.writers).is_ok());
+        if is_applied {
+            for (id, version) in versions {
+                self.versions.insert(id.to_owned(), version);
+            }
+        }
+        is_applied
     }
 }

@@ -1,7 +1,7 @@
 //! The kit tells right from wrong.
 
 use super::*;
-use crate::projection::{Rows, TableMut};
+use crate::projection::{Rows, TableMut, Wanted};
 use millstream_engine::codec::Event;
 use serde::{Deserialize, Serialize};
 
@@ -156,4 +156,63 @@ fn a_row_that_is_not_stored_whole_is_told() {
 fn a_table_of_another_projection_is_told() {
     const OTHER: Table<String, Sum> = Table::named("other");
     project(Sums).then_no_row(&OTHER, "a");
+}
+
+const PLACES: Table<String, Vec<u64>> = Table::named("places");
+
+/// Where the events of each stream lie; fails on some, and wants none at odd places beyond a few.
+struct Places;
+impl Projection for Places {
+    const NAME: &'static str = "places";
+    const VERSION: u32 = 1;
+    const ROWS: Rows = Rows::Global;
+    const CATEGORY: &'static str = "sum";
+    type Event = Added;
+    type Tables = (Table<String, Vec<u64>>,);
+    type Error = CannotBear;
+    const BATCH: usize = 8;
+
+    fn tables(&self) -> Self::Tables {
+        (PLACES,)
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted::all()
+            .filter(|event| event.position.offset.0 < 20 || event.position.offset.0 % 2 == 0)
+    }
+
+    fn project(
+        &self,
+        event: &ProjectedEvent<'_, Added>,
+        tables: &mut (TableMut<String, Vec<u64>>,),
+    ) -> Result<(), CannotBear> {
+        self.project_batch(std::slice::from_ref(event), tables)
+    }
+
+    fn project_batch(
+        &self,
+        events: &[ProjectedEvent<'_, Added>],
+        (places,): &mut (TableMut<String, Vec<u64>>,),
+    ) -> Result<(), CannotBear> {
+        for event in events {
+            places.update(&event.id.to_owned(), |places| {
+                places.push(event.position.offset.0)
+            });
+            if event.payload.0 == 666 {
+                return Err(CannotBear(666));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An event that failed, and those of its stream behind it, had no place of their own one by one and had one in batches: those of
+/// other streams lay elsewhere, and a projection that looks at positions was said to break the law. A filter saw all events of
+/// a batch where the first one lies.
+#[test]
+fn events_lie_at_the_same_places_however_they_are_cut_and_whichever_fail() {
+    let streams = ["a", "b", "c", "d", "e"];
+    let value = |n: usize| if matches!(n, 3 | 11 | 12) { 666 } else { 1 };
+    let events = (0..40).map(|n| (streams[n % streams.len()], Added(value(n))));
+    same_in_batches(|| Places, events);
 }

@@ -26,20 +26,23 @@ use millstream_engine::fail_point;
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::metrics::DeliveryMetrics;
 use millstream_engine::stage::{StageCore, Step, panic_message};
-use millstream_engine::state::{StateBatch, StateError, StateWrite};
+use millstream_engine::state::{RowsSize, StateBatch, StateError, StateWrite};
 use millstream_engine::time::{Clock, Timestamp};
 
 use super::super::Row;
-use super::format::{self, Cause, EffectPlace, keys_of};
+use super::format::{self, Cause, EffectPlace, Span, keys_of};
 use super::outlets::{Outlets, PartitionState};
 use super::queue::Queue;
+use super::reading::Reading;
 use super::{DeliveryConfig, Effect, EffectId, Outbox};
 use crate::failing::Telling;
 
-/// How often figures are shown while nothing happens.
-const SHOW_EVERY: Duration = Duration::from_secs(1);
+/// Longest between two turns. A stage that stops and has nothing to wait for is ended, and this one may wait for calls.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Time after which a deletion is offered again to a state writer that had no room for it.
 const REFUSED_EVERY: Duration = Duration::from_millis(2);
+/// Effects that are read at a time.
+const PAGE: usize = 256;
 /// Bytes of an error's text that are kept.
 const CAUSE_BYTES_MAX: usize = 4_096;
 
@@ -152,8 +155,9 @@ struct Ended {
 struct OnItsWay {
     done: Receiver<Result<(), StateError>>,
     places: Vec<EffectPlace>,
-    /// Some were put aside, and may be sent again by hand as soon as that is stored.
-    has_given_up: bool,
+    size: RowsSize,
+    /// Where some were put aside, which may be sent again by hand as soon as that is stored.
+    given_up: Option<Span>,
 }
 
 /// A delivery at work.
@@ -172,13 +176,10 @@ pub struct DeliveryCore {
     /// Writes that settle effects, and which; not handed to the store yet.
     writes: Vec<StateWrite>,
     settled: Vec<EffectPlace>,
-    has_given_up: bool,
+    settled_size: RowsSize,
+    /// Where some are put aside by them.
+    given_up: Option<Span>,
     on_its_way: Option<OnItsWay>,
-    /// How often effects had been stored when they were read last; `None` before.
-    seen: Option<u64>,
-    /// There may be more in the store.
-    has_more: bool,
-    shown_at: Option<Duration>,
     stopping: bool,
     metrics: DeliveryMetrics,
     telling: Telling,
@@ -206,7 +207,10 @@ impl DeliveryCore {
             .deliver_to(&parts.mailbox);
         let stored_max = parts.delivering.config.stored_max.unwrap_or(u64::MAX);
         own.rows_max.store(stored_max, Ordering::Release);
-        let (tell, ended) = bounded(parts.delivering.config.calls());
+        let config = &parts.delivering.config;
+        let first = EffectPlace::first(parts.partition);
+        let reading = Reading::from(first, config.held(), config.calls());
+        let (tell, ended) = bounded(config.calls());
         let (projection, outbox) = (parts.outlets.projection, parts.delivering.outbox);
         Some(Self {
             metrics: DeliveryMetrics::new(projection, outbox, parts.partition),
@@ -216,17 +220,15 @@ impl DeliveryCore {
             partition: parts.partition,
             mailbox: parts.mailbox,
             clock: parts.clock,
-            queue: Queue::default(),
+            queue: Queue::new(reading),
             calls: 0,
             ended,
             tell,
             writes: Vec::new(),
             settled: Vec::new(),
-            has_given_up: false,
+            settled_size: RowsSize::default(),
+            given_up: None,
             on_its_way: None,
-            seen: None,
-            has_more: true,
-            shown_at: None,
             stopping: false,
             telling: Telling::default(),
         })
@@ -284,7 +286,7 @@ impl DeliveryCore {
         let (ids, key) = (self.outlets.ids, place.key(self.delivering.outbox));
         if let Some((attempts, text)) = given_up {
             self.metrics.count_given_up(1);
-            self.has_given_up = true;
+            self.given_up = Some(Span::of(place).with(self.given_up));
             let at = self.clock.now();
             let cause = Cause { attempts, at, text };
             self.writes.push(StateWrite::PutRow {
@@ -295,6 +297,7 @@ impl DeliveryCore {
         } else {
             self.metrics.count_delivered(1);
         }
+        self.settled_size.add_row(key.len(), held.stored.len());
         self.writes.push(StateWrite::DeleteRow {
             table: ids.effects,
             key,
@@ -309,37 +312,33 @@ impl DeliveryCore {
             .effect_id(self.delivering.outbox, place, recorded_at)
     }
 
-    /// Reads effects that are not here yet, if there may be some and there is room.
-    fn refill(&mut self) -> Result<(), StateError> {
-        let held_max = self.delivering.config.held();
+    /// Reads a page of effects that are not here yet, if there may be some and there is room. Gives whether there is more to
+    /// read at once.
+    fn refill(&mut self) -> Result<bool, StateError> {
         // Asked first: what is stored meanwhile is read the next time.
-        let stored = self.state().stored.load(Ordering::Acquire);
-        let is_due =
-            self.seen != Some(stored) || (self.has_more && self.queue.len() <= held_max / 2);
-        let room = held_max.saturating_sub(self.queue.len());
-        if !is_due || room == 0 || self.stopping {
-            return Ok(());
+        if let Some(span) = self.state().take_stored() {
+            self.queue.stored(span);
         }
-        let (first, last) = keys_of(self.delivering.outbox, self.partition);
+        let Some(from) = self.queue.next_read().filter(|_| !self.stopping) else {
+            return Ok(false);
+        };
+        let outbox = self.delivering.outbox;
         let page = self.outlets.store.page(
             self.outlets.ids.effects,
-            // From the front each time: events that waited send effects before those that came after them.
-            Bound::Included(&first),
-            Bound::Included(&last),
-            self.queue.known() + room,
+            Bound::Included(&from.key(outbox)),
+            Bound::Included(&keys_of(outbox, self.partition).1),
+            PAGE,
             false,
         )?;
-        self.seen = Some(stored);
-        self.has_more = page.end.is_some();
-        for (key, row) in page.rows {
-            let Some(place) = EffectPlace::of_key(&key) else {
-                continue;
-            };
+        let found = page.rows.into_iter().filter_map(|(key, row)| {
+            let place = EffectPlace::of_key(&key)?;
             // One that cannot be read fails by itself, when it is called.
-            let of = format::read(&row).map_or(String::new(), |read| read.key.to_owned());
-            self.queue.add(place, &of, row);
-        }
-        Ok(())
+            let of = format::read(&row).map_or("", |read| read.key).into();
+            Some((place, of, row))
+        });
+        let end = page.end.and_then(|end| EffectPlace::of_key(&end));
+        self.queue.take_in(found, end);
+        Ok(self.queue.next_read().is_some())
     }
 
     /// Begins calls, as many as there may be.
@@ -379,9 +378,9 @@ impl DeliveryCore {
             outcome?;
             fail_point!(EFFECT_DELETED);
             self.queue.forget(&on_its_way.places);
-            self.state().remove(on_its_way.places.len() as u64);
-            if on_its_way.has_given_up {
-                self.seen = None;
+            self.state().remove(on_its_way.size);
+            if let Some(span) = on_its_way.given_up {
+                self.queue.stored(span);
             }
             // A projection that waits for it looks by itself.
             self.on_its_way = None;
@@ -402,7 +401,8 @@ impl DeliveryCore {
                 self.on_its_way = Some(OnItsWay {
                     done,
                     places: std::mem::take(&mut self.settled),
-                    has_given_up: std::mem::take(&mut self.has_given_up),
+                    size: std::mem::take(&mut self.settled_size),
+                    given_up: self.given_up.take(),
                 });
                 Ok(None)
             }
@@ -412,25 +412,6 @@ impl DeliveryCore {
             }
             Err(refused) => Err(refused.reason),
         }
-    }
-
-    fn show(&mut self, now: Duration) {
-        let is_due = self
-            .shown_at
-            .is_none_or(|shown| now.saturating_sub(shown) >= SHOW_EVERY);
-        if !is_due {
-            return;
-        }
-        self.shown_at = Some(now);
-        let depth = self.state().depth.load(Ordering::Acquire);
-        let oldest = self
-            .queue
-            .oldest()
-            .and_then(|held| format::read(&held.stored));
-        let age = oldest.map_or(Duration::ZERO, |oldest| {
-            self.clock.now().since(oldest.recorded_at)
-        });
-        self.metrics.observe(depth, age);
     }
 }
 
@@ -459,22 +440,25 @@ impl StageCore for DeliveryCore {
     fn step(&mut self) -> Step {
         let now = self.clock.monotonic();
         self.take_ended(now);
-        if let Err(cause) = self.refill() {
-            return Step::Failed(format!("effects cannot be read: {cause}"));
-        }
+        let has_more = match self.refill() {
+            Ok(has_more) => has_more,
+            Err(cause) => return Step::Failed(format!("effects cannot be read: {cause}")),
+        };
         self.call(now);
         let wait = match self.store() {
             Ok(wait) => wait,
             Err(cause) => return Step::Failed(format!("deliveries cannot be stored: {cause}")),
         };
-        self.show(now);
         if self.stopping && self.calls == 0 && self.writes.is_empty() && self.on_its_way.is_none() {
             return Step::Done;
+        }
+        if has_more && !self.stopping {
+            return Step::Again;
         }
         let retry = self.queue.next_due().filter(|_| !self.stopping);
         let retry = retry.map(|due| due.saturating_sub(now));
         let earliest = [wait, retry].into_iter().flatten().min();
-        let earliest = earliest.unwrap_or(SHOW_EVERY).min(SHOW_EVERY);
+        let earliest = earliest.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
         Step::IdleUntil(earliest.max(Duration::from_millis(1)))
     }
 

@@ -75,6 +75,32 @@ impl EffectPlace {
         bytes
     }
 
+    /// The first of a partition that there may be.
+    pub(super) const fn first(partition: PartitionId) -> Self {
+        Self {
+            position: Position {
+                partition,
+                offset: Offset(0),
+            },
+            index: 0,
+        }
+    }
+
+    /// The place right behind it.
+    pub(super) fn next(self) -> Self {
+        let Position { partition, offset } = self.position;
+        match self.index.checked_add(1) {
+            Some(index) => Self { index, ..self },
+            None => Self {
+                position: Position {
+                    partition,
+                    offset: offset.plus(1),
+                },
+                index: 0,
+            },
+        }
+    }
+
     /// Its key in the outbox of this name.
     pub(super) fn key(self, outbox: &str) -> Vec<u8> {
         let mut key = prefix(outbox);
@@ -97,12 +123,49 @@ impl EffectPlace {
     }
 }
 
+/// From one place to another, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) first: EffectPlace,
+    pub(super) last: EffectPlace,
+}
+
+impl Span {
+    /// One place.
+    pub(super) const fn of(place: EffectPlace) -> Self {
+        Self {
+            first: place,
+            last: place,
+        }
+    }
+
+    /// The shortest that has both in it.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            first: self.first.min(other.first),
+            last: self.last.max(other.last),
+        }
+    }
+
+    /// The same with another one, if there is one.
+    pub(super) fn with(self, other: Option<Self>) -> Self {
+        other.map_or(self, |other| self.and(other))
+    }
+}
+
 /// What the keys of an outbox begin with.
 pub(super) fn prefix(outbox: &str) -> Vec<u8> {
     let mut key = Vec::with_capacity(outbox.len() + 1 + PLACE_BYTES);
     key.extend_from_slice(outbox.as_bytes());
     key.push(0);
     key
+}
+
+/// Outbox and place of a key; `None` if it is none.
+pub(super) fn place_of(key: &[u8]) -> Option<(&str, EffectPlace)> {
+    let place = EffectPlace::of_key(key)?;
+    let name = key.get(..key.len() - PLACE_BYTES)?.strip_suffix(&[0])?;
+    Some((std::str::from_utf8(name).ok()?, place))
 }
 
 /// Keys of one partition of an outbox: the first that there may be and the last.
@@ -237,6 +300,7 @@ mod tests {
         let bytes = b"mails\0\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x03";
         assert_eq!(key, bytes);
         assert_eq!(EffectPlace::of_key(&key), Some(place(1, 2, 3)));
+        assert_eq!(place_of(&key), Some(("mails", place(1, 2, 3))));
         let stamp = Stamp {
             position: place(1, 2, 3).position,
             recorded_at: Timestamp(4),

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use millstream_engine::codec::from_slice;
 use millstream_engine::event::PartitionId;
-use millstream_engine::state::{StateBatch, StateError, StateWrite};
+use millstream_engine::state::{RowsSize, StateBatch, StateError, StateWrite};
 use millstream_engine::time::Timestamp;
 
 use super::super::{QueryError, Row};
-use super::format::{self, Effect, EffectPlace, prefix};
+use super::format::{self, Effect, EffectPlace, Span, prefix};
 use super::outlets::Outlets;
 
 /// An effect that was given up.
@@ -152,9 +152,11 @@ impl<E: Row> GivenUpEffects<E> {
             table: ids.given_up,
             key: key.clone(),
         }];
+        let mut size = RowsSize::default();
         if is_redriven {
             self.read(place, &row)?;
             let (_, stored) = format::read_given_up(&row).ok_or_else(damaged)?;
+            size.add_row(key.len(), stored.len());
             writes.push(StateWrite::PutRow {
                 table: ids.effects,
                 key,
@@ -168,7 +170,7 @@ impl<E: Row> GivenUpEffects<E> {
         if is_redriven && let Some(own) = self.outlets.find(self.outbox) {
             let PartitionId(partition) = place.position.partition;
             if let Some(partition) = own.partitions.get(usize::from(partition)) {
-                partition.add(1);
+                partition.add(size, Span::of(place));
             }
         }
         Ok(true)

@@ -20,7 +20,9 @@ mod format;
 mod given_up;
 mod outlets;
 mod queue;
+mod reading;
 mod registering;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod writing;
@@ -31,6 +33,7 @@ pub use format::{Effect, EffectId, EffectPlace};
 pub use given_up::{GivenUp, GivenUpEffects, ListedGivenUp};
 pub use outlets::{Outlet, Outlets};
 pub use registering::{OpenOutlets, effects_of};
+pub use stored::{EffectEvent, EffectsThat, StoredCause, StoredEffect, StoredEffects};
 pub use writing::{OutboxMut, Sent};
 
 use std::any::TypeId;

@@ -2,22 +2,25 @@
 
 use std::any::TypeId;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
 use hashbrown::HashMap;
 use millstream_engine::event::{Offset, PartitionId, Position, Token};
 use millstream_engine::mailbox::Mailbox;
+use millstream_engine::metrics::{OutboxMetrics, OutboxNow};
 use millstream_engine::state::{
-    ProjectionId, StateBatch, StateError, StateStore, StateWrite, StateWriterHandle, TableId,
+    ProjectionId, RowsSize, StateBatch, StateError, StateStore, StateWrite, StateWriterHandle,
+    TableId,
 };
 use millstream_engine::time::Timestamp;
 use uuid::Uuid;
 
 use super::super::ProgressBoard;
 use super::cuts::Cuts;
-use super::format::{EffectId, EffectPlace};
+use super::format::{self, EffectId, EffectPlace, Span, keys_of};
 
 /// Where effects, those that were given up, and the records about them lie.
 #[derive(Clone, Copy, Debug)]
@@ -68,15 +71,31 @@ pub(super) struct OutboxState {
     pub(super) partitions: Vec<PartitionState>,
     /// Effects above which the projection waits.
     pub(super) rows_max: AtomicU64,
+    pub(super) metrics: OutboxMetrics,
+}
+
+impl OutboxState {
+    /// Effects that are stored and not deleted.
+    fn depth(&self) -> u64 {
+        self.partitions.iter().map(|own| own.size().rows).sum()
+    }
+
+    /// Whether that is as many as there may be.
+    fn is_full(&self) -> bool {
+        let max = self.rows_max.load(Ordering::Acquire);
+        max < u64::MAX && self.depth() >= max
+    }
 }
 
 /// One partition of an outbox.
 #[derive(Debug, Default)]
 pub(super) struct PartitionState {
-    /// Times that effects were stored.
-    pub(super) stored: AtomicU64,
-    /// Effects that are stored and not deleted.
-    pub(super) depth: AtomicU64,
+    /// Where effects were stored since the delivery has looked.
+    stored: Mutex<Option<Span>>,
+    /// Effects that are stored and not deleted, and their bytes. Less than none for a moment where some are deleted before it
+    /// was told that they are stored.
+    depth: AtomicI64,
+    bytes: AtomicI64,
     /// Who is told of what is stored.
     delivery: Mutex<Weak<Mailbox>>,
 }
@@ -103,20 +122,46 @@ impl PartitionState {
         }
     }
 
-    /// Effects were stored.
-    pub(super) fn add(&self, effects: u64) {
-        self.depth.fetch_add(effects, Ordering::AcqRel);
-        self.stored.fetch_add(1, Ordering::AcqRel);
+    /// One that has so much to begin with.
+    pub(super) fn of(size: RowsSize) -> Self {
+        Self {
+            depth: AtomicI64::new(size.rows.cast_signed()),
+            bytes: AtomicI64::new(size.bytes.cast_signed()),
+            ..Self::default()
+        }
+    }
+
+    /// What is stored and not deleted.
+    pub(super) fn size(&self) -> RowsSize {
+        let now = |own: &AtomicI64| own.load(Ordering::Acquire).max(0).cast_unsigned();
+        RowsSize {
+            rows: now(&self.depth),
+            bytes: now(&self.bytes),
+        }
+    }
+
+    /// Effects were stored, all of them in this span.
+    pub(super) fn add(&self, size: RowsSize, span: Span) {
+        let (rows, bytes) = (size.rows.cast_signed(), size.bytes.cast_signed());
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        self.depth.fetch_add(rows, Ordering::AcqRel);
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        *stored = Some(span.with(*stored));
+        drop(stored);
         self.wake();
     }
 
+    /// Where effects were stored since this was asked last.
+    pub(super) fn take_stored(&self) -> Option<Span> {
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.take()
+    }
+
     /// Effects were deleted.
-    pub(super) fn remove(&self, effects: u64) {
-        let less = |depth: u64| Some(depth.saturating_sub(effects));
-        // The closure always gives a value.
-        let _ = self
-            .depth
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    pub(super) fn remove(&self, size: RowsSize) {
+        let (rows, bytes) = (size.rows.cast_signed(), size.bytes.cast_signed());
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.depth.fetch_sub(rows, Ordering::AcqRel);
     }
 
     pub(super) fn deliver_to(&self, mailbox: &Arc<Mailbox>) {
@@ -183,9 +228,47 @@ impl Outlets {
     /// outbox.
     #[must_use]
     pub fn depth(&self, outbox: &str) -> Option<u64> {
-        let own = self.find(outbox)?;
-        let depths = own.partitions.iter();
-        Some(depths.map(|own| own.depth.load(Ordering::Acquire)).sum())
+        self.find(outbox).map(OutboxState::depth)
+    }
+
+    /// Shows what waits in all outboxes at this time. Cost: a read of the store for each partition of one that has something.
+    ///
+    /// # Errors
+    /// [`StateError`]: figures behind the first one that cannot be read stay as they were.
+    #[doc(hidden)]
+    pub fn observe(&self, now: Timestamp) -> Result<(), StateError> {
+        for own in &self.boxes {
+            own.metrics.observe_full(own.is_full());
+            for (partition, waits) in (0..).map(PartitionId).zip(&own.partitions) {
+                let RowsSize { rows, bytes } = waits.size();
+                let oldest = match rows {
+                    0 => None,
+                    _ => self.oldest(own.name, partition)?,
+                };
+                own.metrics.observe(
+                    partition,
+                    OutboxNow {
+                        effects: rows,
+                        bytes,
+                        oldest: oldest.map_or(Duration::ZERO, |oldest| now.since(oldest)),
+                    },
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// When the event of the first effect of a partition was recorded; `None` as well if that cannot be read.
+    fn oldest(
+        &self,
+        outbox: &str,
+        partition: PartitionId,
+    ) -> Result<Option<Timestamp>, StateError> {
+        let (first, last) = keys_of(outbox, partition);
+        let (first, last) = (Bound::Included(&first[..]), Bound::Included(&last[..]));
+        let rows = self.store.scan_range(self.ids.effects, first, last, 1)?;
+        let oldest = rows.first().and_then(|(_, row)| format::read(row));
+        Ok(oldest.map(|oldest| oldest.recorded_at))
     }
 
     /// The way out of a version, which sends what is its own.
@@ -377,15 +460,7 @@ impl Outlet {
     /// Whether an outbox has more effects than it may before the projection waits.
     pub(in crate::projection) fn is_full(&self) -> bool {
         let Some(way) = &self.0 else { return false };
-        way.outlets.boxes.iter().any(|own| {
-            let max = own.rows_max.load(Ordering::Acquire);
-            let depths = own.partitions.iter();
-            max < u64::MAX
-                && depths
-                    .map(|own| own.depth.load(Ordering::Acquire))
-                    .sum::<u64>()
-                    >= max
-        })
+        way.outlets.boxes.iter().any(OutboxState::is_full)
     }
 }
 

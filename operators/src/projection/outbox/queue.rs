@@ -1,6 +1,7 @@
 //! What is to be delivered next, of the effects of one partition that are in memory.
 //!
-//! A plain state machine: it knows neither the store nor the function that delivers.
+//! A plain state machine: it knows neither the store nor the function that delivers. Which effects are read into it says
+//! `reading.rs`.
 //! Invariants: (1) of one stream at most one effect is under way, the first of those that are here; (2) an effect is known
 //! from when it is taken in until its deletion is stored, so that what is read again from the store is not taken twice.
 //! Cost: O(log n) per effect, with n in memory.
@@ -12,6 +13,7 @@ use compact_str::CompactString;
 use hashbrown::HashMap;
 
 use super::EffectPlace;
+use super::reading::Reading;
 
 /// An effect in memory.
 #[derive(Debug)]
@@ -24,33 +26,46 @@ pub(super) struct Held {
 
 /// Effects of one stream.
 #[derive(Debug, Default)]
-struct Line {
-    places: BTreeSet<EffectPlace>,
+pub(super) struct Line {
+    pub(super) places: BTreeSet<EffectPlace>,
+    /// Of those that were read over and are not here, none lies before this place; `None`: there are none.
+    pub(super) behind: Option<EffectPlace>,
     is_under_way: bool,
 }
 
 /// Effects of one partition.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
-    held: BTreeMap<EffectPlace, Held>,
-    lines: HashMap<CompactString, Line, foldhash::fast::RandomState>,
+    pub(super) held: BTreeMap<EffectPlace, Held>,
+    pub(super) lines: HashMap<CompactString, Line, foldhash::fast::RandomState>,
+    /// Those here that have failed.
+    pub(super) failed: usize,
+    pub(super) reading: Reading,
     /// First of their streams, to be called now.
-    ready: BTreeSet<EffectPlace>,
+    pub(super) ready: BTreeSet<EffectPlace>,
     /// First of their streams, to be called then.
     due: BTreeSet<(Duration, EffectPlace)>,
     /// Dealt with, and perhaps still stored.
-    settled: BTreeSet<EffectPlace>,
+    pub(super) settled: BTreeSet<EffectPlace>,
 }
 
 impl Queue {
+    /// An empty one.
+    pub(super) fn new(reading: Reading) -> Self {
+        Self {
+            held: BTreeMap::new(),
+            lines: HashMap::default(),
+            failed: 0,
+            reading,
+            ready: BTreeSet::new(),
+            due: BTreeSet::new(),
+            settled: BTreeSet::new(),
+        }
+    }
+
     /// Effects that are here, those under way included.
     pub(super) fn len(&self) -> usize {
         self.held.len()
-    }
-
-    /// The first in the order of the log.
-    pub(super) fn oldest(&self) -> Option<&Held> {
-        self.held.values().next()
     }
 
     /// One that is here.
@@ -58,17 +73,8 @@ impl Queue {
         self.held.get(&place)
     }
 
-    /// Effects that may be found in the store and are known.
-    pub(super) fn known(&self) -> usize {
-        self.held.len() + self.settled.len()
-    }
-
-    /// Takes an effect in, unless it is known.
-    pub(super) fn add(&mut self, place: EffectPlace, key: &str, stored: Vec<u8>) {
-        if self.held.contains_key(&place) || self.settled.contains(&place) {
-            return;
-        }
-        let key = CompactString::from(key);
+    /// Takes an effect in that is not known.
+    pub(super) fn add(&mut self, place: EffectPlace, key: CompactString, stored: Vec<u8>) {
         let line = self.lines.entry(key.clone()).or_default();
         let first = line.places.first().copied();
         line.places.insert(place);
@@ -122,12 +128,14 @@ impl Queue {
         let Some(held) = self.held.get_mut(&place) else {
             return 0;
         };
+        self.failed += usize::from(held.failures == 0);
         held.failures += 1;
-        let failures = held.failures;
+        let (failures, key) = (held.failures, held.key.clone());
         let Some(due) = again(failures) else {
             return failures;
         };
-        let Some(line) = self.lines.get_mut(&held.key) else {
+        self.keep_place(place, &key);
+        let Some(line) = self.lines.get_mut(&key) else {
             return failures;
         };
         line.is_under_way = false;
@@ -145,19 +153,18 @@ impl Queue {
     /// An effect was delivered, or put aside: the next of its stream is ready. Gives it.
     pub(super) fn settle(&mut self, place: EffectPlace) -> Option<Held> {
         let held = self.held.remove(&place)?;
+        self.failed -= usize::from(held.failures > 0);
         self.settled.insert(place);
         if let Some(line) = self.lines.get_mut(&held.key) {
             line.places.remove(&place);
             line.is_under_way = false;
-            match line.places.first() {
-                Some(first) => {
-                    self.ready.insert(*first);
-                }
-                None => {
-                    self.lines.remove(&held.key);
-                }
+            if let Some(first) = line.places.first() {
+                self.ready.insert(*first);
+            } else if line.behind.is_none() {
+                self.lines.remove(&held.key);
             }
         }
+        self.want(&held.key);
         Some(held)
     }
 

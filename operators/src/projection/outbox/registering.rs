@@ -1,9 +1,11 @@
 //! Finding the outboxes of a projection again, or making a place for them; and who sends from here on.
 
+use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use millstream_engine::event::{Offset, PartitionId};
+use millstream_engine::metrics::OutboxMetrics;
 use millstream_engine::state::{
     ProjectionId, RegisteredProjection, StateError, StateStore, StateWriterHandle,
 };
@@ -20,8 +22,6 @@ const OWNER: &str = "effects of ";
 const VERSION: u32 = 1;
 const TABLES: [&str; 3] = ["effects", "given up", "records"];
 const FORMAT: u8 = 1;
-/// Keys that are counted at a time.
-const PAGE: usize = 4_096;
 
 /// The projection whose outboxes are registered so; `None` if it is a projection itself.
 #[must_use]
@@ -94,7 +94,7 @@ impl Outlets {
             if stored.as_ref() != Some(&encoded) {
                 begun.push((key, encoded));
             }
-            boxes.push(state_of(outbox, begin, ids, store)?);
+            boxes.push(state_of(parts.projection, outbox, begin, ids, store)?);
         }
         let encoded = cuts.encode();
         if known.as_ref() != Some(&encoded) {
@@ -180,48 +180,28 @@ fn stored(parts: &OpenOutlets<'_>, id: ProjectionId) -> Result<Vec<Offset>, Stat
 }
 
 fn state_of(
+    projection: &str,
     outbox: &DeclaredOutbox,
     begin: Vec<Offset>,
     ids: OutletIds,
     store: &StateStore,
 ) -> Result<OutboxState, StateError> {
-    let mut partitions = Vec::with_capacity(begin.len());
-    for partition in (0..).map(PartitionId).take(begin.len()) {
-        let own = PartitionState::default();
-        own.depth.store(
-            count(outbox.name, partition, ids, store)?,
-            Ordering::Release,
-        );
-        partitions.push(own);
-    }
+    let count = u16::try_from(begin.len()).unwrap_or(u16::MAX);
+    let partitions = (0..count).map(|partition| {
+        let (first, last) = keys_of(outbox.name, PartitionId(partition));
+        let (first, last) = (Bound::Included(&first[..]), Bound::Included(&last[..]));
+        // Cost: a walk over their keys.
+        let size = store.size_between(ids.effects, first, last)?;
+        Ok(PartitionState::of(size))
+    });
     Ok(OutboxState {
         name: outbox.name,
         effect: outbox.effect,
         begin,
-        partitions,
+        partitions: partitions.collect::<Result<_, StateError>>()?,
         rows_max: AtomicU64::new(u64::MAX),
+        metrics: OutboxMetrics::new(projection, outbox.name, count),
     })
-}
-
-/// Counts the effects of a partition. Cost: a walk over their keys.
-fn count(
-    outbox: &str,
-    partition: PartitionId,
-    ids: OutletIds,
-    store: &StateStore,
-) -> Result<u64, StateError> {
-    let (first, last) = keys_of(outbox, partition);
-    let mut from = std::ops::Bound::Included(first);
-    let mut count = 0;
-    loop {
-        let keys = store.keys(ids.effects, from.as_ref().map(Vec::as_slice), PAGE)?;
-        let own = keys.iter().take_while(|key| **key <= last).count();
-        count += own as u64;
-        match keys.last() {
-            Some(key) if own == PAGE => from = std::ops::Bound::Excluded(key.clone()),
-            _ => return Ok(count),
-        }
-    }
 }
 
 fn damaged(what: &'static str) -> StateError {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use millstream_engine::codec::{EncodeError, StandaloneWriter};
 use millstream_engine::event::{Offset, PartitionId, Position};
-use millstream_engine::state::{StateStore, StateWrite};
+use millstream_engine::state::{RowsSize, StateStore, StateWrite};
 use millstream_engine::time::Timestamp;
 
 use super::super::error::RowError;
@@ -17,7 +17,7 @@ use super::super::reader::AnyReader;
 use super::super::verify::{Looked, TableCheck};
 use super::super::versions::Stamp;
 use super::super::{PastTables, Places, ProgressBoard, QueryError, Row};
-use super::format;
+use super::format::{self, Span};
 use super::outlets::{Outlet, Outlets, Way};
 use super::{DeclaredOutbox, EffectPlace, Outbox};
 
@@ -278,12 +278,16 @@ impl<E: Row> Member for Outbox<E> {
             return Ok(None);
         }
         let table = out.way.outlets.ids.effects;
-        let mut counts = vec![0; out.way.outlets.boxes[out.at].partitions.len()];
+        let mut counts = vec![None; out.way.outlets.boxes[out.at].partitions.len()];
         writes.extend(writer.pending.drain(..).map(|sent| {
-            counts[usize::from(sent.place.position.partition.0)] += 1;
+            let own = &mut counts[usize::from(sent.place.position.partition.0)];
+            let (span, key) = (Span::of(sent.place), sent.place.key(sent.outbox));
+            let (mut size, known) = own.unwrap_or((RowsSize::default(), span));
+            size.add_row(key.len(), sent.stored.len());
+            *own = Some((size, known.and(span)));
             StateWrite::PutRow {
                 table,
-                key: sent.place.key(sent.outbox),
+                key,
                 value: sent.stored,
             }
         }));
@@ -309,12 +313,15 @@ struct Handed {
 #[derive(Default)]
 struct Batches {
     number: u64,
-    /// Effects by partition, the oldest batch first.
-    on_their_way: VecDeque<(u64, Vec<u64>)>,
+    /// The oldest first.
+    on_their_way: VecDeque<(u64, Batch)>,
 }
 
+/// What a batch has of each partition, and where.
+type Batch = Vec<Option<(RowsSize, Span)>>;
+
 impl Handed {
-    fn add(self: &Arc<Self>, counts: Vec<u64>) -> HandedOver {
+    fn add(self: &Arc<Self>, counts: Batch) -> HandedOver {
         let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
         batches.number += 1;
         let number = batches.number;
@@ -337,12 +344,12 @@ impl Settle for Handed {
         }
         drop(batches);
         let partitions = &self.outlets.boxes[self.at].partitions;
-        for (partition, effects) in stored
+        for (partition, own) in stored
             .iter()
             .flat_map(|(_, counts)| partitions.iter().zip(counts))
         {
-            if *effects > 0 {
-                partition.add(*effects);
+            if let Some((size, span)) = own {
+                partition.add(*size, *span);
             }
         }
     }

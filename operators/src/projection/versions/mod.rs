@@ -25,6 +25,7 @@ mod format;
 mod history;
 mod keeping;
 mod pruning;
+mod raw;
 mod reading;
 mod table_at;
 
@@ -35,6 +36,7 @@ pub use format::Stamp;
 pub(super) use format::{Change, Version, version_key, version_of, version_prefix};
 pub use history::{RowHistory, RowVersion};
 pub(super) use keeping::VersionsMut;
+pub use raw::{RawChange, RawChanges, RawChangesError, RawVersion, RawVersions};
 pub(super) use reading::{change_at, changes_from, head_of, reaches, tail_of, version_at};
 pub use table_at::{FoundIn, TableAt};
 

@@ -373,3 +373,47 @@ fn a_topology_says_who_delivers() {
     let error = twice.build().unwrap_err().to_string();
     assert!(error.contains("twice"), "{error}");
 }
+
+/// Goal: a stream whose effect cannot be delivered keeps no other stream of its partition waiting, however much it has behind that
+/// one: more effects than are held in memory, and more bytes than are read at a time. All others waited as long as it was stuck.
+#[tokio::test]
+async fn a_stream_that_is_stuck_keeps_no_other_waiting() {
+    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+    outside.odd("a@p.0: 1 (0)", std::iter::repeat_n(Then::Fail, 1_000_000));
+    let few = DeliveryConfig {
+        held_max: 4,
+        calls_max: 2,
+        ..quick()
+    };
+    for config in [few, quick()] {
+        let before = outside.taken().len();
+        let large = config.held_max > 4;
+        let topology = topology(&outside, config);
+        let engine = open_with(folder.path(), crate::support::config(), topology).await;
+        engine.send::<Tally>("a@p", Ask::Add(1)).await.unwrap();
+        for _ in 0..18 {
+            let text = "x".repeat(if large { 1 << 20 } else { 1 });
+            engine.send::<Tally>("a@p", Ask::Note(text)).await.unwrap();
+        }
+        for _ in 0..10 {
+            engine.send::<Tally>("b@p", Ask::Add(1)).await.unwrap();
+        }
+        outside
+            .until(|outside| outside.taken().len() == before + 10)
+            .await;
+        close(engine).await;
+    }
+    assert!(!outside.mails().contains_key("a@p"));
+    outside.odd("a@p.0: 1 (0)", []);
+    let engine = open(folder.path(), &outside).await;
+    outside
+        .until(|outside| outside.taken().len() == 20 + 38)
+        .await;
+    let mails = &outside.mails()["a@p"];
+    let version = |mail: &String| -> u64 {
+        let (_, rest) = mail.split_once('.').unwrap();
+        rest.split_once(':').unwrap().0.parse().unwrap()
+    };
+    assert!(mails.iter().map(version).eq(0..38), "in order");
+    close(engine).await;
+}
