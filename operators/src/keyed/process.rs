@@ -1,9 +1,13 @@
 //! Drives a process: items, timers, output.
+//!
+//! In batches, keys of a large table are looked for a few items ahead, so that the memory of their states is waited for
+//! together.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 
+use millstream_engine::batch::Batch;
 use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring, inner_sink};
 use millstream_engine::time::Timestamp;
@@ -11,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::{Context, KeyedProcess, NoSide, Scope, Scratch, Timer};
 use super::expiring::Now;
-use super::table::{Fired, Table};
+use super::table::{AHEAD, Fired, LARGE, Table};
 use crate::Key;
 use crate::table::StateMemory;
 use crate::window::TimeDomain;
@@ -36,6 +40,8 @@ pub struct Process<T, K, F, P: KeyedProcess<K, T>, L = NoSide> {
     watermark: Timestamp,
     late_before: Timestamp,
     now: Timestamp,
+    /// Keys of the items that are next, with where they were seen and their hashes.
+    ahead: Vec<(u32, u64, K)>,
     item: PhantomData<fn(T)>,
 }
 
@@ -51,6 +57,7 @@ impl<T, K, F, P: KeyedProcess<K, T>, L> Process<T, K, F, P, L> {
             watermark: Timestamp::MIN,
             late_before: Timestamp::MIN,
             now: Timestamp::MIN,
+            ahead: Vec::new(),
             item: PhantomData,
         }
     }
@@ -132,6 +139,36 @@ where
         }
     }
 
+    /// Hands an item over whose key has this place in the table.
+    #[inline(always)]
+    fn take<E: Emit<P::Out>>(
+        &mut self,
+        (place, hash): (usize, u64),
+        time: Timestamp,
+        item: T,
+        out: &mut E,
+    ) {
+        let (scope, now) = (self.scope(time), self.reached());
+        let (key, slot) = self.table.at(place);
+        let scratch = &mut self.scratch;
+        let mut context = Context { scope, scratch };
+        let state = &mut slot.state;
+        self.process.item(key, state, time, item, &mut context);
+        if self.scratch.clear || !self.scratch.requests.is_empty() {
+            let key = key.clone();
+            self.carry_out(hash, &key, false);
+            self.table.forget_empty(hash, &key, &self.reached());
+            self.scratch.give_out(&mut self.side, out);
+            self.fire_reached(out);
+        } else {
+            if slot.is_empty(&now) {
+                let key = key.clone();
+                self.table.forget_empty(hash, &key, &now);
+            }
+            self.scratch.give_out(&mut self.side, out);
+        }
+    }
+
     fn carry_out(&mut self, hash: u64, key: &K, is_over: bool) {
         let clear = std::mem::take(&mut self.scratch.clear);
         if clear || !self.scratch.requests.is_empty() {
@@ -170,27 +207,35 @@ where
 
     #[inline]
     fn item<E: Emit<P::Out>>(&mut self, time: Timestamp, item: T, out: &mut E) {
-        let (scope, now) = (self.scope(time), self.reached());
         let key = (self.key)(&item);
         let hash = self.table.hash(&key);
         let place = self.table.place(hash, key);
-        let (key, slot) = self.table.at(place);
-        let scratch = &mut self.scratch;
-        let mut context = Context { scope, scratch };
-        let state = &mut slot.state;
-        self.process.item(key, state, time, item, &mut context);
-        if self.scratch.clear || !self.scratch.requests.is_empty() {
-            let key = key.clone();
-            self.carry_out(hash, &key, false);
-            self.table.forget_empty(hash, &key, &self.reached());
-            self.scratch.give_out(&mut self.side, out);
-            self.fire_reached(out);
-        } else {
-            if slot.is_empty(&now) {
-                let key = key.clone();
-                self.table.forget_empty(hash, &key, &now);
+        self.take((place, hash), time, item, out);
+    }
+
+    fn batch<E: Emit<P::Out>>(&mut self, batch: &mut Batch<T>, out: &mut E) {
+        let (mut times, mut items) = (batch.times.drain(..), batch.items.drain(..));
+        // Not left over: a call that panicked ends the stage.
+        let mut ahead = std::mem::take(&mut self.ahead);
+        while self.table.len() >= LARGE {
+            let next = items.as_slice().iter().take(AHEAD);
+            ahead.extend(next.map(|item| {
+                let key = (self.key)(item);
+                let hash = self.table.hash(&key);
+                (self.table.see(hash, &key), hash, key)
+            }));
+            if ahead.is_empty() {
+                break;
             }
-            self.scratch.give_out(&mut self.side, out);
+            let both = times.by_ref().zip(items.by_ref());
+            for ((seen, hash, key), (time, item)) in ahead.drain(..).zip(both) {
+                let place = self.table.place_seen(seen, hash, key);
+                self.take((place, hash), time, item, out);
+            }
+        }
+        self.ahead = ahead;
+        for (time, item) in times.zip(items) {
+            self.item(time, item, out);
         }
     }
 

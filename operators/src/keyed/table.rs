@@ -25,6 +25,13 @@ struct Set {
     number: u64,
 }
 
+/// Items whose keys are looked for before the first of them is handed over: more than the processor has under way anyway, and
+/// few enough that what was found is still in its cache.
+pub(super) const AHEAD: usize = 16;
+/// Keys from which on that is done: the table of fewer is in the processor's cache, where looking ahead costs more than it
+/// gains. Few in tests, so that both ways are tried.
+pub(super) const LARGE: usize = if cfg!(test) { 4 } else { 8_192 };
+
 /// Timers of one key that are looked through one after the other; more are kept in order.
 const FEW: usize = 8;
 

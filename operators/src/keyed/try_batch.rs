@@ -13,18 +13,12 @@ use millstream_engine::batch::Batch;
 use millstream_engine::flow::{Emit, Operator};
 use millstream_engine::time::Timestamp;
 
+use super::table::{AHEAD, LARGE};
 use super::try_call::Call;
 use super::try_core::{Core, TryKeyedProcess};
 use super::try_process::{TryProcess, arrived};
 use crate::failing::{Failing, Failure, Place};
 use crate::{Key, Savable};
-
-/// Items whose keys are looked for before the first of them is tried: more than the processor has under way anyway, and few
-/// enough that what was found is still in its cache.
-const AHEAD: usize = 16;
-/// Keys from which on that is done: the table of fewer is in the processor's cache, where looking ahead costs more than it
-/// gains. Few in tests, so that both ways are tried.
-const LARGE: usize = if cfg!(test) { 4 } else { 8_192 };
 
 /// What a frame is left with where an item has failed.
 struct Trial<S> {
