@@ -418,9 +418,7 @@ impl<P: Projection> ProjectionCore<P> {
             return Err(Halt::full::<P>(&self.parked, record.stream, failure));
         }
         self.parked.park(partition, frame, record, failure, now);
-        if let Some(verdict) = verdict {
-            self.parked.know(record.stream, &verdict);
-        }
+        self.parked.know(record.stream, verdict.as_ref());
         Ok(())
     }
 }

@@ -28,7 +28,7 @@ impl<P: Projection> ProjectionCore<P> {
             let Some(verdict) = source.decided.get(&id, position.offset).cloned() else {
                 continue;
             };
-            self.parked.know(&id, &verdict);
+            self.parked.know(&id, Some(&verdict));
             if verdict.discarded {
                 self.parked.hurry(&id, Duration::ZERO, now);
             } else if source
@@ -105,9 +105,7 @@ impl<P: Projection> ProjectionCore<P> {
                 let redrives = order.redrives.saturating_add(1);
                 if decided.carry_out(id, event, redrives) && is_next {
                     tell::<P>(order, "a dead letter is tried again");
-                    if let Some(verdict) = decided.get(id, event) {
-                        self.parked.know(id, verdict);
-                    }
+                    self.parked.know(id, decided.get(id, event));
                     self.parked.redrive(id, &order.by, gap, now);
                 }
             }

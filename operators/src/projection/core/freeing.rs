@@ -111,28 +111,16 @@ impl<P: Projection> ProjectionCore<P> {
                 }
                 if freed == FREED_EVENTS {
                     parked.move_on(frame, record, now);
-                    let verdict = decided.get(id, record.offset);
-                    verdict.into_iter().for_each(|of| parked.know(id, of));
+                    parked.know(id, decided.get(id, record.offset));
                     return Err(Pause::TurnOver);
                 }
                 freed += 1;
-                let applied = match decided.fate(id, record.offset) {
-                    Fate::Kept => begun(applier, frame, partition, record, position),
-                    Fate::Edited(edit) => edit.apply(record, |edited| {
-                        // It needs no shapes.
-                        let _ = applier.begin(frame);
-                        let applied = applier.apply_at(partition, edited, Some(position));
-                        applied.map(drop)
-                    }),
-                    Fate::Discarded => {
-                        passed += 1;
-                        Ok(())
-                    }
-                };
+                let fate = decided.fate(id, record.offset);
+                passed += u64::from(fate == Fate::Discarded);
+                let applied = applied_as(&fate, applier, frame, partition, record, position);
                 if let Err(failure) = applied {
-                    let verdict = decided.get(id, record.offset);
-                    let is_edited = verdict.is_some_and(|verdict| verdict.edit.is_some());
-                    match unreadable::<P>(policy.of(is_edited), partition, record, failure)? {
+                    let policy = policy.of(matches!(fate, Fate::Edited(_)));
+                    match unreadable::<P>(policy, partition, record, failure)? {
                         None => skipped += 1,
                         Some(failure) => {
                             if record.offset == poison {
@@ -140,7 +128,7 @@ impl<P: Projection> ProjectionCore<P> {
                             } else {
                                 parked.succeed(partition, frame, record, failure, now);
                             }
-                            verdict.into_iter().for_each(|of| parked.know(id, of));
+                            parked.know(id, decided.get(id, record.offset));
                             return Err(Pause::Failed);
                         }
                     }
@@ -186,15 +174,25 @@ impl From<Halt> for Pause {
     }
 }
 
-/// Applies an event with the shapes of its frame.
-fn begun<P: Projection>(
+/// Applies an event with the shapes of its frame, as what it has become.
+fn applied_as<P: Projection>(
+    fate: &Fate,
     applier: &mut Applier<P>,
     frame: &Frame,
     partition: PartitionId,
     record: &Record<'_>,
     read_upto: Offset,
 ) -> Result<(), Failure> {
-    applier.begin(frame)?;
-    let applied = applier.apply_at(partition, record, Some(read_upto));
+    let applied = match fate {
+        Fate::Kept => {
+            applier.begin(frame)?;
+            applier.apply_at(partition, record, Some(read_upto))
+        }
+        // It needs no shapes.
+        Fate::Edited(edit) => edit.apply(record, |edited| {
+            applier.apply_at(partition, edited, Some(read_upto))
+        }),
+        Fate::Discarded => return Ok(()),
+    };
     applied.map(drop)
 }

@@ -36,9 +36,12 @@ impl Parked {
             .min()
     }
 
-    /// What the log says about a key's event: how many redrives of it there are, and what it is instead, which its letter
-    /// shows then.
-    pub(in crate::projection) fn know(&mut self, id: &str, verdict: &Verdict) {
+    /// What the log says about a key's event, if it says anything: how many redrives of it there are, and what it is instead,
+    /// which its letter shows then.
+    pub(in crate::projection) fn know(&mut self, id: &str, verdict: Option<&Verdict>) {
+        let Some(verdict) = verdict else {
+            return;
+        };
         let edit = verdict.edit.as_ref();
         let is_known = |parked: &ParkedKey| {
             let letter = &parked.letter;
