@@ -14,7 +14,9 @@ use super::decoder::Decoder;
 use super::error::DecodeError;
 use super::event::Event;
 use super::upcast::Upcasters;
-use super::value::{Rewriter, Value, event_from_json, parse_json, typed_from_json};
+use super::value::{
+    Rewriter, Value, event_from_json, not_variant, parse_json, typed_from_json, variant_of,
+};
 use crate::log::frame::{Encoding, Kind};
 
 /// Reads the records of one event type, frame by frame.
@@ -107,11 +109,41 @@ impl<E: Event> EventReader<E> {
         }
     }
 
-    fn decode_other(&mut self, kind: &Kind, payload: &[u8]) -> Result<E, DecodeError> {
-        let found = kind.schema_version;
-        if found < E::VERSION {
-            return self.decode_older(kind, payload);
+    /// Decodes a record of the present frame with another payload in its place: JSON as
+    /// [`payload_to_json`](super::payload_to_json) shows the record's own, in the shape of its version.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode); [`DecodeError::Json`] also for what is of another variant.
+    #[cold]
+    pub fn decode_edited(
+        &mut self,
+        kind: &Kind,
+        payload: &[u8],
+        edited: &str,
+    ) -> Result<E, DecodeError> {
+        let json = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text);
+        let new = json(edited.as_bytes()).map_err(|error| DecodeError::json(&error))?;
+        if kind.encoding != Encoding::Binary {
+            let old = json(payload).unwrap_or_default();
+            let is_variant = variant_of(&old) == Some(&*kind.event_type);
+            if is_variant && variant_of(&new) != Some(&*kind.event_type) {
+                return Err(not_variant(&kind.event_type));
+            }
+            return self.decode_other(kind, edited.as_bytes());
         }
+        self.check_version(kind)?;
+        // One that is damaged may be edited as well; only what it was does not help then.
+        let old = Value::decode(self.decoder.present(), payload).unwrap_or_default();
+        let mut value = old.edited(&new, &kind.event_type)?;
+        if kind.schema_version < E::VERSION {
+            value = self.upcasters.run(kind, E::VERSION, value)?;
+        }
+        self.rewriter.typed(&value)
+    }
+
+    /// That this program may know it.
+    fn check_version(&self, kind: &Kind) -> Result<(), DecodeError> {
+        let found = kind.schema_version;
         if found > E::VERSION && !E::FORWARD_COMPATIBLE {
             return Err(DecodeError::UnknownVersion {
                 event_type: kind.event_type.to_string(),
@@ -119,6 +151,14 @@ impl<E: Event> EventReader<E> {
                 known: E::VERSION,
             });
         }
+        Ok(())
+    }
+
+    fn decode_other(&mut self, kind: &Kind, payload: &[u8]) -> Result<E, DecodeError> {
+        if kind.schema_version < E::VERSION {
+            return self.decode_older(kind, payload);
+        }
+        self.check_version(kind)?;
         match kind.encoding {
             Encoding::Binary => self.decoder.decode_present(payload),
             Encoding::Json => {

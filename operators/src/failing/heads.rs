@@ -9,6 +9,7 @@ use super::entry::Place;
 
 /// Words of the filter, a kilobyte.
 const WORDS: usize = 128;
+
 /// The place of the entry by key. Hashes are those of [`Table`](crate::table::Table).
 ///
 /// Of the keys that do not wait most are told by one bit: the table is looked into for the others.

@@ -6,6 +6,7 @@ use millstream_engine::codec::EventReader;
 use millstream_engine::event::{Offset, PartitionId, Position};
 use millstream_engine::log::frame::{Frame, Kind, Record, SHAPES};
 
+use super::decided::Edit;
 use super::enrich::Sight;
 use super::versions::Stamp;
 use super::wanted::{Portion, Wanted};
@@ -94,19 +95,12 @@ impl<P: Projection> Applier<P> {
         applied
     }
 
-    /// Applies an event of the frame begun last; gives whether the projection's filter took it.
+    /// Applies an event of the frame begun last, with another payload if it was edited; gives whether the projection's filter
+    /// took it. `late` is up to where the partition had been read, of an event that is freed behind others.
     #[inline]
-    pub(super) fn apply(
+    pub(super) fn apply_as(
         &mut self,
-        partition: PartitionId,
-        record: &Record<'_>,
-    ) -> Result<bool, Failure> {
-        self.apply_at(partition, record, None)
-    }
-
-    /// The same; `late` is up to where the partition had been read, of an event that is freed behind others.
-    pub(super) fn apply_at(
-        &mut self,
+        edit: Option<&Edit>,
         partition: PartitionId,
         record: &Record<'_>,
         late: Option<Offset>,
@@ -120,9 +114,11 @@ impl<P: Projection> Applier<P> {
             if !wanted.takes(partition, record) {
                 return Ok(false);
             }
-            let payload = events
-                .decode(record.kind, record.payload)
-                .map_err(Failure::unreadable)?;
+            let payload = match edit {
+                None => events.decode(record.kind, record.payload),
+                Some(edit) => events.decode_edited(record.kind, record.payload, edit.payload()),
+            };
+            let payload = payload.map_err(Failure::unreadable)?;
             let event = of_record(partition, record, &payload, sight);
             P::Tables::begin(
                 writers,

@@ -343,7 +343,7 @@ impl<P: Projection> ProjectionCore<P> {
         Ok(applied)
     }
 
-    /// Applies an event of the frame begun last, unless it waits behind another one or is given up.
+    /// Applies an event of the frame begun last, unless it waits behind another one or is given up; as it was edited if it was.
     #[inline]
     fn apply_record(&mut self, at: usize, frame: &Frame, record: &Record<'_>) -> Result<(), Halt> {
         if !self.parked.is_empty() && self.parked.queue_behind(record) {
@@ -373,11 +373,7 @@ impl<P: Projection> ProjectionCore<P> {
         let source = &mut self.sources[at];
         let partition = source.cursor.partition();
         let applier = &mut self.applier;
-        let applied = match edit {
-            None => applier.apply(partition, record),
-            Some(edit) => edit.apply(record, |edited| applier.apply(partition, edited)),
-        };
-        if let Err(failure) = applied {
+        if let Err(failure) = applier.apply_as(edit, partition, record, None) {
             if let Some(fault) = self.applier.sight.take_fault() {
                 return Err(Halt::lookup(partition, record, fault));
             }

@@ -1,4 +1,4 @@
-//! What the log says about single events of one partition: given up, or how often they were redriven.
+//! What the log says about single events of one partition: given up, edited, or how often they were redriven.
 //!
 //! Place: decisions of the log, in their order -> **here** -> the projection, which asks before it applies an event.
 //! A decision names the event and how many redrives of it came before. It counts if that is so by the log alone: of two
@@ -7,8 +7,8 @@
 //! same, whatever fails this time. An edit counts as a redrive; the last one that counts says what the event is.
 //! Invariant: for an event that was not settled yet, all of its decisions up to the position are in here. They lie
 //! behind it, so they are met after it was parked, or read when the projection opens.
-//! Memory: events that are parked, or that lie ahead and are decided about: about 100 bytes each. In a rebuild these
-//! are all that were ever decided about, else a few.
+//! Memory: events that are parked, or that lie ahead and are decided about: about 100 bytes each, and the payload of an edit.
+//! In a rebuild these are all that were ever decided about, else a few.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use hashbrown::{Equivalent, HashMap};
 use millstream_engine::event::Offset;
-use millstream_engine::log::frame::{Encoding, Kind, Record};
+use millstream_engine::log::frame::{Encoding, Kind};
 
 use super::decision::LetterDecision;
 
@@ -44,18 +44,7 @@ impl Equivalent<Named> for Asked<'_> {
 pub(super) struct Edit(Arc<str>);
 
 impl Edit {
-    /// Does with the record as it was edited what is done with an event's.
-    #[cold]
-    pub(super) fn apply<T>(&self, record: &Record<'_>, act: impl FnOnce(&Record<'_>) -> T) -> T {
-        let kind = self.kind(record.kind);
-        act(&Record {
-            kind: &kind,
-            payload: self.0.as_bytes(),
-            ..record.clone()
-        })
-    }
-
-    /// How the payload is to be read.
+    /// How a letter shows the payload.
     pub(super) fn kind(&self, kind: &Kind) -> Kind {
         Kind {
             encoding: Encoding::Json,
@@ -63,9 +52,9 @@ impl Edit {
         }
     }
 
-    /// The payload.
-    pub(super) fn payload(&self) -> &[u8] {
-        self.0.as_bytes()
+    /// The payload: JSON.
+    pub(super) fn payload(&self) -> &str {
+        &self.0
     }
 }
 

@@ -20,6 +20,9 @@ pub const DECISIONS: &str = "dead_letter";
 /// Category of the letters of items of dataflows. Not one that the log could have.
 pub(crate) const ITEMS: &str = "dataflow-item";
 
+/// Bytes of JSON that an edit may have: decisions are held in memory where rows are made anew.
+pub const EDIT_BYTES_MAX: usize = 1 << 20;
+
 /// A decision, as it lies in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LetterDecision {

@@ -56,7 +56,7 @@ pub use by_index::{ByIndex, IndexedRows};
 pub use compare::{ComparedRow, ComparedTable, Comparison, compare};
 pub use config::{FailurePolicy, ProjectionConfig, UnreadablePolicy};
 pub(crate) use decision::ITEMS;
-pub use decision::{DECISIONS, LetterDecision, LetterOrder};
+pub use decision::{DECISIONS, EDIT_BYTES_MAX, LetterDecision, LetterOrder};
 pub use derived::{Derived, TrackedRows, TrackedTable};
 pub use enrich::{LookupError, OpenReads, ReadFault, Reads, TableRead};
 pub use error::{OpenProjectionError, QueryError, RowError};

@@ -14,7 +14,7 @@ use millstream_engine::state::{
     DeadLetter, DeadLetterId, DeadLetterStatus, RegisteredProjection, StateError,
 };
 use millstream_operators::failing::{ItemLetters, LetterStanding, is_of_item};
-use millstream_operators::projection::{LetterDecision, LetterOrder};
+use millstream_operators::projection::{EDIT_BYTES_MAX, LetterDecision, LetterOrder};
 
 use super::Engine;
 use crate::dataflow::DataflowStatus;
@@ -73,6 +73,12 @@ pub enum DecideError {
     Missing {
         /// Who decided, or why.
         what: &'static str,
+    },
+    /// What is to take the place of a payload is longer than [`EDIT_BYTES_MAX`].
+    #[error("the edited payload has {bytes} bytes of JSON: an edit may have {EDIT_BYTES_MAX}")]
+    EditTooLarge {
+        /// How many it has.
+        bytes: usize,
     },
     /// What is to take the place of a payload is no JSON.
     #[error("the edited payload is not JSON: {cause}")]
@@ -145,11 +151,13 @@ impl DeadLetters {
 
     /// Puts another payload in the place of an event's, or of an item, and has it tried again so. The event itself stays in the
     /// log as it is; rows of this version and of later ones are made of the edited one for ever, also when they are made
-    /// anew. The last edit holds: whoever edits again, or redrives, does so on top of it. As [`redrive`](Self::redrive)
-    /// otherwise; what is no event of its type is a dead letter again, which says so.
+    /// anew. Who edits again, or redrives, does so on top of it; of two decisions about the same try the first counts, so wait for
+    /// what comes of one. As [`redrive`](Self::redrive) otherwise; what is no event of its type is a dead letter again, which
+    /// says so.
     ///
     /// `payload` is JSON, as `dead-letters show --json` prints it: of an event in the shape that its type had when it was written, so
-    /// that upcasters take it on. An item keeps its key and its time.
+    /// that upcasters take it on. Parts that are as they were stay what they were, also where JSON cannot hold them. An item
+    /// is read as JSON is, and keeps its key and its time.
     ///
     /// # Errors
     /// [`DecideError`]; a reason is needed, and JSON.
@@ -162,6 +170,10 @@ impl DeadLetters {
     ) -> Result<Token, DecideError> {
         if reason.trim().is_empty() {
             return Err(DecideError::Missing { what: "a reason" });
+        }
+        if payload.len() > EDIT_BYTES_MAX {
+            let bytes = payload.len();
+            return Err(DecideError::EditTooLarge { bytes });
         }
         serde_json::from_str::<serde::de::IgnoredAny>(payload).map_err(|cause| {
             DecideError::NotJson {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use millstream_engine::partition::AppendError;
 use millstream_engine::time::{Clock, SystemClock};
 use millstream_operators::projection::LetterDecision;
 
@@ -74,6 +75,10 @@ pub(super) fn take_up(engine: &Engine, busy: &Arc<AtomicBool>) {
                 Err(Untaken::Append(cause @ dead_letters::DecideError::Unsaved { .. })) => {
                     tracing::info!(request = %request.display(), %cause, "a request waits");
                 }
+                // Never: it must not keep those behind it.
+                Err(Untaken::Append(dead_letters::DecideError::Append(
+                    cause @ (AppendError::Event(_) | AppendError::Panicked { .. }),
+                ))) => refuse(&request, &cause.to_string()),
                 // Later, or by the next engine.
                 Err(Untaken::Append(cause)) => {
                     tracing::warn!(request = %request.display(), %cause, "a request waits");

@@ -9,6 +9,7 @@
 mod edit;
 mod json;
 mod json_text;
+mod overlay;
 mod read;
 mod reader;
 mod rewrite;
@@ -20,6 +21,7 @@ use serde::de::DeserializeOwned;
 
 pub use json::payload_to_json;
 pub(super) use json::{content_as_json, event_from_json, parse_json, typed_from_json};
+pub(super) use overlay::{not_variant, variant_of};
 pub use reader::ValueReader;
 pub(super) use rewrite::Rewriter;
 

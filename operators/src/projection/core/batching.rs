@@ -28,11 +28,13 @@ impl<P: Projection> ProjectionCore<P> {
                 continue;
             }
             applied += 1;
-            // Behind those that wait it is no part of a batch, nor is one that was given up or edited.
+            // Behind those that wait it is no part of a batch, nor is one that was given up or edited: that is applied
+            // behind those before it.
             let decided = &self.sources[at].decided;
             let is_alone = self.parked.is_parked(record.stream)
                 || decided.fate(record.stream, record.offset) != Fate::Kept;
             if is_alone {
+                self.apply_batch(at, &slice.frame, &mut batch)?;
                 self.apply_record(at, &slice.frame, &record)?;
                 continue;
             }
@@ -72,6 +74,7 @@ impl<P: Projection> ProjectionCore<P> {
         }
         Ok(())
     }
+
     /// A batch failed, and with it perhaps none of its events.
     #[cold]
     fn tell_batch(&mut self, at: usize, batch: &[Record<'_>], failure: Failure) {

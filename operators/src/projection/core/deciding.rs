@@ -1,6 +1,6 @@
 //! Decisions about dead letters: read ahead when the projection opens, met at their place afterwards.
 //!
-//! An event that is given up is passed over wherever it stands: at once when its key waits for it, at its own place in
+//! An event that is edited is applied as such wherever it stands, and one that is given up is passed over: at once when its key waits for it, at its own place in
 //! rows that are made anew. Either way the key has the same events in the same order, and no event is applied that is
 //! given up later in the log: for that, decisions are read before the first event.
 
@@ -104,7 +104,15 @@ impl<P: Projection> ProjectionCore<P> {
                 let decided = &mut self.sources[at].decided;
                 let redrives = order.redrives.saturating_add(1);
                 if decided.carry_out(id, event, redrives) && is_next {
-                    tell::<P>(order, "a dead letter is tried again");
+                    tell::<P>(
+                        order,
+                        match decision {
+                            LetterDecision::Edited { .. } => {
+                                "a dead letter is edited and tried again"
+                            }
+                            _ => "a dead letter is tried again",
+                        },
+                    );
                     self.parked.know(id, decided.get(id, event));
                     self.parked.redrive(id, &order.by, gap, now);
                 }

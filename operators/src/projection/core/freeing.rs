@@ -183,16 +183,15 @@ fn applied_as<P: Projection>(
     record: &Record<'_>,
     read_upto: Offset,
 ) -> Result<(), Failure> {
-    let applied = match fate {
-        Fate::Kept => {
-            applier.begin(frame)?;
-            applier.apply_at(partition, record, Some(read_upto))
-        }
-        // It needs no shapes.
-        Fate::Edited(edit) => edit.apply(record, |edited| {
-            applier.apply_at(partition, edited, Some(read_upto))
-        }),
+    let edit = match fate {
+        Fate::Kept => None,
+        Fate::Edited(edit) => Some(edit),
         Fate::Discarded => return Ok(()),
     };
+    let begun = applier.begin(frame);
+    if edit.is_none() {
+        begun?;
+    }
+    let applied = applier.apply_as(edit, partition, record, Some(read_upto));
     applied.map(drop)
 }

@@ -44,7 +44,8 @@ impl<P: Projection> ProjectionCore<P> {
     pub(super) fn is_far_behind(&self) -> bool {
         let now = self.clock.now();
         let mut sources = self.sources.iter();
-        sources.any(|source| source.cursor.lag() > 0 && now.since(source.recorded) >= FAR)
+        // The newest event of a partition that was quiet is old, and little is behind it.
+        sources.any(|source| source.cursor.lag() > NEAR && now.since(source.recorded) >= FAR)
     }
 
     /// The next frame of a source, unless it is behind what this version may apply.

@@ -91,12 +91,13 @@ impl<Q: Projection> Companion for Replayed<Q> {
             return;
         }
         self.beside.lend(partition, &mut self.applier.sight);
-        let mut apply = |record: &Record<'_>| self.applier.apply(partition, record).is_ok();
-        let is_applied = match fate {
-            // It needs no shapes.
-            Fate::Edited(edit) => edit.apply(record, apply),
-            Fate::Kept | Fate::Discarded => self.begun.is_ok() && apply(record),
+        let edit = match &fate {
+            Fate::Edited(edit) => Some(edit),
+            Fate::Kept | Fate::Discarded => None,
         };
+        let applier = &mut self.applier;
+        let is_applied = (self.begun.is_ok() || edit.is_some())
+            && applier.apply_as(edit, partition, record, None).is_ok();
         self.beside.lend(partition, &mut self.applier.sight);
         if is_applied {
             Q::Tables::publish(&mut self.applier.writers);

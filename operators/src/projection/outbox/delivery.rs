@@ -210,6 +210,7 @@ impl DeliveryCore {
         let config = &parts.delivering.config;
         let first = EffectPlace::first(parts.partition);
         let reading = Reading::from(first, config.held(), config.calls());
+        let queue = Queue::new(reading, config.calls());
         let (tell, ended) = bounded(config.calls());
         let (projection, outbox) = (parts.outlets.projection, parts.delivering.outbox);
         Some(Self {
@@ -220,7 +221,7 @@ impl DeliveryCore {
             partition: parts.partition,
             mailbox: parts.mailbox,
             clock: parts.clock,
-            queue: Queue::new(reading),
+            queue,
             calls: 0,
             ended,
             tell,

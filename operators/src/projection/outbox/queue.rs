@@ -22,6 +22,8 @@ pub(super) struct Held {
     /// As it is stored.
     pub(super) stored: Vec<u8>,
     pub(super) failures: u32,
+    /// It is under way, and not for the first time.
+    pub(super) is_again: bool,
 }
 
 /// Effects of one stream.
@@ -41,8 +43,13 @@ pub(super) struct Queue {
     /// Those here that have failed.
     pub(super) failed: usize,
     pub(super) reading: Reading,
-    /// First of their streams, to be called now.
+    /// First of their streams, to be called now, that have not failed.
     pub(super) ready: BTreeSet<EffectPlace>,
+    /// The same that have failed: they take turns with the others, and at most this many calls while others wait.
+    pub(super) again: BTreeSet<EffectPlace>,
+    again_max: usize,
+    again_under_way: usize,
+    was_again: bool,
     /// First of their streams, to be called then.
     due: BTreeSet<(Duration, EffectPlace)>,
     /// Dealt with, and perhaps still stored.
@@ -51,8 +58,12 @@ pub(super) struct Queue {
 
 impl Queue {
     /// An empty one.
-    pub(super) fn new(reading: Reading) -> Self {
+    pub(super) fn new(reading: Reading, calls: usize) -> Self {
         Self {
+            again: BTreeSet::new(),
+            again_max: (calls / 2).max(1),
+            again_under_way: 0,
+            was_again: false,
             held: BTreeMap::new(),
             lines: HashMap::default(),
             failed: 0,
@@ -82,6 +93,7 @@ impl Queue {
             // What was sent again by hand goes before what came behind it.
             if let Some(first) = first {
                 self.ready.remove(&first);
+                self.again.remove(&first);
                 self.due.retain(|(_, due)| *due != first);
             }
             self.ready.insert(place);
@@ -90,8 +102,19 @@ impl Queue {
             key,
             stored,
             failures: 0,
+            is_again: false,
         };
         self.held.insert(place, held);
+    }
+
+    /// It is the first of its stream, and to be called now.
+    fn be_ready(&mut self, place: EffectPlace) {
+        let held = self.held.get(&place);
+        if held.is_some_and(|held| held.failures > 0) {
+            self.again.insert(place);
+        } else {
+            self.ready.insert(place);
+        }
     }
 
     /// Has what is due by now be ready.
@@ -100,14 +123,27 @@ impl Queue {
             && due <= now
         {
             self.due.pop_first();
-            self.ready.insert(place);
+            self.be_ready(place);
         }
     }
 
     /// The next to be called, if one is ready. It is under way then.
     pub(super) fn start(&mut self) -> Option<(EffectPlace, &Held)> {
-        let place = self.ready.pop_first()?;
-        let held = self.held.get(&place)?;
+        let is_again = match (self.ready.is_empty(), self.again.is_empty()) {
+            (_, true) => false,
+            (true, false) => true,
+            // What hangs must not have all calls, and what fails at once not all turns.
+            (false, false) => !self.was_again && self.again_under_way < self.again_max,
+        };
+        let place = if is_again {
+            self.again.pop_first()
+        } else {
+            self.ready.pop_first()
+        }?;
+        self.was_again = is_again;
+        let held = self.held.get_mut(&place)?;
+        held.is_again = is_again;
+        self.again_under_way += usize::from(is_again);
         if let Some(line) = self.lines.get_mut(&held.key) {
             line.is_under_way = true;
         }
@@ -130,6 +166,7 @@ impl Queue {
         };
         self.failed += usize::from(held.failures == 0);
         held.failures += 1;
+        self.again_under_way -= usize::from(std::mem::take(&mut held.is_again));
         let (failures, key) = (held.failures, held.key.clone());
         let Some(due) = again(failures) else {
             return failures;
@@ -140,9 +177,7 @@ impl Queue {
         };
         line.is_under_way = false;
         match line.places.first() {
-            Some(first) if *first != place => {
-                self.ready.insert(*first);
-            }
+            Some(&first) if first != place => self.be_ready(first),
             _ => {
                 self.due.insert((due, place));
             }
@@ -154,12 +189,13 @@ impl Queue {
     pub(super) fn settle(&mut self, place: EffectPlace) -> Option<Held> {
         let held = self.held.remove(&place)?;
         self.failed -= usize::from(held.failures > 0);
+        self.again_under_way -= usize::from(held.is_again);
         self.settled.insert(place);
         if let Some(line) = self.lines.get_mut(&held.key) {
             line.places.remove(&place);
             line.is_under_way = false;
-            if let Some(first) = line.places.first() {
-                self.ready.insert(*first);
+            if let Some(&first) = line.places.first() {
+                self.be_ready(first);
             } else if line.behind.is_none() {
                 self.lines.remove(&held.key);
             }

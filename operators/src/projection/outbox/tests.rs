@@ -1,5 +1,6 @@
 //! The queue against a plain model of it.
 
+use std::collections::VecDeque;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,7 +18,7 @@ const HELD_MAX: usize = 6;
 const CALLS: usize = 2;
 
 fn queue() -> Queue {
-    Queue::new(Reading::from(place(0), HELD_MAX, CALLS))
+    Queue::new(Reading::from(place(0), HELD_MAX, CALLS), CALLS)
 }
 
 fn place(offset: u64) -> EffectPlace {
@@ -267,4 +268,44 @@ fn a_stream_that_is_stuck_leaves_room_for_the_others() {
     assert!(!world.delivered.contains_key(&0));
     assert!(world.finish(), "what was stuck goes on");
     assert_eq!(world.delivered[&0].len(), 100);
+}
+
+/// Danger: more streams hang than there are calls, and their effects are older than all that come. Goal: a new one has its
+/// turn as soon as a call ends, and what has failed has turns as well.
+#[test]
+fn streams_that_hang_do_not_have_all_calls() {
+    const STREAMS: u64 = 20;
+    for calls in [1, 2, 8] {
+        let mut queue = Queue::new(Reading::from(place(0), 1_024, calls), calls);
+        let add = |queue: &mut Queue, at: u64| queue.add(place(at), at.to_string().into(), vec![]);
+        (0..STREAMS).for_each(|at| add(&mut queue, at));
+        // All of them have failed once, and are due.
+        while let Some(at) = queue.start().map(|(place, _)| place) {
+            queue.failed(at, |_| Some(Duration::ZERO));
+        }
+        let (mut hanging, mut delivered, mut tried) = (VecDeque::new(), 0, 0);
+        for at in STREAMS..STREAMS + 100 {
+            add(&mut queue, at);
+            // The oldest call comes to its limit, if all hang.
+            if hanging.len() == calls
+                && let Some(oldest) = hanging.pop_front()
+            {
+                queue.failed(oldest, |_| Some(Duration::ZERO));
+            }
+            queue.wake(Duration::ZERO);
+            while hanging.len() < calls
+                && let Some(at) = queue.start().map(|(place, _)| place)
+            {
+                if at.position.offset.0 < STREAMS {
+                    hanging.push_back(at);
+                    tried += 1;
+                } else {
+                    queue.settle(at);
+                    delivered += 1;
+                }
+            }
+        }
+        assert!(delivered >= 49, "{delivered} with {calls} calls");
+        assert!(tried >= 49, "{tried} with {calls} calls");
+    }
 }

@@ -45,7 +45,7 @@ impl Parked {
         let edit = verdict.edit.as_ref();
         let is_known = |parked: &ParkedKey| {
             let letter = &parked.letter;
-            let shows = |edit: &Edit| letter.payload == edit.payload();
+            let shows = |edit: &Edit| letter.payload == edit.payload().as_bytes();
             letter.redrives == verdict.redrives && edit.is_none_or(shows)
         };
         if self.keys.get(id).is_none_or(is_known) {
@@ -58,7 +58,7 @@ impl Parked {
         if let Some(edit) = edit {
             let letter = &mut parked.letter;
             letter.kind = edit.kind(&letter.kind);
-            letter.payload = edit.payload().to_vec();
+            letter.payload = edit.payload().as_bytes().to_vec();
             letter.dictionary = Vec::new();
         }
         self.insert(id.into(), parked);

@@ -4,7 +4,7 @@
 //! there is one, is not asked and does not notice; nothing is written.
 //! Invariants: (1) rows are what the given code makes of the events of that moment, each stream in its order, as a
 //! projection begun anew would; (2) an event that fails holds up its own stream to the end, and is told; (3) an event that
-//! somebody had given up (`dead-letters discard`) by that moment is passed over.
+//! somebody had given up (`dead-letters discard`) by that moment is passed over, and one that was edited by then is applied so.
 //! Threads: one per core for [`Rows::ByPartition`], which take partitions in turn, else one.
 //! Cost, without embellishment: a whole replay, from the first event of the log. Every frame up to the moment is read and
 //! unpacked, those without an event of the category are passed over by their head; rows are held twice for a moment, as

@@ -15,7 +15,7 @@ use super::tables::{FAILED_MAX, FailedEvent};
 use crate::failing::Failure;
 use crate::past::{Cut, PastError};
 use crate::projection::applier::Applier;
-use crate::projection::decided::{Decided, Fate};
+use crate::projection::decided::{Decided, Edit, Fate};
 use crate::projection::enrich::Beside;
 use crate::projection::in_memory::InMemory;
 use crate::projection::wanted::Portion;
@@ -208,14 +208,13 @@ impl<P: Projection> Part<'_, P> {
             return;
         }
         match self.decided.fate(record.stream, record.offset) {
-            Fate::Kept => self.apply_kept(unread, record),
-            // It needs no shapes.
-            Fate::Edited(edit) => edit.apply(record, |edited| self.apply_kept(None, edited)),
+            Fate::Kept => self.apply_as(None, unread, record),
+            Fate::Edited(edit) => self.apply_as(Some(&edit), None, record),
             Fate::Discarded => {}
         }
     }
 
-    fn apply_kept(&mut self, unread: Option<&Vec<String>>, record: &Record<'_>) {
+    fn apply_as(&mut self, edit: Option<&Edit>, unread: Option<&Vec<String>>, record: &Record<'_>) {
         if !self.parked.is_empty() && self.parked.contains(record.stream) {
             self.share.waiting += 1;
             return;
@@ -223,7 +222,7 @@ impl<P: Projection> Part<'_, P> {
         let applied = match unread {
             Some(causes) => Err(causes.clone()),
             None => {
-                let applied = self.applier.apply(self.partition, record);
+                let applied = self.applier.apply_as(edit, self.partition, record, None);
                 applied.map_err(Failure::causes)
             }
         };

@@ -7,7 +7,7 @@ use super::world::World;
 use crate::support::config;
 
 /// Steps until it halts; gives why.
-fn halted(world: &mut World) -> String {
+fn halted(world: &mut World<1>) -> String {
     for _ in 0..1_000 {
         if let Err(cause) = world.step() {
             return cause;
@@ -31,7 +31,7 @@ fn followers_are_bounded() {
         },
     ];
     for config in bounds {
-        let mut world = World::new(config);
+        let mut world = World::<1>::new(config);
         world.poison([0]);
         world.add(&[("a", 0), ("a", 1), ("a", 2), ("a", 3), ("b", 1)]);
         world.settle();
@@ -59,7 +59,7 @@ fn followers_are_bounded() {
 /// Goal: letters take no more bytes than they may, but for one; a redrive that succeeds makes room.
 #[test]
 fn bytes_of_letters_are_bounded() {
-    let mut world = World::new(ProjectionConfig {
+    let mut world = World::<1>::new(ProjectionConfig {
         parked_bytes_max: 1,
         ..config(1)
     });

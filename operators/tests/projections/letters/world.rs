@@ -46,9 +46,9 @@ impl Event for Noted {
 }
 
 /// Keeps the values of each stream, and fails on some.
-pub(crate) struct Lists(Moods);
+pub(crate) struct Lists<const BATCH: usize>(Moods);
 
-impl Projection for Lists {
+impl<const BATCH: usize> Projection for Lists<BATCH> {
     const NAME: &'static str = "lists";
     const VERSION: u32 = 1;
     const ROWS: Rows = Rows::Global;
@@ -56,6 +56,7 @@ impl Projection for Lists {
     type Event = Noted;
     type Tables = (Table<String, Vec<u32>>,);
     type Error = CannotBear;
+    const BATCH: usize = BATCH;
 
     fn tables(&self) -> Self::Tables {
         (LISTS,)
@@ -88,20 +89,20 @@ pub(crate) struct Left {
     pub(crate) followers_bytes: u64,
 }
 
-pub(crate) struct World {
+pub(crate) struct World<const BATCH: usize> {
     ground: Ground,
-    declared: Declared<Lists>,
-    running: Option<Running<Lists>>,
+    declared: Declared<Lists<BATCH>>,
+    running: Option<Running<Lists<BATCH>>>,
     moods: Moods,
     config: ProjectionConfig,
 }
 
-impl World {
+impl<const BATCH: usize> World<BATCH> {
     pub(crate) fn new(config: ProjectionConfig) -> Self {
         let ground = Ground::new(PARTITIONS, Timestamp::EPOCH);
         let moods = Moods::good(&ground.log.clock);
         let mut world = Self {
-            declared: Declared::new(Lists(moods.clone()), ground.state()),
+            declared: Declared::new(Lists::<BATCH>(moods.clone()), ground.state()),
             ground,
             running: None,
             moods,
@@ -117,7 +118,7 @@ impl World {
         let (log, state) = (&self.ground.log, self.ground.state());
         state.writer.flush().unwrap();
         let opening = Opening {
-            board: ProgressBoard::new(Lists::NAME, PARTITIONS),
+            board: ProgressBoard::new(Lists::<BATCH>::NAME, PARTITIONS),
             config: &self.config,
             reads: OpenReads::default(),
         };
@@ -128,7 +129,7 @@ impl World {
     fn again(&mut self, how: impl FnOnce(&mut Ground)) {
         self.running = None;
         how(&mut self.ground);
-        self.declared = Declared::new(Lists(self.moods.clone()), self.ground.state());
+        self.declared = Declared::new(Lists::<BATCH>(self.moods.clone()), self.ground.state());
         self.open();
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus};
 use millstream_engine::time::{Clock, SystemClock};
-use millstream_operators::projection::{LetterDecision, LetterOrder};
+use millstream_operators::projection::{EDIT_BYTES_MAX, LetterDecision, LetterOrder};
 use serde_json::json;
 
 use super::{Data, DataFolder, Filter, names};
@@ -58,7 +58,12 @@ pub(in crate::cli) struct EditArguments {
     /// Id as `list` prints it, such as 3-0-1234-9f86d081
     id: DeadLetterId,
     /// The payload to try instead, as JSON: `show --json` prints the one that failed
-    #[arg(long, value_name = "JSON", required_unless_present = "file")]
+    #[arg(
+        long,
+        value_name = "JSON",
+        required_unless_present = "file",
+        allow_hyphen_values = true
+    )]
     payload: Option<String>,
     /// The same from a file, or from standard input if this is -
     #[arg(long, value_name = "PATH", conflicts_with = "payload")]
@@ -99,6 +104,11 @@ pub(in crate::cli) fn edit(
         (None, None) => bail!("what to try instead? say it with --payload or --file"),
     };
     serde_json::from_str::<serde::de::IgnoredAny>(&payload).context("the payload is not JSON")?;
+    ensure!(
+        payload.len() <= EDIT_BYTES_MAX,
+        "the payload has {} bytes of JSON: an edit may have {EDIT_BYTES_MAX}",
+        payload.len()
+    );
     let whom = Whom {
         data: data.clone(),
         ids: vec![*id],
