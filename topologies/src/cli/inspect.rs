@@ -155,7 +155,7 @@ pub(super) enum ProjectionCommand {
     /// them. The last line says where to go on, with --json each change does: the same cursors as those of Engine::changes. Goes on
     /// without gaps or repeats; where that cannot be it says why.
     #[command(
-        after_help = "Examples:\n  millstream projection changes data/bank kept-balances kept-balances\n  millstream projection changes data/bank kept-balances kept-balances --after CURSOR --limit 1000 --json\n  millstream projection changes data/shop sales by-day --key text,u32"
+        after_help = "Examples:\n  millstream projection changes DATA balances balances\n  millstream projection changes DATA balances balances --after CURSOR --limit 1000 --json\n  millstream projection changes DATA sales by-day --key text,u32"
     )]
     Changes(changes::ChangesArguments),
     /// Print all versions of one row that a versioned table keeps, the oldest first
@@ -163,7 +163,7 @@ pub(super) enum ProjectionCommand {
     /// One line per version: position and recorded time of the event that left it, and the row with fields by name, or `no row`
     /// where it was removed. The first may be older than the changes that are kept: what the row was when they begin.
     #[command(
-        after_help = "Examples:\n  millstream projection history data/bank kept-balances kept-balances 42\n  millstream projection history data/shop sales by-day --key text,u32 south 17"
+        after_help = "Examples:\n  millstream projection history DATA balances balances 42\n  millstream projection history DATA sales by-day --key text,u32 south 17"
     )]
     History(changes::HistoryArguments),
     /// Print how far each version is, how fast it goes, and when it will have caught up, as the running engine sees it

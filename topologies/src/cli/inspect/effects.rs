@@ -1,5 +1,6 @@
 //! `effects list` and `show`: what projections send outside and nobody has taken, without the program that sends it.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -55,8 +56,8 @@ pub(in crate::cli) struct ListArguments {
     #[arg(long)]
     waiting: bool,
     /// Most effects to print
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    limit: usize,
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
 }
 
 /// Which effect.
@@ -128,13 +129,24 @@ fn list(arguments: &ListArguments, is_json: bool, out: &mut impl Write) -> Resul
         "age",
         "cause",
     ]);
-    let mut count = 0;
-    for of in outboxes(&arguments.data)? {
+    let (mut count, mut is_cut) = (0, false);
+    let all = outboxes(&arguments.data)?;
+    if let Some(asked) = &arguments.projection
+        && !all.iter().any(|of| of.projection() == asked)
+    {
+        let names: BTreeSet<_> = all.iter().map(StoredEffects::projection).collect();
+        bail!(
+            "no projection {asked} has outboxes in this folder; those that have: {}",
+            Vec::from_iter(names).join(", ")
+        );
+    }
+    for of in all {
         if !is_asked(&arguments.projection, of.projection()) {
             continue;
         }
         let each = |effect: &StoredEffect| {
             if count == arguments.limit {
+                is_cut = true;
                 return Ok(ControlFlow::Break(()));
             }
             if is_asked(&arguments.outbox, &effect.outbox) {
@@ -163,6 +175,12 @@ fn list(arguments: &ListArguments, is_json: bool, out: &mut impl Write) -> Resul
         (0, EffectsThat::Wait) => writeln!(out, "no effect waits")?,
         (0, EffectsThat::AreGivenUp) => writeln!(out, "no effect was given up")?,
         _ => writeln!(out, "{}", printed.trim_fmt())?,
+    }
+    if is_cut {
+        writeln!(
+            out,
+            "perhaps there are more: --limit prints more than {count}"
+        )?;
     }
     Ok(())
 }
