@@ -85,6 +85,34 @@ fn an_event_that_is_no_record_needs_no_dictionary_and_has_steps_too() {
     ));
 }
 
+/// Goal: an edit is in the shape of the version that the record has, and goes through the same steps; what is damaged may be
+/// edited; a version that the program does not know may not.
+#[test]
+fn an_edit_is_of_the_version_that_was_written() {
+    let edit = |stored: &Stored, edited: &str| {
+        let mut reader = EventReader::<Plain>::new();
+        reader.begin_frame(&stored.dictionary).unwrap();
+        reader.decode_edited(&stored.kind, &stored.payload, edited)
+    };
+    let mut stored = store(&Plain(7));
+    assert_eq!(edit(&stored, "9").unwrap(), Plain(9));
+    stored.kind.schema_version = 1;
+    assert_eq!(edit(&stored, "9").unwrap(), Plain(10));
+    assert!(edit(&stored, r#""nine""#).is_err());
+    stored.payload = vec![0xff; 3];
+    assert!(load::<Plain>(&stored).is_err());
+    assert_eq!(edit(&stored, "9").unwrap(), Plain(10));
+    stored.kind.schema_version = 3;
+    let error = edit(&stored, "9").unwrap_err();
+    assert!(matches!(
+        error,
+        DecodeError::UnknownVersion { found: 3, .. }
+    ));
+    stored.kind.encoding = Encoding::Json;
+    stored.kind.schema_version = 1;
+    assert_eq!(edit(&stored, "9").unwrap(), Plain(10));
+}
+
 #[test]
 fn opaque_records_are_refused_in_every_version() {
     for version in 1..=2 {

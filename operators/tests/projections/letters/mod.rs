@@ -7,7 +7,9 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use millstream_operators::projection::{LetterDecision, LetterOrder};
+use millstream_operators::projection::{
+    LetterDecision, LetterOrder, ProjectionConfig, UnreadablePolicy,
+};
 use proptest::prelude::*;
 
 use crate::support::config;
@@ -312,4 +314,39 @@ fn an_edit_keeps_the_type() {
     world.rebuild();
     world.settle();
     assert_eq!(world.rows()["a"], [1, 9, 3]);
+}
+
+/// Danger: a projection that passes over what it cannot read, or halts at it. Goal: an edit that is no event is a dead letter
+/// again all the same, for whoever wrote it, live and in rows that are made anew.
+#[test]
+fn an_edit_that_cannot_be_read_is_a_letter() {
+    for unreadable in [UnreadablePolicy::Skip, UnreadablePolicy::Halt] {
+        let mut world = World::<3>::new(ProjectionConfig {
+            unreadable,
+            ..config(1)
+        });
+        world.poison([2]);
+        world.add(&[("a", 1), ("a", 2), ("a", 3)]);
+        world.settle();
+        let edit = |world: &mut World<3>, payload: &str| {
+            let letter = world.waiting().remove(0);
+            let (order, payload) = (
+                LetterOrder::of(&letter, "ann", "why").unwrap(),
+                payload.into(),
+            );
+            world.decide(&LetterDecision::Edited { order, payload });
+            world.settle();
+        };
+        edit(&mut world, r#"{"Value":"nine"}"#);
+        for _ in 0..2 {
+            let letter = world.waiting().remove(0);
+            assert_eq!((letter.redrives, &*letter.class), (1, "unreadable"));
+            assert_eq!(letter.payload, br#"{"Value":"nine"}"#);
+            assert_eq!(world.rows()["a"], [1]);
+            world.rebuild();
+            world.settle();
+        }
+        edit(&mut world, r#"{"Value":9}"#);
+        assert_eq!(world.rows()["a"], [1, 9, 3]);
+    }
 }
