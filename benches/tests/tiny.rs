@@ -310,7 +310,10 @@ async fn projection() {
         .await
         .expect("the suite runs");
     let cases = harness.cases();
-    assert_eq!(names(&cases), ["live-balances", "live-global", "at-least"]);
+    assert_eq!(
+        names(&cases),
+        ["live-balances", "live-global", "live-appended", "at-least"]
+    );
     for case in &cases[..2] {
         positive(
             case,
