@@ -37,6 +37,8 @@ const PROJECTED: std::time::Duration = std::time::Duration::from_secs(600);
 
 /// Balance by account id, kept by one actor for all partitions.
 pub const GLOBAL_BALANCES: Table<CompactString, Cents> = Table::named("global-balances");
+/// The same, kept by the owners of its keys.
+pub const ROUTED_BALANCES: Table<CompactString, Cents> = Table::named("routed-balances");
 
 /// [`Balances`], but with global rows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,6 +66,32 @@ impl Projection for GlobalBalances {
     }
 }
 
+/// [`Balances`], but with rows that are routed by key.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RoutedBalances;
+
+impl Projection for RoutedBalances {
+    const NAME: &'static str = "routed-balances";
+    const VERSION: u32 = 1;
+    const ROWS: Rows = Rows::ByKey;
+    const CATEGORY: &'static str = Account::CATEGORY;
+    type Event = AccountEvent;
+    type Tables = (Table<CompactString, Cents>,);
+    type Error = Infallible;
+
+    fn tables(&self) -> Self::Tables {
+        (ROUTED_BALANCES,)
+    }
+
+    fn project(
+        &self,
+        event: &ProjectedEvent<'_, AccountEvent>,
+        tables: &mut (TableMut<CompactString, Cents>,),
+    ) -> Result<(), Infallible> {
+        Balances.project(event, tables)
+    }
+}
+
 /// What reads along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadSide {
@@ -73,6 +101,8 @@ pub enum ReadSide {
     Balances,
     /// [`GlobalBalances`], one actor.
     Global,
+    /// [`RoutedBalances`], one actor with an owner of rows per core.
+    Routed,
 }
 
 /// A bank at work.
@@ -116,6 +146,7 @@ impl Bank {
             ReadSide::None => topology,
             ReadSide::Balances => topology.projection(Balances),
             ReadSide::Global => topology.projection(GlobalBalances),
+            ReadSide::Routed => topology.projection(RoutedBalances),
         };
         let engine = Engine::open(folder.path())
             .config(config)
@@ -249,6 +280,7 @@ impl Bank {
             ReadSide::None => return Ok(()),
             ReadSide::Balances => &BALANCES,
             ReadSide::Global => &GLOBAL_BALANCES,
+            ReadSide::Routed => &ROUTED_BALANCES,
         };
         self.settle().await?;
         let mut total = 0;

@@ -99,15 +99,16 @@ async fn replay() {
         "bare",
         "balances",
         "global-balances",
+        "routed-balances",
         "poison-1pct",
         "poison-1pct-panics",
         "poison-hung-beside",
     ];
     assert_eq!(names(&cases), expected);
-    for case in &cases[..3] {
+    for case in &cases[..4] {
         positive(case, &["events_per_second", "events_per_core_second"]);
     }
-    for case in &cases[3..] {
+    for case in &cases[4..] {
         positive(case, &["of_plain", "events_per_second"]);
     }
 }

@@ -39,8 +39,8 @@ pub mod prelude {
     pub use millstream_operators::past::{At, PastError};
     pub use millstream_operators::projection::{
         ChangeCursor, ChangesFrom, DeliveryConfig, Effect, Envelope, Index, Order, Outbox,
-        OutboxMut, ProjectedEvent, Projection, ProjectionConfig, Reads, Retention, Rows, Table,
-        TableMut, Wanted, project,
+        OutboxMut, ProjectedEvent, Projection, ProjectionConfig, Reads, Retention, Route, Rows,
+        Table, TableMut, Wanted, project,
     };
     pub use millstream_operators::window::{
         Count, Global, Revision, Session, Sliding, Trigger, Tumbling, Window, Windowed,

@@ -343,6 +343,9 @@ fn check_projections(topology: &Topology, faults: &mut Vec<TopologyFault>) {
         if projection.is_batched_in_vain() {
             faults.push(TopologyFault::BatchOfEach { projection: name });
         }
+        if projection.is_routed_in_vain() {
+            faults.push(TopologyFault::RoutedTogether { projection: name });
+        }
         for (table, index) in projection.unkept_unique() {
             faults.push(TopologyFault::UniqueByPartition {
                 projection: name,

@@ -89,6 +89,7 @@ async fn live(harness: &Harness, sizes: Sizes, name: &str, reads: ReadSide) -> R
     let is_over = Arc::new(AtomicBool::new(false));
     let projection = match reads {
         ReadSide::Global => GlobalBalances::NAME,
+        ReadSide::Routed => crate::bank::RoutedBalances::NAME,
         ReadSide::Balances | ReadSide::None => millstream::catalog::bank::Balances::NAME,
     };
     let looking = look_at_stored(harness, bank.engine(), projection, &is_over)?;

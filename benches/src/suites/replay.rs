@@ -60,6 +60,7 @@ pub async fn run(harness: &Harness, sizes: Sizes) -> Result<()> {
     let cases = [
         ("balances", ReadSide::Balances),
         ("global-balances", ReadSide::Global),
+        ("routed-balances", ReadSide::Routed),
     ];
     for (name, reads) in cases {
         if harness.wants(name) {

@@ -8,6 +8,7 @@ use millstream_engine::log::frame::{Frame, Kind, Record, SHAPES};
 
 use super::decided::Edit;
 use super::enrich::Sight;
+use super::owners::{Owner, Owners};
 use super::versions::Stamp;
 use super::wanted::{Portion, Wanted};
 use super::{ProjectedEvent, Projection, TableSet};
@@ -17,10 +18,13 @@ use crate::failing::Failure;
 pub(super) struct Applier<P: Projection> {
     pub(super) projection: std::sync::Arc<P>,
     pub(super) writers: <P::Tables as TableSet>::Writers,
-    events: EventReader<P::Event>,
-    wanted: Wanted,
+    pub(super) events: EventReader<P::Event>,
+    pub(super) wanted: Wanted,
     /// What it sees of other projections.
     pub(super) sight: Sight,
+    /// Those beside itself that have rows of their own.
+    pub(super) others: Vec<Owner<P>>,
+    pub(super) owners: Owners,
 }
 
 impl<P: Projection> Applier<P> {
@@ -34,6 +38,8 @@ impl<P: Projection> Applier<P> {
             writers,
             events: EventReader::new(),
             sight: Sight::default(),
+            others: Vec::new(),
+            owners: Owners::default(),
         }
     }
 
@@ -90,7 +96,7 @@ impl<P: Projection> Applier<P> {
         }));
         let applied = outcome.unwrap_or_else(|panic| Err(Failure::panicked(panic)));
         if applied.is_err() {
-            P::Tables::undo(&mut self.writers);
+            self.undo();
         }
         applied
     }
@@ -108,6 +114,7 @@ impl<P: Projection> Applier<P> {
         self.sight.begin(partition, record.offset, late.is_some());
         let (projection, writers) = (&*self.projection, &mut self.writers);
         let (events, wanted, sight) = (&mut self.events, &self.wanted, &self.sight);
+        let (others, owners) = (&mut self.others, self.owners.count());
         // Reading an event runs its `Deserialize` and upcasters, keeping its rows their `Serialize`: user
         // code as well.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -120,6 +127,13 @@ impl<P: Projection> Applier<P> {
             };
             let payload = payload.map_err(Failure::unreadable)?;
             let event = of_record(partition, record, &payload, sight);
+            let writers = match owners {
+                1 => writers,
+                _ => match projection.route(&event).owner(owners).checked_sub(1) {
+                    Some(other) => &mut others[other].writers,
+                    None => writers,
+                },
+            };
             P::Tables::begin(
                 writers,
                 &Stamp {
@@ -149,13 +163,14 @@ impl<P: Projection> Applier<P> {
             .map_err(Failure::of)
             .err()
             .unwrap_or(failure);
-        P::Tables::undo(&mut self.writers);
+        self.undo();
         Err(failure)
     }
 }
 
+/// What the projection sees of a record.
 #[inline]
-fn of_record<'r, E>(
+pub(super) fn of_record<'r, E>(
     partition: PartitionId,
     record: &'r Record<'_>,
     payload: &'r E,

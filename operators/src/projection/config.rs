@@ -115,6 +115,13 @@ pub struct ProjectionConfig {
     /// sooner; less: commands and queries notice it less, and one that is given less than what is appended needs never
     /// catches up.
     pub rebuild_share_percent: u8,
+    /// Owners of the rows of a projection with [`Rows::ByKey`](super::Rows::ByKey), which apply events side by side. Default 0:
+    /// as many as the engine has processors; at most 1,024. May change from start to start. More: events are read and applied
+    /// by more processors, in smaller parts.
+    pub owners: usize,
+    /// New events of a frame of the log from which on the owners apply it side by side; those of a smaller one the actor applies by
+    /// itself. Default 2,048. Less: small frames gain as well, once waking the owners is worth it.
+    pub shared_events_min: usize,
     /// Dead letters of one actor that are tried again or passed over per second, when somebody decides about many at
     /// once. What was decided while it stood still is carried out at once when it starts.
     /// Default 1,000, at least 1. More: they are through sooner; less: more of the time is left for what comes.
@@ -152,6 +159,8 @@ impl Default for ProjectionConfig {
             followers_max: 1_000_000,
             followers_bytes_max: 1 << 30,
             rebuild_share_percent: 10,
+            owners: 0,
+            shared_events_min: 2_048,
             redrives_per_second: 1_000,
         }
     }

@@ -8,6 +8,7 @@ mod halting;
 mod ordering;
 mod pacing;
 mod sending;
+mod sharing;
 mod storing;
 
 use std::fmt;
@@ -35,11 +36,12 @@ use super::applier::Applier;
 use super::decided::{Decided, Edit, Fate};
 use super::decision::DECISIONS;
 use super::enrich::{Following, Scope};
+use super::owners::Owner;
 use super::parked::{Moment, Parked, Sender};
 use super::wanted::Portion;
 use super::{
-    OpenProjectionError, OpenReads, Order, Places, ProgressBoard, Projection, ProjectionConfig,
-    TableSet, UnreadablePolicy,
+    OpenProjectionError, OpenReads, Order, Owners, Places, ProgressBoard, Projection,
+    ProjectionConfig, TableSet, UnreadablePolicy,
 };
 use crate::failing::{ERROR, Failure, Telling};
 
@@ -86,6 +88,8 @@ pub struct ProjectionParts<P: Projection> {
     pub clock: Arc<dyn Clock>,
     /// Readers of the tables that [`Projection::reads`] names, in its order.
     pub reads: OpenReads,
+    /// Owners of its rows.
+    pub owners: Owners,
     /// Whether rows of a predecessor are still being stored; the same for every incarnation.
     pub storing: Arc<AtomicBool>,
 }
@@ -177,24 +181,16 @@ impl<P: Projection> ProjectionCore<P> {
         let shown = board.show_together();
         let (sources, complete) = sources(&parts)?;
         let first = parts.partitions.first().copied().unwrap_or_default();
-        let writers = parts.projection.tables().writers(&Places {
-            ids: &parts.registered.tables,
-            store: Some(&parts.store),
-            hot: &parts.hot,
-            is_complete: complete,
-            actor: first.0,
-        });
-        let mut writers = writers.ok_or(OpenProjectionError::Tables)?;
-        if let Some(outlet) = board.outlet() {
-            P::Tables::connect(&mut writers, outlet);
-        }
+        let (writers, others) = writers(&parts, complete)?;
         let sight = Self::sight(&parts)?;
         let following = Following::new(sight.boards(), Scope::of::<P>(), first.0);
         let now = parts.clock.monotonic();
         let parked = parked::<P>(&parts.config, parts.registered.id, &parts.board);
         let stage_name = parts.board.stage_name();
         let mut core = Self {
-            applier: Applier::new(parts.projection, writers).seeing(sight),
+            applier: Applier::new(parts.projection, writers)
+                .seeing(sight)
+                .beside(others, parts.owners),
             following,
             parked,
             registered: parts.registered,
@@ -302,6 +298,8 @@ impl<P: Projection> ProjectionCore<P> {
             let _ = self.applier.begin(&slice.frame);
             applied = if P::BATCH > 1 && !is_decided {
                 self.apply_batches(at, slice, portion)?
+            } else if self.is_for_all_owners(at, slice, is_decided) {
+                self.apply_shared(at, slice, portion)?
             } else {
                 self.apply_each(at, slice, portion, is_decided)?
             };
@@ -453,6 +451,35 @@ fn sources<P: Projection>(
     Ok((sources, complete))
 }
 
+/// What the first owner of its rows changes them with, and the others.
+#[expect(
+    clippy::type_complexity,
+    reason = "the writers of a projection, and owners of the same"
+)]
+fn writers<P: Projection>(
+    parts: &ProjectionParts<P>,
+    is_complete: bool,
+) -> Result<(<P::Tables as TableSet>::Writers, Vec<Owner<P>>), OpenProjectionError> {
+    let first = parts.partitions.first().copied().unwrap_or_default();
+    let of = |actor| {
+        let writers = parts.projection.tables().writers(&Places {
+            ids: &parts.registered.tables,
+            store: Some(&parts.store),
+            hot: &parts.hot,
+            is_complete,
+            actor,
+        });
+        writers.ok_or(OpenProjectionError::Tables)
+    };
+    let mut writers = of(first.0)?;
+    if let Some(outlet) = parts.board.outlet() {
+        P::Tables::connect(&mut writers, outlet);
+    }
+    let others = (first.0..).skip(1).take(parts.owners.count() - 1);
+    let others = others.map(|number| of(number).map(Owner::new));
+    Ok((writers, others.collect::<Result<_, _>>()?))
+}
+
 /// What is done about an event that cannot be read: gives the failure back if it is to be parked, as any other is.
 fn unreadable<P: Projection>(
     policy: UnreadablePolicy,
@@ -492,12 +519,12 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
             return Step::Failed("rows could not be stored".to_owned());
         }
         // Over the memory bound: go on once all rows are stored, so that they can be let go.
-        let full = P::Tables::rows(&self.applier.writers) > self.config.hot_rows_max;
+        let full = self.applier.rows() > self.config.hot_rows_max;
         // Versions cannot be let go, only handed over.
-        let heavy = P::Tables::version_bytes(&self.applier.writers) > VERSION_BYTES_MAX;
+        let heavy = self.applier.version_bytes() > VERSION_BYTES_MAX;
         if full && self.is_all_stored() {
             self.publish(start);
-            P::Tables::shrink(&mut self.applier.writers);
+            self.applier.shrink();
         } else if full || heavy {
             self.publish(start);
             return match self.store(start, true, true) {

@@ -231,6 +231,9 @@ pub enum OpenProjectionError {
         /// The table.
         table: &'static str,
     },
+    /// The threads of owners of rows could not be made.
+    #[error("the threads of the owners of its rows could not be started: {0}")]
+    Threads(String),
     /// The log failed.
     #[error(transparent)]
     Log(#[from] LogError),

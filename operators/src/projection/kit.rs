@@ -50,6 +50,7 @@
 //! ```
 
 pub use batches::same_in_batches;
+pub use by_key::same_by_key;
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -424,5 +425,7 @@ fn check_stored<K: TableKey + Debug, R: Row + Debug + PartialEq>(row: &R, key: &
 }
 
 mod batches;
+mod by_key;
+mod rows;
 #[cfg(test)]
 mod tests;

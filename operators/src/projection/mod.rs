@@ -32,6 +32,7 @@ mod key;
 mod kit;
 mod member;
 mod outbox;
+mod owners;
 mod pacer;
 mod page;
 mod parked;
@@ -42,6 +43,7 @@ mod raw;
 mod reader;
 mod registering;
 mod role;
+mod route;
 mod snapshot;
 mod table;
 mod tables;
@@ -64,7 +66,7 @@ pub use fresh::HandedOver;
 pub use hot::HotRows;
 pub use index::{AnyIndex, Index};
 pub use key::{KeyPart, KeyPrefix, KeyValue, ParseKeyPartError, TableKey};
-pub use kit::{Projected, project, same_in_batches};
+pub use kit::{Projected, project, same_by_key, same_in_batches};
 #[doc(hidden)]
 pub use member::{Member, Taken};
 #[doc(hidden)]
@@ -74,6 +76,7 @@ pub use outbox::{
     EffectId, EffectPlace, EffectsThat, GivenUp, GivenUpEffects, ListedGivenUp, Outbox, OutboxMut,
     StoredCause, StoredEffect, StoredEffects,
 };
+pub use owners::{OwnerThreads, Owners};
 pub use pacer::Pacer;
 pub use page::{Cursor, Page, Pages, ParseCursorError, RowOf, RowSource, SliceOf};
 pub use past::{FailedEvent, PastTables, Replay, TableDiff};
@@ -81,6 +84,7 @@ pub use query::{Answer, Query};
 pub use raw::RawTable;
 pub use reader::{AnyReader, TableReader};
 pub use registering::register;
+pub use route::Route;
 pub use snapshot::{Snapshot, TableSnapshot};
 pub use table::{Row, Table};
 pub use tables::{Places, TableSet};
@@ -105,12 +109,17 @@ pub enum Rows {
     /// so it scales with them. A key that events of two partitions write would have two owners: choose
     /// [`Global`](Self::Global) then.
     ByPartition,
+    /// Rows may be written by events of any partition, and each event changes those of one key, which
+    /// [`route`](Projection::route) gives. One actor reads all events, in the [`Order`] that the projection declares; where
+    /// many come at once they are applied by several owners side by side, each of which has the rows of its keys. Needs
+    /// what batches need: see [`BATCH`](Projection::BATCH), which has to be 1.
+    ByKey,
     /// Rows may be written by events of any partition. One actor applies them all, in the [`Order`] that the projection
     /// declares.
     Global,
 }
 
-/// In which order the events of several partitions come to a projection with [`Rows::Global`]. Those of one partition come as
+/// In which order the events of several partitions come to a projection with [`Rows::Global`] or [`Rows::ByKey`]. Those of one partition come as
 /// they were appended in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
@@ -173,6 +182,15 @@ pub trait Projection: Send + Sync + 'static {
 
     /// The descriptions of its tables.
     fn tables(&self) -> Self::Tables;
+
+    /// The key whose rows an event changes, of a projection with [`Rows::ByKey`]; others are not asked. That of its stream
+    /// unless said otherwise.
+    ///
+    /// Law: whatever [`project`](Self::project) reads and changes for an event lies under keys that no event of another
+    /// route reads or changes. [`same_by_key`] checks it, and `Engine::verify` on a whole log.
+    fn route(&self, event: &ProjectedEvent<'_, Self::Event>) -> Route {
+        Route::of(event.id)
+    }
 
     /// Which events of its category it reads; all unless said otherwise. Asked once per start.
     fn wanted(&self) -> Wanted {

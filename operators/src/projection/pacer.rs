@@ -67,9 +67,9 @@ impl Pacer {
         (state.next > now).then(|| state.next - now)
     }
 
-    /// A turn has taken the time from `start` to `end`.
-    pub(super) fn spend(&self, start: Duration, end: Duration) {
-        let took = end.saturating_sub(start).min(TURN_MAX) * self.stretch / 100;
+    /// A turn has taken the time from `start` to `end`, of so many processors.
+    pub(super) fn spend(&self, start: Duration, end: Duration, processors: u32) {
+        let took = end.saturating_sub(start).min(TURN_MAX) * self.stretch / 100 * processors;
         let mut state = self.state();
         state.next = state.next.max(start) + took;
     }
@@ -92,7 +92,7 @@ mod tests {
         while now < until {
             match pacer.wait(now, durable()) {
                 None => {
-                    pacer.spend(now, now + TURN);
+                    pacer.spend(now, now + TURN, 1);
                     turns += 1;
                     // They take their turns one after the other on one thread.
                     now += TURN;

@@ -36,7 +36,7 @@ pub fn register<P: Projection>(
         }
     }
     // One actor stores all of its positions together: some of them alone are damage.
-    if P::ROWS == Rows::Global && begun != 0 && begun != log.partitions() {
+    if P::ROWS != Rows::ByPartition && begun != 0 && begun != log.partitions() {
         return Ok(writer.reset_projection(P::NAME, P::VERSION)?);
     }
     Ok(registered)

@@ -109,8 +109,22 @@ pub trait TableSet: Send + Sync + 'static {
     #[doc(hidden)]
     fn take_sent(writers: &mut Self::Writers, into: &mut Vec<Sent>);
 
+    /// Whether what was changed since the last event, or the last events, can be kept.
     #[doc(hidden)]
-    fn keep(writers: &mut Self::Writers) -> Result<(), RowError>;
+    fn check(writers: &mut Self::Writers) -> Result<(), RowError>;
+
+    /// Keeps what was [checked](Self::check).
+    #[doc(hidden)]
+    fn keep_checked(writers: &mut Self::Writers);
+
+    #[doc(hidden)]
+    #[inline]
+    fn keep(writers: &mut Self::Writers) -> Result<(), RowError> {
+        // All are asked before any keeps its changes: they are undone together.
+        Self::check(writers)?;
+        Self::keep_checked(writers);
+        Ok(())
+    }
 
     #[doc(hidden)]
     fn undo(writers: &mut Self::Writers);
@@ -240,11 +254,14 @@ macro_rules! table_set {
             }
 
             #[inline]
-            fn keep(writers: &mut Self::Writers) -> Result<(), RowError> {
-                // All are asked before any keeps its changes: they are undone together.
+            fn check(writers: &mut Self::Writers) -> Result<(), RowError> {
                 $($member::check(&mut writers.$at)?;)+
-                $($member::keep(&mut writers.$at);)+
                 Ok(())
+            }
+
+            #[inline]
+            fn keep_checked(writers: &mut Self::Writers) {
+                $($member::keep(&mut writers.$at);)+
             }
 
             fn undo(writers: &mut Self::Writers) {

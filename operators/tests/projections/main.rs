@@ -9,4 +9,5 @@ mod enrich;
 mod letters;
 mod outboxes;
 mod rebuilds;
+mod routed;
 mod versions;

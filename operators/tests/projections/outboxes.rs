@@ -17,8 +17,8 @@ use millstream_engine::state::{RegisteredProjection, SteppedStateWriter};
 use millstream_engine::time::Clock;
 use millstream_operators::projection::{
     DeclaredOutbox, Delivering, DeliveryConfig, DeliveryCore, DeliveryParts, FailurePolicy,
-    OpenOutlets, OpenReads, Outbox, OutboxMut, Outlets, ProgressBoard, ProjectedEvent, Projection,
-    ProjectionConfig, Rows, Table, TableMut,
+    OpenOutlets, OpenReads, Outbox, OutboxMut, Outlets, Owners, ProgressBoard, ProjectedEvent,
+    Projection, ProjectionConfig, Rows, Table, TableMut,
 };
 use serde::{Deserialize, Serialize};
 
@@ -149,6 +149,7 @@ impl World {
             board,
             config: &config,
             reads: OpenReads::default(),
+            owners: Owners::default(),
         };
         let mut running = declared.open(&self.log, &self.state, opening);
         Running {

@@ -12,8 +12,8 @@ use millstream_engine::stage::{StageCore, Step};
 use millstream_engine::state::SteppedStateWriter;
 use millstream_engine::time::{Clock, ManualClock};
 use millstream_operators::projection::{
-    OpenReads, Pacer, ProgressBoard, ProjectedEvent, Projection, ProjectionConfig, Rows, Table,
-    TableMut, TableReader,
+    OpenReads, Owners, Pacer, ProgressBoard, ProjectedEvent, Projection, ProjectionConfig, Rows,
+    Table, TableMut, TableReader,
 };
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +100,7 @@ impl World {
             board: ProgressBoard::of_version("counts", N, feed, self.log.clock()),
             config,
             reads: OpenReads::default(),
+            owners: Owners::default(),
         };
         let mut declared = Declared::new(projection, &self.state);
         let running = declared.open(&self.log, &self.state, opening);

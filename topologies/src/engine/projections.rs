@@ -11,9 +11,9 @@ use millstream_engine::stage::{NoCore, RestartPolicy, StageCore, StageSpec};
 use millstream_engine::state::{RegisteredProjection, StateStore, StateWriterHandle};
 use millstream_engine::time::Clock;
 use millstream_operators::projection::{
-    AnyReader, DeclaredOutbox, OpenProjectionError, OpenReads, Order, Outlets, Pacer,
-    ProgressBoard, Projection, ProjectionConfig, ProjectionCore, ProjectionParts, ReadFault, Reads,
-    Replay, Rows, TableSet, Verification, register,
+    AnyReader, DeclaredOutbox, OpenProjectionError, OpenReads, Order, Outlets, OwnerThreads,
+    Owners, Pacer, ProgressBoard, Projection, ProjectionConfig, ProjectionCore, ProjectionParts,
+    ReadFault, Reads, Replay, Rows, TableSet, Verification, register,
 };
 
 use super::table_at::Told;
@@ -30,6 +30,8 @@ pub(crate) struct Surroundings {
     pub(crate) restart: RestartPolicy,
     /// Processors that its stages have.
     pub(crate) processors: usize,
+    /// Where owners of rows work.
+    pub(crate) owner_threads: OwnerThreads,
     /// Identity of the log.
     pub(crate) store_id: Option<uuid::Uuid>,
 }
@@ -69,6 +71,8 @@ pub(crate) trait AnyProjection: Send + Sync {
     fn read_faults(&self) -> Vec<ReadFault>;
     /// Whether it wants batches of events, and has tables that need each by itself.
     fn is_batched_in_vain(&self) -> bool;
+    /// Whether its rows are routed by key, and it has tables that need to see each event of all keys.
+    fn is_routed_in_vain(&self) -> bool;
     /// Compares its stored rows with what its code makes of the log; `None` if it was never stored. Blocks.
     fn verify_stored(
         &self,
@@ -118,6 +122,7 @@ impl<P: Projection> Declared<P> {
         &self,
         around: &Surroundings,
         (registered, reads): (&RegisteredProjection, Arc<OnceLock<OpenReads>>),
+        owners: &Owners,
         partitions: &[PartitionId],
         hot: &[Arc<dyn Any + Send + Sync>],
         board: &Arc<ProgressBoard>,
@@ -133,6 +138,7 @@ impl<P: Projection> Declared<P> {
             let (config, partitions) = (self.config.clone(), partitions.to_vec());
             let (mailbox, around) = (Arc::clone(&mailbox), around.clone());
             let (hot, board) = (hot.to_vec(), Arc::clone(board));
+            let owners = owners.clone();
             move || {
                 let core = ProjectionCore::<P>::open(ProjectionParts {
                     projection: Arc::clone(&projection),
@@ -149,6 +155,7 @@ impl<P: Projection> Declared<P> {
                     clock: Arc::clone(&around.clock),
                     storing: Arc::clone(&storing),
                     reads: reads.get().cloned().unwrap_or_default(),
+                    owners: owners.clone(),
                 });
                 match core {
                     Ok(core) => Ok(Box::new(core) as Box<dyn StageCore>),
@@ -202,7 +209,8 @@ impl<P: Projection> AnyProjection for Declared<P> {
 
     fn unkept_unique(&self) -> Vec<(&'static str, &'static str)> {
         match P::ROWS {
-            Rows::Global => Vec::new(),
+            // Those of a projection that is routed are told of together with all else that it cannot have.
+            Rows::Global | Rows::ByKey => Vec::new(),
             Rows::ByPartition => self.projection.tables().unique_indexes(),
         }
     }
@@ -222,6 +230,11 @@ impl<P: Projection> AnyProjection for Declared<P> {
     fn is_batched_in_vain(&self) -> bool {
         let is_each_alone = self.projection.tables().need_each_event();
         P::BATCH > 1 && (is_each_alone || !self.projection.reads().is_empty())
+    }
+
+    fn is_routed_in_vain(&self) -> bool {
+        let is_each_alone = self.projection.tables().need_each_event() || P::BATCH > 1;
+        P::ROWS == Rows::ByKey && (is_each_alone || !self.projection.reads().is_empty())
     }
 
     fn verify_stored(
@@ -256,15 +269,17 @@ impl<P: Projection> AnyProjection for Declared<P> {
         let tables = self.projection.tables();
         let hot = tables.hot();
         let groups = match P::ROWS {
-            Rows::Global => vec![all],
+            Rows::Global | Rows::ByKey => vec![all],
             Rows::ByPartition => all.into_iter().map(|one| vec![one]).collect(),
         };
         let open_reads = Arc::new(OnceLock::new());
+        let (owners, processors) = (self.config.owners, around.processors);
+        let owners = Owners::of::<P>(owners, processors, &around.owner_threads)?;
         let stages = groups
             .iter()
             .map(|group| {
                 let reads = Arc::clone(&open_reads);
-                self.stage(around, (&registered, reads), group, &hot, &board)
+                self.stage(around, (&registered, reads), &owners, group, &hot, &board)
             })
             .collect();
         let readers = tables

@@ -93,6 +93,16 @@ pub enum TopologyFault {
         /// Name of the projection.
         projection: &'static str,
     },
+    /// What some tables make of an event depends on those of other keys.
+    #[error(
+        "rows of projection {projection:?} are routed by key, and it has a table that is versioned or has a unique index, or an \
+         outbox, or reads tables of others, or wants batches: let its rows be Rows::Global, or put that into a projection of \
+         its own"
+    )]
+    RoutedTogether {
+        /// Name of the projection.
+        projection: &'static str,
+    },
     /// An index is unique only where one actor sees all rows.
     #[error(
         "index {index:?} of table {table:?} cannot be kept unique: projection {projection:?} has an actor per partition; \

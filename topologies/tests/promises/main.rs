@@ -46,6 +46,7 @@ mod queries;
 mod reading;
 mod rebuilds;
 mod repeats;
+mod routed;
 mod selections;
 mod settled_letters;
 mod shutdown;

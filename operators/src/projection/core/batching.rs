@@ -64,7 +64,10 @@ impl<P: Projection> ProjectionCore<P> {
                     }
                     return Ok(());
                 }
-                Err(failure) => self.tell_batch(at, batch, failure),
+                Err(failure) => {
+                    let first = batch.first().map_or(Offset(0), |first| first.offset);
+                    self.tell_together(at, (first, batch.len()), failure);
+                }
             }
             // Reading the events may have failed half way.
             let _ = self.applier.begin(frame);
@@ -75,28 +78,33 @@ impl<P: Projection> ProjectionCore<P> {
         Ok(())
     }
 
-    /// A batch failed, and with it perhaps none of its events.
+    /// Events that were applied together failed, and with them perhaps none by itself.
     #[cold]
-    fn tell_batch(&mut self, at: usize, batch: &[Record<'_>], failure: Failure) {
+    pub(super) fn tell_together(
+        &mut self,
+        at: usize,
+        (first, events): (Offset, usize),
+        failure: Failure,
+    ) {
         let source = &self.sources[at];
         source.metrics.count_failures(1);
         self.board.count_failure();
         let now = self.clock.monotonic();
-        let (Some(unsaid), Some(first)) = (self.telling.next(now), batch.first()) else {
+        let Some(unsaid) = self.telling.next(now) else {
             return;
         };
         let position = Position {
             partition: source.cursor.partition(),
-            offset: first.offset,
+            offset: first,
         };
         tracing::warn!(
             projection = P::NAME,
             version = P::VERSION,
             %position,
-            events = batch.len(),
+            events,
             cause = failure.causes().join(": "),
             unsaid,
-            "a batch could not be applied: its events are applied one by one"
+            "events could not be applied together: they are applied one by one"
         );
     }
 }

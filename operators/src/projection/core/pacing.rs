@@ -34,7 +34,9 @@ impl<P: Projection> ProjectionCore<P> {
         if let Some(pacer) = self.board.pacer()
             && (more || self.is_behind)
         {
-            pacer.spend(start, now);
+            // Those that work beside it take their processors as well.
+            let processors = self.applier.owners.processors();
+            pacer.spend(start, now, processors);
         }
         self.is_behind = more;
     }

@@ -11,7 +11,7 @@ impl<P: Projection> ProjectionCore<P> {
         if self.is_ahead() {
             return false;
         }
-        P::Tables::publish(&mut self.applier.writers);
+        self.applier.publish();
         let mut moved = false;
         let wall = self.clock.now();
         for source in &mut self.sources {
@@ -41,10 +41,10 @@ impl<P: Projection> ProjectionCore<P> {
         if let Some(batch) = self.refused.take() {
             return self.submit(batch);
         }
-        let unstored = P::Tables::unstored(&self.applier.writers);
+        let unstored = self.applier.unstored();
         let since = now.saturating_sub(self.stored_at);
         let due = since >= self.store_every(behind)
-            || P::Tables::version_bytes(&self.applier.writers) >= VERSION_BYTES_STORED
+            || self.applier.version_bytes() >= VERSION_BYTES_STORED
             || unstored >= self.config.unstored_rows_max
             || self.parked.is_changed();
         let changed = self
@@ -61,7 +61,9 @@ impl<P: Projection> ProjectionCore<P> {
             return Ok(());
         }
         let mut writes = Vec::new();
-        let handed_over = P::Tables::store(&mut self.applier.writers, &mut writes)
+        let handed_over = self
+            .applier
+            .store(&mut writes)
             .map_err(|error| format!("a row cannot be stored: {error}"))?;
         self.parked.store(&mut writes);
         for source in &self.sources {
@@ -112,7 +114,7 @@ impl<P: Projection> ProjectionCore<P> {
     fn store_every(&self, behind: bool) -> Duration {
         let config = &self.config;
         // Who waits for an effect waits for the store.
-        let sends = P::Tables::HAS_OUTBOXES && P::Tables::effects(&self.applier.writers) > 0;
+        let sends = P::Tables::HAS_OUTBOXES && self.applier.effects() > 0;
         let every = match (behind, self.board.is_hurried() || sends) {
             (true, false) => config.store_every_behind_ms,
             // One that is behind goes on with its work: whoever waits, waits for that as well.
@@ -164,7 +166,7 @@ impl<P: Projection> ProjectionCore<P> {
     pub(super) fn is_all_stored(&self) -> bool {
         !self.storing.load(Ordering::Acquire)
             && self.refused.is_none()
-            && P::Tables::unstored(&self.applier.writers) == 0
+            && self.applier.unstored() == 0
             && !self.parked.is_changed()
             && self
                 .sources

@@ -40,8 +40,8 @@ pub enum ReadFault {
     },
     /// Rows that depend on the order in which partitions were read are not the same in a rebuild.
     #[error(
-        "the rows of {of:?} are made in the order in which events arrive, so they have no state as of a position: let its \
-         ORDER be Order::Recorded, or its rows be Rows::ByPartition"
+        "the rows of {of:?} are made by events of all partitions in no order that is kept, so they have no state as of a position: let its \
+         rows be Rows::Global with Order::Recorded, or Rows::ByPartition"
     )]
     ByArrival {
         /// Name of the projection that is read.

@@ -233,7 +233,7 @@ impl TableRead {
         }
         match (self.rows, self.order) {
             (Rows::ByPartition, _) => None,
-            (Rows::Global, Order::Arrival) => Some(ReadFault::ByArrival { of }),
+            (Rows::ByKey, _) | (Rows::Global, Order::Arrival) => Some(ReadFault::ByArrival { of }),
             (Rows::Global, Order::Recorded) => {
                 (Scope::of::<P>() == Scope::Partition).then_some(ReadFault::OtherOrder { of })
             }

@@ -2,16 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use millstream_engine::state::StateWrite;
-
+use super::rows::{Rows, check};
 use super::{Projected, project};
 use crate::projection::{ProjectedEvent, Projection, TableSet};
 
 /// Ways of cutting that are tried beside batches of all sizes.
 const RANDOM_CUTS: u64 = 8;
-
-/// Stored rows, and entries of indexes, by table and key.
-type Rows = BTreeMap<(u32, Vec<u8>), Vec<u8>>;
 
 /// Expects that these events, in this order, leave the same rows one by one and in batches, however they are cut: the law of
 /// [`Projection::project_batch`]. An event is given with the id of its stream, without the category. Events that fail are left
@@ -85,7 +81,7 @@ pub fn same_in_batches<'i, P: Projection>(
         } else {
             "batches of one size"
         };
-        check(&one_by_one, &found, &format!("{way}, {number}"));
+        check(&one_by_one, &found, &format!("in {way}, {number}"));
     }
 }
 
@@ -93,20 +89,6 @@ pub fn same_in_batches<'i, P: Projection>(
 fn mixed(seed: u64, at: u64) -> u64 {
     let bytes = at.to_be_bytes();
     xxhash_rust::xxh3::xxh3_64_with_seed(&bytes, seed) >> 1
-}
-
-#[track_caller]
-fn check(expected: &Rows, found: &Rows, way: &str) {
-    let differs = |(key, row): (&(u32, Vec<u8>), &Vec<u8>)| expected.get(key) != Some(row);
-    let changed = found.iter().filter(|one| differs(*one)).count();
-    let missing = expected
-        .keys()
-        .filter(|key| !found.contains_key(*key))
-        .count();
-    assert!(
-        changed == 0 && missing == 0,
-        "in {way}: {changed} rows are others than one by one, {missing} are missing"
-    );
 }
 
 fn rows_of<P: Projection>(
@@ -120,16 +102,7 @@ fn rows_of<P: Projection>(
         projected.apply_batch(batch);
         (rest, cut) = (behind, cut + 1);
     }
-    let mut writes = Vec::new();
-    let stored = P::Tables::store(&mut projected.writers, &mut writes);
-    stored.expect("rows were written before");
-    let mut rows = Rows::new();
-    for write in writes {
-        if let StateWrite::PutRow { table, key, value } = write {
-            rows.insert((table.0, key), value);
-        }
-    }
-    rows
+    projected.stored_rows()
 }
 
 impl<P: Projection> Projected<P> {

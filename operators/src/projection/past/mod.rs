@@ -155,7 +155,7 @@ impl<P: Projection> Replay<P> {
         let cuts: Vec<(PartitionId, Cut)> = cuts.collect::<Result<_, PastError>>()?;
         let names = self.projection.tables().names();
         let threads = match P::ROWS {
-            Rows::Global => 1,
+            Rows::ByKey | Rows::Global => 1,
             Rows::ByPartition => self.threads_max.clamp(1, cuts.len().max(1)),
         };
         let job = Arc::new(Job {

@@ -9,7 +9,7 @@ use millstream_engine::event::Offset;
 use millstream_engine::log::LogReader;
 use millstream_engine::time::{Clock, Timestamp};
 use millstream_operators::projection::{
-    OpenReads, ProgressBoard, Projection, ProjectionConfig, Replay, Retention,
+    OpenReads, Owners, ProgressBoard, Projection, ProjectionConfig, Replay, Retention,
 };
 
 use super::projections::{FOUND, Found, Item, Items, Looked, Orders};
@@ -105,6 +105,7 @@ impl<const ALL: bool, const OF_ALL: bool> World<ALL, OF_ALL> {
                 ..config(1_000)
             },
             reads,
+            owners: Owners::default(),
         };
         Declared::new(projection, state).open(log, state, opening)
     }

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::support::config;
 use model::{Entries, Entry, Model};
-use world::{ASIDE, Noted, World};
+use world::{ASIDE, Noted, ROUTED, World};
 
 /// Values of events; any of them may be one that fails.
 const VALUES: u32 = 6;
@@ -259,7 +259,7 @@ proptest! {
     /// Goal: at rest rows and letters are those of a naive model; once all is mended, rows are what the log alone says
     /// they are, and so they are when they are made anew. Method: random events of few keys, values that fail now and
     /// then, decisions that come late or twice, crashes that go back to what was stored or further, rebuilds; event by
-    /// event, and in batches.
+    /// event, in batches, and by several owners side by side.
     #[test]
     fn rows_are_what_the_log_says(
         attempts_max in 1..4u32,
@@ -268,6 +268,7 @@ proptest! {
     ) {
         rows_are_as_logged::<1>(attempts_max, &poison, &acts)?;
         rows_are_as_logged::<3>(attempts_max, &poison, &acts)?;
+        rows_are_as_logged::<ROUTED>(attempts_max, &poison, &acts)?;
     }
 
     /// Goal: as above, without a rebuild before the end: nothing of the run's own history remains in its rows.

@@ -9,8 +9,8 @@ use millstream_engine::log::frame::Encoding;
 use millstream_engine::state::{DeadLetter, DeadLetterStatus};
 use millstream_engine::time::{Clock, Timestamp};
 use millstream_operators::projection::{
-    LetterDecision, OpenReads, ProgressBoard, ProjectedEvent, Projection, ProjectionConfig, Rows,
-    Table, TableMut, Wanted,
+    LetterDecision, OpenReads, Owners, ProgressBoard, ProjectedEvent, Projection, ProjectionConfig,
+    Rows, Table, TableMut, Wanted,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,18 +45,27 @@ impl Event for Noted {
     const ENCODING: Encoding = Encoding::Json;
 }
 
+/// Instead of a number of events in a batch: rows are routed by key.
+pub(crate) const ROUTED: usize = 0;
+/// Owners of rows that are.
+const OWNERS: usize = 3;
+
 /// Keeps the values of each stream, and fails on some.
 pub(crate) struct Lists<const BATCH: usize>(Moods);
 
 impl<const BATCH: usize> Projection for Lists<BATCH> {
     const NAME: &'static str = "lists";
     const VERSION: u32 = 1;
-    const ROWS: Rows = Rows::Global;
+    const ROWS: Rows = if BATCH == ROUTED {
+        Rows::ByKey
+    } else {
+        Rows::Global
+    };
     const CATEGORY: &'static str = "note";
     type Event = Noted;
     type Tables = (Table<String, Vec<u32>>,);
     type Error = CannotBear;
-    const BATCH: usize = BATCH;
+    const BATCH: usize = if BATCH == ROUTED { 1 } else { BATCH };
 
     fn tables(&self) -> Self::Tables {
         (LISTS,)
@@ -121,6 +130,7 @@ impl<const BATCH: usize> World<BATCH> {
             board: ProgressBoard::new(Lists::<BATCH>::NAME, PARTITIONS),
             config: &self.config,
             reads: OpenReads::default(),
+            owners: Owners::in_turn(if BATCH == ROUTED { OWNERS } else { 1 }),
         };
         self.running = Some(self.declared.open(log, state, opening));
     }

@@ -56,6 +56,7 @@ pub(crate) fn config(attempts_max: u32) -> ProjectionConfig {
         },
         store_every_ms: 4,
         store_every_behind_ms: 7,
+        shared_events_min: 2,
         ..ProjectionConfig::default()
     }
 }

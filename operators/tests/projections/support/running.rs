@@ -9,7 +9,7 @@ use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::stage::{StageCore, Step};
 use millstream_engine::state::RegisteredProjection;
 use millstream_operators::projection::{
-    AnyReader, OpenReads, ProgressBoard, Projection, ProjectionConfig, ProjectionCore,
+    AnyReader, OpenReads, Owners, ProgressBoard, Projection, ProjectionConfig, ProjectionCore,
     ProjectionParts, Row, Rows, Table, TableKey, TableReader, TableSet,
 };
 
@@ -31,6 +31,7 @@ pub(crate) struct Opening<'o> {
     pub(crate) board: Arc<ProgressBoard>,
     pub(crate) config: &'o ProjectionConfig,
     pub(crate) reads: OpenReads,
+    pub(crate) owners: Owners,
 }
 
 /// Its actors, and what others see of it.
@@ -61,7 +62,7 @@ impl<P: Projection> Declared<P> {
         let readers = self.readers(state, &self.hot, &opening.board);
         let all: Vec<_> = log.partitions().collect();
         let groups: Vec<Vec<_>> = match P::ROWS {
-            Rows::Global => vec![all],
+            Rows::ByKey | Rows::Global => vec![all],
             Rows::ByPartition => all.into_iter().map(|one| vec![one]).collect(),
         };
         self.storing.resize_with(groups.len(), Arc::default);
@@ -98,6 +99,7 @@ impl<P: Projection> Declared<P> {
             board: Arc::clone(&opening.board),
             clock: log.clock(),
             reads: opening.reads.clone(),
+            owners: opening.owners.clone(),
             storing: Arc::clone(storing),
         }
     }

@@ -11,8 +11,8 @@ use millstream_engine::state::{DeadLetter, DeadLetterStatus};
 use millstream_engine::time::Timestamp;
 use millstream_operators::past::At;
 use millstream_operators::projection::{
-    OpenReads, ProgressBoard, ProjectedEvent, Projection, ProjectionConfig, Replay, Retention,
-    Rows, Snapshot, Table, TableMut, TableReader, TableSnapshot,
+    OpenReads, Owners, ProgressBoard, ProjectedEvent, Projection, ProjectionConfig, Replay,
+    Retention, Rows, Snapshot, Table, TableMut, TableReader, TableSnapshot,
 };
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +128,7 @@ impl<const GLOBAL: bool> World<GLOBAL> {
                 ..config(1_000)
             },
             reads: OpenReads::default(),
+            owners: Owners::default(),
         };
         self.running = Some(self.declared.open(log, state, opening));
     }

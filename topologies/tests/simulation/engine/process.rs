@@ -233,7 +233,7 @@ fn start_projection<P: Projection>(
     let hot = tables.hot();
     let all: Vec<_> = (0..shape.partitions).map(PartitionId).collect();
     let groups = match P::ROWS {
-        Rows::Global => vec![all],
+        Rows::ByKey | Rows::Global => vec![all],
         Rows::ByPartition => all.into_iter().map(|one| vec![one]).collect(),
     };
     let readers = tables.readers(&registered.tables, store, &hot, &board);
@@ -257,6 +257,7 @@ fn start_projection<P: Projection>(
                 let core = ProjectionCore::<P>::open(ProjectionParts {
                     projection: Arc::clone(&projection),
                     reads: Default::default(),
+                    owners: Default::default(),
                     registered: registered.clone(),
                     config: config.clone(),
                     partitions: partitions.clone(),
