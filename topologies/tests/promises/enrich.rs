@@ -49,9 +49,10 @@ impl<const VERSION: u32> Projection for SumsKept<VERSION> {
 /// What each event finds.
 struct Looks<const VERSION: u32>;
 
-fn next(id: &str) -> String {
+/// The tally after this one, of so many: the first one after the last.
+pub(super) fn next(id: &str, tallies: u64) -> String {
     let number: u64 = id[1..].parse().unwrap();
-    format!("t{}", (number + 1) % TALLIES)
+    format!("t{}", (number + 1) % tallies)
 }
 
 impl<const VERSION: u32> Projection for Looks<VERSION> {
@@ -77,7 +78,7 @@ impl<const VERSION: u32> Projection for Looks<VERSION> {
         event: &ProjectedEvent<'_, Happened>,
         (seen,): &mut (TableMut<String, Seen>,),
     ) -> Result<(), Self::Error> {
-        let keys = [event.id.to_owned(), next(event.id)];
+        let keys = [event.id.to_owned(), next(event.id, TALLIES)];
         let found = keys.each_ref().map(|key| event.look_up(&SUMS_KEPT, key));
         seen.update(&keys[0], |seen| {
             seen.insert(event.version, found);
@@ -105,12 +106,13 @@ async fn start(folder: &Path) -> Engine {
     open_with(folder, config(), topology()).await
 }
 
-async fn written(engine: &Engine, random: &mut Random, commands: u64) {
+/// Sends so many commands to so many tallies, all at the same time.
+pub(super) async fn written(engine: &Engine, random: &mut Random, commands: u64, tallies: u64) {
     let mut asked = Vec::new();
     for _ in 0..commands {
         let by = (0..1 + random.below(3)).map(|_| random.below(1_000) as i64);
         let ask = Ask::AddAll(by.collect());
-        let (id, engine) = (format!("t{}", random.below(TALLIES)), engine.clone());
+        let (id, engine) = (format!("t{}", random.below(tallies)), engine.clone());
         let send = async move { engine.send::<Tally>(&id, ask).await.map(drop) };
         asked.push(tokio::spawn(send));
     }
@@ -131,24 +133,28 @@ pub(super) fn happened(event: &StoredEvent) -> Happened {
     reader.decode(&kind, &event.payload).unwrap()
 }
 
-/// What one event after the other finds, as they were recorded.
-fn expected(engine: &Engine) -> BTreeMap<String, Seen> {
+/// The events of all tallies, with the tally of each, as they were recorded.
+pub(super) fn recorded(engine: &Engine) -> Vec<(String, StoredEvent)> {
     let mut all = Vec::new();
     for number in 0..engine.partitions() {
         for event in partition(engine, number) {
-            if event.stream.starts_with("tally-") {
-                all.push((event.recorded_at, event.position.partition, event));
+            if let Some(id) = event.stream.strip_prefix("tally-") {
+                all.push((id.to_owned(), event));
             }
         }
     }
-    all.sort_by_key(|(recorded, partition, event)| (*recorded, *partition, event.position.offset));
+    all.sort_by_key(|(_, event)| (event.recorded_at, event.position));
+    all
+}
+
+/// What one event after the other finds.
+fn expected(engine: &Engine) -> BTreeMap<String, Seen> {
     let (mut sums, mut found) = (BTreeMap::<String, SumRow>::new(), BTreeMap::new());
-    for (_, _, event) in &all {
-        let id = event.stream.strip_prefix("tally-").unwrap().to_owned();
+    for (id, event) in &recorded(engine) {
         let happened = happened(event);
         sums.entry(id.clone()).or_default().add(&happened);
-        let keys = [id.clone(), next(&id)];
-        let seen: &mut Seen = found.entry(id).or_default();
+        let keys = [id.clone(), next(id, TALLIES)];
+        let seen: &mut Seen = found.entry(id.clone()).or_default();
         seen.insert(event.version, keys.map(|key| sums.get(&key).cloned()));
     }
     found
@@ -166,10 +172,10 @@ async fn the_same_live_after_restarts_made_anew_and_in_a_replay() {
     let mut random = Random::new();
     for _ in 0..3 {
         let engine = start(folder.path()).await;
-        written(&engine, &mut random, 60).await;
+        written(&engine, &mut random, 60, TALLIES).await;
         assert_eq!(seen(&engine).await, expected(&engine));
         // Ends while the one waits for the other.
-        written(&engine, &mut random, 20).await;
+        written(&engine, &mut random, 20, TALLIES).await;
         close(engine).await;
     }
     let engine = start(folder.path()).await;
@@ -184,7 +190,7 @@ async fn the_same_live_after_restarts_made_anew_and_in_a_replay() {
     within(sums.caught_up()).await.unwrap();
     within(sums.switch()).await.unwrap();
     // It answers no more, and is read still.
-    written(&engine, &mut random, 20).await;
+    written(&engine, &mut random, 20, TALLIES).await;
     assert_eq!(seen(&engine).await, expected(&engine));
     let refused = within(sums.drop_version(1)).await.unwrap_err();
     let is_told = matches!(

@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use millstream::StoredEvent;
 use millstream::prelude::*;
 use millstream_operators::projection::FoundIn;
 
-use crate::enrich::happened;
+use crate::enrich::{happened, next, recorded, written};
 use crate::kills::{killed, told};
 use crate::processes;
 use crate::support::*;
@@ -24,36 +23,10 @@ const TOP: Table<String, Found> = Table::named("chain-top").versioned(Retention:
 /// Of the last event of a tally: what it found of its own tally and of the next one, in either table.
 type Found = [(Option<SumRow>, Option<i64>); 2];
 
-fn next(id: &str) -> String {
-    let number: u64 = id[1..].parse().unwrap();
-    format!("t{}", (number + 1) % TALLIES)
-}
-
 /// The sum of each tally.
 struct Base;
 
-impl Projection for Base {
-    const NAME: &'static str = "chain-base";
-    const VERSION: u32 = 1;
-    const ROWS: Rows = Rows::ByPartition;
-    const CATEGORY: &'static str = "tally";
-    type Event = Happened;
-    type Tables = (Table<String, SumRow>,);
-    type Error = std::convert::Infallible;
-
-    fn tables(&self) -> Self::Tables {
-        (BASE,)
-    }
-
-    fn project(
-        &self,
-        event: &ProjectedEvent<'_, Happened>,
-        (base,): &mut (TableMut<String, SumRow>,),
-    ) -> Result<(), Self::Error> {
-        base.update(&event.id.to_owned(), |row| row.add(event.payload));
-        Ok(())
-    }
-}
+sums_of_tallies!(Base: "chain-base", 1, BASE);
 
 /// All sums that each tally has had, added up.
 struct Middle;
@@ -113,7 +86,7 @@ impl Projection for Top {
         event: &ProjectedEvent<'_, Happened>,
         (top,): &mut (TableMut<String, Found>,),
     ) -> Result<(), Self::Error> {
-        let keys = [event.id.to_owned(), next(event.id)];
+        let keys = [event.id.to_owned(), next(event.id, TALLIES)];
         let found = keys.each_ref().map(|key| {
             let base = event.look_up(&BASE, key);
             (base, event.look_up(&MIDDLE, key))
@@ -154,22 +127,15 @@ struct Chain {
 impl Chain {
     /// What one event after the other leaves, as they were recorded.
     fn expected(engine: &Engine) -> Self {
-        let mut all: Vec<StoredEvent> = Vec::new();
-        for number in 0..engine.partitions() {
-            let events = partition(engine, number).into_iter();
-            all.extend(events.filter(|event| event.stream.starts_with("tally-")));
-        }
-        all.sort_by_key(|event| (event.recorded_at, event.position));
         let mut own = Self::default();
-        for event in &all {
-            let id = event.stream.strip_prefix("tally-").unwrap().to_owned();
+        for (id, event) in &recorded(engine) {
             let base = own.base.entry(id.clone()).or_default();
             base.add(&happened(event));
             *own.middle.entry(id.clone()).or_default() += base.sum;
-            let keys = [id.clone(), next(&id)];
+            let keys = [id.clone(), next(id, TALLIES)];
             let found =
                 keys.map(|key| (own.base.get(&key).cloned(), own.middle.get(&key).copied()));
-            own.top.insert(id, found);
+            own.top.insert(id.clone(), found);
         }
         own
     }
@@ -198,30 +164,16 @@ async fn check(engine: &Engine) {
     }
 }
 
-async fn written(engine: &Engine, random: &mut Random, commands: u64) {
-    let mut asked = Vec::new();
-    for _ in 0..commands {
-        let by = (0..1 + random.below(3)).map(|_| random.below(1_000) as i64);
-        let ask = Ask::AddAll(by.collect());
-        let (id, engine) = (format!("t{}", random.below(TALLIES)), engine.clone());
-        let send = async move { engine.send::<Tally>(&id, ask).await.map(drop) };
-        asked.push(tokio::spawn(send));
-    }
-    for sent in asked {
-        within(sent).await.unwrap().unwrap();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chain_has_what_one_event_after_the_other_finds() {
     let folder = tempfile::tempdir().unwrap();
     let mut random = Random::new();
     for _ in 0..3 {
         let engine = start(folder.path()).await;
-        written(&engine, &mut random, 40).await;
+        written(&engine, &mut random, 40, TALLIES).await;
         check(&engine).await;
         // Ends while each waits for the one before it.
-        written(&engine, &mut random, 20).await;
+        written(&engine, &mut random, 20, TALLIES).await;
         close(engine).await;
     }
     std::fs::remove_dir_all(folder.path().join("state")).unwrap();
@@ -247,7 +199,7 @@ async fn the_past_of_a_chain_is_what_it_was() {
         was.push((token.clone(), Chain::queried(&engine).await));
     }
     same_past(&engine, &was).await;
-    written(&engine, &mut random, 10).await;
+    written(&engine, &mut random, 10, TALLIES).await;
     close(engine).await;
     let engine = start(folder.path()).await;
     same_past(&engine, &was).await;

@@ -18,36 +18,13 @@ const KEPT: Table<String, SumRow> = Table::named("kept").versioned(Retention::FO
 const TOGETHER: Table<u64, SumRow> = Table::named("kept-together").versioned(Retention::FOREVER);
 
 /// A row per tally; kept, or not, under the same version.
-struct Kept {
-    is_versioned: bool,
-}
+struct Kept<const IS_VERSIONED: bool>;
 
-impl Projection for Kept {
-    const NAME: &'static str = "kept";
-    const VERSION: u32 = 1;
-    const ROWS: Rows = Rows::ByPartition;
-    const CATEGORY: &'static str = "tally";
-    type Event = Happened;
-    type Tables = (Table<String, SumRow>,);
-    type Error = std::convert::Infallible;
-
-    fn tables(&self) -> Self::Tables {
-        if self.is_versioned {
-            (KEPT,)
-        } else {
-            (Table::named("kept"),)
-        }
-    }
-
-    fn project(
-        &self,
-        event: &ProjectedEvent<'_, Happened>,
-        (kept,): &mut (TableMut<String, SumRow>,),
-    ) -> Result<(), Self::Error> {
-        kept.update(&event.id.to_owned(), |row| row.add(event.payload));
-        Ok(())
-    }
-}
+sums_of_tallies!(Kept<const IS_VERSIONED: bool>: "kept", 1, if IS_VERSIONED {
+    KEPT
+} else {
+    Table::named("kept")
+});
 
 /// All tallies by the remainder of their number.
 struct Together;
@@ -76,7 +53,7 @@ impl Projection for Together {
     }
 }
 
-fn versioned(is_versioned: bool) -> Topology {
+fn topology<const IS_VERSIONED: bool>() -> Topology {
     let config = ProjectionConfig {
         store_every_ms: 2,
         hot_rows_max: 12,
@@ -84,7 +61,7 @@ fn versioned(is_versioned: bool) -> Topology {
     };
     Topology::named("versions")
         .aggregate::<Tally>()
-        .projection_with(Kept { is_versioned }, config.clone())
+        .projection_with(Kept::<IS_VERSIONED>, config.clone())
         .projection_with(Together, config)
         .projection(Sums)
         .build()
@@ -92,7 +69,7 @@ fn versioned(is_versioned: bool) -> Topology {
 }
 
 async fn start(folder: &Path) -> Engine {
-    open_with(folder, config(), versioned(true)).await
+    open_with(folder, config(), topology::<true>()).await
 }
 
 /// Sends so many commands; gives what had been seen after each.
@@ -169,7 +146,7 @@ async fn followers_have_the_table() {
             tokio::spawn(async move { written(&engine, random, 60).await })
         });
         for writer in writers.collect::<Vec<_>>() {
-            let snapshot = engine.snapshot::<Kept>().open().await.unwrap();
+            let snapshot = engine.snapshot::<Kept<true>>().open().await.unwrap();
             let table = snapshot.table(&KEPT).unwrap();
             following.push(follow(Copied {
                 rows: table.scan().all().unwrap().into_iter().collect(),
@@ -360,7 +337,7 @@ async fn what_is_not_kept_is_refused() {
     close(engine).await;
 
     // A table that is no longer versioned under the same version of its projection.
-    let opened = try_open(folder.path(), config(), versioned(false)).await;
+    let opened = try_open(folder.path(), config(), topology::<false>()).await;
     match opened {
         Err(OpenError::Projection {
             name: "kept",

@@ -15,27 +15,7 @@ use crate::support::*;
 /// The sums once more, as version `N`.
 struct SumsOf<const N: u32>;
 
-impl<const N: u32> Projection for SumsOf<N> {
-    const NAME: &'static str = Sums::NAME;
-    const VERSION: u32 = N;
-    const ROWS: Rows = Rows::ByPartition;
-    const CATEGORY: &'static str = "tally";
-    type Event = Happened;
-    type Tables = (Table<String, SumRow>,);
-    type Error = std::convert::Infallible;
-
-    fn tables(&self) -> Self::Tables {
-        (SUMS,)
-    }
-
-    fn project(
-        &self,
-        event: &ProjectedEvent<'_, Happened>,
-        tables: &mut (TableMut<String, SumRow>,),
-    ) -> Result<(), Self::Error> {
-        Sums.project(event, tables)
-    }
-}
+sums_of_tallies!(SumsOf<const N: u32>: Sums::NAME, N, SUMS);
 
 fn busy() -> ProjectionConfig {
     ProjectionConfig {

@@ -26,31 +26,41 @@ impl SumRow {
 
 pub(crate) const SUMS: Table<String, SumRow> = Table::named("sums");
 
+/// Makes a type a projection with a row per tally, owned by its partition, in one table. Stores know a projection by its name
+/// and version, so that tests need several of them that do the same.
+macro_rules! sums_of_tallies {
+    ($projection:ident $(<const $given:ident: $kind:ident>)?: $name:expr, $version:expr, $table:expr) => {
+        impl $(<const $given: $kind>)? Projection for $projection $(<$given>)? {
+            const NAME: &'static str = $name;
+            const VERSION: u32 = $version;
+            const ROWS: Rows = Rows::ByPartition;
+            const CATEGORY: &'static str = "tally";
+            type Event = Happened;
+            type Tables = (Table<String, SumRow>,);
+            type Error = std::convert::Infallible;
+
+            fn tables(&self) -> Self::Tables {
+                ($table,)
+            }
+
+            fn project(
+                &self,
+                event: &ProjectedEvent<'_, Happened>,
+                (sums,): &mut (TableMut<String, SumRow>,),
+            ) -> Result<(), Self::Error> {
+                sums.update(&event.id.to_owned(), |row| row.add(event.payload));
+                Ok(())
+            }
+        }
+    };
+}
+
+pub(crate) use sums_of_tallies;
+
 /// A row per tally, owned by its partition.
 pub(crate) struct Sums;
 
-impl Projection for Sums {
-    const NAME: &'static str = "sums";
-    const VERSION: u32 = 1;
-    const ROWS: Rows = Rows::ByPartition;
-    const CATEGORY: &'static str = "tally";
-    type Event = Happened;
-    type Tables = (Table<String, SumRow>,);
-    type Error = std::convert::Infallible;
-
-    fn tables(&self) -> Self::Tables {
-        (SUMS,)
-    }
-
-    fn project(
-        &self,
-        event: &ProjectedEvent<'_, Happened>,
-        (sums,): &mut (TableMut<String, SumRow>,),
-    ) -> Result<(), Self::Error> {
-        sums.update(&event.id.to_owned(), |row| row.add(event.payload));
-        Ok(())
-    }
-}
+sums_of_tallies!(Sums: "sums", 1, SUMS);
 
 pub(crate) const DIGITS: Table<u64, i64> = Table::named("digits");
 pub(crate) const OPEN: Table<String, u64> = Table::named("open");
