@@ -8,7 +8,7 @@ use millstream::prelude::*;
 use millstream_operators::projection::FoundIn;
 
 use crate::enrich::{happened, next, recorded, written};
-use crate::kills::{killed, told};
+use crate::kills::{Answer, killed, told};
 use crate::processes;
 use crate::support::*;
 
@@ -228,7 +228,13 @@ async fn same_past(engine: &Engine, was: &[(Token, Chain)]) {
     }
 }
 
-/// Sends commands until it is killed. Does nothing by itself.
+/// Command `n` of a task of a round: the tally that it goes to, and what it adds, an event each.
+fn command(round: u64, task: u64, n: u64) -> (String, Vec<i64>) {
+    let id = format!("t{}", (n ^ (n >> 3) ^ task) % TALLIES);
+    (id, vec![(round + n) as i64; 1 + (n % 3) as usize])
+}
+
+/// Sends commands until it is killed, and says which were acknowledged. Does nothing by itself.
 #[test]
 fn victim() {
     let Some((folder, round)) = told() else {
@@ -240,9 +246,9 @@ fn victim() {
             let engine = engine.clone();
             tokio::spawn(async move {
                 for n in 0.. {
-                    let id = format!("t{}", (n ^ (n >> 3) ^ task) % TALLIES);
-                    let ask = Ask::AddAll(vec![(round + n) as i64; 1 + (n % 3) as usize]);
-                    let ack = engine.send::<Tally>(&id, ask).await.unwrap();
+                    let (id, values) = command(round, task, n);
+                    let ack = engine.send::<Tally>(&id, Ask::AddAll(values)).await;
+                    let ack = ack.unwrap();
                     let version = ack.version.unwrap();
                     processes::acknowledge(format_args!("{task} {n} {version}"));
                 }
@@ -254,17 +260,43 @@ fn victim() {
     });
 }
 
+/// What was acknowledged, by tally and the number of its last event: the values of its events.
+type Acknowledged = BTreeMap<(String, u64), Vec<i64>>;
+
+/// All that was acknowledged is in the log where its answer said, and in the rows of the first table and of the last.
+async fn check_acknowledged(engine: &Engine, acknowledged: &Acknowledged) {
+    let (streams, rows) = (streams(engine), Chain::queried(engine).await);
+    for ((id, version), values) in acknowledged {
+        let events = &streams[&format!("tally-{id}")];
+        let end = *version as usize + 1;
+        let found = events.get(end - values.len()..end);
+        let expected: Vec<_> = values.iter().copied().map(added).collect();
+        assert_eq!(found, Some(&*expected), "{id}, version {version}");
+        assert!(rows.base[id].events > *version, "{id}, version {version}");
+        let own = rows.top[id][0].0.as_ref();
+        assert!(own.is_some_and(|row| row.events > *version), "{own:?}");
+    }
+}
+
 /// Goal: killed at any moment, each of a chain goes on from where its rows are, which is elsewhere for each, and finds what it
-/// would have found. Method: a real process is killed after a varying number of commands, over and over on the same folder;
-/// then rows, a naive fold and fresh replays have to be the same. `KILLS=` rounds.
+/// would have found; nothing that was acknowledged is missing. Method: a real process is killed after a varying number of
+/// answers, over and over on the same folder; then rows, a naive fold and fresh replays have to be the same, with all answers of
+/// all lives in them. `KILLS=` rounds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chain_survives_kills() {
     let folder = tempfile::tempdir().unwrap();
     let mut random = Random::new();
+    let mut acknowledged = Acknowledged::new();
     for round in 0..processes::kills() {
-        killed("enrich_chain::victim", folder.path(), round, &mut random);
+        let answers = killed("enrich_chain::victim", folder.path(), round, &mut random);
+        for Answer(task, n, version) in answers {
+            let (id, values) = command(round, task, n);
+            let before = acknowledged.insert((id, version), values);
+            assert_eq!(before, None, "two answers name one event");
+        }
         let engine = start(folder.path()).await;
         check(&engine).await;
+        check_acknowledged(&engine, &acknowledged).await;
         close(engine).await;
     }
 }
