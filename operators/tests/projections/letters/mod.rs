@@ -202,6 +202,8 @@ impl<const BATCH: usize> Run<BATCH> {
                     self.model = kept.clone();
                     self.about.clear();
                     self.world.lose_power();
+                    assert_eq!(self.world.rows(), self.model.rows());
+                    assert_eq!(self.world.left(), self.model.left());
                     self.model.open(&self.log, &self.poison);
                 }
             }

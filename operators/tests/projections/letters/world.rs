@@ -136,7 +136,7 @@ impl<const BATCH: usize> World<BATCH> {
     }
 
     /// The process ends, and begins again with what is left.
-    fn again(&mut self, how: impl FnOnce(&mut Ground)) {
+    fn again<T>(&mut self, how: impl FnOnce(&mut Ground) -> T) {
         self.running = None;
         how(&mut self.ground);
         self.declared = Declared::new(Lists::<BATCH>(self.moods.clone()), self.ground.state());

@@ -1,10 +1,12 @@
 //! A log and a state together: in a folder, where a crash leaves what is stored, or in memory, where stores are stepped as well.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use millstream_engine::log::EmbeddedLog;
 use millstream_engine::state::{
-    StateOptions, StateStore, StateWriterThread, SteppedStateWriter, start, stepped,
+    DeadLetter, Progress, RegisteredProjection, StateOptions, StateStore, StateWriterThread,
+    SteppedStateWriter, TableId, start, stepped,
 };
 use millstream_engine::store::{Durability, EnvironmentOptions, SimulatedDisk};
 use millstream_engine::time::Timestamp;
@@ -24,11 +26,21 @@ pub(crate) fn in_memory(partitions: u16) -> (Log, State, SteppedStateWriter) {
     )
 }
 
+/// All that a state holds of projections.
+#[derive(Debug, Default, PartialEq)]
+struct Stored {
+    projections: Vec<(RegisteredProjection, Vec<Option<Progress>>)>,
+    rows: Vec<(TableId, Vec<u8>, Vec<u8>)>,
+    letters: Vec<DeadLetter>,
+}
+
 /// A log and a state in a folder. A store on its way is waited for after each step, so a run is the same each time.
 pub(crate) struct Ground {
     folder: tempfile::TempDir,
     pub(crate) log: Log,
     open: Option<(State, StateWriterThread)>,
+    /// What the state that was kept aside holds: nothing before one was.
+    kept: Stored,
 }
 
 impl Ground {
@@ -44,6 +56,7 @@ impl Ground {
         Self {
             log: Log::new(log, begin),
             open: Some(open_state(folder.path())),
+            kept: Stored::default(),
             folder,
         }
     }
@@ -61,10 +74,14 @@ impl Ground {
     /// Keeps the stored state aside.
     pub(crate) fn keep_state(&mut self) {
         self.again(|folder| copy(&folder.join("state"), &folder.join("kept")));
+        self.kept = self.stored();
+        assert_ne!(self.kept, Stored::default(), "nothing to keep");
     }
 
-    /// The state is as it was kept, or made anew where it was not.
-    pub(crate) fn lose_state(&mut self) {
+    /// The state is as it was kept, or made anew where it was not. Gives whether anything was lost by that: nothing is where
+    /// nothing was stored since.
+    pub(crate) fn lose_state(&mut self) -> bool {
+        let before = self.stored();
         self.again(|folder| {
             let (to, kept) = (folder.join("state"), folder.join("kept"));
             std::fs::remove_dir_all(&to).unwrap();
@@ -72,11 +89,39 @@ impl Ground {
                 copy(&kept, &to);
             }
         });
+        let after = self.stored();
+        assert_eq!(after, self.kept, "what is left is not what was kept");
+        after != before
     }
 
     /// The state is made anew.
     pub(crate) fn forget_state(&mut self) {
+        assert_ne!(self.stored(), Stored::default(), "nothing to forget");
         self.again(|folder| std::fs::remove_dir_all(folder.join("state")).unwrap());
+        assert_eq!(self.stored(), Stored::default(), "not forgotten");
+    }
+
+    /// What the state holds now.
+    fn stored(&self) -> Stored {
+        let State { store, writer } = self.state();
+        writer.flush().unwrap();
+        let mut stored = Stored {
+            letters: store.dead_letters(None, None, usize::MAX).unwrap(),
+            ..Stored::default()
+        };
+        for projection in store.projections().unwrap() {
+            let progress = |partition| store.progress(projection.id, partition).unwrap();
+            let progress = self.log.partitions().map(progress).collect();
+            for &table in &projection.tables {
+                let each = |key: &[u8], row: &[u8]| {
+                    stored.rows.push((table, key.to_vec(), row.to_vec()));
+                    ControlFlow::Continue(())
+                };
+                store.for_each(table, each).unwrap();
+            }
+            stored.projections.push((projection, progress));
+        }
+        stored
     }
 
     /// Opens the state again, after something was done to its files.

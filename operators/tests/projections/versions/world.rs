@@ -134,11 +134,12 @@ impl<const GLOBAL: bool> World<GLOBAL> {
     }
 
     /// The process ends, and begins again with what is left.
-    fn again(&mut self, how: impl FnOnce(&mut Ground)) {
+    fn again<T>(&mut self, how: impl FnOnce(&mut Ground) -> T) -> T {
         self.running = None;
-        how(&mut self.ground);
+        let done = how(&mut self.ground);
         self.declared = Declared::new(self.projection(), self.ground.state());
         self.open();
+        done
     }
 
     pub(crate) fn crash(&mut self) {
@@ -149,8 +150,9 @@ impl<const GLOBAL: bool> World<GLOBAL> {
         self.again(Ground::keep_state);
     }
 
-    pub(crate) fn lose_state(&mut self) {
-        self.again(Ground::lose_state);
+    /// As [`Ground::lose_state`].
+    pub(crate) fn lose_state(&mut self) -> bool {
+        self.again(Ground::lose_state)
     }
 
     /// Appends values to streams.
