@@ -34,6 +34,7 @@ tallies! {
     in_doubt: "never answered",
     in_doubt_there: "never answered and there",
     repeats: "repeats answered again",
+    remembered: "repeats of what an earlier process was asked, answered again",
     done_anew: "repeats done anew, since nobody remembered",
     decisions: "decisions about letters",
     discarded: "events given up",

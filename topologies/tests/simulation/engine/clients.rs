@@ -17,6 +17,7 @@ use super::model::{Model, Operation, Outcome};
 use super::process::Process;
 use super::topology::{Account, AccountEvent, Command, Item, UNLUCKY, UNLUCKY_ITEMS};
 use crate::simulation::Random;
+use crate::tally::{TALLY, add};
 
 enum Answer {
     Commands(Vec<CommandResult<Account>>),
@@ -47,6 +48,8 @@ pub(crate) struct Clients {
 pub(super) const STREAMS: u64 = 5;
 /// Requests under way at the same time.
 const PENDING_MAX: usize = 40;
+/// Operations that may be repeated at once after a restart: more than the shorter windows remember.
+const LATELY: u64 = 40;
 
 impl Clients {
     pub(crate) fn is_idle(&self) -> bool {
@@ -97,19 +100,42 @@ impl Clients {
                 self.append(model, process, tag);
             }
             7 => self.look(model, process, random),
-            _ => self.repeat(model, process, random),
+            _ => self.repeat_any(model, process, random),
         }
     }
 
-    fn repeat(&mut self, model: &mut Model, process: &Process, random: &mut Random) {
+    /// Callers who had asked a process that is gone ask once more, the last ones first, before anything else happens: whoever is
+    /// made anew has to remember as far back as the one before. Later a window that began too short has the right length, and
+    /// what was forgotten too early is too old.
+    pub(crate) fn ask_once_more(
+        &mut self,
+        model: &mut Model,
+        process: &Process,
+        random: &mut Random,
+    ) {
+        let count = model.operations.len();
+        let tags = (0..count).rev().take(random.below(LATELY) as usize);
+        for tag in tags {
+            if self.pending.len() < PENDING_MAX && random.below(4) > 0 {
+                self.repeat(model, process, random, tag);
+            }
+        }
+        // Nothing is sent before.
+        self.poll(model);
+    }
+
+    /// Asks once more for an operation, the last ones mostly: their outcomes are in doubt.
+    fn repeat_any(&mut self, model: &mut Model, process: &Process, random: &mut Random) {
         let count = model.operations.len() as u64;
         if count == 0 {
             return;
         }
-        // The last ones mostly: their outcomes are in doubt.
         let among = if random.below(3) == 0 { count } else { 6 };
         let back = random.below(count.min(among));
-        let tag = (count - 1 - back) as usize;
+        self.repeat(model, process, random, (count - 1 - back) as usize);
+    }
+
+    fn repeat(&mut self, model: &mut Model, process: &Process, random: &mut Random, tag: usize) {
         let operation = &model.operations[tag];
         if !operation.is_repeatable {
             return;
@@ -325,6 +351,7 @@ fn new(
         by,
         is_repeatable,
         expected,
+        life: model.life,
         outcomes: Vec::new(),
     });
     model.operations.len() - 1
@@ -369,6 +396,9 @@ fn command_answered(model: &mut Model, asked: &Asked, answer: CommandResult<Acco
             if let (Some(version), Some(position), true) =
                 (ack.version, ack.position, ack.events > 0)
             {
+                let is_of_before = |(tag, _): (usize, _)| model.operations[tag].life < model.life;
+                let is_remembered = ack.is_repeat && asked.attempt.is_some_and(is_of_before);
+                add(&TALLY.remembered, u64::from(is_remembered));
                 ended(model, asked, Outcome::Done { version, position });
             }
         }

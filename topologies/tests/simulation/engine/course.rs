@@ -79,6 +79,9 @@ impl Course {
         match self.open() {
             Ok(mut process) => {
                 self.begin(&process);
+                if self.random.below(2) == 0 {
+                    self.ask_once_more(&process);
+                }
                 self.run(&mut process, faults);
                 if self.faults_met() == faults && self.random.below(3) == 0 {
                     self.end(&mut process, faults);
@@ -105,6 +108,12 @@ impl Course {
         if std::mem::take(&mut self.is_whole) {
             self.check_whole(process);
         }
+        self.model.life += 1;
+    }
+
+    fn ask_once_more(&mut self, process: &Process) {
+        let (model, random) = (&mut self.model, &mut self.random);
+        self.clients.ask_once_more(model, process, random);
     }
 
     /// Ends a life in order, unless a disk fails meanwhile.
@@ -246,6 +255,7 @@ impl Course {
         if self.random.below(150) == 0 {
             stage.lose_core();
             add(&TALLY.lost_cores, 1);
+            self.ask_once_more(process);
             return Ok(());
         }
         stage.step(&process.clock)
@@ -308,6 +318,7 @@ impl Course {
     fn last_life(&mut self) -> String {
         let mut process = self.open().unwrap_or_else(|cause| panic!("{cause}"));
         self.begin(&process);
+        self.ask_once_more(&process);
         let mut subscription = self.subscribe(&process);
         for _ in 0..self.random.below(100) {
             let stepped = self.step(&mut process, &mut subscription);
@@ -321,6 +332,7 @@ impl Course {
         self.crash();
         let mut process = self.open().unwrap_or_else(|cause| panic!("{cause}"));
         self.begin(&process);
+        self.ask_once_more(&process);
         let mut subscription = self.subscribe(&process);
         self.come_to_rest(&mut process, &mut subscription);
         let steps = self.random.next();

@@ -29,6 +29,8 @@ pub(crate) struct Operation {
     /// Whether it may be tried again: it has an id.
     pub(crate) is_repeatable: bool,
     pub(crate) expected: Expected,
+    /// Number of the process that was asked for it first.
+    pub(crate) life: u64,
     pub(crate) outcomes: Vec<Outcome>,
 }
 
@@ -36,6 +38,8 @@ pub(crate) struct Operation {
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     pub(crate) operations: Vec<Operation>,
+    /// Number of the process that is asked now.
+    pub(crate) life: u64,
     /// Events of each stream that somebody was told of.
     pub(crate) known: BTreeMap<String, u64>,
     /// How long commands are remembered.

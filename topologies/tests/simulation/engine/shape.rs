@@ -38,6 +38,20 @@ impl Pace {
     }
 }
 
+/// So short that commands are repeated which nobody remembers: one of the bounds in half of the seeds, where no other hides how
+/// far it reaches, and any of them together in the others.
+fn short_dedup(random: &mut Random) -> DedupLimits {
+    let which = random.below(6);
+    let mut is_short = |bound| which == bound || which > 2 && random.below(2) == 0;
+    let (ids, events, age) = (is_short(0), is_short(1), is_short(2));
+    let mut of = |choices: [u64; 2]| choices[random.below(2) as usize];
+    DedupLimits {
+        ids_max: if ids { 3 } else { 1_000 },
+        events_max: if events { of([10, 40]) } else { 1_000 },
+        age_max: Duration::from_millis(if age { of([100, 2_500]) } else { 3_600_000 }),
+    }
+}
+
 /// Small bounds, so that all of them are met.
 pub(super) fn shape(random: &mut Random, partitions: u16) -> Shape {
     let items = |count: u64| MailboxLimits {
@@ -52,13 +66,8 @@ pub(super) fn shape(random: &mut Random, partitions: u16) -> Shape {
     if random.below(2) == 0 {
         partition.frame_bytes_max = 200;
     }
-    if random.below(3) == 0 {
-        // So short that commands are repeated which nobody remembers.
-        partition.dedup = DedupLimits {
-            ids_max: [3, 1_000][random.below(2) as usize],
-            events_max: [10, 40, 1_000][random.below(3) as usize],
-            age_max: Duration::from_millis([100, 3_600_000][random.below(2) as usize]),
-        };
+    if random.below(5) < 2 {
+        partition.dedup = short_dedup(random);
     }
     let batch = [None, Some(1), Some(3)][random.below(3) as usize];
     Shape {
