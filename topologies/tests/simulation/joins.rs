@@ -96,39 +96,34 @@ fn update((key, number): Item) -> Update<u8, i64> {
     }
 }
 
-fn tables(flow: &Flow, feed: &Feed<Item>, outside: &Outside<Joined>) {
-    let outside = outside.clone();
-    let items = flow.source("items", feed.clone()).partitions(1).stream();
-    let (evens, odds) = items.split(|(_, number): &Item| number % 2 == 0);
-    let odds = odds
-        .map(update)
-        .key_by(|update: &Update<u8, i64>| update.key);
-    evens
-        .map(update)
-        .key_by(|update: &Update<u8, i64>| update.key)
-        .join_tables(odds)
-        .full(|key: &u8, left: Option<&i64>, right: Option<&i64>| {
-            (*key, left.copied(), right.copied())
-        })
-        .map(|Update { key, change }| (key, change))
-        .deliver(move |delivery| outside.take(delivery));
+/// Declares a dataflow that joins the table of even numbers with that of odd ones.
+macro_rules! table_joins {
+    ($name:ident, |$left:ident, $right:ident| $join:expr) => {
+        fn $name(flow: &Flow, feed: &Feed<Item>, outside: &Outside<Joined>) {
+            let outside = outside.clone();
+            let items = flow.source("items", feed.clone()).partitions(1).stream();
+            let ($left, $right) = items.split(|(_, number): &Item| number % 2 == 0);
+            let $right = $right.map(update);
+            let $right = $right.key_by(|update: &Update<u8, i64>| update.key);
+            let $left = $left.map(update);
+            let $left = $left.key_by(|update: &Update<u8, i64>| update.key);
+            $join
+                .map(|Update { key, change }| (key, change))
+                .deliver(move |delivery| outside.take(delivery));
+        }
+    };
 }
 
-fn foreign(flow: &Flow, feed: &Feed<Item>, outside: &Outside<Joined>) {
-    let outside = outside.clone();
-    let items = flow.source("items", feed.clone()).partitions(1).stream();
-    let (evens, odds) = items.split(|(_, number): &Item| number % 2 == 0);
-    let odds = odds
-        .map(update)
-        .key_by(|update: &Update<u8, i64>| update.key);
-    evens
-        .map(update)
-        .key_by(|update: &Update<u8, i64>| update.key)
-        .join_foreign(odds, |number: &i64| (number / 2 % 6) as u8)
-        .left(|key: &u8, left: &i64, right: Option<&i64>| (*key, Some(*left), right.copied()))
-        .map(|Update { key, change }| (key, change))
-        .deliver(move |delivery| outside.take(delivery));
-}
+table_joins!(tables, |evens, odds| evens.join_tables(odds).full(
+    |key: &u8, left: Option<&i64>, right: Option<&i64>| (*key, left.copied(), right.copied())
+));
+table_joins!(foreign, |evens, odds| evens
+    .join_foreign(odds, |number: &i64| (number / 2 % 6) as u8)
+    .left(|key: &u8, left: &i64, right: Option<&i64>| (
+        *key,
+        Some(*left),
+        right.copied()
+    )));
 
 /// The table that the changes end as. Numbers of a partition go on over restarts, in any number of partitions.
 fn rows(results: &BTreeMap<ResultId, (Timestamp, Joined)>) -> Vec<(u8, Pair)> {

@@ -242,6 +242,17 @@ impl Shop {
         rows.into_iter().collect::<BTreeMap<_, _>>() == counts
     }
 
+    /// After the one has failed the other takes what more there is; what hung comes back at the end.
+    async fn other_goes_on(self, before: &[Sale], more: &[Sale]) {
+        append(&self.engine, more).await;
+        let all = [before, more].concat();
+        self.until(async || self.counts(&OTHER, &all).await).await;
+        self.hang.release();
+        let Self { engine, .. } = self;
+        // It says that the dataflow had failed.
+        within(engine.shutdown()).await.unwrap_err();
+    }
+
     fn copied(&self) -> Vec<Sale> {
         let mut copied = Vec::new();
         for cents in 1..=SALES {
@@ -349,12 +360,7 @@ async fn a_dataflow_that_hangs_over_and_over_is_given_up() {
     };
     assert!(failure.stage.starts_with("hangs/"), "{failure}");
     assert_eq!(failure.cause, "a step did not come back within 30s");
-    append(&shop.engine, &all[20..]).await;
-    shop.until(async || shop.counts(&OTHER, &all).await).await;
-    hang.release();
-    let Shop { engine, .. } = shop;
-    // It says that the dataflow had failed.
-    within(engine.shutdown()).await.unwrap_err();
+    shop.other_goes_on(&all[..20], &all[20..]).await;
 }
 
 /// What is behind the fence could still be done beside another run, so there is none: the dataflow has failed, and says why.
@@ -377,12 +383,7 @@ async fn a_dataflow_that_hangs_while_it_hands_over_has_failed() {
     assert!(failure.stage.starts_with("hangs/"), "{failure}");
     let cause = "a step did not come back within 30s, while it handed something over";
     assert!(failure.cause.starts_with(cause), "{failure}");
-    append(&shop.engine, &all[20..]).await;
-    shop.until(async || shop.counts(&OTHER, &all).await).await;
-    hang.release();
-    let Shop { engine, .. } = shop;
-    // It says that the dataflow had failed.
-    within(engine.shutdown()).await.unwrap_err();
+    shop.other_goes_on(&all[..20], &all[20..]).await;
 }
 
 /// Told so, it only reports: what hangs goes on when it comes back.
