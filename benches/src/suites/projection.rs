@@ -7,10 +7,7 @@
 //! load; every second time it looks at the projection's position all the time instead, which is the projection's own delay.
 
 mod appended;
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+mod keeping_up;
 
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
@@ -20,12 +17,11 @@ use millstream_engine::event::{PartitionId, Token};
 use millstream_operators::projection::Projection;
 
 use crate::bank::{Bank, GlobalBalances, Pace, ReadSide, Teller};
-use crate::load::{Arrivals, Caller as _, OpenLoop, closed_loop};
+use crate::load::{Arrivals, Caller as _, OpenLoop};
 use crate::{Case, Harness};
+use keeping_up::KeptUp;
 
 const SUITE: &str = "projection";
-/// Time between two looks at what is stored.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// How large the cases are.
 #[derive(Clone, Copy, Debug)]
@@ -85,100 +81,29 @@ async fn live(harness: &Harness, sizes: Sizes, name: &str, reads: ReadSide) -> R
     let bank = Bank::open(harness, &folder, keys, reads).await?;
     bank.open_accounts().await?;
     bank.settle().await?;
-    let before = harness.machine(&folder)?;
-    let is_over = Arc::new(AtomicBool::new(false));
     let projection = match reads {
         ReadSide::Global => GlobalBalances::NAME,
         ReadSide::Routed => crate::bank::RoutedBalances::NAME,
         ReadSide::Balances | ReadSide::None => millstream::catalog::bank::Balances::NAME,
     };
-    let looking = look_at_stored(harness, bank.engine(), projection, &is_over)?;
     let tellers = bank.tellers();
-    let tellers: Vec<_> = (0..sizes.bulks as u64)
+    let tellers = (0..sizes.bulks as u64)
         .map(|number| tellers.teller(number, Pace::Bulk(sizes.bulk)))
         .collect();
-    let (start, cpu) = (harness.now(), crate::cpu_time());
-    let (loaded, tellers) = closed_loop(&harness.clock(), tellers, harness.seconds()).await?;
-    let answered = harness.now() - start;
-    bank.settle().await?;
-    let shown = harness.now() - start;
-    let cpu = crate::cpu_time() - cpu;
-    is_over.store(true, Ordering::Release);
-    let stored = looking.await.context("the look at what is stored")??;
-    let machine = before.between(harness.machine(&folder)?);
-    let paid = tellers.iter().map(Teller::paid).sum();
-    bank.check(keys + loaded.items_all, paid).await?;
-    let events = loaded.items_all as f64;
-    let case = Case::new(SUITE, name, machine)
+    let kept_up = KeptUp::run(harness, (&folder, bank.engine()), projection, tellers).await?;
+    let paid = kept_up.callers.iter().map(Teller::paid).sum();
+    bank.check(keys + kept_up.events, paid).await?;
+    let case = Case::new(SUITE, name, kept_up.machine)
         .with("keys", keys)
         .with("partitions", bank.engine().partitions())
         .with("bulk", sizes.bulk)
-        .with("bulks_in_flight", sizes.bulks)
-        .with("events", loaded.items_all)
-        .figure("events_per_second", events / shown.as_secs_f64())
-        .figure("events_per_core_second", events / cpu.as_secs_f64())
-        .figure(
-            "shown_after_last_ms",
-            (shown - answered).as_secs_f64() * 1e3,
-        )
-        .figure("stored_after_p50_ms", ms(&stored, 0.5))
-        .figure("stored_after_p99_ms", ms(&stored, 0.99))
-        .figure("stored_after_max_ms", ms(&stored, 1.0));
-    harness.report(case)?;
+        .with("bulks_in_flight", sizes.bulks);
+    harness.report(kept_up.figures(case))?;
     bank.close().await
-}
-
-fn ms(histogram: &Histogram<u64>, quantile: f64) -> f64 {
-    histogram.value_at_quantile(quantile) as f64 / 1e3
 }
 
 fn histogram() -> Result<Histogram<u64>> {
     Histogram::new_with_bounds(1, 600_000_000, 3).context("making a histogram")
-}
-
-/// Measures, again and again until it is over, after how long all that is durable in the log is in the stored rows.
-fn look_at_stored(
-    harness: &Harness,
-    engine: &Engine,
-    projection: &str,
-    is_over: &Arc<AtomicBool>,
-) -> Result<tokio::task::JoinHandle<Result<Histogram<u64>>>> {
-    let registered = engine.state().projection(projection, 1)?;
-    let id = registered.context("the projection is registered")?.id;
-    let (engine, clock, is_over) = (engine.clone(), harness.clock(), Arc::clone(is_over));
-    let mut took = histogram()?;
-    Ok(tokio::task::spawn_blocking(move || {
-        let mut last = engine.durable();
-        loop {
-            let (token, start) = (engine.durable(), clock.monotonic());
-            if token == last && !is_over.load(Ordering::Acquire) {
-                std::thread::sleep(LOOK_EVERY); // Nothing is new.
-                continue;
-            }
-            last = token.clone();
-            while !is_stored(&engine, id, &token)? {
-                std::thread::sleep(LOOK_EVERY);
-            }
-            took.saturating_record((clock.monotonic() - start).as_micros() as u64);
-            if is_over.load(Ordering::Acquire) {
-                return Ok(took);
-            }
-        }
-    }))
-}
-
-fn is_stored(
-    engine: &Engine,
-    id: millstream_engine::state::ProjectionId,
-    token: &Token,
-) -> Result<bool> {
-    for position in token.positions() {
-        let progress = engine.state().progress(id, position.partition)?;
-        if progress.unwrap_or_default().next <= position.offset {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 async fn at_least(harness: &Harness, sizes: Sizes) -> Result<()> {

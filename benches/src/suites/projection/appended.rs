@@ -1,8 +1,6 @@
 //! A projection that keeps up with events that are appended as they are, decided by nobody: a journal of payments.
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use millstream::{Engine, EngineConfig, Topology};
@@ -14,12 +12,11 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use super::{SUITE, Sizes, look_at_stored, ms};
-use crate::load::{Caller, closed_loop};
+use super::keeping_up::KeptUp;
+use super::{SUITE, Sizes};
+use crate::load::Caller;
 use crate::{Case, Harness, SEED};
 
-/// Longest wait for the projection.
-const PROJECTED: std::time::Duration = std::time::Duration::from_secs(600);
 /// Largest amount, in hundredths.
 const AMOUNT_MAX: i64 = 10_000;
 
@@ -113,36 +110,17 @@ pub(super) async fn run(harness: &Harness, sizes: Sizes, name: &str) -> Result<(
             })
         })
         .collect::<Result<Vec<_>>>()?;
-    let before = harness.machine(&folder)?;
-    let is_over = Arc::new(AtomicBool::new(false));
-    let looking = look_at_stored(harness, &engine, Journal::NAME, &is_over)?;
-    let (start, cpu) = (harness.now(), crate::cpu_time());
-    let (loaded, clerks) = closed_loop(&harness.clock(), clerks, harness.seconds()).await?;
-    let answered = harness.now() - start;
-    engine.projected(&engine.durable(), PROJECTED).await?;
-    let shown = harness.now() - start;
-    let cpu = crate::cpu_time() - cpu;
-    is_over.store(true, Ordering::Release);
-    let stored = looking.await.context("the look at what is stored")??;
-    let machine = before.between(harness.machine(&folder)?);
-    check(&engine, clerks.iter().map(|clerk| clerk.paid).sum())?;
-    let events = loaded.items_all as f64;
-    let case = Case::new(SUITE, name, machine)
+    let kept_up = KeptUp::run(harness, (&folder, &engine), Journal::NAME, clerks).await?;
+    check(
+        &engine,
+        kept_up.callers.iter().map(|clerk| clerk.paid).sum(),
+    )?;
+    let case = Case::new(SUITE, name, kept_up.machine)
         .with("keys", keys)
         .with("partitions", engine.partitions())
         .with("batch", sizes.bulk)
-        .with("batches_in_flight", sizes.bulks)
-        .with("events", loaded.items_all)
-        .figure("events_per_second", events / shown.as_secs_f64())
-        .figure("events_per_core_second", events / cpu.as_secs_f64())
-        .figure(
-            "shown_after_last_ms",
-            (shown - answered).as_secs_f64() * 1e3,
-        )
-        .figure("stored_after_p50_ms", ms(&stored, 0.5))
-        .figure("stored_after_p99_ms", ms(&stored, 0.99))
-        .figure("stored_after_max_ms", ms(&stored, 1.0));
-    harness.report(case)?;
+        .with("batches_in_flight", sizes.bulks);
+    harness.report(kept_up.figures(case))?;
     Ok(engine.shutdown().await?)
 }
 
