@@ -4,21 +4,26 @@
 //! to the store about once a second, so a key that changes a thousand times in between costs both once.
 //! An event's changes are undone if it fails: the first time that it touches a row, the row is kept.
 
+mod letting_go;
+mod showing;
+
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
-use millstream_engine::codec::{EncodeError, StandaloneReader, StandaloneWriter};
+use millstream_engine::codec::{StandaloneReader, StandaloneWriter};
 use millstream_engine::event::Offset;
-use millstream_engine::state::{ROW_KEY_BYTES_MAX, StateStore, StateWrite, TableId};
+use millstream_engine::state::{ROW_KEY_BYTES_MAX, StateStore, TableId};
 
 use super::error::RowError;
-use super::fresh::{Fresh, HandedOver};
-use super::hot::{HotRows, KeptNow};
+use super::fresh::Fresh;
+use super::hot::HotRows;
 use super::indexing::IndexMut;
 use super::range::key_bytes;
 use super::versions::{Stamp, VersionIds, VersionsMut};
-use super::{QueryError, Row, Table, TableKey};
+use super::{Row, Table, TableKey};
+
+pub(super) use letting_go::middle;
 
 /// One row, or the place of one that is not there.
 #[derive(Debug)]
@@ -311,14 +316,6 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         versions.map_or(0, |versions| versions.pending_bytes())
     }
 
-    /// Shows readers behind which change the rows are that they see.
-    fn show_head(&self) {
-        let versions = self.versions.as_ref();
-        if let Some(head) = versions.and_then(|versions| versions.head()) {
-            self.hot.show_head(self.actor, head);
-        }
-    }
-
     /// What the event makes of the indexes. Runs the functions that rows are found by, which are user code.
     fn check_indexes(&mut self) -> Result<(), RowError> {
         let (undo, slots) = (&self.undo, &self.slots);
@@ -355,161 +352,4 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         self.failed = None;
         self.event += 1;
     }
-
-    /// Shows readers what changed since the last call; gives how many rows.
-    pub(crate) fn publish(&mut self) -> usize {
-        let count = self.unpublished.len();
-        if count == 0 {
-            return 0;
-        }
-        let kept = self.hot.kept();
-        if !kept.is_empty() {
-            self.keep_as_they_were(&kept);
-        }
-        let publication = self.hot.changes().begin();
-        let mut fresh = self.fresh.lock();
-        for slot in self.unpublished.drain(..) {
-            let place = &mut self.slots[slot as usize];
-            place.unpublished = false;
-            if !place.is_fresh {
-                place.is_fresh = true;
-                fresh.add(place.key.clone());
-            }
-            self.hot
-                .set(place.key.clone(), place.row.clone(), publication);
-        }
-        for index in &mut self.indexes {
-            index.publish(&mut fresh);
-        }
-        drop(fresh);
-        self.show_head();
-        count
-    }
-
-    /// Gives open snapshots the rows that are about to change, as readers see them now.
-    #[cold]
-    fn keep_as_they_were(&mut self, kept: &KeptNow<K, R>) {
-        for slot in &self.unpublished {
-            let key = &self.slots[*slot as usize].key;
-            for snapshot in kept {
-                snapshot.keep(key, || {
-                    if let Some(row) = self.hot.find(key) {
-                        return Ok(row);
-                    }
-                    self.key_bytes.clear();
-                    key.write(&mut self.key_bytes);
-                    let Some(store) = &self.store else {
-                        return Ok(None);
-                    };
-                    let stored = store.get(self.id, &self.key_bytes)?;
-                    let row = stored.map(|bytes| self.reader.decode(&bytes));
-                    row.transpose().map_err(QueryError::from)
-                });
-            }
-        }
-    }
-
-    /// Rows that changed since they were last stored.
-    pub(crate) fn unstored(&self) -> usize {
-        self.unstored.len()
-    }
-
-    /// Adds the writes that store what changed, and counts it as stored. Readers must have seen it. Gives what is to be
-    /// told once it is stored, if anything changed.
-    pub(crate) fn store(
-        &mut self,
-        writes: &mut Vec<StateWrite>,
-    ) -> Result<Option<HandedOver>, EncodeError> {
-        debug_assert!(self.unpublished.is_empty());
-        if self.unstored.is_empty() {
-            return Ok(None);
-        }
-        writes.reserve(self.unstored.len());
-        for at in 0..self.unstored.len() {
-            let place = &self.slots[self.unstored[at] as usize];
-            let mut key = Vec::new();
-            place.key.write(&mut key);
-            writes.push(match &place.row {
-                Some(row) => {
-                    let mut value = Vec::new();
-                    self.writer.append(row, &mut value)?;
-                    StateWrite::PutRow {
-                        table: self.id,
-                        key,
-                        value,
-                    }
-                }
-                None => StateWrite::DeleteRow {
-                    table: self.id,
-                    key,
-                },
-            });
-        }
-        for slot in self.unstored.drain(..) {
-            let place = &mut self.slots[slot as usize];
-            (place.unstored, place.is_fresh) = (false, false);
-        }
-        let (handed_over, entries) = self.fresh.hand_over();
-        for (index, entries) in self.indexes.iter().zip(entries) {
-            writes.extend(entries.into_iter().map(|entry| index.write_of(entry)));
-        }
-        if let Some(versions) = &mut self.versions {
-            versions.store(writes);
-        }
-        Ok(Some(handed_over))
-    }
-
-    /// Rows held in memory, and places of rows known not to be there.
-    pub(crate) fn rows(&self) -> usize {
-        self.slots.len()
-    }
-
-    /// Numbers of the events that used each row in memory last; the tables of a projection count alike.
-    pub(crate) fn uses(&self, into: &mut Vec<u64>) {
-        into.extend(self.slots.iter().map(|slot| slot.used));
-    }
-
-    /// Lets at least half of the rows go, those that were used longest ago. As [`shrink`](Self::shrink).
-    pub(crate) fn halve(&mut self) {
-        let mut uses = Vec::with_capacity(self.rows());
-        self.uses(&mut uses);
-        self.shrink(middle(&mut uses));
-    }
-
-    /// Lets the rows go that no event after `used` has used; they are read again when they are needed. Only while
-    /// everything is published and in the store.
-    pub(crate) fn shrink(&mut self, used: u64) {
-        debug_assert!(self.unpublished.is_empty() && self.unstored.is_empty());
-        let hot = &self.hot;
-        let before = self.slots.len();
-        self.slots.retain(|slot| {
-            let is_kept = slot.used > used;
-            if !is_kept {
-                // The readers' map is shared with the actors of other partitions, whose rows must stay.
-                hot.forget(&slot.key);
-            }
-            is_kept
-        });
-        if self.slots.len() == before {
-            return;
-        }
-        self.complete = false;
-        self.slots.shrink_to_fit();
-        self.table.clear();
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        let hash = |slot: &u32| hasher.hash_one(&slots[*slot as usize].key);
-        self.table.shrink_to(slots.len(), hash);
-        for slot in (0..).take(slots.len()) {
-            self.table.insert_unique(hash(&slot), slot, hash);
-        }
-    }
-}
-
-/// The number that at least half of these do not exceed.
-pub(super) fn middle(numbers: &mut [u64]) -> u64 {
-    let middle = numbers.len() / 2;
-    if numbers.is_empty() {
-        return 0;
-    }
-    *numbers.select_nth_unstable(middle).1
 }

@@ -1,0 +1,62 @@
+//! Rows leave memory when there are too many: those first that were used longest ago.
+
+use std::hash::BuildHasher;
+
+use super::TableMut;
+use crate::projection::{Row, TableKey};
+
+impl<K: TableKey, R: Row> TableMut<K, R> {
+    /// Rows held in memory, and places of rows known not to be there.
+    pub(crate) fn rows(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Numbers of the events that used each row in memory last; the tables of a projection count alike.
+    pub(crate) fn uses(&self, into: &mut Vec<u64>) {
+        into.extend(self.slots.iter().map(|slot| slot.used));
+    }
+
+    /// Lets at least half of the rows go, those that were used longest ago. As [`shrink`](Self::shrink).
+    pub(crate) fn halve(&mut self) {
+        let mut uses = Vec::with_capacity(self.rows());
+        self.uses(&mut uses);
+        self.shrink(middle(&mut uses));
+    }
+
+    /// Lets the rows go that no event after `used` has used; they are read again when they are needed. Only while
+    /// everything is published and in the store.
+    pub(crate) fn shrink(&mut self, used: u64) {
+        debug_assert!(self.unpublished.is_empty() && self.unstored.is_empty());
+        let hot = &self.hot;
+        let before = self.slots.len();
+        self.slots.retain(|slot| {
+            let is_kept = slot.used > used;
+            if !is_kept {
+                // The readers' map is shared with the actors of other partitions, whose rows must stay.
+                hot.forget(&slot.key);
+            }
+            is_kept
+        });
+        if self.slots.len() == before {
+            return;
+        }
+        self.complete = false;
+        self.slots.shrink_to_fit();
+        self.table.clear();
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        let hash = |slot: &u32| hasher.hash_one(&slots[*slot as usize].key);
+        self.table.shrink_to(slots.len(), hash);
+        for slot in (0..).take(slots.len()) {
+            self.table.insert_unique(hash(&slot), slot, hash);
+        }
+    }
+}
+
+/// The number that at least half of these do not exceed.
+pub(in crate::projection) fn middle(numbers: &mut [u64]) -> u64 {
+    let middle = numbers.len() / 2;
+    if numbers.is_empty() {
+        return 0;
+    }
+    *numbers.select_nth_unstable(middle).1
+}
