@@ -123,6 +123,14 @@ impl Failure {
         }
     }
 
+    /// What the error says, without what caused it.
+    pub(crate) fn cause(&self) -> String {
+        match &self.0 {
+            Why::Error(error) | Why::Unreadable(error) => error.to_string(),
+            Why::Panic(panic) => panic_message(&**panic),
+        }
+    }
+
     /// What the error says, and what caused it, outermost first: at most 16 texts of 4 KiB.
     #[must_use]
     pub fn causes(self) -> Vec<String> {
