@@ -115,6 +115,8 @@ points! {
     LETTER_BEFORE_DECISION = "letter.before_decision", false;
     /// They are durable, and who decided was not answered.
     LETTER_DECIDED = "letter.decided", false;
+    /// The event of a dead letter is to be applied or passed over.
+    LETTER_BEFORE_SETTLING = "letter.before_settling", false;
     /// The event of a dead letter was applied or passed over, and that is not stored.
     LETTER_SETTLED = "letter.settled", false;
     /// Rows of a projection, with its position and its letters, go to the state's writer.

@@ -277,6 +277,10 @@ async fn what_cannot_be_printed_says_what_to_do() {
             "say what they are with --key",
         ),
         (
+            &["history", "DATA", "keeps", "kept", "0x31ff"],
+            "say --key text where that is a text",
+        ),
+        (
             &["history", "DATA", "keeps", "few", "1", "7"],
             "such as --key text,u64",
         ),

@@ -108,6 +108,14 @@ impl Failure {
         Self(Why::Unreadable(error.into()))
     }
 
+    /// The same, of what cannot be read: it was not tried. A panic stays one.
+    pub(crate) fn into_unreadable(self) -> Self {
+        match self.0 {
+            Why::Error(error) => Self(Why::Unreadable(error)),
+            why => Self(why),
+        }
+    }
+
     /// Whether the event cannot be read: whoever would take it was not asked.
     pub(crate) const fn is_unreadable(&self) -> bool {
         matches!(self.0, Why::Unreadable(_))
@@ -120,6 +128,14 @@ impl Failure {
             Why::Error(error) => class_of(&**error),
             Why::Panic(_) => PANIC,
             Why::Unreadable(_) => UNREADABLE,
+        }
+    }
+
+    /// What the error says, without what caused it.
+    pub(crate) fn cause(&self) -> String {
+        match &self.0 {
+            Why::Error(error) | Why::Unreadable(error) => error.to_string(),
+            Why::Panic(panic) => panic_message(&**panic),
         }
     }
 

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use compact_str::CompactString;
 use millstream_engine::event::PartitionId;
 use millstream_engine::log::LogError;
 use millstream_engine::state::EARLIER_MAX;
 use millstream_engine::time::Timestamp;
 
-use super::cause::Failure;
+use super::cause::{Failure, guarded};
 use super::entry::{Earlier, Entry, Place, Work, bytes_of};
 use super::outside::key_text;
 use super::parked::Failing;
 use crate::Key;
-use crate::projection::LetterDecision;
+use crate::projection::{LetterDecision, LetterOrder};
 
 /// How often an idle stage looks for decisions, if it has something to decide about.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -30,8 +31,8 @@ pub(super) struct Read {
 }
 
 impl<K: Key, W: Work> Failing<K, W> {
-    /// Once per turn while something waits.
-    pub(super) fn look_for_decisions(&mut self) {
+    /// Once per turn while something waits. `key_of` gives the key of work that somebody has edited, of which nothing is known yet.
+    pub(super) fn look_for_decisions(&mut self, key_of: impl Fn(&W) -> Option<K>) {
         let Some(outside) = &self.outside else { return };
         let Some(shared) = &outside.shared else {
             return;
@@ -42,7 +43,7 @@ impl<K: Key, W: Work> Failing<K, W> {
             return;
         }
         self.read.seen = Some(news);
-        if let Err(error) = self.read_decisions() {
+        if let Err(error) = self.read_decisions(&key_of) {
             self.fail_with(format!("decisions about dead letters: {error}"));
         }
     }
@@ -77,7 +78,7 @@ impl<K: Key, W: Work> Failing<K, W> {
         }
     }
 
-    fn read_decisions(&mut self) -> Result<(), LogError> {
+    fn read_decisions(&mut self, key_of: &impl Fn(&W) -> Option<K>) -> Result<(), LogError> {
         let shared = self.outside.as_ref().and_then(|open| open.shared.clone());
         let Some(shared) = shared else { return Ok(()) };
         let log = shared.log();
@@ -89,15 +90,14 @@ impl<K: Key, W: Work> Failing<K, W> {
                 Some(&next) => next,
                 None => log.len(id)?,
             };
-            let next = log.read(id, from, &mut |decision| self.decide(&decision))?;
+            let next = log.read(id, from, &mut |decision| self.decide(&decision, key_of))?;
             self.is_changed |= self.read.next.insert(partition, next) != Some(next);
         }
         Ok(())
     }
 
-    /// Carries a decision out if it is about an item that waits, as it is now.
-    fn decide(&mut self, decision: &LetterDecision) {
-        let order = decision.order();
+    /// The entry that a decision is about, as it is now, taken off; `None` if it is about none of these.
+    fn take_meant(&mut self, order: &LetterOrder) -> Option<Entry<K, W>> {
         let place = Place {
             partition: order.partition,
             number: order.offset,
@@ -113,47 +113,42 @@ impl<K: Key, W: Work> Failing<K, W> {
                     && !entry.given_up
                     && key_text(entry.key.as_ref()) == order.key
             });
-        if !is_meant {
-            return;
-        }
-        let Some(mut entry) = self.take(place) else {
+        if is_meant { self.take(place) } else { None }
+    }
+
+    /// Carries a decision out if it is about an item that waits, as it is now.
+    fn decide(&mut self, decision: &LetterDecision, key_of: &impl Fn(&W) -> Option<K>) {
+        let Some(mut entry) = self.take_meant(decision.order()) else {
             return;
         };
         match decision {
-            LetterDecision::Redriven(order) | LetterDecision::Edited { order, .. } => {
-                tracing::info!(
-                    stage = order.stage,
-                    key = order.key,
-                    by = order.by,
-                    reason = order.reason,
-                    "a dead letter is tried again"
-                );
-                entry.redrives += 1;
-                if entry.earlier.len() >= EARLIER_MAX {
-                    entry.earlier.drain(..=entry.earlier.len() - EARLIER_MAX);
-                }
-                entry.earlier.push(Earlier {
-                    attempts: entry.attempts,
-                    last_failed: entry.last_failed,
-                    cause: entry.cause.first().cloned().unwrap_or_default(),
-                    redriven_by: order.by.clone(),
-                });
-                if let LetterDecision::Edited { payload, .. } = decision
-                    && !edit(&mut entry, payload, self.now)
-                {
-                    // As if it had been tried and had failed: it waits for somebody again.
-                    self.insert(entry, false);
-                    return;
+            LetterDecision::Redriven(order) => {
+                tell(order, "a dead letter is tried again");
+                remember(&mut entry, order);
+            }
+            LetterDecision::Edited { order, payload } => {
+                remember(&mut entry, order);
+                match edited(&entry, payload, key_of) {
+                    Ok(work) => {
+                        tell(
+                            order,
+                            "the item of a dead letter is edited, and tried as it is now",
+                        );
+                        entry.bytes = bytes_of(&work);
+                        entry.work = work;
+                    }
+                    Err(failure) => {
+                        // As if it had been tried and had failed: it waits for somebody again.
+                        entry.fail(failure, self.now);
+                        entry.due = None;
+                        tell_unfit(order, &entry.cause);
+                        self.insert(entry, false);
+                        return;
+                    }
                 }
             }
             LetterDecision::Discarded(order) => {
-                tracing::info!(
-                    stage = order.stage,
-                    key = order.key,
-                    by = order.by,
-                    reason = order.reason,
-                    "the item of a dead letter is given up"
-                );
+                tell(order, "the item of a dead letter is given up");
                 entry.given_up = true;
             }
         }
@@ -164,22 +159,71 @@ impl<K: Key, W: Work> Failing<K, W> {
     }
 }
 
-/// Puts what somebody has written in the place of an item; `false` if it is none, which the entry says then.
-fn edit<K, W: Work>(entry: &mut Entry<K, W>, payload: &str, now: Timestamp) -> bool {
-    match entry.work.replace(payload) {
-        Ok(()) => {
-            entry.bytes = bytes_of(&entry.work);
-            true
-        }
-        Err(cause) => {
-            entry.fail(Failure::unreadable(Unfit(cause)), now);
-            entry.due = None;
-            false
-        }
+/// The tries so far become history.
+fn remember<K, W>(entry: &mut Entry<K, W>, order: &LetterOrder) {
+    entry.redrives += 1;
+    if entry.earlier.len() >= EARLIER_MAX {
+        entry.earlier.drain(..=entry.earlier.len() - EARLIER_MAX);
     }
+    entry.earlier.push(Earlier {
+        attempts: entry.attempts,
+        last_failed: entry.last_failed,
+        cause: entry.cause.first().cloned().unwrap_or_default(),
+        redriven_by: order.by.clone(),
+    });
 }
 
-/// What was to be put in the place of an item is none.
+/// What somebody has written in the place of an item. It is user code that reads it and gives its key.
+fn edited<K: Key, W: Work>(
+    entry: &Entry<K, W>,
+    payload: &str,
+    key_of: &impl Fn(&W) -> Option<K>,
+) -> Result<W, Failure> {
+    let read = guarded(|| {
+        let work = entry.work.edited(payload).map_err(Unfit::NoItem)?;
+        let key = key_of(&work);
+        // Its state, and what waits behind it, are of the key that it has.
+        if key != entry.key {
+            return Err(Unfit::OtherKey {
+                own: key_text(entry.key.as_ref()),
+                edited: key_text(key.as_ref()),
+            });
+        }
+        Ok(work)
+    });
+    // What is none was not tried.
+    read.map_err(Failure::into_unreadable)
+}
+
+/// What was to be put in the place of an item cannot be.
 #[derive(Debug, thiserror::Error)]
-#[error("the edit is no item of this stage: {0}")]
-struct Unfit(String);
+enum Unfit {
+    #[error("the edit is no item of this stage: {0}")]
+    NoItem(String),
+    #[error("the edit is an item of key {edited}, and one of key {own} stays one")]
+    OtherKey {
+        own: CompactString,
+        edited: CompactString,
+    },
+}
+
+fn tell(order: &LetterOrder, what: &str) {
+    tracing::info!(
+        stage = order.stage,
+        key = order.key,
+        by = order.by,
+        reason = order.reason,
+        "{what}"
+    );
+}
+
+fn tell_unfit(order: &LetterOrder, causes: &[String]) {
+    tracing::warn!(
+        stage = order.stage,
+        key = order.key,
+        by = order.by,
+        reason = order.reason,
+        cause = causes.join(": "),
+        "an edit cannot take the place of its item: the dead letter waits for another decision"
+    );
+}

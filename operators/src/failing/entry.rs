@@ -23,11 +23,11 @@ pub(crate) trait Work: Serialize + DeserializeOwned + Send + 'static {
     /// It has no JSON.
     fn to_json(&self) -> serde_json::Result<Vec<u8>>;
 
-    /// Puts another item in the place of its own, given as [`to_json`](Self::to_json) gives it.
+    /// The same with another item in the place of its own, given as [`to_json`](Self::to_json) gives it.
     ///
     /// # Errors
-    /// Why it cannot; nothing has changed.
-    fn replace(&mut self, json: &str) -> Result<(), String>;
+    /// Why there is none.
+    fn edited(&self, json: &str) -> Result<Self, String>;
 
     /// Whether the bounds of what waits are for it.
     fn is_bounded(&self) -> bool {
@@ -53,9 +53,13 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Work for Arrived<T> {
         serde_json::to_vec(&self.item)
     }
 
-    fn replace(&mut self, json: &str) -> Result<(), String> {
-        self.item = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        Ok(())
+    fn edited(&self, json: &str) -> Result<Self, String> {
+        let item = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        Ok(Self {
+            time: self.time,
+            late_before: self.late_before,
+            item,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 //! come out: each key's items in their order, each once, without those that were given up.
 
 mod batches;
+mod edits;
 mod operators;
 mod restarts;
 mod rules;

@@ -26,7 +26,8 @@ impl<K: Key, W: Work> Failing<K, W> {
         Ok(())
     }
 
-    pub(crate) fn begin(&mut self, turn: &Turn) {
+    /// A turn begins. `key_of` gives the key that an item has, if there are keys.
+    pub(crate) fn begin(&mut self, turn: &Turn, key_of: impl Fn(&W) -> Option<K>) {
         // A clock that goes back does not put off what was due.
         self.now = self.now.max(turn.now);
         self.monotonic = turn.monotonic;
@@ -35,7 +36,7 @@ impl<K: Key, W: Work> Failing<K, W> {
             self.count(|outside| outside.begins());
         }
         if !self.entries.is_empty() {
-            self.look_for_decisions();
+            self.look_for_decisions(key_of);
         }
     }
 

@@ -52,6 +52,16 @@ impl Reached {
     }
 }
 
+impl<T> Call<T> {
+    /// The item, if it is for one.
+    pub(super) const fn item(&self) -> Option<&T> {
+        match self {
+            Self::Item(arrived) => Some(&arrived.item),
+            Self::Timer(_) | Self::Due(_) => None,
+        }
+    }
+}
+
 impl<T: Serialize + DeserializeOwned + Send + 'static> Work for Call<T> {
     fn type_name(&self) -> &'static str {
         match self {
@@ -68,9 +78,9 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Work for Call<T> {
         }
     }
 
-    fn replace(&mut self, json: &str) -> Result<(), String> {
+    fn edited(&self, json: &str) -> Result<Self, String> {
         match self {
-            Self::Item(arrived) => arrived.replace(json),
+            Self::Item(arrived) => arrived.edited(json).map(Self::Item),
             Self::Timer(_) | Self::Due(_) => Err("a timer has nothing to edit".to_owned()),
         }
     }

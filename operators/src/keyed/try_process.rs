@@ -204,7 +204,8 @@ where
     fn begin(&mut self, turn: &Turn) {
         // A clock that goes back does not take back timers that have fired.
         self.core.now = self.core.now.max(turn.now);
-        self.failing.begin(turn);
+        let key = &self.key;
+        self.failing.begin(turn, |call| call.item().map(key));
         self.core.side.begin(turn);
     }
 

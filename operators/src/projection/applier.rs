@@ -6,7 +6,6 @@ use millstream_engine::codec::EventReader;
 use millstream_engine::event::{Offset, PartitionId, Position};
 use millstream_engine::log::frame::{Frame, Kind, Record, SHAPES};
 
-use super::decided::Edit;
 use super::enrich::Sight;
 use super::owners::{Owner, Owners};
 use super::versions::Stamp;
@@ -106,7 +105,7 @@ impl<P: Projection> Applier<P> {
     #[inline]
     pub(super) fn apply_as(
         &mut self,
-        edit: Option<&Edit>,
+        edit: Option<&str>,
         partition: PartitionId,
         record: &Record<'_>,
         late: Option<Offset>,
@@ -123,7 +122,7 @@ impl<P: Projection> Applier<P> {
             }
             let payload = match edit {
                 None => events.decode(record.kind, record.payload),
-                Some(edit) => events.decode_edited(record.kind, record.payload, edit.payload()),
+                Some(edit) => events.decode_edited(record.kind, record.payload, edit),
             };
             let payload = payload.map_err(Failure::unreadable)?;
             let event = of_record(partition, record, &payload, sight);

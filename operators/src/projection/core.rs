@@ -33,7 +33,7 @@ use millstream_engine::time::{Clock, Timestamp};
 
 use self::halting::Halt;
 use super::applier::Applier;
-use super::decided::{Decided, Edit, Fate};
+use super::decided::{Decided, Fate};
 use super::decision::DECISIONS;
 use super::enrich::{Following, Scope};
 use super::owners::Owner;
@@ -330,7 +330,7 @@ impl<P: Projection> ProjectionCore<P> {
         };
         for record in slice.records_of(kinds) {
             if is_decided && record.kind.category == DECISIONS {
-                self.decide(at, &slice.frame, &record);
+                self.decide(at, &slice.frame, &record)?;
             }
             if portion != Portion::All && !self.applier.wants(&record) {
                 continue;
@@ -347,9 +347,13 @@ impl<P: Projection> ProjectionCore<P> {
         if !self.parked.is_empty() && self.parked.queue_behind(record) {
             return Ok(());
         }
-        match self.sources[at].decided.fate(record.stream, record.offset) {
+        let source = &self.sources[at];
+        match source.decided.fate(record.stream, record.offset) {
             Fate::Kept => self.try_record(at, frame, record, None),
-            Fate::Edited(edit) => self.try_record(at, frame, record, Some(&edit)),
+            Fate::Edited(edit) => {
+                let payload = edit.payload(&*self.streams, source.cursor.partition())?;
+                self.try_record(at, frame, record, Some(&payload))
+            }
             Fate::Discarded => {
                 self.dead_letters.count_discarded(ERROR, 1);
                 let decided = &mut self.sources[at].decided;
@@ -366,7 +370,7 @@ impl<P: Projection> ProjectionCore<P> {
         at: usize,
         frame: &Frame,
         record: &Record<'_>,
-        edit: Option<&Edit>,
+        edit: Option<&str>,
     ) -> Result<(), Halt> {
         let source = &mut self.sources[at];
         let partition = source.cursor.partition();
@@ -412,7 +416,8 @@ impl<P: Projection> ProjectionCore<P> {
             return Err(Halt::full::<P>(&self.parked, record.stream, failure));
         }
         self.parked.park(partition, frame, record, failure, now);
-        self.parked.know(record.stream, verdict.as_ref());
+        self.parked
+            .know(record.stream, verdict.as_ref(), &*self.streams)?;
         Ok(())
     }
 }

@@ -7,16 +7,18 @@
 //! same, whatever fails this time. An edit counts as a redrive; the last one that counts says what the event is.
 //! Invariant: for an event that was not settled yet, all of its decisions up to the position are in here. They lie
 //! behind it, so they are met after it was parked, or read when the projection opens.
-//! Memory: events that are parked, or that lie ahead and are decided about: about 100 bytes each, and the payload of an edit.
-//! In a rebuild these are all that were ever decided about, else a few.
+//! Memory: events that are parked, or that lie ahead and are decided about: about 100 bytes each. In a rebuild these are all
+//! that were ever decided about, else a few. Payloads of edits, up to [`EDIT_BYTES_MAX`](super::EDIT_BYTES_MAX) each, stay in the
+//! log: of each its place is kept, and it is read when its event is applied or its letter is to show it.
 
 use std::hash::Hash;
-use std::sync::Arc;
 
 use compact_str::CompactString;
 use hashbrown::{Equivalent, HashMap};
-use millstream_engine::event::Offset;
-use millstream_engine::log::frame::{Encoding, Kind};
+use millstream_engine::codec::{DecodeError, EventReader};
+use millstream_engine::event::{Offset, PartitionId};
+use millstream_engine::log::frame::{Encoding, Frame, FrameError, Kind, Record, SHAPES};
+use millstream_engine::log::{LogError, StreamReader};
 
 use super::decision::LetterDecision;
 
@@ -39,27 +41,61 @@ impl Equivalent<Named> for Asked<'_> {
     }
 }
 
-/// A payload that somebody put in the place of an event's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Edit(Arc<str>);
+/// Where the log has a payload that somebody put in the place of an event's: the offset of the decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Edit(Offset);
 
 impl Edit {
     /// How a letter shows the payload.
-    pub(super) fn kind(&self, kind: &Kind) -> Kind {
+    pub(super) fn kind(kind: &Kind) -> Kind {
         Kind {
             encoding: Encoding::Json,
             ..kind.clone()
         }
     }
 
-    /// The payload: JSON.
-    pub(super) fn payload(&self) -> &str {
-        &self.0
+    /// The payload: JSON. Cost: one frame is read.
+    ///
+    /// # Errors
+    /// [`LogError`], also when there is no edit any more where one was read before.
+    #[cold]
+    pub(super) fn payload(
+        self,
+        streams: &dyn StreamReader,
+        partition: PartitionId,
+    ) -> Result<String, LogError> {
+        let Self(offset) = self;
+        let gone = |what| LogError::Frame {
+            partition,
+            offset,
+            cause: FrameError::Malformed { at: 0, what },
+        };
+        let frame = streams.frame_at(partition, offset)?;
+        let frame = frame.ok_or_else(|| gone("a frame with the edit of an event"))?;
+        let slot = offset.0.saturating_sub(frame.header().first.0);
+        let record = frame.records_from(slot as u32).next();
+        match record.map(|record| decision_in(&frame, &record)) {
+            Some(Ok(LetterDecision::Edited { payload, .. })) => Ok(payload),
+            _ => Err(gone("the edit of an event")),
+        }
     }
 }
 
+/// The decision in a record.
+///
+/// # Errors
+/// [`DecodeError`]: it is none that this program can read.
+pub(super) fn decision_in(
+    frame: &Frame,
+    record: &Record<'_>,
+) -> Result<LetterDecision, DecodeError> {
+    let mut reader = EventReader::<LetterDecision>::new();
+    reader.begin_frame(frame.attachment(SHAPES).unwrap_or_default())?;
+    reader.decode(record.kind, record.payload)
+}
+
 /// What becomes of an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     /// It is applied as it is.
     Kept,
@@ -67,6 +103,24 @@ pub(super) enum Fate {
     Edited(Edit),
     /// It is passed over.
     Discarded,
+}
+
+impl Fate {
+    /// The payload that it is applied with instead of its own, if it was edited.
+    ///
+    /// # Errors
+    /// As [`Edit::payload`].
+    #[inline]
+    pub(super) fn payload(
+        self,
+        streams: &dyn StreamReader,
+        partition: PartitionId,
+    ) -> Result<Option<String>, LogError> {
+        match self {
+            Self::Kept | Self::Discarded => Ok(None),
+            Self::Edited(edit) => edit.payload(streams, partition).map(Some),
+        }
+    }
 }
 
 /// What was decided about an event.
@@ -112,7 +166,7 @@ impl Decided {
             Some(verdict) if verdict.discarded => Fate::Discarded,
             Some(Verdict {
                 edit: Some(edit), ..
-            }) => Fate::Edited(edit.clone()),
+            }) => Fate::Edited(*edit),
             _ => Fate::Kept,
         }
     }
@@ -122,8 +176,8 @@ impl Decided {
         self.get(id, offset).map_or(0, |verdict| verdict.redrives)
     }
 
-    /// Takes the next decision of the log in; whether it counts.
-    pub(super) fn take(&mut self, id: &str, decision: &LetterDecision) -> bool {
+    /// Takes the next decision of the log in, which lies at this offset; whether it counts.
+    pub(super) fn take(&mut self, id: &str, at: Offset, decision: &LetterDecision) -> bool {
         let order = decision.order();
         let event = Named {
             offset: Offset(order.offset),
@@ -142,10 +196,10 @@ impl Decided {
                 verdict.by = order.by.as_str().into();
             }
             LetterDecision::Discarded(_) => verdict.discarded = true,
-            LetterDecision::Edited { order, payload } => {
+            LetterDecision::Edited { order, .. } => {
                 verdict.redrives = after;
                 verdict.by = order.by.as_str().into();
-                verdict.edit = Some(Edit(payload.as_str().into()));
+                verdict.edit = Some(Edit(at));
             }
         }
         true
@@ -199,10 +253,10 @@ mod tests {
         LetterDecision::Discarded(order(5, redrives))
     }
 
-    fn edited(redrives: u32, payload: &str) -> LetterDecision {
+    fn edited(redrives: u32) -> LetterDecision {
         LetterDecision::Edited {
             order: order(5, redrives),
-            payload: payload.to_owned(),
+            payload: "1".to_owned(),
         }
     }
 
@@ -210,18 +264,19 @@ mod tests {
     #[test]
     fn an_edit_counts_as_a_redrive() {
         let mut decided = Decided::default();
-        let edit = |text: &str| Fate::Edited(Edit(text.into()));
-        for (decision, counts, fate) in [
-            (redriven(0), true, Fate::Kept),
-            (edited(0, "1"), false, Fate::Kept),
-            (edited(1, "2"), true, edit("2")),
-            (edited(1, "3"), false, edit("2")),
-            (redriven(2), true, edit("2")),
-            (edited(3, "4"), true, edit("4")),
-            (discarded(4), true, Fate::Discarded),
-            (edited(5, "6"), false, Fate::Discarded),
+        let edit = |at| Fate::Edited(Edit(Offset(at)));
+        for (at, decision, counts, fate) in [
+            (10, redriven(0), true, Fate::Kept),
+            (11, edited(0), false, Fate::Kept),
+            (12, edited(1), true, edit(12)),
+            (13, edited(1), false, edit(12)),
+            (14, redriven(2), true, edit(12)),
+            (15, edited(3), true, edit(15)),
+            (16, discarded(4), true, Fate::Discarded),
+            (17, edited(5), false, Fate::Discarded),
         ] {
-            assert_eq!(decided.take("a", &decision), counts, "{decision:?}");
+            let taken = decided.take("a", Offset(at), &decision);
+            assert_eq!(taken, counts, "{decision:?}");
             assert_eq!(decided.fate("a", Offset(5)), fate, "{decision:?}");
         }
         assert_eq!(decided.redrives("a", Offset(5)), 4);
@@ -253,7 +308,7 @@ mod tests {
             let mut decided = Decided::default();
             let found: Vec<_> = decisions
                 .iter()
-                .map(|decision| decided.take("a", decision))
+                .map(|decision| decided.take("a", Offset(10), decision))
                 .collect();
             assert_eq!(found, counts, "{decisions:?}");
         }
@@ -262,13 +317,13 @@ mod tests {
     #[test]
     fn a_redrive_is_carried_out_once() {
         let mut decided = Decided::default();
-        decided.take("a", &redriven(0));
+        decided.take("a", Offset(10), &redriven(0));
         assert!(!decided.carry_out("a", Offset(5), 2));
         assert!(decided.carry_out("a", Offset(5), 1));
         assert!(!decided.carry_out("a", Offset(5), 1));
         assert!(!decided.carry_out("b", Offset(5), 1));
         assert_eq!(decided.fate("a", Offset(5)), Fate::Kept);
-        decided.take("a", &discarded(1));
+        decided.take("a", Offset(11), &discarded(1));
         assert_eq!(decided.fate("a", Offset(5)), Fate::Discarded);
         assert_eq!(decided.fate("b", Offset(5)), Fate::Kept);
         decided.forget("a", Offset(5));

@@ -20,11 +20,12 @@ pub const DECISIONS: &str = "dead_letter";
 /// Category of the letters of items of dataflows. Not one that the log could have.
 pub(crate) const ITEMS: &str = "dataflow-item";
 
-/// Bytes of JSON that an edit may have: decisions are held in memory where rows are made anew.
+/// Bytes of JSON that an edit may have. It is in memory while its event is applied, and in the letter while that waits.
 pub const EDIT_BYTES_MAX: usize = 1 << 20;
 
-/// A decision, as it lies in the log.
+/// A decision, as it lies in the log. Later versions may know more of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum LetterDecision {
     /// The event is to be tried again, and what waits behind it follows.
     Redriven(LetterOrder),

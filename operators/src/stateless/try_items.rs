@@ -224,7 +224,8 @@ impl<T: Savable, Y: Order<T>, M: TryFunction<T>> Operator<T> for TryItems<T, Y, 
     }
 
     fn begin(&mut self, turn: &Turn) {
-        self.failing.begin(turn);
+        let order = &self.order;
+        self.failing.begin(turn, |arrived| order.key(&arrived.item));
     }
 
     fn processing_time<E: Emit<M::Out>>(&mut self, _now: Timestamp, out: &mut E) {

@@ -62,6 +62,7 @@ fn given_up(engine: &Engine) -> BTreeSet<Position> {
             LetterDecision::Discarded(_) => {
                 given_up.insert(order.position());
             }
+            other => panic!("nothing is known of {other:?}"),
         }
     }
     given_up

@@ -351,7 +351,6 @@ impl<O: Operator<Item, Out = Out>> World<O> {
 
     fn append(&mut self, letter: &DeadLetter, discards: bool) {
         let order = LetterOrder::of_item(letter, &self.access.name, "ann", "because").unwrap();
-        let partition = order.log_partition(LOG_PARTITIONS).0;
         let is_first = self.decided.insert((letter.id(), letter.redrives));
         if is_first && discards {
             let item = serde_json::from_slice::<Item>(&letter.payload);
@@ -363,10 +362,32 @@ impl<O: Operator<Item, Out = Out>> World<O> {
         } else {
             LetterDecision::Redriven(order)
         };
+        self.say(decision);
+    }
+
+    fn say(&self, decision: LetterDecision) {
+        let partition = decision.order().log_partition(LOG_PARTITIONS).0;
         let mut all = self.decisions.0.lock().unwrap();
         all.entry(partition).or_default().push(decision);
         drop(all);
         self.shared.announce();
+    }
+
+    /// The one letter that there is.
+    pub(super) fn letter(&self) -> DeadLetter {
+        let mut letters = self.letters().into_values();
+        let letter = letters.next().unwrap();
+        assert_eq!(letters.next(), None);
+        letter
+    }
+
+    /// Somebody puts another item in the place of the one that there is a letter of; it is tried at once.
+    pub(super) fn edit(&mut self, payload: &str) {
+        let name = &self.access.name;
+        let order = LetterOrder::of_item(&self.letter(), name, "ann", "because").unwrap();
+        let payload = payload.to_owned();
+        self.say(LetterDecision::Edited { order, payload });
+        self.turn();
     }
 
     /// All comes, all is mended, and somebody has all that is dead tried again.

@@ -4,10 +4,8 @@
 //! rows that are made anew. Either way the key has the same events in the same order, and no event is applied that is
 //! given up later in the log: for that, decisions are read before the first event.
 
-use millstream_engine::codec::EventReader;
-use millstream_engine::log::frame::SHAPES;
-
 use super::*;
+use crate::projection::decided::decision_in;
 use crate::projection::decision::{LetterDecision, LetterOrder};
 
 impl<P: Projection> ProjectionCore<P> {
@@ -28,7 +26,7 @@ impl<P: Projection> ProjectionCore<P> {
             let Some(verdict) = source.decided.get(&id, position.offset).cloned() else {
                 continue;
             };
-            self.parked.know(&id, Some(&verdict));
+            self.parked.know(&id, Some(&verdict), &*self.streams)?;
             if verdict.discarded {
                 self.parked.hurry(&id, Duration::ZERO, now);
             } else if source
@@ -72,7 +70,7 @@ impl<P: Projection> ProjectionCore<P> {
                 if event < position && !parked.is_waiting(id, event) {
                     return Ok(());
                 }
-                if source.decided.take(id, &decision) && record.offset < position {
+                if source.decided.take(id, record.offset, &decision) && record.offset < position {
                     let redrives = source.decided.redrives(id, event);
                     source.decided.carry_out(id, event, redrives);
                 }
@@ -83,18 +81,24 @@ impl<P: Projection> ProjectionCore<P> {
     }
 
     /// Comes to the decision in this record.
-    pub(super) fn decide(&mut self, at: usize, frame: &Frame, record: &Record<'_>) {
+    pub(super) fn decide(
+        &mut self,
+        at: usize,
+        frame: &Frame,
+        record: &Record<'_>,
+    ) -> Result<(), LogError> {
         let source = &mut self.sources[at];
         let partition = source.cursor.partition();
         let Some(decision) = read::<P>(partition, frame, record) else {
-            return;
+            return Ok(());
         };
         let order = decision.order();
         let (id, event) = (id_of::<P>(order), Offset(order.offset));
         if record.offset >= source.read_upto {
             // An event that does not wait was settled: a repeat.
-            if !self.parked.is_waiting(id, event) || !source.decided.take(id, &decision) {
-                return;
+            let waits = self.parked.is_waiting(id, event);
+            if !waits || !source.decided.take(id, record.offset, &decision) {
+                return Ok(());
             }
         }
         let is_next = self.parked.holds(id, event);
@@ -104,16 +108,15 @@ impl<P: Projection> ProjectionCore<P> {
                 let decided = &mut self.sources[at].decided;
                 let redrives = order.redrives.saturating_add(1);
                 if decided.carry_out(id, event, redrives) && is_next {
-                    tell::<P>(
-                        order,
-                        match decision {
-                            LetterDecision::Edited { .. } => {
-                                "a dead letter is edited and tried again"
-                            }
-                            _ => "a dead letter is tried again",
-                        },
-                    );
-                    self.parked.know(id, decided.get(id, event));
+                    let what = match decision {
+                        LetterDecision::Edited { .. } => {
+                            "the event of a dead letter is edited, and tried as it is now"
+                        }
+                        _ => "a dead letter is tried again",
+                    };
+                    tell::<P>(order, what);
+                    self.parked
+                        .know(id, decided.get(id, event), &*self.streams)?;
                     self.parked.redrive(id, &order.by, gap, now);
                 }
             }
@@ -125,6 +128,7 @@ impl<P: Projection> ProjectionCore<P> {
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -170,11 +174,7 @@ fn read<P: Projection>(
     frame: &Frame,
     record: &Record<'_>,
 ) -> Option<LetterDecision> {
-    let mut reader = EventReader::<LetterDecision>::new();
-    let decoded = reader
-        .begin_frame(frame.attachment(SHAPES).unwrap_or_default())
-        .and_then(|()| reader.decode(record.kind, record.payload));
-    match decoded {
+    match decision_in(frame, record) {
         Ok(decision) => {
             let order = decision.order();
             let is_ours = order.stage.is_none()

@@ -1,5 +1,7 @@
 //! Parked keys: taken in at the start, tried again, and freed with all that waits behind.
 
+use millstream_engine::event::Position;
+
 use super::*;
 
 impl<P: Projection> ProjectionCore<P> {
@@ -86,7 +88,7 @@ impl<P: Projection> ProjectionCore<P> {
             id,
             hash: millstream_engine::event::stream_hash(&name),
         };
-        let (applier, parked) = (&mut self.applier, &mut self.parked);
+        let (applier, parked, streams) = (&mut self.applier, &mut self.parked, &*self.streams);
         // As it was counted when it was added; what fails next may be of another.
         let class = parked.class(id).to_owned();
         let mut sources = self.sources.iter_mut();
@@ -96,7 +98,7 @@ impl<P: Projection> ProjectionCore<P> {
         let (mut freed, mut passed, mut skipped) = (0, 0, 0);
         let policy = self.config.unreadable;
         let outcome = for_each_event(
-            &*self.streams,
+            streams,
             stream,
             version,
             usize::MAX,
@@ -111,13 +113,14 @@ impl<P: Projection> ProjectionCore<P> {
                 }
                 if freed == FREED_EVENTS {
                     parked.move_on(frame, record, now);
-                    parked.know(id, decided.get(id, record.offset));
+                    parked.know(id, decided.get(id, record.offset), streams)?;
                     return Err(Pause::TurnOver);
                 }
                 freed += 1;
                 let fate = decided.fate(id, record.offset);
                 passed += u64::from(fate == Fate::Discarded);
-                let applied = applied_as(&fate, applier, frame, partition, record, position);
+                let event = (partition, &**frame, record);
+                let applied = applied_as(fate, streams, applier, event, position)?;
                 if let Err(failure) = applied {
                     let policy = policy.of(matches!(fate, Fate::Edited(_)));
                     match unreadable::<P>(policy, partition, record, failure)? {
@@ -128,7 +131,7 @@ impl<P: Projection> ProjectionCore<P> {
                             } else {
                                 parked.succeed(partition, frame, record, failure, now);
                             }
-                            parked.know(id, decided.get(id, record.offset));
+                            parked.know(id, decided.get(id, record.offset), streams)?;
                             return Err(Pause::Failed);
                         }
                     }
@@ -174,24 +177,42 @@ impl From<Halt> for Pause {
     }
 }
 
-/// Applies an event with the shapes of its frame, as what it has become.
+/// Applies an event with the shapes of its frame, as what it has become. What is wrong with it is given inside.
 fn applied_as<P: Projection>(
-    fate: &Fate,
+    fate: Fate,
+    streams: &dyn StreamReader,
     applier: &mut Applier<P>,
-    frame: &Frame,
-    partition: PartitionId,
-    record: &Record<'_>,
+    (partition, frame, record): (PartitionId, &Frame, &Record<'_>),
     read_upto: Offset,
-) -> Result<(), Failure> {
-    let edit = match fate {
-        Fate::Kept => None,
-        Fate::Edited(edit) => Some(edit),
-        Fate::Discarded => return Ok(()),
-    };
-    let begun = applier.begin(frame);
-    if edit.is_none() {
-        begun?;
+) -> Result<Result<(), Failure>, LogError> {
+    let edit = fate.payload(streams, partition)?;
+    millstream_engine::fail_point!(LETTER_BEFORE_SETTLING);
+    if fate == Fate::Discarded {
+        return Ok(Ok(()));
     }
-    let applied = applier.apply_as(edit, partition, record, Some(read_upto));
-    applied.map(drop)
+    let begun = applier.begin(frame);
+    let Some(edit) = edit else {
+        let applied =
+            begun.and_then(|()| applier.apply_as(None, partition, record, Some(read_upto)));
+        return Ok(applied.map(drop));
+    };
+    let applied = applier.apply_as(Some(&edit), partition, record, Some(read_upto));
+    if let Err(failure) = &applied {
+        tell_unfit::<P>(partition, record, failure);
+    }
+    Ok(applied.map(drop))
+}
+
+/// An edit that is no event of its type says so: whoever made it was told that it is tried.
+fn tell_unfit<P: Projection>(partition: PartitionId, record: &Record<'_>, failure: &Failure) {
+    if failure.is_unreadable() {
+        let offset = record.offset;
+        tracing::warn!(
+            projection = P::NAME,
+            key = record.stream,
+            position = %Position { partition, offset },
+            cause = failure.cause(),
+            "an event cannot be read as it was edited: its dead letter says why"
+        );
+    }
 }

@@ -112,13 +112,19 @@ impl Beside {
     }
 
     /// Applies an event of it to all that want it.
-    pub(in crate::projection) fn apply(&mut self, partition: PartitionId, record: &Record<'_>) {
+    pub(in crate::projection) fn apply(
+        &mut self,
+        streams: &dyn StreamReader,
+        partition: PartitionId,
+        record: &Record<'_>,
+    ) -> Result<(), PastError> {
         if self.is_empty() {
-            return;
+            return Ok(());
         }
         for companion in &mut self.lot(partition).companions {
-            companion.apply(partition, record);
+            companion.apply(streams, partition, record)?;
         }
+        Ok(())
     }
 
     /// Changes what is seen in a partition for `sight`, and back again.

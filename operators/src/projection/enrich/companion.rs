@@ -29,7 +29,12 @@ pub(super) trait Companion {
     /// Takes the shapes of the frame whose records come next.
     fn begin(&mut self, partition: PartitionId, frame: &Frame);
     /// Applies an event of it, if it is one of the projection's.
-    fn apply(&mut self, partition: PartitionId, record: &Record<'_>);
+    fn apply(
+        &mut self,
+        streams: &dyn StreamReader,
+        partition: PartitionId,
+        record: &Record<'_>,
+    ) -> Result<(), PastError>;
     /// The rows of a table.
     fn hot(&self, table: &'static str) -> Option<Arc<dyn Any + Send + Sync>>;
 }
@@ -79,8 +84,13 @@ impl<Q: Projection> Companion for Replayed<Q> {
         self.beside.begin(partition, frame);
     }
 
-    fn apply(&mut self, partition: PartitionId, record: &Record<'_>) {
-        self.beside.apply(partition, record);
+    fn apply(
+        &mut self,
+        streams: &dyn StreamReader,
+        partition: PartitionId,
+        record: &Record<'_>,
+    ) -> Result<(), PastError> {
+        self.beside.apply(streams, partition, record)?;
         let decided = self.decided.get(&partition);
         let fate = decided.map_or(Fate::Kept, |own| own.fate(record.stream, record.offset));
         let waits = || (partition, record.stream.to_owned());
@@ -88,14 +98,11 @@ impl<Q: Projection> Companion for Replayed<Q> {
             || fate == Fate::Discarded
             || (!self.parked.is_empty() && self.parked.contains(&waits()))
         {
-            return;
+            return Ok(());
         }
+        let edit = fate.payload(streams, partition)?;
         self.beside.lend(partition, &mut self.applier.sight);
-        let edit = match &fate {
-            Fate::Edited(edit) => Some(edit),
-            Fate::Kept | Fate::Discarded => None,
-        };
-        let applier = &mut self.applier;
+        let (applier, edit) = (&mut self.applier, edit.as_deref());
         let is_applied = (self.begun.is_ok() || edit.is_some())
             && applier.apply_as(edit, partition, record, None).is_ok();
         self.beside.lend(partition, &mut self.applier.sight);
@@ -104,6 +111,7 @@ impl<Q: Projection> Companion for Replayed<Q> {
         } else {
             self.parked.insert(waits());
         }
+        Ok(())
     }
 
     fn hot(&self, table: &'static str) -> Option<Arc<dyn Any + Send + Sync>> {

@@ -1,5 +1,6 @@
 //! What becomes of a parked key when somebody decides: tried again, or passed over.
 
+use millstream_engine::log::{LogError, StreamReader};
 use millstream_engine::state::EarlierTries;
 
 use super::super::decided::{Edit, Verdict};
@@ -37,32 +38,38 @@ impl Parked {
     }
 
     /// What the log says about a key's event, if it says anything: how many redrives of it there are, and what it is instead,
-    /// which its letter shows then.
-    pub(in crate::projection) fn know(&mut self, id: &str, verdict: Option<&Verdict>) {
-        let Some(verdict) = verdict else {
-            return;
+    /// which its letter shows then. A letter that knows as many redrives knows the edits among them.
+    ///
+    /// # Errors
+    /// [`LogError`]: the edit could not be read; nothing has changed.
+    pub(in crate::projection) fn know(
+        &mut self,
+        id: &str,
+        verdict: Option<&Verdict>,
+        streams: &dyn StreamReader,
+    ) -> Result<(), LogError> {
+        let (Some(verdict), Some(parked)) = (verdict, self.keys.get(id)) else {
+            return Ok(());
         };
-        let edit = verdict.edit.as_ref();
-        let is_known = |parked: &ParkedKey| {
-            let letter = &parked.letter;
-            let shows = |edit: &Edit| letter.payload == edit.payload().as_bytes();
-            letter.redrives == verdict.redrives && edit.is_none_or(shows)
-        };
-        if self.keys.get(id).is_none_or(is_known) {
-            return;
+        if parked.letter.redrives == verdict.redrives {
+            return Ok(());
         }
+        let partition = parked.letter.position.partition;
+        let edit = verdict.edit.map(|edit| edit.payload(streams, partition));
+        let edit = edit.transpose()?;
         let Some(mut parked) = self.take(id) else {
-            return;
+            return Ok(());
         };
-        parked.letter.redrives = verdict.redrives;
-        if let Some(edit) = edit {
-            let letter = &mut parked.letter;
-            letter.kind = edit.kind(&letter.kind);
-            letter.payload = edit.payload().as_bytes().to_vec();
+        let letter = &mut parked.letter;
+        letter.redrives = verdict.redrives;
+        if let Some(payload) = edit {
+            letter.kind = Edit::kind(&letter.kind);
+            letter.payload = payload.into_bytes();
             letter.dictionary = Vec::new();
         }
         self.insert(id.into(), parked);
         self.changed.push(id.into());
+        Ok(())
     }
 
     /// Has a dead letter tried again; its tries so far become part of its history. One that is tried anyhow stays as

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use millstream_engine::codec::EventReader;
 use millstream_engine::event::{Offset, PartitionId, Position, StreamId};
-use millstream_engine::log::frame::{Frame, KindSet, Record, SHAPES};
+use millstream_engine::log::frame::{Frame, KindSet, Record};
 use millstream_engine::log::{Direction, LogError, StreamReader, StreamRef, for_each_event};
 use millstream_engine::state::{StateWrite, TableId};
 
@@ -15,7 +14,7 @@ use super::tables::{FAILED_MAX, FailedEvent};
 use crate::failing::Failure;
 use crate::past::{Cut, PastError};
 use crate::projection::applier::Applier;
-use crate::projection::decided::{Decided, Edit, Fate};
+use crate::projection::decided::{Decided, Fate, decision_in};
 use crate::projection::enrich::Beside;
 use crate::projection::in_memory::InMemory;
 use crate::projection::wanted::Portion;
@@ -98,41 +97,42 @@ impl<P: Projection> Part<'_, P> {
             let Some(last) = frames.last() else { break };
             next = last.header().end();
             for frame in &frames {
-                self.replay_frame(frame, cut);
+                self.replay_frame(frame, cut)?;
             }
         }
         self.beside.leave(partition);
         Ok(())
     }
 
-    fn replay_frame(&mut self, frame: &Frame, cut: &Cut) {
+    fn replay_frame(&mut self, frame: &Frame, cut: &Cut) -> Result<(), PastError> {
         if !self.beside.is_empty() {
-            self.replay_together(frame, cut);
-            return;
+            return self.replay_together(frame, cut);
         }
         let portion = self.applier.portion(frame.kinds());
         if frame.header().first >= cut.end() {
-            return;
+            return Ok(());
         }
         let kinds = match portion {
-            Portion::Nothing => return,
+            Portion::Nothing => return Ok(()),
             Portion::Some(kinds) => kinds,
             Portion::All => KindSet::ALL,
         };
         let begun = self.applier.begin(frame).map_err(Failure::causes);
         for record in frame.records_of(0, kinds) {
             if self.applier.wants(&record) && cut.holds(&record) {
-                self.apply(begun.as_ref().err(), &record);
+                self.apply(begun.as_ref().err(), &record)?;
             }
         }
+        Ok(())
     }
 
     /// A frame for this projection and those that it looks into: each event is applied there first.
-    fn replay_together(&mut self, frame: &Frame, cut: &Cut) {
+    fn replay_together(&mut self, frame: &Frame, cut: &Cut) -> Result<(), PastError> {
         if frame.header().first >= cut.end() {
-            return;
+            return Ok(());
         }
         let (partition, left_out) = (self.partition, &self.job.left_out);
+        let streams = &*self.job.streams;
         self.beside.begin(partition, frame);
         let begun = self.applier.begin(frame).map_err(Failure::causes);
         for record in frame.records() {
@@ -141,13 +141,14 @@ impl<P: Projection> Part<'_, P> {
             if is_left_out || !cut.holds(&record) {
                 continue;
             }
-            self.beside.apply(partition, &record);
+            self.beside.apply(streams, partition, &record)?;
             if self.applier.wants(&record) {
                 self.beside.lend(partition, &mut self.applier.sight);
-                self.apply(begun.as_ref().err(), &record);
+                self.apply(begun.as_ref().err(), &record)?;
                 self.beside.lend(partition, &mut self.applier.sight);
             }
         }
+        Ok(())
     }
 
     /// All partitions at once, frame after frame as they were recorded.
@@ -162,7 +163,7 @@ impl<P: Projection> Part<'_, P> {
         while let Some((frame, lane)) = merged.next(streams)? {
             self.partition = lane.partition;
             std::mem::swap(&mut self.decided, &mut lane.decided);
-            self.replay_frame(&frame, &lane.cut);
+            self.replay_frame(&frame, &lane.cut)?;
             std::mem::swap(&mut self.decided, &mut lane.decided);
         }
         Ok(())
@@ -175,7 +176,7 @@ impl<P: Projection> Part<'_, P> {
             usize::try_from(last.saturating_add(1)).unwrap_or(usize::MAX)
         });
         let mut seen = 0;
-        for_each_event::<_, LogError>(
+        for_each_event::<_, PastError>(
             streams,
             reference,
             0,
@@ -186,7 +187,7 @@ impl<P: Projection> Part<'_, P> {
                     seen = record.version + 1;
                     if self.applier.wants(record) {
                         let begun = self.applier.begin(frame).map_err(Failure::causes);
-                        self.apply(begun.as_ref().err(), record);
+                        self.apply(begun.as_ref().err(), record)?;
                     }
                 }
                 Ok(())
@@ -203,18 +204,26 @@ impl<P: Projection> Part<'_, P> {
     }
 
     /// Applies an event of a frame whose shapes could be read, or not.
-    fn apply(&mut self, unread: Option<&Vec<String>>, record: &Record<'_>) {
+    fn apply(
+        &mut self,
+        unread: Option<&Vec<String>>,
+        record: &Record<'_>,
+    ) -> Result<(), PastError> {
         if self.job.left_out.holds(record.stream, record.version) {
-            return;
+            return Ok(());
         }
         match self.decided.fate(record.stream, record.offset) {
             Fate::Kept => self.apply_as(None, unread, record),
-            Fate::Edited(edit) => self.apply_as(Some(&edit), None, record),
+            Fate::Edited(edit) => {
+                let payload = edit.payload(&*self.job.streams, self.partition)?;
+                self.apply_as(Some(&payload), None, record);
+            }
             Fate::Discarded => {}
         }
+        Ok(())
     }
 
-    fn apply_as(&mut self, edit: Option<&Edit>, unread: Option<&Vec<String>>, record: &Record<'_>) {
+    fn apply_as(&mut self, edit: Option<&str>, unread: Option<&Vec<String>>, record: &Record<'_>) {
         if !self.parked.is_empty() && self.parked.contains(record.stream) {
             self.share.waiting += 1;
             return;
@@ -289,16 +298,14 @@ pub(in crate::projection) fn decisions<P: Projection>(
     let Ok(id) = LetterDecision::stream(partition, partitions) else {
         return Ok(decided); // No partition of this log.
     };
-    let mut reader = EventReader::<LetterDecision>::new();
     let mut take = |frame: &Frame, record: &Record<'_>| {
         if record.offset >= cut.end() {
             return;
         }
-        let decoded = reader
-            .begin_frame(frame.attachment(SHAPES).unwrap_or_default())
-            .and_then(|()| reader.decode(record.kind, record.payload));
         // One that cannot be read is nobody's.
-        let Ok(decision) = decoded else { return };
+        let Ok(decision) = decision_in(frame, record) else {
+            return;
+        };
         let order = decision.order();
         let id = order.key.strip_prefix(P::CATEGORY);
         let id = id.and_then(|rest| rest.strip_prefix('-'));
@@ -308,7 +315,7 @@ pub(in crate::projection) fn decisions<P: Projection>(
             && order.partition == partition.0
             && order.offset < record.offset.0;
         if let Some(id) = id.filter(|id| is_ours && !id.is_empty()) {
-            decided.take(id, &decision);
+            decided.take(id, record.offset, &decision);
         }
     };
     let stream = StreamRef::new(&id, partitions);

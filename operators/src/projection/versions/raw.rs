@@ -32,7 +32,8 @@ pub enum RawChangesError {
     OtherHistory,
     /// It has not come there.
     #[error(
-        "the changes before the cursor are not stored, or not yet: ask again in a moment where an engine runs"
+        "the changes before the cursor are not stored, or not yet: ask again in a moment where an engine runs, or begin \
+         without a cursor"
     )]
     NotStored,
     /// What lies behind it was let go.
@@ -134,11 +135,13 @@ impl RawVersions {
             given: begin.head(actor),
             read: begin.head(actor),
             is_oldest: from.is_none(),
+            is_at_end: false,
             ready: VecDeque::new(),
         });
         let mut changes = RawChanges {
             feeds: feeds.collect(),
             of: self.clone(),
+            reads: 0,
         };
         // Also where nothing comes behind it, a place that is none is told.
         changes.fill()?;
@@ -208,10 +211,13 @@ impl RawVersions {
 
 /// A feed of changes as bytes: those of each actor in their order, those of several by when their events were recorded as far
 /// as that leaves it open. Holds a page of each actor and no read of the store.
+///
+/// An actor that had nothing more is read again once all that was read of the others is given.
 #[derive(Debug)]
 pub struct RawChanges {
     of: RawVersions,
     feeds: Vec<Feed>,
+    reads: u64,
 }
 
 /// Of one actor.
@@ -224,6 +230,8 @@ struct Feed {
     read: Head,
     /// It begins with whatever is the oldest, and has read nothing.
     is_oldest: bool,
+    /// There was nothing behind it when it was read last.
+    is_at_end: bool,
     ready: VecDeque<(Head, RawChange)>,
 }
 
@@ -233,6 +241,13 @@ impl RawChanges {
     pub fn cursor(&self) -> ChangeCursor {
         let heads = self.feeds.iter().map(|feed| (feed.actor, feed.given));
         ChangeCursor::new(self.of.seed, heads)
+    }
+
+    /// Pages that it has read so far, those included that had nothing: about one for 256 changes, and one per actor each time
+    /// that all is given.
+    #[must_use]
+    pub const fn reads(&self) -> u64 {
+        self.reads
     }
 
     /// The next change that is stored; `None`: that was all so far.
@@ -259,10 +274,13 @@ impl RawChanges {
         Ok(next)
     }
 
-    /// Reads a page of each actor of which none is here.
+    /// Reads a page of each actor of which none is here and which may have more.
     fn fill(&mut self) -> Result<(), RawChangesError> {
+        // By now more may be stored.
+        let is_all_given = self.feeds.iter().all(|feed| feed.ready.is_empty());
         for at in 0..self.feeds.len() {
-            if self.feeds[at].ready.is_empty() {
+            let feed = &self.feeds[at];
+            if feed.ready.is_empty() && (is_all_given || !feed.is_at_end) {
                 self.read(at)?;
             }
         }
@@ -270,6 +288,7 @@ impl RawChanges {
     }
 
     fn read(&mut self, at: usize) -> Result<(), RawChangesError> {
+        self.reads += 1;
         let RawVersions { store, ids, seed } = &self.of;
         let (ids, feed) = (*ids, &mut self.feeds[at]);
         let (actor, read, is_oldest) = (feed.actor, feed.read, feed.is_oldest);
@@ -304,6 +323,7 @@ impl RawChanges {
         })?;
         match found {
             Ok(found) => {
+                feed.is_at_end = found.is_empty();
                 if let Some((head, _)) = found.last() {
                     (feed.read, feed.is_oldest) = (*head, false);
                 }

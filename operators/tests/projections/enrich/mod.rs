@@ -10,6 +10,7 @@ use std::time::Duration;
 use millstream_operators::projection::Retention;
 use proptest::prelude::*;
 
+use projections::{Item, Looked};
 use world::{Happens, World};
 
 const KEYS: u32 = 4;
@@ -222,4 +223,59 @@ fn what_is_not_kept_any_more_is_an_error() {
     let cause = failed.expect("the first versions are gone");
     assert!(cause.contains("is not kept any more"), "{cause}");
     assert!(world.found().is_empty());
+}
+
+/// Goal: an event that was edited finds what stood at its own place in the log, however far the others are by then; and so it
+/// does in a replay, in rows that are made anew and after a crash.
+fn an_edited_order_looks_from_its_place<const ALL: bool, const OF_ALL: bool>() {
+    let mut world = World::<ALL, OF_ALL>::new();
+    world.attempts_max = 1;
+    world.crash();
+    world.orders_moods.poison([5]);
+    let keys = ["i@k", "j@k"].map(str::to_owned);
+    let poison = Happens::Order("o@k".to_owned(), keys, 5);
+    world.add(&[item("i@k", 1), poison]);
+    world.come_to_rest();
+    let later = [item("i@k", 2), item("j@k", 3), order("o@k", ["i@k", "j@k"])];
+    world.add(&later);
+    world.come_to_rest();
+    assert!(world.found().is_empty(), "the later one waits");
+    // In another order than the event has them: it is seen which of the two was applied.
+    world.edit(&Looked::At(["j@k", "i@k"].map(str::to_owned), 1));
+    world.settle();
+    let found = world.found();
+    assert_eq!(found["o@k/0"], [None, Some(vec![1])]);
+    assert_eq!(found["o@k/1"], [Some(vec![1, 2]), Some(vec![3])]);
+    assert_eq!(world.replayed(), found);
+    world.begin_second();
+    world.settle();
+    assert_eq!(world.found_again(), found);
+    world.crash();
+    world.settle();
+    assert_eq!(world.found(), found);
+}
+
+#[test]
+fn an_edited_order_finds_what_stood_at_its_place() {
+    an_edited_order_looks_from_its_place::<false, false>();
+    an_edited_order_looks_from_its_place::<true, false>();
+    an_edited_order_looks_from_its_place::<true, true>();
+}
+
+/// Goal: where events of the others are edited, what is found is the edited, in a replay as well.
+#[test]
+fn an_order_finds_items_as_they_were_edited() {
+    let mut world = World::<false, false>::new();
+    world.attempts_max = 1;
+    world.crash();
+    world.items_moods.poison([5]);
+    world.add(&[item("i@k", 1), item("i@k", 5), item("i@k", 2)]);
+    world.come_to_rest();
+    world.edit(&Item::Value(4));
+    world.settle();
+    world.add(&[order("o@k", ["i@k", "j@k"])]);
+    world.settle();
+    let found = world.found();
+    assert_eq!(found["o@k/0"], [Some(vec![1, 4, 2]), None]);
+    assert_eq!(world.replayed(), found);
 }

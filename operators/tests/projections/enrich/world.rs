@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use millstream_engine::event::Offset;
 use millstream_engine::log::LogReader;
+use millstream_engine::state::{DeadLetter, DeadLetterStatus};
 use millstream_engine::time::{Clock, Timestamp};
 use millstream_operators::projection::{
-    OpenReads, Owners, ProgressBoard, Projection, ProjectionConfig, Replay, Retention,
+    LetterDecision, LetterOrder, OpenReads, Owners, ProgressBoard, Projection, ProjectionConfig,
+    Replay, Retention,
 };
+use serde::Serialize;
 
 use super::projections::{FOUND, Found, Item, Items, Looked, Orders};
 use crate::support::{Declared, Ground, Moods, NewEvent, Opening, Running, config};
@@ -47,6 +50,8 @@ pub(crate) struct World<const ALL: bool, const OF_ALL: bool> {
     second: Option<Running<Second<ALL, OF_ALL>>>,
     has_second: bool,
     pub(crate) retention: Retention,
+    /// Tries before an event waits for somebody.
+    pub(crate) attempts_max: u32,
     pub(crate) items_moods: Moods,
     pub(crate) orders_moods: Moods,
 }
@@ -60,6 +65,7 @@ impl<const ALL: bool, const OF_ALL: bool> World<ALL, OF_ALL> {
             second: None,
             has_second: false,
             retention: Retention::FOREVER,
+            attempts_max: 1_000,
             items_moods: Moods::good(&ground.log.clock),
             orders_moods: Moods::good(&ground.log.clock),
             ground,
@@ -102,7 +108,7 @@ impl<const ALL: bool, const OF_ALL: bool> World<ALL, OF_ALL> {
             board: ProgressBoard::of_version(P::NAME, P::VERSION, feed, log.clock()),
             config: &ProjectionConfig {
                 hot_rows_max: 7,
-                ..config(1_000)
+                ..config(self.attempts_max)
             },
             reads,
             owners: Owners::default(),
@@ -136,6 +142,45 @@ impl<const ALL: bool, const OF_ALL: bool> World<ALL, OF_ALL> {
             log.append(partition, stamp.at(), own);
         }
         self.advance(Duration::from_micros(300));
+    }
+
+    /// Somebody edits the one event that waits.
+    pub(crate) fn edit(&mut self, to: &impl Serialize) {
+        let letters = self.ground.state().store.dead_letters(None, None, 2);
+        let [letter] = &letters.unwrap()[..] else {
+            panic!("one letter is to wait");
+        };
+        let decision = LetterDecision::Edited {
+            order: LetterOrder::of(letter, "ann", "a typo").unwrap(),
+            payload: serde_json::to_string(to).unwrap(),
+        };
+        let partition = letter.position.partition;
+        let stream = LetterDecision::stream(partition, PARTITIONS).unwrap();
+        let event = NewEvent::in_stream(stream, "Edited", &decision);
+        let log = &mut self.ground.log;
+        let stamp = log.feed.stamps().begin(partition, log.clock.now());
+        log.append(partition, stamp.at(), [&event]);
+        self.advance(Duration::from_micros(300));
+    }
+
+    /// All go as far as they can while an event waits for somebody.
+    pub(crate) fn come_to_rest(&mut self) {
+        for _ in 0..5_000 {
+            let again = [self.step_orders().unwrap(), self.step_items()];
+            if again == [false; 2] {
+                self.advance(Duration::from_millis(10));
+                let letters = self.ground.state().store.dead_letters(None, None, 1);
+                let is_dead = |letter: &DeadLetter| letter.status == DeadLetterStatus::Dead;
+                let log = &self.ground.log;
+                if self.items.as_ref().unwrap().is_at_the_end(log)
+                    && self.first.as_ref().unwrap().is_at_the_end(log)
+                    && letters.unwrap().first().is_some_and(is_dead)
+                {
+                    return;
+                }
+            }
+        }
+        panic!("it does not come to rest");
     }
 
     /// One turn of each actor of the items.

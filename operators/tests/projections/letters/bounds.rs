@@ -1,5 +1,7 @@
-//! Danger: much waits behind one failed event, or failed events are large. What may wait is bounded, the bound is named,
-//! and a decision makes room.
+//! Danger: much waits behind one failed event, failed events are large, or many were edited. What may wait is bounded, the bound
+//! is named, and a decision makes room; edits stay in the log.
+
+use std::collections::BTreeSet;
 
 use millstream_operators::projection::{LetterDecision, LetterOrder, ProjectionConfig};
 
@@ -83,4 +85,34 @@ fn bytes_of_letters_are_bounded() {
     world.settle();
     assert_eq!(world.rows()["a"], [0, 1]);
     assert_eq!(world.rows()["b"], [0]);
+}
+
+/// Goal: a projection that begins holds no payload of an edit, however many there are and however large: each is read from the
+/// log when its event comes. Method: what is read of the log by single events, once the decisions were.
+#[test]
+fn payloads_of_edits_stay_in_the_log() {
+    let mut world = World::<1>::new(config(1));
+    world.poison([0]);
+    world.add(&[("a", 0), ("b", 0), ("c", 0), ("d", 0), ("a", 1), ("b", 2)]);
+    world.settle();
+    let mut edits = BTreeSet::new();
+    for letter in world.waiting() {
+        let order = LetterOrder::of(&letter, "ann", "why").unwrap();
+        let payload = format!(r#"{{"Value":4{}}}"#, " ".repeat(1 << 16));
+        let edit = LetterDecision::Edited { order, payload };
+        edits.insert((letter.position.partition.0, world.decide(&edit)));
+    }
+    assert_eq!(edits.len(), 4);
+    world.settle();
+    let rows = world.rows();
+    assert_eq!((&rows["a"][..], &rows["d"][..]), (&[4, 1][..], &[4][..]));
+    let asked = world.note_reads();
+    world.rebuild();
+    asked.lock().unwrap().clear();
+    world.settle();
+    assert_eq!(world.rows(), rows);
+    let mut read = asked.lock().unwrap().clone();
+    read.retain(|place| edits.contains(place));
+    read.sort_unstable();
+    assert!(read.iter().eq(&edits), "{read:?} of {edits:?}");
 }

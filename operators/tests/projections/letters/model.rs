@@ -81,6 +81,7 @@ impl Model {
                 };
                 (verdict.redrives, verdict.edit) = (order.redrives + 1, Some(value));
             }
+            other => panic!("nothing is known of {other:?}"),
         }
         true
     }

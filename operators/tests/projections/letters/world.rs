@@ -2,6 +2,7 @@
 //! test says so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_engine::codec::Event;
@@ -14,7 +15,9 @@ use millstream_operators::projection::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::support::{CannotBear, Declared, Ground, Moods, NewEvent, Opening, Running};
+use crate::support::{
+    Asked, CannotBear, Declared, Ground, Moods, NewEvent, Noting, Opening, Running,
+};
 
 const PARTITIONS: u16 = 2;
 const LISTS: Table<String, Vec<u32>> = Table::named("lists");
@@ -161,6 +164,16 @@ impl<const BATCH: usize> World<BATCH> {
         self.again(Ground::forget_state);
     }
 
+    /// From now on the single events are noted that are read from the log.
+    pub(crate) fn note_reads(&mut self) -> Asked {
+        let (log, asked) = (&mut self.ground.log, Asked::default());
+        log.streams = Arc::new(Noting {
+            reader: log.reader.clone(),
+            asked: Arc::clone(&asked),
+        });
+        asked
+    }
+
     /// Appends values to streams; gives partition and offset of each.
     pub(crate) fn add(&mut self, values: &[(&str, u32)]) -> Vec<(u16, u64)> {
         let event = |(key, value): &(&str, u32)| {
@@ -182,6 +195,7 @@ impl<const BATCH: usize> World<BATCH> {
             LetterDecision::Redriven(_) => "Redriven",
             LetterDecision::Discarded(_) => "Discarded",
             LetterDecision::Edited { .. } => "Edited",
+            other => panic!("nothing is known of {other:?}"),
         };
         let event = NewEvent::in_stream(stream, event_type, decision);
         let log = &mut self.ground.log;

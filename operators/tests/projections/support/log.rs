@@ -1,12 +1,14 @@
 //! A log to which a test appends what it likes, a frame at a time.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use millstream_engine::event::{Metadata, Offset, PartitionId, Position, StreamId, Token};
-use millstream_engine::log::frame::{Draft, Encoding, FrameBuilder, Kind};
+use millstream_engine::index::IndexEntry;
+use millstream_engine::log::frame::{Draft, Encoding, Frame, FrameBuilder, Kind};
 use millstream_engine::log::{
-    EmbeddedLog, EmbeddedReader, EmbeddedStore, Feed, GroupWriter, Head, LogReader, Submission,
+    Direction, EmbeddedLog, EmbeddedReader, EmbeddedStore, Feed, GroupWriter, Head, LogError,
+    LogReader, StreamReader, Submission,
 };
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
 use serde::Serialize;
@@ -45,6 +47,8 @@ impl NewEvent {
 pub(crate) struct Log {
     writer: GroupWriter<EmbeddedStore>,
     pub(crate) reader: EmbeddedReader,
+    /// What projections read single events from.
+    pub(crate) streams: Arc<dyn StreamReader>,
     pub(crate) feed: Arc<Feed>,
     /// By partition.
     heads: Vec<Head>,
@@ -62,6 +66,7 @@ impl Log {
         Self {
             writer: GroupWriter::new(store, Arc::clone(&feed), Arc::clone(&clock) as _),
             heads: vec![Head::default(); usize::from(feed.partitions())],
+            streams: Arc::new(reader.clone()),
             reader,
             feed,
             versions: BTreeMap::new(),
@@ -163,6 +168,57 @@ impl Log {
             self.writer.step(vec![Submission { frame, done }]).unwrap();
         }
         first
+    }
+}
+
+/// Partition and offset of events.
+pub(crate) type Asked = Arc<Mutex<Vec<(u16, u64)>>>;
+
+/// A reader that notes which single events it was asked for.
+pub(crate) struct Noting {
+    pub(crate) reader: EmbeddedReader,
+    pub(crate) asked: Asked,
+}
+
+impl LogReader for Noting {
+    fn partitions(&self) -> u16 {
+        LogReader::partitions(&self.reader)
+    }
+
+    fn head(&self, partition: PartitionId) -> Result<Head, LogError> {
+        self.reader.head(partition)
+    }
+
+    fn read(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        bytes_max: usize,
+    ) -> Result<Vec<Frame>, LogError> {
+        self.reader.read(partition, from, bytes_max)
+    }
+
+    fn frame_at(
+        &self,
+        partition: PartitionId,
+        offset: Offset,
+    ) -> Result<Option<Arc<Frame>>, LogError> {
+        self.asked.lock().unwrap().push((partition.0, offset.0));
+        self.reader.frame_at(partition, offset)
+    }
+}
+
+impl StreamReader for Noting {
+    fn locate(
+        &self,
+        partition: PartitionId,
+        hash: u64,
+        from_version: u64,
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Vec<IndexEntry>, LogError> {
+        self.reader
+            .locate(partition, hash, from_version, limit, direction)
     }
 }
 

@@ -92,7 +92,7 @@ impl<P: Projection> Declared<P> {
             partitions,
             mailbox: Mailbox::new(MailboxLimits::default(), log.clock()),
             feed: Arc::clone(&log.feed),
-            streams: Arc::new(log.reader.clone()),
+            streams: Arc::clone(&log.streams),
             store: state.store.clone(),
             writer: state.writer.clone(),
             hot: self.hot.clone(),

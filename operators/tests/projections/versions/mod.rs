@@ -1,6 +1,7 @@
 //! Promise: the feed of a table's changes is complete, in order and without repeats for whoever goes on from where he was,
 //! whatever fails and wherever it crashes; and the table as of any place in it is what it was there.
 
+mod at_rest;
 mod follower;
 mod world;
 

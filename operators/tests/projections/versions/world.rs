@@ -11,8 +11,8 @@ use millstream_engine::state::{DeadLetter, DeadLetterStatus};
 use millstream_engine::time::Timestamp;
 use millstream_operators::past::At;
 use millstream_operators::projection::{
-    OpenReads, Owners, ProgressBoard, ProjectedEvent, Projection, ProjectionConfig, Replay,
-    Retention, Rows, Snapshot, Table, TableMut, TableReader, TableSnapshot,
+    OpenReads, Owners, ProgressBoard, ProjectedEvent, Projection, ProjectionConfig, RawVersions,
+    Replay, Retention, Rows, Snapshot, Table, TableMut, TableReader, TableSnapshot,
 };
 use serde::{Deserialize, Serialize};
 
@@ -236,6 +236,13 @@ impl<const GLOBAL: bool> World<GLOBAL> {
         let replay = Replay::new(Arc::new(self.ground.log.reader.clone()), self.projection());
         let tables = replay.at(At::Position(token)).tables().unwrap();
         tables.rows(&LISTS).unwrap().into_iter().collect()
+    }
+
+    /// What is kept of the table, as bytes.
+    pub(crate) fn raw(&self) -> RawVersions {
+        let store = &self.ground.state().store;
+        let found = RawVersions::of(store, &self.declared.registered, LISTS.name());
+        found.unwrap().expect("it keeps versions")
     }
 
     /// Rows in the hidden tables: changes and versions.

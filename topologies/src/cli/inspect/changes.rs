@@ -52,7 +52,7 @@ pub(in crate::cli) struct ChangesArguments {
 pub(in crate::cli) struct HistoryArguments {
     #[command(flatten)]
     of: Versioned,
-    /// Its key, a word for each of its parts
+    /// Its key, a word for each of its parts; without --key bytes such as 0x00ff, or else a text
     #[arg(value_name = "KEY", required = true, allow_negative_numbers = true)]
     words: Vec<String>,
 }
@@ -106,6 +106,9 @@ pub(super) fn history(
         let name = &arguments.of.table;
         let how = match arguments.of.key {
             Some(_) => "",
+            None if keys::is_bytes(&arguments.words) => {
+                "; 0x… was taken for bytes: say --key text where that is a text, or what else keys are"
+            }
             None => "; where keys are no texts, say what they are with --key",
         };
         bail!(

@@ -85,6 +85,11 @@ pub(super) fn named(keys: Option<&Keys>, words: &[String]) -> Result<Vec<u8>> {
     }
 }
 
+/// Whether a key that is named so without its parts is bytes, which a text may look like.
+pub(super) fn is_bytes(words: &[String]) -> bool {
+    matches!(words, [word] if bytes_of(word).is_some())
+}
+
 /// Those of a text such as `0x00ff`.
 fn bytes_of(word: &str) -> Option<Vec<u8>> {
     let digits = word.strip_prefix("0x")?;
@@ -163,6 +168,9 @@ mod tests {
             (&[0, 1][..], "0x0001".into())
         );
         assert_eq!(named(None, &words(&["0x1"])).unwrap(), b"0x1");
+        let text: Keys = "text".parse().unwrap();
+        assert_eq!(named(Some(&text), &words(&["0x0001"])).unwrap(), b"0x0001");
+        assert!(is_bytes(&words(&["0x0001"])) && !is_bytes(&words(&["0x1"])));
     }
 
     #[test]

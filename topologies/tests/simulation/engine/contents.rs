@@ -208,6 +208,7 @@ impl Contents {
             match decision {
                 LetterDecision::Redriven(_) | LetterDecision::Edited { .. } => *redrives += 1,
                 LetterDecision::Discarded(_) => *is_gone = true,
+                other => panic!("nothing is known of {other:?}"),
             }
         }
         let gone = standing.into_iter().filter(|(_, (_, is_gone))| *is_gone);

@@ -1,7 +1,8 @@
 //! Fail points of decisions about dead letters, and of the projection that carries them out.
 //!
-//! Values are appended to streams, some of which the projection cannot bear. Each of those is redriven once and given up then. So
-//! in the end a stream's row has its values in order without those.
+//! Values are appended to streams, some of which the projection cannot bear. Each of those is redriven once and given up then, or
+//! else edited. So in the end a stream's row has its values in order, without those or with what they were edited to, whatever
+//! it is asked of; and the events are what they were.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,15 +21,45 @@ use crate::processes;
 use crate::rounds::{Folder, verify};
 use crate::victim::STOPPED;
 
-/// The test that is started as a process.
+/// The tests that are started as a process.
 const VICTIM: &str = "points::letters::victim";
+const EDITING_VICTIM: &str = "points::letters::editing_victim";
 const STREAMS: u64 = 4;
 const VALUES: i64 = 12;
-const LISTS: Table<String, Vec<i64>> = Table::named("lists");
+const LISTS: Table<String, Vec<i64>> = Table::named("lists").versioned(Retention::FOREVER);
 
 /// Every fifth value fails.
 const fn is_poison(value: i64) -> bool {
     value % 5 == 3
+}
+
+/// What is decided about each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decided {
+    /// It is redriven once, and then given up.
+    Discarded,
+    /// Another value takes its place.
+    Edited,
+}
+
+impl Decided {
+    const BOTH: [Self; 2] = [Self::Discarded, Self::Edited];
+
+    const fn victim(self) -> &'static str {
+        match self {
+            Self::Discarded => VICTIM,
+            Self::Edited => EDITING_VICTIM,
+        }
+    }
+
+    /// What a value becomes in rows.
+    fn becomes(self, value: i64) -> Option<i64> {
+        match self {
+            _ if !is_poison(value) => Some(value),
+            Self::Discarded => None,
+            Self::Edited => Some(100 * value),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -110,8 +141,17 @@ async fn append(engine: &Engine) {
     }
 }
 
+/// The value of the event that a letter is of.
+fn value_of(engine: &Engine, letter: &DeadLetter) -> i64 {
+    let stream: StreamId = letter.key.parse().unwrap();
+    let events = engine.events::<Value>(&stream, 0, usize::MAX).unwrap();
+    let mut events = events.into_iter();
+    let found = events.find(|event| event.position == letter.position);
+    found.unwrap().payload.0
+}
+
 /// Decides until nothing is left to be decided.
-async fn settle(engine: &Engine) {
+async fn settle(engine: &Engine, decided: Decided) {
     loop {
         let token = engine.durable();
         let shown = engine.projected(&token, Duration::from_secs(60)).await;
@@ -131,11 +171,15 @@ async fn settle(engine: &Engine) {
         }
         for letter in letters {
             let (api, id) = (engine.dead_letters(), [letter.id()]);
-            let decided = match letter.redrives {
-                0 => api.redrive(&id, "ann", "once more").await,
-                _ => api.discard(&id, "ann", "it stays so").await,
+            let said = match (decided, letter.redrives) {
+                (Decided::Discarded, 0) => api.redrive(&id, "ann", "once more").await,
+                (Decided::Discarded, _) => api.discard(&id, "ann", "it stays so").await,
+                (Decided::Edited, _) => {
+                    let becomes = decided.becomes(value_of(engine, &letter)).unwrap();
+                    api.edit(id[0], &becomes.to_string(), "ann", "a typo").await
+                }
             };
-            match decided {
+            match said {
                 Ok(_) | Err(DecideError::Unknown { .. } | DecideError::Retrying { .. }) => {}
                 Err(error) => stopped(&format!("decision: {error}")),
             }
@@ -159,6 +203,16 @@ fn stopped(cause: &str) -> ! {
 /// Does nothing by itself.
 #[test]
 fn victim() {
+    live(Decided::Discarded);
+}
+
+/// Does nothing by itself.
+#[test]
+fn editing_victim() {
+    live(Decided::Edited);
+}
+
+fn live(decided: Decided) {
     let Some(folder) = process::begin() else {
         return;
     };
@@ -166,34 +220,39 @@ fn victim() {
         let opened = open(&folder).await;
         let engine = opened.unwrap_or_else(|error| stopped(&format!("open: {error}")));
         append(&engine).await;
-        settle(&engine).await;
+        settle(&engine, decided).await;
         within(engine.shutdown()).await.unwrap();
         process::finish();
     });
 }
 
+/// Each way of deciding comes to the point by itself.
 pub(super) fn dies(point: Point, passing: u64) -> bool {
-    run(point, &order(point, Act::Die, passing)) == End::Died
+    let orders = order(point, Act::Die, passing);
+    let ends = Decided::BOTH.map(|decided| run(decided, point, &orders));
+    ends.iter().all(|end| *end == End::Died)
 }
 
 pub(super) fn fails(point: Point, passing: u64) -> End {
-    run(point, &order(point, Act::Fail, passing))
+    run(Decided::Discarded, point, &order(point, Act::Fail, passing))
 }
 
-fn run(point: Point, orders: &str) -> End {
+fn run(decided: Decided, point: Point, orders: &str) -> End {
     let folder = Folder::new();
-    let end = process::run(VICTIM, folder.path(), (point, orders), || {});
-    check(folder.path());
+    let end = process::run(decided.victim(), folder.path(), (point, orders), || {});
+    check(folder.path(), decided);
     // Made anew from the log alone.
     std::fs::remove_dir_all(data_in(folder.path()).join("state")).unwrap();
-    check(folder.path());
+    check(folder.path(), decided);
     verify(&data_in(folder.path()));
     end
 }
 
-fn check(folder: &Path) {
-    let values: Vec<i64> = (0..VALUES).filter(|value| !is_poison(*value)).collect();
-    let expected: BTreeMap<String, Vec<i64>> = (0..STREAMS)
+type ListRows = BTreeMap<String, Vec<i64>>;
+
+fn check(folder: &Path, decided: Decided) {
+    let values: Vec<i64> = (0..VALUES).filter_map(|n| decided.becomes(n)).collect();
+    let expected: ListRows = (0..STREAMS)
         .map(|n| (n.to_string(), values.clone()))
         .collect();
     runtime().block_on(async {
@@ -202,8 +261,23 @@ fn check(folder: &Path) {
         let shown = engine.projected(&token, Duration::from_secs(60)).await;
         shown.unwrap();
         let rows = engine.table(&LISTS).unwrap().rows().unwrap();
-        let rows: BTreeMap<_, _> = rows.into_iter().collect();
-        assert_eq!(rows, expected);
+        assert_eq!(rows.into_iter().collect::<ListRows>(), expected);
+        let at = || engine.table_at(&LISTS, At::Latest);
+        for then in [at().from_versions(), at().from_replay()] {
+            let rows = then.open().await.unwrap().scan().all().unwrap();
+            assert_eq!(rows.into_iter().collect::<ListRows>(), expected);
+        }
+        check_log(&engine);
         within(engine.shutdown()).await.unwrap();
     });
+}
+
+/// Whatever was decided, events are as they were appended.
+fn check_log(engine: &Engine) {
+    for n in 0..STREAMS {
+        let stream = StreamId::new("value", &n.to_string()).unwrap();
+        let events = engine.events::<Value>(&stream, 0, usize::MAX).unwrap();
+        let values = events.into_iter().map(|event| event.payload.0);
+        assert!(values.eq(0..VALUES), "the log of stream {n}");
+    }
 }

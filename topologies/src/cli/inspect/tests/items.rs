@@ -130,8 +130,8 @@ async fn items_of_dataflows_are_listed_and_decided_about() {
     assert_eq!(decisions, ["Redriven", "Discarded"]);
 }
 
-/// Goal: another item takes the place of one that failed, in its order and over restarts; what is no item is a letter again, and
-/// says so.
+/// Goal: another item takes the place of one that failed, in its order and over restarts; what is no item, or one of another
+/// key, is a letter again, and says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn items_of_dataflows_are_edited() {
     let folder = tempfile::tempdir().unwrap();
@@ -162,6 +162,14 @@ async fn items_of_dataflows_are_edited() {
     drop(engine);
     assert_eq!(shown()["class"], "unreadable");
     assert_eq!(shown()["payload"], serde_json::json!(["b", 13]));
+    edit(r#"["c", 12]"#).unwrap();
+    let engine = open_adding(folder.path()).await;
+    let redrives = || engine.state().dead_letters(None, None, 1).unwrap()[0].redrives;
+    until(|| redrives() == 2).await;
+    engine.shutdown().await.unwrap();
+    drop(engine);
+    let cause = shown()["causes"].to_string();
+    assert!(cause.contains("an item of key c"), "{cause}");
     edit(r#"["b", 12]"#).unwrap();
     let engine = open_adding(folder.path()).await;
     until_left(&engine, 0).await;
