@@ -12,29 +12,27 @@
 //! one before it was under way.
 
 use std::fmt;
-use std::future::Future;
 use std::ops::Bound;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use millstream_engine::codec::from_slice;
 use millstream_engine::event::PartitionId;
 use millstream_engine::fail_point;
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::metrics::DeliveryMetrics;
-use millstream_engine::stage::{StageCore, Step, panic_message};
+use millstream_engine::stage::{StageCore, Step};
 use millstream_engine::state::{RowsSize, StateBatch, StateError, StateWrite};
 use millstream_engine::time::{Clock, Timestamp};
 
-use super::super::Row;
+use super::EffectId;
+use super::calling::{Delivering, Due, Outcome};
 use super::format::{self, Cause, EffectPlace, Span, keys_of};
-use super::outlets::{Outlets, PartitionState};
+use super::outlets::Outlets;
 use super::queue::Queue;
 use super::reading::Reading;
-use super::{DeliveryConfig, Effect, EffectId, Outbox};
+use super::waiting::PartitionState;
 use crate::failing::Telling;
 
 /// Longest between two turns. A stage that stops and has nothing to wait for is ended, and this one may wait for calls.
@@ -45,90 +43,6 @@ const REFUSED_EVERY: Duration = Duration::from_millis(2);
 const PAGE: usize = 256;
 /// Bytes of an error's text that are kept.
 const CAUSE_BYTES_MAX: usize = 4_096;
-
-/// What a call comes to.
-type Outcome = Result<(), String>;
-type Call = Pin<Box<dyn Future<Output = Outcome> + Send>>;
-
-/// The program's function, without its types.
-#[derive(Clone)]
-pub struct Deliver(Arc<dyn Fn(Due) -> Call + Send + Sync>);
-
-impl fmt::Debug for Deliver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Deliver").finish()
-    }
-}
-
-/// An effect that is to be delivered, as it is stored.
-struct Due {
-    id: EffectId,
-    place: EffectPlace,
-    attempt: u32,
-    stored: Vec<u8>,
-}
-
-impl Due {
-    fn effect<E: Row>(&self) -> Result<Effect<E>, String> {
-        let stored = format::read(&self.stored).ok_or("it is damaged, or of a later version")?;
-        let value = from_slice(stored.value).map_err(|cause| cause.to_string())?;
-        Ok(Effect {
-            id: self.id,
-            position: self.place.position,
-            index: self.place.index,
-            key: stored.key.to_owned(),
-            recorded_at: stored.recorded_at,
-            event_time: stored.event_time,
-            attempt: self.attempt,
-            value,
-        })
-    }
-}
-
-/// How the effects of an outbox are delivered.
-#[derive(Clone, Debug)]
-pub struct Delivering {
-    /// Name of the outbox.
-    pub outbox: &'static str,
-    /// Type of its effects.
-    pub effect: std::any::TypeId,
-    /// Limits.
-    pub config: DeliveryConfig,
-    /// What is called.
-    pub deliver: Deliver,
-}
-
-impl Delivering {
-    /// Has `deliver` called for each effect of an outbox.
-    pub fn new<E, F, C>(
-        outbox: &Outbox<E>,
-        config: DeliveryConfig,
-        deliver: impl Fn(Effect<E>) -> F + Send + Sync + 'static,
-    ) -> Self
-    where
-        E: Row,
-        F: Future<Output = Result<(), C>> + Send + 'static,
-        C: fmt::Display + Send,
-    {
-        let deliver = Arc::new(deliver);
-        let call = move |due: Due| -> Call {
-            let deliver = Arc::clone(&deliver);
-            Box::pin(async move {
-                let effect = due.effect();
-                let effect =
-                    effect.map_err(|cause| format!("an effect cannot be read: {cause}"))?;
-                // Text at once: an error need not outlive the call.
-                deliver(effect).await.map_err(|cause| cause.to_string())
-            })
-        };
-        Self {
-            outbox: outbox.name(),
-            effect: std::any::TypeId::of::<E>(),
-            config,
-            deliver: Deliver(Arc::new(call)),
-        }
-    }
-}
 
 /// What a delivery is made from.
 #[derive(Debug)]
@@ -358,10 +272,10 @@ impl DeliveryCore {
                 stored,
             };
             self.calls += 1;
-            let (deliver, tell) = (Arc::clone(&self.delivering.deliver.0), self.tell.clone());
+            let (deliver, tell) = (self.delivering.deliver.clone(), self.tell.clone());
             let mailbox = Arc::clone(&self.mailbox);
             tokio::spawn(async move {
-                let outcome = guarded(deliver, due, limit).await;
+                let outcome = deliver.call(due, limit).await;
                 fail_point!(EFFECT_DELIVERED);
                 // There is a place for each call; a stage that is gone needs no answer.
                 let _ = tell.try_send(Ended { place, outcome });
@@ -412,27 +326,6 @@ impl DeliveryCore {
                 Ok(Some(REFUSED_EVERY))
             }
             Err(refused) => Err(refused.reason),
-        }
-    }
-}
-
-/// A call that ends: with an error if it panics or takes too long.
-async fn guarded(
-    deliver: Arc<dyn Fn(Due) -> Call + Send + Sync>,
-    due: Due,
-    limit: Duration,
-) -> Outcome {
-    // The function may panic before it gives a future.
-    let mut call = tokio::spawn(async move { deliver(due).await });
-    match tokio::time::timeout(limit, &mut call).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(ended)) => Err(match ended.try_into_panic() {
-            Ok(panic) => format!("it panicked: {}", panic_message(&*panic)),
-            Err(_cancelled) => "its task was cancelled".to_owned(),
-        }),
-        Err(_elapsed) => {
-            call.abort();
-            Err(format!("it took longer than {limit:?}"))
         }
     }
 }

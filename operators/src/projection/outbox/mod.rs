@@ -13,6 +13,7 @@
 //! Cost: an event that sends nothing pays for remembering its stream's id; each effect is encoded, stored and deleted once.
 //! Not here: who runs deliveries, see `millstream`.
 
+mod calling;
 mod config;
 mod cuts;
 mod delivery;
@@ -25,15 +26,19 @@ mod registering;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod waiting;
+mod ways;
 mod writing;
 
+pub use calling::{Deliver, Delivering};
 pub use config::DeliveryConfig;
-pub use delivery::{Deliver, Delivering, DeliveryCore, DeliveryParts};
+pub use delivery::{DeliveryCore, DeliveryParts};
 pub use format::{Effect, EffectId, EffectPlace};
 pub use given_up::{GivenUp, GivenUpEffects, ListedGivenUp};
-pub use outlets::{Outlet, Outlets};
+pub use outlets::Outlets;
 pub use registering::{OpenOutlets, effects_of};
 pub use stored::{EffectEvent, EffectsThat, StoredCause, StoredEffect, StoredEffects};
+pub use ways::Outlet;
 pub use writing::{OutboxMut, Sent};
 
 use std::any::TypeId;

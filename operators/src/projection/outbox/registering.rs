@@ -14,7 +14,8 @@ use uuid::Uuid;
 use super::DeclaredOutbox;
 use super::cuts::Cuts;
 use super::format::{keys_of, prefix};
-use super::outlets::{CUTS, OutboxState, OutletIds, Outlets, OutletsParts, PartitionState};
+use super::outlets::{CUTS, OutletIds, Outlets, OutletsParts};
+use super::waiting::{OutboxState, PartitionState};
 
 /// Of the names under which outboxes are registered: a place beside the versions of a projection, so that what one has sent is
 /// there when that version is dropped.

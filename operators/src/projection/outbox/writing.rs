@@ -18,7 +18,8 @@ use super::super::verify::{Looked, TableCheck};
 use super::super::versions::Stamp;
 use super::super::{PastTables, Places, ProgressBoard, QueryError, Row};
 use super::format::{self, Span};
-use super::outlets::{Outlet, Outlets, Way};
+use super::outlets::Outlets;
+use super::ways::{Outlet, Way};
 use super::{DeclaredOutbox, EffectPlace, Outbox};
 
 /// Sends effects, inside [`Projection::project`](super::super::Projection::project).
