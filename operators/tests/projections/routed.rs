@@ -168,7 +168,7 @@ impl World {
     }
 
     /// The process ends, and begins again with what is left.
-    fn again(&mut self, how: impl FnOnce(&mut Ground)) {
+    fn again<T>(&mut self, how: impl FnOnce(&mut Ground) -> T) {
         self.running = None;
         how(&mut self.ground);
         self.declared = Declared::new(Sums(self.moods.clone()), self.ground.state());
