@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../support/sending.rs"]
+mod sending;
 mod support;
 
 mod enrich;

@@ -7,67 +7,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Recorder, SharedString, Unit};
-use millstream_engine::codec::Event;
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::Feed;
-use millstream_engine::log::frame::Encoding;
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::stage::{StageCore, Step};
 use millstream_engine::state::{RegisteredProjection, SteppedStateWriter};
 use millstream_engine::time::Clock;
 use millstream_operators::projection::{
     DeclaredOutbox, Delivering, DeliveryConfig, DeliveryCore, DeliveryParts, FailurePolicy,
-    OpenOutlets, OpenReads, Outbox, OutboxMut, Outlets, Owners, ProgressBoard, ProjectedEvent,
-    Projection, ProjectionConfig, Rows, Table, TableMut,
+    OpenOutlets, OpenReads, Outlets, Owners, ProgressBoard, ProjectionConfig,
 };
-use serde::{Deserialize, Serialize};
 
+use crate::sending::{SENT, Sends, Value};
 use crate::support::{Declared, Log, NewEvent, Opening, State, in_memory};
 
 const ZERO: PartitionId = PartitionId(0);
-const COUNTS: Table<String, u64> = Table::named("counts");
-const SENT: Outbox<u64> = Outbox::named("sent").from_start();
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Counted(u64);
-
-impl Event for Counted {
-    const ENCODING: Encoding = Encoding::Json;
-}
-
-/// Sends the offset of each event, and fails on those with a zero while it is out of order.
-struct Sends<const N: u32>(Arc<AtomicBool>);
-
-#[derive(Debug, thiserror::Error)]
-#[error("it is out of order")]
-struct OutOfOrder;
-
-impl<const N: u32> Projection for Sends<N> {
-    const NAME: &'static str = "sends";
-    const VERSION: u32 = N;
-    const ROWS: Rows = Rows::ByPartition;
-    const CATEGORY: &'static str = "note";
-    type Event = Counted;
-    type Tables = (Table<String, u64>, Outbox<u64>);
-    type Error = OutOfOrder;
-
-    fn tables(&self) -> Self::Tables {
-        (COUNTS, SENT)
-    }
-
-    fn project(
-        &self,
-        event: &ProjectedEvent<'_, Counted>,
-        (counts, sent): &mut (TableMut<String, u64>, OutboxMut<u64>),
-    ) -> Result<(), OutOfOrder> {
-        counts.update(&event.id.to_owned(), |count| *count += event.payload.0);
-        sent.send(event.position.offset.0);
-        if event.payload.0 == 0 && self.0.load(Ordering::Relaxed) {
-            return Err(OutOfOrder);
-        }
-        Ok(())
-    }
-}
 
 /// A log of one partition, and a state.
 struct World {
@@ -112,7 +66,7 @@ impl World {
         let ids: Vec<_> = versions.map(|&version| self.register(version).id).collect();
         let outboxes = [DeclaredOutbox {
             name: SENT.name(),
-            from_start: true,
+            from_start: false,
             effect: std::any::TypeId::of::<u64>(),
         }];
         Outlets::open(&OpenOutlets {
@@ -129,7 +83,9 @@ impl World {
     }
 
     fn open<const N: u32>(&self, outlets: &Arc<Outlets>) -> Running {
-        let projection = Sends::<N>(Arc::clone(&self.is_out_of_order));
+        let projection = Sends::<N> {
+            is_out_of_order: Arc::clone(&self.is_out_of_order),
+        };
         let mut declared = Declared::new(projection, &self.state);
         let feed = Arc::clone(&self.log.feed);
         let board = ProgressBoard::of_version("sends", N, feed, self.log.clock());
@@ -179,7 +135,7 @@ impl World {
     /// Appends a frame with one event of a stream of its own.
     fn append(&mut self, value: u64) {
         let id = self.log.end(ZERO).to_string();
-        let event = NewEvent::of(("note", &id), "Counted", &Counted(value));
+        let event = NewEvent::of(("value", &id), "Value", &Value(value));
         self.log.add(&[event]);
     }
 

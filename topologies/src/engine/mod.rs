@@ -26,6 +26,7 @@ mod read;
 pub(crate) mod reads;
 mod rebuild;
 pub(crate) mod requests;
+mod said;
 mod shutdown;
 #[cfg(feature = "sql")]
 mod sql;

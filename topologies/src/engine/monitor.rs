@@ -14,6 +14,7 @@ use millstream_engine::metrics::{
 };
 use millstream_operators::projection::Outlets;
 
+use super::said::Said;
 use super::watchdog::Watchdog;
 use super::{Engine, Inner, asking, checkpoint_requests, requests, version_requests};
 
@@ -29,6 +30,7 @@ pub(super) fn watch(engine: &Weak<Inner>) {
         return;
     };
     let (folder, partitions) = (inner.folder.clone(), inner.feed.partitions());
+    let projections = inner.versions.len();
     let watchdog = inner.config.watchdog;
     // Whoever closes the engine may open its folder again at once.
     drop(inner);
@@ -42,6 +44,7 @@ pub(super) fn watch(engine: &Weak<Inner>) {
     let mut watchdog = Watchdog::new(watchdog);
     let memory = StateMemoryMetrics::new();
     let mut before: Option<Vec<u64>> = None;
+    let mut unseen = vec![Said::default(); projections];
     let busy = Arc::new(AtomicBool::new(false));
     loop {
         if requests::is_any(&folder)
@@ -59,10 +62,10 @@ pub(super) fn watch(engine: &Weak<Inner>) {
         };
         let mut heads = Vec::with_capacity(indexes.len());
         watchdog.look(&inner);
-        for versions in &inner.versions {
+        for (versions, said) in inner.versions.iter().zip(&mut unseen) {
             versions.look(&inner);
             if let Some(outlets) = &versions.outlets {
-                show_outboxes(&inner, outlets);
+                show_outboxes(&inner, outlets, said);
             }
         }
         for (partition, metrics) in ids().zip(&loads) {
@@ -86,9 +89,14 @@ pub(super) fn watch(engine: &Weak<Inner>) {
 }
 
 /// Of all outboxes, whether their deliveries run or were given up.
-fn show_outboxes(inner: &Inner, outlets: &Outlets) {
-    if let Err(cause) = outlets.observe(inner.clock.now()) {
-        tracing::warn!(projection = outlets.projection(), %cause, "effects that wait cannot be looked at");
+fn show_outboxes(inner: &Inner, outlets: &Outlets, said: &mut Said) {
+    match outlets.observe(inner.clock.now()) {
+        Ok(()) => said.is_over(),
+        // A store that fails does so at each look.
+        Err(cause) if said.is_due() => {
+            tracing::warn!(projection = outlets.projection(), %cause, "effects that wait cannot be looked at");
+        }
+        Err(_) => {}
     }
 }
 

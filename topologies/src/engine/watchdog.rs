@@ -16,17 +16,14 @@ use millstream_engine::event::PartitionId;
 use millstream_engine::metrics::StallMetrics;
 use millstream_engine::stage::Stall;
 
+use super::said::Said;
 use super::{Inner, StallPolicy, WatchdogConfig};
 use crate::dataflow::{DataflowHandle, Stalled, StalledStage};
-
-/// Looks between two lines about the same stage.
-const SAID_EVERY: u32 = 60;
 
 /// What was reported of a stage.
 struct Reported {
     metrics: StallMetrics,
-    /// At so many looks in a row.
-    looks: u32,
+    said: Said,
     is_stalled: bool,
 }
 
@@ -64,7 +61,7 @@ impl Watchdog {
         }
         for reported in self.reported.values_mut() {
             if !reported.is_stalled {
-                reported.looks = 0;
+                reported.said.is_over();
                 reported.metrics.observe(Duration::ZERO);
             }
         }
@@ -100,13 +97,13 @@ impl Watchdog {
                 let (stage, partition) = split(&stalled.stage);
                 Reported {
                     metrics: StallMetrics::new(stage, partition),
-                    looks: 0,
+                    said: Said::default(),
                     is_stalled: false,
                 }
             });
         reported.is_stalled = true;
         reported.metrics.observe(stalled.stall.span());
-        if reported.looks.is_multiple_of(SAID_EVERY) {
+        if reported.said.is_due() {
             let (stage, partition) = split(&stalled.stage);
             match stalled.stall {
                 Stall::InStep(span) => {
@@ -117,7 +114,6 @@ impl Watchdog {
                 }
             }
         }
-        reported.looks = reported.looks.saturating_add(1);
     }
 }
 

@@ -22,6 +22,9 @@ mod points;
 #[path = "../../../engine/tests/support/mod.rs"]
 mod processes;
 mod rounds;
+#[cfg(feature = "failpoints")]
+#[path = "../../../operators/tests/support/sending.rs"]
+mod sending;
 #[path = "../support/small_files.rs"]
 mod small_files;
 mod victim;

@@ -26,8 +26,9 @@ pub struct DeliveryConfig {
     /// behind it go on. Default: none is given up; effects of its stream wait behind it, for ever if need be, and metrics
     /// tell how long. At least 1.
     pub attempts_max: Option<u32>,
-    /// Effects of one partition that are held in memory. Default 1,024, at least 1. A stream whose effect fails takes the room of
-    /// one, however many wait behind it; if that many streams fail, the others wait as well. More: memory; less: sooner so.
+    /// Effects of one partition that are held in memory. Default 1,024, at least 1. A stream has room for as many as are left for
+    /// each of `calls_max`. One whose effect fails keeps that one here, and what waits behind it only until others need the
+    /// room; if that many streams fail, the others wait as well. More: memory; less: sooner so, and what is stored is read more often.
     pub held_max: usize,
     /// Effects over all partitions that may be stored and not delivered before the projection waits with applying further
     /// events, and with it those who ask its tables for what they have just done. Exceeded by the effects of the frame that

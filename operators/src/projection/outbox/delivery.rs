@@ -39,8 +39,6 @@ use crate::failing::Telling;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Time after which a deletion is offered again to a state writer that had no room for it.
 const REFUSED_EVERY: Duration = Duration::from_millis(2);
-/// Effects that are read at a time.
-const PAGE: usize = 256;
 /// Bytes of an error's text that are kept.
 const CAUSE_BYTES_MAX: usize = 4_096;
 
@@ -234,15 +232,15 @@ impl DeliveryCore {
         if let Some(span) = self.state().take_stored() {
             self.queue.stored(span);
         }
-        let Some(from) = self.queue.next_read().filter(|_| !self.stopping) else {
+        let Some(wanted) = self.queue.next_read().filter(|_| !self.stopping) else {
             return Ok(false);
         };
         let outbox = self.delivering.outbox;
         let page = self.outlets.store.page(
             self.outlets.ids.effects,
-            Bound::Included(&from.key(outbox)),
+            Bound::Included(&wanted.from.key(outbox)),
             Bound::Included(&keys_of(outbox, self.partition).1),
-            PAGE,
+            wanted.rows,
             false,
         )?;
         let found = page.rows.into_iter().filter_map(|(key, row)| {
@@ -252,7 +250,7 @@ impl DeliveryCore {
             Some((place, of, row))
         });
         let end = page.end.and_then(|end| EffectPlace::of_key(&end));
-        self.queue.take_in(found, end);
+        self.queue.take_in(wanted, found, end);
         Ok(self.queue.next_read().is_some())
     }
 

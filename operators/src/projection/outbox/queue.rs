@@ -3,7 +3,8 @@
 //! A plain state machine: it knows neither the store nor the function that delivers. Which effects are read into it says
 //! `reading.rs`.
 //! Invariants: (1) of one stream at most one effect is under way, the first of those that are here; (2) an effect is known
-//! from when it is taken in until its deletion is stored, so that what is read again from the store is not taken twice.
+//! from when it is taken in until its deletion is stored, or until it leaves for lack of room, so that what is read again from
+//! the store is not taken twice.
 //! Cost: O(log n) per effect, with n in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +33,9 @@ pub(super) struct Line {
     pub(super) places: BTreeSet<EffectPlace>,
     /// Of those that were read over and are not here, none lies before this place; `None`: there are none.
     pub(super) behind: Option<EffectPlace>,
-    is_under_way: bool,
+    /// Number of the last page on which some of them were left in the store.
+    pub(super) left_on: Option<u64>,
+    pub(super) is_under_way: bool,
 }
 
 /// Effects of one partition.
@@ -42,7 +45,12 @@ pub(super) struct Queue {
     pub(super) lines: HashMap<CompactString, Line, foldhash::fast::RandomState>,
     /// Those here that have failed.
     pub(super) failed: usize,
+    /// Those here that wait behind the first of their stream, which has failed, and have not failed themselves: they leave when
+    /// others need the room.
+    pub(super) spare: BTreeSet<EffectPlace>,
     pub(super) reading: Reading,
+    calls: usize,
+    pub(super) under_way: usize,
     /// First of their streams, to be called now, that have not failed.
     pub(super) ready: BTreeSet<EffectPlace>,
     /// The same that have failed: they take turns with the others, and at most this many calls while others wait.
@@ -67,7 +75,10 @@ impl Queue {
             held: BTreeMap::new(),
             lines: HashMap::default(),
             failed: 0,
+            spare: BTreeSet::new(),
             reading,
+            calls,
+            under_way: 0,
             ready: BTreeSet::new(),
             due: BTreeSet::new(),
             settled: BTreeSet::new(),
@@ -82,6 +93,16 @@ impl Queue {
     /// One that is here.
     pub(super) fn held(&self, place: EffectPlace) -> Option<&Held> {
         self.held.get(&place)
+    }
+
+    /// Whether it is here and has failed.
+    pub(super) fn has_failed(&self, place: EffectPlace) -> bool {
+        self.held.get(&place).is_some_and(|held| held.failures > 0)
+    }
+
+    /// Whether there are calls that have nothing to do, for all that is here and has not failed.
+    pub(super) fn has_idle_calls(&self) -> bool {
+        self.ready.is_empty() && self.under_way < self.calls
     }
 
     /// Takes an effect in that is not known.
@@ -104,7 +125,33 @@ impl Queue {
             failures: 0,
             is_again: false,
         };
+        let key = held.key.clone();
         self.held.insert(place, held);
+        let Some(first) = first else { return };
+        if place < first {
+            self.sort_out(&key);
+        } else if self.has_failed(first) {
+            self.spare.insert(place);
+        }
+    }
+
+    /// Finds out which effects of a stream are spare, after another one has become its first or the first has failed.
+    fn sort_out(&mut self, key: &CompactString) {
+        let Some(line) = self.lines.get(key) else {
+            return;
+        };
+        let mut places = line.places.iter();
+        let Some(first) = places.next() else { return };
+        self.spare.remove(first);
+        let is_stuck = self.has_failed(*first);
+        for place in places {
+            // One that has failed as well keeps the number of its tries.
+            if is_stuck && !self.has_failed(*place) {
+                self.spare.insert(*place);
+            } else {
+                self.spare.remove(place);
+            }
+        }
     }
 
     /// It is the first of its stream, and to be called now.
@@ -147,6 +194,7 @@ impl Queue {
         if let Some(line) = self.lines.get_mut(&held.key) {
             line.is_under_way = true;
         }
+        self.under_way += 1;
         Some((place, held))
     }
 
@@ -171,12 +219,11 @@ impl Queue {
         let Some(due) = again(failures) else {
             return failures;
         };
-        self.keep_place(place, &key);
-        let Some(line) = self.lines.get_mut(&key) else {
-            return failures;
-        };
-        line.is_under_way = false;
-        match line.places.first() {
+        self.end(&key);
+        if failures == 1 {
+            self.sort_out(&key);
+        }
+        match self.lines.get(&key).and_then(|line| line.places.first()) {
             Some(&first) if first != place => self.be_ready(first),
             _ => {
                 self.due.insert((due, place));
@@ -185,17 +232,30 @@ impl Queue {
         failures
     }
 
+    /// The call that a stream has under way is over, if it has one.
+    fn end(&mut self, key: &CompactString) {
+        if let Some(line) = self.lines.get_mut(key)
+            && std::mem::take(&mut line.is_under_way)
+        {
+            self.under_way -= 1;
+        }
+    }
+
     /// An effect was delivered, or put aside: the next of its stream is ready. Gives it.
     pub(super) fn settle(&mut self, place: EffectPlace) -> Option<Held> {
         let held = self.held.remove(&place)?;
-        self.failed -= usize::from(held.failures > 0);
+        let has_failed = held.failures > 0;
+        self.failed -= usize::from(has_failed);
         self.again_under_way -= usize::from(held.is_again);
         self.settled.insert(place);
+        self.end(&held.key);
         if let Some(line) = self.lines.get_mut(&held.key) {
             line.places.remove(&place);
-            line.is_under_way = false;
             if let Some(&first) = line.places.first() {
                 self.be_ready(first);
+                if has_failed || self.has_failed(first) {
+                    self.sort_out(&held.key);
+                }
             } else if line.behind.is_none() {
                 self.lines.remove(&held.key);
             }

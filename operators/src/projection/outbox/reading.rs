@@ -1,13 +1,17 @@
-//! Which effects of a partition are read into memory, and from where on.
+//! Which effects of a partition are read into memory, from where on, and which leave it again.
 //!
-//! Effects of all streams lie in the store in the order of the log. They are read through once, a page at a time; what a stream
-//! has there beyond its part of the room is passed over, and of that only the place is kept from which on it is so. Once the
-//! stream has room, reading goes back to there. A stream whose first effect has failed has a part of one: however much it has
-//! stored behind that, the others find room.
+//! Effects of all streams lie in the store in the order of the log, and are read in that order, a page at a time. What a stream
+//! has beyond its part of the room is passed over, and of that only the place is kept from which on it is so. Once the stream
+//! has nothing left here, reading goes back to there, for it and for all that have room and something passed over on the way.
+//! What waits behind an effect that has failed stays here while there is room, and gives that up to effects that can be
+//! called: the last in the log first, which is passed over then.
 //! Invariants: (1) what is stored before [`Reading::read`] is known, or lies behind the place of its stream, or was stored late
 //! and lies in [`Reading::again`]; (2) of one stream nothing is taken in while something that lies before it was passed
-//! over.
-//! Cost: going back reads what other streams have in between once more.
+//! over; (3) never more are here than there may be.
+//! Cost: each row is read once, and going back reads what was passed over once more, with what other streams have in between.
+//! Streams that keep together share that, those that have come further apart than their parts of the room go back each by
+//! itself. So with one call in ten that fails a row is read some three times, whatever is stored. It is more only where the
+//! streams that fail are so many that their parts are a few effects.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +19,10 @@ use compact_str::CompactString;
 
 use super::EffectPlace;
 use super::format::Span;
-use super::queue::Queue;
+use super::queue::{Line, Queue};
+
+/// Rows that are read at a time.
+const PAGE: usize = 256;
 
 /// How far the effects of a partition were read.
 #[derive(Debug)]
@@ -31,13 +38,24 @@ pub(super) struct Reading {
     /// There may be some before it that were stored after it was read, in this span.
     again: Option<Span>,
     /// Streams that have room for what was passed over, by where that lies.
+    roomy: BTreeSet<(EffectPlace, CompactString)>,
+    /// Those of them that are gone back for, since nothing that comes next is here.
     wanting: BTreeSet<(EffectPlace, CompactString)>,
-    /// Some were stored since a page was read.
-    is_new: bool,
+    /// Number of the page that was taken in last.
+    page: u64,
 }
 
 /// An effect as it lies in the store: its place, its stream, and what is stored.
 pub(super) type Found = (EffectPlace, CompactString, Vec<u8>);
+
+/// What is to be read next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// From here on, inclusive.
+    pub(super) from: EffectPlace,
+    /// At most so many rows, at least 1.
+    pub(super) rows: usize,
+}
 
 impl Reading {
     /// Begins at the first place there may be. At most `held_max` effects are to be here at once; as many streams as there may
@@ -49,8 +67,9 @@ impl Reading {
             read: first,
             has_more: true,
             again: None,
+            roomy: BTreeSet::new(),
             wanting: BTreeSet::new(),
-            is_new: false,
+            page: 0,
         }
     }
 }
@@ -59,156 +78,174 @@ impl Queue {
     /// Effects were stored, all of them in this span.
     pub(super) fn stored(&mut self, span: Span) {
         let reading = &mut self.reading;
-        reading.is_new = true;
         reading.has_more |= span.last >= reading.read;
         if span.first < reading.read {
             reading.again = Some(span.with(reading.again));
         }
     }
 
-    /// Where a page is to be read from; `None` while there is no room, or nothing to be read.
-    pub(super) fn next_read(&self) -> Option<EffectPlace> {
+    /// What is to be read; `None` while there is no room, or nothing to be read.
+    pub(super) fn next_read(&self) -> Option<Wanted> {
         let reading = &self.reading;
-        let wanting = reading.wanting.first().map(|(behind, _)| *behind);
-        let from = [
-            reading.again.map(|again| again.first),
-            wanting,
-            reading.has_more.then_some(reading.read),
-        ];
-        let from = from.into_iter().flatten().min()?;
+        let again = reading.again.map(|again| again.first);
+        let behind = reading.wanting.first().map(|(behind, _)| *behind);
+        let ahead = reading.has_more.then_some(reading.read);
+        let from = [again, behind, ahead].into_iter().flatten().min()?;
+        // What has failed keeps its room, and what waits behind that gives it up.
         let room = reading.held_max.saturating_sub(self.failed);
-        let flowing = self.held.len() - self.failed;
-        // Not for each effect that leaves a place, unless something has come or the calls have nothing to do.
-        let is_due = flowing <= room / 2 || reading.is_new || self.ready.is_empty();
-        (flowing < room && is_due).then_some(from)
+        let flowing = self.held.len() - self.failed - self.spare.len();
+        let free = room.saturating_sub(flowing);
+        // Not for each effect that leaves a place.
+        let is_due = flowing <= room / 2 || again.is_some() || self.has_idle_calls();
+        // A page that is gone back for is no longer than what its stream has room for.
+        let page = if Some(from) == ahead {
+            PAGE
+        } else {
+            reading.line_max
+        };
+        (free > 0 && is_due).then_some(Wanted {
+            from,
+            rows: free.min(page),
+        })
     }
 
-    /// Takes in what a page has from where it was to be read: its effects in order, and the last of them where there may be
+    /// Takes in what a page has of what was to be read: its effects in order, and the last of them where there may be
     /// more behind it.
     pub(super) fn take_in(
         &mut self,
+        wanted: Wanted,
         page: impl IntoIterator<Item = Found>,
         end: Option<EffectPlace>,
     ) {
-        self.reading.is_new = false;
+        self.reading.page += 1;
         let mut last = None;
         for (place, key, stored) in page {
-            if !self.take(place, key, stored) {
-                return self.looked(Some(place));
+            if !self.take(wanted, place, key, stored) {
+                return self.looked(wanted.from, Some(place));
             }
             last = Some(place);
         }
         if let Some(last) = last {
             self.reading.read = self.reading.read.max(last.next());
         }
-        self.looked(end.map(EffectPlace::next));
+        self.looked(wanted.from, end.map(EffectPlace::next));
     }
 
     /// Takes one in, or passes it over; `false` if there is no room for it, which its stream would have.
-    fn take(&mut self, place: EffectPlace, key: CompactString, stored: Vec<u8>) -> bool {
+    fn take(
+        &mut self,
+        wanted: Wanted,
+        place: EffectPlace,
+        key: CompactString,
+        stored: Vec<u8>,
+    ) -> bool {
         if self.held.contains_key(&place) || self.settled.contains(&place) {
             return true;
         }
-        if let Some(line) = self.lines.get(&key)
-            && let Some(first) = line.places.first().filter(|first| **first < place)
-        {
-            let is_passed = line.behind.is_some_and(|behind| {
-                behind <= place && !self.reading.wanting.contains(&(behind, key.clone()))
-            });
-            let has_failed = self.held.get(first).is_some_and(|held| held.failures > 0);
-            if !is_passed && (has_failed || line.places.len() >= self.reading.line_max) {
-                self.pass_over(place, &key);
+        let mut is_stuck = false;
+        if let Some(line) = self.lines.get(&key) {
+            // Something before it was left in the store, on this page or before.
+            let is_left = |behind| behind < wanted.from || line.left_on == Some(self.reading.page);
+            if line
+                .behind
+                .is_some_and(|behind| behind <= place && is_left(behind))
+            {
                 return true;
             }
-            if is_passed {
-                return true;
+            if let Some(first) = line.places.first().filter(|first| **first < place) {
+                is_stuck = self.has_failed(*first);
+                if line.places.len() >= self.reading.line_max {
+                    self.leave(&key, place);
+                    return true;
+                }
             }
         }
         if self.held.len() >= self.reading.held_max {
-            return false;
+            if is_stuck {
+                self.leave(&key, place);
+                return true;
+            }
+            if !self.give_way() {
+                return false;
+            }
         }
         self.add(place, key.clone(), stored);
         self.want(&key);
         true
     }
 
-    /// Leaves an effect in the store, and with it what its stream has behind it.
-    fn pass_over(&mut self, place: EffectPlace, key: &CompactString) {
+    /// Has the last of those that wait behind a failed one leave; `false` if there is none.
+    fn give_way(&mut self) -> bool {
+        let Some(place) = self.spare.pop_last() else {
+            return false;
+        };
+        let Some(held) = self.held.remove(&place) else {
+            return false;
+        };
+        let Some(line) = self.lines.get_mut(&held.key) else {
+            return false;
+        };
+        line.places.remove(&place);
+        let behind = line.behind.map_or(place, |behind| behind.min(place));
+        self.leave(&held.key, behind);
+        true
+    }
+
+    /// Leaves in the store what a stream has from there on.
+    fn leave(&mut self, key: &CompactString, behind: EffectPlace) {
         let Some(line) = self.lines.get_mut(key) else {
             return;
         };
-        let behind = line.behind.unwrap_or(place);
-        let was_wanting = self.reading.wanting.remove(&(behind, key.clone()));
-        // Of one that was wanting, what lies between was taken in on the way here.
-        line.behind = Some(if was_wanting {
-            place
-        } else {
-            behind.min(place)
-        });
+        line.left_on = Some(self.reading.page);
+        self.reading.set_behind(line, key, Some(behind));
         self.want(key);
     }
 
-    /// A stream whose first effect has failed keeps that one, and of those behind it the place.
-    pub(super) fn keep_place(&mut self, failed: EffectPlace, key: &CompactString) {
-        let Some(line) = self.lines.get_mut(key) else {
-            return;
-        };
-        let behind = line.places.range(failed.next()..).copied();
-        // One that has failed as well keeps the number of its tries.
-        let is_new =
-            |place: &EffectPlace| self.held.get(place).is_some_and(|one| one.failures == 0);
-        let left: Vec<_> = behind.filter(is_new).collect();
-        let Some(first) = left.first() else {
-            return;
-        };
-        for place in &left {
-            line.places.remove(place);
-            self.held.remove(place);
-        }
-        if let Some(behind) = line.behind {
-            self.reading.wanting.remove(&(behind, key.clone()));
-        }
-        line.behind = Some(line.behind.map_or(*first, |behind| behind.min(*first)));
-        self.want(key);
-    }
-
-    /// Has what a stream has stored be read, if some was passed over and it has room.
+    /// Has what a stream has stored be read, if some was passed over and it has room, or nothing to be called next.
     pub(super) fn want(&mut self, key: &CompactString) {
         let Some(line) = self.lines.get(key) else {
             return;
         };
         let Some(behind) = line.behind else { return };
-        let has_room = line.places.first().is_none_or(|first| {
-            let has_failed = self.held.get(first).is_some_and(|held| held.failures > 0);
-            behind < *first || (!has_failed && line.places.len() <= self.reading.line_max / 2)
-        });
-        if has_room {
-            self.reading.wanting.insert((behind, key.clone()));
+        let reading = &mut self.reading;
+        let first = line.places.first();
+        let is_wanting = first.is_none_or(|first| behind < *first);
+        let is_roomy = is_wanting || line.places.len() < reading.line_max;
+        let sets = [
+            (&mut reading.roomy, is_roomy),
+            (&mut reading.wanting, is_wanting),
+        ];
+        for (set, is_in) in sets {
+            if is_in {
+                set.insert((behind, key.clone()));
+            } else {
+                set.remove(&(behind, key.clone()));
+            }
         }
     }
 
-    /// All before `upto` was looked at, or all there is, from the first place on that something was wanted from.
-    fn looked(&mut self, upto: Option<EffectPlace>) {
+    /// All before `upto` was looked at, or all there is, from where it was to be read.
+    fn looked(&mut self, from: EffectPlace, upto: Option<EffectPlace>) {
         let reading = &mut self.reading;
         let is_behind = |place: EffectPlace| upto.is_none_or(|upto| place < upto);
         // What lies there was read before, and is looked at next.
         let left = upto.filter(|upto| *upto < reading.read);
-        while let Some((behind, _)) = reading.wanting.first()
-            && is_behind(*behind)
-        {
-            let Some((_, key)) = reading.wanting.pop_first() else {
-                break;
-            };
+        let looked = reading.roomy.range((from, CompactString::default())..);
+        let looked = looked.take_while(|(behind, _)| is_behind(*behind));
+        for (_, key) in looked.cloned().collect::<Vec<_>>() {
             let Some(line) = self.lines.get_mut(&key) else {
                 continue;
             };
-            line.behind = left;
-            if let Some(left) = left {
-                reading.wanting.insert((left, key));
-            } else if line.places.is_empty() {
+            if line.left_on == Some(self.reading.page) {
+                continue;
+            }
+            self.reading.set_behind(line, &key, left);
+            if left.is_none() && line.places.is_empty() {
                 self.lines.remove(&key);
             }
+            self.want(&key);
         }
+        let reading = &mut self.reading;
         if let Some(again) = &mut reading.again
             && is_behind(again.first)
         {
@@ -219,5 +256,17 @@ impl Queue {
             Some(upto) => reading.read = reading.read.max(upto),
             None => reading.has_more = false,
         }
+    }
+}
+
+impl Reading {
+    /// Remembers from where on a stream has something that was passed over.
+    fn set_behind(&mut self, line: &mut Line, key: &CompactString, behind: Option<EffectPlace>) {
+        if let Some(before) = line.behind {
+            let known = (before, key.clone());
+            self.roomy.remove(&known);
+            self.wanting.remove(&known);
+        }
+        line.behind = behind;
     }
 }

@@ -5,58 +5,23 @@
 //! twice is there under one id.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
 use millstream::prelude::*;
 use millstream_engine::fail_points::{self, Point};
-use serde::{Deserialize, Serialize};
 
 use super::{Act, End, order, process};
 use crate::engine::{config, data_in, runtime, until, within};
 use crate::rounds::{Folder, verify};
+use crate::sending::{COUNTS, SENT, Sends, Value};
 
 /// The test that is started as a process.
 const VICTIM: &str = "points::effects::victim";
 const STREAMS: u64 = 20;
 /// Events of each stream: some before the first switch, some between the two, some behind.
 const EVENTS: u64 = 6;
-const SENT: Outbox<u64> = Outbox::named("sent");
-const COUNTS: Table<String, u64> = Table::named("counts");
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Value(u64);
-
-impl Event for Value {}
-
-/// As version `N`.
-struct Sends<const N: u32>;
-
-impl<const N: u32> Projection for Sends<N> {
-    const NAME: &'static str = "sends";
-    const VERSION: u32 = N;
-    const ROWS: Rows = Rows::ByPartition;
-    const CATEGORY: &'static str = "value";
-    type Event = Value;
-    type Tables = (Table<String, u64>, Outbox<u64>);
-    type Error = Infallible;
-
-    fn tables(&self) -> Self::Tables {
-        (COUNTS, SENT)
-    }
-
-    fn project(
-        &self,
-        event: &ProjectedEvent<'_, Value>,
-        (counts, sent): &mut (TableMut<String, u64>, OutboxMut<u64>),
-    ) -> Result<(), Infallible> {
-        counts.update(&event.id.to_owned(), |count| *count += 1);
-        sent.send(event.payload.0);
-        Ok(())
-    }
-}
 
 /// The file of the outside: a line per call, its id, stream and value.
 fn outside(folder: &Path) -> std::path::PathBuf {
@@ -66,8 +31,8 @@ fn outside(folder: &Path) -> std::path::PathBuf {
 async fn open(folder: &Path) -> Engine {
     let file = outside(folder);
     let topology = Topology::named("effects")
-        .projection(Sends::<1>)
-        .candidate(Sends::<2>)
+        .projection(Sends::<1>::default())
+        .candidate(Sends::<2>::default())
         .deliver(&SENT, move |effect: Effect<u64>| {
             let file = file.clone();
             async move {
