@@ -192,7 +192,7 @@ catalog! {
     OUTBOX_BYTES = "millstream_outbox_bytes", Gauge, Bytes,
         "Bytes of the effects that are stored and not delivered yet";
     OUTBOX_OLDEST_SECONDS = "millstream_outbox_oldest_seconds", Gauge, Seconds,
-        "How long ago the event of the oldest effect was recorded that is not delivered yet";
+        "How long ago the event of the oldest effect was recorded that is not delivered yet and can be read";
     OUTBOX_DELIVERED_TOTAL = "millstream_outbox_delivered_total", Counter, Count,
         "Effects that were delivered";
     OUTBOX_FAILURES_TOTAL = "millstream_outbox_failures_total", Counter, Count,

@@ -11,7 +11,9 @@ use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::Feed;
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::stage::{StageCore, Step};
-use millstream_engine::state::{RegisteredProjection, SteppedStateWriter};
+use millstream_engine::state::{
+    RegisteredProjection, StateBatch, StateWrite, SteppedStateWriter, TableId,
+};
 use millstream_engine::time::Clock;
 use millstream_operators::projection::{
     DeclaredOutbox, Delivering, DeliveryConfig, DeliveryCore, DeliveryParts, FailurePolicy,
@@ -171,18 +173,35 @@ impl World {
         progress.unwrap_or_default().next.0
     }
 
-    /// Offsets of the events whose effects are stored.
-    fn sent(&self) -> BTreeSet<u64> {
+    /// Where effects are stored, and their keys.
+    fn effects(&self) -> (TableId, Vec<Vec<u8>>) {
         let all = self.state.store.projections().unwrap();
         let mut own = all.iter().filter(|one| one.name == "effects of sends");
         let effects = own.next().unwrap().tables[0];
         let from = std::ops::Bound::Included(&b""[..]);
         let keys = self.state.store.keys(effects, from, 1_000).unwrap();
+        (effects, keys)
+    }
+
+    /// Offsets of the events whose effects are stored.
+    fn sent(&self) -> BTreeSet<u64> {
         let offset = |key: &Vec<u8>| {
             let bytes = key[key.len() - 12..key.len() - 4].try_into();
             u64::from_be_bytes(bytes.unwrap())
         };
-        keys.iter().map(offset).collect()
+        self.effects().1.iter().map(offset).collect()
+    }
+
+    /// Stores something else in place of an effect; gives what was there.
+    fn store_as(&mut self, at: usize, value: Vec<u8>) -> Vec<u8> {
+        let (table, keys) = self.effects();
+        let key = keys[at].clone();
+        let before = self.state.store.get(table, &key).unwrap().unwrap();
+        let write = StateWrite::PutRow { table, key, value };
+        let batch = StateBatch::new(vec![write]);
+        self.state.writer.try_submit(batch).unwrap();
+        while self.steps.step() {}
+        before
     }
 }
 
@@ -369,4 +388,36 @@ async fn figures_are_those_of_what_is_stored() {
     }
     assert_eq!(figures(&world, &outlets), [0.0, 0.0, 0.0]);
     assert_eq!(bytes(), 0.0);
+}
+
+/// Story: where the oldest effect was damaged, the figure of how long it has waited was zero, and no alert came. Goal: it is that
+/// of the oldest that can be read; where none can, it grows from when that is seen, and is what it was once one can be read again.
+#[test]
+fn the_oldest_that_can_be_read_says_how_long_effects_have_waited() {
+    let (mut world, gauges) = (World::new(), Gauges::default());
+    let outlets = metrics::with_local_recorder(&gauges, || world.outlets());
+    let mut running = world.open::<1>(&outlets);
+    let oldest = |world: &World| {
+        outlets.observe(world.log.clock.now()).unwrap();
+        gauges.value("millstream_outbox_oldest_seconds").round()
+    };
+    let seconds = |world: &World, seconds| world.log.clock.advance(Duration::from_secs(seconds));
+    world.append(1);
+    world.run(&mut running, 1);
+    seconds(&world, 60);
+    world.append(1);
+    world.run(&mut running, 2);
+    seconds(&world, 30);
+    assert_eq!(oldest(&world), 90.0);
+    let damaged = || b"damaged".to_vec();
+    let first = world.store_as(0, damaged());
+    assert_eq!(oldest(&world), 30.0);
+    let second = world.store_as(1, damaged());
+    assert_eq!(oldest(&world), 0.0, "seen just now");
+    seconds(&world, 400);
+    assert_eq!(oldest(&world), 400.0);
+    world.store_as(1, second);
+    assert_eq!(oldest(&world), 430.0);
+    world.store_as(0, first);
+    assert_eq!(oldest(&world), 490.0);
 }

@@ -16,6 +16,9 @@ use millstream_engine::time::Timestamp;
 use super::format::{self, Span, keys_of};
 use super::outlets::Outlets;
 
+/// Rows that are looked at for one that can be read, where the oldest cannot.
+const LOOKED_AT_MAX: usize = 256;
+
 /// One outbox of a projection.
 #[derive(Debug)]
 pub(super) struct OutboxState {
@@ -52,6 +55,8 @@ pub(super) struct PartitionState {
     /// was told that they are stored.
     depth: AtomicI64,
     bytes: AtomicI64,
+    /// Since when nothing that was looked at can be read.
+    unreadable_since: Mutex<Option<Timestamp>>,
     /// Who is told of what is stored.
     delivery: Mutex<Weak<Mailbox>>,
 }
@@ -59,6 +64,11 @@ pub(super) struct PartitionState {
 impl PartitionState {
     fn delivery(&self) -> MutexGuard<'_, Weak<Mailbox>> {
         self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unreadable_since(&self) -> MutexGuard<'_, Option<Timestamp>> {
+        let since = self.unreadable_since.lock();
+        since.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has whoever delivers look.
@@ -120,23 +130,23 @@ impl Outlets {
     /// Shows what waits in all outboxes at this time. Cost: a read of the store for each partition of one that has something.
     ///
     /// # Errors
-    /// [`StateError`]: figures behind the first one that cannot be read stay as they were.
+    /// [`StateError`]: figures behind the first one that cannot be looked at stay as they were.
     #[doc(hidden)]
     pub fn observe(&self, now: Timestamp) -> Result<(), StateError> {
         for own in &self.boxes {
             own.metrics.observe_full(own.is_full());
             for (partition, waits) in (0..).map(PartitionId).zip(&own.partitions) {
                 let RowsSize { rows, bytes } = waits.size();
-                let oldest = match rows {
+                let since = match rows {
                     0 => None,
-                    _ => self.oldest(own.name, partition)?,
+                    _ => self.waiting_since(own.name, (partition, waits), now)?,
                 };
                 own.metrics.observe(
                     partition,
                     OutboxNow {
                         effects: rows,
                         bytes,
-                        oldest: oldest.map_or(Duration::ZERO, |oldest| now.since(oldest)),
+                        oldest: since.map_or(Duration::ZERO, |since| now.since(since)),
                     },
                 );
             }
@@ -144,16 +154,28 @@ impl Outlets {
         Ok(())
     }
 
-    /// When the event of the first effect of a partition was recorded; `None` as well if that cannot be read.
-    fn oldest(
+    /// When the event of the oldest effect of a partition was recorded that can be read. Where none of the first can, since when
+    /// that is seen: they have waited at least so long. `None`: there are none.
+    fn waiting_since(
         &self,
         outbox: &str,
-        partition: PartitionId,
+        (partition, waits): (PartitionId, &PartitionState),
+        now: Timestamp,
     ) -> Result<Option<Timestamp>, StateError> {
         let (first, last) = keys_of(outbox, partition);
         let (first, last) = (Bound::Included(&first[..]), Bound::Included(&last[..]));
-        let rows = self.store.scan_range(self.ids.effects, first, last, 1)?;
-        let oldest = rows.first().and_then(|(_, row)| format::read(row));
-        Ok(oldest.map(|oldest| oldest.recorded_at))
+        let mut unreadable_since = waits.unreadable_since();
+        // Nearly always the first can be read.
+        for limit in [1, LOOKED_AT_MAX] {
+            let rows = self
+                .store
+                .scan_range(self.ids.effects, first, last, limit)?;
+            let read = rows.iter().find_map(|(_, row)| format::read(row));
+            if rows.is_empty() || read.is_some() {
+                *unreadable_since = None;
+                return Ok(read.map(|read| read.recorded_at));
+            }
+        }
+        Ok(Some(*unreadable_since.get_or_insert(now)))
     }
 }
