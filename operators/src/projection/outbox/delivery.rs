@@ -228,6 +228,10 @@ impl DeliveryCore {
     /// Reads a page of effects that are not here yet, if there may be some and there is room. Gives whether there is more to
     /// read at once.
     fn refill(&mut self) -> Result<bool, StateError> {
+        // It wakes this stage when it is over.
+        let Some(late) = self.state().late_batches() else {
+            return Ok(false);
+        };
         // Asked first: what is stored meanwhile is read the next time.
         if let Some(span) = self.state().take_stored() {
             self.queue.stored(span);
@@ -243,6 +247,10 @@ impl DeliveryCore {
             wanted.rows,
             false,
         )?;
+        if self.state().late_batches() != Some(late) {
+            // The page may have half of what came late: it is read again once that is told.
+            return Ok(true);
+        }
         let found = page.rows.into_iter().filter_map(|(key, row)| {
             let place = EffectPlace::of_key(&key)?;
             // One that cannot be read fails by itself, when it is called.

@@ -170,7 +170,7 @@ impl<E: Row> GivenUpEffects<E> {
         if is_redriven && let Some(own) = self.outlets.find(self.outbox) {
             let PartitionId(partition) = place.position.partition;
             if let Some(partition) = own.partitions.get(usize::from(partition)) {
-                partition.add(size, Span::of(place));
+                partition.add(size, Span::of(place), false);
             }
         }
         Ok(true)

@@ -13,6 +13,7 @@ use millstream_engine::metrics::{OutboxMetrics, OutboxNow};
 use millstream_engine::state::{RowsSize, StateError};
 use millstream_engine::time::Timestamp;
 
+use super::EffectPlace;
 use super::format::{self, Span, keys_of};
 use super::outlets::Outlets;
 
@@ -59,6 +60,19 @@ pub(super) struct PartitionState {
     unreadable_since: Mutex<Option<Timestamp>>,
     /// Who is told of what is stored.
     delivery: Mutex<Weak<Mailbox>>,
+    late: Mutex<Late>,
+}
+
+/// Batches with effects that may lie before others that were handed over earlier, such as those of a key that was freed. From
+/// when the store has such a batch until that is told, whoever reads may find the second of two effects and not look for the first.
+#[derive(Debug, Default)]
+struct Late {
+    /// The last place that was handed to the store.
+    last: Option<EffectPlace>,
+    /// Such batches so far.
+    begun: u64,
+    /// Those of which nothing was told yet.
+    under_way: usize,
 }
 
 impl PartitionState {
@@ -97,14 +111,51 @@ impl PartitionState {
         }
     }
 
-    /// Effects were stored, all of them in this span.
-    pub(super) fn add(&self, size: RowsSize, span: Span) {
+    fn late(&self) -> MutexGuard<'_, Late> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Effects go to the store, all of them in this span; gives whether some may lie before others that went there earlier.
+    /// [`add`](Self::add) or [`give_up`](Self::give_up) follows.
+    pub(super) fn hand_over(&self, span: Span) -> bool {
+        let late = &mut *self.late();
+        // What this process did not hand over it knows nothing of.
+        let is_late = late.last.is_none_or(|last| span.first <= last);
+        late.last = late.last.max(Some(span.last));
+        if is_late {
+            late.begun += 1;
+            late.under_way += 1;
+        }
+        is_late
+    }
+
+    /// A batch that was handed over will not be stored.
+    pub(super) fn give_up(&self, is_late: bool) {
+        if is_late {
+            self.late().under_way -= 1;
+            self.wake();
+        }
+    }
+
+    /// Whether all late batches were told of that the store may have: how many there were. Asked before
+    /// [`take_stored`](Self::take_stored) and again after a page was read, it says whether that page can be relied on.
+    pub(super) fn late_batches(&self) -> Option<u64> {
+        let late = self.late();
+        (late.under_way == 0).then_some(late.begun)
+    }
+
+    /// Effects were stored, all of them in this span, and handed over as that said.
+    pub(super) fn add(&self, size: RowsSize, span: Span, is_late: bool) {
         let (rows, bytes) = (size.rows.cast_signed(), size.bytes.cast_signed());
         self.bytes.fetch_add(bytes, Ordering::AcqRel);
         self.depth.fetch_add(rows, Ordering::AcqRel);
         let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
         *stored = Some(span.with(*stored));
         drop(stored);
+        // Told before it is over, and over before anybody is woken for it.
+        if is_late {
+            self.late().under_way -= 1;
+        }
         self.wake();
     }
 
@@ -177,5 +228,50 @@ impl Outlets {
             }
         }
         Ok(Some(*unreadable_since.get_or_insert(now)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_engine::event::Position;
+
+    use super::*;
+
+    fn place(offset: u64) -> EffectPlace {
+        EffectPlace {
+            position: Position {
+                partition: PartitionId(0),
+                offset: Offset(offset),
+            },
+            index: 0,
+        }
+    }
+
+    fn span(first: u64, last: u64) -> Span {
+        Span::of(place(first)).and(Span::of(place(last)))
+    }
+
+    /// While what came late is on its way nothing is read; a page that was read meanwhile is not relied on.
+    #[test]
+    fn what_comes_late_is_waited_for() {
+        let own = PartitionState::default();
+        let first = own.late_batches();
+        let add = |span, is_late| own.add(RowsSize::default(), span, is_late);
+        // What a process before this one has stored is not known.
+        assert!(own.hand_over(span(5, 7)));
+        assert_eq!(own.late_batches(), None);
+        add(span(5, 7), true);
+        let second = own.late_batches();
+        assert!(second.is_some() && second != first);
+        assert!(!own.hand_over(span(8, 9)), "behind all others");
+        assert_eq!(own.late_batches(), second);
+        add(span(8, 9), false);
+        assert!(own.hand_over(span(6, 12)), "one of a key that was freed");
+        assert_eq!(own.late_batches(), None);
+        own.give_up(true);
+        let third = own.late_batches();
+        assert!(third.is_some() && third != second);
+        assert!(!own.hand_over(span(13, 13)));
+        assert_eq!(own.late_batches(), third);
     }
 }

@@ -19,6 +19,7 @@ use super::super::versions::Stamp;
 use super::super::{PastTables, Places, ProgressBoard, QueryError, Row};
 use super::format::{self, Span};
 use super::outlets::Outlets;
+use super::waiting::PartitionState;
 use super::ways::{Outlet, Way};
 use super::{DeclaredOutbox, EffectPlace, Outbox};
 
@@ -292,7 +293,16 @@ impl<E: Row> Member for Outbox<E> {
                 value: sent.stored,
             }
         }));
-        Ok(Some(out.handed_over.add(counts)))
+        let partitions = out.way.outlets.boxes[out.at].partitions.iter();
+        let batch = partitions.zip(counts).map(|(partition, own)| {
+            own.map(|(size, span)| PartOfBatch {
+                size,
+                span,
+                is_late: partition.hand_over(span),
+            })
+        });
+        let batch = batch.collect();
+        Ok(Some(out.handed_over.add(batch)))
     }
 
     fn rows(_: &Self::Writer) -> usize {
@@ -318,15 +328,24 @@ struct Batches {
     on_their_way: VecDeque<(u64, Batch)>,
 }
 
-/// What a batch has of each partition, and where.
-type Batch = Vec<Option<(RowsSize, Span)>>;
+/// What a batch has of each partition.
+type Batch = Vec<Option<PartOfBatch>>;
+
+/// What a batch has of one partition, and where.
+#[derive(Clone, Copy)]
+struct PartOfBatch {
+    size: RowsSize,
+    span: Span,
+    /// Some of it may lie before what was handed over earlier.
+    is_late: bool,
+}
 
 impl Handed {
-    fn add(self: &Arc<Self>, counts: Batch) -> HandedOver {
+    fn add(self: &Arc<Self>, batch: Batch) -> HandedOver {
         let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
         batches.number += 1;
         let number = batches.number;
-        batches.on_their_way.push_back((number, counts));
+        batches.on_their_way.push_back((number, batch));
         let of = Arc::clone(self) as Arc<dyn Settle>;
         HandedOver::new(of, number)
     }
@@ -344,13 +363,34 @@ impl Settle for Handed {
             stored.extend(batches.on_their_way.pop_front());
         }
         drop(batches);
+        for (_, batch) in &stored {
+            for (partition, own) in self.parts(batch) {
+                partition.add(own.size, own.span, own.is_late);
+            }
+        }
+    }
+}
+
+impl Handed {
+    fn parts<'b>(
+        &'b self,
+        batch: &'b Batch,
+    ) -> impl Iterator<Item = (&'b PartitionState, &'b PartOfBatch)> {
         let partitions = &self.outlets.boxes[self.at].partitions;
-        for (partition, own) in stored
-            .iter()
-            .flat_map(|(_, counts)| partitions.iter().zip(counts))
-        {
-            if let Some((size, span)) = own {
-                partition.add(*size, *span);
+        let parts = partitions.iter().zip(batch);
+        parts.filter_map(|(partition, own)| Some((partition, own.as_ref()?)))
+    }
+}
+
+impl Drop for Handed {
+    /// What is still on its way was never stored: nobody has to wait for it.
+    fn drop(&mut self) {
+        let batches = self.batches.get_mut();
+        let left =
+            std::mem::take(&mut batches.unwrap_or_else(PoisonError::into_inner).on_their_way);
+        for (_, batch) in &left {
+            for (partition, own) in self.parts(batch) {
+                partition.give_up(own.is_late);
             }
         }
     }
