@@ -10,7 +10,7 @@ use super::enrich::Sight;
 use super::owners::{Owner, Owners};
 use super::versions::Stamp;
 use super::wanted::{Portion, Wanted};
-use super::{ProjectedEvent, Projection, TableSet};
+use super::{ProjectedEvent, Projection, Rows, TableSet};
 use crate::failing::Failure;
 
 /// The projection with all that user code touches.
@@ -89,6 +89,7 @@ impl<P: Projection> Applier<P> {
                 projection
                     .project_batch(&batch, writers)
                     .map_err(Failure::of)?;
+                sight.check().map_err(Failure::of)?;
                 P::Tables::keep(writers).map_err(Failure::of)?;
             }
             Ok(())
@@ -96,6 +97,7 @@ impl<P: Projection> Applier<P> {
         let applied = outcome.unwrap_or_else(|panic| Err(Failure::panicked(panic)));
         if applied.is_err() {
             self.undo();
+            self.sight.take_fault();
         }
         applied
     }
@@ -126,12 +128,13 @@ impl<P: Projection> Applier<P> {
             };
             let payload = payload.map_err(Failure::unreadable)?;
             let event = of_record(partition, record, &payload, sight);
-            let writers = match owners {
-                1 => writers,
-                _ => match projection.route(&event).owner(owners).checked_sub(1) {
+            let writers = if P::ROWS == Rows::ByKey {
+                match projection.route(&event).owner(owners).checked_sub(1) {
                     Some(other) => &mut others[other].writers,
                     None => writers,
-                },
+                }
+            } else {
+                writers
             };
             P::Tables::begin(
                 writers,

@@ -116,11 +116,11 @@ pub struct ProjectionConfig {
     /// catches up.
     pub rebuild_share_percent: u8,
     /// Owners of the rows of a projection with [`Rows::ByKey`](super::Rows::ByKey), which apply events side by side. Default 0:
-    /// as many as the engine has processors; at most 1,024. May change from start to start. More: events are read and applied
-    /// by more processors, in smaller parts.
+    /// as many as the engine has processors, at most 8. Never more than processors, nor than 64. May change from start to start.
+    /// More: events are read and applied by more processors, in smaller parts, and each frame waits for more of them.
     pub owners: usize,
-    /// New events of a frame of the log from which on the owners apply it side by side; those of a smaller one the actor applies by
-    /// itself. Default 2,048. Less: small frames gain as well, once waking the owners is worth it.
+    /// New events of a frame of the log, wanted or not, from which on the owners apply it side by side; those of a smaller one the
+    /// actor applies by itself. Default 2,048. Less: small frames gain as well, once waking the owners is worth it.
     pub shared_events_min: usize,
     /// Dead letters of one actor that are tried again or passed over per second, when somebody decides about many at
     /// once. What was decided while it stood still is carried out at once when it starts.

@@ -152,6 +152,8 @@ pub struct ProjectionCore<P: Projection> {
     waits: bool,
     /// An outbox is full.
     is_choked: bool,
+    /// Time of this turn in which all owners were at work.
+    shared_for: Duration,
     /// Of batches that fail.
     telling: Telling,
     dead_letters: DeadLetterMetrics,
@@ -190,7 +192,7 @@ impl<P: Projection> ProjectionCore<P> {
         let mut core = Self {
             applier: Applier::new(parts.projection, writers)
                 .seeing(sight)
-                .beside(others, parts.owners),
+                .beside(others, parts.owners.fit::<P>()),
             following,
             parked,
             registered: parts.registered,
@@ -213,6 +215,7 @@ impl<P: Projection> ProjectionCore<P> {
             stopping: false,
             waits: false,
             is_choked: false,
+            shared_for: Duration::ZERO,
             telling: Telling::default(),
             is_behind: false,
             dead_letters: DeadLetterMetrics::new(&stage_name, first),
@@ -480,7 +483,8 @@ fn writers<P: Projection>(
     if let Some(outlet) = parts.board.outlet() {
         P::Tables::connect(&mut writers, outlet);
     }
-    let others = (first.0..).skip(1).take(parts.owners.count() - 1);
+    let owners = parts.owners.clone().fit::<P>();
+    let others = (first.0..).skip(1).take(owners.count() - 1);
     let others = others.map(|number| of(number).map(Owner::new));
     Ok((writers, others.collect::<Result<_, _>>()?))
 }

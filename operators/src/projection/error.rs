@@ -232,7 +232,9 @@ pub enum OpenProjectionError {
         table: &'static str,
     },
     /// The threads of owners of rows could not be made.
-    #[error("the threads of the owners of its rows could not be started: {0}")]
+    #[error(
+        "the threads of the owners of its rows could not be started ({0}): let there be fewer, by ProjectionConfig::owners"
+    )]
     Threads(String),
     /// The log failed.
     #[error(transparent)]

@@ -76,7 +76,7 @@ pub use outbox::{
     EffectId, EffectPlace, EffectsThat, GivenUp, GivenUpEffects, ListedGivenUp, Outbox, OutboxMut,
     StoredCause, StoredEffect, StoredEffects,
 };
-pub use owners::{OwnerThreads, Owners};
+pub use owners::Owners;
 pub use pacer::Pacer;
 pub use page::{Cursor, Page, Pages, ParseCursorError, RowOf, RowSource, SliceOf};
 pub use past::{FailedEvent, PastTables, Replay, TableDiff};
@@ -111,8 +111,8 @@ pub enum Rows {
     ByPartition,
     /// Rows may be written by events of any partition, and each event changes those of one key, which
     /// [`route`](Projection::route) gives. One actor reads all events, in the [`Order`] that the projection declares; where
-    /// many come at once they are applied by several owners side by side, each of which has the rows of its keys. Needs
-    /// what batches need: see [`BATCH`](Projection::BATCH), which has to be 1.
+    /// many come at once they are applied by several owners side by side, each of which has the rows of its keys. Their
+    /// threads know no async runtime. Needs what batches need: see [`BATCH`](Projection::BATCH), which has to be 1.
     ByKey,
     /// Rows may be written by events of any partition. One actor applies them all, in the [`Order`] that the projection
     /// declares.

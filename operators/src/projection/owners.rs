@@ -1,22 +1,26 @@
 //! Owners of the rows of one actor, each with those of its keys: a frame with many events is applied by all of them side by side.
 //!
-//! Place: [`ProjectionCore`](super::ProjectionCore) -> its applier -> **[`Owner`]**s on threads that all projections of an engine
-//! share. Each reads a part of the frame's events and hands each to the owner that its [route](super::Route) names; then each
+//! Place: [`ProjectionCore`](super::ProjectionCore) -> its applier -> **[`Owner`]**s. Each reads a part of the frame's events and hands each to the owner that its [route](super::Route) names; then each
 //! applies its own, part by part, which is the order of the log.
 //! Invariants: (1) all changes of a frame are kept or none, so whoever looks sees a frame at one moment, and one position says
 //! how far all of them are; (2) what the owners leave is what one would have left, if the law of
 //! [`Projection::route`](super::Projection::route) holds. Nothing that is stored says how many there are.
+//! Threads: one less than there are owners, of this projection alone; the first owner works on the actor's thread, which then
+//! waits for the others. That is allowed as it takes no longer than if the actor did all by itself; a handler that hangs keeps
+//! the actor's thread, as anywhere else, and no other projection.
+//! Cost: two waits per frame, and as many lists as there are pairs of owners.
 //! Failure: an event that fails undoes the frame, which is then applied event by event, each by its owner, on one thread.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use millstream_engine::codec::{EncodeError, EventReader};
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::FrameSlice;
 use millstream_engine::log::frame::{Frame, KindSet, Record, SHAPES};
 use millstream_engine::state::StateWrite;
+use millstream_engine::threads::try_spawn;
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
 
 use super::applier::{Applier, of_record};
@@ -26,31 +30,10 @@ use super::wanted::{Portion, Wanted};
 use super::{HandedOver, OpenProjectionError, Projection, Rows, TableSet};
 use crate::failing::Failure;
 
+/// Owners where nothing is said, at most.
+const OWNERS: usize = 8;
 /// Most owners of the rows of one actor.
-const OWNERS_MAX: usize = 1_024;
-
-/// Threads of owners, which the projections of an engine share. None are made before the first of these wants them.
-#[derive(Clone, Debug, Default)]
-pub struct OwnerThreads(Arc<Mutex<Option<Arc<ThreadPool>>>>);
-
-impl OwnerThreads {
-    /// So many, made if there are none.
-    fn get(&self, count: usize) -> Result<Arc<ThreadPool>, OpenProjectionError> {
-        let mut own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(threads) = &*own {
-            return Ok(Arc::clone(threads));
-        }
-        let builder = ThreadPoolBuilder::new()
-            .num_threads(count)
-            .thread_name(|number| format!("millstream-owner-{number}"));
-        let threads = builder
-            .build()
-            .map_err(|cause| OpenProjectionError::Threads(cause.to_string()))?;
-        let threads = Arc::new(threads);
-        *own = Some(Arc::clone(&threads));
-        Ok(threads)
-    }
-}
+const OWNERS_MAX: usize = 64;
 
 /// How many owners the rows of an actor have, and where they work. One, which is the actor itself, unless said otherwise.
 #[derive(Clone)]
@@ -58,6 +41,17 @@ pub struct Owners {
     count: usize,
     /// `None`: one after the other, on the thread of the actor.
     threads: Option<Arc<ThreadPool>>,
+}
+
+/// So many threads for the owners of a projection.
+fn threads(projection: &str, count: usize) -> Result<ThreadPool, OpenProjectionError> {
+    let builder = ThreadPoolBuilder::new().num_threads(count);
+    let builder = builder.spawn_handler(|thread| {
+        let name = format!("owner-{projection}-{}", thread.index());
+        try_spawn(&name, || thread.run()).map(drop)
+    });
+    let built = builder.build();
+    built.map_err(|cause| OpenProjectionError::Threads(cause.to_string()))
 }
 
 impl Default for Owners {
@@ -85,26 +79,30 @@ impl Owners {
         }
     }
 
-    /// The owners of `P`, of so many (0: as many as there are processors), beside each other.
+    /// The owners of `P`, of so many (0: as many as there are processors, at most 8), beside each other. Never more than
+    /// processors: what one of them has to do could be done by none sooner.
     ///
     /// # Errors
     /// [`OpenProjectionError::Threads`].
-    pub fn of<P: Projection>(
-        count: usize,
-        processors: usize,
-        threads: &OwnerThreads,
-    ) -> Result<Self, OpenProjectionError> {
-        let count = match (P::ROWS, count) {
-            (Rows::Global | Rows::ByPartition, _) => 1,
-            (Rows::ByKey, 0) => processors,
-            (Rows::ByKey, count) => count,
+    pub fn of<P: Projection>(count: usize, processors: usize) -> Result<Self, OpenProjectionError> {
+        let count = match count {
+            0 => processors.min(OWNERS),
+            count => count.min(processors),
         };
-        let mut own = Self::in_turn(count);
-        // One of them works on the actor's thread.
-        if own.count > 1 && processors > 1 {
-            own.threads = Some(threads.get(processors - 1)?);
+        let mut own = Self::in_turn(count).fit::<P>();
+        if own.count > 1 {
+            own.threads = Some(Arc::new(threads(P::NAME, own.count - 1)?));
         }
         Ok(own)
+    }
+
+    /// One, if rows of `P` cannot have several.
+    pub(super) fn fit<P: Projection>(self) -> Self {
+        if P::ROWS == Rows::ByKey && P::BATCH == 1 {
+            self
+        } else {
+            Self::default()
+        }
     }
 
     pub(super) const fn count(&self) -> usize {
@@ -113,11 +111,9 @@ impl Owners {
 
     /// Processors that they keep busy while all of them work.
     pub(super) fn processors(&self) -> u32 {
-        let beside = self
-            .threads
-            .as_ref()
-            .map_or(0, |own| own.current_num_threads());
-        u32::try_from(self.count.min(beside + 1)).unwrap_or(u32::MAX)
+        let beside = self.threads.as_ref();
+        let beside = beside.map_or(0, |own| own.current_num_threads());
+        u32::try_from(beside + 1).unwrap_or(u32::MAX)
     }
 }
 
@@ -200,6 +196,7 @@ impl<'f, P: Projection> Shared<'f, P> {
             let payload = payload.map_err(Failure::unreadable)?;
             let event = of_record(self.partition, &record, &payload, sight);
             let owner = self.projection.route(&event).owner(self.owners);
+            sight.check().map_err(Failure::of)?;
             buckets[owner].push((record, payload));
         }
         Ok((buckets, wanted))
@@ -221,6 +218,8 @@ impl<'f, P: Projection> Shared<'f, P> {
             };
             P::Tables::begin(writers, &stamp, None);
             let applied = self.projection.project(&event, writers);
+            // Whatever the code made of a row that could not be had.
+            sight.check().map_err(Failure::of)?;
             applied.map_err(Failure::of)?;
         }
         P::Tables::check(writers).map_err(Failure::of)
@@ -274,6 +273,9 @@ impl<P: Projection> Applier<P> {
         let applied = self.try_shared(partition, slice, portion);
         if applied.is_err() {
             self.undo();
+            self.sight.take_fault();
+            let others = self.others.iter_mut();
+            others.for_each(|other| drop(other.sight.take_fault()));
         } else {
             self.all_mut().for_each(P::Tables::keep_checked);
         }

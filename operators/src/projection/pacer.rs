@@ -67,9 +67,10 @@ impl Pacer {
         (state.next > now).then(|| state.next - now)
     }
 
-    /// A turn has taken the time from `start` to `end`, of so many processors.
-    pub(super) fn spend(&self, start: Duration, end: Duration, processors: u32) {
-        let took = end.saturating_sub(start).min(TURN_MAX) * self.stretch / 100 * processors;
+    /// A turn has taken the time from `start` to `end`, and of other processors so much `beside` that.
+    pub(super) fn spend(&self, start: Duration, end: Duration, beside: Duration) {
+        let took = end.saturating_sub(start).min(TURN_MAX) + beside;
+        let took = took * self.stretch / 100;
         let mut state = self.state();
         state.next = state.next.max(start) + took;
     }
@@ -92,7 +93,7 @@ mod tests {
         while now < until {
             match pacer.wait(now, durable()) {
                 None => {
-                    pacer.spend(now, now + TURN, 1);
+                    pacer.spend(now, now + TURN, Duration::ZERO);
                     turns += 1;
                     // They take their turns one after the other on one thread.
                     now += TURN;
@@ -131,5 +132,16 @@ mod tests {
             };
             assert_eq!(turns(&pacer, Duration::ZERO, TURN * 100, appended), 100);
         }
+    }
+
+    /// Time of other processors counts in full, and only that of the turn itself is cut.
+    #[test]
+    fn what_works_beside_counts() {
+        let pacer = Pacer::new(10, 1);
+        let start = Duration::from_secs(1);
+        pacer.wait(start, 1);
+        pacer.wait(start, 2);
+        pacer.spend(start, start + TURN, TURN * 3);
+        assert_eq!(pacer.wait(start, 3), Some(TURN * 40));
     }
 }

@@ -35,6 +35,9 @@ pub(super) struct Role {
     failures: AtomicU64,
     /// Times that one of its actors began.
     opened: AtomicU64,
+    /// Frames that several owners applied, and those that they could not.
+    shared: AtomicU64,
+    unshared: AtomicU64,
     /// What gives it its turns while it is behind and does not answer.
     pacer: OnceLock<Arc<Pacer>>,
     /// Where it sends effects, if it has outboxes.
@@ -63,6 +66,8 @@ impl Role {
             ends: (0..partitions).map(|_| AtomicU64::new(FREE)).collect(),
             failures: AtomicU64::new(0),
             opened: AtomicU64::new(0),
+            shared: AtomicU64::new(0),
+            unshared: AtomicU64::new(0),
             pacer: OnceLock::new(),
             outlet: OnceLock::new(),
         }
@@ -117,6 +122,25 @@ impl ProgressBoard {
     #[must_use]
     pub fn opened(&self) -> u64 {
         self.role().opened.load(Ordering::Relaxed)
+    }
+
+    /// Frames that several owners of rows have applied side by side since the board was made; and those of which an event
+    /// failed, so that they were applied event by event. See [`Rows::ByKey`](super::Rows::ByKey).
+    #[must_use]
+    pub fn shared_frames(&self) -> (u64, u64) {
+        let role = self.role();
+        let count = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        (count(&role.shared), count(&role.unshared))
+    }
+
+    pub(super) fn count_shared(&self, is_applied: bool) {
+        let role = self.role();
+        let count = if is_applied {
+            &role.shared
+        } else {
+            &role.unshared
+        };
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn count_failure(&self) {

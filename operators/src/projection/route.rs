@@ -4,7 +4,8 @@ use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
 
-/// The key whose rows an event changes: two events with the same key have the same owner, whatever the type of the key.
+/// The key whose rows an event changes: two events with the same key have the same owner. Keys of two types are the same if
+/// they hash alike, such as `&str` and `String`; an `i32` and an `i64` do not.
 ///
 /// ```
 /// use millstream_operators::projection::Route;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use millstream_engine::codec::Event;
 use millstream_engine::time::Timestamp;
 use millstream_operators::projection::{
-    Index, OpenReads, OwnerThreads, Owners, ProgressBoard, ProjectedEvent, Projection, Route, Rows,
-    Table, TableMut,
+    Index, OpenReads, Owners, ProgressBoard, ProjectedEvent, Projection, ProjectionConfig, Route,
+    Rows, Table, TableMut,
 };
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,11 @@ impl Projection for Sums {
             row.events += 1;
             row.sum += value;
         });
-        self.0.bear(value)?;
+        // Half of what is not borne panics.
+        match self.0.bear(value) {
+            Err(_) if value % 2 == 0 => std::panic::resume_unwind(Box::new("not borne")),
+            borne => borne?,
+        }
         times.update(&(group, value), |times| *times += 1);
         Ok(())
     }
@@ -123,7 +127,6 @@ struct World {
     running: Option<Running<Sums>>,
     moods: Moods,
     shares: Shares,
-    threads: OwnerThreads,
     /// What one owner would make of all events.
     sums: BTreeMap<u16, Sum>,
     times: BTreeMap<(u16, u32), u32>,
@@ -139,7 +142,6 @@ impl World {
             running: None,
             moods,
             shares,
-            threads: OwnerThreads::default(),
             sums: BTreeMap::new(),
             times: BTreeMap::new(),
         };
@@ -154,13 +156,16 @@ impl World {
         state.writer.flush().unwrap();
         let Shares { owners, are_beside } = self.shares;
         let owners = if are_beside {
-            Owners::of::<Sums>(owners, 3, &self.threads).unwrap()
+            Owners::of::<Sums>(owners, 3).unwrap()
         } else {
             Owners::in_turn(owners)
         };
         let opening = Opening {
             board: ProgressBoard::new(Sums::NAME, PARTITIONS),
-            config: &config(u32::MAX),
+            config: &ProjectionConfig {
+                hot_rows_max: 9,
+                ..config(u32::MAX)
+            },
             reads: OpenReads::default(),
             owners,
         };
@@ -277,4 +282,86 @@ proptest! {
         world.settle();
         world.check();
     }
+}
+
+/// Danger: nobody is ever asked to share. Goal: a frame with enough events is applied by all owners, and one with an event that
+/// fails is not; nothing else is while its key waits.
+#[test]
+fn frames_are_shared() {
+    for are_beside in [false, true] {
+        let owners = 3;
+        let mut world = World::new(Shares { owners, are_beside });
+        let shared = |world: &World| world.running.as_ref().unwrap().board.shared_frames();
+        let frame: Vec<_> = (0..12).map(|n| (0, n % GROUPS, 1)).collect();
+        world.add(&frame);
+        world.settle();
+        assert_eq!(shared(&world), (1, 0));
+        world.add(&frame[..1]);
+        world.settle();
+        assert_eq!(shared(&world), (1, 0), "too few events");
+        for value in [2, 3] {
+            let before = shared(&world);
+            world.moods.poison([value]);
+            world.add(&[(0, 0, 1), (0, 1, value), (1, 2, 1), (0, 3, 1)]);
+            while world.running.as_ref().unwrap().board.parked_count() == 0 {
+                world.step();
+            }
+            world.add(&frame);
+            world.step();
+            assert_eq!(shared(&world), (before.0, before.1 + 1));
+            world.settle();
+        }
+        world.add(&frame);
+        world.settle();
+        assert_eq!(shared(&world), (2, 2));
+        world.check();
+    }
+}
+
+/// Looks into a table that it does not say that it reads.
+struct Looks;
+
+impl Projection for Looks {
+    const NAME: &'static str = "looks";
+    const VERSION: u32 = 1;
+    const ROWS: Rows = Rows::ByKey;
+    const CATEGORY: &'static str = "note";
+    type Event = Told;
+    type Tables = (Table<u16, u32>,);
+    type Error = CannotBear;
+
+    fn tables(&self) -> Self::Tables {
+        (Table::named("looks"),)
+    }
+
+    fn project(
+        &self,
+        event: &ProjectedEvent<'_, Told>,
+        (looks,): &mut (TableMut<u16, u32>,),
+    ) -> Result<(), CannotBear> {
+        if event.look_up(&SUMS, &event.payload.group).is_none() {
+            looks.update(&event.payload.group, |times| *times += 1);
+        }
+        Ok(())
+    }
+}
+
+/// Danger: what could not be looked up is taken for a row that is not there. Goal: a frame that is shared halts the projection as
+/// one that is not.
+#[test]
+fn what_cannot_be_looked_up_halts_it() {
+    let mut ground = Ground::new(PARTITIONS, Timestamp::EPOCH);
+    let told = |value| NewEvent::of(("note", "a"), "Told", &Told { group: 1, value });
+    ground.log.add(&[told(1), told(2), told(3), told(4)]);
+    let opening = Opening {
+        board: ProgressBoard::new(Looks::NAME, PARTITIONS),
+        config: &config(1),
+        reads: OpenReads::default(),
+        owners: Owners::in_turn(2),
+    };
+    let mut running =
+        Declared::new(Looks, ground.state()).open(&ground.log, ground.state(), opening);
+    let cause = running.step().unwrap_err();
+    assert!(cause.contains("sums"), "{cause}");
+    assert_eq!(running.board.shared_frames(), (0, 1));
 }

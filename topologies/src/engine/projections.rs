@@ -11,9 +11,9 @@ use millstream_engine::stage::{NoCore, RestartPolicy, StageCore, StageSpec};
 use millstream_engine::state::{RegisteredProjection, StateStore, StateWriterHandle};
 use millstream_engine::time::Clock;
 use millstream_operators::projection::{
-    AnyReader, DeclaredOutbox, OpenProjectionError, OpenReads, Order, Outlets, OwnerThreads,
-    Owners, Pacer, ProgressBoard, Projection, ProjectionConfig, ProjectionCore, ProjectionParts,
-    ReadFault, Reads, Replay, Rows, TableSet, Verification, register,
+    AnyReader, DeclaredOutbox, OpenProjectionError, OpenReads, Order, Outlets, Owners, Pacer,
+    ProgressBoard, Projection, ProjectionConfig, ProjectionCore, ProjectionParts, ReadFault, Reads,
+    Replay, Rows, TableSet, Verification, register,
 };
 
 use super::table_at::Told;
@@ -30,8 +30,6 @@ pub(crate) struct Surroundings {
     pub(crate) restart: RestartPolicy,
     /// Processors that its stages have.
     pub(crate) processors: usize,
-    /// Where owners of rows work.
-    pub(crate) owner_threads: OwnerThreads,
     /// Identity of the log.
     pub(crate) store_id: Option<uuid::Uuid>,
 }
@@ -274,7 +272,7 @@ impl<P: Projection> AnyProjection for Declared<P> {
         };
         let open_reads = Arc::new(OnceLock::new());
         let (owners, processors) = (self.config.owners, around.processors);
-        let owners = Owners::of::<P>(owners, processors, &around.owner_threads)?;
+        let owners = Owners::of::<P>(owners, processors)?;
         let stages = groups
             .iter()
             .map(|group| {

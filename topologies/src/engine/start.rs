@@ -24,7 +24,7 @@ use millstream_engine::threads;
 use millstream_engine::time::Clock;
 use millstream_operators::aggregate::SnapshotStore;
 use millstream_operators::failing::ItemLetters;
-use millstream_operators::projection::{DECISIONS, OwnerThreads};
+use millstream_operators::projection::DECISIONS;
 use millstream_operators::source::LogAccess;
 
 use super::projections::{Prepared, Surroundings};
@@ -65,7 +65,6 @@ impl Opened {
             clock: Arc::clone(clock),
             restart: config.restart,
             processors: processors(),
-            owner_threads: OwnerThreads::default(),
             store_id: self.reader.store_id().map(|id| id.0),
         }
     }

@@ -31,12 +31,13 @@ impl<P: Projection> ProjectionCore<P> {
 
     /// Says that a turn is over.
     pub(super) fn turn_over(&mut self, start: Duration, now: Duration, more: bool) {
+        let shared_for = std::mem::take(&mut self.shared_for);
         if let Some(pacer) = self.board.pacer()
             && (more || self.is_behind)
         {
             // Those that work beside it take their processors as well.
-            let processors = self.applier.owners.processors();
-            pacer.spend(start, now, processors);
+            let beside = self.applier.owners.processors() - 1;
+            pacer.spend(start, now, shared_for * beside);
         }
         self.is_behind = more;
     }

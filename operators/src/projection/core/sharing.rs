@@ -27,12 +27,18 @@ impl<P: Projection> ProjectionCore<P> {
         slice: &FrameSlice,
         portion: Portion,
     ) -> Result<u64, Halt> {
-        let partition = self.sources[at].cursor.partition();
-        let failure = match self.applier.apply_shared(partition, slice, portion) {
+        let (partition, start) = (self.sources[at].cursor.partition(), self.clock.monotonic());
+        let applied = self.applier.apply_shared(partition, slice, portion);
+        self.shared_for += self.clock.monotonic().saturating_sub(start);
+        self.board.count_shared(applied.is_ok());
+        let failure = match applied {
             Ok(applied) => return Ok(applied),
             Err(failure) => failure,
         };
-        self.tell_together(at, (slice.from, slice.len()), failure);
+        // What is passed over is no failure, alone or together.
+        if !(failure.is_unreadable() && self.config.unreadable == UnreadablePolicy::Skip) {
+            self.tell_together(at, (slice.from, slice.len()), failure);
+        }
         // Reading the events may have failed half way.
         let _ = self.applier.begin(&slice.frame);
         self.apply_each(at, slice, portion, false)

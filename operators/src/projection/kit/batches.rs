@@ -81,7 +81,11 @@ pub fn same_in_batches<'i, P: Projection>(
         } else {
             "batches of one size"
         };
-        check(&one_by_one, &found, &format!("in {way}, {number}"));
+        check(
+            &one_by_one,
+            &found,
+            (&format!("in {way}, {number}"), "one by one"),
+        );
     }
 }
 

@@ -27,7 +27,7 @@ impl<P: Projection> Projected<P> {
 }
 
 #[track_caller]
-pub(super) fn check(expected: &Rows, found: &Rows, way: &str) {
+pub(super) fn check(expected: &Rows, found: &Rows, (way, than): (&str, &str)) {
     let differs = |(key, row): (&(u32, Vec<u8>), &Vec<u8>)| expected.get(key) != Some(row);
     let changed = found.iter().filter(|one| differs(*one)).count();
     let missing = expected
@@ -36,6 +36,6 @@ pub(super) fn check(expected: &Rows, found: &Rows, way: &str) {
         .count();
     assert!(
         changed == 0 && missing == 0,
-        "{way}: {changed} rows are others than one by one, {missing} are missing"
+        "{way}: {changed} rows are others than {than}, {missing} are missing"
     );
 }
