@@ -245,8 +245,9 @@ async fn tables_of_the_past_are_those_of_a_fold() {
     only_replays_can_tell(&engine, time).await;
     let history = engine.table(&KEPT).unwrap().history(&"t1".into()).unwrap();
     let counts = history.map(|version| version.unwrap().row.unwrap().events);
-    let stream = &streams(&engine)["tally-t1"];
-    assert!(counts.eq(1..=stream.len() as u64));
+    // It may have none: whose turn it is, is random.
+    let length = streams(&engine).get("tally-t1").map_or(0, Vec::len);
+    assert!(counts.eq(1..=length as u64));
     close(engine).await;
 }
 
