@@ -8,20 +8,17 @@ use std::fmt;
 
 use compact_str::CompactString;
 
-use super::StateError;
-use super::wire::{FORMAT_VERSION, Input, put_sized, sealed};
+use super::wire::{FORMAT_VERSION, Input, put_sized};
+use super::{StateError, seal};
 
 /// Longest name of a projection or table in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// Version of the layout of the whole environment, the rows included: since 2 each has a checksum.
-pub(super) const LAYOUT_VERSION: u8 = 2;
-pub(super) const LAYOUT_KEY: &[u8] = b"l";
 pub(super) const NEXT_KEY: &[u8] = b"n";
 pub(super) const PROJECTION_KEYS: u8 = b'p';
 pub(super) const DROP_KEYS: u8 = b'd';
 pub(super) const VERSIONS_KEYS: u8 = b'a';
-const DATABASE: &str = "catalog";
+pub(super) const DATABASE: &str = "catalog";
 
 /// Number of a registered projection. Never given twice in one store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,14 +91,14 @@ impl RegisteredProjection {
             out.extend_from_slice(&table.0.to_be_bytes());
             put_sized(&mut out, name.as_bytes());
         }
-        sealed(out)
+        out
     }
 
-    pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<Self, StateError> {
+    pub(super) fn decode(key: &[u8], stored: &[u8]) -> Result<Self, StateError> {
         let parsed = || {
             let (name, version) = key.get(1..)?.split_last_chunk::<4>()?;
             let name = std::str::from_utf8(name.strip_suffix(&[0])?).ok()?;
-            let mut input = Input::unsealed(value)?;
+            let mut input = Input::versioned(seal::unsealed(key, stored)?)?;
             let id = ProjectionId(input.u32()?);
             let (mut tables, mut table_names) = (Vec::new(), Vec::new());
             while !input.clone().rest().is_empty() {
@@ -135,19 +132,19 @@ impl NextIds {
         let mut out = vec![FORMAT_VERSION];
         out.extend_from_slice(&self.projection.to_be_bytes());
         out.extend_from_slice(&self.table.to_be_bytes());
-        sealed(out)
+        out
     }
 
     /// Ids begin at 1, so that a zero in a damaged key names nothing.
-    pub(super) fn decode(value: Option<&[u8]>) -> Result<Self, StateError> {
-        let Some(value) = value else {
+    pub(super) fn decode(stored: Option<&[u8]>) -> Result<Self, StateError> {
+        let Some(stored) = stored else {
             return Ok(Self {
                 projection: 1,
                 table: 1,
             });
         };
         let parsed = || {
-            let mut input = Input::unsealed(value)?;
+            let mut input = Input::versioned(seal::unsealed(NEXT_KEY, stored)?)?;
             let (projection, table) = (input.u32()?, input.u32()?);
             input.finish(Self { projection, table })
         };

@@ -5,7 +5,8 @@
 //! changed, and reading costs one decompression per part.
 //! Format, big-endian: version, encoding (0 bare, 1 zstd, 2 change), number, aggregate version (32), stream
 //! version (64), partition (16), offset (64), hash of the frame (32 bytes), length (64) and CRC32C (32) of the
-//! state, CRC32C of the state before (32; 0 in part 0), content, CRC32C of all that.
+//! state, CRC32C of the state before (32; 0 in part 0), content, CRC32C of the stream and all that; in version 1 without the
+//! stream.
 //! Failure: what does not fit is a text for a warning, never an error or a panic. Cost,
 //! measured per MiB of state: about 3 ms to write a change, 1 ms a full part, on the writer's thread; 0.1 ms to
 //! read per part. Twenty changed places of 128 bytes in 1 MiB make a part of 4 KiB.
@@ -15,10 +16,13 @@ use std::io;
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound};
 
 use super::snapshot::{SNAPSHOT_BYTES_MAX, Snapshot};
-use super::wire::{FORMAT_VERSION, Input};
+use super::wire::Input;
 use crate::event::{Offset, PartitionId, Position, StreamId};
 use crate::log::frame::FrameHash;
 
+/// Version of a part, and the one before, which is read.
+const VERSION: u8 = 2;
+const WITHOUT_STREAM: u8 = 1;
 const BARE: u8 = 0;
 const PACKED: u8 = 1;
 const CHANGE: u8 = 2;
@@ -80,7 +84,7 @@ pub(super) fn chain_or_warn<B: AsRef<[u8]>>(stream: &StreamId, links: &[(u8, B)]
     if links.is_empty() {
         return None;
     }
-    match read(links) {
+    match read(stream, links) {
         Ok(chain) => Some(chain),
         Err(what) => {
             tracing::warn!(%stream, what, "a snapshot is not readable, its events are read instead");
@@ -90,28 +94,29 @@ pub(super) fn chain_or_warn<B: AsRef<[u8]>>(stream: &StreamId, links: &[(u8, B)]
 }
 
 /// A full part without its state; `None` when it is not readable.
-pub(super) fn head(value: &[u8]) -> Option<Snapshot> {
-    parse(value, 0).ok().map(|link| link.snapshot)
+pub(super) fn head(stream: &StreamId, value: &[u8]) -> Option<Snapshot> {
+    parse(stream, value, 0).ok().map(|link| link.snapshot)
 }
 
 /// Of the snapshots that the parts make one after the other, the place of the last whose head `fits`.
 pub(super) fn last_fitting<B: AsRef<[u8]>>(
+    stream: &StreamId,
     links: &[(u8, B)],
     fits: impl Fn(&Snapshot) -> bool,
 ) -> Option<usize> {
     links.iter().rposition(|(number, value)| {
-        parse(value.as_ref(), *number).is_ok_and(|link| fits(&link.snapshot))
+        parse(stream, value.as_ref(), *number).is_ok_and(|link| fits(&link.snapshot))
     })
 }
 
-fn read<B: AsRef<[u8]>>(links: &[(u8, B)]) -> Result<Chain, &'static str> {
+fn read<B: AsRef<[u8]>>(stream: &StreamId, links: &[(u8, B)]) -> Result<Chain, &'static str> {
     let mut chain: Option<Chain> = None;
     for (expected, (number, value)) in (0u8..).zip(links) {
         if *number != expected {
             return Err("a part is missing");
         }
         let value = value.as_ref();
-        let link = parse(value, expected)?;
+        let link = parse(stream, value, expected)?;
         let bytes = match (&chain, link.encoding) {
             (None, BARE) => link.content.to_vec(),
             (None, PACKED) => unpack(link.content, &[], link.state_bytes)?,
@@ -137,12 +142,18 @@ fn read<B: AsRef<[u8]>>(links: &[(u8, B)]) -> Result<Chain, &'static str> {
     chain.ok_or("there is no part")
 }
 
-fn parse(value: &[u8], number: u8) -> Result<Link<'_>, &'static str> {
+fn parse<'v>(stream: &StreamId, value: &'v [u8], number: u8) -> Result<Link<'v>, &'static str> {
     let (body, crc) = value.split_last_chunk::<4>().ok_or("a part is too short")?;
-    if crc32c::crc32c(body) != u32::from_be_bytes(*crc) {
+    let (&version, rest) = body.split_first().ok_or("a part is too short")?;
+    let expected = match version {
+        VERSION => seal(stream, body),
+        WITHOUT_STREAM => crc32c::crc32c(body),
+        _ => return Err("a part has another format version"),
+    };
+    if expected != u32::from_be_bytes(*crc) {
         return Err("the checksum of a part is wrong");
     }
-    let mut input = Input::versioned(body).ok_or("a part has another format version")?;
+    let mut input = Input::bare(rest);
     let mut parsed = || {
         let encoding = input.byte()?;
         let own_number = input.byte()?;
@@ -180,6 +191,7 @@ pub(super) fn is_large(snapshot: &Snapshot, delta_bytes_min: usize) -> bool {
 
 /// The part that stores `snapshot`: a change to `chain` where that is clearly smaller, else a full one.
 pub(super) fn next_link(
+    stream: &StreamId,
     snapshot: &Snapshot,
     chain: Option<&Chain>,
     delta_bytes_min: usize,
@@ -195,7 +207,13 @@ pub(super) fn next_link(
     {
         return NewLink {
             number: chain.links,
-            value: encode(snapshot, CHANGE, chain.links, chain.state_crc, &change),
+            value: encode(
+                stream,
+                snapshot,
+                (CHANGE, chain.links),
+                chain.state_crc,
+                &change,
+            ),
         };
     }
     // Small states stay bare: they are many, and packing one costs more than the bytes it saves.
@@ -205,15 +223,22 @@ pub(super) fn next_link(
         None
     };
     let value = match packed {
-        Some(packed) => encode(snapshot, PACKED, 0, 0, &packed),
-        None => encode(snapshot, BARE, 0, 0, &snapshot.bytes),
+        Some(packed) => encode(stream, snapshot, (PACKED, 0), 0, &packed),
+        None => encode(stream, snapshot, (BARE, 0), 0, &snapshot.bytes),
     };
     NewLink { number: 0, value }
 }
 
-fn encode(snapshot: &Snapshot, encoding: u8, number: u8, base_crc: u32, content: &[u8]) -> Vec<u8> {
+/// A part of this encoding and number.
+fn encode(
+    stream: &StreamId,
+    snapshot: &Snapshot,
+    (encoding, number): (u8, u8),
+    base_crc: u32,
+    content: &[u8],
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(content.len() + 96);
-    out.extend_from_slice(&[FORMAT_VERSION, encoding, number]);
+    out.extend_from_slice(&[VERSION, encoding, number]);
     out.extend_from_slice(&snapshot.aggregate_version.to_be_bytes());
     out.extend_from_slice(&snapshot.stream_version.to_be_bytes());
     out.extend_from_slice(&snapshot.position.partition.0.to_be_bytes());
@@ -223,9 +248,13 @@ fn encode(snapshot: &Snapshot, encoding: u8, number: u8, base_crc: u32, content:
     out.extend_from_slice(&crc32c::crc32c(&snapshot.bytes).to_be_bytes());
     out.extend_from_slice(&base_crc.to_be_bytes());
     out.extend_from_slice(content);
-    let crc = crc32c::crc32c(&out);
+    let crc = seal(stream, &out);
     out.extend_from_slice(&crc.to_be_bytes());
     out
+}
+
+fn seal(stream: &StreamId, body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(stream.as_str().as_bytes()), body)
 }
 
 /// Compresses `state` with `base` as what stood before it; `None` when zstd cannot, and a full part is

@@ -3,12 +3,12 @@
 //! A projection may have more rows than one transaction can change, so it first moves to the list of dropped
 //! ones in the catalog, and leaves that list in the transaction that deletes the last of it.
 
-use super::StateError;
 use super::catalog::{DROP_KEYS, ProjectionId, TableId};
 use super::registration::drop_key;
 use super::store::Databases;
 use super::view::{StateView, as_ref, prefix_bounds};
 use super::wire::{FORMAT_VERSION, Input};
+use super::{StateError, seal};
 use crate::store::{Table, WriteTxn};
 
 /// Entries deleted by one transaction: some milliseconds, and far from the pages that LMDB can hold dirty.
@@ -30,9 +30,11 @@ impl Dropped {
         out
     }
 
-    fn decode(key: &[u8], value: &[u8]) -> Option<Self> {
+    fn decode(key: &[u8], stored: &[u8]) -> Option<Self> {
         let projection = ProjectionId(u32::from_be_bytes(key.get(1..)?.try_into().ok()?));
-        let (ids, rest) = Input::versioned(value)?.rest().as_chunks::<4>();
+        let (ids, rest) = Input::versioned(seal::unsealed(key, stored)?)?
+            .rest()
+            .as_chunks::<4>();
         let tables = ids.iter().map(|id| TableId(u32::from_be_bytes(*id)));
         rest.is_empty().then_some(Self {
             projection,
@@ -92,8 +94,8 @@ pub(super) fn unfinished(view: &StateView<'_>) -> Result<Vec<Dropped>, StateErro
         .range(view.databases.catalog, bounds.0, bounds.1)?;
     entries
         .map(|entry| {
-            let (key, value) = entry?;
-            Dropped::decode(key, value).ok_or(StateError::Format {
+            let (key, stored) = entry?;
+            Dropped::decode(key, stored).ok_or(StateError::Format {
                 database: "catalog",
                 what: "a dropped projection: its tables",
             })

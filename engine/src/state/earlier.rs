@@ -54,7 +54,7 @@ pub(super) fn keep(
     if places == 0 {
         return Ok(());
     }
-    let full = chain::next_link(old, None, usize::MAX, 1);
+    let full = chain::next_link(stream, old, None, usize::MAX, 1);
     txn.put(table, &key(stream, old.stream_version), &full.value)?;
     let mut versions: Vec<u64> = keys(txn, table, stream)?
         .iter()

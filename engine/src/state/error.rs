@@ -18,9 +18,10 @@ pub enum StateError {
         /// The folder that was to be read.
         folder: PathBuf,
     },
-    /// The state was written by another version of this program: run that one, or delete the folder.
+    /// The state was written by another version of this program. An older one is converted when the engine starts, as far
+    /// back as layout 2; else run that version, or delete the folder.
     #[error(
-        "the state has layout {found}, this program knows {known}; delete the folder to rebuild it from the log"
+        "the state has layout {found}, this program knows {known}: start the engine, which converts layouts from 2 on, or delete the folder while nothing runs to rebuild it from the log"
     )]
     Layout {
         /// Version in the store.

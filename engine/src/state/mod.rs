@@ -11,7 +11,7 @@
 //! thread that [`start`] makes and that is reached through [`StateWriterHandle`], a bounded queue.
 //! Failure: damage of the file is found at open, the folder is set aside and made anew. A snapshot that
 //! cannot be read is `None`; progress that does not fit the log is seen by [`Progress::check`].
-//! Cost: one fdatasync per commit group, and a CRC32C per row.
+//! Cost: one fdatasync per commit group, and a CRC32C per entry.
 //! Not here: what rows mean (see `codec`), when snapshots are taken, which key is parked and why.
 
 mod batch;
@@ -23,10 +23,12 @@ mod drops;
 mod earlier;
 mod error;
 mod gate;
+mod layout;
 mod options;
 mod page;
 mod progress;
 mod registration;
+mod seal;
 mod service;
 mod snapshot;
 mod store;

@@ -5,7 +5,7 @@ use super::catalog::{
 };
 use super::drops::Dropped;
 use super::store::Databases;
-use super::{StateError, StateWriter};
+use super::{StateError, StateWriter, seal};
 use crate::store::WriteTxn;
 
 impl StateWriter {
@@ -123,7 +123,7 @@ fn add(
         table_names: tables.iter().map(|&table| table.into()).collect(),
     };
     let key = catalog::projection_key(name, version);
-    txn.put(databases.catalog, &key, &registered.encode())?;
+    seal::put(txn, databases.catalog, &key, &registered.encode())?;
     Ok(registered)
 }
 
@@ -142,7 +142,7 @@ fn take_ids(
             .ok_or(StateError::IdsUsedUp)?,
         table: next.table.checked_add(count).ok_or(StateError::IdsUsedUp)?,
     };
-    txn.put(databases.catalog, NEXT_KEY, &above.encode())?;
+    seal::put(txn, databases.catalog, NEXT_KEY, &above.encode())?;
     Ok((next, above))
 }
 
@@ -167,7 +167,7 @@ fn change(
         ..known.clone()
     };
     let key = catalog::projection_key(&known.name, known.version);
-    txn.put(databases.catalog, &key, &changed.encode())?;
+    seal::put(txn, databases.catalog, &key, &changed.encode())?;
     // Under an id that nothing else has: progress and dead letters of the projection stay.
     let dropped = Dropped {
         projection: ProjectionId(next.projection),
@@ -175,7 +175,7 @@ fn change(
     };
     if !over.is_empty() {
         let key = drop_key(dropped.projection);
-        txn.put(databases.catalog, &key, &dropped.encode())?;
+        seal::put(txn, databases.catalog, &key, &dropped.encode())?;
     }
     Ok((dropped, changed))
 }
@@ -191,7 +191,8 @@ pub(super) fn remove(
     };
     let key = catalog::projection_key(&known.name, known.version);
     txn.delete(databases.catalog, &key)?;
-    txn.put(databases.catalog, &drop_key(known.id), &dropped.encode())?;
+    let key = drop_key(known.id);
+    seal::put(txn, databases.catalog, &key, &dropped.encode())?;
     Ok(dropped)
 }
 

@@ -3,10 +3,9 @@
 use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
 
-use super::catalog::{LAYOUT_KEY, LAYOUT_VERSION};
 use super::{
     DeadLetter, DeadLetterId, Progress, ProjectionId, RegisteredProjection, Row, RowsSize,
-    Snapshot, StateError, StateOptions, StateView, StateWriter, TableId, chain,
+    Snapshot, StateError, StateOptions, StateView, StateWriter, TableId, chain, layout,
 };
 use crate::event::{PartitionId, StreamId};
 use crate::store::{
@@ -76,7 +75,8 @@ impl StateStore {
         let mut lock = FolderLock::acquire(folder)?;
         let mut opened = open_or_reset(folder, environment_options(&options))?;
         let mut store = Self::of(opened.environment)?;
-        let content = store.check(options.check_bytes_max);
+        let content = store.convert();
+        let content = content.and_then(|()| store.check(options.check_bytes_max));
         if let Err(damage @ StateError::Format { .. }) = content {
             drop(store); // One environment per folder.
             opened = reset(folder, environment_options(&options), &damage)?;
@@ -100,6 +100,7 @@ impl StateStore {
         options: StateOptions,
     ) -> Result<(StateStore, StateWriter), StateError> {
         let store = Self::of(Environment::simulated(disk, &environment_options(&options)))?;
+        store.convert()?;
         store.check(options.check_bytes_max)?;
         store.with_writer(options, None, None)
     }
@@ -111,9 +112,9 @@ impl StateStore {
         set_aside: SetAside,
     ) -> Result<(StateStore, StateWriter), StateError> {
         let mut writer = self.environment.writer()?;
-        if self.layout()?.is_none() {
+        if !self.is_begun()? {
             let mut txn = writer.begin()?;
-            txn.put(self.databases.catalog, LAYOUT_KEY, &[LAYOUT_VERSION])?;
+            layout::put(&self.databases, &mut txn)?;
             txn.commit()?;
         }
         let writer = StateWriter::new(self.clone(), writer, options, lock, set_aside)?;
@@ -136,7 +137,7 @@ impl StateStore {
             ..environment_options(&StateOptions::default())
         };
         let store = Self::of(Environment::open(folder, options)?)?;
-        store.layout()?;
+        store.is_begun()?;
         Ok(store)
     }
 
@@ -150,25 +151,10 @@ impl StateStore {
 
     /// Looks for entries that no writer of ours made; those of another layout are not looked at.
     fn check(&self, bytes_max: u64) -> Result<(), StateError> {
-        match self.layout()? {
-            Some(_) => self.view(|view| view.check(bytes_max)),
-            None => Ok(()),
+        if self.is_begun()? {
+            self.view(|view| view.check(bytes_max))?;
         }
-    }
-
-    /// The stored layout's version, which must be ours where there is one.
-    fn layout(&self) -> Result<Option<u8>, StateError> {
-        let found = self.view(|view| {
-            let stored = view.reader.get(view.databases.catalog, LAYOUT_KEY)?;
-            Ok(stored.map(|value| value.first().copied().unwrap_or(0)))
-        })?;
-        match found {
-            Some(found) if found != LAYOUT_VERSION => Err(StateError::Layout {
-                found,
-                known: LAYOUT_VERSION,
-            }),
-            found => Ok(found),
-        }
+        Ok(())
     }
 
     pub(super) fn databases(&self) -> Databases {
@@ -341,7 +327,7 @@ impl StateStore {
     ) -> Option<Snapshot> {
         let found = self.view(|view| {
             let mut links = view.links(stream)?;
-            match chain::last_fitting(&links, &fits) {
+            match chain::last_fitting(stream, &links, &fits) {
                 Some(last) => links.truncate(last + 1),
                 None => {
                     let earlier = view.earlier_link(stream, &fits)?;

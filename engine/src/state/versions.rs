@@ -9,8 +9,8 @@ use std::ops::Bound;
 use super::catalog::{self, VERSIONS_KEYS};
 use super::registration::remove;
 use super::view::StateView;
-use super::wire::{FORMAT_VERSION, Input, sealed};
-use super::{StateError, StateStore, StateWriter, StateWriterHandle};
+use super::wire::{FORMAT_VERSION, Input};
+use super::{StateError, StateStore, StateWriter, StateWriterHandle, seal};
 
 /// What is known of the versions of one projection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,12 +41,12 @@ impl ProjectionVersions {
         for dropped in &self.dropped {
             out.extend_from_slice(&dropped.to_be_bytes());
         }
-        sealed(out)
+        out
     }
 
-    fn decode(value: &[u8]) -> Result<Self, StateError> {
+    fn decode(key: &[u8], stored: &[u8]) -> Result<Self, StateError> {
         let parsed = || {
-            let mut input = Input::unsealed(value)?;
+            let mut input = Input::versioned(seal::unsealed(key, stored)?)?;
             let (active, previous) = (input.u32()?, input.u32()?);
             let (dropped, rest) = input.rest().as_chunks::<4>();
             rest.is_empty().then(|| Self {
@@ -78,10 +78,11 @@ impl StateView<'_> {
         if catalog::check_name(name).is_err() {
             return Ok(None);
         }
-        let stored = self
-            .reader
-            .get(self.databases.catalog, &versions_key(name))?;
-        stored.map(ProjectionVersions::decode).transpose()
+        let key = versions_key(name);
+        let stored = self.reader.get(self.databases.catalog, &key)?;
+        stored
+            .map(|stored| ProjectionVersions::decode(&key, stored))
+            .transpose()
     }
 
     /// Reads what is known of all.
@@ -92,7 +93,8 @@ impl StateView<'_> {
             .reader
             .range(self.databases.catalog, bounds.0, bounds.1)?;
         for entry in entries {
-            ProjectionVersions::decode(entry?.1)?;
+            let (key, stored) = entry?;
+            ProjectionVersions::decode(key, stored)?;
         }
         Ok(())
     }
@@ -164,7 +166,8 @@ impl StateWriter {
         let dropped = self.transact(|databases, txn| {
             // A name of which no version was ever run has no record.
             if versions.active != 0 {
-                txn.put(databases.catalog, &versions_key(name), &versions.encode())?;
+                let key = versions_key(name);
+                seal::put(txn, databases.catalog, &key, &versions.encode())?;
             }
             remove(databases, txn, &known)
         })?;
@@ -178,7 +181,7 @@ impl StateWriter {
         versions: &ProjectionVersions,
     ) -> Result<(), StateError> {
         let (key, value) = (versions_key(name), versions.encode());
-        self.transact(|databases, txn| Ok(txn.put(databases.catalog, &key, &value)?))
+        self.transact(|databases, txn| Ok(seal::put(txn, databases.catalog, &key, &value)?))
     }
 }
 

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::catalog::{self, NEXT_KEY, NextIds, PROJECTION_KEYS};
 use super::drops;
 use super::progress::progress_key;
+use super::seal::{self, SEAL_BYTES};
 use super::store::Databases;
 use super::{
     DeadLetter, DeadLetterId, Progress, ProjectionId, ROW_KEY_BYTES_MAX, RegisteredProjection,
@@ -15,11 +16,6 @@ use super::{
 };
 use crate::event::{PartitionId, StreamId};
 use crate::store::{Reader, Table};
-
-const PROGRESS: StateError = StateError::Format {
-    database: "progress",
-    what: "a progress: next offset, frame and its hash",
-};
 
 /// Key and value of a row.
 pub type Row = (Vec<u8>, Vec<u8>);
@@ -37,7 +33,7 @@ impl RowsSize {
     /// Adds a row with a key and a value of so many bytes.
     pub fn add_row(&mut self, key_bytes: usize, value_bytes: usize) {
         self.rows += 1;
-        self.bytes += (TABLE_BYTES + key_bytes + value_bytes + ROW_CRC_BYTES) as u64;
+        self.bytes += (TABLE_BYTES + key_bytes + value_bytes + SEAL_BYTES) as u64;
     }
 }
 
@@ -123,8 +119,7 @@ impl StateView<'_> {
     ) -> Result<Option<Progress>, StateError> {
         let key = progress_key(projection, partition);
         let stored = self.reader.get(self.databases.progress, &key)?;
-        let decoded = stored.map(|bytes| Progress::decode(bytes).ok_or(PROGRESS));
-        decoded.transpose()
+        stored.map(|stored| progress(&key, stored)).transpose()
     }
 
     /// The projection of this name and version, if it was registered.
@@ -191,8 +186,11 @@ impl StateView<'_> {
             .reader
             .range_reverse(self.databases.snapshots, bounds.0, bounds.1)?;
         for entry in entries {
-            let (_, value) = entry?;
-            if chain::head(value).is_some_and(|head| fits(&head)) {
+            let (key, value) = entry?;
+            let head = chain::head(stream, value);
+            // One under another's key was damaged.
+            let head = head.filter(|head| earlier::key(stream, head.stream_version) == key);
+            if head.is_some_and(|head| fits(&head)) {
                 return Ok(Some(value.to_vec()));
             }
         }
@@ -271,15 +269,12 @@ impl StateView<'_> {
         NextIds::decode(self.reader.get(self.databases.catalog, NEXT_KEY)?)?;
         drops::unfinished(self)?;
         self.check_versions()?;
-        for projection in self.projections()? {
-            let (from, to) = prefix_bounds(projection.id.0);
-            let progress = self.databases.progress;
-            for entry in self.reader.range(progress, as_ref(&from), as_ref(&to))? {
-                let (_, value) = entry?;
-                Progress::decode(value).ok_or(PROGRESS)?;
-            }
-        }
+        self.projections()?;
         let all = (Bound::Unbounded, Bound::Unbounded);
+        for entry in self.reader.range(self.databases.progress, all.0, all.1)? {
+            let (key, stored) = entry?;
+            progress(key, stored)?;
+        }
         let letters = self.databases.dead_letters;
         for entry in self.reader.range(letters, all.0, all.1)? {
             let (key, value) = entry?;
@@ -308,9 +303,18 @@ impl StateView<'_> {
     }
 }
 
-fn decode_letter(key: &[u8], value: &[u8]) -> Result<DeadLetter, StateError> {
+fn progress(key: &[u8], stored: &[u8]) -> Result<Progress, StateError> {
+    let value = seal::unsealed(key, stored);
+    value.and_then(Progress::decode).ok_or(StateError::Format {
+        database: "progress",
+        what: "a progress: next offset, frame and its hash",
+    })
+}
+
+fn decode_letter(key: &[u8], stored: &[u8]) -> Result<DeadLetter, StateError> {
     let id = DeadLetterId::from_key(key);
-    id.and_then(|id| DeadLetter::decode(id, value))
+    id.zip(seal::unsealed(key, stored))
+        .and_then(|(id, value)| DeadLetter::decode(id, value))
         .ok_or(StateError::Format {
             database: "dead_letters",
             what: "a dead letter",
@@ -330,31 +334,12 @@ pub(super) fn row_key(table: TableId, key: &[u8]) -> SmallVec<[u8; 64]> {
 /// Bytes in front of the key of each row: its table.
 const TABLE_BYTES: usize = size_of::<TableId>();
 
-/// Bytes of the checksum behind each row: LMDB has none, and a row with a wrong bit would be a wrong answer.
-const ROW_CRC_BYTES: usize = 4;
-
-/// What is stored of a row: its value, then the CRC32C of its whole key and value.
-pub(super) fn stored_row(whole_key: &[u8], value: &[u8]) -> Vec<u8> {
-    let mut stored = Vec::with_capacity(value.len() + ROW_CRC_BYTES);
-    stored.extend_from_slice(value);
-    stored.extend_from_slice(&row_crc(whole_key, value).to_be_bytes());
-    stored
-}
-
-fn row_crc(whole_key: &[u8], value: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(whole_key), value)
-}
-
 /// The value of a stored row, checked.
 pub(super) fn row_value<'s>(whole_key: &[u8], stored: &'s [u8]) -> Result<&'s [u8], StateError> {
-    stored
-        .split_last_chunk::<ROW_CRC_BYTES>()
-        .filter(|(value, crc)| row_crc(whole_key, value).to_be_bytes() == **crc)
-        .map(|(value, _)| value)
-        .ok_or(StateError::Format {
-            database: "rows",
-            what: "a row with its checksum",
-        })
+    seal::unsealed(whole_key, stored).ok_or(StateError::Format {
+        database: "rows",
+        what: "a row with its checksum",
+    })
 }
 
 pub(super) type KeyBound = Bound<Vec<u8>>;

@@ -12,9 +12,9 @@ use super::batch::Pending;
 use super::drops::{self, Dropped};
 use super::progress::progress_key;
 use super::store::{Databases, SetAside};
-use super::view::{row_key, stored_row};
+use super::view::row_key;
 use super::{
-    Snapshot, StateBatch, StateError, StateOptions, StateStore, StateWrite, chain, earlier,
+    Snapshot, StateBatch, StateError, StateOptions, StateStore, StateWrite, chain, earlier, seal,
 };
 use crate::event::StreamId;
 use crate::fail_point;
@@ -236,8 +236,7 @@ impl Apply<'_, '_> {
             let key = row_key(*table, key);
             match value {
                 Some(value) => {
-                    let stored = stored_row(&key, value);
-                    self.txn.put(self.databases.rows, &key, &stored)?;
+                    seal::put(self.txn, self.databases.rows, &key, value)?;
                 }
                 None => {
                     self.txn.delete(self.databases.rows, &key)?;
@@ -258,7 +257,7 @@ impl Apply<'_, '_> {
                 progress,
             } => {
                 let key = progress_key(*projection, *partition);
-                self.txn.put(databases.progress, &key, &progress.encode())?;
+                seal::put(self.txn, databases.progress, &key, &progress.encode())?;
             }
             StateWrite::DeleteProgress {
                 projection,
@@ -274,8 +273,7 @@ impl Apply<'_, '_> {
             }
             StateWrite::DeadLetter(letter) => {
                 let key = letter.id().to_key();
-                self.txn
-                    .put(databases.dead_letters, &key, &letter.encode())?;
+                seal::put(self.txn, databases.dead_letters, &key, &letter.encode())?;
             }
             StateWrite::DeleteDeadLetter(id) => {
                 self.txn.delete(databases.dead_letters, &id.to_key())?;
@@ -300,6 +298,7 @@ impl Apply<'_, '_> {
             None
         };
         let link = chain::next_link(
+            stream,
             snapshot,
             before.as_ref().filter(|_| may_follow),
             self.delta_bytes_min,

@@ -316,7 +316,7 @@ impl Shared {
                 continue;
             };
             meta::check_length(&self.file, &self.path, meta)?;
-            return structure::check(&self.file, &self.path, meta, scope);
+            return structure::check(&self.file, &self.path, meta, scope, &self.options.databases);
         }
         Err(StoreError::damaged(
             &self.path,

@@ -4,7 +4,7 @@
 //! Place: `environment` -> **`structure`** -> `page`. Checked: each page's own number and kind; that
 //! pointers, nodes, keys and values lie inside their page and fill it exactly; keys ascending and between
 //! the separators above; children, overflow runs and free pages inside the file and used once; depth and,
-//! when all was read, the counts of each tree.
+//! when all was read, the counts of each tree; that no database has another name while one of ours is missing.
 //! Not checked: the bytes of values (frames carry checksums), a key changed into another one that still
 //! fits its place, pages that no snapshot refers to.
 //! Failure: never panics on hostile bytes; memory is one bit per page of the file and one page per level.
@@ -59,7 +59,7 @@ pub struct Report {
     pub databases: u64,
 }
 
-/// Checks one snapshot of the file.
+/// Checks one snapshot of the file, in which databases of these names are looked for.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] for the first contradiction; [`StoreError::Io`] when a page cannot be read.
@@ -68,6 +68,7 @@ pub(super) fn check(
     path: &Path,
     meta: &Meta,
     scope: Scope,
+    names: &[String],
 ) -> Result<Report, StoreError> {
     let words = usize::try_from(meta.last_page / 64 + 1).unwrap_or(usize::MAX);
     let mut walk = Walk {
@@ -80,6 +81,8 @@ pub(super) fn check(
         budget: u64::MAX,
         counts: Counts::default(),
         named: Vec::new(),
+        names,
+        strangers: Vec::new(),
         report: Report {
             page_bytes: meta.page_size,
             ..Report::default()
@@ -89,6 +92,7 @@ pub(super) fn check(
     walk.tree(Kind::Main, &meta.main)?;
     let named = std::mem::take(&mut walk.named);
     walk.report.databases = named.len() as u64;
+    walk.check_names(named.len())?;
     let mut left = match scope {
         Scope::Full => u64::MAX,
         Scope::Quick { leaf_bytes_max } => leaf_bytes_max,
@@ -152,12 +156,27 @@ struct Walk<'f> {
     budget: u64,
     counts: Counts,
     named: Vec<Tree>,
+    /// Names of databases that are looked for.
+    names: &'f [String],
+    /// Pages that name a database otherwise, one for each.
+    strangers: Vec<u64>,
     report: Report,
 }
 
 impl Walk<'_> {
     fn damaged<T>(&self, page: u64, what: impl Into<String>) -> Result<T, StoreError> {
         Err(StoreError::damaged(self.path, page, what))
+    }
+
+    /// A name with a wrong bit is a database that is missing, and would be made anew, empty.
+    fn check_names(&self, found: usize) -> Result<(), StoreError> {
+        match self.strangers.first() {
+            Some(page) if found - self.strangers.len() < self.names.len() => self.damaged(
+                *page,
+                "a database of another name, while one that is looked for is missing",
+            ),
+            _ => Ok(()),
+        }
     }
 
     fn tree(&mut self, kind: Kind, tree: &Tree) -> Result<(), StoreError> {

@@ -114,7 +114,8 @@ fn a_state_of_another_layout_is_refused_and_an_empty_folder_is_no_state() {
     let (_store, mut writer) = open(&state);
     writer
         .transact(|databases, txn| {
-            Ok(txn.put(databases.catalog, crate::state::catalog::LAYOUT_KEY, &[9])?)
+            let key = crate::state::layout::LAYOUT_KEY;
+            Ok(seal::put(txn, databases.catalog, key, &[9])?)
         })
         .unwrap();
     drop((_store, writer));
@@ -124,7 +125,7 @@ fn a_state_of_another_layout_is_refused_and_an_empty_folder_is_no_state() {
     ] {
         assert!(matches!(
             error,
-            Err(StateError::Layout { found: 9, known: 2 })
+            Err(StateError::Layout { found: 9, known: 3 })
         ));
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::log::frame::{Encoding, Kind};
 use crate::time::Timestamp;
 
-fn letter(projection: u32, partition: u16, offset: u64) -> DeadLetter {
+pub(super) fn letter(projection: u32, partition: u16, offset: u64) -> DeadLetter {
     DeadLetter {
         projection: ProjectionId(projection),
         stage: "project".into(),
@@ -41,7 +41,7 @@ fn letter(projection: u32, partition: u16, offset: u64) -> DeadLetter {
     }
 }
 
-fn store_letters(writer: &mut StateWriter, letters: &[DeadLetter]) {
+pub(super) fn store_letters(writer: &mut StateWriter, letters: &[DeadLetter]) {
     let writes = letters.iter().cloned().map(Box::new);
     commit(writer, writes.map(StateWrite::DeadLetter).collect());
 }

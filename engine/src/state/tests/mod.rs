@@ -5,6 +5,7 @@ use crate::event::{Offset, PartitionId, Position, StreamId};
 use crate::log::frame::FrameHash;
 
 mod catalog;
+mod damage;
 mod dead_letters;
 mod progress;
 mod rows;

@@ -17,7 +17,7 @@ fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     (0..bytes / 8).flat_map(|_| next().to_le_bytes()).collect()
 }
 
-fn snapshot(stream_version: u64, bytes: Vec<u8>) -> Snapshot {
+pub(super) fn snapshot(stream_version: u64, bytes: Vec<u8>) -> Snapshot {
     Snapshot {
         aggregate_version: 2,
         stream_version,

@@ -33,6 +33,9 @@ impl Walk<'_> {
         match tree {
             Some(tree) if tree.flags == 0 && tree.pad == 0 => {
                 self.named.push(tree);
+                if !self.names.iter().any(|name| name.as_bytes() == node.key) {
+                    self.strangers.push(number);
+                }
                 Ok(())
             }
             _ => self.damaged(number, "a database's description of another kind"),
