@@ -266,11 +266,19 @@ impl StateView<'_> {
     /// Reads entries of all databases but the snapshots, which are checked when they are used, up to about
     /// `bytes_max` of rows.
     pub(super) fn check(&self, bytes_max: u64) -> Result<(), StateError> {
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        // Those below are found by their keys: one with another key would only be missing.
+        for entry in self.reader.range(self.databases.catalog, all.0, all.1)? {
+            let (key, stored) = entry?;
+            seal::unsealed(key, stored).ok_or(StateError::Format {
+                database: catalog::DATABASE,
+                what: "an entry with its checksum",
+            })?;
+        }
         NextIds::decode(self.reader.get(self.databases.catalog, NEXT_KEY)?)?;
         drops::unfinished(self)?;
         self.check_versions()?;
         self.projections()?;
-        let all = (Bound::Unbounded, Bound::Unbounded);
         for entry in self.reader.range(self.databases.progress, all.0, all.1)? {
             let (key, stored) = entry?;
             progress(key, stored)?;

@@ -2,6 +2,7 @@
 //! that is made anew; never something else.
 
 use std::io::{Seek, SeekFrom, Write};
+use std::ops::Bound;
 use std::sync::OnceLock;
 
 use proptest::prelude::*;
@@ -9,6 +10,8 @@ use proptest::prelude::*;
 use super::dead_letters::{letter, store_letters};
 use super::snapshots::snapshot;
 use super::*;
+use crate::state::store::Databases;
+use crate::store::WriteTxn;
 
 /// All that is stored, as it is read.
 #[derive(Debug, PartialEq)]
@@ -134,6 +137,56 @@ proptest! {
         let at = at.index(file.len());
         open_damaged(at, &[file[at] ^ (1u8 << bit)]);
     }
+}
+
+/// Story: a projection whose key had a wrong first bit was no projection any more, and so its rows were forgotten and its
+/// ids given again.
+#[test]
+fn no_entry_may_lie_under_another_key() {
+    let mut moved = 0;
+    loop {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        std::fs::write(state.join("data.mdb"), &stored().1).unwrap();
+        let (store, mut writer) = open(&state);
+        let move_one = |databases: &Databases, txn: &mut WriteTxn<'_>| {
+            let tables = [
+                databases.catalog,
+                databases.progress,
+                databases.dead_letters,
+            ];
+            let mut at = 0;
+            for table in tables {
+                let all = (Bound::Unbounded, Bound::Unbounded);
+                let entries = txn.range(table, all.0, all.1)?;
+                let entries =
+                    entries.map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())));
+                let entries: Vec<_> = entries.collect::<Result<_, _>>()?;
+                for (key, value) in entries {
+                    for byte in 0..key.len() {
+                        if at == moved {
+                            let mut other = key.clone();
+                            other[byte] ^= 1 << (at % 8);
+                            txn.delete(table, &key)?;
+                            txn.put(table, &other, &value)?;
+                            return Ok(true);
+                        }
+                        at += 1;
+                    }
+                }
+            }
+            Ok(false)
+        };
+        if !writer.transact(move_one).unwrap() {
+            break;
+        }
+        drop((store, writer));
+        let (_store, writer) = open(&state);
+        assert!(writer.set_aside().is_some(), "{moved}");
+        moved += 1;
+    }
+    assert!(moved > 400, "{moved}");
 }
 
 /// A state that was written before entries had checksums opens as it was.
