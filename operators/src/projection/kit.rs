@@ -58,15 +58,17 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use millstream_engine::codec::{Event, EventEncoder, from_slice, to_vec};
-use millstream_engine::event::{EventId, Metadata, Offset, PartitionId, Position};
+use millstream_engine::event::{EventId, Metadata};
 use millstream_engine::log::frame::{Kind, Record};
 use millstream_engine::time::Timestamp;
 
-use super::enrich::{Given, Sight, given};
+use super::enrich::{Given, given};
 use super::in_memory::InMemory;
 use super::outbox::{Outbox, Outlet, Sent};
 use super::versions::Stamp;
-use super::{HotRows, ProjectedEvent, Projection, Row, Table, TableKey, TableSet};
+use super::{HotRows, Projection, Row, Table, TableKey, TableSet};
+use crate::failing::Failure;
+use scene::Scene;
 
 /// A projection and what it has made of the events so far.
 pub struct Projected<P: Projection> {
@@ -78,9 +80,7 @@ pub struct Projected<P: Projection> {
     versions: BTreeMap<String, u64>,
     /// Events so far.
     count: u64,
-    now: Timestamp,
-    metadata: Metadata,
-    sight: Sight,
+    scene: Scene,
     given: Vec<Given>,
     /// Effects of them, in order, that nobody has looked at yet.
     sent: Vec<Sent>,
@@ -110,15 +110,17 @@ pub fn project<P: Projection>(projection: P) -> Projected<P> {
     let (sight, given) = given(&projection.reads());
     Projected {
         projection,
-        sight,
+        scene: Scene {
+            now: Timestamp::EPOCH,
+            metadata: Metadata::default(),
+            sight,
+        },
         given,
         names: tables.names(),
         hot,
         writers,
         versions: BTreeMap::new(),
         count: 0,
-        now: Timestamp::EPOCH,
-        metadata: Metadata::default(),
         sent: Vec::new(),
         parked: BTreeSet::new(),
     }
@@ -127,14 +129,16 @@ pub fn project<P: Projection>(projection: P) -> Projected<P> {
 impl<P: Projection> Projected<P> {
     /// Lets the next events have happened and been recorded at this time; 1970-01-01 otherwise.
     #[must_use]
-    pub fn at(self, now: Timestamp) -> Self {
-        Self { now, ..self }
+    pub fn at(mut self, now: Timestamp) -> Self {
+        self.scene.now = now;
+        self
     }
 
     /// Lets the next events have this metadata; none otherwise.
     #[must_use]
-    pub fn with(self, metadata: Metadata) -> Self {
-        Self { metadata, ..self }
+    pub fn with(mut self, metadata: Metadata) -> Self {
+        self.scene.metadata = metadata;
+        self
     }
 
     /// Applies events of the stream with this id, without its category. They all lie in partition 0.
@@ -226,16 +230,9 @@ impl<P: Projection> Projected<P> {
         applied
     }
 
-    fn position(&self) -> Position {
-        Position {
-            partition: PartitionId(0),
-            offset: Offset(self.count),
-        }
-    }
-
     /// Whether a stage would apply it: what it does not want it passes over.
     fn is_wanted(&self, id: &str, version: u64, event: &P::Event) -> Result<bool, String> {
-        let mut payload = Vec::new();
+        let (position, mut payload) = (scene::position(self.count), Vec::new());
         let event_type = EventEncoder::new().encode(event, &mut payload);
         let kind = Kind {
             category: P::CATEGORY.into(),
@@ -248,27 +245,18 @@ impl<P: Projection> Projected<P> {
             kind: &kind,
             stream: id,
             version,
-            offset: self.position().offset,
-            recorded_at: self.now,
-            event_time: self.now,
-            metadata: self.metadata.clone(),
+            offset: position.offset,
+            recorded_at: self.scene.now,
+            event_time: self.scene.now,
+            metadata: self.scene.metadata.clone(),
             payload: &payload,
         };
-        let (wanted, partition) = (self.projection.wanted(), self.position().partition);
-        Ok(wanted.has(P::CATEGORY, &record) && wanted.takes(partition, &record))
+        let wanted = self.projection.wanted();
+        Ok(wanted.has(P::CATEGORY, &record) && wanted.takes(position.partition, &record))
     }
 
     fn project(&mut self, id: &str, version: u64, payload: &P::Event) -> Result<(), String> {
-        let event = ProjectedEvent {
-            id,
-            version,
-            position: self.position(),
-            recorded_at: self.now,
-            event_time: self.now,
-            metadata: &self.metadata,
-            payload,
-            sight: &self.sight,
-        };
+        let event = self.scene.event(self.count, (id, version), payload);
         P::Tables::begin(
             &mut self.writers,
             &Stamp {
@@ -280,10 +268,10 @@ impl<P: Projection> Projected<P> {
         );
         P::Tables::come_from(&mut self.writers, id);
         let projected = self.projection.project(&event, &mut self.writers);
-        if let Some(fault) = self.sight.take_fault() {
+        if let Some(fault) = self.scene.sight.take_fault() {
             return Err(fault.to_string());
         }
-        projected.map_err(|error| error.to_string())?;
+        projected.map_err(|error| Failure::of(error).causes().join(": "))?;
         P::Tables::keep(&mut self.writers).map_err(|error| error.to_string())
     }
 
@@ -427,5 +415,6 @@ fn check_stored<K: TableKey + Debug, R: Row + Debug + PartialEq>(row: &R, key: &
 mod batches;
 mod by_key;
 mod rows;
+mod scene;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::rows::{Rows, check};
 use super::{Projected, project};
-use crate::projection::{ProjectedEvent, Projection, TableSet};
+use crate::projection::{Projection, TableSet};
 
 /// Ways of cutting that are tried beside batches of all sizes.
 const RANDOM_CUTS: u64 = 8;
@@ -139,16 +139,7 @@ impl<P: Projection> Projected<P> {
             let known = self.versions.get(*id).copied().unwrap_or(0);
             let version = versions.entry(*id).or_insert(known);
             self.count = at;
-            let event = ProjectedEvent {
-                id,
-                version: *version,
-                position: self.position(),
-                recorded_at: self.now,
-                event_time: self.now,
-                metadata: &self.metadata,
-                payload,
-                sight: &self.sight,
-            };
+            let event = self.scene.event(at, (id, *version), payload);
             match self.is_wanted(id, *version, payload) {
                 Ok(true) => events.push(event),
                 Ok(false) => {}

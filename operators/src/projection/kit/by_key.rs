@@ -2,7 +2,7 @@
 
 use super::rows::{Rows, check};
 use super::{Projected, project};
-use crate::projection::{ProjectedEvent, Projection};
+use crate::projection::Projection;
 
 /// Most owners that are tried.
 const OWNERS_MAX: usize = 5;
@@ -110,16 +110,7 @@ fn rows_of<P: Projection>(
 
 impl<P: Projection> Projected<P> {
     fn owner_of(&self, id: &str, version: u64, payload: &P::Event, owners: usize) -> usize {
-        let event = ProjectedEvent {
-            id,
-            version,
-            position: self.position(),
-            recorded_at: self.now,
-            event_time: self.now,
-            metadata: &self.metadata,
-            payload,
-            sight: &self.sight,
-        };
+        let event = self.scene.event(self.count, (id, version), payload);
         self.projection.route(&event).owner(owners)
     }
 }

@@ -1,6 +1,7 @@
 //! The kit tells right from wrong.
 
 use super::*;
+use crate::projection::ProjectedEvent;
 use crate::projection::{Rows, TableMut, Wanted};
 use millstream_engine::codec::Event;
 use serde::{Deserialize, Serialize};
