@@ -38,9 +38,9 @@ pub mod prelude {
     pub use millstream_operators::function;
     pub use millstream_operators::past::{At, PastError};
     pub use millstream_operators::projection::{
-        ChangeCursor, ChangesFrom, DeliveryConfig, Effect, Envelope, Index, Order, Outbox,
-        OutboxMut, ProjectedEvent, Projection, ProjectionConfig, Reads, Retention, Route, Rows,
-        Table, TableMut, Wanted, project,
+        ChangeCursor, ChangesFrom, DeliveryConfig, Effect, Envelope, Handler, HandlerError, Index,
+        Order, Outbox, OutboxMut, ProjectedEvent, Projection, ProjectionConfig, Reads, Retention,
+        Route, Rows, Table, TableMut, TableSet, Wanted, project,
     };
     pub use millstream_operators::window::{
         Count, Global, Revision, Session, Sliding, Trigger, Tumbling, Window, Windowed,

@@ -23,6 +23,7 @@ mod enrich;
 mod error;
 mod following;
 mod fresh;
+mod handler;
 mod hot;
 mod in_memory;
 mod index;
@@ -30,7 +31,6 @@ mod indexing;
 mod kept;
 mod key;
 mod kit;
-mod member;
 mod outbox;
 mod owners;
 mod pacer;
@@ -63,12 +63,11 @@ pub use derived::{Derived, TrackedRows, TrackedTable};
 pub use enrich::{LookupError, OpenReads, ReadFault, Reads, TableRead};
 pub use error::{OpenProjectionError, QueryError, RowError};
 pub use fresh::HandedOver;
+pub use handler::{Handler, HandlerError, Of, Only};
 pub use hot::HotRows;
 pub use index::{AnyIndex, Index};
 pub use key::{KeyPart, KeyPrefix, KeyValue, ParseKeyPartError, TableKey};
 pub use kit::{Projected, project, same_by_key, same_in_batches};
-#[doc(hidden)]
-pub use member::{Member, Taken};
 #[doc(hidden)]
 pub use outbox::{DeclaredOutbox, OpenOutlets, Outlet, Outlets, Sent, effects_of};
 pub use outbox::{
@@ -87,6 +86,8 @@ pub use registering::register;
 pub use route::Route;
 pub use snapshot::{Snapshot, TableSnapshot};
 pub use table::{Row, Table};
+#[doc(hidden)]
+pub use tables::Taken;
 pub use tables::{Places, TableSet};
 pub use verify::{Looked, RowSample, TableCheck, Verification};
 pub use versions::{
@@ -135,7 +136,7 @@ pub enum Order {
 }
 
 /// An event on its way into a projection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct ProjectedEvent<'a, E> {
     /// Id of its stream without the category: `42` of `account-42`.
     pub id: &'a str,
@@ -154,7 +155,34 @@ pub struct ProjectedEvent<'a, E> {
     sight: &'a enrich::Sight,
 }
 
-/// A read model: what each event changes in its tables.
+// By hand: a derived one would ask that the payload, which is lent, can be copied.
+impl<E> Clone for ProjectedEvent<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for ProjectedEvent<'_, E> {}
+
+impl<'a, E> ProjectedEvent<'a, E> {
+    /// The same event with another payload, such as a part of its own.
+    #[must_use]
+    #[inline]
+    pub fn with<T>(&self, payload: &'a T) -> ProjectedEvent<'a, T> {
+        ProjectedEvent {
+            id: self.id,
+            version: self.version,
+            position: self.position,
+            recorded_at: self.recorded_at,
+            event_time: self.event_time,
+            metadata: self.metadata,
+            payload,
+            sight: self.sight,
+        }
+    }
+}
+
+/// A read model: what each event changes in its tables. Several may share what they do, as [`Handler`]s.
 pub trait Projection: Send + Sync + 'static {
     /// Its name, unique in a topology: the namespace of its tables and positions.
     const NAME: &'static str;
@@ -169,7 +197,7 @@ pub trait Projection: Send + Sync + 'static {
     const CATEGORY: &'static str;
     /// The events.
     type Event: Event;
-    /// Its tables: a tuple of [`Table`]s and [`Outbox`]es.
+    /// Its tables: a [`Table`], an [`Outbox`], or a tuple of such.
     type Tables: TableSet;
     /// Why it can fail; [`std::convert::Infallible`] if it cannot.
     type Error: std::error::Error + Send + Sync + 'static;

@@ -175,7 +175,7 @@ impl<P: Projection> Applier<P> {
     }
 
     pub(super) fn version_bytes(&self) -> usize {
-        self.all().map(P::Tables::version_bytes).sum()
+        self.all().map(P::Tables::pending_bytes).sum()
     }
 
     pub(super) fn effects(&self) -> usize {

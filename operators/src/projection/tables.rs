@@ -1,4 +1,11 @@
-//! Tuples of tables: what a projection declares, and what its handler is given.
+//! What a projection's `Tables` may be: a table, an outbox, or a tuple of such, which may be tuples themselves.
+//!
+//! Place: a projection declares a **`TableSet`**; whoever runs it asks the set, which asks its parts in order. So projections
+//! are put together from smaller [`Handler`](super::Handler)s with tables of their own.
+//! Cost: nothing of its own; each call is one that the compiler knows.
+
+mod of_table;
+mod taken;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -7,9 +14,10 @@ use millstream_engine::codec::EncodeError;
 use millstream_engine::event::Offset;
 use millstream_engine::state::{StateStore, StateWrite, TableId};
 
+pub use taken::Taken;
+
 use super::error::RowError;
 use super::fresh::HandedOver;
-use super::member::{Member, Taken};
 use super::outbox::{DeclaredOutbox, Outlet, Sent};
 use super::reader::AnyReader;
 use super::verify::{Looked, TableCheck};
@@ -33,18 +41,33 @@ pub struct Places<'p> {
     pub actor: u16,
 }
 
-/// The tables of a projection: a tuple of up to six, each a [`Table`](super::Table) or an [`Outbox`](super::Outbox).
+/// The readers of tables by name; each is a [`TableReader`](super::TableReader) of its table.
+type Readers = Vec<(&'static str, Arc<dyn AnyReader>)>;
+
+/// The tables of a projection: a [`Table`](super::Table), an [`Outbox`](super::Outbox), or a tuple of up to six sets.
 pub trait TableSet: Send + Sync + 'static {
-    /// What the handler changes rows with and sends effects to: a tuple of [`TableMut`](super::TableMut) and
-    /// [`OutboxMut`](super::OutboxMut), in the same order.
+    /// What the handler changes rows with and sends effects to: a [`TableMut`](super::TableMut), an
+    /// [`OutboxMut`](super::OutboxMut), or a tuple of what the sets in it have, in the same order.
     type Writers: Send + 'static;
+
+    /// Whether there are outboxes.
+    #[doc(hidden)]
+    const HAS_OUTBOXES: bool;
 
     /// Names of the tables, in order.
     fn names(&self) -> Vec<&'static str>;
 
+    /// Names of what lies beside them, in order.
+    #[doc(hidden)]
+    fn names_beside(&self) -> Vec<String>;
+
     /// Names under which they are stored: the tables', and then of what lies beside each of them.
     #[doc(hidden)]
-    fn stored_names(&self) -> Vec<String>;
+    fn stored_names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self.names().into_iter().map(str::to_owned).collect();
+        names.extend(self.names_beside());
+        names
+    }
 
     /// Whether each table keeps versions of its rows, in order.
     #[doc(hidden)]
@@ -54,7 +77,7 @@ pub trait TableSet: Send + Sync + 'static {
     #[doc(hidden)]
     fn unique_indexes(&self) -> Vec<(&'static str, &'static str)>;
 
-    /// Whether events may not be applied in batches.
+    /// Whether events may not be applied in batches: what is made of an event depends on where it ends.
     #[doc(hidden)]
     fn need_each_event(&self) -> bool;
 
@@ -63,9 +86,14 @@ pub trait TableSet: Send + Sync + 'static {
     fn hot(&self) -> Vec<Arc<dyn Any + Send + Sync>>;
 
     #[doc(hidden)]
-    fn writers(&self, places: &Places<'_>) -> Option<Self::Writers>;
+    fn writers(&self, places: &Places<'_>) -> Option<Self::Writers> {
+        let mut taken = Taken::new(self.names().len(), places.ids, places.hot)?;
+        self.take_writers(&mut taken, places)
+    }
 
-    /// Readers of the tables by name; each is a [`TableReader`](super::TableReader) of its table.
+    #[doc(hidden)]
+    fn take_writers(&self, taken: &mut Taken<'_>, places: &Places<'_>) -> Option<Self::Writers>;
+
     #[doc(hidden)]
     fn readers(
         &self,
@@ -73,21 +101,39 @@ pub trait TableSet: Send + Sync + 'static {
         store: &StateStore,
         hot: &[Arc<dyn Any + Send + Sync>],
         board: &Arc<ProgressBoard>,
-    ) -> Option<Vec<(&'static str, Arc<dyn AnyReader>)>>;
+    ) -> Option<Readers> {
+        let mut taken = Taken::new(self.names().len(), ids, hot)?;
+        self.take_readers(&mut taken, store, board)
+    }
+
+    #[doc(hidden)]
+    fn take_readers(
+        &self,
+        taken: &mut Taken<'_>,
+        store: &StateStore,
+        board: &Arc<ProgressBoard>,
+    ) -> Option<Readers>;
 
     /// Compares each table with the same one made anew.
     #[doc(hidden)]
-    fn verify(&self, looked: &Looked<'_>, past: &PastTables)
-    -> Result<Vec<TableCheck>, QueryError>;
+    fn verify(
+        &self,
+        looked: &Looked<'_>,
+        past: &PastTables,
+    ) -> Result<Vec<TableCheck>, QueryError> {
+        let mut checks = Vec::new();
+        self.verify_into(looked, past, &mut checks)?;
+        Ok(checks)
+    }
 
-    /// Says which event is applied next, to tables that keep versions; and up to where its partition had been read, if it is
-    /// freed late.
+    /// Adds what is found about each table; those in front of it have been added.
     #[doc(hidden)]
-    fn begin(writers: &mut Self::Writers, stamp: &Stamp, late: Option<Offset>);
-
-    /// Whether there are outboxes.
-    #[doc(hidden)]
-    const HAS_OUTBOXES: bool;
+    fn verify_into(
+        &self,
+        looked: &Looked<'_>,
+        past: &PastTables,
+        checks: &mut Vec<TableCheck>,
+    ) -> Result<(), QueryError>;
 
     /// The outboxes, in order.
     #[doc(hidden)]
@@ -96,6 +142,11 @@ pub trait TableSet: Send + Sync + 'static {
     /// Has what is sent go out this way; it is silent without.
     #[doc(hidden)]
     fn connect(writers: &mut Self::Writers, outlet: &Outlet);
+
+    /// Says which event is applied next, to tables that keep versions; and up to where its partition had been read, if it is
+    /// freed late.
+    #[doc(hidden)]
+    fn begin(writers: &mut Self::Writers, stamp: &Stamp, late: Option<Offset>);
 
     /// Says of which stream the event is that is applied next, to outboxes.
     #[doc(hidden)]
@@ -135,9 +186,9 @@ pub trait TableSet: Send + Sync + 'static {
     #[doc(hidden)]
     fn unstored(writers: &Self::Writers) -> usize;
 
-    /// Bytes of versions that were kept and not handed to the store.
+    /// Bytes of versions and effects that were kept and not handed to the store.
     #[doc(hidden)]
-    fn version_bytes(writers: &Self::Writers) -> usize;
+    fn pending_bytes(writers: &Self::Writers) -> usize;
 
     #[doc(hidden)]
     fn store(
@@ -148,26 +199,39 @@ pub trait TableSet: Send + Sync + 'static {
     #[doc(hidden)]
     fn rows(writers: &Self::Writers) -> usize;
 
+    /// When each row was used.
+    #[doc(hidden)]
+    fn uses(writers: &Self::Writers, into: &mut Vec<u64>);
+
+    /// Lets rows go that were used no later than this.
+    #[doc(hidden)]
+    fn let_go(writers: &mut Self::Writers, used: u64);
+
     /// Lets at least half of the rows go, those that were used longest ago.
     #[doc(hidden)]
-    fn shrink(writers: &mut Self::Writers);
+    fn shrink(writers: &mut Self::Writers) {
+        let mut uses = Vec::with_capacity(Self::rows(writers));
+        Self::uses(writers, &mut uses);
+        let used = middle(&mut uses);
+        Self::let_go(writers, used);
+    }
 }
 
 macro_rules! table_set {
-    ($($member:ident $at:tt),+) => {
-        impl<$($member: Member),+> TableSet for ($($member,)+) {
-            type Writers = ($($member::Writer,)+);
+    ($($set:ident $at:tt),+) => {
+        impl<$($set: TableSet),+> TableSet for ($($set,)+) {
+            type Writers = ($($set::Writers,)+);
 
-            const HAS_OUTBOXES: bool = $(!$member::IS_TABLE)||+;
+            const HAS_OUTBOXES: bool = $($set::HAS_OUTBOXES)||+;
 
             fn names(&self) -> Vec<&'static str> {
                 let mut names = Vec::new();
-                $(names.extend(self.$at.table());)+
+                $(names.extend(self.$at.names());)+
                 names
             }
 
-            fn stored_names(&self) -> Vec<String> {
-                let mut names: Vec<_> = self.names().into_iter().map(str::to_owned).collect();
+            fn names_beside(&self) -> Vec<String> {
+                let mut names = Vec::new();
                 $(names.extend(self.$at.names_beside());)+
                 names
             }
@@ -185,7 +249,7 @@ macro_rules! table_set {
             }
 
             fn need_each_event(&self) -> bool {
-                $(self.$at.needs_each_event())||+
+                $(self.$at.need_each_event())||+
             }
 
             fn hot(&self) -> Vec<Arc<dyn Any + Send + Sync>> {
@@ -194,90 +258,84 @@ macro_rules! table_set {
                 hot
             }
 
-            fn writers(&self, places: &Places<'_>) -> Option<Self::Writers> {
-                let mut taken = Taken::new(self.names().len(), places.ids, places.hot)?;
-                Some(($(self.$at.writer(&mut taken, places)?,)+))
+            fn take_writers(&self, taken: &mut Taken<'_>, places: &Places<'_>) -> Option<Self::Writers> {
+                Some(($(self.$at.take_writers(taken, places)?,)+))
             }
 
-            fn readers(
+            fn take_readers(
                 &self,
-                ids: &[TableId],
+                taken: &mut Taken<'_>,
                 store: &StateStore,
-                hot: &[Arc<dyn Any + Send + Sync>],
                 board: &Arc<ProgressBoard>,
-            ) -> Option<Vec<(&'static str, Arc<dyn AnyReader>)>> {
-                let mut taken = Taken::new(self.names().len(), ids, hot)?;
+            ) -> Option<Readers> {
                 let mut readers = Vec::new();
-                $(readers.extend(self.$at.reader(&mut taken, store, board)?);)+
+                $(readers.extend(self.$at.take_readers(taken, store, board)?);)+
                 Some(readers)
             }
 
-            fn verify(
+            fn verify_into(
                 &self,
                 looked: &Looked<'_>,
                 past: &PastTables,
-            ) -> Result<Vec<TableCheck>, QueryError> {
-                let mut checks = Vec::new();
-                $(
-                    let at = checks.len();
-                    checks.extend(self.$at.verify(at, looked, past)?);
-                )+
-                Ok(checks)
+                checks: &mut Vec<TableCheck>,
+            ) -> Result<(), QueryError> {
+                $(self.$at.verify_into(looked, past, checks)?;)+
+                Ok(())
             }
 
             fn outboxes(&self) -> Vec<DeclaredOutbox> {
                 let mut outboxes = Vec::new();
-                $(outboxes.extend(self.$at.outbox());)+
+                $(outboxes.extend(self.$at.outboxes());)+
                 outboxes
             }
 
             fn connect(writers: &mut Self::Writers, outlet: &Outlet) {
-                $($member::connect(&mut writers.$at, outlet);)+
+                $($set::connect(&mut writers.$at, outlet);)+
             }
 
             #[inline]
             fn begin(writers: &mut Self::Writers, stamp: &Stamp, late: Option<Offset>) {
-                $($member::begin(&mut writers.$at, stamp, late);)+
+                $($set::begin(&mut writers.$at, stamp, late);)+
             }
 
             #[inline]
             fn come_from(writers: &mut Self::Writers, id: &str) {
-                $($member::come_from(&mut writers.$at, id);)+
+                $($set::come_from(&mut writers.$at, id);)+
             }
 
             fn effects(writers: &Self::Writers) -> usize {
-                0 $(+ if $member::IS_TABLE { 0 } else { $member::unstored(&writers.$at) })+
+                0 $(+ $set::effects(&writers.$at))+
             }
 
             fn take_sent(writers: &mut Self::Writers, into: &mut Vec<Sent>) {
-                $($member::take_sent(&mut writers.$at, into);)+
+                $($set::take_sent(&mut writers.$at, into);)+
             }
 
             #[inline]
             fn check(writers: &mut Self::Writers) -> Result<(), RowError> {
-                $($member::check(&mut writers.$at)?;)+
+                $($set::check(&mut writers.$at)?;)+
                 Ok(())
             }
 
             #[inline]
             fn keep_checked(writers: &mut Self::Writers) {
-                $($member::keep(&mut writers.$at);)+
+                $($set::keep_checked(&mut writers.$at);)+
             }
 
             fn undo(writers: &mut Self::Writers) {
-                $($member::undo(&mut writers.$at);)+
+                $($set::undo(&mut writers.$at);)+
             }
 
             fn publish(writers: &mut Self::Writers) -> usize {
-                0 $(+ $member::publish(&mut writers.$at))+
+                0 $(+ $set::publish(&mut writers.$at))+
             }
 
             fn unstored(writers: &Self::Writers) -> usize {
-                0 $(+ $member::unstored(&writers.$at))+
+                0 $(+ $set::unstored(&writers.$at))+
             }
 
-            fn version_bytes(writers: &Self::Writers) -> usize {
-                0 $(+ $member::pending_bytes(&writers.$at))+
+            fn pending_bytes(writers: &Self::Writers) -> usize {
+                0 $(+ $set::pending_bytes(&writers.$at))+
             }
 
             fn store(
@@ -285,27 +343,28 @@ macro_rules! table_set {
                 writes: &mut Vec<StateWrite>,
             ) -> Result<Vec<HandedOver>, EncodeError> {
                 let mut handed_over = Vec::new();
-                $(handed_over.extend($member::store(&mut writers.$at, writes)?);)+
+                $(handed_over.extend($set::store(&mut writers.$at, writes)?);)+
                 Ok(handed_over)
             }
 
             fn rows(writers: &Self::Writers) -> usize {
-                0 $(+ $member::rows(&writers.$at))+
+                0 $(+ $set::rows(&writers.$at))+
             }
 
-            fn shrink(writers: &mut Self::Writers) {
-                let mut uses = Vec::with_capacity(Self::rows(writers));
-                $($member::uses(&writers.$at, &mut uses);)+
-                let used = middle(&mut uses);
-                $($member::shrink(&mut writers.$at, used);)+
+            fn uses(writers: &Self::Writers, into: &mut Vec<u64>) {
+                $($set::uses(&writers.$at, into);)+
+            }
+
+            fn let_go(writers: &mut Self::Writers, used: u64) {
+                $($set::let_go(&mut writers.$at, used);)+
             }
         }
     };
 }
 
-table_set!(M0 0);
-table_set!(M0 0, M1 1);
-table_set!(M0 0, M1 1, M2 2);
-table_set!(M0 0, M1 1, M2 2, M3 3);
-table_set!(M0 0, M1 1, M2 2, M3 3, M4 4);
-table_set!(M0 0, M1 1, M2 2, M3 3, M4 4, M5 5);
+table_set!(S0 0);
+table_set!(S0 0, S1 1);
+table_set!(S0 0, S1 1, S2 2);
+table_set!(S0 0, S1 1, S2 2, S3 3);
+table_set!(S0 0, S1 1, S2 2, S3 3, S4 4);
+table_set!(S0 0, S1 1, S2 2, S3 3, S4 4, S5 5);

@@ -12,11 +12,11 @@ use millstream_engine::time::Timestamp;
 
 use super::super::error::RowError;
 use super::super::fresh::{HandedOver, Settle};
-use super::super::member::{Member, Taken};
 use super::super::reader::AnyReader;
+use super::super::tables::Taken;
 use super::super::verify::{Looked, TableCheck};
 use super::super::versions::Stamp;
-use super::super::{PastTables, Places, ProgressBoard, QueryError, Row};
+use super::super::{PastTables, Places, ProgressBoard, QueryError, Row, TableSet};
 use super::format::{self, Span};
 use super::outlets::Outlets;
 use super::waiting::PartitionState;
@@ -140,65 +140,66 @@ impl<E: Row> OutboxMut<E> {
     }
 }
 
-impl<E: Row> Member for Outbox<E> {
-    type Writer = OutboxMut<E>;
-    const IS_TABLE: bool = false;
+impl<E: Row> TableSet for Outbox<E> {
+    type Writers = OutboxMut<E>;
 
-    fn table(&self) -> Option<&'static str> {
-        None
+    const HAS_OUTBOXES: bool = true;
+
+    fn names(&self) -> Vec<&'static str> {
+        Vec::new()
     }
 
-    fn outbox(&self) -> Option<DeclaredOutbox> {
-        Some(DeclaredOutbox {
+    fn outboxes(&self) -> Vec<DeclaredOutbox> {
+        vec![DeclaredOutbox {
             name: self.name,
             from_start: self.from_start,
             effect: std::any::TypeId::of::<E>(),
-        })
+        }]
     }
 
     fn names_beside(&self) -> Vec<String> {
         Vec::new()
     }
 
-    fn versioned(&self) -> Option<bool> {
-        None
+    fn versioned(&self) -> Vec<bool> {
+        Vec::new()
     }
 
     fn unique_indexes(&self) -> Vec<(&'static str, &'static str)> {
         Vec::new()
     }
 
-    fn needs_each_event(&self) -> bool {
+    fn need_each_event(&self) -> bool {
         true
     }
 
-    fn hot(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        None
+    fn hot(&self) -> Vec<Arc<dyn Any + Send + Sync>> {
+        Vec::new()
     }
 
-    fn writer(&self, _: &mut Taken<'_>, _: &Places<'_>) -> Option<Self::Writer> {
+    fn take_writers(&self, _: &mut Taken<'_>, _: &Places<'_>) -> Option<Self::Writers> {
         Some(OutboxMut::new(self.name))
     }
 
-    fn reader(
+    fn take_readers(
         &self,
         _: &mut Taken<'_>,
         _: &StateStore,
         _: &Arc<ProgressBoard>,
-    ) -> Option<Option<(&'static str, Arc<dyn AnyReader>)>> {
-        Some(None)
+    ) -> Option<Vec<(&'static str, Arc<dyn AnyReader>)>> {
+        Some(Vec::new())
     }
 
-    fn verify(
+    fn verify_into(
         &self,
-        _: usize,
         _: &Looked<'_>,
         _: &PastTables,
-    ) -> Result<Option<TableCheck>, QueryError> {
-        Ok(None)
+        _: &mut Vec<TableCheck>,
+    ) -> Result<(), QueryError> {
+        Ok(())
     }
 
-    fn connect(writer: &mut Self::Writer, outlet: &Outlet) {
+    fn connect(writer: &mut Self::Writers, outlet: &Outlet) {
         let Some(way) = outlet.way() else {
             writer.out = Out::Kept;
             return;
@@ -219,24 +220,28 @@ impl<E: Row> Member for Outbox<E> {
     }
 
     #[inline]
-    fn begin(writer: &mut Self::Writer, stamp: &Stamp, _: Option<Offset>) {
+    fn begin(writer: &mut Self::Writers, stamp: &Stamp, _: Option<Offset>) {
         writer.stamp = *stamp;
         writer.count = 0;
     }
 
     #[inline]
-    fn come_from(writer: &mut Self::Writer, id: &str) {
+    fn come_from(writer: &mut Self::Writers, id: &str) {
         writer.stream.clear();
         writer.stream.push_str(id);
     }
 
-    fn take_sent(writer: &mut Self::Writer, into: &mut Vec<Sent>) {
+    fn effects(writer: &Self::Writers) -> usize {
+        writer.pending.len()
+    }
+
+    fn take_sent(writer: &mut Self::Writers, into: &mut Vec<Sent>) {
         writer.pending_bytes = 0;
         into.append(&mut writer.pending);
     }
 
     #[inline]
-    fn check(writer: &mut Self::Writer) -> Result<(), RowError> {
+    fn check(writer: &mut Self::Writers) -> Result<(), RowError> {
         writer
             .failed
             .take()
@@ -244,40 +249,40 @@ impl<E: Row> Member for Outbox<E> {
     }
 
     #[inline]
-    fn keep(writer: &mut Self::Writer) {
+    fn keep_checked(writer: &mut Self::Writers) {
         let bytes = |sent: &Sent| sent.stored.len() + size_of::<Sent>();
         writer.pending_bytes += writer.event.iter().map(bytes).sum::<usize>();
         writer.pending.append(&mut writer.event);
     }
 
-    fn undo(writer: &mut Self::Writer) {
+    fn undo(writer: &mut Self::Writers) {
         writer.event.clear();
         writer.failed = None;
     }
 
-    fn publish(_: &mut Self::Writer) -> usize {
+    fn publish(_: &mut Self::Writers) -> usize {
         0
     }
 
-    fn unstored(writer: &Self::Writer) -> usize {
+    fn unstored(writer: &Self::Writers) -> usize {
         writer.pending.len()
     }
 
-    fn pending_bytes(writer: &Self::Writer) -> usize {
+    fn pending_bytes(writer: &Self::Writers) -> usize {
         writer.pending_bytes
     }
 
     fn store(
-        writer: &mut Self::Writer,
+        writer: &mut Self::Writers,
         writes: &mut Vec<StateWrite>,
-    ) -> Result<Option<HandedOver>, EncodeError> {
+    ) -> Result<Vec<HandedOver>, EncodeError> {
         writer.pending_bytes = 0;
         let Out::Stored(out) = &writer.out else {
             writer.pending.clear();
-            return Ok(None);
+            return Ok(Vec::new());
         };
         if writer.pending.is_empty() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let table = out.way.outlets.ids.effects;
         let mut counts = vec![None; out.way.outlets.boxes[out.at].partitions.len()];
@@ -302,16 +307,16 @@ impl<E: Row> Member for Outbox<E> {
             })
         });
         let batch = batch.collect();
-        Ok(Some(out.handed_over.add(batch)))
+        Ok(vec![out.handed_over.add(batch)])
     }
 
-    fn rows(_: &Self::Writer) -> usize {
+    fn rows(_: &Self::Writers) -> usize {
         0
     }
 
-    fn uses(_: &Self::Writer, _: &mut Vec<u64>) {}
+    fn uses(_: &Self::Writers, _: &mut Vec<u64>) {}
 
-    fn shrink(_: &mut Self::Writer, _: u64) {}
+    fn let_go(_: &mut Self::Writers, _: u64) {}
 }
 
 /// Effects that were handed to the store, and whom to tell once it has them.

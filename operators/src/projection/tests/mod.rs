@@ -1,6 +1,7 @@
 //! Tables against maps: what readers, ranges, indexes and snapshots give, whatever is stored and whatever is not.
 
 mod derived;
+mod handlers;
 mod letting_go;
 mod model;
 mod together;

@@ -3,6 +3,7 @@
 mod gated;
 mod live;
 mod outside;
+mod parts;
 
 use std::path::Path;
 
