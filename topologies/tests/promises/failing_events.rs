@@ -154,7 +154,15 @@ pub(crate) fn rows(engine: &Engine) -> Lists {
 }
 
 pub(crate) fn letters(engine: &Engine) -> Vec<DeadLetter> {
-    engine.state().dead_letters(None, None, usize::MAX).unwrap()
+    let (mut all, mut after) = (Vec::new(), None);
+    loop {
+        // A page ends at 16 MiB, whatever is asked for.
+        let page = engine.state().dead_letters(None, after, usize::MAX);
+        let page = page.unwrap();
+        let Some(last) = page.last() else { return all };
+        after = Some(last.id());
+        all.extend(page);
+    }
 }
 
 pub(crate) async fn projected(engine: &Engine) {
