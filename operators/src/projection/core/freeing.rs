@@ -2,6 +2,7 @@
 
 use millstream_engine::event::Position;
 
+use super::applying::unreadable;
 use super::*;
 
 impl<P: Projection> ProjectionCore<P> {
