@@ -5,8 +5,8 @@
 //! changed, and reading costs one decompression per part.
 //! Format, big-endian: version, encoding (0 bare, 1 zstd, 2 change), number, aggregate version (32), stream
 //! version (64), partition (16), offset (64), hash of the frame (32 bytes), length (64) and CRC32C (32) of the
-//! state, CRC32C of the state before (32; 0 in part 0), content, CRC32C of the stream and all that; in version 1 without the
-//! stream.
+//! state, CRC32C of the state before (32; 0 in part 0), content, CRC32C of the stream and all that. Parts of version 1 had none of
+//! the stream, so that one under another's key could not be told: they are passed over, until the next snapshot replaces them.
 //! Failure: what does not fit is a text for a warning, never an error or a panic. Cost,
 //! measured per MiB of state: about 3 ms to write a change, 1 ms a full part, on the writer's thread; 0.1 ms to
 //! read per part. Twenty changed places of 128 bytes in 1 MiB make a part of 4 KiB.
@@ -15,12 +15,13 @@ use std::io;
 
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, compress_bound};
 
+use super::earlier;
 use super::snapshot::{SNAPSHOT_BYTES_MAX, Snapshot};
 use super::wire::Input;
 use crate::event::{Offset, PartitionId, Position, StreamId};
 use crate::log::frame::FrameHash;
 
-/// Version of a part, and the one before, which is read.
+/// Version of a part, and the one before, which is passed over.
 const VERSION: u8 = 2;
 const WITHOUT_STREAM: u8 = 1;
 const BARE: u8 = 0;
@@ -81,7 +82,10 @@ pub(super) fn read_or_warn<B: AsRef<[u8]>>(
 }
 
 pub(super) fn chain_or_warn<B: AsRef<[u8]>>(stream: &StreamId, links: &[(u8, B)]) -> Option<Chain> {
-    if links.is_empty() {
+    if links
+        .first()
+        .is_none_or(|(_, part)| is_passed_over(part.as_ref()))
+    {
         return None;
     }
     match read(stream, links) {
@@ -106,6 +110,20 @@ pub(super) fn last_fitting<B: AsRef<[u8]>>(
 ) -> Option<usize> {
     links.iter().rposition(|(number, value)| {
         parse(stream, value.as_ref(), *number).is_ok_and(|link| fits(&link.snapshot))
+    })
+}
+
+/// Whether a part is of a version of before, whose stream is not certain.
+pub(super) fn is_passed_over(part: &[u8]) -> bool {
+    part.first() == Some(&WITHOUT_STREAM)
+}
+
+/// Whether a part, of the newest snapshot of a stream or an earlier one, lies where it was stored.
+pub(super) fn is_under_its_key(stream: &StreamId, key: &[u8], part: &[u8]) -> bool {
+    let number = part.get(2).copied().unwrap_or(0);
+    parse(stream, part, number).is_ok_and(|link| {
+        let version = link.snapshot.stream_version;
+        key == link_key(stream, number) || key == earlier::key(stream, version)
     })
 }
 
@@ -144,15 +162,11 @@ fn read<B: AsRef<[u8]>>(stream: &StreamId, links: &[(u8, B)]) -> Result<Chain, &
 
 fn parse<'v>(stream: &StreamId, value: &'v [u8], number: u8) -> Result<Link<'v>, &'static str> {
     let (body, crc) = value.split_last_chunk::<4>().ok_or("a part is too short")?;
-    let (&version, rest) = body.split_first().ok_or("a part is too short")?;
-    let expected = match version {
-        VERSION => seal(stream, body),
-        WITHOUT_STREAM => crc32c::crc32c(body),
-        _ => return Err("a part has another format version"),
-    };
-    if expected != u32::from_be_bytes(*crc) {
+    if seal(stream, body) != u32::from_be_bytes(*crc) {
         return Err("the checksum of a part is wrong");
     }
+    let rest = body.strip_prefix(&[VERSION]);
+    let rest = rest.ok_or("a part has another format version")?;
     let mut input = Input::bare(rest);
     let mut parsed = || {
         let encoding = input.byte()?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::layout;
 use crate::store::StoreError;
 
 /// Why the state gave no answer or took no write. Cloneable: one failed commit answers many callers.
@@ -18,11 +19,9 @@ pub enum StateError {
         /// The folder that was to be read.
         folder: PathBuf,
     },
-    /// The state was written by another version of this program. An older one is converted when the engine starts, as far
-    /// back as layout 2; else run that version, or delete the folder.
-    #[error(
-        "the state has layout {found}, this program knows {known}: start the engine, which converts layouts from 2 on, or delete the folder while nothing runs to rebuild it from the log"
-    )]
+    /// The state was written by another version of this program: run that one, or delete the folder while nothing runs, which
+    /// has it rebuilt from the log. Layout 2 is converted when an engine starts.
+    #[error("the state has layout {found}, this program knows {known}: {}", way_on(*found))]
     Layout {
         /// Version in the store.
         found: u8,
@@ -124,6 +123,15 @@ pub enum StateError {
         /// Its answer.
         source: Arc<std::io::Error>,
     },
+}
+
+/// What to do about a layout that is not ours.
+fn way_on(found: u8) -> &'static str {
+    if found == layout::UNSEALED {
+        "start the engine, which converts it"
+    } else {
+        "run the version of the program that wrote it, or delete the folder while nothing runs to rebuild it from the log"
+    }
 }
 
 impl StateError {

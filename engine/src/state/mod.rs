@@ -32,6 +32,7 @@ mod seal;
 mod service;
 mod snapshot;
 mod store;
+mod verify;
 mod versions;
 mod view;
 mod wire;

@@ -49,7 +49,7 @@ impl Progress {
         }
     }
 
-    /// As it is stored.
+    /// As it is stored, here and among the positions of dataflows: these have no seal, so it has a checksum of its own.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![FORMAT_VERSION];
         out.extend_from_slice(&self.next.0.to_be_bytes());

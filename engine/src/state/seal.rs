@@ -37,3 +37,18 @@ pub(super) fn put(
 fn seal(key: &[u8], value: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(key), value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As stores have it: the value, then the checksum of key and value.
+    #[test]
+    fn the_bytes_of_a_seal() {
+        let stored = sealed(b"key", b"value");
+        assert_eq!(stored, b"value\xe8\x00\x89\x44");
+        assert_eq!(unsealed(b"key", &stored), Some(&b"value"[..]));
+        assert_eq!(unsealed(b"kex", &stored), None);
+        assert_eq!(unsealed(b"key", &stored[..3]), None);
+    }
+}

@@ -63,7 +63,7 @@ pub struct StateStore {
 
 impl StateStore {
     /// Opens or creates the state in `folder`. A damaged one is set aside beside it and made anew: it
-    /// is rebuilt from the log.
+    /// is rebuilt from the log. One of the layout before is converted, which earlier programs do not read any more.
     ///
     /// # Errors
     /// [`StateError::Store`]: the folder is held by another process, or the disk fails.
@@ -91,10 +91,10 @@ impl StateStore {
         store.with_writer(options, Some(lock), opened.set_aside)
     }
 
-    /// The same on a simulated disk.
+    /// The same on a simulated disk, where nothing is set aside.
     ///
     /// # Errors
-    /// [`StateError::Store`]: the disk fails.
+    /// [`StateError::Store`]: the disk fails. [`StateError::Format`]: it is damaged. [`StateError::Layout`].
     pub fn open_simulated(
         disk: &SimulatedDisk,
         options: StateOptions,
@@ -124,8 +124,8 @@ impl StateStore {
     /// Opens a state for reading alone, also beside the process that writes it. Nothing is created.
     ///
     /// # Errors
-    /// [`StateError::Missing`] when there is none; [`StateError::Store`] when it is damaged or open in
-    /// this process; [`StateError::Layout`].
+    /// [`StateError::Missing`] when there is none; [`StateError::Store`] or [`StateError::Format`] when it is damaged, the former
+    /// also when it is open in this process; [`StateError::Layout`], also of the one before, which is not converted here.
     pub fn open_beside(folder: &Path) -> Result<StateStore, StateError> {
         if !folder.join("data.mdb").is_file() {
             return Err(StateError::Missing {

@@ -103,33 +103,6 @@ fn a_dropped_projection_goes_in_slices_also_after_a_restart() {
     assert_eq!(store.count(kept.tables[0]).unwrap(), 0);
 }
 
-#[test]
-fn a_state_of_another_layout_is_refused_and_an_empty_folder_is_no_state() {
-    let folder = tempfile::tempdir().unwrap();
-    let state = folder.path().join("state");
-    assert!(matches!(
-        StateStore::open_beside(&state),
-        Err(StateError::Missing { .. })
-    ));
-    let (_store, mut writer) = open(&state);
-    writer
-        .transact(|databases, txn| {
-            let key = crate::state::layout::LAYOUT_KEY;
-            Ok(seal::put(txn, databases.catalog, key, &[9])?)
-        })
-        .unwrap();
-    drop((_store, writer));
-    for error in [
-        StateStore::open(&state, options()).map(|_| ()),
-        StateStore::open_beside(&state).map(|_| ()),
-    ] {
-        assert!(matches!(
-            error,
-            Err(StateError::Layout { found: 9, known: 3 })
-        ));
-    }
-}
-
 /// Damage costs time, not data: the folder is put aside and a fresh state takes its place, under its own lock.
 #[test]
 fn a_damaged_state_is_set_aside_and_made_anew() {

@@ -11,23 +11,24 @@ use super::dead_letters::{letter, store_letters};
 use super::snapshots::snapshot;
 use super::*;
 use crate::state::store::Databases;
+use crate::state::{chain, earlier};
 use crate::store::WriteTxn;
 
 /// All that is stored, as it is read.
 #[derive(Debug, PartialEq)]
-struct Content {
+pub(super) struct Content {
     projections: Vec<RegisteredProjection>,
     versions: Option<ProjectionVersions>,
     progress: Vec<Option<Progress>>,
     letters: Vec<DeadLetter>,
     rows: Vec<Option<Vec<u8>>>,
-    snapshots: Vec<Option<Snapshot>>,
+    pub(super) snapshots: Vec<Option<Snapshot>>,
 }
 
 const ROWS: u32 = 400;
 const STREAMS: u64 = 40;
 
-fn stream(n: u64) -> StreamId {
+pub(super) fn stream(n: u64) -> StreamId {
     StreamId::new("account", &n.to_string()).unwrap()
 }
 
@@ -37,7 +38,7 @@ fn row_key(n: u32) -> Vec<u8> {
 
 /// Reads all. A row that is refused counts as the one that it was, a snapshot that is not there as well: both are made anew
 /// by whoever needs them.
-fn content(store: &StateStore, was: Option<&Content>) -> Content {
+pub(super) fn content(store: &StateStore, was: Option<&Content>) -> Content {
     let projections = store.projections().unwrap();
     let registered = projections.first().expect("a projection is registered");
     let row = |n: u32| match store.get(registered.tables[0], &row_key(n)) {
@@ -64,7 +65,7 @@ fn content(store: &StateStore, was: Option<&Content>) -> Content {
 }
 
 /// A state of everything that it can hold, and its file.
-fn stored() -> &'static (Content, Vec<u8>) {
+pub(super) fn stored() -> &'static (Content, Vec<u8>) {
     static STORED: OnceLock<(Content, Vec<u8>)> = OnceLock::new();
     STORED.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -189,26 +190,110 @@ fn no_entry_may_lie_under_another_key() {
     assert!(moved > 400, "{moved}");
 }
 
-/// A state that was written before entries had checksums opens as it was.
+/// Story: a database whose name had a wrong bit was missing, and made anew, empty.
 #[test]
-fn a_state_of_the_layout_before_is_converted() {
-    let packed = include_bytes!("stored/layout_2.mdb.zst");
-    let folder = tempfile::tempdir().unwrap();
-    let state = folder.path().join("state");
-    std::fs::create_dir(&state).unwrap();
-    let path = state.join("data.mdb");
-    std::fs::write(&path, zstd::decode_all(&packed[..]).unwrap()).unwrap();
-    assert!(matches!(
-        StateStore::open_beside(&state),
-        Err(StateError::Layout { found: 2, known: 3 })
-    ));
-    for _ in 0..2 {
-        let (store, mut writer) = open(&state);
-        assert_eq!(writer.set_aside(), None);
-        assert!(content(&store, None) == stored().0);
-        // The projection that was being dropped still is, or is gone.
-        while writer.step_drops().unwrap() {}
-        assert_eq!(store.get(TableId(3), b"gone").unwrap(), None);
+fn no_bit_of_a_databases_name_may_change() {
+    let file = &stored().1;
+    for name in ["catalog", "dead_letters", "progress", "rows", "snapshots"] {
+        let found = file.windows(name.len());
+        let found = found
+            .enumerate()
+            .filter(|(_, bytes)| *bytes == name.as_bytes());
+        let places: Vec<usize> = found.map(|(at, _)| at).collect();
+        assert!(!places.is_empty());
+        for bit in 0..name.len() * 8 {
+            for place in &places {
+                let at = place + bit / 8;
+                open_damaged(at, &[file[at] ^ (1 << (bit % 8))]);
+            }
+        }
     }
-    StateStore::open_beside(&state).unwrap();
+}
+
+/// What opening does not read is found by verification.
+#[test]
+fn rows_that_opening_does_not_read_are_verified() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || StateOptions {
+        check_bytes_max: 1 << 10,
+        ..options()
+    };
+    let (store, mut writer) = StateStore::open(folder.path(), options()).unwrap();
+    let table = writer.register_projection("p", 1, &["t"]).unwrap().tables[0];
+    commit(
+        &mut writer,
+        (0..ROWS)
+            .map(|n| put(table, &row_key(n), &[1; 40]))
+            .collect(),
+    );
+    let snapshots = (0..3).map(|n| StateWrite::Snapshot {
+        stream: stream(0),
+        snapshot: snapshot(n + 1, vec![n as u8; 60]),
+    });
+    commit(&mut writer, snapshots.collect());
+    let entries = u64::from(ROWS);
+    assert!(store.verify().unwrap() > entries);
+    let moved = |databases: &Databases, txn: &mut WriteTxn<'_>| {
+        let key = [&table.0.to_be_bytes()[..], &row_key(ROWS - 1)].concat();
+        let stored = txn.get(databases.rows, &key)?.unwrap().to_vec();
+        txn.delete(databases.rows, &key)?;
+        Ok(txn.put(databases.rows, &[&key[..], b"0"].concat(), &stored)?)
+    };
+    writer.transact(moved).unwrap();
+    drop((store, writer));
+    let (store, writer) = StateStore::open(folder.path(), options()).unwrap();
+    assert_eq!(writer.set_aside(), None);
+    assert_eq!(store.get(table, &row_key(ROWS - 1)).unwrap(), None);
+    assert!(matches!(
+        store.verify(),
+        Err(StateError::Format {
+            database: "rows",
+            ..
+        })
+    ));
+}
+
+/// A part of another stream, or of another moment, is no snapshot, and verification says so.
+#[test]
+fn parts_of_snapshots_belong_where_they_lie() {
+    for is_earlier in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, mut writer) = open(folder.path());
+        for n in 0..2 {
+            let snapshot = snapshot(n + 1, vec![n as u8; 60]);
+            let write = StateWrite::Snapshot {
+                stream: stream(0),
+                snapshot,
+            };
+            commit(&mut writer, vec![write]);
+        }
+        assert_eq!(store.verify().unwrap(), 3);
+        let earliest = |found: &Snapshot| found.stream_version == 1;
+        assert!(store.snapshot_fitting(&stream(0), earliest).is_some());
+        let (from, to) = if is_earlier {
+            (earlier::key(&stream(0), 1), earlier::key(&stream(0), 7))
+        } else {
+            (
+                chain::link_key(&stream(0), 0),
+                chain::link_key(&stream(1), 0),
+            )
+        };
+        let moved = |databases: &Databases, txn: &mut WriteTxn<'_>| {
+            let stored = txn.get(databases.snapshots, &from)?.unwrap().to_vec();
+            txn.delete(databases.snapshots, &from)?;
+            Ok(txn.put(databases.snapshots, &to, &stored)?)
+        };
+        writer.transact(moved).unwrap();
+        assert_eq!(store.snapshot(&stream(1)), None);
+        if is_earlier {
+            assert_eq!(store.snapshot_fitting(&stream(0), earliest), None);
+        }
+        assert!(matches!(
+            store.verify(),
+            Err(StateError::Format {
+                database: "snapshots",
+                ..
+            })
+        ));
+    }
 }

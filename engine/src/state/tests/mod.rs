@@ -7,6 +7,7 @@ use crate::log::frame::FrameHash;
 mod catalog;
 mod damage;
 mod dead_letters;
+mod layout;
 mod progress;
 mod rows;
 mod service;
