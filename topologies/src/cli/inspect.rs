@@ -36,11 +36,12 @@ use millstream_engine::state::DeadLetterId;
 /// See the module's head.
 #[derive(Debug, Subcommand)]
 pub(super) enum InspectCommand {
-    /// Check every page, checksum and hash of a log, and name the first that is wrong
+    /// Check every page, checksum and hash of a log and its derived state, and name the first that is wrong
     ///
     /// Reads the whole log: the pages of its file, each frame's checksum and hash, and that each frame
     /// names the hash of the one before it, so that a change to stored bytes is seen. The first fault ends it
-    /// with status 1, and is named by partition and offset where it lies in a frame.
+    /// with status 1, and is named by partition and offset where it lies in a frame. Then the whole state is read, where there
+    /// is one: a fault there costs no event, and the state can be deleted while nothing runs to be rebuilt.
     Verify {
         #[command(flatten)]
         data: Data,

@@ -57,6 +57,11 @@ impl DataFolder {
         &self.state
     }
 
+    /// Whether there is any derived state.
+    pub(super) fn has_state(&self) -> bool {
+        self.state.join(DATA_FILE).is_file()
+    }
+
     /// The log, beside whoever writes it.
     pub(super) fn log(&self) -> Result<EmbeddedReader> {
         EmbeddedReader::open_beside(&self.log)

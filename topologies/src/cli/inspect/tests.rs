@@ -4,6 +4,7 @@ mod items;
 mod letters;
 mod moments;
 mod rows;
+mod whole;
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};

@@ -5,12 +5,15 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use millstream_engine::log::LogError;
+use millstream_engine::state::StateError;
+use millstream_engine::store::structure::Scope;
 use serde_json::{Value, json};
 
 use super::folder::DataFolder;
 
 pub(super) fn verify(data: &Path, is_json: bool, out: &mut impl Write) -> Result<()> {
-    let verified = match DataFolder::find(data)?.log()?.verify() {
+    let folder = DataFolder::find(data)?;
+    let verified = match folder.log()?.verify() {
         Ok(verified) => verified,
         Err(error) => {
             if is_json {
@@ -19,18 +22,47 @@ pub(super) fn verify(data: &Path, is_json: bool, out: &mut impl Write) -> Result
             return Err(error).context("the log is not whole");
         }
     };
-    if is_json {
-        let (frames, events) = (verified.frames, verified.events);
-        let line = json!({ "frames": frames, "events": events, "ok": true });
-        writeln!(out, "{line}")?;
-    } else {
+    let (frames, events) = (verified.frames, verified.events);
+    if !is_json {
         writeln!(
             out,
-            "{} events in {} frames: all checksums, hashes and chains hold",
-            verified.events, verified.frames
+            "{events} events in {frames} frames: all checksums, hashes and chains hold"
         )?;
     }
+    let entries = match state(&folder) {
+        Ok(entries) => entries,
+        Err(error) => {
+            if is_json {
+                let error = format!("{error:#}");
+                let line =
+                    json!({ "ok": false, "frames": frames, "events": events, "error": error });
+                writeln!(out, "{line}")?;
+            }
+            let state = folder.state_folder().display();
+            return Err(error).with_context(|| {
+                format!("the log is whole, the state in {state} is not: stop the engine and delete it, and it is rebuilt from the log")
+            });
+        }
+    };
+    if is_json {
+        let line =
+            json!({ "frames": frames, "events": events, "state_entries": entries, "ok": true });
+        writeln!(out, "{line}")?;
+    } else if let Some(entries) = entries {
+        writeln!(out, "{entries} entries of the state: all checksums hold")?;
+    }
     Ok(())
+}
+
+/// Reads the whole state, if there is one; gives the number of its entries.
+fn state(folder: &DataFolder) -> Result<Option<u64>> {
+    if !folder.has_state() {
+        return Ok(None);
+    }
+    let state = folder.state()?;
+    let checked = state.environment().check(Scope::Full);
+    checked.map_err(StateError::from)?;
+    Ok(Some(state.verify()?))
 }
 
 /// The first fault, with its place where it has one.
