@@ -11,6 +11,7 @@ use compact_str::CompactString;
 use millstream_engine::state::CAUSES_MAX;
 
 use crate::aggregate::panic_message;
+use crate::projection::HandlerError;
 
 /// Bytes kept of one text, as of a stored letter.
 const TEXT_BYTES_MAX: usize = 4 << 10;
@@ -162,7 +163,11 @@ fn class_of(error: &(dyn Error + 'static)) -> &'static str {
         if let Some(classed) = error.downcast_ref::<Classed>() {
             return classed.class;
         }
-        next = error.source();
+        next = match error.downcast_ref::<HandlerError>() {
+            // It says its cause itself, and has what is behind that as its source.
+            Some(part) => Some(part.cause()),
+            None => error.source(),
+        };
     }
     ERROR
 }

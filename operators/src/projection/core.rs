@@ -146,7 +146,7 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
         // Over the memory bound: go on once all rows are stored, so that they can be let go.
         let full = self.applier.rows() > self.config.hot_rows_max;
         // Versions cannot be let go, only handed over.
-        let heavy = self.applier.version_bytes() > VERSION_BYTES_MAX;
+        let heavy = self.applier.pending_bytes() > VERSION_BYTES_MAX;
         if full && self.is_all_stored() {
             self.publish(start);
             self.applier.shrink();

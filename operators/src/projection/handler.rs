@@ -89,14 +89,22 @@
 //!     .then_rows(&EVENTS, [("7", 2), ("8", 1)]);
 //! ```
 
+mod error;
+mod narrowed;
+mod tuples;
+
 use std::error::Error;
 
-use super::{ProjectedEvent, TableSet};
+pub use error::HandlerError;
+pub use narrowed::{Of, Only};
+
+use super::{ProjectedEvent, Reads, TableSet};
 
 /// What writers a handler is given: those of its tables.
 type WritersOf<H, E> = <<H as Handler<E>>::Tables as TableSet>::Writers;
 
-/// A part of a projection: what events of type `E` change in tables of its own.
+/// A part of a projection: what events of type `E` change in tables of its own. Which events are
+/// [wanted](super::Projection::wanted), in which order, and who owns the rows is a matter of the whole.
 pub trait Handler<E>: Send + Sync + 'static {
     /// Its tables, as [`Projection::Tables`](super::Projection::Tables).
     type Tables: TableSet;
@@ -105,6 +113,12 @@ pub trait Handler<E>: Send + Sync + 'static {
 
     /// The descriptions of its tables. Those of all parts of a projection have different names.
     fn tables(&self) -> Self::Tables;
+
+    /// Tables of other projections that it looks into; none unless said otherwise. The whole hands on what its parts read, in
+    /// [`Projection::reads`](super::Projection::reads): one that does not stops at the first event that looks.
+    fn reads(&self) -> Reads {
+        Reads::none()
+    }
 
     /// Applies one event, as [`Projection::project`](super::Projection::project).
     ///
@@ -155,171 +169,3 @@ pub trait Handler<E>: Send + Sync + 'static {
         }
     }
 }
-
-/// Why one of several handlers failed.
-#[derive(Debug, thiserror::Error)]
-#[error("what keeps {} failed", tables.join(", "))]
-pub struct HandlerError {
-    /// Names of its tables and outboxes: of the smallest part that failed.
-    pub tables: Vec<&'static str>,
-    /// Its error.
-    #[source]
-    pub cause: Box<dyn Error + Send + Sync>,
-}
-
-impl HandlerError {
-    #[cold]
-    fn of(tables: &impl TableSet, cause: impl Error + Send + Sync + 'static) -> Self {
-        let cause: Box<dyn Error + Send + Sync> = Box::new(cause);
-        cause.downcast().map_or_else(
-            |cause| {
-                let outboxes = tables.outboxes();
-                let outboxes = outboxes.iter().map(|outbox| outbox.name);
-                let tables = tables.names().into_iter().chain(outboxes).collect();
-                Self { tables, cause }
-            },
-            |part| *part,
-        )
-    }
-}
-
-/// A handler of what is found in other events: see [`Handler::of`].
-#[derive(Clone, Copy, Debug)]
-pub struct Of<H, E, F> {
-    handler: H,
-    part: F,
-    events: std::marker::PhantomData<fn(&E)>,
-}
-
-impl<W, E, H, F> Handler<W> for Of<H, E, F>
-where
-    E: 'static,
-    H: Handler<E>,
-    F: for<'w> Fn(&'w W) -> Option<&'w E> + Send + Sync + 'static,
-{
-    type Tables = H::Tables;
-    type Error = H::Error;
-
-    fn tables(&self) -> Self::Tables {
-        self.handler.tables()
-    }
-
-    #[inline]
-    fn handle(
-        &self,
-        event: &ProjectedEvent<'_, W>,
-        tables: &mut WritersOf<H, E>,
-    ) -> Result<(), Self::Error> {
-        match (self.part)(event.payload) {
-            Some(part) => self.handler.handle(&event.with(part), tables),
-            None => Ok(()),
-        }
-    }
-
-    fn handle_batch(
-        &self,
-        events: &[ProjectedEvent<'_, W>],
-        tables: &mut WritersOf<H, E>,
-    ) -> Result<(), Self::Error> {
-        let parts = events.iter();
-        let parts = parts.filter_map(|event| Some(event.with((self.part)(event.payload)?)));
-        let parts: Vec<_> = parts.collect();
-        if parts.is_empty() {
-            return Ok(());
-        }
-        self.handler.handle_batch(&parts, tables)
-    }
-}
-
-/// A handler of some events: see [`Handler::only`].
-#[derive(Clone, Copy, Debug)]
-pub struct Only<H, F> {
-    handler: H,
-    holds: F,
-}
-
-impl<E, H, F> Handler<E> for Only<H, F>
-where
-    H: Handler<E>,
-    F: Fn(&ProjectedEvent<'_, E>) -> bool + Send + Sync + 'static,
-{
-    type Tables = H::Tables;
-    type Error = H::Error;
-
-    fn tables(&self) -> Self::Tables {
-        self.handler.tables()
-    }
-
-    #[inline]
-    fn handle(
-        &self,
-        event: &ProjectedEvent<'_, E>,
-        tables: &mut WritersOf<H, E>,
-    ) -> Result<(), Self::Error> {
-        if (self.holds)(event) {
-            self.handler.handle(event, tables)?;
-        }
-        Ok(())
-    }
-
-    fn handle_batch(
-        &self,
-        events: &[ProjectedEvent<'_, E>],
-        tables: &mut WritersOf<H, E>,
-    ) -> Result<(), Self::Error> {
-        let taken = events.iter().filter(|event| (self.holds)(event));
-        let taken: Vec<_> = taken.copied().collect();
-        if taken.is_empty() {
-            return Ok(());
-        }
-        self.handler.handle_batch(&taken, tables)
-    }
-}
-
-macro_rules! handlers {
-    ($($handler:ident $at:tt),+) => {
-        /// Each in turn, from the first, with tables of its own. The first error is that of all.
-        impl<E, $($handler: Handler<E>),+> Handler<E> for ($($handler,)+) {
-            type Tables = ($($handler::Tables,)+);
-            type Error = HandlerError;
-
-            fn tables(&self) -> Self::Tables {
-                ($(self.$at.tables(),)+)
-            }
-
-            #[inline]
-            fn handle(
-                &self,
-                event: &ProjectedEvent<'_, E>,
-                tables: &mut <Self::Tables as TableSet>::Writers,
-            ) -> Result<(), HandlerError> {
-                $(
-                    self.$at
-                        .handle(event, &mut tables.$at)
-                        .map_err(|cause| HandlerError::of(&self.$at.tables(), cause))?;
-                )+
-                Ok(())
-            }
-
-            fn handle_batch(
-                &self,
-                events: &[ProjectedEvent<'_, E>],
-                tables: &mut <Self::Tables as TableSet>::Writers,
-            ) -> Result<(), HandlerError> {
-                $(
-                    self.$at
-                        .handle_batch(events, &mut tables.$at)
-                        .map_err(|cause| HandlerError::of(&self.$at.tables(), cause))?;
-                )+
-                Ok(())
-            }
-        }
-    };
-}
-
-handlers!(H0 0);
-handlers!(H0 0, H1 1);
-handlers!(H0 0, H1 1, H2 2);
-handlers!(H0 0, H1 1, H2 2, H3 3);
-handlers!(H0 0, H1 1, H2 2, H3 3, H4 4);
-handlers!(H0 0, H1 1, H2 2, H3 3, H4 4, H5 5);

@@ -108,9 +108,17 @@ impl<P: Projection> Debug for Projected<P> {
 /// A projection that has seen no event.
 ///
 /// # Panics
-/// When a hand-written [`TableSet`] does not fit its own tables.
+/// When two of its tables or outboxes have one name, as no topology may have.
+#[track_caller]
 pub fn project<P: Projection>(projection: P) -> Projected<P> {
     let tables = projection.tables();
+    let outboxes = tables.outboxes();
+    let names = outboxes.iter().map(|outbox| outbox.name);
+    let mut names: Vec<_> = names.chain(tables.names()).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|two| two[0] == two[1]) {
+        panic!("{} has {:?} twice", P::NAME, twice[0]);
+    }
     let InMemory {
         mut writers, hot, ..
     } = InMemory::of(&tables);
@@ -204,7 +212,7 @@ impl<P: Projection> Projected<P> {
         })
     }
 
-    /// Expects that an event of the stream with this id fails, with an error whose text has `cause` in it, and goes
+    /// Expects that an event of the stream with this id fails, with an error that has `cause` in its text or those of its causes, and goes
     /// on as if it had never been. What it changed before it failed does not count.
     ///
     /// # Panics

@@ -174,7 +174,7 @@ impl<P: Projection> Applier<P> {
         self.all().map(P::Tables::unstored).sum()
     }
 
-    pub(super) fn version_bytes(&self) -> usize {
+    pub(super) fn pending_bytes(&self) -> usize {
         self.all().map(P::Tables::pending_bytes).sum()
     }
 

@@ -44,7 +44,7 @@ impl<P: Projection> ProjectionCore<P> {
         let unstored = self.applier.unstored();
         let since = now.saturating_sub(self.stored_at);
         let due = since >= self.store_every(behind)
-            || self.applier.version_bytes() >= VERSION_BYTES_STORED
+            || self.applier.pending_bytes() >= VERSION_BYTES_STORED
             || unstored >= self.config.unstored_rows_max
             || self.parked.is_changed();
         let changed = self

@@ -164,6 +164,20 @@ impl Reads {
         self
     }
 
+    /// And those of another, each once.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        for read in other.all {
+            let is_same = |own: &TableRead| {
+                (own.of, own.version, own.table) == (read.of, read.version, read.table)
+            };
+            if !self.all.iter().any(is_same) {
+                self.all.push(read);
+            }
+        }
+        self
+    }
+
     /// Each of them.
     pub fn all(&self) -> impl Iterator<Item = &TableRead> {
         self.all.iter()

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use crate::failing::{Classed, Failure};
 use crate::projection::{
-    Handler, HandlerError, Outbox, OutboxMut, ProjectedEvent, Projection, Rows, Table, TableMut,
-    TableSet, project, same_in_batches,
+    Handler, HandlerError, Outbox, OutboxMut, ProjectedEvent, Projection, Reads, Rows, Table,
+    TableMut, TableSet, project, same_in_batches,
 };
 use millstream_engine::codec::Event;
 use serde::{Deserialize, Serialize};
@@ -169,7 +170,7 @@ macro_rules! projection {
             type Error = HandlerError;
 
             fn tables(&self) -> Self::Tables {
-                $parts.tables()
+                Handler::<Happened>::tables(&$parts)
             }
 
             fn project(
@@ -199,6 +200,8 @@ projection!(
     1
 );
 
+projection!(Doubled, (Count(EVENTS), Count(EVENTS)), Counts, 1);
+
 #[test]
 fn tables_of_parts_are_in_their_order() {
     assert_eq!(
@@ -207,6 +210,68 @@ fn tables_of_parts_are_in_their_order() {
     );
     assert_eq!(Telling.tables().names(), ["paid"]);
     assert_eq!(Telling.tables().outboxes().len(), 1);
+}
+
+/// Looks into the counts of [`Whole`].
+struct Looking;
+
+impl Handler<Money> for Looking {
+    type Tables = Table<String, i64>;
+    type Error = std::convert::Infallible;
+
+    fn tables(&self) -> Self::Tables {
+        PAID
+    }
+
+    fn reads(&self) -> Reads {
+        Reads::none().table(Whole, &EVENTS)
+    }
+
+    fn handle(
+        &self,
+        _: &ProjectedEvent<'_, Money>,
+        _: &mut TableMut<String, i64>,
+    ) -> Result<(), Self::Error> {
+        Ok(())
+    }
+}
+
+/// Each table once, however many parts read it.
+#[test]
+fn what_parts_read_the_whole_reads() {
+    let parts = (Sum(REFUNDED), (Looking.only(|_| true), Looking));
+    assert_eq!(parts.reads().all().count(), 1);
+    let parts = (Looking.of(Happened::paid), Count(EVENTS));
+    assert_eq!(Handler::<Happened>::reads(&parts).all().count(), 1);
+    assert!(Handler::<Happened>::reads(&Count(EVENTS)).is_empty());
+}
+
+/// What an error says, and its class, are those of the part that failed.
+#[test]
+fn an_error_of_a_part_keeps_its_causes_and_class() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("the rate is missing")]
+    struct Missing(#[source] Unlucky);
+    let tables = ((Count(EVENTS),), Sum(PAID));
+    let classed = Classed::new("rates", Missing(Unlucky(13)));
+    let tables = Handler::<Money>::tables(&tables);
+    let error = HandlerError::of(&tables, HandlerError::of(&tables.1, classed));
+    assert_eq!(error.tables(), ["paid"]);
+    let failure = Failure::of(error);
+    assert_eq!(failure.class(), "rates");
+    assert_eq!(
+        failure.causes(),
+        [
+            "what keeps paid failed: the rate is missing",
+            "13 cents are unlucky"
+        ]
+    );
+}
+
+#[test]
+#[should_panic(expected = "has \"events\" twice")]
+fn two_parts_with_one_table_are_refused() {
+    drop(project(Doubled));
 }
 
 /// The second part fails, so the first has done nothing.
