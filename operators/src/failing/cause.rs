@@ -8,6 +8,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use compact_str::CompactString;
+use millstream_engine::stage::was_caught_inside;
 use millstream_engine::state::CAUSES_MAX;
 
 use crate::aggregate::panic_message;
@@ -94,10 +95,11 @@ impl Failure {
         Self(Why::Error(error.into()))
     }
 
-    /// It panicked.
+    /// It panicked, which was caught.
     #[cold]
     #[inline(never)]
     pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Self {
+        was_caught_inside();
         Self(Why::Panic(panic))
     }
 

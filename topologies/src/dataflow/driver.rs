@@ -13,7 +13,6 @@ mod over_state;
 
 use std::any::Any;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -24,7 +23,7 @@ use millstream_engine::checkpoint::{
 };
 use millstream_engine::flow::{Resources, StageLoad, StageMeter};
 use millstream_engine::mailbox::{Mailbox, Wake};
-use millstream_engine::stage::{Blocked, StageCore, Step};
+use millstream_engine::stage::{Blocked, StageCore, Step, caught};
 use millstream_engine::state::{DeadLetter, StateError};
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
 use millstream_operators::projection::{Row, Table, TableKey, TableReader};
@@ -503,7 +502,7 @@ impl Driver {
         if stage.woken.is_woken.swap(false, Ordering::AcqRel) {
             stage.mailbox.begin_turn();
         }
-        let stepped = catch_unwind(AssertUnwindSafe(|| stage.core.step()));
+        let stepped = caught(|| stage.core.step());
         let step = stepped
             .unwrap_or_else(|panic| Step::Failed(format!("panicked: {}", panic_message(&*panic))));
         stage.state = match step {

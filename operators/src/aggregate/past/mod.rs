@@ -16,13 +16,13 @@ mod fork;
 mod history;
 mod snapshot;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use millstream_engine::codec::EventReader;
 use millstream_engine::event::{PartitionId, Position, Recorded, StreamId};
 use millstream_engine::log::frame::{Frame, Record, SHAPES};
 use millstream_engine::log::{Direction, LogError, StreamReader, StreamRef, for_each_event};
+use millstream_engine::stage::caught;
 use millstream_engine::state::StateStore;
 use millstream_engine::time::Timestamp;
 
@@ -183,10 +183,10 @@ impl<A: Aggregate> Past<A> {
         record: &Record<'_>,
     ) -> Result<Recorded<A::Event>, PastError> {
         let events = &mut self.events;
-        let decoded = catch_unwind(AssertUnwindSafe(|| {
+        let decoded = caught(|| {
             events.begin_frame(frame.attachment(SHAPES).unwrap_or_default())?;
             events.decode(record.kind, record.payload)
-        }));
+        });
         let payload = match decoded {
             Ok(decoded) => decoded.map_err(|cause| PastError::Unreadable {
                 stream: self.stream.to_string(),
@@ -239,8 +239,7 @@ fn evolve<A: Aggregate>(
     stream: &StreamId,
     version: u64,
 ) -> Result<(), PastError> {
-    catch_unwind(AssertUnwindSafe(|| state.evolve(event)))
-        .map_err(|panic| panicked(stream, version, &*panic))
+    caught(|| state.evolve(event)).map_err(|panic| panicked(stream, version, &*panic))
 }
 
 fn panicked(stream: &StreamId, version: u64, panic: &(dyn std::any::Any + Send)) -> PastError {
