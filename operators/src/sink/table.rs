@@ -23,6 +23,7 @@ use millstream_engine::checkpoint::{Epoch, Restoring, SavedPart, Saving};
 use millstream_engine::flow::{
     Emit, Fault, Fence, Operator, Turn, Wiring, exchange_hash, target_of,
 };
+use millstream_engine::mailbox::Mailbox;
 use millstream_engine::stage::Blocked;
 use millstream_engine::state::{StateBatch, StateError, StateStore, StateWrite, StateWriterHandle};
 use millstream_engine::time::Timestamp;
@@ -132,6 +133,8 @@ struct Open<K: TableKey, R: 'static> {
     /// This one, and how many there are.
     partition: (usize, usize),
     state: StateWriterHandle,
+    /// Woken when a batch is stored, since the stage may have nothing else to do.
+    mailbox: Arc<Mailbox>,
     storing: Arc<Storing>,
     /// Whether a batch was on its way when a failure was last looked for: one that ends later may have failed unseen.
     in_flight: bool,
@@ -263,11 +266,13 @@ impl<K: TableKey, R: Row> Open<K, R> {
             return Ok(());
         };
         let (storing, handed_over) = (Arc::clone(&self.storing), changed.handed_over);
+        let mailbox = Arc::clone(&self.mailbox);
         let batch = StateBatch::new(changed.writes).on_done(move |outcome| {
             if outcome.is_ok() {
                 handed_over.iter().for_each(HandedOver::settle);
             }
             storing.finish(outcome);
+            mailbox.wake();
         });
         self.stored_at = self.now.monotonic;
         self.submit(batch)
@@ -325,8 +330,11 @@ impl<K: TableKey, R: Row> Open<K, R> {
         Ok(())
     }
 
-    /// When the rows that are left should be stored.
+    /// When the rows that are left should be stored; not while others are, whose end wakes the stage.
     fn next_look(&self, options: &TableSinkOptions) -> Option<Timestamp> {
+        if self.in_flight {
+            return None;
+        }
         let waits = if self.has_checkpoints {
             !self.released.is_empty()
         } else {
@@ -400,6 +408,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
             released: VecDeque::new(),
             must_settle: false,
             state: access.writer.clone(),
+            mailbox: Arc::clone(&wiring.mailbox),
             storing: Arc::default(),
             in_flight: false,
             refused: None,
