@@ -4,12 +4,11 @@ use millstream_engine::codec::{DecodeError, EventReader, StandaloneReader};
 use millstream_engine::event::StreamId;
 use millstream_engine::log::frame::{Frame, Record, SHAPES};
 use millstream_engine::log::{Direction, LogError, StreamReader, StreamRef, for_each_event};
-use millstream_engine::stage::caught;
+use millstream_engine::stage::{caught, panic_message};
 use millstream_engine::state::{ProgressStanding, Snapshot, StateStore};
 
 use super::Aggregate;
 use super::command::CommandError;
-use super::host::panic_message;
 
 /// Below this many events a snapshot is not looked for: replaying them is cheaper.
 const SNAPSHOT_EVENTS_MIN: u64 = 16;
@@ -120,7 +119,7 @@ impl<A: Aggregate> Activator<A> {
                     state.evolve(&event);
                     Ok(())
                 })
-                .map_err(|panic| Stop::Panic(panic_message(&*panic)))?
+                .map_err(|panic| Stop::Panic(panic_message(&*panic).to_owned()))?
                 .map_err(|cause| Stop::Decode(record.version, cause))?;
                 found.events = record.version + 1;
                 found.replayed += 1;

@@ -25,7 +25,7 @@ use millstream_engine::metrics::{AggregateMetrics, AggregateTally};
 use millstream_engine::partition::{
     Completion, PartitionInput, Replies, Reply, Seen, Target, Turn,
 };
-use millstream_engine::stage::caught;
+use millstream_engine::stage::{caught, panic_message};
 use millstream_engine::state::{StateStore, StateWriterHandle};
 
 use super::activation::Activator;
@@ -355,7 +355,7 @@ impl<A: Aggregate> Host<A> {
 
     fn panicked(&mut self, panic: &(dyn Any + Send)) -> CommandError<A::Rejection> {
         self.tally.panics += 1;
-        let message = panic_message(panic);
+        let message = panic_message(panic).to_owned();
         tracing::error!(category = A::CATEGORY, message, "an aggregate panicked");
         CommandError::Panicked { message }
     }
@@ -363,12 +363,4 @@ impl<A: Aggregate> Host<A> {
 
 fn seconds(monotonic: Duration) -> u32 {
     u32::try_from(monotonic.as_secs()).unwrap_or(u32::MAX)
-}
-
-/// The message of a caught panic.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-        .to_owned()
 }

@@ -3,11 +3,10 @@
 use millstream_engine::codec::StandaloneWriter;
 use millstream_engine::event::{Offset, PartitionId, Position, StreamId};
 use millstream_engine::log::frame::Frame;
-use millstream_engine::stage::caught;
+use millstream_engine::stage::{caught, panic_message};
 use millstream_engine::state::{Snapshot, StateBatch, StateWrite, StateWriterHandle};
 
 use super::Aggregate;
-use super::host::panic_message;
 use super::instances::Instance;
 
 /// Encodes states of one aggregate type.

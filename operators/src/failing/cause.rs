@@ -8,10 +8,8 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use compact_str::CompactString;
-use millstream_engine::stage::was_caught_inside;
+use millstream_engine::stage::{panic_message, was_caught_inside};
 use millstream_engine::state::CAUSES_MAX;
-
-use crate::aggregate::panic_message;
 
 /// Bytes kept of one text, as of a stored letter.
 const TEXT_BYTES_MAX: usize = 4 << 10;
@@ -137,7 +135,7 @@ impl Failure {
     pub(crate) fn cause(&self) -> String {
         match &self.0 {
             Why::Error(error) | Why::Unreadable(error) => error.to_string(),
-            Why::Panic(panic) => panic_message(&**panic),
+            Why::Panic(panic) => panic_message(&**panic).to_owned(),
         }
     }
 

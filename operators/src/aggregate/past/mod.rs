@@ -22,7 +22,7 @@ use millstream_engine::codec::EventReader;
 use millstream_engine::event::{PartitionId, Position, Recorded, StreamId};
 use millstream_engine::log::frame::{Frame, Record, SHAPES};
 use millstream_engine::log::{Direction, LogError, StreamReader, StreamRef, for_each_event};
-use millstream_engine::stage::caught;
+use millstream_engine::stage::{caught, panic_message};
 use millstream_engine::state::StateStore;
 use millstream_engine::time::Timestamp;
 
@@ -31,7 +31,6 @@ pub use fork::{Fork, WhatIf};
 pub use history::{History, Step};
 
 use super::Aggregate;
-use super::host::panic_message;
 use crate::past::{At, Cut, PastError};
 
 /// Events of the first read of a stream; each further one takes four times as many. The index is asked for as many
@@ -246,6 +245,6 @@ fn panicked(stream: &StreamId, version: u64, panic: &(dyn std::any::Any + Send))
     PastError::Panicked {
         stream: stream.to_string(),
         version,
-        message: panic_message(panic),
+        message: panic_message(panic).to_owned(),
     }
 }
