@@ -35,52 +35,35 @@ const AMOUNT_MAX: i64 = 10_000;
 /// Longest wait for a projection.
 const PROJECTED: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// Balance by account id, kept by one actor for all partitions.
-pub const GLOBAL_BALANCES: Table<CompactString, Cents> = Table::named("global-balances");
-/// The same, kept by the owners of its keys.
-pub const ROUTED_BALANCES: Table<CompactString, Cents> = Table::named("routed-balances");
-
-/// [`Balances`], but with global rows.
+/// [`Balances`], but for all partitions together: with global rows, or with `BY_KEY` with rows that are routed by key.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct GlobalBalances;
+pub struct SharedBalances<const BY_KEY: bool>;
 
-impl Projection for GlobalBalances {
-    const NAME: &'static str = "global-balances";
-    const VERSION: u32 = 1;
-    const ROWS: Rows = Rows::Global;
-    const CATEGORY: &'static str = Account::CATEGORY;
-    type Event = AccountEvent;
-    type Tables = (Table<CompactString, Cents>,);
-    type Error = Infallible;
+/// Kept by one actor.
+pub type GlobalBalances = SharedBalances<false>;
+/// Kept by the owners of its keys.
+pub type RoutedBalances = SharedBalances<true>;
 
-    fn tables(&self) -> Self::Tables {
-        (GLOBAL_BALANCES,)
-    }
-
-    fn project(
-        &self,
-        event: &ProjectedEvent<'_, AccountEvent>,
-        tables: &mut (TableMut<CompactString, Cents>,),
-    ) -> Result<(), Infallible> {
-        Balances.project(event, tables)
-    }
+impl<const BY_KEY: bool> SharedBalances<BY_KEY> {
+    /// Balance by account id.
+    pub const TABLE: Table<CompactString, Cents> = Table::named(Self::NAME);
 }
 
-/// [`Balances`], but with rows that are routed by key.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RoutedBalances;
-
-impl Projection for RoutedBalances {
-    const NAME: &'static str = "routed-balances";
+impl<const BY_KEY: bool> Projection for SharedBalances<BY_KEY> {
+    const NAME: &'static str = if BY_KEY {
+        "routed-balances"
+    } else {
+        "global-balances"
+    };
     const VERSION: u32 = 1;
-    const ROWS: Rows = Rows::ByKey;
+    const ROWS: Rows = if BY_KEY { Rows::ByKey } else { Rows::Global };
     const CATEGORY: &'static str = Account::CATEGORY;
     type Event = AccountEvent;
     type Tables = (Table<CompactString, Cents>,);
     type Error = Infallible;
 
     fn tables(&self) -> Self::Tables {
-        (ROUTED_BALANCES,)
+        (Self::TABLE,)
     }
 
     fn project(
@@ -145,8 +128,8 @@ impl Bank {
         let topology = match reads {
             ReadSide::None => topology,
             ReadSide::Balances => topology.projection(Balances),
-            ReadSide::Global => topology.projection(GlobalBalances),
-            ReadSide::Routed => topology.projection(RoutedBalances),
+            ReadSide::Global => topology.projection(SharedBalances::<false>),
+            ReadSide::Routed => topology.projection(SharedBalances::<true>),
         };
         let engine = Engine::open(folder.path())
             .config(config)
@@ -279,8 +262,8 @@ impl Bank {
         let table = match self.reads {
             ReadSide::None => return Ok(()),
             ReadSide::Balances => &BALANCES,
-            ReadSide::Global => &GLOBAL_BALANCES,
-            ReadSide::Routed => &ROUTED_BALANCES,
+            ReadSide::Global => &GlobalBalances::TABLE,
+            ReadSide::Routed => &RoutedBalances::TABLE,
         };
         self.settle().await?;
         let mut total = 0;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use millstream_engine::checkpoint::{Epoch, Part, Restoring, Saving};
 use millstream_engine::flow::{Operator, Resources, Turn, Wiring};
+use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::spill::{MemoryBudget, SpillStore};
-use millstream_engine::time::{ManualClock, Timestamp};
+use millstream_engine::time::{Clock, ManualClock, Timestamp};
 use proptest::prelude::*;
 
 /// What happens to an operator.
@@ -164,12 +165,14 @@ pub(crate) fn resources(bytes: usize) -> Arc<Resources> {
 }
 
 pub(crate) fn wiring_with(resources: Arc<Resources>) -> Wiring {
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp(0)));
     Wiring {
         stage: "tested".into(),
         identity: "tested".into(),
         partition: 0,
         partitions: 1,
-        clock: Arc::new(ManualClock::new(Timestamp(0))),
+        mailbox: Mailbox::new(MailboxLimits::default(), Arc::clone(&clock)),
+        clock,
         resources,
         checkpoints: None,
     }

@@ -1,12 +1,10 @@
 //! Declaring a topology: what an engine runs, checked as a whole before anything starts.
 
-use std::collections::HashMap;
 use std::fmt;
 
-use millstream_engine::event::StreamId;
 use millstream_operators::aggregate::{Aggregate, AggregateConfig};
 use millstream_operators::projection::{
-    DECISIONS, Delivering, DeliveryConfig, Effect, Outbox, Projection, ProjectionConfig, Row,
+    Delivering, DeliveryConfig, Effect, Outbox, Projection, ProjectionConfig, Row,
 };
 
 use crate::dataflow::{Dataflow, Flow, FlowOptions};
@@ -14,6 +12,7 @@ use crate::engine::aggregates::{AnyAggregate, Registered};
 use crate::engine::projections::{AnyProjection, Declared};
 use crate::engine::reads;
 
+mod checks;
 mod fault;
 mod outboxes;
 
@@ -289,149 +288,17 @@ impl TopologyBuilder {
         if topology.name.is_empty() {
             faults.push(TopologyFault::NoName);
         }
-        check_aggregates(&topology, &mut faults);
-        check_projections(&topology, &mut faults);
+        checks::aggregates(&topology, &mut faults);
+        checks::projections(&topology, &mut faults);
         let read = reads::faults(&topology.projections).into_iter();
         faults.extend(read.map(|(projection, fault)| TopologyFault::Reads { projection, fault }));
         outboxes::check(&topology, &mut faults);
         faults.extend(self.faults);
-        check_dataflows(&topology, &mut faults);
+        checks::dataflows(&topology, &mut faults);
         if faults.is_empty() {
             return Ok(topology);
         }
         let name = topology.name;
         Err(InvalidTopology { name, faults })
-    }
-}
-
-fn check_aggregates(topology: &Topology, faults: &mut Vec<TopologyFault>) {
-    let mut categories = HashMap::new();
-    for aggregate in &topology.aggregates {
-        let category = aggregate.category();
-        if category.contains('@') || StreamId::new(category, "x").is_err() {
-            faults.push(TopologyFault::Category { category });
-        }
-        if category == DECISIONS {
-            faults.push(TopologyFault::ReservedCategory { category });
-        }
-        if categories.insert(category, ()).is_some() {
-            faults.push(TopologyFault::SameCategory { category });
-        }
-        if aggregate.version() == 0 {
-            faults.push(TopologyFault::VersionZero {
-                part: "aggregate",
-                name: category,
-            });
-        }
-    }
-}
-
-fn check_projections(topology: &Topology, faults: &mut Vec<TopologyFault>) {
-    let mut tables = HashMap::new();
-    check_versions(topology, faults);
-    for projection in &topology.projections {
-        let name = projection.name();
-        if projection.version() == 0 {
-            faults.push(TopologyFault::VersionZero {
-                part: "projection",
-                name,
-            });
-        }
-        if projection.is_ordered_in_vain() {
-            faults.push(TopologyFault::OrderByPartition { projection: name });
-        }
-        if projection.is_batched_in_vain() {
-            faults.push(TopologyFault::BatchOfEach { projection: name });
-        }
-        if projection.is_routed_in_vain() {
-            faults.push(TopologyFault::RoutedTogether { projection: name });
-        }
-        for (table, index) in projection.unkept_unique() {
-            faults.push(TopologyFault::UniqueByPartition {
-                projection: name,
-                table,
-                index,
-            });
-        }
-        let version = projection.version();
-        for table in projection.tables() {
-            // Versions of a projection may have the same tables, each once.
-            let first = tables.insert(table, (name, version));
-            let conflict = first.filter(|first| first.0 != name || first.1 == version);
-            if let Some((first, _)) = conflict {
-                faults.push(TopologyFault::SameTable {
-                    table,
-                    first,
-                    second: name,
-                });
-            }
-        }
-    }
-}
-
-/// Whether each projection is declared once, and each candidate is another version of one.
-fn check_versions(topology: &Topology, faults: &mut Vec<TopologyFault>) {
-    let (mut names, mut versions) = (HashMap::new(), HashMap::new());
-    let declared = topology.projections.iter();
-    for projection in declared.clone().filter(|one| !one.is_candidate()) {
-        let (name, version) = (projection.name(), projection.version());
-        versions.insert((name, version), ());
-        if names.insert(name, ()).is_some() {
-            faults.push(TopologyFault::SameProjection { name });
-        }
-    }
-    for projection in declared.filter(|one| one.is_candidate()) {
-        let (name, version) = (projection.name(), projection.version());
-        if !names.contains_key(name) {
-            faults.push(TopologyFault::CandidateOfNone { name, version });
-        }
-        if versions.insert((name, version), ()).is_some() {
-            faults.push(TopologyFault::SameVersion { name, version });
-        }
-    }
-}
-
-/// What the parts of a topology must know of each other; each dataflow alone is checked already.
-fn check_dataflows(topology: &Topology, faults: &mut Vec<TopologyFault>) {
-    let mut tables = HashMap::new();
-    for projection in &topology.projections {
-        for table in projection.tables() {
-            tables.insert(table, format!("projection {:?}", projection.name()));
-        }
-    }
-    let mut producers: HashMap<String, &str> = HashMap::new();
-    for dataflow in &topology.dataflows {
-        let name = dataflow.name();
-        for producer in dataflow.producers() {
-            match producers.insert(producer.clone(), name) {
-                // Twice in one dataflow: it has been told.
-                Some(first) if first != name => faults.push(TopologyFault::SameProducer {
-                    producer,
-                    first: first.to_owned(),
-                    second: name.to_owned(),
-                }),
-                _ => {}
-            }
-        }
-        for table in dataflow.tables() {
-            if let Some(owner) = tables.insert(table, format!("dataflow {name:?}")) {
-                let dataflow = name.to_owned();
-                faults.push(TopologyFault::TableTaken {
-                    dataflow,
-                    table,
-                    owner,
-                });
-            }
-        }
-        for (source_name, (id, event_type)) in dataflow.event_types() {
-            let mut aggregates = topology.aggregates.iter();
-            if !aggregates.any(|aggregate| aggregate.events() == id) {
-                faults.push(TopologyFault::UnknownEvents {
-                    dataflow: name.to_owned(),
-                    source_name,
-                    event_type,
-                });
-            }
-        }
     }
 }

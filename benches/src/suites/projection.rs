@@ -16,7 +16,7 @@ use millstream::catalog::bank::{Account, AccountCommand, BALANCES, Cents, Channe
 use millstream_engine::event::{PartitionId, Token};
 use millstream_operators::projection::Projection;
 
-use crate::bank::{Bank, GlobalBalances, Pace, ReadSide, Teller};
+use crate::bank::{Bank, GlobalBalances, Pace, ReadSide, RoutedBalances, Teller};
 use crate::load::{Arrivals, Caller as _, OpenLoop};
 use crate::{Case, Harness};
 use keeping_up::KeptUp;
@@ -83,7 +83,7 @@ async fn live(harness: &Harness, sizes: Sizes, name: &str, reads: ReadSide) -> R
     bank.settle().await?;
     let projection = match reads {
         ReadSide::Global => GlobalBalances::NAME,
-        ReadSide::Routed => crate::bank::RoutedBalances::NAME,
+        ReadSide::Routed => RoutedBalances::NAME,
         ReadSide::Balances | ReadSide::None => millstream::catalog::bank::Balances::NAME,
     };
     let tellers = bank.tellers();

@@ -84,6 +84,8 @@ pub struct Wiring {
     pub partition: usize,
     /// How many partitions the stage has.
     pub partitions: usize,
+    /// The stage's: what waits for something that does not come through a lane has it woken then.
+    pub mailbox: Arc<Mailbox>,
     /// The engine's clock.
     pub clock: Arc<dyn Clock>,
     /// What sources and sinks need of the engine.

@@ -1,7 +1,6 @@
 //! Raw appends: events that a caller wrote itself, with expected version and idempotence by event id.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::appender::{NewEvent, Payload};
@@ -13,7 +12,7 @@ use crate::event::{Offset, PartitionId, Position, StreamId, Token};
 use crate::log::frame::{Encoding, Kind};
 use crate::log::{Direction, LogError, StreamRef, for_each_event};
 use crate::mailbox::LaneReceiver;
-use crate::stage::panic_message;
+use crate::stage::{caught, panic_message};
 
 /// Appends that may wait for events of their stream to become durable.
 const WAITING_MAX: usize = 1_024;
@@ -153,7 +152,7 @@ impl Appends {
             } => {
                 self.scratch.clear();
                 let scratch = &mut self.scratch;
-                let encoded = catch_unwind(AssertUnwindSafe(|| encode(turn.encoder(), scratch)));
+                let encoded = caught(|| encode(turn.encoder(), scratch));
                 typed = encoded
                     .map_err(|panic| AppendError::Panicked {
                         message: panic_message(&*panic).to_owned(),

@@ -6,7 +6,6 @@
 //! could put a second one beside it.
 
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +15,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
 
+use super::caught::caught;
 use super::watch::{StageWatch, watched};
 use crate::flow::Fenced;
 use crate::mailbox::{Mailbox, Wake};
@@ -137,7 +137,7 @@ impl StageState {
     /// Runs user code; a panic becomes a failure with the panic's message.
     fn guarded<R>(&mut self, run: impl FnOnce(&mut dyn StageCore) -> R) -> Result<R, StageFailure> {
         let core = &mut *self.core;
-        catch_unwind(AssertUnwindSafe(|| run(core)))
+        caught(|| run(core))
             .map_err(|panic| StageFailure(format!("panicked: {}", panic_message(&*panic))))
     }
 

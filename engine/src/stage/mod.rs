@@ -11,6 +11,7 @@
 //! mailbox is closed and the owner is told the *first* cause.
 
 mod actor;
+mod caught;
 mod handle;
 mod supervision;
 mod supervisor;
@@ -21,6 +22,7 @@ mod tests;
 
 pub use actor::panic_message;
 pub use actor::{Blocked, StageCore, Step};
+pub use caught::{caught, caught_by_joining, was_caught_inside, will_be_caught};
 pub use handle::{
     CoreFactory, GiveUp, NoCore, SpawnStageError, StageHandle, StageSpec, StageStatus, spawn_stage,
 };

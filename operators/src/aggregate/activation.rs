@@ -1,16 +1,14 @@
 //! Bringing an instance into memory: its snapshot, if there is a good one, and the events after it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use millstream_engine::codec::{DecodeError, EventReader, StandaloneReader};
 use millstream_engine::event::StreamId;
 use millstream_engine::log::frame::{Frame, Record, SHAPES};
 use millstream_engine::log::{Direction, LogError, StreamReader, StreamRef, for_each_event};
+use millstream_engine::stage::{caught, panic_message};
 use millstream_engine::state::{ProgressStanding, Snapshot, StateStore};
 
 use super::Aggregate;
 use super::command::CommandError;
-use super::host::panic_message;
 
 /// Below this many events a snapshot is not looked for: replaying them is cheaper.
 const SNAPSHOT_EVENTS_MIN: u64 = 16;
@@ -116,12 +114,12 @@ impl<A: Aggregate> Activator<A> {
             |frame, record| {
                 let state = &mut found.state;
                 // Reading an event runs its `Deserialize` and upcasters, which are user code as well.
-                catch_unwind(AssertUnwindSafe(|| {
+                caught(|| {
                     let event = self.decode(frame, record)?;
                     state.evolve(&event);
                     Ok(())
-                }))
-                .map_err(|panic| Stop::Panic(panic_message(&*panic)))?
+                })
+                .map_err(|panic| Stop::Panic(panic_message(&*panic).to_owned()))?
                 .map_err(|cause| Stop::Decode(record.version, cause))?;
                 found.events = record.version + 1;
                 found.replayed += 1;
@@ -150,9 +148,7 @@ impl<A: Aggregate> Activator<A> {
             return None;
         }
         let states = &mut self.states;
-        let decoded = catch_unwind(AssertUnwindSafe(|| {
-            states.decode(&snapshot.bytes).map(Some)
-        }));
+        let decoded = caught(|| states.decode(&snapshot.bytes).map(Some));
         let decoded = decoded.unwrap_or_else(|panic| {
             let message = panic_message(&*panic);
             tracing::warn!(stream = %id, message, "reading a snapshot panicked, rebuilding from events");

@@ -14,7 +14,6 @@ mod residence;
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -26,6 +25,7 @@ use millstream_engine::metrics::{AggregateMetrics, AggregateTally};
 use millstream_engine::partition::{
     Completion, PartitionInput, Replies, Reply, Seen, Target, Turn,
 };
+use millstream_engine::stage::{caught, panic_message};
 use millstream_engine::state::{StateStore, StateWriterHandle};
 
 use super::activation::Activator;
@@ -244,9 +244,7 @@ impl<A: Aggregate> Host<A> {
         instance.used = seconds(turn.monotonic);
         self.events.clear();
         let (state, out) = (&instance.state, &mut self.events);
-        let decided = catch_unwind(AssertUnwindSafe(|| {
-            state.decide(command, &mut Decision::at(out, turn.now))
-        }));
+        let decided = caught(|| state.decide(command, &mut Decision::at(out, turn.now)));
         match decided {
             Ok(Ok(())) => {}
             Ok(Err(rejection)) => {
@@ -257,7 +255,7 @@ impl<A: Aggregate> Host<A> {
         }
         let mark = turn.mark();
         // Writing an event runs its `Serialize`, which is user code as well.
-        let appended = catch_unwind(AssertUnwindSafe(|| self.append(slot, hash, &options, turn)));
+        let appended = caught(|| self.append(slot, hash, &options, turn));
         let evolved = match appended {
             Ok(appended) => appended.and_then(|bytes| self.evolve(slot, bytes, turn)),
             Err(panic) => Err(self.panicked(&*panic)),
@@ -328,9 +326,9 @@ impl<A: Aggregate> Host<A> {
         }
         let instance = self.instances.get_mut(slot);
         let (state, events) = (&mut instance.state, &self.events);
-        let evolved = catch_unwind(AssertUnwindSafe(|| {
+        let evolved = caught(|| {
             events.iter().for_each(|event| state.evolve(event));
-        }));
+        });
         if let Err(panic) = evolved {
             let instance = self.instances.get_mut(slot);
             if instance.frame > turn.settled {
@@ -357,7 +355,7 @@ impl<A: Aggregate> Host<A> {
 
     fn panicked(&mut self, panic: &(dyn Any + Send)) -> CommandError<A::Rejection> {
         self.tally.panics += 1;
-        let message = panic_message(panic);
+        let message = panic_message(panic).to_owned();
         tracing::error!(category = A::CATEGORY, message, "an aggregate panicked");
         CommandError::Panicked { message }
     }
@@ -365,12 +363,4 @@ impl<A: Aggregate> Host<A> {
 
 fn seconds(monotonic: Duration) -> u32 {
     u32::try_from(monotonic.as_secs()).unwrap_or(u32::MAX)
-}
-
-/// The message of a caught panic.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
-        .to_owned()
 }

@@ -23,7 +23,6 @@ pub use command::{Ack, Acknowledge, CommandError, CommandItem, CommandOptions, C
 pub use config::AggregateConfig;
 pub use conflict::ConflictRetry;
 pub use handle::{AggregateHandle, BulkCommand, CommandLane};
-pub(crate) use host::panic_message;
 pub use host::{Host, SnapshotStore};
 pub use kit::{Given, Outcome, given};
 pub use millstream_engine::codec::Event;

@@ -1,14 +1,12 @@
 //! Taking snapshots: a state is encoded at once, and stored after the frame that it rests on is durable.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use millstream_engine::codec::StandaloneWriter;
 use millstream_engine::event::{Offset, PartitionId, Position, StreamId};
 use millstream_engine::log::frame::Frame;
+use millstream_engine::stage::{caught, panic_message};
 use millstream_engine::state::{Snapshot, StateBatch, StateWrite, StateWriterHandle};
 
 use super::Aggregate;
-use super::host::panic_message;
 use super::instances::Instance;
 
 /// Encodes states of one aggregate type.
@@ -70,7 +68,7 @@ impl<A: Aggregate> Taker<A> {
 
     /// Encodes a state; its `Serialize` is user code, which may panic.
     fn encode(&mut self, state: &A, out: &mut Vec<u8>) -> Result<(), String> {
-        match catch_unwind(AssertUnwindSafe(|| self.writer.append(state, out))) {
+        match caught(|| self.writer.append(state, out)) {
             Ok(encoded) => encoded.map_err(|error| error.to_string()),
             Err(panic) => {
                 self.writer = StandaloneWriter::new();

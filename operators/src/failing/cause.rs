@@ -8,9 +8,9 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use compact_str::CompactString;
+use millstream_engine::stage::{panic_message, was_caught_inside};
 use millstream_engine::state::CAUSES_MAX;
 
-use crate::aggregate::panic_message;
 use crate::projection::HandlerError;
 
 /// Bytes kept of one text, as of a stored letter.
@@ -95,10 +95,11 @@ impl Failure {
         Self(Why::Error(error.into()))
     }
 
-    /// It panicked.
+    /// It panicked, which was caught.
     #[cold]
     #[inline(never)]
     pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Self {
+        was_caught_inside();
         Self(Why::Panic(panic))
     }
 
@@ -136,7 +137,7 @@ impl Failure {
     pub(crate) fn cause(&self) -> String {
         match &self.0 {
             Why::Error(error) | Why::Unreadable(error) => error.to_string(),
-            Why::Panic(panic) => panic_message(&**panic),
+            Why::Panic(panic) => panic_message(&**panic).to_owned(),
         }
     }
 

@@ -6,11 +6,10 @@
 //! two pages may be in both or in neither.
 
 use std::collections::HashSet;
-use std::ops::RangeBounds;
+use std::ops::{Bound, RangeBounds};
 
 use super::page::{Front, Pages, RowSlice, RowSource, SliceOf};
 use super::range::{KeyRange, Slice};
-use super::reader::{part_range, place_of};
 use super::{Index, QueryError, Row, Table, TableKey};
 
 /// Has the rows of a table and the entries of its indexes, of one moment or of now.
@@ -110,4 +109,36 @@ impl<S: IndexedRows> RowSource for ByIndex<S> {
         let end = entries.end;
         Ok(RowSlice(Slice { found, end }))
     }
+}
+
+/// The place of an index among its table's.
+fn place_of<K: TableKey, R: Row>(
+    table: &Table<K, R>,
+    name: &'static str,
+) -> Result<usize, QueryError> {
+    let place = table.indexes().iter().position(|own| own.name() == name);
+    place.ok_or(QueryError::UnknownIndex {
+        table: table.name(),
+        index: name,
+    })
+}
+
+/// A bound of borrowed keys as bytes of parts.
+fn part_range<I: TableKey>(range: &impl RangeBounds<I>) -> KeyRange {
+    let mut parts = KeyRange::between(range, I::write_part);
+    // Entries are longer than what they are found by: from behind all, or up to all, that begin with it.
+    if let Bound::Excluded(found_by) = &parts.from {
+        parts.from = match KeyRange::beginning_with(found_by.clone()).to {
+            Bound::Excluded(behind) => Bound::Included(behind),
+            // Nothing lies behind the largest of all.
+            _ => {
+                parts.to = Bound::Excluded(found_by.clone());
+                Bound::Included(found_by.clone())
+            }
+        };
+    }
+    if let Bound::Included(found_by) = &parts.to {
+        parts.to = KeyRange::beginning_with(found_by.clone()).to;
+    }
+    parts
 }

@@ -21,7 +21,7 @@ use millstream_engine::state::{
     StateWriterHandle,
 };
 
-use super::table::{Storing, a_moment};
+use super::storing::{Storing, a_moment};
 
 /// Writes that wait in memory before the stage does.
 const WAITING_MAX: usize = 4_096;

@@ -24,6 +24,7 @@ mod log;
 mod log_standing;
 mod log_state;
 mod row_format;
+mod storing;
 mod table;
 mod table_part;
 mod table_place;

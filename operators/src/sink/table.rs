@@ -12,30 +12,24 @@
 //! Cost: per item a hash and a copy of the row that it replaces; per changed row a copy at each publication and an
 //! encoding at each store.
 
+mod open;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_engine::checkpoint::{Epoch, Restoring, SavedPart, Saving};
-use millstream_engine::flow::{
-    Emit, Fault, Fence, Operator, Turn, Wiring, exchange_hash, target_of,
-};
+use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
-use millstream_engine::state::{StateBatch, StateError, StateStore, StateWrite, StateWriterHandle};
 use millstream_engine::time::Timestamp;
-use tokio::sync::Notify;
 
+use self::open::Open;
+use super::storing::a_moment;
 use super::table_part::{self, TABLE_STATE};
 use super::table_place::TableAccess;
-use crate::projection::{
-    HandedOver, HotRows, Place, ProgressBoard, Row, Table, TableKey, TableMut,
-};
-
-/// Time after which rows are offered again to a state writer that had no room for them.
-const REFUSED_EVERY: Duration = Duration::from_millis(2);
+use crate::projection::{HotRows, Place, Row, Table, TableKey, TableMut};
 
 /// Limits of a table sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,99 +53,6 @@ impl Default for TableSinkOptions {
             hot_rows_max: 4_000_000,
         }
     }
-}
-
-/// A batch on its way to the store.
-#[derive(Debug, Default)]
-pub(super) struct Storing {
-    in_flight: AtomicBool,
-    failed: Mutex<Option<String>>,
-    done: Notify,
-}
-
-impl Storing {
-    /// A batch is about to be handed over.
-    pub(super) fn begin(&self) {
-        self.in_flight.store(true, Ordering::Release);
-    }
-
-    /// It was not taken.
-    pub(super) fn give_up(&self) {
-        self.in_flight.store(false, Ordering::Release);
-    }
-
-    pub(super) fn is_in_flight(&self) -> bool {
-        self.in_flight.load(Ordering::Acquire)
-    }
-
-    pub(super) fn finish(&self, outcome: Result<(), StateError>) {
-        if let Err(error) = outcome {
-            let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-            failed.get_or_insert_with(|| error.to_string());
-        }
-        self.in_flight.store(false, Ordering::Release);
-        // Kept for who comes to wait later.
-        self.done.notify_one();
-    }
-
-    pub(super) fn failure(&self) -> Option<String> {
-        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.clone()
-    }
-
-    pub(super) async fn until_done(self: Arc<Self>) {
-        while self.is_in_flight() {
-            self.done.notified().await;
-        }
-    }
-}
-
-/// Rows that have changed.
-#[derive(Debug, Default)]
-struct Changed {
-    writes: Vec<StateWrite>,
-    /// Told once they are stored.
-    handed_over: Option<HandedOver>,
-}
-
-impl From<Vec<StateWrite>> for Changed {
-    fn from(writes: Vec<StateWrite>) -> Self {
-        Self {
-            writes,
-            handed_over: None,
-        }
-    }
-}
-
-/// The sink at work.
-struct Open<K: TableKey, R: 'static> {
-    fence: Arc<Fence>,
-    board: Arc<ProgressBoard>,
-    rows: TableMut<K, R>,
-    store: StateStore,
-    /// This one, and how many there are.
-    partition: (usize, usize),
-    state: StateWriterHandle,
-    storing: Arc<Storing>,
-    /// Whether a batch was on its way when a failure was last looked for: one that ends later may have failed unseen.
-    in_flight: bool,
-    /// What the state's writer had no room for: to be handed over before anything else.
-    refused: Option<StateBatch>,
-    fault: Option<Fault>,
-    now: Turn,
-    published_at: Duration,
-    stored_at: Duration,
-    /// Rows are stored with checkpoints only, so that a restart finds those of the one that it begins from.
-    has_checkpoints: bool,
-    /// Rows that belong to a checkpoint which is not complete, by its epoch.
-    unfinished: VecDeque<(Epoch, Changed)>,
-    /// Rows of complete checkpoints, to be stored.
-    released: VecDeque<Changed>,
-    /// A barrier has come, or the stored rows are others than those that the run begins with: what is released is to be
-    /// stored before anything else.
-    must_settle: bool,
-    /// When to look again although no item comes.
-    look_at: Option<Timestamp>,
 }
 
 /// Takes keys with their rows into a table.
@@ -178,7 +79,7 @@ impl<K: TableKey, R: Row> TableSink<K, R> {
 #[cfg(test)]
 impl<K: TableKey, R: Row> TableSink<K, R> {
     /// As if the batch on its way had ended so.
-    pub(super) fn end_batch(&self, outcome: Result<(), StateError>) {
+    pub(super) fn end_batch(&self, outcome: Result<(), millstream_engine::state::StateError>) {
         if let Some(open) = &self.open {
             open.storing.finish(outcome);
         }
@@ -193,151 +94,6 @@ impl<K: TableKey, R> Clone for TableSink<K, R> {
             open: None,
             ending: false,
         }
-    }
-}
-
-impl<K: TableKey, R: Row> Open<K, R> {
-    fn publish(&mut self) {
-        let _pass = self.fence.pass();
-        let _shown = self.board.show_together();
-        self.rows.publish();
-        self.published_at = self.now.monotonic;
-    }
-
-    /// Whether everything that came is stored.
-    fn is_all_stored(&self) -> bool {
-        self.rows.unstored() == 0 && self.unfinished.is_empty() && self.is_settled()
-    }
-
-    /// Whether everything that may be stored is.
-    fn is_settled(&self) -> bool {
-        self.released.is_empty() && self.refused.is_none() && !self.in_flight
-    }
-
-    /// The next rows to be stored, if it is their time.
-    fn next_writes(
-        &mut self,
-        options: &TableSinkOptions,
-        must: bool,
-    ) -> Result<Option<Changed>, Fault> {
-        if self.has_checkpoints {
-            return Ok(self.released.pop_front());
-        }
-        let unstored = self.rows.unstored();
-        let since = self.now.monotonic.saturating_sub(self.stored_at);
-        let due = since >= options.store_every || unstored >= options.unstored_rows_max;
-        if unstored == 0 || !(due || must) {
-            return Ok(None);
-        }
-        self.take_rows().map(Some)
-    }
-
-    /// What has changed since it was last asked.
-    fn take_rows(&mut self) -> Result<Changed, Fault> {
-        // Nothing is stored that readers have not seen: whoever reads the store would see a part of a batch.
-        self.publish();
-        let mut writes = Vec::new();
-        let taken = self.rows.store(&mut writes);
-        let handed_over =
-            taken.map_err(|error| Fault(format!("a row cannot be stored: {error}")))?;
-        Ok(Changed {
-            writes,
-            handed_over,
-        })
-    }
-
-    /// Hands what is due to the state's writer, one batch at a time.
-    fn store(&mut self, options: &TableSinkOptions, must: bool) -> Result<(), Fault> {
-        // Before the failure, which is there once its batch is done.
-        self.in_flight = self.storing.is_in_flight();
-        if let Some(cause) = self.storing.failure() {
-            return Err(Fault(format!("rows could not be stored: {cause}")));
-        }
-        if let Some(batch) = self.refused.take() {
-            return self.submit(batch);
-        }
-        if self.in_flight {
-            return Ok(());
-        }
-        let Some(changed) = self.next_writes(options, must)? else {
-            return Ok(());
-        };
-        let (storing, handed_over) = (Arc::clone(&self.storing), changed.handed_over);
-        let batch = StateBatch::new(changed.writes).on_done(move |outcome| {
-            if outcome.is_ok() {
-                handed_over.iter().for_each(HandedOver::settle);
-            }
-            storing.finish(outcome);
-        });
-        self.stored_at = self.now.monotonic;
-        self.submit(batch)
-    }
-
-    /// Whether a stored row is this partition's. One that has no key of the table's is the first one's.
-    fn owns(&self, key: &[u8]) -> bool {
-        let (own, partitions) = self.partition;
-        K::read(key).map_or(0, |key| target_of(exchange_hash(&key), partitions)) == own
-    }
-
-    /// Appends all rows of this partition. Everything that is released is stored.
-    fn write_all(&self, into: &mut Vec<u8>) -> Result<(), Fault> {
-        let place = (&self.store, self.rows.id());
-        let writes = self.unfinished.iter();
-        let writes = writes.flat_map(|(_, changed)| &changed.writes);
-        table_part::write_all(place, |key| self.owns(key), writes, into)
-    }
-
-    /// Has the stored rows made those of `parts`, one for each partition that was saved, or this partition's alone.
-    fn make_same(&mut self, parts: &[&[u8]]) -> Result<(), Fault> {
-        // What an earlier beginning in this process has left on its way.
-        let flushed = self.state.flush();
-        flushed.map_err(|error| Fault(format!("the table's rows cannot be read: {error}")))?;
-        let is_whole = |part: &&[u8]| table_part::has_all_rows(part.first().copied());
-        let covers = |key: &[u8]| {
-            let from = |key| target_of(exchange_hash(&key), parts.len());
-            let from = K::read(key).map_or(0, from);
-            parts.get(from).is_some_and(is_whole)
-        };
-        let whole: Vec<&[u8]> = parts.iter().copied().filter(is_whole).collect();
-        let place = (&self.store, self.rows.id());
-        let owns = |key: &[u8]| self.owns(key);
-        let batches = table_part::differences(place, owns, covers, &whole)?;
-        // At once, since readers see them meanwhile.
-        self.must_settle |= !batches.is_empty();
-        self.released.extend(batches.into_iter().map(Changed::from));
-        Ok(())
-    }
-
-    fn submit(&mut self, batch: StateBatch) -> Result<(), Fault> {
-        let _pass = self.fence.pass();
-        self.storing.begin();
-        self.in_flight = true;
-        let Err(refused) = self.state.try_submit(batch) else {
-            return Ok(());
-        };
-        // Nobody is told of a batch that was not taken.
-        self.storing.give_up();
-        self.in_flight = false;
-        if !matches!(refused.reason, StateError::Full { .. }) {
-            return Err(Fault(format!("the state's writer refused rows: {refused}")));
-        }
-        self.refused = Some(*refused.batch);
-        Ok(())
-    }
-
-    /// When the rows that are left should be stored.
-    fn next_look(&self, options: &TableSinkOptions) -> Option<Timestamp> {
-        let waits = if self.has_checkpoints {
-            !self.released.is_empty()
-        } else {
-            self.rows.unstored() > 0
-        };
-        if !waits && self.refused.is_none() {
-            return None;
-        }
-        let since = self.now.monotonic.saturating_sub(self.stored_at);
-        let wait = options.store_every.saturating_sub(since);
-        Some(self.now.now.saturating_add(wait.max(REFUSED_EVERY)))
     }
 }
 
@@ -400,6 +156,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
             released: VecDeque::new(),
             must_settle: false,
             state: access.writer.clone(),
+            mailbox: Arc::clone(&wiring.mailbox),
             storing: Arc::default(),
             in_flight: false,
             refused: None,
@@ -544,13 +301,6 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
     fn awaits_checkpoint(&self) -> bool {
         let open = self.open.as_ref().filter(|open| open.has_checkpoints);
         open.is_some_and(|open| open.rows.unstored() > 0 || !open.unfinished.is_empty())
-    }
-}
-
-/// Until a full queue may have room: nobody tells.
-pub(super) async fn a_moment() {
-    if tokio::runtime::Handle::try_current().is_ok() {
-        tokio::time::sleep(REFUSED_EVERY).await;
     }
 }
 

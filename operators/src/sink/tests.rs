@@ -1,5 +1,7 @@
 //! File and channel sinks, driven by hand.
 
+mod tables;
+
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,13 +10,12 @@ use std::time::Duration;
 use millstream_engine::flow::{
     Discard, Emit, Fault, Fence, Operator, Resources, Then, Turn, Wiring, stateless,
 };
+use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::stage::Blocked;
-use millstream_engine::state::{StateError, StateOptions, StateStore};
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
 use serde::Serialize;
 
 use super::*;
-use crate::projection::Table;
 
 #[derive(Clone, Serialize)]
 struct Row {
@@ -38,6 +39,7 @@ fn wiring(clock: &Arc<ManualClock>) -> Wiring {
         identity: "files".into(),
         partition: 2,
         partitions: 3,
+        mailbox: Mailbox::new(MailboxLimits::default(), Arc::clone(&clock)),
         clock,
         resources: Arc::new(Resources::new()),
         checkpoints: None,
@@ -262,40 +264,6 @@ fn a_failure_after_the_last_flush_is_not_lost() {
     }
     assert!(sink.is_blocked(), "the failure was not told");
     assert_eq!(sink.flush(true).unwrap_err().0, "the disk is full");
-}
-
-const NUMBERS: Table<u64, u64> = Table::named("numbers");
-
-#[test]
-fn a_failed_store_after_the_last_flush_is_not_lost() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = StateOptions {
-        map_bytes_max: 1 << 30,
-        ..StateOptions::default()
-    };
-    let (store, mut writer) = StateStore::open(folder.path(), options).unwrap();
-    let registered = writer
-        .register_projection("numbers", 1, &["numbers"])
-        .unwrap();
-    let (writer, _thread) = millstream_engine::state::start(writer).unwrap();
-    let place = TablePlace::new(&NUMBERS, registered.tables[0], &store);
-    let access = TableAccess {
-        store,
-        writer,
-        places: [("numbers", place)].into(),
-    };
-    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
-    let mut wiring = wiring(&clock);
-    wiring.resources = Arc::new(Resources::new().with(access));
-    let mut sink = TableSink::new(NUMBERS, TableSinkOptions::default());
-    sink.open(&wiring).unwrap();
-    sink.item(Timestamp::EPOCH, (1, Some(2)), &mut Discard);
-    sink.end(&mut Discard);
-    sink.flush(true).unwrap();
-    sink.end_batch(Err(StateError::Closed));
-    assert!(sink.is_blocked(), "the failure was not told");
-    let fault = sink.flush(true).unwrap_err();
-    assert!(fault.0.starts_with("rows could not be stored"), "{fault}");
 }
 
 #[tokio::test]

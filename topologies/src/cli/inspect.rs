@@ -135,6 +135,7 @@ pub(super) enum ProjectionCommand {
     /// Versions that no running program uses are listed too, until they are dropped; the one that answers queries is marked.
     /// `behind` counts events that are in the log and not in the stored rows, `for` is how old the oldest of them is; a running
     /// engine may be further than what it has stored. `failures` and `restarts` are those since the running engine began.
+    /// What a damaged frame hides is printed as ? and unreadable, and ends it with status 1.
     List {
         #[command(flatten)]
         data: Data,

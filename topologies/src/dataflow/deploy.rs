@@ -129,6 +129,7 @@ impl Dataflow {
             let names = (draft.stages[at.0].name.as_str(), identities[at.0].as_str());
             self.unmade(names, at, fault, coordinator.as_ref())
         };
+        let link = |number, partition| Some(coordinator.as_ref()?.link(number, partition));
         let (mut openings, mut placings) = (Vec::new(), Vec::new());
         for (number, (stage, mailboxes)) in draft.stages.iter().zip(&mailboxes).enumerate() {
             let name: Arc<str> = format!("{}/{}", self.name, stage.name).into();
@@ -140,11 +141,10 @@ impl Dataflow {
                     identity: Arc::clone(&identity),
                     partition,
                     partitions: mailboxes.len(),
+                    mailbox: Arc::clone(mailbox),
                     clock: Arc::clone(clock),
                     resources: Arc::clone(resources),
-                    checkpoints: coordinator
-                        .as_ref()
-                        .map(|coordinator| coordinator.link(number, partition)),
+                    checkpoints: link(number, partition),
                 };
                 let opening = (stage.make)(&wiring, mailbox, meter.clone());
                 let at = (number, partition);

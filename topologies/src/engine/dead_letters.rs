@@ -7,18 +7,17 @@
 //! Failure: some decisions may be in the log when an append fails. Deciding again does no harm: a projection that
 //! finds no such letter any more, or one that was tried since, does nothing.
 
+mod waiting;
+
 use millstream_engine::event::{StreamIdError, Token};
 use millstream_engine::fail_point;
 use millstream_engine::partition::{AppendError, Appender, Expected, NewEvent};
-use millstream_engine::state::{
-    DeadLetter, DeadLetterId, DeadLetterStatus, RegisteredProjection, StateError,
-};
-use millstream_operators::failing::{ItemLetters, LetterStanding, is_of_item};
+use millstream_engine::state::{DeadLetterId, StateError};
+use millstream_operators::failing::ItemLetters;
 use millstream_operators::projection::{EDIT_BYTES_MAX, LetterDecision, LetterOrder};
 
+pub(super) use self::waiting::Waiting;
 use super::Engine;
-use crate::dataflow::DataflowStatus;
-use crate::dataflow::table;
 
 /// Decisions that are appended together.
 const TOGETHER: usize = 256;
@@ -212,126 +211,6 @@ impl DeadLetters {
 
     async fn take(&self, decisions: Vec<LetterDecision>) -> Result<Token, DecideError> {
         append(&self.engine, decisions).await
-    }
-}
-
-/// Which letters wait for a decision.
-///
-/// A decision may be appended only about a letter that is stored as dead: its event is not applied before a decision
-/// that names as many redrives lies in the log, so the first of these finds it as it was, in every run.
-pub(super) struct Waiting {
-    engine: Engine,
-    /// Names of projections with rows of a newer version than the one that runs.
-    newer: Vec<RegisteredProjection>,
-    /// What dataflows of the topology are registered as.
-    dataflows: Vec<RegisteredProjection>,
-}
-
-impl Waiting {
-    pub(super) fn of(engine: &Engine) -> Result<Self, StateError> {
-        let all = engine.state().projections()?;
-        let is_dataflow = |known: &&RegisteredProjection| {
-            let mut names = engine
-                .dataflows()
-                .iter()
-                .map(|flow| table::owner(flow.name()));
-            known.version == table::VERSION && names.any(|name| known.name == name)
-        };
-        let dataflows = all.iter().filter(is_dataflow).cloned().collect();
-        let mut newer = all;
-        newer.retain(|known| {
-            let mut running = engine.inner.registered.iter();
-            running.any(|one| one.name == known.name && one.version < known.version)
-        });
-        Ok(Self {
-            engine: engine.clone(),
-            newer,
-            dataflows,
-        })
-    }
-
-    /// An order about a letter; `None` if it is one that nobody waits for a decision on.
-    fn order(&self, letter: &DeadLetter, by: &str, reason: &str) -> Option<LetterOrder> {
-        let mut dataflows = self.dataflows.iter();
-        match dataflows.find(|one| one.id == letter.projection) {
-            Some(dataflow) => LetterOrder::of_item(letter, &dataflow.name, by, reason),
-            None => LetterOrder::of(letter, by, reason),
-        }
-    }
-
-    /// Of a letter of a dataflow.
-    fn check_item(&self, letter: &DeadLetter, dataflow: &str) -> Result<(), DecideError> {
-        let id = letter.id();
-        if !is_of_item(letter) {
-            // A late item: nothing holds it any more.
-            return Err(DecideError::NotParked { id });
-        }
-        let mut dataflows = self.engine.dataflows().iter();
-        let runs = dataflows.any(|flow| {
-            table::owner(flow.name()) == dataflow && flow.status() == DataflowStatus::Running
-        });
-        let board = &self.engine.inner.inputs.letters;
-        match board.standing(id) {
-            LetterStanding::Open { redrives } if redrives == letter.redrives => Ok(()),
-            LetterStanding::Open { .. } | LetterStanding::Retrying => {
-                Err(DecideError::Retrying { id })
-            }
-            LetterStanding::Unsaved if runs => Err(DecideError::Unsaved { id }),
-            // Its stage has not begun yet, and may have the item.
-            LetterStanding::Unknown if runs && !board.has_begun(id.projection, &letter.stage) => {
-                Err(DecideError::Unsaved { id })
-            }
-            LetterStanding::Unsaved | LetterStanding::Unknown => Err(DecideError::NotParked { id }),
-        }
-    }
-
-    fn check(&self, letter: &DeadLetter) -> Result<(), DecideError> {
-        let id = letter.id();
-        let mut dataflows = self.dataflows.iter();
-        if let Some(dataflow) = dataflows.find(|one| one.id == letter.projection) {
-            return self.check_item(letter, &dataflow.name);
-        }
-        let mut running = self.engine.inner.registered.iter();
-        let Some(running) = running.find(|one| one.id == letter.projection) else {
-            return Err(DecideError::NotParked { id });
-        };
-        if let Some(newer) = self.newer.iter().find(|one| one.name == running.name) {
-            return Err(DecideError::NewerVersion {
-                projection: newer.name.to_string(),
-                newer: newer.version,
-            });
-        }
-        match letter.status {
-            DeadLetterStatus::Dead => Ok(()),
-            DeadLetterStatus::Retrying { .. } => Err(DecideError::Retrying { id }),
-        }
-    }
-
-    /// Whether an order was given about a letter as it is now. One that was not is too late.
-    pub(super) fn admits(&self, order: &LetterOrder) -> Result<bool, DecideError> {
-        let known = match &order.stage {
-            Some(_) => &self.dataflows,
-            None => &self.engine.inner.registered,
-        };
-        let mut known = known.iter();
-        let owner = known.find(|one| one.name == order.projection && one.version == order.version);
-        let Some(owner) = owner else {
-            return Ok(false);
-        };
-        let stage = order.stage.as_ref().unwrap_or(&order.projection);
-        let id = DeadLetterId::new(owner.id, order.position(), stage, &order.key);
-        let Some(letter) = self.engine.state().dead_letter(id)? else {
-            return Ok(false);
-        };
-        match self.check(&letter) {
-            Ok(()) => Ok(letter.redrives == order.redrives),
-            // It may be taken in a moment.
-            Err(error @ DecideError::Unsaved { .. }) => Err(error),
-            Err(error) => {
-                tracing::info!(%error, "a decision about a dead letter is not taken");
-                Ok(false)
-            }
-        }
     }
 }
 

@@ -9,6 +9,7 @@
 
 pub(crate) mod aggregates;
 pub(crate) mod asking;
+mod builder;
 pub(crate) mod checkpoint_requests;
 mod config;
 mod dataflows;
@@ -27,6 +28,7 @@ pub(crate) mod reads;
 mod rebuild;
 pub(crate) mod requests;
 mod said;
+mod sending;
 mod shutdown;
 #[cfg(feature = "sql")]
 mod sql;
@@ -39,6 +41,7 @@ pub(crate) mod version_requests;
 mod versions;
 mod watchdog;
 
+pub use builder::EngineBuilder;
 pub use config::{EngineConfig, LogConfig, StallPolicy, WatchdogConfig};
 pub use dead_letters::{DeadLetters, DecideError};
 pub use error::{OpenError, ShutdownError};
@@ -46,6 +49,7 @@ pub use merge::read_all;
 pub use query::{ProjectionVersion, SnapshotQuery};
 pub use read::{ReadEventsError, StoredEvent, read_partition, read_stream};
 pub use rebuild::{PartitionProgress, Rebuild, RebuildError, VersionProgress};
+pub use sending::ProjectedError;
 pub use shutdown::StuckPartition;
 pub(crate) use shutdown::signal;
 pub use table_at::{RowAt, TableAtError, TableAtQuery};
@@ -57,17 +61,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use millstream_engine::event::{Offset, PartitionId, Token, TokenKey, TokenSeal};
+use millstream_engine::event::{Offset, PartitionId, Token, TokenSeal};
 use millstream_engine::log::{
     EmbeddedReader, Feed, LogError, LogReader, StreamReader, Subscription, SubscriptionLimits,
 };
 use millstream_engine::partition::{Appender, PartitionShared};
 use millstream_engine::state::{RegisteredProjection, StateStore, StateWriterHandle};
 use millstream_engine::time::{Clock, SystemClock};
-use millstream_operators::aggregate::{Aggregate, AggregateHandle, CommandOptions, CommandResult};
-use millstream_operators::projection::{AnyReader, DECISIONS, QueryError, Row, Table, TableKey};
-
-use crate::Topology;
+use millstream_operators::projection::{AnyReader, DECISIONS};
 
 /// A running engine. Clones mean the same one.
 #[derive(Clone)]
@@ -108,55 +109,6 @@ impl Inner {
     fn owner(&self, table: &str) -> Option<&Arc<versions::Versions>> {
         let at = self.owners.get(table)?;
         self.versions.get(*at)
-    }
-}
-
-/// How an engine is to be opened.
-#[derive(Clone, Debug)]
-pub struct EngineBuilder {
-    folder: PathBuf,
-    config: EngineConfig,
-    clock: Arc<dyn Clock>,
-    token_key: Option<TokenKey>,
-}
-
-impl EngineBuilder {
-    /// Sets all limits.
-    #[must_use]
-    pub fn config(self, config: EngineConfig) -> Self {
-        Self { config, ..self }
-    }
-
-    /// Sets the number of partitions of a new store.
-    #[must_use]
-    pub fn partitions(mut self, partitions: u16) -> Self {
-        self.config.partitions = Some(partitions);
-        self
-    }
-
-    /// Sets the clock: for tests and simulation.
-    #[must_use]
-    pub fn clock(self, clock: Arc<dyn Clock>) -> Self {
-        Self { clock, ..self }
-    }
-
-    /// Sets the key that tokens which leave the process are signed with, such as one that several engines share.
-    /// Otherwise it is the one in `token.key` in the data folder, which is made if there is none. With another key than
-    /// before, tokens that are out there are no longer taken.
-    #[must_use]
-    pub fn token_key(self, key: TokenKey) -> Self {
-        Self {
-            token_key: Some(key),
-            ..self
-        }
-    }
-
-    /// Starts `topology` on the current tokio runtime.
-    ///
-    /// # Errors
-    /// [`OpenError`]; a data folder that another process holds is named with its holder.
-    pub async fn run(self, topology: Topology) -> Result<Engine, OpenError> {
-        start::start(self, topology).await
     }
 }
 
@@ -219,71 +171,6 @@ impl Engine {
     #[must_use]
     pub fn partitions(&self) -> u16 {
         self.inner.reader.partitions()
-    }
-
-    /// The way to the aggregates of type `A`. Keep it where many commands are sent.
-    ///
-    /// # Panics
-    /// When the topology has no such aggregate: a mistake in the program, not in its input.
-    #[must_use]
-    pub fn aggregate<A: Aggregate>(&self) -> AggregateHandle<A> {
-        let found = self.inner.handles.get(&TypeId::of::<A>());
-        let handle = found.and_then(|handle| handle.downcast_ref::<AggregateHandle<A>>());
-        match handle {
-            Some(handle) => handle.clone(),
-            None => panic!(
-                "topology {:?} has no aggregate of category {:?}: add it with .aggregate::<…>()",
-                self.inner.name,
-                A::CATEGORY
-            ),
-        }
-    }
-
-    /// Sends a command to the aggregate `id` and resolves once its events are durable.
-    ///
-    /// # Errors
-    /// [`CommandError`](millstream_operators::aggregate::CommandError).
-    ///
-    /// # Panics
-    /// As [`aggregate`](Self::aggregate).
-    pub async fn send<A: Aggregate>(&self, id: &str, command: A::Command) -> CommandResult<A> {
-        self.aggregate::<A>().send(id, command).await
-    }
-
-    /// Sends a command with expectations, a command id, metadata or another acknowledgement.
-    ///
-    /// # Errors
-    /// [`CommandError`](millstream_operators::aggregate::CommandError).
-    ///
-    /// # Panics
-    /// As [`aggregate`](Self::aggregate).
-    pub async fn send_with<A: Aggregate>(
-        &self,
-        id: &str,
-        command: A::Command,
-        options: CommandOptions,
-    ) -> CommandResult<A> {
-        self.aggregate::<A>().send_with(id, command, options).await
-    }
-
-    /// Sends a command and resolves once its effect is in `table` as well.
-    ///
-    /// # Errors
-    /// The command's error, else the query's: the command was accepted then.
-    ///
-    /// # Panics
-    /// As [`aggregate`](Self::aggregate).
-    pub async fn send_projected<A: Aggregate, K: TableKey, R: Row>(
-        &self,
-        id: &str,
-        command: A::Command,
-        table: &Table<K, R>,
-    ) -> Result<millstream_operators::aggregate::Ack, ProjectedError<A::Rejection>> {
-        let reader = self.table(table)?;
-        let ack = self.send::<A>(id, command).await?;
-        let deadline = std::time::Duration::from_secs(10);
-        reader.board().reached(&ack.token(), deadline).await?;
-        Ok(ack)
     }
 
     /// Appends events to streams of categories that no aggregate owns.
@@ -353,18 +240,6 @@ impl Engine {
     fn streams(&self) -> &dyn StreamReader {
         &self.inner.reader
     }
-}
-
-/// Why a command's effect was not seen in a table.
-#[derive(Clone, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProjectedError<R> {
-    /// The command was not accepted.
-    #[error(transparent)]
-    Command(#[from] millstream_operators::aggregate::CommandError<R>),
-    /// The command may be accepted, but its effect was not seen.
-    #[error(transparent)]
-    Query(#[from] QueryError),
 }
 
 impl fmt::Debug for Engine {

@@ -4,16 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use millstream::TopologyFault;
-use millstream_operators::projection::{FailurePolicy, same_in_batches};
+use millstream_operators::projection::same_in_batches;
 
 use millstream::prelude::*;
 
+use crate::support::failing::{self, *};
 use crate::support::*;
 
 const SUMMED: Table<String, SumRow> = Table::named("summed");
-/// Fails always; panics always.
-const FAILS: i64 = 1_000;
-const PANICS: i64 = 1_001;
 /// Fails in a batch, and goes well alone.
 const ALONE: i64 = 1_002;
 
@@ -22,17 +20,6 @@ static BATCHES: AtomicU64 = AtomicU64::new(0);
 
 /// The sums of tallies, with one look-up per stream and batch.
 struct Summed;
-
-#[derive(Debug, thiserror::Error)]
-#[error("this is not summed")]
-struct NotSummed;
-
-fn change(event: &ProjectedEvent<'_, Happened>) -> i64 {
-    match event.payload {
-        Happened::Added { by } => *by,
-        _ => 0,
-    }
-}
 
 impl Projection for Summed {
     const NAME: &'static str = "summed";
@@ -54,11 +41,7 @@ impl Projection for Summed {
         (summed,): &mut (TableMut<String, SumRow>,),
     ) -> Result<(), NotSummed> {
         summed.update(&event.id.to_owned(), |row| row.add(event.payload));
-        match change(event) {
-            FAILS => Err(NotSummed),
-            PANICS => panics("summing panics"),
-            _ => Ok(()),
-        }
+        failing::summed(event.payload)
     }
 
     fn project_batch(
@@ -78,12 +61,12 @@ impl Projection for Summed {
                 row.events += more.events;
             });
         }
-        if events.iter().any(|event| change(event) == PANICS) {
+        if events.iter().any(|event| change(event.payload) == PANICS) {
             panics("summing panics");
         }
         if events
             .iter()
-            .any(|event| [FAILS, ALONE].contains(&change(event)))
+            .any(|event| [FAILS, ALONE].contains(&change(event.payload)))
         {
             return Err(NotSummed);
         }
@@ -93,16 +76,9 @@ impl Projection for Summed {
 }
 
 fn topology() -> Topology {
-    let failing_at_once = ProjectionConfig {
-        failures: FailurePolicy {
-            attempts_max: 1,
-            ..FailurePolicy::default()
-        },
-        ..ProjectionConfig::default()
-    };
     Topology::named("summed")
         .aggregate::<Tally>()
-        .projection_with(Summed, failing_at_once)
+        .projection_with(Summed, failing_at_once())
         .build()
         .unwrap()
 }
@@ -146,7 +122,7 @@ async fn batches_leave_the_rows_of_a_fold() {
         });
         let values: Vec<_> = values.collect();
         for value in &values {
-            if [FAILS, PANICS].contains(value) {
+            if is_failed_on(*value) {
                 waiting.insert(id.clone());
             }
             if !waiting.contains(&id) {

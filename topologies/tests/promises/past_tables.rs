@@ -7,6 +7,7 @@ use millstream_engine::event::{Offset, PartitionId, Position};
 use millstream_engine::time::ManualClock;
 use millstream_operators::projection::{PastTables, TableDiff};
 
+use crate::support::failing::failing_at_once;
 use crate::support::*;
 
 /// Streams as they were, of those events that count.
@@ -255,16 +256,7 @@ async fn failing_events_hold_up_their_streams() {
     let folder = tempfile::tempdir().unwrap();
     let topology = Topology::named("even")
         .aggregate::<Tally>()
-        .projection_with(
-            Even,
-            ProjectionConfig {
-                failures: millstream_operators::projection::FailurePolicy {
-                    attempts_max: 1,
-                    ..Default::default()
-                },
-                ..ProjectionConfig::default()
-            },
-        )
+        .projection_with(Even, failing_at_once())
         .build()
         .unwrap();
     let engine = open_with(folder.path(), config(), topology).await;

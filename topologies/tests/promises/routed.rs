@@ -5,32 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use millstream::TopologyFault;
-use millstream_operators::projection::{FailurePolicy, same_by_key};
+use millstream_operators::projection::same_by_key;
 
 use millstream::prelude::*;
 
 use crate::kills::{self, Answer};
 use crate::processes;
+use crate::support::failing::*;
 use crate::support::*;
 
 /// By last digit of what is added, which events of all tallies have.
 const BY_DIGIT: Table<u64, SumRow> = Table::named("by-digit");
-/// Fails always; panics always.
-const FAILS: i64 = 1_000;
-const PANICS: i64 = 1_001;
 
 struct ByDigit;
-
-#[derive(Debug, thiserror::Error)]
-#[error("this is not summed")]
-struct NotSummed;
-
-fn change(event: &Happened) -> i64 {
-    match event {
-        Happened::Added { by } => *by,
-        _ => 0,
-    }
-}
 
 fn digit(event: &Happened) -> u64 {
     change(event).rem_euclid(10) as u64
@@ -59,26 +46,18 @@ impl Projection for ByDigit {
         (by_digit,): &mut (TableMut<u64, SumRow>,),
     ) -> Result<(), NotSummed> {
         by_digit.update(&digit(event.payload), |row| row.add(event.payload));
-        match change(event.payload) {
-            FAILS => Err(NotSummed),
-            PANICS => panics("summing panics"),
-            _ => Ok(()),
-        }
+        summed(event.payload)
     }
 }
 
 /// Three owners, also of frames with few events; rows are stored and let go often.
 fn topology() -> Topology {
     let shared = ProjectionConfig {
-        failures: FailurePolicy {
-            attempts_max: 1,
-            ..FailurePolicy::default()
-        },
         owners: 3,
         shared_events_min: 2,
         store_every_ms: 2,
         hot_rows_max: 5,
-        ..ProjectionConfig::default()
+        ..failing_at_once()
     };
     Topology::named("by-digit")
         .aggregate::<Tally>()
@@ -117,7 +96,7 @@ async fn owners_leave_the_rows_of_a_fold() {
         });
         let values: Vec<_> = values.collect();
         for value in &values {
-            if [FAILS, PANICS].contains(value) {
+            if is_failed_on(*value) {
                 waiting.insert(id.clone());
             }
             if !waiting.contains(&id) {

@@ -1,5 +1,6 @@
 //! What tests ask of an engine. In the modules below: an aggregate that can do everything odd, and projections over it.
 
+pub(crate) mod failing;
 mod random;
 mod tables;
 mod tally;

@@ -4,68 +4,32 @@
 //! that sources read, rows, wake-ups. At most one checkpoint is under way; one that takes too long is given up, and
 //! what was given for it belongs to the next.
 
+mod completing;
+mod giving_up;
+mod opening;
 mod options;
 mod progress;
 mod writes;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use opening::{CoordinatorParts, StageShape};
 pub use options::CheckpointOptions;
 use progress::{Progress, UnderWay};
 use writes::Writes;
 
-use super::control::{CheckpointFigures, Control, StageLink, Told, What};
-use super::standing::{Standing, sweep};
-use super::storage::sync_blocking;
-use super::{CheckpointError, CheckpointStorage, Epoch, Manifest, SavedCheckpoint, StageManifest};
+use super::control::{Control, StageLink, Told, What};
+use super::{CheckpointStorage, Epoch, Manifest, SavedCheckpoint};
 use crate::fail_point;
-use crate::mailbox::{LaneReceiver, LaneSender, Mailbox, MailboxLimits};
+use crate::mailbox::{LaneReceiver, LaneSender, Mailbox};
 use crate::metrics::CheckpointMetrics;
 use crate::stage::{StageCore, Step};
 use crate::time::Clock;
 
 /// How often rows are offered again to a storage that had no room.
 const REFUSED_EVERY: Duration = Duration::from_millis(2);
-
-/// A stage whose partitions take part.
-#[derive(Debug, Clone)]
-pub struct StageShape {
-    /// Its name within the dataflow, which its state is found by.
-    pub name: Arc<str>,
-    /// It reads a source.
-    pub is_source: bool,
-    /// Of its partitions.
-    pub mailboxes: Vec<Arc<Mailbox>>,
-}
-
-/// What a coordinator is made from.
-pub struct CoordinatorParts {
-    /// For metrics.
-    pub dataflow: String,
-    /// When and how often.
-    pub options: CheckpointOptions,
-    /// The engine's clock.
-    pub clock: Arc<dyn Clock>,
-    /// Where they are kept.
-    pub storage: Arc<dyn CheckpointStorage>,
-    /// Something that cannot be taken back follows a checkpoint, such as events in the log: it is forced to the disk.
-    pub must_sync: bool,
-    /// All stages.
-    pub stages: Vec<StageShape>,
-    /// What the run begins from.
-    pub restored: Option<SavedCheckpoint>,
-}
-
-impl fmt::Debug for CoordinatorParts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CoordinatorParts")
-            .field("dataflow", &self.dataflow)
-            .finish_non_exhaustive()
-    }
-}
 
 /// What is under way.
 enum Phase {
@@ -113,82 +77,6 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// A coordinator. Blocks on the storage.
-    ///
-    /// # Errors
-    /// [`CheckpointError::Storage`].
-    pub fn new(parts: CoordinatorParts) -> Result<Self, CheckpointError> {
-        let last = parts
-            .restored
-            .as_ref()
-            .map(|saved| saved.manifest().clone());
-        let begins = last.as_ref().map(|last| last.epoch);
-        let standing = Standing::read(&*parts.storage)?;
-        if parts.restored.is_some() && parts.must_sync {
-            // A process that was killed may have left it in the system's memory alone, and what it lets out follows now.
-            sync_blocking(&*parts.storage)?;
-        }
-        // Those behind the one that the run begins from are of no use to it.
-        let is_kept =
-            |manifest: &&Manifest| manifest.is_savepoint || Some(manifest.epoch) <= begins;
-        let retained: Vec<_> = standing.readable().filter(is_kept).cloned().collect();
-        let count: usize = parts.stages.iter().map(|stage| stage.mailboxes.len()).sum();
-        let items = u32::try_from(count * 8 + 16).unwrap_or(u32::MAX);
-        let limits = MailboxLimits {
-            items_max: items.try_into().unwrap_or(std::num::NonZeroU32::MAX),
-            ..MailboxLimits::default()
-        };
-        let mailbox = Mailbox::new(limits, Arc::clone(&parts.clock));
-        let (teller, told) = mailbox.lane();
-        let control = Control::new(begins, savepoints(&retained), Arc::clone(&mailbox));
-        let now = parts.clock.monotonic();
-        let progress = parts.stages.iter().map(|stage| {
-            let saved = last.as_ref().and_then(|last| last.stage(&stage.name));
-            progress::of_stage(stage.mailboxes.len(), saved, last.as_ref())
-        });
-        let progress = progress.collect();
-        let numbers = numbers(&parts.stages, last.as_ref());
-        let writes = Writes::new(Arc::clone(&mailbox), &retained, standing.unreadable_up_to());
-        Ok(Self {
-            numbers,
-            progress,
-            retained,
-            control,
-            told,
-            teller,
-            taken: Vec::new(),
-            mailbox,
-            writes,
-            phase: Phase::Resting,
-            epoch: standing.last(),
-            is_savepoint: false,
-            began: now,
-            rested_since: now,
-            asked: 0,
-            answered: 0,
-            failures: 0,
-            bytes: 0,
-            stopping: false,
-            metrics: CheckpointMetrics::new(&parts.dataflow),
-            options: parts.options,
-            clock: parts.clock,
-            storage: parts.storage,
-            must_sync: parts.must_sync,
-            stages: parts.stages,
-            restored: parts.restored,
-        })
-    }
-
-    /// Deletes what the run has no use for, once its stages are made: checkpoints behind the one that it begins from, or
-    /// all if it begins from none, but not savepoints or what cannot be read; and parts of those that were not completed.
-    /// Blocks on the storage.
-    ///
-    /// # Errors
-    /// [`CheckpointError::Storage`].
-    pub fn forget_others(&self) -> Result<(), CheckpointError> {
-        sweep(&*self.storage, &self.retained)
-    }
-
     /// What it shares with the stages.
     pub fn control(&self) -> &Arc<Control> {
         &self.control
@@ -304,25 +192,6 @@ impl Coordinator {
         }
     }
 
-    /// What is complete once everybody has given its part.
-    fn manifest(&self, now: Duration) -> Manifest {
-        let stages = self.stages.iter().zip(&self.numbers).zip(&self.progress);
-        let stages = stages.map(|((stage, &number), progress)| StageManifest {
-            name: stage.name.to_string(),
-            number,
-            partitions: progress.iter().map(Progress::slots).collect(),
-        });
-        Manifest {
-            epoch: self.epoch,
-            taken_at: self.clock.now(),
-            micros: micros(now.saturating_sub(self.began)),
-            bytes_written: self.bytes,
-            hash_probe: Manifest::probe(),
-            is_savepoint: self.is_savepoint,
-            stages: stages.collect(),
-        }
-    }
-
     /// One move of what is under way; `false`: nothing can be done before something comes.
     fn advance(&mut self, now: Duration) -> Result<bool, String> {
         let epoch = self.epoch;
@@ -375,118 +244,6 @@ impl Coordinator {
         }
     }
 
-    fn complete(&mut self, manifest: Manifest, now: Duration) {
-        let figures = CheckpointFigures {
-            duration: now.saturating_sub(self.began),
-            bytes_written: self.bytes,
-            bytes: manifest.bytes(),
-        };
-        self.metrics.observe_completed(&figures);
-        self.bytes = 0;
-        self.failures = 0;
-        self.rested_since = now;
-        self.answered = self.asked;
-        let is_final = self.is_all_ended();
-        self.retained.push(manifest);
-        self.retain();
-        self.writes.delete_unnamed(&self.retained, self.epoch);
-        for progress in self.progress.iter_mut().flatten() {
-            progress.completed();
-        }
-        self.control
-            .complete(self.epoch, figures, savepoints(&self.retained));
-        let answered = self.answered;
-        self.control.tell(|status| {
-            status.answered = answered;
-            status.is_final = is_final;
-        });
-        let all = self.stages.iter().flat_map(|stage| &stage.mailboxes);
-        all.for_each(|mailbox| mailbox.wake());
-    }
-
-    /// Lets the oldest go that are no savepoints.
-    fn retain(&mut self) {
-        let ordinary = |manifest: &Manifest| !manifest.is_savepoint;
-        let count = self.retained.iter().filter(|one| ordinary(one)).count();
-        for _ in self.options.retained.max(1)..count {
-            if let Some(oldest) = self.retained.iter().position(ordinary) {
-                fail_point!(CHECKPOINT_FORGETTING);
-                let gone = self.retained.remove(oldest);
-                self.writes.delete_manifest(gone.epoch);
-            }
-        }
-    }
-
-    /// Deletes savepoints that somebody gave up.
-    fn let_go(&mut self) {
-        let given_up = self.control.take_given_up();
-        if given_up.is_empty() {
-            return;
-        }
-        let last = self.control.status().borrow().completed;
-        // Parts that came later may be part of the next one, which names nothing yet.
-        let newest = self.retained.iter().map(|one| one.epoch).max();
-        let (gone, retained): (Vec<_>, _) = std::mem::take(&mut self.retained)
-            .into_iter()
-            .partition(|one| {
-                one.is_savepoint && given_up.contains(&one.epoch) && Some(one.epoch) != last
-            });
-        self.retained = retained;
-        for gone in gone {
-            fail_point!(CHECKPOINT_FORGETTING);
-            self.writes.delete_manifest(gone.epoch);
-        }
-        self.writes
-            .delete_unnamed(&self.retained, newest.unwrap_or_default());
-        let savepoints = savepoints(&self.retained);
-        self.control.tell(|status| status.savepoints = savepoints);
-    }
-
-    /// It takes too long: barriers may still come, and count for nothing but what they bring.
-    fn give_up(&mut self, now: Duration) -> Result<(), String> {
-        let missing = self.missing();
-        let cause = format!(
-            "checkpoint {} was not complete after {} ms: waiting for {missing}",
-            self.epoch, self.options.timeout_ms
-        );
-        tracing::warn!(cause, "a checkpoint is given up");
-        self.metrics.count_failed();
-        self.failures += 1;
-        self.rested_since = now;
-        self.answered = self.asked;
-        self.partitions().for_each(Progress::gave_up);
-        let answered = self.answered;
-        self.control.tell(|status| {
-            status.failed += 1;
-            status.answered = answered;
-            status.failure = Some(cause.clone());
-        });
-        match self.options.failures_max {
-            Some(max) if self.failures > max => Err(format!(
-                "{} checkpoints in a row were given up; the last: {cause}",
-                self.failures
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// Who has not come to the barrier.
-    fn missing(&self) -> String {
-        let mut names = Vec::new();
-        for (stage, progress) in self.stages.iter().zip(&self.progress) {
-            for (partition, progress) in progress.iter().enumerate() {
-                if !progress.has_given(self.epoch) {
-                    names.push(format!("{}/{partition}", stage.name));
-                }
-            }
-        }
-        match names.len() {
-            0 => "the disk".to_owned(),
-            1..=4 => names.join(", "),
-            more => format!("{} and {} others", names[..3].join(", "), more - 3),
-        }
-    }
-
     fn wait(&self, now: Duration) -> Duration {
         let wait = match &self.phase {
             Phase::Resting => self.due(now).err().unwrap_or(Duration::ZERO),
@@ -533,37 +290,10 @@ impl StageCore for Coordinator {
     }
 }
 
-/// Numbers of stages in keys: those that they had, and new ones for new names.
-fn numbers(stages: &[StageShape], last: Option<&Manifest>) -> Vec<u32> {
-    let known: BTreeMap<&str, u32> = last
-        .into_iter()
-        .flat_map(|last| &last.stages)
-        .map(|stage| (stage.name.as_str(), stage.number))
-        .collect();
-    let mut next = known.values().max().map_or(0, |last| last + 1);
-    let number = |stage: &StageShape| {
-        known.get(&*stage.name).copied().unwrap_or_else(|| {
-            next += 1;
-            next - 1
-        })
-    };
-    stages.iter().map(number).collect()
-}
-
-/// Numbers of the savepoints among these.
-fn savepoints(manifests: &[Manifest]) -> Vec<Epoch> {
-    let savepoints = manifests.iter().filter(|one| one.is_savepoint);
-    savepoints.map(|one| one.epoch).collect()
-}
-
 /// Why a step failed, as the coordinator tells it.
 #[cfg(feature = "failpoints")]
 fn said(cause: std::io::Error) -> String {
     cause.to_string()
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for Coordinator {

@@ -16,13 +16,13 @@ mod fork;
 mod history;
 mod snapshot;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use millstream_engine::codec::EventReader;
 use millstream_engine::event::{PartitionId, Position, Recorded, StreamId};
 use millstream_engine::log::frame::{Frame, Record, SHAPES};
 use millstream_engine::log::{Direction, LogError, StreamReader, StreamRef, for_each_event};
+use millstream_engine::stage::{caught, panic_message};
 use millstream_engine::state::StateStore;
 use millstream_engine::time::Timestamp;
 
@@ -31,7 +31,6 @@ pub use fork::{Fork, WhatIf};
 pub use history::{History, Step};
 
 use super::Aggregate;
-use super::host::panic_message;
 use crate::past::{At, Cut, PastError};
 
 /// Events of the first read of a stream; each further one takes four times as many. The index is asked for as many
@@ -183,10 +182,10 @@ impl<A: Aggregate> Past<A> {
         record: &Record<'_>,
     ) -> Result<Recorded<A::Event>, PastError> {
         let events = &mut self.events;
-        let decoded = catch_unwind(AssertUnwindSafe(|| {
+        let decoded = caught(|| {
             events.begin_frame(frame.attachment(SHAPES).unwrap_or_default())?;
             events.decode(record.kind, record.payload)
-        }));
+        });
         let payload = match decoded {
             Ok(decoded) => decoded.map_err(|cause| PastError::Unreadable {
                 stream: self.stream.to_string(),
@@ -239,14 +238,13 @@ fn evolve<A: Aggregate>(
     stream: &StreamId,
     version: u64,
 ) -> Result<(), PastError> {
-    catch_unwind(AssertUnwindSafe(|| state.evolve(event)))
-        .map_err(|panic| panicked(stream, version, &*panic))
+    caught(|| state.evolve(event)).map_err(|panic| panicked(stream, version, &*panic))
 }
 
 fn panicked(stream: &StreamId, version: u64, panic: &(dyn std::any::Any + Send)) -> PastError {
     PastError::Panicked {
         stream: stream.to_string(),
         version,
-        message: panic_message(panic),
+        message: panic_message(panic).to_owned(),
     }
 }

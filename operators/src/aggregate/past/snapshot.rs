@@ -1,8 +1,7 @@
 //! The nearest snapshot at or before a moment.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use millstream_engine::codec::StandaloneReader;
+use millstream_engine::stage::caught;
 use millstream_engine::state::Snapshot;
 
 use super::{AggregateAt, Past};
@@ -46,9 +45,7 @@ impl<A: Aggregate> Past<A> {
         let Some(head) = head.filter(|head| head.hash == snapshot.frame) else {
             return Ok(None);
         };
-        let decoded = catch_unwind(AssertUnwindSafe(|| {
-            StandaloneReader::new().decode::<A>(&snapshot.bytes)
-        }));
+        let decoded = caught(|| StandaloneReader::new().decode::<A>(&snapshot.bytes));
         let Ok(Ok(state)) = decoded else {
             tracing::warn!(stream = %self.stream, "a snapshot cannot be read, its events are");
             return Ok(None);

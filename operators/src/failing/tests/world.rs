@@ -8,6 +8,7 @@ use std::time::Duration;
 use millstream_engine::event::PartitionId;
 use millstream_engine::flow::{Fence, Operator, Resources, Turn, Wiring, exchange_hash, target_of};
 use millstream_engine::log::LogError;
+use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::state::{
     self, DeadLetter, DeadLetterId, DeadLetterStatus, StateOptions, StateStore, StateWriterHandle,
 };
@@ -198,6 +199,7 @@ impl<O: Operator<Item, Out = Out>> World<O> {
                 identity: "stage".into(),
                 partition,
                 partitions,
+                mailbox: Mailbox::new(MailboxLimits::default(), Arc::clone(&clock)),
                 clock: Arc::clone(&clock),
                 resources: Arc::clone(&resources),
                 checkpoints: None,

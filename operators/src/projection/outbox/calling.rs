@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_engine::codec::from_slice;
-use millstream_engine::stage::panic_message;
+use millstream_engine::stage::{caught_by_joining, panic_message};
 
 use super::super::Row;
 use super::format::{self, EffectPlace};
@@ -31,7 +31,7 @@ impl Deliver {
     /// A call that ends: with an error if it panics or takes too long.
     pub(super) async fn call(self, due: Due, limit: Duration) -> Outcome {
         // The function may panic before it gives a future.
-        let mut call = tokio::spawn(async move { (self.0)(due).await });
+        let mut call = tokio::spawn(caught_by_joining(async move { (self.0)(due).await }));
         match tokio::time::timeout(limit, &mut call).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(ended)) => Err(match ended.try_into_panic() {

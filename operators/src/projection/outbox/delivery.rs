@@ -11,6 +11,8 @@
 //! Cost: a page of the store per some hundred effects, a task per call, and one transaction for all that was delivered while the
 //! one before it was under way.
 
+mod settling;
+
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -23,12 +25,13 @@ use millstream_engine::fail_point;
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::metrics::DeliveryMetrics;
 use millstream_engine::stage::{StageCore, Step};
-use millstream_engine::state::{RowsSize, StateBatch, StateError, StateWrite};
+use millstream_engine::state::{RowsSize, StateError, StateWrite};
 use millstream_engine::time::{Clock, Timestamp};
 
+use self::settling::OnItsWay;
 use super::EffectId;
 use super::calling::{Delivering, Due, Outcome};
-use super::format::{self, Cause, EffectPlace, Span, keys_of};
+use super::format::{self, EffectPlace, Span, keys_of};
 use super::outlets::Outlets;
 use super::queue::Queue;
 use super::reading::Reading;
@@ -37,10 +40,6 @@ use crate::failing::Telling;
 
 /// Longest between two turns. A stage that stops and has nothing to wait for is ended, and this one may wait for calls.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Time after which a deletion is offered again to a state writer that had no room for it.
-const REFUSED_EVERY: Duration = Duration::from_millis(2);
-/// Bytes of an error's text that are kept.
-const CAUSE_BYTES_MAX: usize = 4_096;
 
 /// What a delivery is made from.
 #[derive(Debug)]
@@ -61,15 +60,6 @@ pub struct DeliveryParts {
 struct Ended {
     place: EffectPlace,
     outcome: Outcome,
-}
-
-/// What was written last, and is on its way to the store.
-struct OnItsWay {
-    done: Receiver<Result<(), StateError>>,
-    places: Vec<EffectPlace>,
-    size: RowsSize,
-    /// Where some were put aside, which may be sent again by hand as soon as that is stored.
-    given_up: Option<Span>,
 }
 
 /// A delivery at work.
@@ -163,61 +153,6 @@ impl DeliveryCore {
         }
     }
 
-    fn fail(&mut self, place: EffectPlace, mut cause: String, now: Duration) {
-        self.metrics.count_failures(1);
-        cause.truncate(cause.floor_char_boundary(CAUSE_BYTES_MAX));
-        let stored = self.queue.held(place).map(|held| held.stored.as_slice());
-        let id = self.id(place, stored.unwrap_or_default());
-        let config = &self.delivering.config;
-        let failures = self.queue.failed(place, |failures| {
-            (!config.gives_up(failures)).then(|| now + config.backoff(id, failures))
-        });
-        let is_given_up = config.gives_up(failures);
-        if let Some(unsaid) = self.telling.next(now) {
-            tracing::warn!(
-                projection = self.outlets.projection,
-                outbox = self.delivering.outbox,
-                position = %place.position,
-                effect = %id,
-                failures,
-                is_given_up,
-                cause,
-                unsaid,
-                "an effect could not be delivered"
-            );
-        }
-        if is_given_up {
-            self.settle(place, Some((failures, cause)));
-        }
-    }
-
-    /// An effect was delivered, or is put aside.
-    fn settle(&mut self, place: EffectPlace, given_up: Option<(u32, String)>) {
-        let Some(held) = self.queue.settle(place) else {
-            return;
-        };
-        let (ids, key) = (self.outlets.ids, place.key(self.delivering.outbox));
-        if let Some((attempts, text)) = given_up {
-            self.metrics.count_given_up(1);
-            self.given_up = Some(Span::of(place).with(self.given_up));
-            let at = self.clock.now();
-            let cause = Cause { attempts, at, text };
-            self.writes.push(StateWrite::PutRow {
-                table: ids.given_up,
-                key: key.clone(),
-                value: format::give_up(&cause, &held.stored),
-            });
-        } else {
-            self.metrics.count_delivered(1);
-        }
-        self.settled_size.add_row(key.len(), held.stored.len());
-        self.writes.push(StateWrite::DeleteRow {
-            table: ids.effects,
-            key,
-        });
-        self.settled.push(place);
-    }
-
     /// Of an effect that is stored so; one that cannot be read is called by nobody.
     fn id(&self, place: EffectPlace, stored: &[u8]) -> EffectId {
         let recorded_at = format::read(stored).map_or(Timestamp::MIN, |read| read.recorded_at);
@@ -287,51 +222,6 @@ impl DeliveryCore {
                 let _ = tell.try_send(Ended { place, outcome });
                 mailbox.wake();
             });
-        }
-    }
-
-    /// Hands deletions to the store, if nothing is on its way.
-    fn store(&mut self) -> Result<Option<Duration>, StateError> {
-        if let Some(on_its_way) = &self.on_its_way {
-            let Ok(outcome) = on_its_way.done.try_recv() else {
-                return Ok(None);
-            };
-            outcome?;
-            fail_point!(EFFECT_DELETED);
-            self.queue.forget(&on_its_way.places);
-            self.state().remove(on_its_way.size);
-            if let Some(span) = on_its_way.given_up {
-                self.queue.stored(span);
-            }
-            // A projection that waits for it looks by itself.
-            self.on_its_way = None;
-        }
-        if self.writes.is_empty() {
-            return Ok(None);
-        }
-        let (told, done) = bounded(1);
-        let mailbox = Arc::clone(&self.mailbox);
-        let writes = std::mem::take(&mut self.writes);
-        let batch = StateBatch::new(writes).on_done(move |outcome| {
-            // Read once, by whoever waits for it.
-            let _ = told.try_send(outcome);
-            mailbox.wake();
-        });
-        match self.outlets.writer.try_submit(batch) {
-            Ok(()) => {
-                self.on_its_way = Some(OnItsWay {
-                    done,
-                    places: std::mem::take(&mut self.settled),
-                    size: std::mem::take(&mut self.settled_size),
-                    given_up: self.given_up.take(),
-                });
-                Ok(None)
-            }
-            Err(refused) if matches!(refused.reason, StateError::Full { .. }) => {
-                self.writes = refused.batch.writes;
-                Ok(Some(REFUSED_EVERY))
-            }
-            Err(refused) => Err(refused.reason),
         }
     }
 }

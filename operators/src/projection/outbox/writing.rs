@@ -1,25 +1,25 @@
 //! The write side of an outbox: what each event sends, until it is handed to the store.
 
+mod handed;
+
 use std::any::Any;
-use std::collections::VecDeque;
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use millstream_engine::codec::{EncodeError, StandaloneWriter};
 use millstream_engine::event::{Offset, PartitionId, Position};
 use millstream_engine::state::{RowsSize, StateStore, StateWrite};
 use millstream_engine::time::Timestamp;
 
+use self::handed::{Handed, PartOfBatch};
 use super::super::error::RowError;
-use super::super::fresh::{HandedOver, Settle};
+use super::super::fresh::HandedOver;
 use super::super::reader::AnyReader;
 use super::super::tables::Taken;
 use super::super::verify::{Looked, TableCheck};
 use super::super::versions::Stamp;
 use super::super::{PastTables, Places, ProgressBoard, QueryError, Row, TableSet};
 use super::format::{self, Span};
-use super::outlets::Outlets;
-use super::waiting::PartitionState;
 use super::ways::{Outlet, Way};
 use super::{DeclaredOutbox, EffectPlace, Outbox};
 
@@ -211,11 +211,7 @@ impl<E: Row> TableSet for Outbox<E> {
         writer.out = Out::Stored(Stored {
             way: way.clone(),
             at,
-            handed_over: Arc::new(Handed {
-                outlets: Arc::clone(&way.outlets),
-                at,
-                batches: Mutex::default(),
-            }),
+            handed_over: Handed::of(&way.outlets, at),
         });
     }
 
@@ -317,86 +313,4 @@ impl<E: Row> TableSet for Outbox<E> {
     fn uses(_: &Self::Writers, _: &mut Vec<u64>) {}
 
     fn let_go(_: &mut Self::Writers, _: u64) {}
-}
-
-/// Effects that were handed to the store, and whom to tell once it has them.
-struct Handed {
-    outlets: Arc<Outlets>,
-    at: usize,
-    batches: Mutex<Batches>,
-}
-
-#[derive(Default)]
-struct Batches {
-    number: u64,
-    /// The oldest first.
-    on_their_way: VecDeque<(u64, Batch)>,
-}
-
-/// What a batch has of each partition.
-type Batch = Vec<Option<PartOfBatch>>;
-
-/// What a batch has of one partition, and where.
-#[derive(Clone, Copy)]
-struct PartOfBatch {
-    size: RowsSize,
-    span: Span,
-    /// Some of it may lie before what was handed over earlier.
-    is_late: bool,
-}
-
-impl Handed {
-    fn add(self: &Arc<Self>, batch: Batch) -> HandedOver {
-        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
-        batches.number += 1;
-        let number = batches.number;
-        batches.on_their_way.push_back((number, batch));
-        let of = Arc::clone(self) as Arc<dyn Settle>;
-        HandedOver::new(of, number)
-    }
-}
-
-impl Settle for Handed {
-    fn settle(&self, number: u64) {
-        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut stored = Vec::new();
-        while batches
-            .on_their_way
-            .front()
-            .is_some_and(|(oldest, _)| *oldest <= number)
-        {
-            stored.extend(batches.on_their_way.pop_front());
-        }
-        drop(batches);
-        for (_, batch) in &stored {
-            for (partition, own) in self.parts(batch) {
-                partition.add(own.size, own.span, own.is_late);
-            }
-        }
-    }
-}
-
-impl Handed {
-    fn parts<'b>(
-        &'b self,
-        batch: &'b Batch,
-    ) -> impl Iterator<Item = (&'b PartitionState, &'b PartOfBatch)> {
-        let partitions = &self.outlets.boxes[self.at].partitions;
-        let parts = partitions.iter().zip(batch);
-        parts.filter_map(|(partition, own)| Some((partition, own.as_ref()?)))
-    }
-}
-
-impl Drop for Handed {
-    /// What is still on its way was never stored: nobody has to wait for it.
-    fn drop(&mut self) {
-        let batches = self.batches.get_mut();
-        let left =
-            std::mem::take(&mut batches.unwrap_or_else(PoisonError::into_inner).on_their_way);
-        for (_, batch) in &left {
-            for (partition, own) in self.parts(batch) {
-                partition.give_up(own.is_late);
-            }
-        }
-    }
 }

@@ -1,11 +1,10 @@
 //! A frame that all owners of the rows apply: first each reads a part of it, then each applies what is its own.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use millstream_engine::codec::EventReader;
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::FrameSlice;
 use millstream_engine::log::frame::{Frame, KindSet, Record, SHAPES};
+use millstream_engine::stage::caught;
 
 use super::Owners;
 use crate::failing::Failure;
@@ -108,7 +107,7 @@ impl<'f, P: Projection> Shared<'f, P> {
 
 /// Does what runs user code.
 fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    let outcome = catch_unwind(AssertUnwindSafe(work));
+    let outcome = caught(work);
     outcome.unwrap_or_else(|panic| Err(Failure::panicked(panic)))
 }
 

@@ -27,6 +27,7 @@ mod keeping;
 mod pruning;
 mod raw;
 mod reading;
+mod rows_at;
 mod table_at;
 
 pub use changes::{Changes, ChangesFrom, RowChange};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use millstream_engine::log::EmbeddedReader;
-use millstream_engine::state::StateStore;
+use millstream_engine::state::{StateOptions, StateStore, StateWriterHandle, StateWriterThread};
 
 /// The file that each of the two stores has.
 const DATA_FILE: &str = "data.mdb";
@@ -79,5 +79,18 @@ impl DataFolder {
     pub(super) fn state(&self) -> Result<StateStore> {
         StateStore::open_beside(&self.state)
             .with_context(|| format!("opening the state in {}", self.state.display()))
+    }
+    /// The derived state, to be changed where no engine runs. Made if it is not there.
+    pub(super) fn state_at_rest(
+        &self,
+    ) -> Result<(StateStore, StateWriterHandle, StateWriterThread)> {
+        let options = StateOptions {
+            preallocate_step_bytes: 0,
+            ..StateOptions::default()
+        };
+        let opened = StateStore::open(&self.state, options);
+        let (store, writer) = opened.context("stop the engine first")?;
+        let (writer, thread) = millstream_engine::state::start(writer)?;
+        Ok((store, writer, thread))
     }
 }

@@ -1,55 +1,25 @@
 //! `projection list`: what is stored of each version, how far behind it is, and how it fares where it runs.
 
+mod listed;
+
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use millstream_engine::checkpoint::InState;
-use millstream_engine::event::{Offset, PartitionId};
-use millstream_engine::log::{EmbeddedReader, LogReader};
-use millstream_engine::state::{
-    ProgressStanding, ProjectionId, RegisteredProjection, RowsSize, StateStore,
-};
-use millstream_engine::time::{Clock, SystemClock};
+use millstream_engine::state::{ProgressStanding, ProjectionId, RegisteredProjection, StateStore};
 use millstream_operators::projection::effects_of;
 use serde_json::{Value, json};
 
+use self::listed::Listed;
 use super::asking::is_running;
 use super::folder::DataFolder;
 use super::text::{number, one_line, table};
 use super::versions::figures;
-use crate::dataflow::table::dataflow_of;
 
 /// Longest that an engine is waited for, which is looked at without it as well.
 const ANSWER_SECONDS: u64 = 3;
-
-/// How far a projection's stored rows are in one partition.
-struct Place {
-    partition: PartitionId,
-    next: Offset,
-    head: Offset,
-    standing: ProgressStanding,
-}
-
-/// What is known of one projection.
-struct Listed {
-    projection: RegisteredProjection,
-    /// Whether it answers queries, where there are versions.
-    is_active: bool,
-    /// Rows of each table and their bytes, in the order of the tables.
-    sizes: Vec<RowsSize>,
-    /// How long ago the oldest event was recorded that is not in the stored rows.
-    age: Option<Duration>,
-    /// As the running engine tells it.
-    running: Option<Value>,
-    /// Of a projection alone: a dataflow makes its tables anew at each start.
-    places: Vec<Place>,
-    /// Whose tables they are, if not a projection's.
-    dataflow: Option<String>,
-    dead_letters: u64,
-}
 
 /// Names of the registered projections by id.
 pub(super) fn names(state: &StateStore) -> Result<HashMap<ProjectionId, String>> {
@@ -59,10 +29,11 @@ pub(super) fn names(state: &StateStore) -> Result<HashMap<ProjectionId, String>>
         .collect())
 }
 
+/// Prints all projections; what cannot be read of some is the failure, after the others are printed.
 pub(super) fn list(data: &Path, is_json: bool, out: &mut impl Write) -> Result<()> {
     let folder = DataFolder::find(data)?;
     let (reader, state) = (folder.log()?, folder.state()?);
-    let mut listed = Vec::new();
+    let (mut listed, mut unreadable) = (Vec::new(), Vec::new());
     let projections = state.projections()?.into_iter();
     // Such as a program of an earlier version that does not know the question.
     let running = if is_running(&folder)? {
@@ -75,7 +46,17 @@ pub(super) fn list(data: &Path, is_json: bool, out: &mut impl Write) -> Result<(
         InState::dataflow_of(found).is_none() && effects_of(found).is_none()
     };
     for projection in projections.filter(is_rows) {
-        let mut one = look(&reader, &state, projection)?;
+        let name = one_line(&projection.name, usize::MAX);
+        let name = format!("{name} version {}", projection.version);
+        let mut one = match Listed::look(&reader, &state, projection) {
+            Ok(one) => one,
+            Err(error) => {
+                unreadable.push(format!("{name}: {error:#}"));
+                continue;
+            }
+        };
+        let causes = one.unreadable.iter();
+        unreadable.extend(causes.map(|cause| format!("{name}: {cause}")));
         let own = |found: &&Value| {
             found["projection"] == one.projection.name.as_str()
                 && found["version"] == one.projection.version
@@ -87,12 +68,18 @@ pub(super) fn list(data: &Path, is_json: bool, out: &mut impl Write) -> Result<(
         for one in &listed {
             writeln!(out, "{}", to_json(one))?;
         }
-        return Ok(());
-    }
-    if listed.is_empty() {
+    } else if !listed.is_empty() {
+        print(&listed, out)?;
+    } else if unreadable.is_empty() {
         writeln!(out, "no projection was ever registered here")?;
-        return Ok(());
     }
+    if !unreadable.is_empty() {
+        bail!("not all can be read: {}", unreadable.join("; "));
+    }
+    Ok(())
+}
+
+fn print(listed: &[Listed], out: &mut impl Write) -> Result<()> {
     let mut printed = table(&[
         "projection",
         "version",
@@ -106,7 +93,9 @@ pub(super) fn list(data: &Path, is_json: bool, out: &mut impl Write) -> Result<(
         "failures",
         "restarts",
     ]);
-    for one in &listed {
+    for one in listed {
+        // Where something cannot be read; a dataflow has none.
+        let unknown = if one.dataflow.is_none() { "?" } else { "" };
         printed.add_row(vec![
             one_line(&one.projection.name, usize::MAX).into(),
             number(one.projection.version),
@@ -114,9 +103,9 @@ pub(super) fn list(data: &Path, is_json: bool, out: &mut impl Write) -> Result<(
             tables(one).into(),
             number(one.bytes()),
             progress(one).into(),
-            behind(one).map_or_else(|| "".into(), number),
+            one.behind().map_or_else(|| unknown.into(), number),
             one.age
-                .map_or_else(|| "".into(), |age| format!("{age:.1?}").into()),
+                .map_or_else(|| unknown.into(), |age| format!("{age:.1?}").into()),
             number(one.dead_letters),
             one.figure("failures").map_or_else(|| "-".into(), number),
             one.figure("restarts").map_or_else(|| "-".into(), number),
@@ -124,85 +113,6 @@ pub(super) fn list(data: &Path, is_json: bool, out: &mut impl Write) -> Result<(
     }
     writeln!(out, "{}", printed.trim_fmt())?;
     Ok(())
-}
-
-fn look(
-    reader: &EmbeddedReader,
-    state: &StateStore,
-    projection: RegisteredProjection,
-) -> Result<Listed> {
-    let sizes = projection.tables.iter().map(|&table| state.size(table));
-    let sizes = sizes.collect::<Result<_, _>>()?;
-    let known = state.versions(&projection.name)?;
-    let is_active = known.is_some_and(|known| known.active == projection.version);
-    let dead_letters = state.dead_letter_count(Some(projection.id))?;
-    let mut places = Vec::new();
-    if let Some(dataflow) = dataflow_of(&projection, state, reader.partitions())? {
-        return Ok(Listed {
-            is_active,
-            sizes,
-            places,
-            age: None,
-            running: None,
-            dataflow: Some(dataflow.to_owned()),
-            dead_letters,
-            projection,
-        });
-    }
-    for partition in (0..reader.partitions()).map(PartitionId) {
-        // Progress before the head: so a projection never seems to be ahead of a log that goes on.
-        let progress = state
-            .progress(projection.id, partition)?
-            .unwrap_or_default();
-        places.push(Place {
-            partition,
-            next: progress.next,
-            standing: progress.check(reader, partition)?,
-            head: reader.head(partition)?.next,
-        });
-    }
-    let mut age = Some(Duration::ZERO);
-    for place in places.iter().filter(|place| place.next < place.head) {
-        age = age.max(Some(age_of(reader, place)?));
-    }
-    Ok(Listed {
-        is_active,
-        sizes,
-        places,
-        age,
-        running: None,
-        dataflow: None,
-        dead_letters,
-        projection,
-    })
-}
-
-/// How long ago the first event was recorded that is not in the stored rows of a partition.
-fn age_of(reader: &EmbeddedReader, place: &Place) -> Result<Duration> {
-    let frames = reader.read(place.partition, place.next, 1)?;
-    let mut records = frames.iter().flat_map(|frame| frame.records());
-    let first = records.find(|record| record.offset >= place.next);
-    let now = SystemClock::new().now();
-    Ok(first.map_or(Duration::ZERO, |first| now.since(first.recorded_at)))
-}
-
-impl Listed {
-    fn bytes(&self) -> u64 {
-        self.sizes.iter().map(|size| size.bytes).sum()
-    }
-
-    fn figure(&self, name: &str) -> Option<u64> {
-        self.running
-            .as_ref()
-            .and_then(|running| running[name].as_u64())
-    }
-}
-
-/// Events that are not applied; tables of a dataflow do not count them.
-fn behind(one: &Listed) -> Option<u64> {
-    let each = one.places.iter();
-    let behind = each.map(|place| place.head.0.saturating_sub(place.next.0));
-    one.dataflow.is_none().then(|| behind.sum())
 }
 
 fn tables(one: &Listed) -> String {
@@ -226,11 +136,13 @@ fn progress(one: &Listed) -> String {
         .iter()
         .map(|place| {
             let note = match place.standing {
-                ProgressStanding::Valid => "",
-                ProgressStanding::AheadOfLog => " (ahead of this log)",
-                ProgressStanding::OtherHistory => " (of another log)",
+                Some(ProgressStanding::Valid) => "",
+                Some(ProgressStanding::AheadOfLog) => " (ahead of this log)",
+                Some(ProgressStanding::OtherHistory) => " (of another log)",
+                None => " (unreadable)",
             };
-            format!("{}:{}/{}{note}", place.partition, place.next, place.head)
+            let head = place.head.map_or("?".to_owned(), |head| head.to_string());
+            format!("{}:{}/{head}{note}", place.partition, place.next)
         })
         .collect();
     places.join(" ")
@@ -252,11 +164,13 @@ fn to_json(one: &Listed) -> Value {
         .iter()
         .map(|place| {
             let standing = match place.standing {
-                ProgressStanding::Valid => "valid",
-                ProgressStanding::AheadOfLog => "ahead_of_log",
-                ProgressStanding::OtherHistory => "other_history",
+                Some(ProgressStanding::Valid) => "valid",
+                Some(ProgressStanding::AheadOfLog) => "ahead_of_log",
+                Some(ProgressStanding::OtherHistory) => "other_history",
+                None => "unreadable",
             };
-            let (partition, next, head) = (place.partition.0, place.next.0, place.head.0);
+            let (partition, next) = (place.partition.0, place.next.0);
+            let head = place.head.map(|head| head.0);
             json!({ "partition": partition, "next": next, "log": head, "standing": standing })
         })
         .collect();
@@ -269,10 +183,11 @@ fn to_json(one: &Listed) -> Value {
         "bytes": one.bytes(),
         "tables": tables,
         "partitions": partitions,
-        "behind": behind(one),
+        "behind": one.behind(),
         "behind_seconds": one.age.map(|age| age.as_secs_f64()),
         "dead_letters": one.dead_letters,
         "failures": one.figure("failures"),
         "restarts": one.figure("restarts"),
+        "unreadable": one.unreadable,
     })
 }

@@ -1,5 +1,10 @@
 //! Giving up runs of a dataflow, as whoever watches it does.
 
+use std::sync::Arc;
+
+use millstream_engine::flow::Fence;
+use tokio::sync::watch;
+
 use super::*;
 
 fn begin(parts: &Parts) -> (Arc<Fence>, watch::Receiver<Option<Failure>>) {

@@ -3,10 +3,12 @@
 //!
 //! Time is the test's own: it goes on a little at each look, and by more than a stage may take where that is the point.
 
+mod hang;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millstream::dataflow::{DataflowStatus, FlowOptions};
@@ -16,8 +18,8 @@ use millstream_engine::checkpoint::CheckpointOptions;
 use millstream_engine::time::{ManualClock, Timestamp};
 use millstream_operators::function::count;
 use millstream_operators::keyed::Ttl;
-use serde::{Deserialize, Serialize};
 
+use self::hang::{Hang, Held, Shown};
 use super::support::*;
 
 /// Longer than a stage may go without a step.
@@ -30,82 +32,6 @@ const SALES: u64 = 40;
 const OTHER: Table<String, u64> = Table::named("other");
 const COUNTS: Table<String, u64> = Table::named("counts");
 const SHOWN: Table<u64, Shown> = Table::named("shown");
-
-/// Code that hangs, at one place of several and so many times.
-#[derive(Default)]
-struct Hang {
-    place: Mutex<&'static str>,
-    times: AtomicUsize,
-    entered: AtomicUsize,
-    left: AtomicUsize,
-    is_released: Mutex<bool>,
-    released: Condvar,
-}
-
-impl Hang {
-    fn new(place: &'static str, times: usize) -> Arc<Self> {
-        let hang = Self::default();
-        *hang.place.lock().unwrap() = place;
-        hang.times.store(times, Ordering::SeqCst);
-        Arc::new(hang)
-    }
-
-    fn at(&self, place: &str, sale: &Sale) {
-        if sale.cents != UNLUCKY || *self.place.lock().unwrap() != place {
-            return;
-        }
-        let left = |times: usize| times.checked_sub(1);
-        if self
-            .times
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left)
-            .is_err()
-        {
-            return;
-        }
-        self.entered.fetch_add(1, Ordering::SeqCst);
-        let is_released = self.is_released.lock().unwrap();
-        drop(
-            self.released
-                .wait_while(is_released, |is_released| !*is_released)
-                .unwrap(),
-        );
-        self.left.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn release(&self) {
-        *self.is_released.lock().unwrap() = true;
-        self.released.notify_all();
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.release();
-    }
-}
-
-/// Lets what hangs go, also when the test fails: the runtime waits for it.
-struct Held(Arc<Hang>);
-
-/// A row whose copy for readers is code that may hang.
-#[derive(Serialize, Deserialize)]
-struct Shown {
-    sale: Sale,
-    #[serde(skip)]
-    hang: Option<Arc<Hang>>,
-}
-
-impl Clone for Shown {
-    fn clone(&self) -> Self {
-        if let Some(hang) = &self.hang {
-            hang.at("shown", &self.sale);
-        }
-        Self {
-            sale: self.sale.clone(),
-            hang: self.hang.clone(),
-        }
-    }
-}
 
 type Received = Arc<Mutex<Vec<Sale>>>;
 

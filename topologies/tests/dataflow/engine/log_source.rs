@@ -10,7 +10,7 @@ use millstream::dataflow::{
 use millstream::prelude::*;
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::flow::{Ascending, Operator, Pulled, Resources, Source, Wiring};
-use millstream_engine::mailbox::Mailbox;
+use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::time::{Clock, ManualClock};
 use millstream_operators::function::count;
 use millstream_operators::source::{LogAccess, LogSource, LogSplit, PayloadOnly, Unreadable};
@@ -276,6 +276,7 @@ async fn frames_of_other_categories_are_passed_over_in_several_pulls() {
         identity: "read".into(),
         partition: 0,
         partitions: 1,
+        mailbox: Mailbox::new(MailboxLimits::default(), Arc::clone(&clock)),
         clock: Arc::clone(&clock),
         resources: Arc::new(engine.resources()),
         checkpoints: None,

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use millstream_engine::checkpoint::{self, CheckpointError, Choice, Epoch, InState, Standing};
-use millstream_engine::state::{StateOptions, StateStore, StateWriterThread};
+use millstream_engine::state::{StateStore, StateWriterThread};
 use millstream_engine::store::FolderLock;
 use serde_json::{Value, json};
 
@@ -80,13 +80,7 @@ impl AtRest {
             folder.state_folder().display()
         );
         drop(folder.state()?);
-        let options = StateOptions {
-            preallocate_step_bytes: 0,
-            ..StateOptions::default()
-        };
-        let opened = StateStore::open(folder.state_folder(), options);
-        let (store, writer) = opened.context("stop the engine first")?;
-        let (writer, thread) = millstream_engine::state::start(writer)?;
+        let (store, writer, thread) = folder.state_at_rest()?;
         let known = InState::read(dataflow, &store)?.is_some();
         ensure!(
             known || or_new,

@@ -4,8 +4,7 @@ use anyhow::{Context, Result, ensure};
 use millstream_engine::event::PartitionId;
 use millstream_engine::log::LogReader;
 use millstream_engine::state::{
-    ProjectionVersions, RegisteredProjection, StateOptions, StateStore, StateWriterHandle,
-    StateWriterThread,
+    ProjectionVersions, RegisteredProjection, StateStore, StateWriterHandle, StateWriterThread,
 };
 use serde_json::Value;
 
@@ -40,13 +39,7 @@ impl AtRest {
             )
         })?;
         drop(state);
-        let options = StateOptions {
-            preallocate_step_bytes: 0,
-            ..StateOptions::default()
-        };
-        let opened = StateStore::open(folder.state_folder(), options);
-        let (store, writer) = opened.context("stop the engine first")?;
-        let (writer, thread) = millstream_engine::state::start(writer)?;
+        let (store, writer, thread) = folder.state_at_rest()?;
         Ok(Self {
             store,
             writer,

@@ -1,0 +1,94 @@
+//! Storing the rows of a table.
+
+use millstream_engine::mailbox::Wake;
+use millstream_engine::state::{StateError, StateOptions, StateStore};
+
+use super::*;
+use crate::projection::Table;
+
+const NUMBERS: Table<u64, u64> = Table::named("numbers");
+
+/// A table sink at work. What is given with it ends the state's writer when it is dropped.
+fn table_sink(folder: &Path, wiring: &mut Wiring) -> (TableSink<u64, u64>, impl Sized + use<>) {
+    let options = StateOptions {
+        map_bytes_max: 1 << 30,
+        ..StateOptions::default()
+    };
+    let (store, mut writer) = StateStore::open(folder, options).unwrap();
+    let registered = writer
+        .register_projection("numbers", 1, &["numbers"])
+        .unwrap();
+    let (writer, thread) = millstream_engine::state::start(writer).unwrap();
+    let place = TablePlace::new(&NUMBERS, registered.tables[0], &store);
+    let access = TableAccess {
+        store,
+        writer,
+        places: [("numbers", place)].into(),
+    };
+    wiring.resources = Arc::new(Resources::new().with(access));
+    let mut sink = TableSink::new(NUMBERS, TableSinkOptions::default());
+    sink.open(wiring).unwrap();
+    (sink, thread)
+}
+
+#[test]
+fn a_failed_store_after_the_last_flush_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let (mut sink, _thread) = table_sink(folder.path(), &mut wiring(&clock));
+    sink.item(Timestamp::EPOCH, (1, Some(2)), &mut Discard);
+    sink.end(&mut Discard);
+    sink.flush(true).unwrap();
+    sink.end_batch(Err(StateError::Closed));
+    assert!(sink.is_blocked(), "the failure was not told");
+    let fault = sink.flush(true).unwrap_err();
+    assert!(fault.0.starts_with("rows could not be stored"), "{fault}");
+}
+
+struct Told(crossbeam_channel::Sender<()>);
+
+impl Wake for Told {
+    fn wake(&self) {
+        // One that is told already looks again.
+        let _ = self.0.try_send(());
+    }
+}
+
+/// Story: while rows were stored, the sink looked every two milliseconds whether it could store the next.
+#[test]
+fn the_end_of_a_store_wakes_the_sink() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let mut wiring = wiring(&clock);
+    let (mut sink, _thread) = table_sink(folder.path(), &mut wiring);
+    let (tell, told) = crossbeam_channel::bounded(1);
+    wiring.mailbox.attach(Arc::new(Told(tell)));
+    let wait = || {
+        let is_told = told.recv_timeout(Duration::from_secs(60));
+        is_told.expect("nobody woke the sink");
+        wiring.mailbox.begin_turn();
+    };
+    // Whoever is attached is woken at once.
+    wait();
+    let give = |sink: &mut TableSink<u64, u64>, number| {
+        clock.advance(Duration::from_secs(1));
+        sink.begin(&turn(&clock));
+        sink.item(Timestamp::EPOCH, (number, Some(number)), &mut Discard);
+        sink.flush(true).unwrap();
+    };
+    give(&mut sink, 1);
+    // It is not known yet that the first ones are stored.
+    sink.item(Timestamp::EPOCH, (2, Some(2)), &mut Discard);
+    assert_eq!(sink.next_due(), None);
+    wait();
+    sink.flush(true).unwrap();
+    let next = clock
+        .now()
+        .saturating_add(TableSinkOptions::default().store_every);
+    assert_eq!(sink.next_due(), Some(next));
+    give(&mut sink, 3);
+    assert_eq!(sink.next_due(), None);
+    wait();
+    sink.flush(true).unwrap();
+    assert_eq!(sink.next_due(), None, "all is stored");
+}
