@@ -9,6 +9,7 @@ pub mod function;
 pub mod join;
 mod key;
 pub mod keyed;
+mod ladder;
 mod maybe;
 pub mod paced;
 pub mod past;

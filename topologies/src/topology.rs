@@ -224,9 +224,9 @@ impl TopologyBuilder {
     /// Bounds the memory of the state of all dataflows to about so many bytes: what is used least lies in `spill/` of the
     /// data folder, and is read back when it is used. Without it all state is in memory.
     ///
-    /// Windows, keyed state, patterns and joins keep to it. Timers, what waits in operators that may fail, what sinks keep,
-    /// and an index of 8 bytes and a bit per key (32 in joins by interval, as of a time and in sliding windows), stay in
-    /// memory.
+    /// Windows, keyed state and its timers, patterns and joins keep to it. What waits in operators that may fail, what sinks
+    /// keep, and an index of 8 bytes and a bit per key (32 in joins by interval, as of a time and in sliding windows), stay
+    /// in memory.
     #[must_use]
     pub const fn state_memory(mut self, bytes: usize) -> Self {
         self.topology.state_memory = Some(bytes);

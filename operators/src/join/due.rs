@@ -4,6 +4,8 @@
 //! added to that time mostly comes in order and is appended to what did, and only what does not goes to a heap. Cost: per
 //! value a search among few buckets and its share of one sort, whatever the number of values; a heap of all would miss the
 //! cache at each level.
+//! Beside a [ladder](crate::ladder): here it is known how far apart values are due, so that each is moved once; those of one
+//! time keep the order in which they came without a number of their own; and the caller goes by the same buckets.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};

@@ -10,7 +10,7 @@
 //! Bound: what the process keeps; one state per key until it is cleared or over.
 //! Threads: one owner per partition. Failure: a process that panics ends the stage, but for a [`TryKeyedProcess`]: what it
 //! fails on waits, as [`failing`](crate::failing) says, and the state of its key is as it was.
-//! Cost: per item one hash and one lookup, per timer a push into a heap with a clone of the key.
+//! Cost: per item one hash and one lookup, per timer a push into a queue of buckets with a clone of the key.
 
 mod broadcast;
 mod context;

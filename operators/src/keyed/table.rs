@@ -17,7 +17,7 @@ use super::timers::{Due, Timers};
 use crate::table::{self, Seen, StateMemory};
 use crate::window::TimeDomain;
 
-/// A timer of one key and the number that its entry in the heap has.
+/// A timer of one key and the number that its entry in the queue has.
 #[derive(Clone, Copy, Debug)]
 struct Set {
     domain: TimeDomain,
@@ -140,7 +140,7 @@ impl<S: Default> Default for Slot<S> {
     }
 }
 
-/// What an entry of the heap was for.
+/// What an entry of the queue was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fired {
     Timer,
@@ -153,7 +153,7 @@ pub(super) enum Fired {
 pub(super) struct Table<K, S> {
     slots: table::Table<K, Slot<S>>,
     /// By kind of time.
-    heaps: [Timers<K>; 2],
+    queues: [Timers<K>; 2],
     next: u64,
 }
 
@@ -161,18 +161,18 @@ impl<K, S> Table<K, S> {
     pub(super) fn new() -> Self {
         Self {
             slots: table::Table::default(),
-            heaps: [Timers::new(), Timers::new()],
+            queues: [Timers::new(), Timers::new()],
             next: 0,
         }
     }
 
     pub(super) fn timers(&mut self, domain: TimeDomain) -> &mut Timers<K> {
-        &mut self.heaps[domain as usize]
+        &mut self.queues[domain as usize]
     }
 
     /// When a timer of this kind is due next, at the earliest.
     pub(super) fn first(&self, domain: TimeDomain) -> Option<i64> {
-        self.heaps[domain as usize].first()
+        self.queues[domain as usize].first()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -180,27 +180,31 @@ impl<K, S> Table<K, S> {
     }
 
     pub(super) fn timers_len(&self) -> usize {
-        self.heaps.iter().map(Timers::len).sum()
+        self.queues.iter().map(Timers::len).sum()
     }
 
     pub(super) fn clear(&mut self) {
         self.slots.clear();
-        self.heaps.iter_mut().for_each(Timers::clear);
+        self.queues.iter_mut().for_each(Timers::clear);
     }
 }
 
 impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
-    /// States share this memory from now on; timers stay in memory whatever there is.
+    /// States and timers share this memory from now on.
     pub(super) fn share(&mut self, memory: &StateMemory)
     where
         K: Serialize + DeserializeOwned,
     {
         self.slots.share(&memory.for_tables());
+        self.queues
+            .iter_mut()
+            .for_each(|timers| timers.share(memory));
     }
 
     /// Gives up what is too much.
     pub(super) fn settle(&mut self) -> Result<(), Fault> {
-        self.slots.settle()
+        self.slots.settle()?;
+        self.queues.iter_mut().try_for_each(Timers::settle)
     }
 
     #[inline]
@@ -238,7 +242,7 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
         Some(self.slots.at_mut(place).1)
     }
 
-    /// What an entry that left the heap was for; it is not set any more.
+    /// What an entry that left the queue was for; it is not set any more.
     pub(super) fn fired(&mut self, hash: u64, domain: TimeDomain, due: &Due<K>) -> Fired {
         let is_it = |set: &Set| set.domain == domain && set.number == due.number;
         let slot = self.find(hash, &due.key);
@@ -276,7 +280,7 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
         if clear {
             slot.state = S::default();
             for set in slot.expiries.iter_mut().filter_map(Option::take) {
-                self.heaps[set.domain as usize].invalidate();
+                self.queues[set.domain as usize].invalidate();
             }
         }
         // Not drained: see [`Scratch::give_out`](super::context::Scratch::give_out).
@@ -286,7 +290,7 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
                     timer.parts()
                 }
             };
-            let heap = &mut self.heaps[domain as usize];
+            let queue = &mut self.queues[domain as usize];
             let number = self.next;
             let set = Set {
                 domain,
@@ -296,7 +300,7 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
             match request {
                 Request::Delete(_) => {
                     if slot.timers.remove(domain, time).is_some() {
-                        heap.invalidate();
+                        queue.invalidate();
                     }
                     continue;
                 }
@@ -309,13 +313,13 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
                         continue;
                     }
                     if armed.replace(set).is_some() {
-                        heap.invalidate();
+                        queue.invalidate();
                     }
                 }
             }
             self.next += 1;
             let key = key.clone();
-            heap.push(Due { time, number, key });
+            queue.push(Due { time, number, key });
         }
         requests.clear();
         let is_free = clear && !slot.is_waiting();
@@ -373,7 +377,7 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
     }
 
     fn sweep(&mut self, domain: TimeDomain) {
-        let timers = &mut self.heaps[domain as usize];
+        let timers = &mut self.queues[domain as usize];
         if timers.wants_sweep() {
             let slots = &mut self.slots;
             timers.sweep(|due| {

@@ -1,12 +1,16 @@
 //! Timers of all keys of a partition, in the order of their times.
 //!
-//! A timer that is taken off stays in the heap until its time or the next sweep; what makes an entry valid is that its
-//! key still knows its number. Swept when more than half are invalid, so the heap has at most about twice the timers set.
+//! A timer that is taken off stays in the queue until its time or the next sweep; what makes an entry valid is that its
+//! key still knows its number. Swept when more than half are invalid, so the queue has at most about twice the timers set.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use millstream_engine::flow::Fault;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// One entry of the heap.
+use crate::ladder::{Ladder, Ranked, rank};
+use crate::table::StateMemory;
+
+/// One entry of the queue.
 #[derive(Clone, Debug)]
 pub(super) struct Due<K> {
     pub(super) time: i64,
@@ -15,23 +19,24 @@ pub(super) struct Due<K> {
     pub(super) key: K,
 }
 
-impl<K> PartialEq for Due<K> {
-    fn eq(&self, other: &Self) -> bool {
-        (self.time, self.number) == (other.time, other.number)
+impl<K> Ranked for Due<K> {
+    #[inline(always)]
+    fn rank(&self) -> u128 {
+        rank(self.time, self.number)
     }
 }
 
-impl<K> Eq for Due<K> {}
-
-impl<K> PartialOrd for Due<K> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+/// As a tuple, without names: there may be millions of them on disk.
+impl<K: Serialize> Serialize for Due<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.time, self.number, &self.key).serialize(serializer)
     }
 }
 
-impl<K> Ord for Due<K> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.time, self.number).cmp(&(other.time, other.number))
+impl<'de, K: Deserialize<'de>> Deserialize<'de> for Due<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (time, number, key) = Deserialize::deserialize(deserializer)?;
+        Ok(Self { time, number, key })
     }
 }
 
@@ -39,35 +44,34 @@ impl<K> Ord for Due<K> {
 const SWEEP_MIN: usize = 64;
 
 /// The timers of one kind of time.
-#[derive(Clone, Debug)]
 pub(super) struct Timers<K> {
-    heap: BinaryHeap<Reverse<Due<K>>>,
+    queue: Ladder<Due<K>>,
     invalid: usize,
 }
 
 impl<K> Timers<K> {
     pub(super) const fn new() -> Self {
         Self {
-            heap: BinaryHeap::new(),
+            queue: Ladder::new(),
             invalid: 0,
         }
     }
 
+    #[inline]
     pub(super) fn push(&mut self, due: Due<K>) {
-        self.heap.push(Reverse(due));
+        self.queue.push(due);
     }
 
     /// The earliest time; of one that was taken off, perhaps.
+    #[inline]
     pub(super) fn first(&self) -> Option<i64> {
-        self.heap.peek().map(|Reverse(due)| due.time)
+        self.queue.first()
     }
 
     /// Takes the earliest one that is at or before `until`.
+    #[inline]
     pub(super) fn pop_due(&mut self, until: i64) -> Option<Due<K>> {
-        if self.first()? > until {
-            return None;
-        }
-        self.heap.pop().map(|Reverse(due)| due)
+        self.queue.pop(until)
     }
 
     /// One entry is valid no longer.
@@ -80,27 +84,47 @@ impl<K> Timers<K> {
         self.invalid = self.invalid.saturating_sub(1);
     }
 
-    pub(super) fn wants_sweep(&self) -> bool {
-        self.heap.len() >= SWEEP_MIN && self.invalid > self.heap.len() / 2
+    pub(super) const fn wants_sweep(&self) -> bool {
+        self.queue.len() >= SWEEP_MIN && self.invalid > self.queue.len() / 2
     }
 
-    pub(super) fn sweep(&mut self, mut is_valid: impl FnMut(&Due<K>) -> bool) {
-        self.heap.retain(|Reverse(due)| is_valid(due));
+    pub(super) fn sweep(&mut self, is_valid: impl FnMut(&Due<K>) -> bool) {
+        self.queue.retain(is_valid);
         self.invalid = 0;
     }
 
     pub(super) fn clear(&mut self) {
-        self.heap.clear();
+        self.queue.clear();
         self.invalid = 0;
     }
 
+    /// They share this memory from now on.
+    pub(super) fn share(&mut self, memory: &StateMemory)
+    where
+        K: Serialize + DeserializeOwned,
+    {
+        self.queue.share(memory);
+    }
+
+    /// Says how large they are, and gives up what is too much.
+    ///
+    /// # Errors
+    /// [`Fault`]: what is too much cannot be kept on disk.
+    #[inline]
+    pub(super) fn settle(&mut self) -> Result<(), Fault> {
+        self.queue.settle()
+    }
+
     /// Timers that are set.
-    pub(super) fn len(&self) -> usize {
-        self.heap.len().saturating_sub(self.invalid)
+    pub(super) const fn len(&self) -> usize {
+        self.queue.len().saturating_sub(self.invalid)
     }
 
     #[cfg(test)]
-    pub(super) fn entries(&self) -> usize {
-        self.heap.len()
+    pub(super) const fn entries(&self) -> usize {
+        self.queue.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,11 +14,11 @@ pub(super) enum Call<T> {
     Item(Arrived<T>),
     /// A timer that was reached, and is not set any more.
     Timer(Timer),
-    /// An entry of the heap that was reached: what it is for, if anything still, is known when it is its turn.
+    /// An entry of the queue that was reached: what it is for, if anything still, is known when it is its turn.
     Due(Reached),
 }
 
-/// An entry of the heap without its key.
+/// An entry of the queue without its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct Reached {
     is_processing: bool,

@@ -344,7 +344,7 @@ where
         }
     }
 
-    /// Takes an entry of the heap off its key; gives the timer, if it was one and was still set.
+    /// Takes an entry of the queue off its key; gives the timer, if it was one and was still set.
     fn take_off(&mut self, domain: TimeDomain, due: &Due<K>) -> Option<Timer> {
         let hash = self.table.hash(&due.key);
         match self.table.fired(hash, domain, due) {

@@ -135,7 +135,7 @@ where
         let queued: HashSet<_> = queued.collect();
         if !queued.is_empty() {
             let table = &mut self.core.table;
-            table.take_off_heaps(|domain, due| {
+            table.take_off_queues(|domain, due| {
                 queued.contains(&(&due.key, Reached::of(domain, due)))
             });
         }

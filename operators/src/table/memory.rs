@@ -33,6 +33,11 @@ impl StateMemory {
 }
 
 impl StateMemory {
+    /// That place.
+    pub(crate) const fn store(&self) -> Option<&Arc<SpillStore>> {
+        self.0.as_ref()
+    }
+
     /// The same for tables of such keys and values.
     pub(crate) fn for_tables<K, A>(&self) -> TableMemory<K, A>
     where

@@ -1,6 +1,6 @@
 //! What a checkpoint holds of the keys of a partition.
 //!
-//! Of the heaps nothing: their valid entries are what the keys know of their timers, and the others have no effect. As
+//! Of the queues nothing: their valid entries are what the keys know of their timers, and the others have no effect. As
 //! tuples, without names, since there may be millions of them.
 
 use std::hash::Hash;
@@ -18,7 +18,7 @@ use crate::window::TimeDomain;
 const KEYS: &str = "keys";
 const NEXT: &str = "number of the next timer";
 
-/// Whether it is of processing time, when it is due, and its number in the heap.
+/// Whether it is of processing time, when it is due, and its number in the queue.
 type Timer = (bool, i64, u64);
 
 /// Its timers, and by kind of time when something of its state is over next.
@@ -115,7 +115,7 @@ impl<K: Hash + Eq + Clone, S> Table<K, S> {
         self.slots.restore(KEYS, restoring)?;
         let next = restoring.whole::<u64>(NEXT)?;
         self.next = next.into_iter().max().unwrap_or(0);
-        let heaps = &mut self.heaps;
+        let queues = &mut self.queues;
         self.slots.for_each(|key, slot| {
             let (timers, expiries) = slot.timers();
             let timers = timers.into_iter();
@@ -126,14 +126,14 @@ impl<K: Hash + Eq + Clone, S> Table<K, S> {
                 .filter_map(|(kind, expiry)| expiry.map(|(time, number)| (kind, time, number)));
             for (kind, time, number) in timers.chain(expiries) {
                 let key = key.clone();
-                heaps[kind].push(Due { time, number, key });
+                queues[kind].push(Due { time, number, key });
             }
         });
         Ok(())
     }
 
-    /// After [`restore`](Self::restore): takes entries off the heaps that had left them and that somebody else has now.
-    pub(in crate::keyed) fn take_off_heaps(
+    /// After [`restore`](Self::restore): takes entries off the queues that had left them and that somebody else has now.
+    pub(in crate::keyed) fn take_off_queues(
         &mut self,
         is_off: impl Fn(TimeDomain, &Due<K>) -> bool,
     ) {

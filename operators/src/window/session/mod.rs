@@ -12,10 +12,9 @@
 //!
 //! State: one accumulator per key and session whose end + gap + allowed lateness the watermark has not passed.
 //! Cost: an item of the newest session of its key costs one lookup; one that begins, joins or changes another also a
-//! search of the key's sessions, which are few. A watermark looks at the keys that are due ([`due`]), each once per
+//! search of the key's sessions, which are few. A watermark looks at the keys that are due, each once per
 //! gap at most, not at all keys.
 
-mod due;
 mod list;
 mod operator;
 mod queues;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Session;
 use super::list::{One, Sessions};
-use super::queues::Queues;
+use super::queues::{Look, Queues};
 use super::rules::Rules;
 use crate::Key;
 use crate::function::AggregateFunction;
@@ -33,9 +33,6 @@ struct Saved<D> {
     watermark: i64,
     now: Timestamp,
 }
-
-/// Buckets of the queue per gap: sessions of a bucket are sorted together.
-const BUCKETS: i64 = 16;
 
 /// Aggregates each key's items of each session. The function must merge.
 pub struct SessionWindows<T, K, F, A: AggregateFunction<T>, L> {
@@ -85,7 +82,7 @@ where
             },
             late,
             keys: Table::default(),
-            queues: Queues::new(window.gap / BUCKETS),
+            queues: Queues::new(),
             sessions: 0,
             late_before: i64::MIN,
             item: PhantomData,
@@ -103,7 +100,7 @@ where
     /// Gives out and drops what is due at the watermark.
     fn fire<E: Emit<Windowed<K, A::Output>>>(&mut self, out: &mut E) {
         let rules = &self.rules;
-        while let Some((due, key)) = self.queues.due.pop(rules.watermark) {
+        while let Some(Look { due, key }) = self.queues.due.pop(rules.watermark) {
             let Some(place) = self.keys.find(&key) else {
                 continue;
             };
@@ -117,7 +114,7 @@ where
             match rules.next_due(sessions) {
                 Some(due) => {
                     sessions.queued = due;
-                    self.queues.due.push(due, key);
+                    self.queues.due.push(Look { due, key });
                 }
                 None => drop(self.keys.remove_at(place)),
             }
@@ -182,7 +179,11 @@ where
             let end = time.0.saturating_add(rules.gap);
             let sessions = Sessions::new(One::new(time.0, sum), end);
             self.sessions += 1;
-            self.queues.due.push(end, key.clone());
+            let queued = key.clone();
+            self.queues.due.push(Look {
+                due: end,
+                key: queued,
+            });
             if plain {
                 self.keys.insert(key, sessions);
                 return;
@@ -234,12 +235,15 @@ where
     }
 
     fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
-        self.keys.share(&StateMemory::of(wiring).for_tables());
+        let memory = StateMemory::of(wiring);
+        self.keys.share(&memory.for_tables());
+        self.queues.due.share(&memory);
         self.late.open(wiring)
     }
 
     fn flush(&mut self, idle: bool) -> Result<(), Fault> {
         self.keys.settle()?;
+        self.queues.due.settle()?;
         self.late.flush(idle)
     }
 
@@ -271,15 +275,21 @@ where
         self.keys.restore(OPEN, restoring)?;
         self.keys.for_each(|key, sessions| {
             self.sessions += sessions.list.len();
-            self.queues.due.push(sessions.queued, key.clone());
+            let (due, key) = (sessions.queued, key.clone());
+            self.queues.due.push(Look { due, key });
         });
         self.late.restore(restoring)
     }
 }
 
-impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
-    for SessionWindows<T, K, F, A, L>
+impl<T, K, F, A, L> Clone for SessionWindows<T, K, F, A, L>
+where
+    K: Hash + Eq + Clone,
+    F: Clone,
+    A: AggregateFunction<T>,
+    L: Clone,
 {
+    /// One that has nothing yet: operators are cloned before they are opened.
     fn clone(&self) -> Self {
         Self {
             domain: self.domain,
@@ -287,10 +297,10 @@ impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
             key: self.key.clone(),
             rules: self.rules.clone(),
             late: self.late.clone(),
-            keys: self.keys.clone(),
-            queues: self.queues.clone(),
-            sessions: self.sessions,
-            late_before: self.late_before,
+            keys: Table::default(),
+            queues: Queues::new(),
+            sessions: 0,
+            late_before: i64::MIN,
             item: PhantomData,
         }
     }

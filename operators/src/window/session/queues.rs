@@ -5,14 +5,28 @@ use std::hash::Hash;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use millstream_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use super::due::Due;
 use super::list::Sessions;
 use super::rules::Rules;
+use crate::ladder::{Ladder, Ranked, rank};
 
-#[derive(Clone)]
+/// When a key is to be looked at. Never changed: what is no longer true is found out by whoever takes it.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Look<K> {
+    pub(super) due: i64,
+    pub(super) key: K,
+}
+
+impl<K> Ranked for Look<K> {
+    #[inline(always)]
+    fn rank(&self) -> u128 {
+        rank(self.due, 0)
+    }
+}
+
 pub(super) struct Queues<K> {
-    pub(super) due: Due<K>,
+    pub(super) due: Ladder<Look<K>>,
     /// Keys with sessions that wait for an early result by the clock, and when that is due.
     dirty: HashSet<K, FixedState>,
     pub(super) early_at: Option<i64>,
@@ -21,9 +35,9 @@ pub(super) struct Queues<K> {
 }
 
 impl<K: Hash + Eq + Clone> Queues<K> {
-    pub(super) fn new(width: i64) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            due: Due::new(width),
+            due: Ladder::new(),
             dirty: HashSet::default(),
             early_at: None,
             now: Timestamp::MIN,
@@ -64,7 +78,8 @@ impl<K: Hash + Eq + Clone> Queues<K> {
             && due < sessions.queued
         {
             sessions.queued = due;
-            self.due.push(due, key.clone());
+            let key = key.clone();
+            self.due.push(Look { due, key });
         }
     }
 
