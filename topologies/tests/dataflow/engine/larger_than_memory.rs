@@ -1,6 +1,7 @@
 //! State that is many times larger than its memory gives what it gives in memory, also after restarts.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use millstream_engine::flow::{
 };
 use millstream_engine::time::Timestamp;
 use millstream_operators::function::count;
-use millstream_operators::keyed::Ttl;
+use millstream_operators::keyed::{Context, KeyedProcess, Timer, Ttl};
 use millstream_operators::window::Tumbling;
 use serde::{Deserialize, Serialize};
 
@@ -250,4 +251,119 @@ async fn state_that_finds_no_room_goes_on_once_there_is() {
     within(engine.shutdown()).await.unwrap_err();
     drop(engine);
     run(folder.path(), &numbers, 5 * KEYS + 7, MEMORY, 2).await;
+}
+
+/// Timers of each number, some of which others have at the same time.
+const TIMERS: u64 = 4;
+const APART: u64 = 4_000;
+/// About a tenth of what the timers take that are set at the same time.
+const MEMORY_OF_TIMERS: usize = 150_000;
+/// Times of one row.
+const BLOCK: u64 = 1_000;
+const ALARMS: Table<u64, u64> = Table::named("alarms");
+
+/// Sets timers for each number, and gives out those that are reached.
+#[derive(Clone)]
+struct Alarms;
+
+impl KeyedProcess<u64, u64> for Alarms {
+    type State = ();
+    type Out = (u64, u64);
+    type Side = Infallible;
+
+    fn item(
+        &mut self,
+        _key: &u64,
+        (): &mut (),
+        time: Timestamp,
+        _number: u64,
+        ctx: &mut Context<'_, (u64, u64)>,
+    ) {
+        for timer in 1..=TIMERS {
+            let after = Duration::from_micros(timer * APART);
+            ctx.set_event_timer(time.saturating_add(after));
+        }
+    }
+
+    fn timer(&mut self, key: &u64, (): &mut (), timer: Timer, ctx: &mut Context<'_, (u64, u64)>) {
+        if let Timer::Event(time) = timer {
+            ctx.emit((*key, time.0.cast_unsigned()));
+        }
+    }
+}
+
+/// Runs until all timers have been reached that the first numbers come to; gives pages that were written and read.
+async fn run_timers(
+    folder: &Path,
+    numbers: &Numbers,
+    released: u64,
+    partitions: usize,
+) -> (u64, u64) {
+    numbers.released.store(released, Ordering::Relaxed);
+    let source = numbers.clone();
+    let options = FlowOptions {
+        partitions,
+        checkpoints: Some(CheckpointOptions {
+            interval_ms: 50,
+            pause_ms_min: 1,
+            ..CheckpointOptions::default()
+        }),
+        ..options()
+    };
+    let topology = Topology::named("timers").dataflow_with("alarms", options, move |flow| {
+        flow.source("numbers", source.clone())
+            .watermarks(Ascending::new())
+            .stream()
+            .key_by(|number| *number)
+            .named("alarms")
+            .process(Alarms)
+            .key_by(|(_, time)| time / BLOCK)
+            .named("sums of alarms")
+            .fold(Ttl::Never, 0_u64, |sum, alarm| {
+                *sum = sum.wrapping_add(hash(alarm));
+            })
+            .to_table(&ALARMS, |(block, sum)| (block, Some(sum)));
+    });
+    let topology = topology.state_memory(MEMORY_OF_TIMERS).build().unwrap();
+    let engine = open(folder, topology).await;
+    let mut expected: BTreeMap<u64, u64> = BTreeMap::new();
+    for number in 0..released {
+        for timer in 1..=TIMERS {
+            let alarm = (number, number + timer * APART);
+            let sum = expected.entry(alarm.1 / BLOCK).or_default();
+            *sum = sum.wrapping_add(hash(&alarm));
+        }
+    }
+    // The watermark is somewhere in the last one.
+    let is_over = |block: &u64| (block + 2) * BLOCK < released;
+    expected.retain(|block, _| is_over(block));
+    within(async {
+        let mut looks = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            let mut found = rows(&engine, &ALARMS).await;
+            found.retain(|block, _| is_over(block));
+            if found == expected {
+                break;
+            }
+            looks.tick().await;
+        }
+    })
+    .await;
+    let traffic = engine.state_memory().unwrap().traffic();
+    close(engine).await;
+    traffic
+}
+
+/// Goal: timers for which there is no memory lie on disk until they are due, and fire once, over restarts and in other
+/// partitions too.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_timers_than_memory_has_room_for_fire_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let numbers = Numbers {
+        released: Arc::default(),
+    };
+    for (released, partitions) in [(20_000, 2), (22_007, 2), (25_000, 3)] {
+        let (written, read) = run_timers(folder.path(), &numbers, released, partitions).await;
+        assert!(written > 100 && read > 100, "{written} and {read} pages");
+    }
 }
