@@ -311,7 +311,7 @@ async fn run_timers(
         ..options()
     };
     let topology = Topology::named("timers").dataflow_with("alarms", options, move |flow| {
-        flow.source("numbers", source.clone())
+        flow.source("numbers", source)
             .watermarks(Ascending::new())
             .stream()
             .key_by(|number| *number)
