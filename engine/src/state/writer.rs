@@ -284,6 +284,7 @@ impl Apply<'_, '_> {
 
     fn snapshot(&mut self, stream: &StreamId, snapshot: &Snapshot) -> Result<(), StateError> {
         let may_follow = self.links_max > 1 && chain::is_large(snapshot, self.delta_bytes_min);
+        let mut is_passed_over = false;
         let before = if may_follow || self.earlier_max > 0 {
             let (from, to) = chain::link_bounds(stream);
             let bounds = (Bound::Included(&from[..]), Bound::Included(&to[..]));
@@ -293,6 +294,8 @@ impl Apply<'_, '_> {
             let links = entries
                 .map(|entry| entry.map(|(key, value)| (key.last().copied().unwrap_or(0), value)))
                 .collect::<Result<Vec<_>, _>>()?;
+            let first = links.first();
+            is_passed_over = first.is_some_and(|(_, part)| chain::is_passed_over(part));
             chain::chain_or_warn(stream, &links)
         } else {
             None
@@ -306,9 +309,13 @@ impl Apply<'_, '_> {
         );
         if link.number == 0 {
             self.delete_links(stream, 1)?;
+            let table = self.databases.snapshots;
             if let Some(before) = &before {
-                let (table, two) = (self.databases.snapshots, (&before.snapshot, snapshot));
+                let two = (&before.snapshot, snapshot);
                 earlier::keep(self.txn, table, stream, two, self.earlier_max)?;
+            } else if is_passed_over {
+                // So are the earlier ones, which would take the places of others.
+                earlier::forget(self.txn, table, stream)?;
             }
         }
         let key = chain::link_key(stream, link.number);

@@ -124,6 +124,41 @@ fn a_conversion_that_was_ended_goes_on() {
     }
 }
 
+/// Earlier snapshots of the layout before would take the places of those that can be read.
+#[test]
+fn snapshots_of_before_go_with_the_first_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut writer) = open(folder.path());
+    let take = |writer: &mut StateWriter, version: u64| {
+        let snapshot = snapshot(version, vec![version as u8; 60]);
+        let write = StateWrite::Snapshot {
+            stream: stream(0),
+            snapshot,
+        };
+        commit(writer, vec![write]);
+    };
+    for version in 1..=3 {
+        take(&mut writer, version);
+    }
+    let before = |databases: &Databases, txn: &mut WriteTxn<'_>| {
+        for (key, mut part) in entries(txn, databases.snapshots)? {
+            part[0] = 1;
+            txn.put(databases.snapshots, &key, &part)?;
+        }
+        Ok(())
+    };
+    writer.transact(before).unwrap();
+    assert_eq!(store.snapshot(&stream(0)), None);
+    for version in 4..=5 {
+        take(&mut writer, version);
+    }
+    // The newest, an earlier one, and the layout.
+    assert_eq!(store.verify().unwrap(), 3);
+    let fits = |version| move |found: &Snapshot| found.stream_version == version;
+    assert_eq!(store.snapshot_fitting(&stream(0), fits(2)), None);
+    assert!(store.snapshot_fitting(&stream(0), fits(4)).is_some());
+}
+
 /// Nothing that the layout before could not have is given a seal.
 #[test]
 fn what_is_damaged_is_not_converted() {
