@@ -265,8 +265,10 @@ impl<T: Ranked> Ladder<T> {
             return false;
         };
         let bucket = rung.open(number);
-        // Those within have nothing, and what still comes for their times is near.
-        self.rungs.truncate(last + 1);
+        // Those within have nothing, and what still comes for their times is near. Nor has this one if it was the last bucket,
+        // which nothing can come to any more.
+        let is_over = rung.is_over();
+        self.rungs.truncate(last + usize::from(!is_over));
         self.open(bucket);
         true
     }

@@ -56,6 +56,11 @@ impl<T> Rung<T> {
         std::mem::replace(&mut self.buckets[number], Bucket::new())
     }
 
+    /// Whether all buckets were opened.
+    pub(super) const fn is_over(&self) -> bool {
+        self.opened == BUCKETS
+    }
+
     pub(super) fn buckets_mut(&mut self) -> &mut [Bucket<T>] {
         &mut self.buckets
     }

@@ -214,3 +214,27 @@ fn a_full_disk_is_told_and_nothing_is_lost() {
     assert_eq!(found.len(), 200);
     assert!(found.is_sorted_by_key(Entry::rank));
 }
+
+/// Story: each time that the last bucket of a rung was opened one more rung was kept, of which nothing could come any more; after
+/// two dozen all that was far off was moved again.
+#[test]
+fn rungs_that_are_over_are_let_go() {
+    let mut ladder = Ladder::new();
+    let far = 2_000;
+    for number in 0..far {
+        let number = number as u64;
+        ladder.push(entry(1_000_000 + 1_000 * number as i64, number));
+    }
+    let ahead = 40;
+    for now in 0..20_000 {
+        ladder.push(entry(now + ahead, far as u64 + now as u64));
+        let due = ladder.pop(now);
+        assert_eq!(due.map(|due| due.time), (now >= ahead).then_some(now));
+        assert!(
+            ladder.rungs.len() <= 6,
+            "{} rungs at {now}",
+            ladder.rungs.len()
+        );
+    }
+    assert_eq!(ladder.len(), far + ahead as usize);
+}
