@@ -100,7 +100,7 @@ where
     /// Gives out and drops what is due at the watermark.
     fn fire<E: Emit<Windowed<K, A::Output>>>(&mut self, out: &mut E) {
         let rules = &self.rules;
-        while let Some(Look { due, key }) = self.queues.due.pop(rules.watermark) {
+        while let Some(Look { due, key, .. }) = self.queues.due.pop(rules.watermark) {
             let Some(place) = self.keys.find(&key) else {
                 continue;
             };
@@ -114,7 +114,7 @@ where
             match rules.next_due(sessions) {
                 Some(due) => {
                     sessions.queued = due;
-                    self.queues.due.push(Look { due, key });
+                    self.queues.look_at(due, key);
                 }
                 None => drop(self.keys.remove_at(place)),
             }
@@ -180,10 +180,7 @@ where
             let sessions = Sessions::new(One::new(time.0, sum), end);
             self.sessions += 1;
             let queued = key.clone();
-            self.queues.due.push(Look {
-                due: end,
-                key: queued,
-            });
+            self.queues.look_at(end, queued);
             if plain {
                 self.keys.insert(key, sessions);
                 return;
@@ -276,7 +273,7 @@ where
         self.keys.for_each(|key, sessions| {
             self.sessions += sessions.list.len();
             let (due, key) = (sessions.queued, key.clone());
-            self.queues.due.push(Look { due, key });
+            self.queues.look_at(due, key);
         });
         self.late.restore(restoring)
     }

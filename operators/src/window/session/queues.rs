@@ -5,28 +5,45 @@ use std::hash::Hash;
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use millstream_engine::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::list::Sessions;
 use super::rules::Rules;
 use crate::ladder::{Ladder, Ranked, rank};
 
 /// When a key is to be looked at. Never changed: what is no longer true is found out by whoever takes it.
-#[derive(Serialize, Deserialize)]
 pub(super) struct Look<K> {
     pub(super) due: i64,
+    /// Of several for one time: so that they can be divided, and need not be in memory together.
+    number: u64,
     pub(super) key: K,
+}
+
+/// As a tuple, without names: there may be millions of them on disk.
+impl<K: Serialize> Serialize for Look<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.due, self.number, &self.key).serialize(serializer)
+    }
+}
+
+impl<'de, K: Deserialize<'de>> Deserialize<'de> for Look<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (due, number, key) = Deserialize::deserialize(deserializer)?;
+        Ok(Self { due, number, key })
+    }
 }
 
 impl<K> Ranked for Look<K> {
     #[inline(always)]
     fn rank(&self) -> u128 {
-        rank(self.due, 0)
+        rank(self.due, self.number)
     }
 }
 
 pub(super) struct Queues<K> {
     pub(super) due: Ladder<Look<K>>,
+    /// Looks so far.
+    looks: u64,
     /// Keys with sessions that wait for an early result by the clock, and when that is due.
     dirty: HashSet<K, FixedState>,
     pub(super) early_at: Option<i64>,
@@ -38,10 +55,19 @@ impl<K: Hash + Eq + Clone> Queues<K> {
     pub(super) fn new() -> Self {
         Self {
             due: Ladder::new(),
+            looks: 0,
             dirty: HashSet::default(),
             early_at: None,
             now: Timestamp::MIN,
         }
+    }
+
+    /// Has a key looked at when this time is reached.
+    #[inline]
+    pub(super) fn look_at(&mut self, due: i64, key: K) {
+        self.looks += 1;
+        let number = self.looks;
+        self.due.push(Look { due, number, key });
     }
 
     /// Keys that wait for an early result by the clock.
@@ -79,7 +105,7 @@ impl<K: Hash + Eq + Clone> Queues<K> {
         {
             sessions.queued = due;
             let key = key.clone();
-            self.due.push(Look { due, key });
+            self.look_at(due, key);
         }
     }
 
