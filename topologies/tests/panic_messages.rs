@@ -131,6 +131,8 @@ async fn only_what_is_caught_is_limited() {
         .projected(&all, Duration::from_secs(60))
         .await
         .unwrap();
+    let verified = engine.verify(Blowing).await.unwrap();
+    assert!(verified.is_good());
     for _ in 0..PANICS {
         let thread = std::thread::spawn(|| panic!("a thread blows"));
         assert!(thread.join().is_err());

@@ -11,8 +11,6 @@ use compact_str::CompactString;
 use millstream_engine::stage::{panic_message, was_caught_inside};
 use millstream_engine::state::CAUSES_MAX;
 
-use crate::projection::HandlerError;
-
 /// Bytes kept of one text, as of a stored letter.
 const TEXT_BYTES_MAX: usize = 4 << 10;
 
@@ -164,11 +162,7 @@ fn class_of(error: &(dyn Error + 'static)) -> &'static str {
         if let Some(classed) = error.downcast_ref::<Classed>() {
             return classed.class;
         }
-        next = match error.downcast_ref::<HandlerError>() {
-            // It says its cause itself, and has what is behind that as its source.
-            Some(part) => Some(part.cause()),
-            None => error.source(),
-        };
+        next = error.source();
     }
     ERROR
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::failing::Classed;
 use crate::projection::TableSet;
 
 /// Why one of several handlers failed: nothing that any of them changed counts. Its text is that of the cause, with the tables
@@ -58,7 +59,11 @@ impl fmt::Display for HandlerError {
 
 impl Error for HandlerError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        // The cause is in the text.
-        self.cause.source()
+        // The cause is in the text. One that has a class is told again, so that whoever looks for that finds it.
+        let cause: &(dyn Error + 'static) = &*self.cause;
+        match cause.is::<Classed>() {
+            true => Some(cause),
+            false => cause.source(),
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! One thread's part of a replay: some partitions, one after the other, into tables of its own.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use millstream_engine::event::{Offset, PartitionId, Position, StreamId};
 use millstream_engine::log::frame::{Frame, KindSet, Record};
 use millstream_engine::log::{Direction, LogError, StreamReader, StreamRef, for_each_event};
+use millstream_engine::stage::caught;
 use millstream_engine::state::{StateWrite, TableId};
 
 use super::LeftOut;
@@ -43,11 +45,16 @@ pub(super) struct Share {
     pub(super) failed_count: u64,
 }
 
-/// Replays some partitions.
+/// Replays some partitions. What user code panics with is caught.
 pub(super) fn run<P: Projection>(
     job: &Job<P>,
     cuts: &[(PartitionId, Cut)],
 ) -> Result<Share, PastError> {
+    let ended = caught(|| replayed(job, cuts));
+    ended.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+fn replayed<P: Projection>(job: &Job<P>, cuts: &[(PartitionId, Cut)]) -> Result<Share, PastError> {
     let tables = job.projection.tables();
     let InMemory { writers, ids, .. } = InMemory::of(&tables);
     let mut part = Part {

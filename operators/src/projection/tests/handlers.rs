@@ -263,6 +263,7 @@ fn an_error_of_a_part_keeps_its_causes_and_class() {
         failure.causes(),
         [
             "what keeps paid failed: the rate is missing",
+            "the rate is missing",
             "13 cents are unlucky"
         ]
     );

@@ -206,7 +206,10 @@ impl<K: TableKey, R: Row> Open<K, R> {
         } else {
             self.rows.unstored() > 0
         };
-        if !waits && self.refused.is_none() {
+        if self.refused.is_some() {
+            return Some(self.now.now.saturating_add(REFUSED_EVERY));
+        }
+        if !waits {
             return None;
         }
         let since = self.now.monotonic.saturating_sub(self.stored_at);
