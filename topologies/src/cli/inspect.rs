@@ -41,7 +41,8 @@ pub(super) enum InspectCommand {
     /// Reads the whole log: the pages of its file, each frame's checksum and hash, and that each frame
     /// names the hash of the one before it, so that a change to stored bytes is seen. The first fault ends it
     /// with status 1, and is named by partition and offset where it lies in a frame. Then the whole state is read, where there
-    /// is one: a fault there costs no event, and the state can be deleted while nothing runs to be rebuilt.
+    /// is one (beside a running engine its entries, not its pages): a fault there costs no event, and the state can be deleted
+    /// while nothing runs to be rebuilt, but for savepoints.
     Verify {
         #[command(flatten)]
         data: Data,

@@ -9,6 +9,7 @@ use millstream_engine::state::StateError;
 use millstream_engine::store::structure::Scope;
 use serde_json::{Value, json};
 
+use super::asking::is_running;
 use super::folder::DataFolder;
 
 pub(super) fn verify(data: &Path, is_json: bool, out: &mut impl Write) -> Result<()> {
@@ -39,9 +40,13 @@ pub(super) fn verify(data: &Path, is_json: bool, out: &mut impl Write) -> Result
                 writeln!(out, "{line}")?;
             }
             let state = folder.state_folder().display();
-            return Err(error).with_context(|| {
-                format!("the log is whole, the state in {state} is not: stop the engine and delete it, and it is rebuilt from the log")
-            });
+            let what = match is_damage(&error) {
+                true => format!(
+                    "the log is whole, the state in {state} is not: export the checkpoints that matter, stop the engine and delete it, and it is rebuilt from the log"
+                ),
+                false => format!("the log is whole, the state in {state} could not be checked"),
+            };
+            return Err(error).context(what);
         }
     };
     if is_json {
@@ -54,15 +59,26 @@ pub(super) fn verify(data: &Path, is_json: bool, out: &mut impl Write) -> Result
     Ok(())
 }
 
-/// Reads the whole state, if there is one; gives the number of its entries.
+/// Reads the whole state, if there is one; gives the number of its entries. The pages between them are looked at while no engine
+/// runs: that takes one long read, during which an engine could not use again what it frees.
 fn state(folder: &DataFolder) -> Result<Option<u64>> {
     if !folder.has_state() {
         return Ok(None);
     }
     let state = folder.state()?;
-    let checked = state.environment().check(Scope::Full);
-    checked.map_err(StateError::from)?;
+    if !is_running(folder)? {
+        let checked = state.environment().check(Scope::Full);
+        checked.map_err(StateError::from)?;
+    }
     Ok(Some(state.verify()?))
+}
+
+fn is_damage(error: &anyhow::Error) -> bool {
+    match error.downcast_ref::<StateError>() {
+        Some(StateError::Format { .. }) => true,
+        Some(StateError::Store(cause)) => cause.is_damage(),
+        _ => false,
+    }
 }
 
 /// The first fault, with its place where it has one.

@@ -38,6 +38,12 @@ fn the_state_is_verified_beside_the_log() {
         (&6.into(), &true.into())
     );
 
+    // What cannot be read for another reason is not to be deleted.
+    let held = StateStore::open(&folder.path().join("state"), StateOptions::default()).unwrap();
+    let (_, error) = failing(&["verify", "DATA"], folder.path());
+    assert!(error.contains("could not be checked"), "{error}");
+    drop(held);
+
     let path = folder.path().join("state/data.mdb");
     let mut file = std::fs::read(&path).unwrap();
     let found: Vec<usize> = (0..file.len() - KEY.len())
