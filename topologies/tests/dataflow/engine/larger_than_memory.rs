@@ -101,9 +101,9 @@ fn hash(of: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-fn topology(numbers: &Numbers, memory: Option<usize>, partitions: usize) -> Topology {
-    let numbers = numbers.clone();
-    let options = FlowOptions {
+/// So many partitions, with a checkpoint as often as can be.
+fn checkpointed(partitions: usize) -> FlowOptions {
+    FlowOptions {
         partitions,
         checkpoints: Some(CheckpointOptions {
             interval_ms: 50,
@@ -111,7 +111,12 @@ fn topology(numbers: &Numbers, memory: Option<usize>, partitions: usize) -> Topo
             ..CheckpointOptions::default()
         }),
         ..options()
-    };
+    }
+}
+
+fn topology(numbers: &Numbers, memory: Option<usize>, partitions: usize) -> Topology {
+    let numbers = numbers.clone();
+    let options = checkpointed(partitions);
     let mut topology = Topology::named("large").dataflow_with("profiles", options, move |flow| {
         let profiles = flow
             .source("numbers", numbers.clone())
@@ -301,15 +306,7 @@ async fn run_timers(
 ) -> (u64, u64) {
     numbers.released.store(released, Ordering::Relaxed);
     let source = numbers.clone();
-    let options = FlowOptions {
-        partitions,
-        checkpoints: Some(CheckpointOptions {
-            interval_ms: 50,
-            pause_ms_min: 1,
-            ..CheckpointOptions::default()
-        }),
-        ..options()
-    };
+    let options = checkpointed(partitions);
     let topology = Topology::named("timers").dataflow_with("alarms", options, move |flow| {
         flow.source("numbers", source)
             .watermarks(Ascending::new())
