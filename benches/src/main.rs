@@ -4,6 +4,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
+use millstream::Runtime;
 use millstream_benches::{Harness, Options, Suite, suites};
 
 fn main() -> ExitCode {
@@ -22,9 +23,7 @@ fn main() -> ExitCode {
 }
 
 fn one(options: Options, suite: Suite) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = Runtime::new()?;
     let harness = Harness::new(options);
     runtime.block_on(suites::run(&harness, suite))
 }

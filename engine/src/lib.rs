@@ -15,6 +15,7 @@ pub mod log;
 pub mod mailbox;
 pub mod metrics;
 pub mod partition;
+pub mod runtime;
 pub mod spill;
 pub mod stage;
 pub mod state;

@@ -20,6 +20,7 @@ pub use engine::{
     read_stream,
 };
 pub use millstream_engine::event::{TokenKey, UnsealError};
+pub use millstream_engine::runtime::{Runtime, RuntimeConfig};
 pub use topology::{InvalidTopology, Topology, TopologyBuilder, TopologyFault};
 
 /// What most programs need. Functions of windows are in [`function`](millstream_operators::function), such as

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::runtime::in_step;
 use crate::time::Clock;
 
 /// Why a stage does not go on.
@@ -76,7 +77,7 @@ pub(super) fn watched<R>(
     watch.begin(clock.monotonic());
     let this = (Arc::clone(watch), Arc::clone(clock));
     let before = STEP.replace(Some(this));
-    let outcome = step();
+    let outcome = in_step(step);
     STEP.set(before);
     outcome
 }

@@ -19,7 +19,6 @@ use tracing_subscriber::EnvFilter;
 
 use super::bank::{BankArguments, run_bank};
 use super::nexmark::{NexmarkArguments, run_nexmark};
-use crate::Engine;
 use crate::catalog::shop::rules::{self, Dirt};
 use crate::catalog::shop::run::{Progress, import, open};
 use crate::catalog::shop::{
@@ -28,6 +27,7 @@ use crate::catalog::shop::{
 use crate::catalog::table::TableError;
 use crate::engine::signal;
 use crate::server::{MetricsServer, serve_metrics};
+use crate::{Engine, Runtime};
 
 /// The topologies that can be run.
 #[derive(Debug, Subcommand)]
@@ -214,11 +214,8 @@ impl DataFolder {
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")
+fn runtime() -> Result<Runtime> {
+    Runtime::new().context("starting the runtime")
 }
 
 fn log_to_stderr() {

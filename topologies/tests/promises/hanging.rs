@@ -1,10 +1,12 @@
 //! A projection whose code does not return: it keeps one thread, and nobody beside it waits.
 
 use std::convert::Infallible;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use millstream::prelude::*;
+use millstream::{Runtime, RuntimeConfig};
 
 use super::support::*;
 
@@ -71,6 +73,21 @@ const SEEN: Table<String, u64> = Table::named("seen");
 /// Goal: while one projection hangs, commands are answered and the others show them; once it goes on it has missed nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_projection_that_hangs_keeps_nobody_else_waiting() {
+    hang_beside_others().await;
+}
+
+/// Goal: the same where the one thread that works is the one that is kept.
+#[test]
+fn the_only_thread_that_hangs_is_replaced() {
+    let config = RuntimeConfig {
+        threads: NonZeroUsize::MIN,
+        spares: 1,
+    };
+    let runtime = Runtime::with(config).unwrap();
+    runtime.block_on(hang_beside_others());
+}
+
+async fn hang_beside_others() {
     let folder = tempfile::tempdir().unwrap();
     let gate = Arc::new(Gate::default());
     let _held = Held(Arc::clone(&gate));
