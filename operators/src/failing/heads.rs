@@ -6,21 +6,16 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use super::entry::Place;
-
-/// Words of the filter, a kilobyte.
-const WORDS: usize = 128;
+use super::filter::Filter;
 
 /// The place of the entry by key. Hashes are those of [`Table`](crate::table::Table).
 ///
-/// Of the keys that do not wait most are told by one bit: the table is looked into for the others.
+/// Of the keys that do not wait most are told by the filter: the table is looked into for the others.
 #[derive(Debug)]
 pub(super) struct Heads<K> {
     places: HashTable<(K, Place)>,
     hasher: FixedState,
-    /// A bit for the highest part of each hash that is there.
-    filter: Box<[u64; WORDS]>,
-    /// Keys that went since the filter was made: their bits are still in it.
-    gone: usize,
+    filter: Filter,
 }
 
 impl<K> Default for Heads<K> {
@@ -28,25 +23,16 @@ impl<K> Default for Heads<K> {
         Self {
             places: HashTable::new(),
             hasher: FixedState::default(),
-            filter: Box::new([0; WORDS]),
-            gone: 0,
+            filter: Filter::default(),
         }
     }
-}
-
-/// Word and bit of a hash in the filter.
-#[inline]
-const fn bit_of(hash: u64) -> (usize, u64) {
-    let bit = (hash >> 51) as usize % (64 * WORDS);
-    (bit / 64, 1 << (bit % 64))
 }
 
 impl<K: Hash + Eq> Heads<K> {
     /// The place of the key with this hash, if it is one of them.
     #[inline]
     pub(super) fn at(&self, hash: u64, key: &K) -> Option<Place> {
-        let (word, bit) = bit_of(hash);
-        if self.filter[word] & bit == 0 {
+        if !self.filter.may_have(hash) {
             return None;
         }
         let found = self.places.find(hash, |(of, _)| of == key);
@@ -65,8 +51,7 @@ impl<K: Hash + Eq> Heads<K> {
     pub(super) fn insert(&mut self, key: K, place: Place) {
         self.remove(&key);
         let (hash, hasher) = (self.hasher.hash_one(&key), &self.hasher);
-        let (word, bit) = bit_of(hash);
-        self.filter[word] |= bit;
+        self.filter.add(hash);
         self.places
             .insert_unique(hash, (key, place), |(key, _)| hasher.hash_one(key));
     }
@@ -75,21 +60,9 @@ impl<K: Hash + Eq> Heads<K> {
         let hash = self.hasher.hash_one(key);
         if let Ok(found) = self.places.find_entry(hash, |(of, _)| of == key) {
             found.remove();
-            self.narrow();
-        }
-    }
-
-    /// A key has gone, whose bit others may have: the filter is made anew once more have gone than are there.
-    fn narrow(&mut self) {
-        self.gone += 1;
-        if self.gone <= self.places.len() {
-            return;
-        }
-        self.gone = 0;
-        self.filter.fill(0);
-        for (key, _) in &self.places {
-            let (word, bit) = bit_of(self.hasher.hash_one(key));
-            self.filter[word] |= bit;
+            let (left, hasher) = (&self.places, &self.hasher);
+            self.filter
+                .lose(left.iter().map(|(key, _)| hasher.hash_one(key)));
         }
     }
 }
@@ -123,7 +96,7 @@ mod tests {
                 }
             }
             if model.is_empty() {
-                prop_assert!(heads.filter.iter().all(|word| *word == 0));
+                prop_assert!(heads.filter.is_clear());
             }
         }
     }

@@ -16,6 +16,7 @@
 mod cause;
 mod deciding;
 mod entry;
+mod filter;
 mod heads;
 mod hook;
 mod letters;
@@ -40,6 +41,7 @@ pub use crate::projection::FailurePolicy;
 
 pub(crate) use cause::{ERROR, NOT_TRIED, guarded};
 pub(crate) use entry::{Arrived, Place, Work};
+pub(crate) use filter::Filter;
 pub(crate) use parked::Failing;
 pub(crate) use standing::{Standing, Stands};
 pub(crate) use telling::Telling;

@@ -4,7 +4,7 @@
 //! projection's position, which the log gives in order when the key is freed: memory does not grow with
 //! them. A key is freed when all of them are applied.
 //! Invariants: `due` holds exactly the keys that are tried again, `standing` all of them; `waiting` and `listed` are sums over `keys`.
-//! Only [`Parked::insert`], [`Parked::take`] and [`Parked::queue_behind`] change them.
+//! Only [`Parked::insert`], [`Parked::take`] and [`Parked::queue`] change them.
 //! Cost: O(log n) per failure and per try, with n keys that are tried again; nothing looks through all keys.
 //! Not here: how many keys there may be, see [`ProjectionConfig`](super::ProjectionConfig).
 
@@ -12,6 +12,7 @@ mod settling;
 mod trying;
 
 use std::collections::BTreeSet;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use millstream_engine::state::{
 use millstream_engine::time::Timestamp;
 
 use super::{FailurePolicy, ParkedStream, ProgressBoard};
-use crate::failing::{ERROR, Standing, Stands, Telling};
+use crate::failing::{ERROR, Filter, Standing, Stands, Telling};
 
 /// Followers listed by their offsets over all keys: 8 MiB. Beyond that they are counted only.
 const LISTED_MAX: usize = 1 << 20;
@@ -101,6 +102,8 @@ pub(super) struct Parked {
     /// Where queries see which keys are parked.
     board: Arc<ProgressBoard>,
     keys: HashMap<CompactString, ParkedKey, foldhash::fast::RandomState>,
+    /// Of `keys`: each event is looked for among them, and most are none of them.
+    filter: Filter,
     /// Keys that are tried again, by the monotonic time of that.
     due: BTreeSet<(Duration, CompactString)>,
     /// All keys, by class of cause and the time of the first failure.
@@ -138,6 +141,7 @@ impl Parked {
             limits,
             board,
             keys: HashMap::default(),
+            filter: Filter::default(),
             due: BTreeSet::new(),
             standing: Standing::default(),
             waiting: 0,
@@ -186,11 +190,14 @@ impl Parked {
             self.overfull.insert(id.clone());
         }
         self.board.park(&id, ParkedStream::of(&parked.letter));
+        self.filter.add(self.keys.hasher().hash_one(&id));
         self.keys.insert(id, parked);
     }
 
     fn take(&mut self, id: &str) -> Option<ParkedKey> {
         let (id, parked) = self.keys.remove_entry(id)?;
+        let hash = |id| self.keys.hasher().hash_one(id);
+        self.filter.lose(self.keys.keys().map(hash));
         self.standing.remove(parked.stands(), id.clone());
         self.overfull.remove(&id);
         if let Some(due) = parked.due {
@@ -226,7 +233,15 @@ impl Parked {
     }
 
     /// Queues an event behind the failed one of its stream; `false` when the stream is not parked.
+    #[inline]
     pub(super) fn queue_behind(&mut self, record: &Record<'_>) -> bool {
+        self.filter
+            .may_have(self.keys.hasher().hash_one(record.stream))
+            && self.queue(record)
+    }
+
+    /// As [`queue_behind`](Self::queue_behind), of an event that may be of one of the keys.
+    fn queue(&mut self, record: &Record<'_>) -> bool {
         let (id, offset) = (record.stream, record.offset);
         let Some(parked) = self.keys.get_mut(id) else {
             return false;
