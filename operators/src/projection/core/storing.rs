@@ -46,7 +46,7 @@ impl<P: Projection> ProjectionCore<P> {
         let due = since >= self.store_every(behind)
             || self.applier.pending_bytes() >= VERSION_BYTES_STORED
             || unstored >= self.config.unstored_rows_max
-            || self.parked.is_changed();
+            || self.are_letters_due(since);
         let changed = self
             .sources
             .iter()
@@ -108,6 +108,17 @@ impl<P: Projection> ProjectionCore<P> {
             source.stored = source.cursor.next_offset();
         }
         self.submit(batch)
+    }
+
+    /// Whether letters that changed are to be stored. They are stored with the rows of their position, and each time they are costs a
+    /// write of those; so that a key which fails a few times within a moment has them written once, they wait as rows do that are
+    /// not behind. Not if somebody may soon have to decide about one of them before anything goes on.
+    fn are_letters_due(&self, since: Duration) -> bool {
+        let (parked, config) = (&self.parked, &self.config);
+        let is_filling = parked.len() >= config.parked_keys_max / 2
+            || parked.bytes() >= config.parked_bytes_max / 2
+            || parked.overfull().is_some();
+        parked.is_changed() && (is_filling || since >= self.store_every(false))
     }
 
     /// Time between two stores.
