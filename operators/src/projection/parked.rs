@@ -8,11 +8,11 @@
 //! Cost: O(log n) per failure and per try, with n keys that are tried again; nothing looks through all keys.
 //! Not here: how many keys there may be, see [`ProjectionConfig`](super::ProjectionConfig).
 
+mod filter;
 mod settling;
 mod trying;
 
 use std::collections::BTreeSet;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +26,9 @@ use millstream_engine::state::{
 };
 use millstream_engine::time::Timestamp;
 
+use self::filter::IdFilter;
 use super::{FailurePolicy, ParkedStream, ProgressBoard};
-use crate::failing::{ERROR, Filter, Standing, Stands, Telling};
+use crate::failing::{ERROR, Standing, Stands, Telling};
 
 /// Followers listed by their offsets over all keys: 8 MiB. Beyond that they are counted only.
 const LISTED_MAX: usize = 1 << 20;
@@ -103,7 +104,7 @@ pub(super) struct Parked {
     board: Arc<ProgressBoard>,
     keys: HashMap<CompactString, ParkedKey, foldhash::fast::RandomState>,
     /// Of `keys`: each event is looked for among them, and most are none of them.
-    filter: Filter,
+    filter: IdFilter,
     /// Keys that are tried again, by the monotonic time of that.
     due: BTreeSet<(Duration, CompactString)>,
     /// All keys, by class of cause and the time of the first failure.
@@ -141,7 +142,7 @@ impl Parked {
             limits,
             board,
             keys: HashMap::default(),
-            filter: Filter::default(),
+            filter: IdFilter::default(),
             due: BTreeSet::new(),
             standing: Standing::default(),
             waiting: 0,
@@ -190,14 +191,13 @@ impl Parked {
             self.overfull.insert(id.clone());
         }
         self.board.park(&id, ParkedStream::of(&parked.letter));
-        self.filter.add(self.keys.hasher().hash_one(&id));
+        self.filter.add(&id);
         self.keys.insert(id, parked);
     }
 
     fn take(&mut self, id: &str) -> Option<ParkedKey> {
         let (id, parked) = self.keys.remove_entry(id)?;
-        let hash = |id| self.keys.hasher().hash_one(id);
-        self.filter.lose(self.keys.keys().map(hash));
+        self.filter.lose(self.keys.keys());
         self.standing.remove(parked.stands(), id.clone());
         self.overfull.remove(&id);
         if let Some(due) = parked.due {
@@ -235,9 +235,7 @@ impl Parked {
     /// Queues an event behind the failed one of its stream; `false` when the stream is not parked.
     #[inline]
     pub(super) fn queue_behind(&mut self, record: &Record<'_>) -> bool {
-        self.filter
-            .may_have(self.keys.hasher().hash_one(record.stream))
-            && self.queue(record)
+        self.filter.may_have(record.stream) && self.queue(record)
     }
 
     /// As [`queue_behind`](Self::queue_behind), of an event that may be of one of the keys.
