@@ -101,6 +101,7 @@ impl<P: Projection> ProjectionCore<P> {
             writer: parts.writer,
             board: parts.board,
             clock: parts.clock,
+            room: parts.mailbox.waker(),
             mailbox: parts.mailbox,
             storing: parts.storing,
             lost: Arc::new(AtomicBool::new(false)),
