@@ -217,6 +217,6 @@ fn parked<P: Projection>(
         version: P::VERSION,
         category: P::CATEGORY,
     };
-    let limits = config.followers();
+    let limits = config.parked();
     Parked::new(sender, config.failures, limits, Arc::clone(board))
 }
