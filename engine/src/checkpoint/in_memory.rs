@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use super::{CheckpointError, CheckpointStorage, Rows, StorageWrite, StoredCallback};
 
@@ -204,10 +205,13 @@ impl Inner {
         Err(cause.to_owned())
     }
 
-    /// Whether there is no place in the queue for this request.
-    const fn refuses(&mut self) -> bool {
+    /// Whether there is no place in the queue for this request, as there may be for the next.
+    fn refuses(&mut self, room: &Waker) -> bool {
         let refuses = self.refusals > 0;
         self.refusals = self.refusals.saturating_sub(1);
+        if refuses {
+            room.wake_by_ref();
+        }
         refuses
     }
 }
@@ -217,9 +221,10 @@ impl CheckpointStorage for InMemory {
         &self,
         writes: Vec<StorageWrite>,
         done: StoredCallback,
+        room: &Waker,
     ) -> Result<(), Vec<StorageWrite>> {
         let mut inner = self.lock();
-        if inner.refuses() {
+        if inner.refuses(room) {
             return Err(writes);
         }
         inner.waiting.push((Some(writes), done));
@@ -229,9 +234,9 @@ impl CheckpointStorage for InMemory {
         Ok(())
     }
 
-    fn sync(&self, done: StoredCallback) -> bool {
+    fn sync(&self, done: StoredCallback, room: &Waker) -> bool {
         let mut inner = self.lock();
-        if inner.refuses() {
+        if inner.refuses(room) {
             return false;
         }
         inner.waiting.push((None, done));
@@ -285,6 +290,7 @@ mod tests {
         let taken = storage.write(
             vec![row],
             Arc::new(move |outcome| *told.lock().unwrap() = Some(outcome)),
+            Waker::noop(),
         );
         assert!(taken.is_ok());
         outcome.lock().unwrap().take().unwrap()

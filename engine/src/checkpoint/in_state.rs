@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::task::Waker;
 
 use super::{
     CheckpointError, CheckpointStorage, Epoch, Rows, StorageWrite, StoredCallback, keep_savepoints,
@@ -162,6 +163,7 @@ impl CheckpointStorage for InState {
         &self,
         writes: Vec<StorageWrite>,
         done: StoredCallback,
+        room: &Waker,
     ) -> Result<(), Vec<StorageWrite>> {
         let Some(writer) = &self.writer else {
             done(Err(READ_ONLY.to_owned()));
@@ -183,7 +185,7 @@ impl CheckpointStorage for InState {
             done(Err(cause));
             return Ok(());
         }
-        match writer.try_submit(batch) {
+        match writer.try_submit_or_wake(batch, room) {
             Ok(()) => Ok(()),
             Err(refused) if matches!(refused.reason, StateError::Full { .. }) => {
                 Err(self.unbatch(*refused.batch))
@@ -195,12 +197,15 @@ impl CheckpointStorage for InState {
         }
     }
 
-    fn sync(&self, done: StoredCallback) -> bool {
+    fn sync(&self, done: StoredCallback, room: &Waker) -> bool {
         let Some(writer) = &self.writer else {
             done(Err(READ_ONLY.to_owned()));
             return true;
         };
-        writer.try_sync(move |outcome| done(outcome.map_err(|error| error.to_string())))
+        let tell = move |outcome: Result<(), StateError>| {
+            done(outcome.map_err(|error| error.to_string()));
+        };
+        writer.try_sync_or_wake(tell, room)
     }
 
     fn help(&self) {

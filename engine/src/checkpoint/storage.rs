@@ -2,11 +2,17 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::thread::Thread;
+use std::time::Duration;
 
 use super::{CheckpointError, Epoch, Manifest};
 
 /// Length of a row of a part.
 pub(super) const CHUNK_BYTES: usize = 1 << 20;
+
+/// How often a thread that waits for room looks by itself.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Which rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,16 +42,17 @@ pub trait CheckpointStorage: Send + Sync {
     /// Writes all rows in one transaction, after those that were given before, and tells the outcome.
     ///
     /// # Errors
-    /// The writes back: there is no room now; ask again later.
+    /// The writes back: there is no room now. `room` is woken when there may be: ask again then.
     fn write(
         &self,
         writes: Vec<StorageWrite>,
         done: StoredCallback,
+        room: &Waker,
     ) -> Result<(), Vec<StorageWrite>>;
 
     /// Makes what was written before safe from a power failure, and tells the outcome. Gives whether there was room to
-    /// ask for it.
-    fn sync(&self, done: StoredCallback) -> bool;
+    /// ask for it; where there was not, `room` is woken when there may be.
+    fn sync(&self, done: StoredCallback, room: &Waker) -> bool;
 
     /// Called by who waits for an outcome: where no thread does the work, it is done here.
     fn help(&self) {}
@@ -136,8 +143,9 @@ pub(super) fn write_blocking(
     writes: Vec<StorageWrite>,
 ) -> Result<(), CheckpointError> {
     let mut left = Some(writes);
-    until_done(storage, |done| {
-        match left.take().map(|writes| storage.write(writes, done)) {
+    until_done(storage, |done, room| {
+        let asked = left.take();
+        match asked.map(|writes| storage.write(writes, done, room)) {
             Some(Err(refused)) => {
                 left = Some(refused);
                 false
@@ -149,22 +157,33 @@ pub(super) fn write_blocking(
 
 /// Makes what was written safe from a power failure, and waits for it.
 pub(super) fn sync_blocking(storage: &dyn CheckpointStorage) -> Result<(), CheckpointError> {
-    until_done(storage, |done| storage.sync(done))
+    until_done(storage, |done, room| storage.sync(done, room))
+}
+
+/// A thread that waits for room.
+struct Waiting(Thread);
+
+impl Wake for Waiting {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 /// Asks until there is room, and waits for the outcome.
 fn until_done(
     storage: &dyn CheckpointStorage,
-    mut ask: impl FnMut(StoredCallback) -> bool,
+    mut ask: impl FnMut(StoredCallback, &Waker) -> bool,
 ) -> Result<(), CheckpointError> {
     let (tell, told) = crossbeam_channel::bounded(1);
     let done: StoredCallback = Arc::new(move |outcome| {
         // Who waits is still there.
         let _ = tell.send(outcome);
     });
-    while !ask(Arc::clone(&done)) {
+    let room = Waker::from(Arc::new(Waiting(std::thread::current())));
+    while !ask(Arc::clone(&done), &room) {
         storage.help();
-        std::thread::yield_now();
+        // Goes on at once where it was woken before.
+        std::thread::park_timeout(LOOK_EVERY);
     }
     drop(done);
     storage.help();

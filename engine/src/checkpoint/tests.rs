@@ -2,6 +2,7 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::task::Waker;
 
 use super::storage::{CHUNK_BYTES, manifest_key, part_key};
 use super::*;
@@ -15,7 +16,8 @@ fn put(storage: &InMemory, rows: Rows, key: &[u8], value: Vec<u8>) {
         key: key.to_owned(),
         value: Some(value),
     };
-    storage.write(vec![write], Arc::new(|_| {})).unwrap();
+    let written = storage.write(vec![write], Arc::new(|_| {}), Waker::noop());
+    written.unwrap();
 }
 
 /// With one part of each number and length.

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -148,6 +149,11 @@ impl Mailbox {
         }
     }
 
+    /// Wakes this mailbox, for whoever tells wakers. Make it once: another one is told as well.
+    pub fn waker(self: &Arc<Self>) -> Waker {
+        Waker::from(Arc::new(Waking(Arc::clone(self))))
+    }
+
     /// The slow half of [`wake`](Self::wake), once per turn of the receiver.
     #[cold]
     fn deliver(&self) {
@@ -229,6 +235,19 @@ impl Mailbox {
 
     fn nanos(&self) -> u64 {
         u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX - 1)
+    }
+}
+
+/// Not the mailbox itself: where the trait is in scope, its `wake` would stand before the mailbox's own.
+struct Waking(Arc<Mailbox>);
+
+impl std::task::Wake for Waking {
+    fn wake(self: Arc<Self>) {
+        Mailbox::wake(&self.0);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        Mailbox::wake(&self.0);
     }
 }
 

@@ -28,6 +28,7 @@ mod options;
 mod page;
 mod progress;
 mod registration;
+mod room;
 mod seal;
 mod service;
 mod snapshot;
@@ -37,6 +38,11 @@ mod versions;
 mod view;
 mod wire;
 mod writer;
+
+// The lock of `Room`; its loom test puts loom's in its place.
+mod sync {
+    pub(super) use std::sync::{Mutex, MutexGuard};
+}
 
 pub use batch::{Done, StateBatch, StateWrite};
 pub use catalog::{NAME_BYTES_MAX, ProjectionId, RegisteredProjection, TableId};

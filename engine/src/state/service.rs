@@ -3,11 +3,12 @@
 //! Place: stages and partitions -> bounded queue -> **this thread** -> [`StateWriter`]. What has piled up is
 //! committed together: the longer a commit takes, the more the next one holds.
 //! Invariants: batches are committed in the order in which the queue took them; every batch that was
-//! taken is answered once, also when the thread ends.
+//! taken is answered once, also when the thread ends; who was refused for want of room may be told of it, see [`Room`].
 //! Without a thread, a [`SteppedStateWriter`] does the same where it is stepped: for simulations.
 //! Failure: after a failed commit every batch is answered with [`StateError::Stopped`], until closed.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
@@ -18,6 +19,7 @@ use crate::time::{Clock, SystemClock};
 use super::batch::Pending;
 use super::budget::Budget;
 use super::gate::{Gate, Inside};
+use super::room::Room;
 use super::{RegisteredProjection, StateBatch, StateError, StateWriter};
 
 /// Something to be done by the writer's thread between two commits.
@@ -35,6 +37,7 @@ pub struct StateWriterHandle {
     queue: Sender<Message>,
     gate: Arc<Gate>,
     budget: Arc<Budget>,
+    room: Arc<Room>,
     /// Of a writer without a thread: whoever waits for it steps it.
     stepped: Option<SteppedStateWriter>,
 }
@@ -74,6 +77,21 @@ impl StateWriterHandle {
             TrySendError::Full(message) => refused(self.full(), message),
             TrySendError::Disconnected(message) => refused(StateError::Closed, message),
         })
+    }
+
+    /// As [`try_submit`](Self::try_submit). Refused with [`StateError::Full`], `room` is woken once there may be room for the
+    /// batch, or once it is refused for good. Not only then, and others may have been faster: submit it again in the same
+    /// way. Woken on the writer's thread: what it does must be short.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn try_submit_or_wake(&self, batch: StateBatch, room: &Waker) -> Result<(), Refused> {
+        let full = |refused: Refused| match refused.reason {
+            StateError::Full { .. } => Ok(*refused.batch),
+            _ => Err(refused),
+        };
+        let offer = |batch| self.try_submit(batch);
+        self.room.offer(room, batch, offer, full)
     }
 
     /// Queues a batch and waits while the queue is full. Blocks the thread: not for async code, nor for what is
@@ -130,8 +148,12 @@ impl StateWriterHandle {
     }
 
     /// As [`sync`](Self::sync) without waiting: `done` is told the outcome once, on the writer's thread. `false`, and
-    /// nobody is told: the queue has no room now.
-    pub fn try_sync(&self, done: impl FnOnce(Result<(), StateError>) + Send + 'static) -> bool {
+    /// nobody is told: the queue has no room now; `room` is woken as by [`try_submit_or_wake`](Self::try_submit_or_wake).
+    pub fn try_sync_or_wake(
+        &self,
+        done: impl FnOnce(Result<(), StateError>) + Send + 'static,
+        room: &Waker,
+    ) -> bool {
         let Some(_inside) = self.gate.enter() else {
             done(Err(StateError::Closed));
             return true;
@@ -149,7 +171,12 @@ impl StateWriterHandle {
         // Answered also where the thread ends before it comes to it.
         let pending = Pending::new(StateBatch::default().on_done(tell), None);
         let task: Task = Box::new(move |writer| pending.answer(writer.sync()));
-        match self.queue.try_send(Message::Task(task)) {
+        let offer = |message| self.queue.try_send(message);
+        let full = |refused| match refused {
+            TrySendError::Full(message) => Ok(message),
+            TrySendError::Disconnected(_) => Err(refused),
+        };
+        match self.room.offer(room, Message::Task(task), offer, full) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => true,
             Err(TrySendError::Full(_not_taken)) => {
                 told.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -339,15 +366,21 @@ pub fn stepped(writer: StateWriter) -> (StateWriterHandle, SteppedStateWriter) {
 fn queued(writer: StateWriter) -> (StateWriterHandle, Served) {
     let (queue, taken) = bounded(writer.options().queue_batches.max(1));
     let gate = Arc::new(Gate::default());
+    let room = Arc::new(Room::new());
     let handle = StateWriterHandle {
         queue,
         gate: Arc::clone(&gate),
         budget: Budget::new(writer.options().queue_bytes_max),
+        room: Arc::clone(&room),
         stepped: None,
     };
     let served = Served {
         next: None,
-        taken: Taken { queue: taken, gate },
+        taken: Taken {
+            queue: taken,
+            gate,
+            room,
+        },
         writer,
         metrics: StateWriterMetrics::new(),
         clock: SystemClock::new(),
@@ -395,6 +428,7 @@ impl std::fmt::Debug for SteppedStateWriter {
 struct Taken {
     queue: Receiver<Message>,
     gate: Arc<Gate>,
+    room: Arc<Room>,
 }
 
 impl Drop for Taken {
@@ -404,6 +438,8 @@ impl Drop for Taken {
         // Each message answers when it is dropped.
         self.gate
             .close(|patience| self.queue.recv_timeout(patience).is_ok());
+        // Refused for good now.
+        self.room.tell();
     }
 }
 
@@ -440,6 +476,8 @@ impl Served {
                 let bytes_max = self.writer.options().group_bytes_max;
                 let (group, behind) = gather(first, &self.taken.queue, bytes_max);
                 self.next = behind;
+                // Places are free: what comes while these are committed goes into the next group.
+                self.taken.room.tell();
                 let batches = group.len() as u64;
                 let bytes = group.iter().map(Pending::bytes).sum();
                 let start = self.clock.monotonic();
@@ -448,8 +486,13 @@ impl Served {
                     let elapsed = self.clock.monotonic().saturating_sub(start);
                     self.metrics.observe_commit(batches, bytes, elapsed);
                 }
+                // And the bytes that these have held.
+                self.taken.room.tell();
             }
-            Message::Task(task) => task(&mut self.writer),
+            Message::Task(task) => {
+                self.taken.room.tell();
+                task(&mut self.writer);
+            }
             Message::Close => return false,
         }
         // Also under load, or a dropped projection would never go.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::parked::FollowerLimits;
+use super::parked::ParkedLimits;
 
 /// What happens to an event that a projection fails on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,8 +99,11 @@ pub struct ProjectionConfig {
     /// fails halts it. More: memory; less: an earlier halt.
     pub parked_keys_max: usize,
     /// Bytes that the failed events of one actor's parked keys may take in memory before the next key that fails halts
-    /// the projection, as with `parked_keys_max`. Default 256 MiB. Exceeded by one event and its causes at most, and
-    /// where larger events take the place of settled ones. More: memory; less: an earlier halt.
+    /// the projection, as with `parked_keys_max`. Default 256 MiB. Payloads of edits count in the place of their events'. One
+    /// that is larger than its event, has no room, and fails as well halts the projection too, once its letter is stored;
+    /// what is decided then is carried out when it starts again. Exceeded by one event and its causes at most, by edits that
+    /// fail in one turn or at a start, and where larger events take the place of settled ones. More: memory; less: an
+    /// earlier halt.
     pub parked_bytes_max: usize,
     /// Events that may wait behind the failed one of a key. Default 1,000,000. They wait in the log, not in memory;
     /// once there are more, and all is stored, the projection halts with an error that names this bound and the key, so
@@ -129,11 +132,12 @@ pub struct ProjectionConfig {
 }
 
 impl ProjectionConfig {
-    /// What may wait behind an event.
-    pub(super) fn followers(&self) -> FollowerLimits {
-        FollowerLimits {
-            events: self.followers_max,
-            bytes: self.followers_bytes_max,
+    /// What may wait behind an event, and what letters may take.
+    pub(super) fn parked(&self) -> ParkedLimits {
+        ParkedLimits {
+            followers: self.followers_max,
+            followers_bytes: self.followers_bytes_max,
+            bytes: self.parked_bytes_max,
         }
     }
 

@@ -16,6 +16,7 @@ mod storing;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 
 use millstream_engine::event::{Offset, PartitionId};
@@ -50,8 +51,8 @@ use crate::failing::{Failure, Telling};
 const TURN: Duration = Duration::from_millis(1);
 /// How often lag is shown while nothing comes.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
-/// Time after which rows are offered again to a state writer that had no room for them.
-const REFUSED_EVERY: Duration = Duration::from_millis(2);
+/// How often one looks that waits for another version or for its outbox, which tell nobody.
+const HELD_UP_EVERY: Duration = Duration::from_millis(2);
 /// Events of one parked key that are applied per turn once it is freed.
 const FREED_EVENTS: usize = 1_024;
 /// Bytes of versions that are kept in memory before a store is waited for.
@@ -94,6 +95,8 @@ pub struct ProjectionCore<P: Projection> {
     board: Arc<ProgressBoard>,
     clock: Arc<dyn Clock>,
     mailbox: Arc<Mailbox>,
+    /// Woken when a state writer that had no room may have some: the mailbox.
+    room: Waker,
     storing: Arc<AtomicBool>,
     /// A store of this core failed.
     lost: Arc<AtomicBool>,

@@ -51,6 +51,8 @@ pub(super) struct ParkedKey {
     passed: (u64, u64),
     /// Bytes that it counts for in the sum over all keys.
     held_bytes: usize,
+    /// Bytes of its event's own payload: the letter of one that was edited shows another.
+    event_bytes: usize,
 }
 
 impl ParkedKey {
@@ -65,16 +67,17 @@ impl ParkedKey {
     }
 }
 
-/// How many events may wait behind one of a key, and how many bytes of payload.
+/// How many events may wait behind one of a key, and how many bytes of payload; bytes of all letters.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct FollowerLimits {
-    pub(super) events: u64,
-    pub(super) bytes: u64,
+pub(super) struct ParkedLimits {
+    pub(super) followers: u64,
+    pub(super) followers_bytes: u64,
+    pub(super) bytes: usize,
 }
 
-impl FollowerLimits {
+impl ParkedLimits {
     fn are_exceeded(self, letter: &DeadLetter) -> bool {
-        letter.followers > self.events || letter.followers_bytes > self.bytes
+        letter.followers > self.followers || letter.followers_bytes > self.followers_bytes
     }
 }
 
@@ -99,7 +102,7 @@ pub(super) struct Moment {
 pub(super) struct Parked {
     sender: Sender,
     policy: FailurePolicy,
-    limits: FollowerLimits,
+    limits: ParkedLimits,
     /// Where queries see which keys are parked.
     board: Arc<ProgressBoard>,
     keys: HashMap<CompactString, ParkedKey, foldhash::fast::RandomState>,
@@ -117,6 +120,8 @@ pub(super) struct Parked {
     bytes: usize,
     /// Keys behind which more waits than may.
     overfull: BTreeSet<CompactString>,
+    /// Keys whose letters show edits that are larger than their events.
+    grown: BTreeSet<CompactString>,
     /// Letters to be stored, by key, and removed, with the rows of the same position.
     changed: Vec<CompactString>,
     /// Letters of which only the followers changed: stored when rows are, never sooner.
@@ -133,7 +138,7 @@ impl Parked {
     pub(super) fn new(
         sender: Sender,
         policy: FailurePolicy,
-        limits: FollowerLimits,
+        limits: ParkedLimits,
         board: Arc<ProgressBoard>,
     ) -> Self {
         Self {
@@ -149,6 +154,7 @@ impl Parked {
             listed: 0,
             bytes: 0,
             overfull: BTreeSet::new(),
+            grown: BTreeSet::new(),
             changed: Vec::new(),
             followed: Vec::new(),
             removed: Vec::new(),
@@ -158,8 +164,8 @@ impl Parked {
         }
     }
 
-    /// Takes in a letter that was stored; `version` is the number of its event.
-    pub(super) fn restore(&mut self, letter: DeadLetter, version: u64, now: Moment) {
+    /// Takes in a letter that was stored; `record` is its event.
+    pub(super) fn restore(&mut self, letter: DeadLetter, record: &Record<'_>, now: Moment) {
         let due = match letter.status {
             DeadLetterStatus::Retrying { at } => Some(now.monotonic + at.since(now.wall)),
             DeadLetterStatus::Dead => None,
@@ -167,12 +173,13 @@ impl Parked {
         let key = self.id_of(&letter);
         let parked = ParkedKey {
             letter,
-            first: version,
-            version,
+            first: record.version,
+            version: record.version,
             due,
             followed: false,
             passed: (0, 0),
             held_bytes: 0,
+            event_bytes: record.payload.len(),
         };
         self.insert(key, parked);
     }
@@ -190,6 +197,9 @@ impl Parked {
         if self.limits.are_exceeded(&parked.letter) {
             self.overfull.insert(id.clone());
         }
+        if parked.letter.payload.len() > parked.event_bytes {
+            self.grown.insert(id.clone());
+        }
         self.board.park(&id, ParkedStream::of(&parked.letter));
         self.filter.add(&id);
         self.keys.insert(id, parked);
@@ -200,6 +210,7 @@ impl Parked {
         self.filter.lose(self.keys.keys());
         self.standing.remove(parked.stands(), id.clone());
         self.overfull.remove(&id);
+        self.grown.remove(&id);
         if let Some(due) = parked.due {
             self.due.remove(&(due, id));
         }
@@ -225,6 +236,22 @@ impl Parked {
     /// Bytes of the letters without the lists of their followers.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether the letters of all other keys leave room for that of one.
+    fn has_room_beside(&self, id: &str) -> bool {
+        let own = self.keys.get(id).map_or(0, |parked| parked.held_bytes);
+        self.bytes - own < self.limits.bytes
+    }
+
+    /// The letter of a key whose edit is larger than its event and for which there is no room. Looks through those that are,
+    /// but only while letters take all they may.
+    pub(super) fn overgrown(&self) -> Option<&DeadLetter> {
+        if self.bytes < self.limits.bytes {
+            return None;
+        }
+        let id = self.grown.iter().find(|id| !self.has_room_beside(id))?;
+        self.keys.get(id).map(|parked| &parked.letter)
     }
 
     /// A key behind which more waits than may.

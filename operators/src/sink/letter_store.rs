@@ -21,7 +21,7 @@ use millstream_engine::state::{
     StateWriterHandle,
 };
 
-use super::storing::{Storing, a_moment};
+use super::storing::Storing;
 
 /// Writes that wait in memory before the stage does.
 const WAITING_MAX: usize = 4_096;
@@ -262,7 +262,8 @@ impl LetterStore {
         };
         let _pass = self.fence.pass();
         self.storing.begin();
-        match self.access.writer.try_submit(batch) {
+        let room = self.storing.waker();
+        match self.access.writer.try_submit_or_wake(batch, &room) {
             Ok(()) => self.in_flight = true,
             Err(refused) => {
                 // Nobody is told of a batch that was not taken.
@@ -285,7 +286,7 @@ impl LetterStore {
 
     pub(crate) fn blocked(&mut self, waits: &mut Vec<Blocked>) {
         if self.refused.is_some() {
-            waits.push(Box::pin(a_moment()));
+            waits.push(Box::pin(Arc::clone(&self.storing).until_room()));
         } else {
             waits.push(Box::pin(Arc::clone(&self.storing).until_done()));
         }

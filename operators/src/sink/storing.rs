@@ -2,23 +2,40 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
+use millstream_engine::mailbox::Mailbox;
 use millstream_engine::state::StateError;
 use tokio::sync::Notify;
 
-/// Time after which a batch is offered again to a state writer that had no room for it.
-pub(super) const REFUSED_EVERY: Duration = Duration::from_millis(2);
+/// Longest between two looks while a state writer has no room: it tells when it has.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A batch on its way to the store.
 #[derive(Debug, Default)]
 pub(super) struct Storing {
     in_flight: AtomicBool,
     failed: Mutex<Option<String>>,
-    done: Notify,
+    /// A batch is done, or there may be room for one.
+    told: Notify,
+    /// Woken then, where the stage may have nothing else to do and does not wait for it.
+    mailbox: Option<Arc<Mailbox>>,
 }
 
 impl Storing {
+    pub(super) fn waking(mailbox: &Arc<Mailbox>) -> Arc<Self> {
+        Arc::new(Self {
+            mailbox: Some(Arc::clone(mailbox)),
+            ..Self::default()
+        })
+    }
+
+    /// For a state writer that has no room.
+    pub(super) fn waker(self: &Arc<Self>) -> Waker {
+        Waker::from(Arc::clone(self))
+    }
+
     /// A batch is about to be handed over.
     pub(super) fn begin(&self) {
         self.in_flight.store(true, Ordering::Release);
@@ -39,8 +56,15 @@ impl Storing {
             failed.get_or_insert_with(|| error.to_string());
         }
         self.in_flight.store(false, Ordering::Release);
+        self.tell();
+    }
+
+    fn tell(&self) {
         // Kept for who comes to wait later.
-        self.done.notify_one();
+        self.told.notify_one();
+        if let Some(mailbox) = &self.mailbox {
+            mailbox.wake();
+        }
     }
 
     pub(super) fn failure(&self) -> Option<String> {
@@ -50,14 +74,24 @@ impl Storing {
 
     pub(super) async fn until_done(self: Arc<Self>) {
         while self.is_in_flight() {
-            self.done.notified().await;
+            self.told.notified().await;
+        }
+    }
+
+    /// Until a state writer that had no room may have some.
+    pub(super) async fn until_room(self: Arc<Self>) {
+        let told = self.told.notified();
+        if tokio::runtime::Handle::try_current().is_ok() {
+            // Told or not, it is offered again.
+            let _ = tokio::time::timeout(LOOK_EVERY, told).await;
+        } else {
+            told.await;
         }
     }
 }
 
-/// Until a full queue may have room: nobody tells.
-pub(super) async fn a_moment() {
-    if tokio::runtime::Handle::try_current().is_ok() {
-        tokio::time::sleep(REFUSED_EVERY).await;
+impl Wake for Storing {
+    fn wake(self: Arc<Self>) {
+        self.tell();
     }
 }

@@ -26,7 +26,7 @@ use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 
 use self::open::Open;
-use super::storing::a_moment;
+use super::storing::Storing;
 use super::table_part::{self, TABLE_STATE};
 use super::table_place::TableAccess;
 use crate::projection::{HotRows, Place, Row, Table, TableKey, TableMut};
@@ -156,8 +156,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
             released: VecDeque::new(),
             must_settle: false,
             state: access.writer.clone(),
-            mailbox: Arc::clone(&wiring.mailbox),
-            storing: Arc::default(),
+            storing: Storing::waking(&wiring.mailbox),
             in_flight: false,
             refused: None,
             fault: None,
@@ -213,7 +212,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
     fn blocked(&mut self, waits: &mut Vec<Blocked>) {
         let Some(open) = &self.open else { return };
         if open.refused.is_some() {
-            waits.push(Box::pin(a_moment()));
+            waits.push(Box::pin(Arc::clone(&open.storing).until_room()));
         } else {
             waits.push(Box::pin(Arc::clone(&open.storing).until_done()));
         }

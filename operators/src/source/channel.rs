@@ -6,20 +6,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use millstream_engine::flow::{Emit, Fault, Pulled, SeekError, Source};
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::time::{Clock, Timestamp};
 use tokio::sync::mpsc::Receiver;
-
-struct WakeMailbox(Arc<Mailbox>);
-
-impl Wake for WakeMailbox {
-    fn wake(self: Arc<Self>) {
-        self.0.wake();
-    }
-}
 
 /// The receiving end of a channel as a source.
 pub struct ChannelSource<T> {
@@ -47,7 +39,7 @@ impl<T: Send + 'static> Source for ChannelSource<T> {
     type Item = T;
 
     fn open(&mut self, mailbox: &Arc<Mailbox>) -> Result<(), Fault> {
-        self.waker = Waker::from(Arc::new(WakeMailbox(Arc::clone(mailbox))));
+        self.waker = mailbox.waker();
         Ok(())
     }
 

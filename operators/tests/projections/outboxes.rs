@@ -9,7 +9,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Recorder, SharedString, Unit};
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::Feed;
-use millstream_engine::mailbox::{Mailbox, MailboxLimits};
+use millstream_engine::mailbox::{Mailbox, MailboxLimits, Wake};
 use millstream_engine::stage::{StageCore, Step};
 use millstream_engine::state::{
     RegisteredProjection, StateBatch, StateWrite, SteppedStateWriter, TableId,
@@ -36,6 +36,7 @@ struct World {
 /// A version at work.
 struct Running {
     core: Box<dyn StageCore>,
+    mailbox: Arc<Mailbox>,
     board: Arc<ProgressBoard>,
     registered: RegisteredProjection,
 }
@@ -112,6 +113,7 @@ impl World {
         let mut running = declared.open(&self.log, &self.state, opening);
         Running {
             core: Box::new(running.cores.remove(0)),
+            mailbox: running.mailboxes.remove(0),
             board: running.board,
             registered: declared.registered,
         }
@@ -123,15 +125,30 @@ impl World {
             stored_max: Some(stored_max),
             ..DeliveryConfig::default()
         };
+        self.deliver(outlets, config).0
+    }
+
+    /// A delivery that always succeeds, and where it is woken.
+    fn deliver(
+        &self,
+        outlets: &Arc<Outlets>,
+        config: DeliveryConfig,
+    ) -> (DeliveryCore, Arc<Mailbox>) {
+        let mailbox = Mailbox::new(MailboxLimits::default(), self.log.clock());
         let deliver = |_| async { Ok::<_, String>(()) };
         let parts = DeliveryParts {
             outlets: Arc::clone(outlets),
             delivering: Delivering::new(&SENT, config, deliver),
             partition: ZERO,
-            mailbox: Mailbox::new(MailboxLimits::default(), self.log.clock()),
+            mailbox: Arc::clone(&mailbox),
             clock: self.log.clock(),
         };
-        DeliveryCore::open(parts).unwrap()
+        (DeliveryCore::open(parts).unwrap(), mailbox)
+    }
+
+    /// Takes all places before the state's writer.
+    fn fill(&self) {
+        while self.state.writer.try_submit(StateBatch::default()).is_ok() {}
     }
 
     /// Appends a frame with one event of a stream of its own.
@@ -203,6 +220,69 @@ impl World {
         while self.steps.step() {}
         before
     }
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Woken {
+    /// Wakes it once, as each who is attached is.
+    fn attached(mailbox: &Mailbox) -> Arc<Self> {
+        let woken = Arc::new(Self::default());
+        mailbox.attach(Arc::<Self>::clone(&woken));
+        woken
+    }
+
+    /// Whether it was woken since the last turn; a turn begins.
+    fn take(&self, mailbox: &Mailbox) -> bool {
+        mailbox.begin_turn();
+        self.0.swap(false, Ordering::SeqCst)
+    }
+}
+
+/// Story: while the state's writer had no room, a projection and its deliveries asked every two milliseconds.
+#[tokio::test]
+async fn room_in_the_state_wakes_who_waits_for_it() {
+    let mut world = World::new();
+    let outlets = world.outlets();
+    let mut running = world.open::<1>(&outlets);
+    let (mut delivery, mailbox) = world.deliver(&outlets, DeliveryConfig::default());
+    let waits = |step| {
+        let is_long = matches!(step, Step::IdleUntil(look) if look >= Duration::from_millis(500));
+        assert!(is_long, "it looks by itself soon");
+    };
+    let woken = Woken::attached(&running.mailbox);
+    world.append(1);
+    world.fill();
+    assert!(woken.take(&running.mailbox));
+    waits(running.core.step());
+    assert!(!woken.take(&running.mailbox) && world.steps.step());
+    assert!(
+        woken.take(&running.mailbox),
+        "nobody told the projection of room"
+    );
+    world.run(&mut running, 1);
+    assert_eq!(world.sent(), [0].into());
+
+    let woken = Woken::attached(&mailbox);
+    assert!(woken.take(&mailbox));
+    waits(delivery.step());
+    while !woken.take(&mailbox) {
+        tokio::task::yield_now().await;
+    }
+    world.fill();
+    waits(delivery.step());
+    assert!(!woken.take(&mailbox) && world.steps.step());
+    assert!(woken.take(&mailbox), "nobody told the delivery of room");
+    delivery.step();
+    while world.steps.step() {}
+    assert!(world.sent().is_empty(), "not taken out");
 }
 
 /// Goal: a switch right after a start, before either version has had a turn, leaves out no effect and sends none twice. Method:

@@ -4,6 +4,7 @@
 //! A failure names its seed; `MILLSTREAM_SEEDS=FROM..TO` runs others.
 
 use std::collections::BTreeMap;
+use std::task::Waker;
 
 use millstream::dataflow::{Dataflow, Driver, Feed, FlowOptions};
 use millstream::prelude::*;
@@ -150,9 +151,8 @@ impl World {
                     key: newest.0.to_be_bytes().to_vec(),
                     value: Some(vec![1, 0xc1]),
                 };
-                let written = self
-                    .storage
-                    .write(vec![damage], std::sync::Arc::new(|_| {}));
+                let done = std::sync::Arc::new(|_| {});
+                let written = self.storage.write(vec![damage], done, Waker::noop());
                 written.unwrap();
                 self.complete.remove(&newest);
                 // What is left is older than the table.

@@ -28,8 +28,8 @@ use crate::metrics::CheckpointMetrics;
 use crate::stage::{StageCore, Step};
 use crate::time::Clock;
 
-/// How often rows are offered again to a storage that had no room.
-const REFUSED_EVERY: Duration = Duration::from_millis(2);
+/// Longest between two looks while something is stored, or waits for room in the storage: both wake it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is under way.
 enum Phase {
@@ -248,12 +248,12 @@ impl Coordinator {
         let wait = match &self.phase {
             Phase::Resting => self.due(now).err().unwrap_or(Duration::ZERO),
             Phase::Taking { deadline } => deadline.saturating_sub(now),
-            Phase::Storing(_) | Phase::Syncing(_) => Duration::from_secs(1),
+            Phase::Storing(_) | Phase::Syncing(_) => LOOK_EVERY,
         };
-        if self.writes.is_refused() {
-            wait.min(REFUSED_EVERY)
-        } else {
+        if self.writes.is_done() {
             wait
+        } else {
+            wait.min(LOOK_EVERY)
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 
 use super::super::manifest::PartId;
 use super::super::part_bytes::RowsOnDisk;
@@ -45,8 +46,9 @@ pub(super) struct Writes {
     /// Of the last of them, as far as it may still grow.
     last_bytes: usize,
     wants_sync: bool,
-    is_refused: bool,
     outcomes: Arc<Outcomes>,
+    /// Woken when a storage that had no room may have some.
+    room: Waker,
     /// Parts that are stored, with the number of their rows.
     stored: BTreeMap<PartId, u32>,
     /// Up to it parts may belong to a checkpoint that cannot be read: they stay.
@@ -64,7 +66,7 @@ impl Writes {
             waiting: VecDeque::new(),
             last_bytes: 0,
             wants_sync: false,
-            is_refused: false,
+            room: mailbox.waker(),
             outcomes: Arc::new(Outcomes {
                 in_flight: AtomicUsize::new(0),
                 failure: Mutex::new(None),
@@ -80,11 +82,6 @@ impl Writes {
         self.waiting.is_empty()
             && !self.wants_sync
             && self.outcomes.in_flight.load(Ordering::Acquire) == 0
-    }
-
-    /// Whether the storage had no room when it was last asked.
-    pub(super) const fn is_refused(&self) -> bool {
-        self.is_refused
     }
 
     pub(super) fn failure(&self) -> Option<String> {
@@ -182,23 +179,20 @@ impl Writes {
         }
     }
 
-    /// Hands over what waits, as far as there is room.
+    /// Hands over what waits, as far as there is room: the mailbox is woken when there may be more.
     pub(super) fn offer(&mut self, storage: &dyn CheckpointStorage) {
-        self.is_refused = false;
         while let Some(writes) = self.next() {
-            if let Err(writes) = storage.write(writes, self.callback()) {
+            if let Err(writes) = storage.write(writes, self.callback(), &self.room) {
                 self.outcomes.in_flight.fetch_sub(1, Ordering::AcqRel);
                 self.waiting.push_front(Waiting::Rows(writes));
-                self.is_refused = true;
                 return;
             }
         }
         if self.wants_sync {
-            if storage.sync(self.callback()) {
+            if storage.sync(self.callback(), &self.room) {
                 self.wants_sync = false;
             } else {
                 self.outcomes.in_flight.fetch_sub(1, Ordering::AcqRel);
-                self.is_refused = true;
             }
         }
     }
@@ -248,10 +242,61 @@ fn put((epoch, stage, partition, slot): PartId, chunk: u32, row: Vec<u8>) -> Sto
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{InMemory, Saving};
-    use crate::mailbox::MailboxLimits;
+    use crate::checkpoint::{InMemory, InState, Saving};
+    use crate::mailbox::{MailboxLimits, Wake};
     use crate::spill::{MemoryBudget, SpillStore};
+    use crate::state::{StateBatch, StateOptions, StateStore, stepped};
     use crate::time::SystemClock;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(&self) {
+            self.0.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Story: while the state's writer had no room the coordinator asked every two milliseconds.
+    #[test]
+    fn room_in_the_state_wakes_the_coordinator() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = StateOptions {
+            queue_batches: 1,
+            map_bytes_max: 64 << 20,
+            ..StateOptions::default()
+        };
+        let (store, writer) = StateStore::open(folder.path(), options).unwrap();
+        let (state, steps) = stepped(writer);
+        let storage = InState::open("flow", &store, &state).unwrap();
+        let limits = MailboxLimits::default();
+        let mailbox = Mailbox::new(limits, Arc::new(SystemClock::new()));
+        let woken = Arc::new(Woken::default());
+        mailbox.attach(Arc::<Woken>::clone(&woken));
+        let turn = || {
+            mailbox.begin_turn();
+            woken.0.swap(0, Ordering::AcqRel) > 0
+        };
+        assert!(turn(), "whoever is attached is woken at once");
+        let mut writes = Writes::new(Arc::clone(&mailbox), &[], None);
+        writes.put_manifest(Epoch(1), vec![7]);
+        // A place for each of the two is taken by something else first.
+        for wants_sync in [false, true] {
+            if wants_sync {
+                writes.want_sync();
+            }
+            state.try_submit(StateBatch::default()).unwrap();
+            writes.offer(&storage);
+            assert!(!turn() && !writes.is_done(), "there was room");
+            assert!(steps.step() && turn(), "not woken when there was room");
+            writes.offer(&storage);
+            assert!(!writes.is_done());
+            assert!(steps.step() && turn(), "not woken at the end");
+            assert!(writes.is_done() && writes.failure().is_none());
+        }
+        let key = manifest_key(Epoch(1));
+        assert_eq!(storage.get(Rows::Manifests, &key).unwrap(), Some(vec![7]));
+    }
 
     /// Rows that lie on disk, those in memory behind them, and a part that follows, each under its own key.
     #[test]

@@ -9,6 +9,7 @@ mod damage;
 mod dead_letters;
 mod layout;
 mod progress;
+mod room;
 mod rows;
 mod service;
 mod snapshots;

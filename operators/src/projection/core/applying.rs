@@ -42,6 +42,14 @@ impl<P: Projection> ProjectionCore<P> {
                     Ok(false)
                 };
             }
+            if let Some(letter) = self.parked.overgrown() {
+                // Likewise: it shows the edit then, and why it failed.
+                return if self.is_all_stored() {
+                    Err(Halt::overgrown(&self.parked, letter))
+                } else {
+                    Ok(false)
+                };
+            }
             let next = match P::ORDER {
                 Order::Arrival => self.next_to_arrive()?,
                 Order::Recorded => self.next_recorded()?,

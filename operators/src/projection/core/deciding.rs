@@ -26,7 +26,8 @@ impl<P: Projection> ProjectionCore<P> {
             let Some(verdict) = source.decided.get(&id, position.offset).cloned() else {
                 continue;
             };
-            self.parked.know(&id, Some(&verdict), &*self.streams)?;
+            self.parked
+                .know_ahead(&id, Some(&verdict), &*self.streams)?;
             if verdict.discarded {
                 self.parked.hurry(&id, Duration::ZERO, now);
             } else if source
@@ -116,7 +117,7 @@ impl<P: Projection> ProjectionCore<P> {
                     };
                     tell::<P>(order, what);
                     self.parked
-                        .know(id, decided.get(id, event), &*self.streams)?;
+                        .know_ahead(id, decided.get(id, event), &*self.streams)?;
                     self.parked.redrive(id, &order.by, gap, now);
                 }
             }

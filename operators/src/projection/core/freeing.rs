@@ -1,7 +1,5 @@
 //! Parked keys: taken in at the start, tried again, and freed with all that waits behind.
 
-use millstream_engine::event::Position;
-
 use super::applying::unreadable;
 use super::*;
 
@@ -39,7 +37,7 @@ impl<P: Projection> ProjectionCore<P> {
                     .as_ref()
                     .and_then(|(_, frame)| frame.records_from(slot(frame)).next());
                 if let Some(record) = record {
-                    self.parked.restore(letter, record.version, now);
+                    self.parked.restore(letter, &record, now);
                 }
             }
         }
@@ -82,13 +80,7 @@ impl<P: Projection> ProjectionCore<P> {
         position: Offset,
         now: Moment,
     ) -> Result<(), Halt> {
-        let name = format!("{}-{id}", P::CATEGORY);
-        let stream = StreamRef {
-            partition,
-            category: P::CATEGORY,
-            id,
-            hash: millstream_engine::event::stream_hash(&name),
-        };
+        let stream = stream_of::<P>(partition, id);
         let (applier, parked, streams) = (&mut self.applier, &mut self.parked, &*self.streams);
         // As it was counted when it was added; what fails next may be of another.
         let class = parked.class(id).to_owned();
@@ -114,7 +106,7 @@ impl<P: Projection> ProjectionCore<P> {
                 }
                 if freed == FREED_EVENTS {
                     parked.move_on(frame, record, now);
-                    parked.know(id, decided.get(id, record.offset), streams)?;
+                    parked.know_ahead(id, decided.get(id, record.offset), streams)?;
                     return Err(Pause::TurnOver);
                 }
                 freed += 1;
@@ -123,7 +115,11 @@ impl<P: Projection> ProjectionCore<P> {
                 let event = (partition, &**frame, record);
                 let applied = applied_as(fate, streams, applier, event, position)?;
                 if let Err(failure) = applied {
-                    let policy = policy.of(matches!(fate, Fate::Edited(_)));
+                    let is_edited = matches!(fate, Fate::Edited(_));
+                    if is_edited {
+                        parked.tell_unfit(partition, record, &failure, now);
+                    }
+                    let policy = policy.of(is_edited);
                     match unreadable::<P>(policy, partition, record, failure)? {
                         None => skipped += 1,
                         Some(failure) => {
@@ -154,6 +150,17 @@ impl<P: Projection> ProjectionCore<P> {
             Err(Pause::Halt(halt)) => return Err(halt),
         }
         Ok(())
+    }
+}
+
+/// The stream of a key.
+fn stream_of<P: Projection>(partition: PartitionId, id: &str) -> StreamRef<'_> {
+    let name = format!("{}-{id}", P::CATEGORY);
+    StreamRef {
+        partition,
+        category: P::CATEGORY,
+        id,
+        hash: millstream_engine::event::stream_hash(&name),
     }
 }
 
@@ -198,22 +205,5 @@ fn applied_as<P: Projection>(
         return Ok(applied.map(drop));
     };
     let applied = applier.apply_as(Some(&edit), partition, record, Some(read_upto));
-    if let Err(failure) = &applied {
-        tell_unfit::<P>(partition, record, failure);
-    }
     Ok(applied.map(drop))
-}
-
-/// An edit that is no event of its type says so: whoever made it was told that it is tried.
-fn tell_unfit<P: Projection>(partition: PartitionId, record: &Record<'_>, failure: &Failure) {
-    if failure.is_unreadable() {
-        let offset = record.offset;
-        tracing::warn!(
-            projection = P::NAME,
-            key = record.stream,
-            position = %Position { partition, offset },
-            cause = failure.cause(),
-            "an event cannot be read as it was edited: its dead letter says why"
-        );
-    }
 }

@@ -1,6 +1,7 @@
 //! Why a projection stops: the log cannot be read, or more waits than may.
 
 use millstream_engine::event::Position;
+use millstream_engine::state::DeadLetter;
 
 use super::*;
 use crate::projection::LookupError;
@@ -50,6 +51,17 @@ impl Halt {
             bytes: parked.bytes(),
             key: format!("{}-{stream}", P::CATEGORY),
             cause: failure.causes().join(": "),
+        }
+    }
+
+    #[cold]
+    pub(super) fn overgrown(parked: &Parked, letter: &DeadLetter) -> Self {
+        let own = letter.payload.len();
+        Self::Parked {
+            keys: parked.len(),
+            bytes: parked.bytes(),
+            key: letter.key.to_string(),
+            cause: format!("as edited, with {own} bytes: {}", letter.cause.join(": ")),
         }
     }
 

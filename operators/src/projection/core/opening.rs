@@ -101,6 +101,7 @@ impl<P: Projection> ProjectionCore<P> {
             writer: parts.writer,
             board: parts.board,
             clock: parts.clock,
+            room: parts.mailbox.waker(),
             mailbox: parts.mailbox,
             storing: parts.storing,
             lost: Arc::new(AtomicBool::new(false)),
@@ -216,6 +217,6 @@ fn parked<P: Projection>(
         version: P::VERSION,
         category: P::CATEGORY,
     };
-    let limits = config.followers();
+    let limits = config.parked();
     Parked::new(sender, config.failures, limits, Arc::clone(board))
 }

@@ -136,10 +136,10 @@ impl<P: Projection> ProjectionCore<P> {
         Duration::from_millis(every)
     }
 
-    /// Hands a batch over; keeps it for a later turn when the writer is busy.
+    /// Hands a batch over; keeps it for a later turn when the writer is busy, which tells when it has room.
     pub(super) fn submit(&mut self, batch: StateBatch) -> Result<(), String> {
         self.storing.store(true, Ordering::Release);
-        let Err(refused) = self.writer.try_submit(batch) else {
+        let Err(refused) = self.writer.try_submit_or_wake(batch, &self.room) else {
             return Ok(());
         };
         // Nobody is told of a batch that was not taken.
@@ -188,14 +188,13 @@ impl<P: Projection> ProjectionCore<P> {
     /// Time until something is due although no event comes.
     pub(super) fn next_look(&self, now: Duration) -> Duration {
         let retry = self.parked.next_due().map(|due| due.saturating_sub(now));
-        // A store on its way wakes the stage when it is done.
-        let waits = self.storing.load(Ordering::Acquire) && self.refused.is_none();
+        // A store on its way wakes the stage when it is done, and a writer that had no room when it has some.
+        let waits = self.storing.load(Ordering::Acquire) || self.refused.is_some();
         let store = (!waits && !self.is_all_stored())
             .then(|| (self.stored_at + self.store_every(false)).saturating_sub(now));
-        let refused = self.refused.is_some().then_some(REFUSED_EVERY);
-        let held_up = (self.is_held_up() || self.is_choked).then_some(REFUSED_EVERY);
+        let held_up = (self.is_held_up() || self.is_choked).then_some(HELD_UP_EVERY);
         let order = self.next_look_for_order();
-        let looks = [retry, store, refused, held_up, order];
+        let looks = [retry, store, held_up, order];
         let earliest = looks.into_iter().flatten().min();
         earliest.unwrap_or(SHOW_EVERY).max(Duration::from_millis(1))
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::EffectId;
+use super::reading::Room;
 
 /// How the effects of one outbox are delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,10 @@ pub struct DeliveryConfig {
     /// each of `calls_max`. One whose effect fails keeps that one here, and what waits behind it only until others need the
     /// room; if that many streams fail, the others wait as well. More: memory; less: sooner so, and what is stored is read more often.
     pub held_max: usize,
+    /// Bytes of them, as they are stored. Default 16 MiB, at least 1. One that is larger, or that does not fit beside those that
+    /// have failed, is taken in once no other is here but these, as long as these alone leave some of it. If those that fail
+    /// take all of it, the others wait. More: memory; less: fewer calls at once where effects are large.
+    pub held_bytes_max: usize,
     /// Effects over all partitions that may be stored and not delivered before the projection waits with applying further
     /// events, and with it those who ask its tables for what they have just done. Exceeded by the effects of the frame that
     /// reaches it. A shutdown does not wait for room: what is left in the log is applied after the next start. A version that
@@ -46,6 +51,7 @@ impl Default for DeliveryConfig {
             retry_ms_max: 60_000,
             attempts_max: None,
             held_max: 1_024,
+            held_bytes_max: 16 << 20,
             stored_max: None,
         }
     }
@@ -68,8 +74,11 @@ impl DeliveryConfig {
         self.calls_max.max(1)
     }
 
-    pub(super) fn held(&self) -> usize {
-        self.held_max.max(1)
+    pub(super) fn held(&self) -> Room {
+        Room {
+            effects: self.held_max.max(1),
+            bytes: self.held_bytes_max.max(1),
+        }
     }
 
     /// Whether an effect is given up after so many failures.

@@ -17,6 +17,7 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -70,6 +71,8 @@ pub struct DeliveryCore {
     delivering: Delivering,
     partition: PartitionId,
     mailbox: Arc<Mailbox>,
+    /// Woken when a state writer that had no room may have some: the mailbox.
+    room: Waker,
     clock: Arc<dyn Clock>,
     queue: Queue,
     calls: usize,
@@ -121,6 +124,7 @@ impl DeliveryCore {
             at,
             delivering: parts.delivering,
             partition: parts.partition,
+            room: parts.mailbox.waker(),
             mailbox: parts.mailbox,
             clock: parts.clock,
             queue,
@@ -235,10 +239,9 @@ impl StageCore for DeliveryCore {
             Err(cause) => return Step::Failed(format!("effects cannot be read: {cause}")),
         };
         self.call(now);
-        let wait = match self.store() {
-            Ok(wait) => wait,
-            Err(cause) => return Step::Failed(format!("deliveries cannot be stored: {cause}")),
-        };
+        if let Err(cause) = self.store() {
+            return Step::Failed(format!("deliveries cannot be stored: {cause}"));
+        }
         if self.stopping && self.calls == 0 && self.writes.is_empty() && self.on_its_way.is_none() {
             return Step::Done;
         }
@@ -247,8 +250,7 @@ impl StageCore for DeliveryCore {
         }
         let retry = self.queue.next_due().filter(|_| !self.stopping);
         let retry = retry.map(|due| due.saturating_sub(now));
-        let earliest = [wait, retry].into_iter().flatten().min();
-        let earliest = earliest.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
+        let earliest = retry.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
         Step::IdleUntil(earliest.max(Duration::from_millis(1)))
     }
 

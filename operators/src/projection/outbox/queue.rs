@@ -43,11 +43,15 @@ pub(super) struct Line {
 pub(super) struct Queue {
     pub(super) held: BTreeMap<EffectPlace, Held>,
     pub(super) lines: HashMap<CompactString, Line, foldhash::fast::RandomState>,
-    /// Those here that have failed.
+    /// Bytes of those here.
+    pub(super) bytes: usize,
+    /// Those here that have failed, and their bytes.
     pub(super) failed: usize,
+    pub(super) failed_bytes: usize,
     /// Those here that wait behind the first of their stream, which has failed, and have not failed themselves: they leave when
-    /// others need the room.
+    /// others need the room. And their bytes.
     pub(super) spare: BTreeSet<EffectPlace>,
+    pub(super) spare_bytes: usize,
     pub(super) reading: Reading,
     calls: usize,
     pub(super) under_way: usize,
@@ -74,8 +78,11 @@ impl Queue {
             was_again: false,
             held: BTreeMap::new(),
             lines: HashMap::default(),
+            bytes: 0,
             failed: 0,
+            failed_bytes: 0,
             spare: BTreeSet::new(),
+            spare_bytes: 0,
             reading,
             calls,
             under_way: 0,
@@ -126,13 +133,33 @@ impl Queue {
             is_again: false,
         };
         let key = held.key.clone();
+        self.bytes += held.stored.len();
         self.held.insert(place, held);
         let Some(first) = first else { return };
         if place < first {
             self.sort_out(&key);
         } else if self.has_failed(first) {
-            self.spare.insert(place);
+            self.set_spare(place, true);
         }
+    }
+
+    /// Has one that is here be spare, or not.
+    fn set_spare(&mut self, place: EffectPlace, is_spare: bool) {
+        let bytes = self.held.get(&place).map_or(0, |held| held.stored.len());
+        if is_spare && self.spare.insert(place) {
+            self.spare_bytes += bytes;
+        } else if !is_spare && self.spare.remove(&place) {
+            self.spare_bytes -= bytes;
+        }
+    }
+
+    /// The last of those that are spare leaves.
+    pub(super) fn pop_spare(&mut self) -> Option<(EffectPlace, Held)> {
+        let place = *self.spare.last()?;
+        self.set_spare(place, false);
+        let held = self.held.remove(&place)?;
+        self.bytes -= held.stored.len();
+        Some((place, held))
     }
 
     /// Finds out which effects of a stream are spare, after another one has become its first or the first has failed.
@@ -140,17 +167,15 @@ impl Queue {
         let Some(line) = self.lines.get(key) else {
             return;
         };
-        let mut places = line.places.iter();
-        let Some(first) = places.next() else { return };
-        self.spare.remove(first);
-        let is_stuck = self.has_failed(*first);
-        for place in places {
+        let places: Vec<_> = line.places.iter().copied().collect();
+        let Some((&first, behind)) = places.split_first() else {
+            return;
+        };
+        self.set_spare(first, false);
+        let is_stuck = self.has_failed(first);
+        for &place in behind {
             // One that has failed as well keeps the number of its tries.
-            if is_stuck && !self.has_failed(*place) {
-                self.spare.insert(*place);
-            } else {
-                self.spare.remove(place);
-            }
+            self.set_spare(place, is_stuck && !self.has_failed(place));
         }
     }
 
@@ -212,7 +237,10 @@ impl Queue {
         let Some(held) = self.held.get_mut(&place) else {
             return 0;
         };
-        self.failed += usize::from(held.failures == 0);
+        if held.failures == 0 {
+            self.failed += 1;
+            self.failed_bytes += held.stored.len();
+        }
         held.failures += 1;
         self.again_under_way -= usize::from(std::mem::take(&mut held.is_again));
         let (failures, key) = (held.failures, held.key.clone());
@@ -245,7 +273,11 @@ impl Queue {
     pub(super) fn settle(&mut self, place: EffectPlace) -> Option<Held> {
         let held = self.held.remove(&place)?;
         let has_failed = held.failures > 0;
-        self.failed -= usize::from(has_failed);
+        self.bytes -= held.stored.len();
+        if has_failed {
+            self.failed -= 1;
+            self.failed_bytes -= held.stored.len();
+        }
         self.again_under_way -= usize::from(held.is_again);
         self.settled.insert(place);
         self.end(&held.key);

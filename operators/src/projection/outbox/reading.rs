@@ -7,7 +7,8 @@
 //! called: the last in the log first, which is passed over then.
 //! Invariants: (1) what is stored before [`Reading::read`] is known, or lies behind the place of its stream, or was stored late
 //! and lies in [`Reading::again`]; (2) of one stream nothing is taken in while something that lies before it was passed
-//! over; (3) never more are here than there may be.
+//! over; (3) never more are here than there may be, in number and in bytes, but for one that exceeds the bytes where all others
+//! here have failed, so that each has its turn however large it is.
 //! Cost: each row is read once, and going back reads what was passed over once more, with what other streams have in between.
 //! Streams that keep together share that, those that have come further apart than their parts of the room go back each by
 //! itself. So with one call in ten that fails a row is read some three times, whatever is stored. It is more only where the
@@ -24,11 +25,22 @@ use super::queue::{Line, Queue};
 /// Rows that are read at a time.
 const PAGE: usize = 256;
 
+/// What may be here at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Effects, at least 1.
+    pub(super) effects: usize,
+    /// Their bytes, at least 1.
+    pub(super) bytes: usize,
+}
+
 /// How far the effects of a partition were read.
 #[derive(Debug)]
 pub(super) struct Reading {
-    /// Effects that are here at once.
-    held_max: usize,
+    /// What may be here at once.
+    held_max: Room,
+    /// Bytes of the next one, for which there was no room.
+    lacking: Option<usize>,
     /// Those of one stream.
     line_max: usize,
     /// All before it was read.
@@ -58,12 +70,13 @@ pub(super) struct Wanted {
 }
 
 impl Reading {
-    /// Begins at the first place there may be. At most `held_max` effects are to be here at once; as many streams as there may
+    /// Begins at the first place there may be. At most `held_max` is to be here at once; as many streams as there may
     /// be `calls` have room among them, however much each of them has.
-    pub(super) fn from(first: EffectPlace, held_max: usize, calls: usize) -> Self {
+    pub(super) fn from(first: EffectPlace, held_max: Room, calls: usize) -> Self {
         Self {
             held_max,
-            line_max: (held_max / calls).max(1),
+            lacking: None,
+            line_max: (held_max.effects / calls).max(1),
             read: first,
             has_more: true,
             again: None,
@@ -92,21 +105,39 @@ impl Queue {
         let ahead = reading.has_more.then_some(reading.read);
         let from = [again, behind, ahead].into_iter().flatten().min()?;
         // What has failed keeps its room, and what waits behind that gives it up.
-        let room = reading.held_max.saturating_sub(self.failed);
+        let room = reading.held_max.effects.saturating_sub(self.failed);
         let flowing = self.held.len() - self.failed - self.spare.len();
         let free = room.saturating_sub(flowing);
+        let bytes = reading.held_max.bytes.saturating_sub(self.failed_bytes);
+        let flowing_bytes = self.bytes - self.failed_bytes - self.spare_bytes;
+        let free_bytes = bytes.saturating_sub(flowing_bytes);
+        // About what the next one takes, if it is not known.
+        let each = self.bytes / self.held.len().max(1);
+        let each = reading.lacking.unwrap_or(each);
+        if !self.has_room_for(each) {
+            return None;
+        }
         // Not for each effect that leaves a place.
-        let is_due = flowing <= room / 2 || again.is_some() || self.has_idle_calls();
+        let is_low = flowing <= room / 2 && flowing_bytes <= bytes / 2;
+        let is_due = is_low || again.is_some() || self.has_idle_calls();
         // A page that is gone back for is no longer than what its stream has room for.
         let page = if Some(from) == ahead {
             PAGE
         } else {
             reading.line_max
         };
+        let page = page.min(free_bytes / each.max(1)).max(1);
         (free > 0 && is_due).then_some(Wanted {
             from,
             rows: free.min(page),
         })
+    }
+
+    /// Whether one of so many bytes has room, once those that give way have left.
+    fn has_room_for(&self, bytes: usize) -> bool {
+        let max = self.reading.held_max.bytes;
+        let is_alone = self.held.len() == self.failed + self.spare.len();
+        (is_alone && self.failed_bytes < max) || self.bytes - self.spare_bytes + bytes <= max
     }
 
     /// Takes in what a page has of what was to be read: its effects in order, and the last of them where there may be
@@ -118,6 +149,7 @@ impl Queue {
         end: Option<EffectPlace>,
     ) {
         self.reading.page += 1;
+        self.reading.lacking = None;
         let mut last = None;
         for (place, key, stored) in page {
             if !self.take(wanted, place, key, stored) {
@@ -160,12 +192,21 @@ impl Queue {
                 }
             }
         }
-        if self.held.len() >= self.reading.held_max {
+        let Room { effects, bytes } = self.reading.held_max;
+        let has_room = |queue: &Self| {
+            queue.held.len() < effects && queue.bytes.saturating_add(stored.len()) <= bytes
+        };
+        if !has_room(self) {
             if is_stuck {
                 self.leave(&key, place);
                 return true;
             }
-            if !self.give_way() {
+            if !self.has_room_for(stored.len()) {
+                self.reading.lacking = Some(stored.len());
+                return false;
+            }
+            while !has_room(self) && self.give_way() {}
+            if self.held.len() >= effects {
                 return false;
             }
         }
@@ -176,10 +217,7 @@ impl Queue {
 
     /// Has the last of those that wait behind a failed one leave; `false` if there is none.
     fn give_way(&mut self) -> bool {
-        let Some(place) = self.spare.pop_last() else {
-            return false;
-        };
-        let Some(held) = self.held.remove(&place) else {
+        let Some((place, held)) = self.pop_spare() else {
             return false;
         };
         let Some(line) = self.lines.get_mut(&held.key) else {

@@ -37,6 +37,24 @@ impl Parked {
             .min()
     }
 
+    /// As [`know`](Self::know), of an event that is to be tried. An edit for which there is no room is not held meanwhile: the letter
+    /// knows of it once the event has failed as edited, and few do.
+    ///
+    /// # Errors
+    /// As there.
+    pub(in crate::projection) fn know_ahead(
+        &mut self,
+        id: &str,
+        verdict: Option<&Verdict>,
+        streams: &dyn StreamReader,
+    ) -> Result<(), LogError> {
+        let is_edited = verdict.is_some_and(|verdict| verdict.edit.is_some());
+        if is_edited && !self.has_room_beside(id) {
+            return Ok(());
+        }
+        self.know(id, verdict, streams)
+    }
+
     /// What the log says about a key's event, if it says anything: how many redrives of it there are, and what it is instead,
     /// which its letter shows then. A letter that knows as many redrives knows the edits among them.
     ///

@@ -62,6 +62,7 @@ impl Parked {
             followed: false,
             passed: (0, 0),
             held_bytes: 0,
+            event_bytes: record.payload.len(),
         };
         schedule(&mut parked, self.policy, now);
         self.insert(id.clone(), parked);
@@ -82,6 +83,28 @@ impl Parked {
                 position = %Position { partition, offset: record.offset },
                 unsaid,
                 "an event cannot be read and is passed over"
+            );
+        }
+    }
+
+    /// An edit that is no event of its type says so: whoever made it was told that it is tried.
+    pub(in crate::projection) fn tell_unfit(
+        &mut self,
+        partition: PartitionId,
+        record: &Record<'_>,
+        failure: &Failure,
+        now: Moment,
+    ) {
+        if failure.is_unreadable()
+            && let Some(unsaid) = self.telling.next(now.monotonic)
+        {
+            tracing::warn!(
+                projection = self.sender.stage,
+                key = record.stream,
+                position = %Position { partition, offset: record.offset },
+                cause = failure.cause(),
+                unsaid,
+                "an event cannot be read as it was edited: its dead letter says why"
             );
         }
     }
@@ -146,6 +169,7 @@ impl Parked {
         leave_behind(letter, record, parked.passed);
         parked.passed = (0, 0);
         letter.status = DeadLetterStatus::Retrying { at: now.wall };
+        parked.event_bytes = record.payload.len();
         (parked.first, parked.version) = (record.version, record.version);
         parked.due = Some(now.monotonic + LATER);
         self.insert(record.stream.into(), parked);

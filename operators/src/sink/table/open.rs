@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use millstream_engine::checkpoint::Epoch;
 use millstream_engine::flow::{Fault, Fence, Turn, exchange_hash, target_of};
-use millstream_engine::mailbox::Mailbox;
 use millstream_engine::state::{StateBatch, StateError, StateStore, StateWrite, StateWriterHandle};
 use millstream_engine::time::Timestamp;
 
 use super::TableSinkOptions;
 use crate::projection::{HandedOver, ProgressBoard, Row, TableKey, TableMut};
-use crate::sink::storing::{REFUSED_EVERY, Storing};
+use crate::sink::storing::{LOOK_EVERY, Storing};
 use crate::sink::table_part;
+
+/// Rows that are due and could not be handed over are looked at after this time at the earliest.
+const STORE_EVERY_MIN: Duration = Duration::from_millis(2);
 
 /// Rows that have changed.
 #[derive(Debug, Default)]
@@ -41,8 +43,6 @@ pub(super) struct Open<K: TableKey, R: 'static> {
     /// This one, and how many there are.
     pub(super) partition: (usize, usize),
     pub(super) state: StateWriterHandle,
-    /// Woken when a batch is stored, since the stage may have nothing else to do.
-    pub(super) mailbox: Arc<Mailbox>,
     pub(super) storing: Arc<Storing>,
     /// Whether a batch was on its way when a failure was last looked for: one that ends later may have failed unseen.
     pub(super) in_flight: bool,
@@ -132,13 +132,11 @@ impl<K: TableKey, R: Row> Open<K, R> {
             return Ok(());
         };
         let (storing, handed_over) = (Arc::clone(&self.storing), changed.handed_over);
-        let mailbox = Arc::clone(&self.mailbox);
         let batch = StateBatch::new(changed.writes).on_done(move |outcome| {
             if outcome.is_ok() {
                 handed_over.iter().for_each(HandedOver::settle);
             }
             storing.finish(outcome);
-            mailbox.wake();
         });
         self.stored_at = self.now.monotonic;
         self.submit(batch)
@@ -183,7 +181,8 @@ impl<K: TableKey, R: Row> Open<K, R> {
         let _pass = self.fence.pass();
         self.storing.begin();
         self.in_flight = true;
-        let Err(refused) = self.state.try_submit(batch) else {
+        let room = self.storing.waker();
+        let Err(refused) = self.state.try_submit_or_wake(batch, &room) else {
             return Ok(());
         };
         // Nobody is told of a batch that was not taken.
@@ -196,7 +195,8 @@ impl<K: TableKey, R: Row> Open<K, R> {
         Ok(())
     }
 
-    /// When the rows that are left should be stored; not while others are, whose end wakes the stage.
+    /// When the rows that are left should be stored; not while others are, whose end wakes the stage, as room does for those
+    /// that were refused.
     pub(super) fn next_look(&self, options: &TableSinkOptions) -> Option<Timestamp> {
         if self.in_flight {
             return None;
@@ -207,13 +207,13 @@ impl<K: TableKey, R: Row> Open<K, R> {
             self.rows.unstored() > 0
         };
         if self.refused.is_some() {
-            return Some(self.now.now.saturating_add(REFUSED_EVERY));
+            return Some(self.now.now.saturating_add(LOOK_EVERY));
         }
         if !waits {
             return None;
         }
         let since = self.now.monotonic.saturating_sub(self.stored_at);
         let wait = options.store_every.saturating_sub(since);
-        Some(self.now.now.saturating_add(wait.max(REFUSED_EVERY)))
+        Some(self.now.now.saturating_add(wait.max(STORE_EVERY_MIN)))
     }
 }

@@ -1,7 +1,11 @@
 //! Storing the rows of a table.
 
+use std::task::{Context, Waker};
+
 use millstream_engine::mailbox::Wake;
-use millstream_engine::state::{StateError, StateOptions, StateStore};
+use millstream_engine::state::{
+    StateBatch, StateError, StateOptions, StateStore, StateWriter, StateWriterHandle, stepped,
+};
 
 use super::*;
 use crate::projection::Table;
@@ -10,6 +14,16 @@ const NUMBERS: Table<u64, u64> = Table::named("numbers");
 
 /// A table sink at work. What is given with it ends the state's writer when it is dropped.
 fn table_sink(folder: &Path, wiring: &mut Wiring) -> (TableSink<u64, u64>, impl Sized + use<>) {
+    let begin = |writer| millstream_engine::state::start(writer).unwrap();
+    table_sink_over(folder, wiring, begin)
+}
+
+/// A table sink over a state whose writer is put to work so.
+fn table_sink_over<T>(
+    folder: &Path,
+    wiring: &mut Wiring,
+    begin: impl FnOnce(StateWriter) -> (StateWriterHandle, T),
+) -> (TableSink<u64, u64>, T) {
     let options = StateOptions {
         map_bytes_max: 1 << 30,
         ..StateOptions::default()
@@ -18,7 +32,7 @@ fn table_sink(folder: &Path, wiring: &mut Wiring) -> (TableSink<u64, u64>, impl 
     let registered = writer
         .register_projection("numbers", 1, &["numbers"])
         .unwrap();
-    let (writer, thread) = millstream_engine::state::start(writer).unwrap();
+    let (writer, thread) = begin(writer);
     let place = TablePlace::new(&NUMBERS, registered.tables[0], &store);
     let access = TableAccess {
         store,
@@ -91,4 +105,58 @@ fn the_end_of_a_store_wakes_the_sink() {
     wait();
     sink.flush(true).unwrap();
     assert_eq!(sink.next_due(), None, "all is stored");
+}
+
+/// Story: a sink for whose rows the state's writer had no room asked every two milliseconds.
+#[test]
+fn room_in_the_state_wakes_the_sink() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let mut wiring = wiring(&clock);
+    let mut handle = None;
+    let (mut sink, steps) = table_sink_over(folder.path(), &mut wiring, |writer| {
+        let (writer, steps) = stepped(writer);
+        handle = Some(writer.clone());
+        (writer, steps)
+    });
+    let (tell, told) = crossbeam_channel::bounded(1);
+    wiring.mailbox.attach(Arc::new(Told(tell)));
+    let is_woken = || {
+        wiring.mailbox.begin_turn();
+        told.try_recv().is_ok()
+    };
+    assert!(is_woken(), "whoever is attached is woken at once");
+    let fill = || {
+        let state = handle.as_ref().unwrap();
+        while state.try_submit(StateBatch::default()).is_ok() {}
+    };
+    fill();
+    clock.advance(Duration::from_secs(1));
+    sink.begin(&turn(&clock));
+    sink.item(Timestamp::EPOCH, (1, Some(1)), &mut Discard);
+    sink.flush(true).unwrap();
+    let next = clock.now().saturating_add(Duration::from_secs(1));
+    assert_eq!(sink.next_due(), Some(next), "it looks by itself soon");
+    assert!(!is_woken() && steps.step());
+    assert!(is_woken(), "nobody told the sink of room");
+    // One that waits for room is told as well.
+    fill();
+    sink.end(&mut Discard);
+    sink.flush(true).unwrap();
+    assert!(sink.is_blocked());
+    // Room for those before, of which it knows.
+    for was_told in [true, false] {
+        let mut waits = Vec::new();
+        sink.blocked(&mut waits);
+        let mut context = Context::from_waker(Waker::noop());
+        assert_eq!(waits[0].as_mut().poll(&mut context).is_ready(), was_told);
+        if !was_told {
+            assert!(steps.step());
+            assert!(waits[0].as_mut().poll(&mut context).is_ready());
+        }
+    }
+    sink.flush(true).unwrap();
+    while steps.step() {}
+    sink.flush(true).unwrap();
+    assert!(!sink.is_blocked(), "not stored");
 }

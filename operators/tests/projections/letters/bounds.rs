@@ -87,6 +87,71 @@ fn bytes_of_letters_are_bounded() {
     assert_eq!(world.rows()["b"], [0]);
 }
 
+/// Goal: edits are held to the same bound. One that succeeds needs no room, whatever it takes; one that is larger than its event,
+/// has no room and fails halts the projection once its letter shows it, again after each start, until a decision makes room.
+#[test]
+fn edits_of_letters_are_bounded() {
+    const LARGE: usize = 1 << 16;
+    let mut world = World::<1>::new(ProjectionConfig {
+        parked_bytes_max: LARGE / 2,
+        ..config(1)
+    });
+    world.poison([0]);
+    world.add(&[("a", 0), ("b", 0), ("c", 0), ("d", 0)]);
+    world.settle();
+    let edit = |world: &mut World<1>, key: &str, value: u32| {
+        let mut waiting = world.waiting().into_iter();
+        let letter = waiting.find(|letter| letter.key == key).unwrap();
+        let order = LetterOrder::of(&letter, "ann", "why").unwrap();
+        let payload = format!(r#"{{"Value":{value}{}}}"#, " ".repeat(LARGE));
+        world.decide(&LetterDecision::Edited { order, payload });
+    };
+    let shown = |world: &World<1>, key: &str| {
+        let letters = world.letters();
+        let letter = letters.iter().find(|letter| letter.key == key);
+        letter.map(|letter| letter.payload.len() > LARGE)
+    };
+    edit(&mut world, "note-a", 4);
+    world.settle();
+    // The first that fails has room beside small ones, and leaves none.
+    edit(&mut world, "note-b", 0);
+    world.settle();
+    assert_eq!(shown(&world, "note-b"), Some(true));
+    edit(&mut world, "note-c", 4);
+    world.settle();
+    assert_eq!(
+        (&world.rows()["a"][..], &world.rows()["c"][..]),
+        (&[4][..], &[4][..])
+    );
+    edit(&mut world, "note-d", 0);
+    for again in 0..3 {
+        let cause = halted(&mut world);
+        for part in [
+            "2 keys are parked",
+            "parked_bytes_max",
+            "as edited",
+            "cannot bear 0",
+        ] {
+            assert!(cause.contains(part), "{cause} does not say {part}");
+        }
+        assert_eq!(shown(&world, "note-d"), Some(true));
+        if again == 2 {
+            let mut waiting = world.waiting().into_iter();
+            let letter = waiting.find(|letter| letter.key == "note-b").unwrap();
+            let order = LetterOrder::of(&letter, "ann", "in the way").unwrap();
+            world.decide(&LetterDecision::Discarded(order));
+        }
+        world.open();
+    }
+    world.add(&[("e", 1)]);
+    world.settle();
+    assert_eq!(
+        (shown(&world, "note-b"), shown(&world, "note-d")),
+        (None, Some(true))
+    );
+    assert_eq!(world.rows()["e"], [1]);
+}
+
 /// Goal: a projection that begins holds no payload of an edit, however many there are and however large: each is read from the
 /// log when its event comes. Method: what is read of the log by single events, once the decisions were.
 #[test]

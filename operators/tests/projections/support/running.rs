@@ -37,6 +37,8 @@ pub(crate) struct Opening<'o> {
 /// Its actors, and what others see of it.
 pub(crate) struct Running<P: Projection> {
     pub(crate) cores: Vec<ProjectionCore<P>>,
+    /// Where they are woken.
+    pub(crate) mailboxes: Vec<Arc<Mailbox>>,
     pub(crate) readers: Readers,
     pub(crate) board: Arc<ProgressBoard>,
 }
@@ -67,12 +69,15 @@ impl<P: Projection> Declared<P> {
         };
         self.storing.resize_with(groups.len(), Arc::default);
         let actors = groups.into_iter().zip(&self.storing);
-        let cores = actors.map(|(partitions, storing)| {
-            let parts = self.parts(log, state, &opening, (partitions, storing));
-            ProjectionCore::open(parts).unwrap()
+        let parts = actors.map(|actor| self.parts(log, state, &opening, actor));
+        let opened = parts.map(|parts| {
+            let mailbox = Arc::clone(&parts.mailbox);
+            (ProjectionCore::open(parts).unwrap(), mailbox)
         });
+        let (cores, mailboxes) = opened.unzip();
         Running {
-            cores: cores.collect(),
+            cores,
+            mailboxes,
             readers,
             board: opening.board,
         }

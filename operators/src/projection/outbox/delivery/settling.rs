@@ -10,8 +10,6 @@ use millstream_engine::state::{RowsSize, StateBatch, StateError, StateWrite};
 use super::DeliveryCore;
 use crate::projection::outbox::format::{self, Cause, EffectPlace, Span};
 
-/// Time after which a deletion is offered again to a state writer that had no room for it.
-const REFUSED_EVERY: Duration = Duration::from_millis(2);
 /// Bytes of an error's text that are kept.
 const CAUSE_BYTES_MAX: usize = 4_096;
 
@@ -80,11 +78,11 @@ impl DeliveryCore {
         self.settled.push(place);
     }
 
-    /// Hands deletions to the store, if nothing is on its way.
-    pub(super) fn store(&mut self) -> Result<Option<Duration>, StateError> {
+    /// Hands deletions to the store, if nothing is on its way. One that has no room wakes this stage when it has.
+    pub(super) fn store(&mut self) -> Result<(), StateError> {
         if let Some(on_its_way) = &self.on_its_way {
             let Ok(outcome) = on_its_way.done.try_recv() else {
-                return Ok(None);
+                return Ok(());
             };
             outcome?;
             fail_point!(EFFECT_DELETED);
@@ -97,7 +95,7 @@ impl DeliveryCore {
             self.on_its_way = None;
         }
         if self.writes.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
         let (told, done) = bounded(1);
         let mailbox = Arc::clone(&self.mailbox);
@@ -107,7 +105,7 @@ impl DeliveryCore {
             let _ = told.try_send(outcome);
             mailbox.wake();
         });
-        match self.outlets.writer.try_submit(batch) {
+        match self.outlets.writer.try_submit_or_wake(batch, &self.room) {
             Ok(()) => {
                 self.on_its_way = Some(OnItsWay {
                     done,
@@ -115,11 +113,11 @@ impl DeliveryCore {
                     size: std::mem::take(&mut self.settled_size),
                     given_up: self.given_up.take(),
                 });
-                Ok(None)
+                Ok(())
             }
             Err(refused) if matches!(refused.reason, StateError::Full { .. }) => {
                 self.writes = refused.batch.writes;
-                Ok(Some(REFUSED_EVERY))
+                Ok(())
             }
             Err(refused) => Err(refused.reason),
         }

@@ -11,25 +11,30 @@ use millstream_engine::event::{Offset, PartitionId, Position};
 use super::EffectPlace;
 use super::format::Span;
 use super::queue::Queue;
-use super::reading::{Found, Reading};
+use super::reading::{Found, Reading, Room};
 
 /// Room, and calls at once.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
     held_max: usize,
+    bytes_max: usize,
     calls: usize,
 }
 
 impl Sizes {
     fn queue(self) -> Queue {
-        let Self { held_max, calls } = self;
-        Queue::new(Reading::from(place(0), held_max, calls), calls)
+        let room = Room {
+            effects: self.held_max,
+            bytes: self.bytes_max,
+        };
+        Queue::new(Reading::from(place(0), room, self.calls), self.calls)
     }
 }
 
 /// Few, so that streams are passed over all the time.
 const SMALL: Sizes = Sizes {
     held_max: 6,
+    bytes_max: usize::MAX,
     calls: 2,
 };
 
@@ -44,7 +49,83 @@ fn place(offset: u64) -> EffectPlace {
 }
 
 fn found(place: EffectPlace, stream: impl ToString) -> Found {
-    (place, stream.to_string().into(), Vec::new())
+    of_bytes(place, stream, 0)
+}
+
+fn of_bytes(place: EffectPlace, stream: impl ToString, bytes: usize) -> Found {
+    (place, stream.to_string().into(), vec![0; bytes])
+}
+
+/// Room for ten bytes, and for more effects than there are.
+const SHORT: Sizes = Sizes {
+    held_max: 100,
+    bytes_max: 10,
+    calls: 2,
+};
+
+fn deliver_next(queue: &mut Queue) {
+    let (place, _) = queue.start().unwrap();
+    queue.settle(place);
+}
+
+/// What does not fit is read again when it does, and not before; one that never does has its turn alone.
+#[test]
+fn bytes_are_bounded_and_a_larger_one_passes_alone() {
+    let mut queue = SHORT.queue();
+    let all = [4, 4, 4, 50, 1].into_iter().enumerate();
+    let all: Vec<_> = all.map(|(at, bytes)| (at as u64, bytes)).collect();
+    // Reads, if it wants to, and says which comes first.
+    let read = |queue: &mut Queue| {
+        let wanted = queue.next_read()?;
+        let behind = all.iter().filter(|(at, _)| place(*at) >= wanted.from);
+        let page = behind.take(wanted.rows);
+        let page: Vec<_> = page
+            .map(|&(at, bytes)| of_bytes(place(at), at, bytes))
+            .collect();
+        let (first, end) = (page[0].0, page.last().map(|(place, ..)| *place));
+        queue.take_in(wanted, page, end);
+        Some(first.position.offset.0)
+    };
+    assert_eq!(read(&mut queue), Some(0));
+    assert_eq!((queue.len(), queue.bytes), (2, 8));
+    assert_eq!(read(&mut queue), None);
+    deliver_next(&mut queue);
+    assert_eq!(read(&mut queue), Some(2));
+    assert_eq!((queue.len(), queue.bytes), (2, 8));
+    for left in [1, 0] {
+        deliver_next(&mut queue);
+        assert_eq!(queue.len(), left);
+        // There is room for one like those that were here, and then none for the one that comes.
+        assert_eq!(read(&mut queue), Some(3));
+        assert_eq!(queue.len(), left.max(1));
+        assert_eq!(read(&mut queue), None);
+    }
+    assert_eq!((queue.len(), queue.bytes), (1, 50));
+    // One that fails keeps its room.
+    let (large, _) = queue.start().unwrap();
+    queue.failed(large, |_| Some(Duration::ZERO));
+    assert_eq!(read(&mut queue), None);
+    queue.wake(Duration::ZERO);
+    deliver_next(&mut queue);
+    assert_eq!(read(&mut queue), Some(4));
+    assert_eq!((queue.len(), queue.bytes), (1, 1));
+}
+
+/// What waits behind a failed effect gives its bytes up as it does its place, as many as are needed.
+#[test]
+fn what_waits_behind_a_failed_effect_gives_its_bytes_up() {
+    let mut queue = SHORT.queue();
+    let wanted = queue.next_read().unwrap();
+    let stuck = (0..4).map(|at| of_bytes(place(at), "a", 2));
+    queue.take_in(wanted, stuck, Some(place(3)));
+    queue.start().unwrap();
+    queue.failed(place(0), |_| Some(Duration::ZERO));
+    let wanted = queue.next_read().unwrap();
+    assert_eq!(wanted.from, place(3).next());
+    queue.take_in(wanted, [of_bytes(place(4), "b", 5)], None);
+    let is_here = |at: &u64| queue.held(place(*at)).is_some();
+    assert_eq!((0..5).filter(is_here).collect::<Vec<_>>(), [0, 1, 4]);
+    assert_eq!(queue.bytes, 9);
 }
 
 /// One that was given up and is sent again goes before those of its stream that wait.
@@ -146,6 +227,7 @@ fn streams_that_hang_do_not_have_all_calls() {
     for calls in [1, 2, 8] {
         let sizes = Sizes {
             held_max: 1_024,
+            bytes_max: usize::MAX,
             calls,
         };
         let mut queue = sizes.queue();

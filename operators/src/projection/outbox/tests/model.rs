@@ -9,10 +9,10 @@ use proptest::sample::Index;
 use super::super::EffectPlace;
 use super::super::format::Span;
 use super::super::queue::Queue;
-use super::{SMALL, Sizes, found, place};
+use super::{Found, SHORT, SMALL, Sizes, of_bytes, place};
 
 /// From one place for each stream, or for all, to room for most of what there is.
-const SIZES: [Sizes; 7] = [
+const SIZES: [Sizes; 10] = [
     SMALL,
     sizes(1, 1),
     sizes(5, 1),
@@ -20,10 +20,28 @@ const SIZES: [Sizes; 7] = [
     sizes(8, 8),
     sizes(3, 2),
     sizes(40, 4),
+    SHORT,
+    short(8, 4, 8),
+    short(5, 1, 3),
 ];
 
 const fn sizes(held_max: usize, calls: usize) -> Sizes {
-    Sizes { held_max, calls }
+    short(held_max, usize::MAX, calls)
+}
+
+const fn short(held_max: usize, bytes_max: usize, calls: usize) -> Sizes {
+    Sizes {
+        held_max,
+        bytes_max,
+        calls,
+    }
+}
+
+/// Of different sizes, some of them larger than there may be room for.
+fn sized(place: EffectPlace, stream: u8) -> Found {
+    let at = place.position.offset.0 as usize;
+    let bytes = if at % 7 == 3 { 12 } else { at % 5 };
+    of_bytes(place, stream, bytes)
 }
 
 /// Streams of which something is stored from the beginning, and all.
@@ -111,7 +129,7 @@ impl World {
         // A page may end early, for its bytes.
         let count = count.min(wanted.rows);
         let page = self.stored.range(wanted.from..).take(count);
-        let page: Vec<_> = page.map(|(place, own)| found(*place, own)).collect();
+        let page: Vec<_> = page.map(|(place, own)| sized(*place, *own)).collect();
         let end = page.last().map(|(place, ..)| *place);
         let end = end.filter(|_| page.len() == count);
         self.queue.take_in(wanted, page, end);
@@ -132,6 +150,19 @@ impl World {
     fn check(&self) {
         let queue = &self.queue;
         assert!(queue.len() <= self.sizes.held_max);
+        let largest = queue.held.values().map(|held| held.stored.len()).max();
+        let but_one = queue.bytes - largest.unwrap_or(0);
+        assert!(queue.bytes <= self.sizes.bytes_max || but_one < self.sizes.bytes_max);
+        let bytes = |is_in: &dyn Fn(&EffectPlace) -> bool| {
+            let held = queue.held.iter().filter(|(place, _)| is_in(place));
+            held.map(|(_, held)| held.stored.len()).sum::<usize>()
+        };
+        assert_eq!(queue.bytes, bytes(&|_| true));
+        assert_eq!(queue.failed_bytes, bytes(&|place| queue.has_failed(*place)));
+        assert_eq!(
+            queue.spare_bytes,
+            bytes(&|place| queue.spare.contains(place))
+        );
         assert_eq!(queue.under_way, self.under_way.len());
         let failed = |place: &&EffectPlace| queue.has_failed(**place);
         assert_eq!(queue.failed, queue.held.keys().filter(failed).count());
@@ -295,6 +326,7 @@ proptest! {
         let queue = &world.queue;
         prop_assert_eq!((queue.len(), queue.next_due()), (0, None));
         prop_assert!(queue.lines.is_empty() && queue.settled.is_empty() && queue.failed == 0);
+        prop_assert_eq!((queue.bytes, queue.failed_bytes, queue.spare_bytes), (0, 0, 0));
     }
 }
 

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::super::config::DeliveryConfig;
 use super::super::queue::Queue;
 use super::super::{EffectId, EffectPlace};
-use super::{Sizes, found, place};
+use super::{Sizes, of_bytes, place};
 
 /// Effects of streams in turns, all of them stored, and a delivery of them as `DeliveryCore` makes its turns.
 struct Course {
@@ -24,11 +24,18 @@ struct Course {
     rows_read: usize,
 }
 
+/// Bytes of an effect.
+const BYTES: usize = 1_024;
+
 impl Course {
     fn new(streams: u64, effects: u64, failing: u64, seed: u64) -> Self {
-        let config = DeliveryConfig::default();
+        Self::with(DeliveryConfig::default(), streams, effects, failing, seed)
+    }
+
+    fn with(config: DeliveryConfig, streams: u64, effects: u64, failing: u64, seed: u64) -> Self {
         let sizes = Sizes {
-            held_max: config.held(),
+            held_max: config.held().effects,
+            bytes_max: config.held().bytes,
             calls: config.calls(),
         };
         Self {
@@ -54,12 +61,15 @@ impl Course {
             return false;
         };
         let page = self.stored.range(wanted.from..).take(wanted.rows);
-        let page: Vec<_> = page.map(|(place, own)| found(*place, own)).collect();
+        let page: Vec<_> = page
+            .map(|(place, own)| of_bytes(*place, own, BYTES))
+            .collect();
         self.rows_read += page.len();
         let end = page.last().map(|(place, ..)| *place);
         let end = end.filter(|_| page.len() == wanted.rows);
         self.queue.take_in(wanted, page, end);
         assert!(self.queue.len() <= self.config.held_max);
+        assert!(self.queue.bytes <= self.config.held_bytes_max);
         true
     }
 
@@ -137,5 +147,29 @@ fn rows_are_read_a_few_times_although_calls_fail() {
                 "{failing} % of the calls for {streams} streams fail: {rows} rows are read for each that is stored, seed {seed}"
             );
         }
+    }
+}
+
+/// The same where there is room for the bytes of a few only: pages are then no longer than what fits.
+#[test]
+fn rows_are_read_a_few_times_where_bytes_are_short() {
+    for (failing, streams, most) in [
+        (0, 1, 1.1),
+        (0, 8, 1.1),
+        (0, 100, 1.1),
+        (10, 1, 4.0),
+        (10, 8, 8.0),
+        (10, 100, 4.0),
+    ] {
+        let config = DeliveryConfig {
+            held_bytes_max: 64 * BYTES,
+            ..DeliveryConfig::default()
+        };
+        let course = Course::with(config, streams, 10_000, failing, 1);
+        let rows = course.rows_per_stored();
+        assert!(
+            rows <= most,
+            "{failing} % of the calls for {streams} streams fail: {rows} rows are read for each that is stored"
+        );
     }
 }
