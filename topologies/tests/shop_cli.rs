@@ -140,52 +140,143 @@ fn lines_of_a_kind_are_listed() {
     );
 }
 
-/// Goal: a served run answers its metrics and ends in order, with status 0, when asked to. Method: the address
-/// stands on standard error once the run is done; nothing here depends on time.
+/// A run that stays up.
+#[cfg(unix)]
+struct Served {
+    child: std::process::Child,
+    address: String,
+}
+
+#[cfg(unix)]
+impl Served {
+    /// The address stands on standard error once the run is done.
+    fn start(words: &[&str]) -> Self {
+        use std::io::{BufRead, BufReader};
+
+        let mut command = millstream(&[words, &["--json", "--serve", "127.0.0.1:0"]].concat());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        stderr.read_line(&mut said).unwrap();
+        let address = said.strip_prefix("metrics at http://").expect(&said);
+        let address = address.split('/').next().unwrap().to_owned();
+        Self { child, address }
+    }
+
+    fn metrics(&self) -> String {
+        use std::io::{Read, Write};
+
+        let address = &self.address;
+        let mut connection = std::net::TcpStream::connect(address).unwrap();
+        let request =
+            format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Asks it to end; gives its report.
+    fn end(self) -> Value {
+        let id = self.child.id().to_string();
+        let mut kill = Command::new("kill");
+        assert!(kill.args(["-TERM", &id]).status().unwrap().success());
+        let output = self.child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+/// Goal: a served run answers its metrics and ends in order, with status 0, when asked to. Method: nothing here depends
+/// on time.
 #[cfg(unix)]
 #[test]
 fn served_run_shows_metrics_until_a_signal() {
-    use std::io::{BufRead, BufReader, Read, Write};
-
     let file = dirt_file();
-    let words = [
-        "run",
-        "shop",
-        "--input",
-        text(&file),
-        "--json",
-        "--serve",
-        "127.0.0.1:0",
-    ];
-    let mut command = millstream(&words);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    stderr.read_line(&mut said).unwrap();
-    let address = said.strip_prefix("metrics at http://").unwrap();
-    let address = address.split('/').next().unwrap();
-
-    let mut connection = std::net::TcpStream::connect(address).unwrap();
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    connection.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    connection.read_to_string(&mut answer).unwrap();
+    let served = Served::start(&["run", "shop", "--input", text(&file)]);
+    let answer = served.metrics();
     let decided = "millstream_aggregate_commands_total";
     assert!(answer.contains(decided), "{answer}");
-
-    let id = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = served.end();
     assert_eq!(report["ok"], true);
+    // As far behind the last sale as lines of one batch are apart.
+    assert_eq!(report["watermark"], "2010-11-29T06:00:00Z");
+    assert_eq!(report["checks_hold"], 16);
+}
+
+/// The greatest value of a series that begins so; `None` if there is none.
+#[cfg(unix)]
+fn sample(metrics: &str, series: &str) -> Option<f64> {
+    let lines = metrics.lines().filter(|line| line.starts_with(series));
+    let values = lines.map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap());
+    values.max_by(f64::total_cmp)
+}
+
+/// Goal: a served run has its dataflows in its metrics and its results in tables, beside the commands, and a second one goes
+/// on from a checkpoint. Method: the metrics are asked until they have what is shown once a second.
+#[cfg(unix)]
+#[test]
+fn served_run_has_its_dataflows_in_metrics_and_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, data) = (folder.path().join("part.csv"), folder.path().join("data"));
+    std::fs::write(&file, first_lines(20_001)).unwrap();
+    let words = ["run", "shop", "--input", text(&file), "--data", text(&data)];
+    for is_first in [true, false] {
+        let served = Served::start(&[&words[..], &["--partitions", "2"]].concat());
+        let shown = |name: &str, stage: &str| {
+            let series = format!("millstream_stage_{name}{{stage=\"sales/{stage}\",");
+            sample(&served.metrics(), &series)
+        };
+        let stages = [
+            "records", "hours", "weeks", "sessions", "units", "ranks", "undone", "latest",
+            "repeats",
+        ];
+        for stage in stages {
+            // A second start has nothing to take in: its windows come back from the checkpoint.
+            let is_at_work = || {
+                let items = shown("items_total", stage);
+                (items > Some(0.0)) == is_first
+                    && shown("busy_microseconds_total", stage) > Some(0.0)
+            };
+            while !is_at_work() || shown("watermark_seconds", stage).is_none() {
+                std::thread::yield_now();
+            }
+            for name in ["idle_microseconds_total", "blocked_microseconds_total"] {
+                assert!(shown(name, stage).is_some(), "{name} of {stage}");
+            }
+        }
+        while shown("state_items", "sessions") <= Some(0.0) {
+            std::thread::yield_now();
+        }
+        let failed = sample(
+            &served.metrics(),
+            "millstream_dataflow_failed{dataflow=\"sales\"}",
+        );
+        assert_eq!(failed, Some(0.0));
+
+        let report = served.end();
+        assert_eq!(report["checks_hold"], 16, "{report}");
+        assert_eq!(report["live_dataflows"], true);
+        let watermark = report["watermark"].as_str().unwrap();
+        assert!(watermark.starts_with("2010-12-"), "{watermark}");
+        for name in ["revenue by country and hour", "refunds and their sales"] {
+            let mut checks = report["checks"].as_array().unwrap().iter();
+            let check = checks.find(|check| check["name"] == name).unwrap();
+            let found = check["found"].as_str().unwrap();
+            assert!(!found.starts_with("0 "), "{check}");
+        }
+        let listed = output(&["checkpoint", "list", text(&data), "sales", "--json"]);
+        assert_eq!(listed.status.code(), Some(0), "{listed:?}");
+        assert!(!listed.stdout.is_empty());
+    }
+    // Without being served they run over the log once, and nothing of them is kept.
+    let report = output(&[&words[..], &["--json"]].concat());
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    assert_eq!(
+        (&report["live_dataflows"], &report["checks_hold"]),
+        (&false.into(), &14.into())
+    );
 }
 
 /// The first lines of the published file.

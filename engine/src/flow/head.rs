@@ -52,6 +52,10 @@ pub trait Head<O>: Send + 'static {
     /// Items given to the operator so far.
     fn items_total(&self) -> u64;
 
+    /// The time up to which it has told the operator that its input is complete: `Timestamp::MIN` before any, `MAX` when
+    /// nothing is to come.
+    fn watermark(&self) -> Timestamp;
+
     /// Whether checkpoints begin here, instead of coming in.
     fn is_source(&self) -> bool {
         false

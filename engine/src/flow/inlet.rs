@@ -108,6 +108,14 @@ impl Intake {
         }
     }
 
+    /// As [`Head::watermark`] has it: also where lanes ended without a word of time.
+    fn watermark(&self) -> Timestamp {
+        if self.ended {
+            return Timestamp::MAX;
+        }
+        self.merger.watermark()
+    }
+
     /// Changes with whatever may have taken time: items, and a watermark, at which windows close.
     fn done(&self) -> (u64, Timestamp) {
         (self.items, self.merger.watermark())
@@ -232,6 +240,10 @@ impl<T: Send + 'static, O: Operator<T, Out = Infallible>> Head<O> for Inlet<T> {
 
     fn items_total(&self) -> u64 {
         self.intake.items
+    }
+
+    fn watermark(&self) -> Timestamp {
+        self.intake.watermark()
     }
 
     fn aligned(&self) -> Duration {
@@ -421,6 +433,10 @@ where
 
     fn items_total(&self) -> u64 {
         self.intake.items
+    }
+
+    fn watermark(&self) -> Timestamp {
+        self.intake.watermark()
     }
 
     fn aligned(&self) -> Duration {

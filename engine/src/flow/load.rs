@@ -6,10 +6,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 
 /// Figures of one partition of a stage since its start, or [since](StageLoad::since) an earlier look.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct StageLoad {
     pub blocked: Duration,
     /// Entries of keyed state, over all operators of the stage.
     pub state_items: usize,
+    /// Event time up to which its input is complete; the greatest there is when nothing is to come, `None` before any.
+    pub watermark: Option<Timestamp>,
 }
 
 impl StageLoad {
@@ -98,6 +100,8 @@ struct Figures {
     spent: [AtomicU64; 3],
     since: AtomicU64,
     state_items: AtomicU64,
+    /// Microseconds; the least there is before any.
+    watermark: AtomicI64,
     counts_each_step: AtomicBool,
 }
 
@@ -118,6 +122,7 @@ impl StageMeter {
             spent: Default::default(),
             since: AtomicU64::new(NOTHING),
             state_items: AtomicU64::new(0),
+            watermark: AtomicI64::new(Timestamp::MIN.0),
             counts_each_step: AtomicBool::new(false),
         };
         Self {
@@ -132,6 +137,8 @@ impl StageMeter {
     pub fn load(&self) -> StageLoad {
         let figures = &*self.figures;
         let [busy, idle, blocked] = self.spent();
+        // Behind it is what the stage had given out when it told this one.
+        let watermark = Timestamp(figures.watermark.load(Ordering::Acquire));
         StageLoad {
             stage: self.stage.to_string(),
             partition: self.partition,
@@ -141,6 +148,7 @@ impl StageMeter {
             blocked,
             state_items: usize::try_from(figures.state_items.load(Ordering::Relaxed))
                 .unwrap_or(usize::MAX),
+            watermark: (watermark > Timestamp::MIN).then_some(watermark),
         }
     }
 
@@ -204,6 +212,10 @@ impl StageMeter {
 
     pub(super) fn set_items(&self, items: u64) {
         self.figures.items.store(items, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_watermark(&self, watermark: Timestamp) {
+        self.figures.watermark.store(watermark.0, Ordering::Release);
     }
 
     pub(super) fn set_state_items(&self, items: usize) {

@@ -405,6 +405,13 @@ where
         self.items
     }
 
+    fn watermark(&self) -> Timestamp {
+        if self.splits.is_empty() {
+            return Timestamp::MAX;
+        }
+        self.merger.watermark()
+    }
+
     fn is_source(&self) -> bool {
         true
     }

@@ -279,6 +279,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             None => self.meter.ends(end),
         }
         self.meter.set_items(self.head.items_total());
+        self.meter.set_watermark(self.head.watermark());
         let is_due = end.saturating_sub(self.counted_at) >= STATE_EVERY;
         if is_due || self.ended || self.meter.counts_each_step() {
             self.counted_at = end;

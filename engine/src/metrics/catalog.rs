@@ -235,6 +235,8 @@ catalog! {
         "Time that the stage's output had no room: what follows it is slower";
     STAGE_STATE_ITEMS = "millstream_stage_state_items", Gauge, Count,
         "Entries of keyed state that the stage holds";
+    STAGE_WATERMARK_SECONDS = "millstream_stage_watermark_seconds", Gauge, Seconds,
+        "Event time up to which the input of the stage is complete, since 1970; not shown before there is one, and no longer moved at the end of the input";
     STAGE_STALLED_SECONDS = "millstream_stage_stalled_seconds", Gauge, Seconds,
         "How long the stage has not gone on: code in it hangs, or its thread is held by another; 0 while it goes on";
     BREAKER_STATE = "millstream_breaker_state", Gauge, Count,

@@ -1,5 +1,6 @@
 //! Handles of what flows: load of partitions, mailboxes, batches.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
@@ -11,6 +12,7 @@ use crate::checkpoint::CheckpointFigures;
 use crate::event::PartitionId;
 use crate::flow::StageLoad;
 use crate::mailbox::MailboxStatistics;
+use crate::time::Timestamp;
 
 /// Load of one partition. Label: `partition`.
 #[derive(Clone, Debug)]
@@ -163,6 +165,9 @@ pub struct StageMetrics {
     idle: Counter,
     blocked: Counter,
     state_items: Gauge,
+    labels: Labels,
+    /// Taken with the first watermark: zero would be a time.
+    watermark: OnceLock<Gauge>,
 }
 
 impl StageMetrics {
@@ -175,6 +180,8 @@ impl StageMetrics {
             idle: labels.counter(catalog::STAGE_IDLE_MICROSECONDS_TOTAL),
             blocked: labels.counter(catalog::STAGE_BLOCKED_MICROSECONDS_TOTAL),
             state_items: labels.gauge(catalog::STAGE_STATE_ITEMS),
+            watermark: OnceLock::new(),
+            labels,
         }
     }
 
@@ -186,6 +193,12 @@ impl StageMetrics {
         self.idle.absolute(micros(load.idle));
         self.blocked.absolute(micros(load.blocked));
         self.state_items.set(load.state_items as f64);
+        // The end of the input is no time of any event.
+        if let Some(watermark) = load.watermark.filter(|mark| *mark < Timestamp::MAX) {
+            let gauge = || self.labels.gauge(catalog::STAGE_WATERMARK_SECONDS);
+            let seconds = watermark.0 as f64 / 1e6;
+            self.watermark.get_or_init(gauge).set(seconds);
+        }
     }
 }
 

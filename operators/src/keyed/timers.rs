@@ -1,13 +1,15 @@
 //! Timers of all keys of a partition, in the order of their times.
 //!
 //! A timer that is taken off stays in the queue until its time or the next sweep; what makes an entry valid is that its
-//! key still knows its number. Swept when more than half are invalid, so the queue has at most about twice the timers set.
+//! key still knows its number. Swept when more than half are invalid, in pieces of a few pages: each timer that is set or
+//! taken off pays for four entries, so that no turn has more of a sweep than of what asked for it. The queue has at most
+//! about two and a half times the timers set, and some hundred.
 
 use millstream_engine::flow::Fault;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::ladder::{Ladder, Ranked, rank};
+use crate::ladder::{CHUNK, Ladder, Ranked, rank};
 use crate::table::StateMemory;
 
 /// One entry of the queue.
@@ -42,11 +44,21 @@ impl<'de, K: Deserialize<'de>> Deserialize<'de> for Due<K> {
 
 /// Below this many entries nothing is swept.
 const SWEEP_MIN: usize = 64;
+/// Chunks of a piece. More: fewer transactions where they are on disk; less: shorter pieces. Each of 512 entries may look
+/// for its key on disk.
+const PIECE_CHUNKS: usize = 4;
+/// Entries of a piece.
+const PIECE: usize = PIECE_CHUNKS * CHUNK;
+/// Entries that are looked at for each that comes or is valid no longer: while a sweep goes over all of them a quarter as
+/// many may come.
+const EARNED: usize = 4;
 
 /// The timers of one kind of time.
 pub(super) struct Timers<K> {
     queue: Ladder<Due<K>>,
     invalid: usize,
+    /// Entries that may be looked at. No more than a piece while nothing is swept.
+    earned: usize,
 }
 
 impl<K> Timers<K> {
@@ -54,12 +66,21 @@ impl<K> Timers<K> {
         Self {
             queue: Ladder::new(),
             invalid: 0,
+            earned: 0,
         }
     }
 
     #[inline]
     pub(super) fn push(&mut self, due: Due<K>) {
         self.queue.push(due);
+        self.earn();
+    }
+
+    #[inline(always)]
+    const fn earn(&mut self) {
+        if self.earned < PIECE || self.queue.is_sweeping() {
+            self.earned += EARNED;
+        }
     }
 
     /// The earliest time; of one that was taken off, perhaps.
@@ -77,6 +98,7 @@ impl<K> Timers<K> {
     /// One entry is valid no longer.
     pub(super) const fn invalidate(&mut self) {
         self.invalid += 1;
+        self.earn();
     }
 
     /// An entry that was invalid has left.
@@ -84,13 +106,31 @@ impl<K> Timers<K> {
         self.invalid = self.invalid.saturating_sub(1);
     }
 
+    /// Whether a piece of a sweep is due.
+    #[inline]
     pub(super) const fn wants_sweep(&self) -> bool {
+        self.earned >= PIECE && (self.queue.is_sweeping() || self.has_many_invalid())
+    }
+
+    const fn has_many_invalid(&self) -> bool {
         self.queue.len() >= SWEEP_MIN && self.invalid > self.queue.len() / 2
     }
 
-    pub(super) fn sweep(&mut self, is_valid: impl FnMut(&Due<K>) -> bool) {
-        self.queue.retain(is_valid);
-        self.invalid = 0;
+    /// Sweeps the pieces that are due.
+    pub(super) fn sweep(&mut self, mut is_valid: impl FnMut(&Due<K>) -> bool) {
+        while self.wants_sweep() {
+            self.earned -= PIECE;
+            let swept = self.queue.sweep(PIECE_CHUNKS, &mut is_valid);
+            self.invalid = self.invalid.saturating_sub(swept.dropped);
+            if swept.is_over {
+                self.earned = self.earned.min(PIECE);
+            }
+        }
+    }
+
+    /// Takes off all that somebody else has, before any is invalid.
+    pub(super) fn take_off(&mut self, mut is_taken: impl FnMut(&Due<K>) -> bool) {
+        self.queue.retain(|due| !is_taken(due));
     }
 
     pub(super) fn clear(&mut self) {

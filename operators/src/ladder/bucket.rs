@@ -4,7 +4,7 @@ use super::Ranked;
 use super::memory::Spilling;
 
 /// Entries of a chunk: a page on disk. Few in tests, so that a handful of entries makes several.
-pub(super) const CHUNK: usize = if cfg!(test) { 16 } else { 512 };
+pub(crate) const CHUNK: usize = if cfg!(test) { 16 } else { 512 };
 /// A chunk that is not full stays in memory below so many: else pages would be made of next to nothing.
 const GIVEN_UP_MIN: usize = if cfg!(test) { 2 } else { 64 };
 
@@ -14,6 +14,14 @@ pub(super) enum Chunk<T> {
 }
 
 impl<T> Chunk<T> {
+    /// Entries that are on disk.
+    pub(super) const fn on_disk(&self) -> usize {
+        match self {
+            Self::Memory(_) => 0,
+            Self::Disk { len, .. } => *len as usize,
+        }
+    }
+
     /// Its entries; what was on disk is there no more.
     #[inline]
     pub(super) fn take(self, spilling: Option<&mut Spilling<T>>) -> Vec<T> {
@@ -55,6 +63,11 @@ impl<T> Bucket<T> {
 
     pub(super) const fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Chunks but for what is filled.
+    pub(super) const fn chunks(&self) -> usize {
+        self.chunks.len()
     }
 
     /// The greatest there is if it is empty.
@@ -134,43 +147,69 @@ impl<T> Bucket<T> {
     }
 }
 
+/// What came of dropping entries of some chunks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Retained {
+    pub(super) dropped: usize,
+    /// The chunk to go on with; `None` when all of the bucket was looked at.
+    pub(super) next: Option<usize>,
+}
+
 impl<T: Ranked> Bucket<T> {
-    /// Drops entries but those that are to be kept. What is on disk is written again, and stays there.
+    /// Drops entries but those that are to be kept, of chunks from that one on, of which `left` are still allowed; what is
+    /// filled is the last one. What is on disk is written again, in one transaction, and stays there.
     pub(super) fn retain(
         &mut self,
-        mut spilling: Option<&mut Spilling<T>>,
+        from: usize,
+        left: &mut usize,
+        spilling: Option<&mut Spilling<T>>,
         mut is_kept: impl FnMut(&T) -> bool,
-    ) {
-        let chunks = std::mem::take(&mut self.chunks);
-        let mut filling = std::mem::take(&mut self.filling);
-        let (first, last) = (self.first, self.last);
-        *self = Self::new();
-        for chunk in chunks {
-            match chunk {
-                Chunk::Memory(mut entries) => {
-                    entries.retain(&mut is_kept);
-                    self.in_memory += entries.len();
-                    self.len += entries.len();
-                    if !entries.is_empty() {
-                        self.chunks.push(Chunk::Memory(entries));
-                    }
-                }
-                Chunk::Disk { page, len } => {
-                    let spilling = spilling.as_deref_mut();
-                    let left =
-                        spilling.map_or(0, |spilling| spilling.retain(page, len, &mut is_kept));
-                    self.len += left as usize;
-                    if left > 0 {
-                        self.chunks.push(Chunk::Disk { page, len: left });
-                    }
-                }
+    ) -> Retained {
+        let before = self.len;
+        let from = from.min(self.chunks.len());
+        let to = from.saturating_add(*left).min(self.chunks.len());
+        *left -= to - from;
+        let piece = &mut self.chunks[from..to];
+        for chunk in &mut *piece {
+            if let Chunk::Memory(entries) = chunk {
+                let len = entries.len();
+                entries.retain(&mut is_kept);
+                self.in_memory -= len - entries.len();
+                self.len -= len - entries.len();
             }
         }
-        filling.retain(&mut is_kept);
-        self.len += filling.len();
-        self.filling = filling;
-        if self.len > 0 {
-            (self.first, self.last) = (first, last);
+        if let Some(spilling) = spilling {
+            self.len -= spilling.retain(piece, &mut is_kept);
+        }
+        let is_empty =
+            |chunk: &Chunk<T>| matches!(chunk, Chunk::Memory(entries) if entries.is_empty());
+        let mut next = to;
+        if piece.iter().any(is_empty) {
+            let behind = self.chunks.split_off(to);
+            let piece = self.chunks.split_off(from);
+            let filled = piece.into_iter().filter(|chunk| !is_empty(chunk));
+            self.chunks.extend(filled);
+            next = self.chunks.len();
+            self.chunks.extend(behind);
+        }
+        let mut is_through = next == self.chunks.len();
+        if is_through && !self.filling.is_empty() {
+            is_through = *left > 0;
+            if is_through {
+                *left -= 1;
+                let len = self.filling.len();
+                self.filling.retain(&mut is_kept);
+                self.len -= len - self.filling.len();
+            }
+        }
+        let dropped = before - self.len;
+        if self.len == 0 {
+            *self = Self::new();
+            is_through = true;
+        }
+        Retained {
+            dropped,
+            next: (!is_through).then_some(next),
         }
     }
 }

@@ -179,23 +179,50 @@ impl<T> Spilling<T> {
         entries
     }
 
-    /// Drops entries of a page but those that are to be kept; gives how many it has then.
-    pub(super) fn retain(&mut self, page: u32, len: u32, is_kept: impl FnMut(&T) -> bool) -> u32 {
-        let mut entries = self.read(page);
-        entries.retain(is_kept);
-        let left = entries.len() as u32;
-        if left == 0 {
-            self.is_free(page);
-        } else if left < len {
-            let mut bytes = Vec::new();
-            self.encode(&entries, &mut bytes);
-            if let Err(error) = self.owner.write([(page, &bytes[..])]) {
-                self.failed = Some(error);
-                return len;
+    /// Drops entries of chunks on disk but those that are to be kept; gives how many. The pages are written in one
+    /// transaction: if that fails, they have what they had.
+    pub(super) fn retain(
+        &mut self,
+        chunks: &mut [Chunk<T>],
+        mut is_kept: impl FnMut(&T) -> bool,
+    ) -> usize {
+        let before = self.entries;
+        let (mut buffer, mut changed) = (Vec::new(), Vec::new());
+        for (number, chunk) in chunks.iter_mut().enumerate() {
+            let Chunk::Disk { page, len } = *chunk else {
+                continue;
+            };
+            let mut entries = self.read(page);
+            entries.retain(&mut is_kept);
+            let left = entries.len() as u32;
+            if left == 0 {
+                self.entries -= len as usize;
+                self.is_free(page);
+                *chunk = Chunk::Memory(Vec::new());
+            } else if left < len {
+                self.encode(&entries, &mut buffer);
+                changed.push((number, Chunk::Disk { page, len: left }, buffer.len()));
             }
         }
-        self.entries -= (len - left) as usize;
-        left
+        let mut from = 0;
+        let rows = changed.iter().filter_map(|(_, chunk, end)| {
+            let bytes = &buffer[std::mem::replace(&mut from, *end)..*end];
+            let Chunk::Disk { page, .. } = chunk else {
+                return None;
+            };
+            Some((*page, bytes))
+        });
+        if !buffer.is_empty()
+            && let Err(error) = self.owner.write(rows)
+        {
+            self.failed = Some(error);
+            return before - self.entries;
+        }
+        for (number, chunk, _) in changed {
+            let old = std::mem::replace(&mut chunks[number], chunk);
+            self.entries -= old.on_disk() - chunks[number].on_disk();
+        }
+        before - self.entries
     }
 }
 

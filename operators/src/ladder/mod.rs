@@ -17,6 +17,7 @@
 mod bucket;
 mod memory;
 mod rung;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use bucket::Bucket;
+pub(crate) use bucket::CHUNK;
 use memory::Spilling;
 use rung::Rung;
 
@@ -32,6 +34,8 @@ const SORTED_MAX: usize = if cfg!(test) { 4 } else { 1024 };
 /// More than the depth of a ladder whose entries lie as unevenly as they can: 128 bits of 6 each. There are more only where
 /// entries come for ever earlier times.
 const RUNGS_MAX: usize = 24;
+/// As many of them may be made of the heap: the others are for buckets that are due.
+const NEAR_RUNGS_MAX: usize = 16;
 
 /// What is queued.
 pub(crate) trait Ranked {
@@ -87,9 +91,14 @@ pub(crate) struct Ladder<T> {
     /// The greatest rank that came to the heap since it was empty.
     near_last: u128,
     len: usize,
-    /// No entry has a lower rank; exact but after a [sweep](Self::retain).
+    /// No entry has a lower rank; exact but after a [sweep](Self::sweep).
     first: u128,
+    /// Where a sweep goes on, if one has begun.
+    sweeping: Option<sweep::Place>,
     spilling: Option<Box<Spilling<T>>>,
+    /// Entries that were moved to a rung.
+    #[cfg(test)]
+    moves: usize,
 }
 
 impl<T> Ladder<T> {
@@ -103,7 +112,10 @@ impl<T> Ladder<T> {
             near_last: 0,
             len: 0,
             first: u128::MAX,
+            sweeping: None,
             spilling: None,
+            #[cfg(test)]
+            moves: 0,
         }
     }
 
@@ -178,10 +190,25 @@ impl<T: Ranked> Ladder<T> {
         for entry in near.map(|near| near.0).chain(sorted) {
             bucket.push(entry.rank(), entry);
         }
-        if self.rungs.len() < RUNGS_MAX {
-            self.divide(bucket);
-        } else {
-            self.begin_again(bucket);
+        if self.rungs.len() >= NEAR_RUNGS_MAX {
+            self.merge_rungs(&mut bucket);
+        }
+        self.divide(bucket);
+    }
+
+    /// Adds the innermost rungs to a bucket that comes before them, as many as have no more than is there already, and one
+    /// at least. So each of the entries that make ever more rungs, for ever earlier times, is moved about as often as what
+    /// is there has doubled, and what lies further out is not moved at all.
+    #[cold]
+    fn merge_rungs(&mut self, bucket: &mut Bucket<T>) {
+        while let Some(rung) = self.rungs.pop() {
+            for within in rung.into_buckets() {
+                bucket.append(within);
+            }
+            let next = self.rungs.last().map_or(usize::MAX, Rung::len);
+            if next > bucket.len() {
+                break;
+            }
         }
     }
 
@@ -254,6 +281,7 @@ impl<T: Ranked> Ladder<T> {
                 return false;
             }
             self.rungs.clear();
+            self.sweep_leaves_top();
             let top = std::mem::replace(&mut self.top, Bucket::new());
             self.top_from = top.last().saturating_add(1);
             self.open(top);
@@ -295,10 +323,15 @@ impl<T: Ranked> Ladder<T> {
 
     /// Makes the innermost rung of a bucket, whose entries have more than one rank.
     fn divide(&mut self, bucket: Bucket<T>) {
+        self.sweep_goes_to_rung();
         self.rungs.push(Rung::new(bucket.first(), bucket.last()));
         for chunk in bucket.into_chunks() {
             let entries = chunk.take(self.spilling.as_deref_mut());
             let count = entries.len();
+            #[cfg(test)]
+            {
+                self.moves += count;
+            }
             if let Some(rung) = self.rungs.last_mut() {
                 for entry in entries {
                     let rank = entry.rank();
@@ -318,25 +351,12 @@ impl<T: Ranked> Ladder<T> {
     #[cold]
     fn begin_again(&mut self, bucket: Bucket<T>) {
         self.top_from = 0;
+        self.sweep_goes_to_top();
         self.top.append(bucket);
         for rung in std::mem::take(&mut self.rungs) {
             for bucket in rung.into_buckets() {
                 self.top.append(bucket);
             }
         }
-    }
-
-    /// Drops entries but those that are to be kept, wherever they are.
-    pub(crate) fn retain(&mut self, mut is_kept: impl FnMut(&T) -> bool) {
-        self.sorted.retain(&mut is_kept);
-        self.near.retain(|near| is_kept(&near.0));
-        let mut len = self.sorted.len() + self.near.len();
-        self.top.retain(self.spilling.as_deref_mut(), &mut is_kept);
-        len += self.top.len();
-        for rung in &mut self.rungs {
-            len += rung.retain(self.spilling.as_deref_mut(), &mut is_kept);
-        }
-        self.len = len;
-        self.has_left();
     }
 }

@@ -1,13 +1,13 @@
 //! Buckets that one bucket was divided into.
 
 use super::Ranked;
-use super::bucket::Bucket;
+use super::bucket::{Bucket, Retained};
 use super::memory::Spilling;
 
 /// Bits of a rank that tell the buckets of a rung apart.
 const BITS: u32 = 6;
 /// As many as the bits of the word that says which have anything.
-const BUCKETS: usize = 1 << BITS;
+pub(super) const BUCKETS: usize = 1 << BITS;
 
 pub(super) struct Rung<T> {
     /// The lowest rank of the first bucket.
@@ -65,6 +65,11 @@ impl<T> Rung<T> {
         &mut self.buckets
     }
 
+    /// Entries in all of its buckets.
+    pub(super) fn len(&self) -> usize {
+        self.buckets.iter().map(Bucket::len).sum()
+    }
+
     pub(super) fn into_buckets(self) -> Vec<Bucket<T>> {
         self.buckets
     }
@@ -82,20 +87,19 @@ impl<T: Ranked> Rung<T> {
         self.buckets[number].push(rank, entry);
     }
 
-    /// Drops entries but those that are to be kept; gives how many those are.
+    /// The same as [`Bucket::retain`] for a bucket and a chunk of it.
     pub(super) fn retain(
         &mut self,
-        mut spilling: Option<&mut Spilling<T>>,
-        mut is_kept: impl FnMut(&T) -> bool,
-    ) -> usize {
-        let mut len = 0;
-        for (number, bucket) in self.buckets.iter_mut().enumerate() {
-            bucket.retain(spilling.as_deref_mut(), &mut is_kept);
-            len += bucket.len();
-            if bucket.is_empty() {
-                self.filled &= !(1 << number);
-            }
+        (number, from): (usize, usize),
+        left: &mut usize,
+        spilling: Option<&mut Spilling<T>>,
+        is_kept: impl FnMut(&T) -> bool,
+    ) -> Retained {
+        let bucket = &mut self.buckets[number];
+        let retained = bucket.retain(from, left, spilling, is_kept);
+        if bucket.is_empty() {
+            self.filled &= !(1 << number);
         }
-        len
+        retained
     }
 }

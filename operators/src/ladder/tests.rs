@@ -1,6 +1,6 @@
 //! Ladders beside sorted maps, in memory and on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -34,8 +34,14 @@ enum Act {
     Pop(i64),
     /// At most so many of them.
     PopSome(i64, u8),
-    /// Only those whose numbers leave another rest are kept.
-    Sweep(u64),
+    /// Those whose numbers leave this rest are valid no longer.
+    Invalidate(u64),
+    /// Goes on with a sweep by so many chunks.
+    SweepSome(u8),
+    /// A whole sweep.
+    Sweep,
+    /// Drops in one go what is not valid.
+    Retain,
     Settle,
     Clear,
 }
@@ -56,7 +62,10 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         8 => (time(), 1u8..30, step).prop_map(|(time, count, step)| Act::Push(time, count, step)),
         3 => time().prop_map(Act::Pop),
         3 => (time(), 0u8..20).prop_map(|(time, count)| Act::PopSome(time, count)),
-        1 => (0u64..3).prop_map(Act::Sweep),
+        2 => (0u64..5).prop_map(Act::Invalidate),
+        6 => (1u8..6).prop_map(Act::SweepSome),
+        1 => Just(Act::Sweep),
+        1 => Just(Act::Retain),
         2 => Just(Act::Settle),
     ];
     let act = prop_oneof![60 => act, 1 => Just(Act::Clear)];
@@ -65,26 +74,62 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 
 struct Beside {
     ladder: Ladder<Entry>,
+    /// What is valid.
     model: BTreeMap<(i64, u64), Entry>,
+    /// Numbers of what is not.
+    invalid: BTreeSet<u64>,
+    /// Those of them that the ladder still has.
+    stale: BTreeSet<u64>,
+    /// And had when the sweep that is under way began.
+    owed: BTreeSet<u64>,
     number: u64,
-    is_swept: bool,
 }
 
 impl Beside {
     fn pop(&mut self, until: i64, count: usize) -> Result<(), TestCaseError> {
-        for _ in 0..count {
-            let first = self.model.first_entry();
-            let expected = first.filter(|first| first.key().0 <= until);
-            let expected = expected.map(|first| first.remove());
+        let (mut count, mut last) = (count, None);
+        while count > 0 {
+            let expected = self.model.first_key_value();
+            let expected = expected.filter(|(key, _)| key.0 <= until);
             let found = self.ladder.pop(until);
-            prop_assert_eq!(&found, &expected);
-            if found.is_none() {
+            let Some(found) = found else {
+                prop_assert_eq!(expected, None);
                 // Whoever waits for the first one must not come again at once.
                 prop_assert!(self.ladder.first().is_none_or(|first| first > until));
                 break;
+            };
+            prop_assert!(found.time <= until && Some(found.rank()) > last);
+            last = Some(found.rank());
+            if self.invalid.contains(&found.number) {
+                // Not swept yet; what is valid does not come behind it if it is due before.
+                prop_assert!(expected.is_none_or(|(_, valid)| valid.rank() > found.rank()));
+                prop_assert!(self.stale.remove(&found.number));
+                continue;
             }
+            prop_assert_eq!(Some(&found), expected.map(|(_, valid)| valid));
+            self.model.pop_first();
+            count -= 1;
         }
         Ok(())
+    }
+
+    /// Whether the sweep is over.
+    fn sweep(&mut self, chunks: usize) -> Result<bool, TestCaseError> {
+        if !self.ladder.is_sweeping() {
+            self.owed = self.stale.clone();
+        }
+        let before = self.stale.len();
+        let (invalid, stale) = (&self.invalid, &mut self.stale);
+        let swept = self.ladder.sweep(chunks, |entry| {
+            stale.remove(&entry.number);
+            !invalid.contains(&entry.number)
+        });
+        prop_assert_eq!(swept.dropped, before - self.stale.len());
+        prop_assert_eq!(swept.is_over, !self.ladder.is_sweeping());
+        if swept.is_over {
+            prop_assert!(self.owed.is_disjoint(&self.stale), "some were passed over");
+        }
+        Ok(swept.is_over)
     }
 
     fn act(&mut self, act: &Act) -> Result<(), TestCaseError> {
@@ -100,25 +145,43 @@ impl Beside {
             }
             Act::Pop(until) => self.pop(until, usize::MAX)?,
             Act::PopSome(until, count) => self.pop(until, usize::from(count))?,
-            Act::Sweep(rest) => {
-                self.ladder.retain(|entry| entry.number % 3 != rest);
-                self.model.retain(|(_, number), _| number % 3 != rest);
-                self.is_swept = true;
+            Act::Invalidate(rest) => {
+                let is_valid = |number: u64| number % 5 != rest;
+                let over = self.model.keys().map(|(_, number)| *number);
+                let over: Vec<_> = over.filter(|number| !is_valid(*number)).collect();
+                self.invalid.extend(&over);
+                self.stale.extend(&over);
+                self.model.retain(|(_, number), _| is_valid(*number));
+            }
+            Act::SweepSome(chunks) => {
+                self.sweep(usize::from(chunks))?;
+            }
+            Act::Sweep => {
+                // The one that is under way may have been where something has come since.
+                while self.ladder.is_sweeping() && !self.sweep(1)? {}
+                while !self.sweep(1)? {}
+                prop_assert!(self.stale.is_empty());
+            }
+            Act::Retain => {
+                let invalid = &self.invalid;
+                self.ladder.retain(|entry| !invalid.contains(&entry.number));
+                self.stale.clear();
             }
             Act::Settle => self.ladder.settle().unwrap(),
             Act::Clear => {
                 self.ladder.clear();
                 self.model.clear();
+                self.stale.clear();
             }
         }
-        self.is_swept &= !self.model.is_empty();
         let first = self.model.first_key_value().map(|(&(time, _), _)| time);
-        if self.is_swept {
-            prop_assert!(self.ladder.first() <= first);
-        } else {
-            prop_assert_eq!(self.ladder.first(), first);
+        match first {
+            // Before anything was dropped it is exact.
+            first if self.invalid.is_empty() => prop_assert_eq!(self.ladder.first(), first),
+            Some(first) => prop_assert!(self.ladder.first().is_some_and(|found| found <= first)),
+            None => {}
         }
-        prop_assert_eq!(self.ladder.len(), self.model.len());
+        prop_assert_eq!(self.ladder.len(), self.model.len() + self.stale.len());
         Ok(())
     }
 }
@@ -131,8 +194,10 @@ proptest! {
         let mut beside = Beside {
             ladder: Ladder::new(),
             model: BTreeMap::new(),
+            invalid: BTreeSet::new(),
+            stale: BTreeSet::new(),
+            owed: BTreeSet::new(),
             number: 0,
-            is_swept: false,
         };
         if let Some(memory) = &memory {
             beside.ladder.share(memory);
@@ -237,4 +302,72 @@ fn rungs_that_are_over_are_let_go() {
         );
     }
     assert_eq!(ladder.len(), far + ahead as usize);
+}
+
+/// Goal: a sweep of many pages on disk is done in pieces of a few of them, and comes to its end with the same left as one in
+/// one go, while entries come and go between the pieces.
+#[test]
+fn a_sweep_goes_on_in_pieces_while_entries_come_and_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = StateMemory::new(folder.path(), 100_000);
+    let mut ladder = Ladder::new();
+    ladder.share(&memory);
+    let count = 20_000u64;
+    // Not in order, so that pages have some of everything.
+    for number in 0..count {
+        let time = (number * 7_919 % count).cast_signed();
+        ladder.push(entry(10_000 + time, number));
+    }
+    ladder.settle().unwrap();
+    let is_valid = |entry: &Entry| entry.number.is_multiple_of(4);
+    let (mut pieces, mut time, mut number, mut last) = (0, 0, count, None);
+    loop {
+        let before = memory.traffic().1;
+        let swept = ladder.sweep(4, is_valid);
+        let read = memory.traffic().1 - before;
+        assert!(read <= 4, "{read} pages in one piece");
+        pieces += 1;
+        if swept.is_over {
+            break;
+        }
+        // One that is near, one that is far, and the first one goes.
+        for (late, offset) in [(20_000, 0), (60_000, 4)] {
+            ladder.push(entry(late + time, number + offset));
+        }
+        (time, number) = (time + 1, number + 8);
+        let first = ladder.pop(i64::MAX).unwrap();
+        assert!(Some(first.rank()) > last);
+        last = Some(first.rank());
+        ladder.settle().unwrap();
+    }
+    assert!(pieces > 100, "{pieces} pieces");
+    let rest: Vec<_> = std::iter::from_fn(|| ladder.pop(i64::MAX)).collect();
+    assert!(rest.is_sorted_by_key(Entry::rank));
+    assert!(rest.iter().all(is_valid), "some were passed over");
+    assert!(rest.len() > 4_000, "{} are left", rest.len());
+}
+
+/// Story: entries for ever earlier times made all that is far off move again each time that there were too many rungs.
+#[test]
+fn ever_earlier_entries_move_each_other_and_not_what_is_far_off() {
+    let (far, earlier) = (5_000, 20_000);
+    let mut ladder = Ladder::new();
+    for number in 0..far {
+        ladder.push(entry(1_000_000 + 1_000 * number, number.cast_unsigned()));
+    }
+    assert_eq!(ladder.pop(1_000_000).map(|first| first.number), Some(0));
+    for number in far..far + earlier {
+        ladder.push(entry(1_000_000 - number, number.cast_unsigned()));
+        if number % 50 == 0 {
+            // What opens the earliest of all again and again.
+            let first = ladder.pop(1_000_000 - number);
+            assert_eq!(first.map(|first| first.time), Some(1_000_000 - number));
+        }
+    }
+    // Far ones twice, when the top and its first bucket were divided; the others about as often as their number doubled.
+    let moves = ladder.moves;
+    assert!(moves < 2 * 5_000 + 14 * 20_000, "{moves} moves");
+    let rest: Vec<_> = std::iter::from_fn(|| ladder.pop(i64::MAX)).collect();
+    assert_eq!(rest.len() as i64, far - 1 + earlier - earlier / 50);
+    assert!(rest.is_sorted_by_key(Entry::rank));
 }

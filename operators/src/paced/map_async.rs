@@ -425,6 +425,11 @@ where
         self.items
     }
 
+    /// What the inner one has told may wait here for a moment.
+    fn watermark(&self) -> Timestamp {
+        <H as Head<Recorder<T>>>::watermark(&self.inner)
+    }
+
     fn aligned(&self) -> Duration {
         <H as Head<Recorder<T>>>::aligned(&self.inner)
     }

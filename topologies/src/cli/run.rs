@@ -63,6 +63,10 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
     partitions: Option<u16>,
     /// Stay up after the run until Ctrl-C, with Prometheus metrics at this address
+    ///
+    /// The dataflows then run beside the commands instead of behind them, with checkpoints and tables in the data folder, and
+    /// go on until Ctrl-C. A window's rows come once event time has passed it, so the last ones of a file stay open; what
+    /// has come is checked.
     #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = DEFAULT_ADDRESS_TEXT)]
     serve: Option<SocketAddr>,
 }
@@ -102,6 +106,7 @@ pub(super) fn shop(arguments: &ShopArguments, is_json: bool, out: &mut impl Writ
     let options = ShopOptions {
         input: arguments.input.clone(),
         partitions: arguments.run.partitions,
+        live_dataflows: metrics.is_some(),
         ..ShopOptions::new(folder.path())
     };
     let report = runtime()?.block_on(run_shop(&options, metrics.as_ref(), is_json, out))?;

@@ -14,6 +14,7 @@ use millstream_engine::index::IndexStats;
 use millstream_engine::mailbox::MailboxStatistics;
 use millstream_engine::metrics::*;
 use millstream_engine::spill::{MemoryBudget, MemoryShare, PageOwner, SpillStore};
+use millstream_engine::time::Timestamp;
 
 use super::*;
 use crate::dataflow::{Dataflow, Received};
@@ -68,6 +69,7 @@ fn record_dataflows() {
         idle: 2 * MILLISECOND,
         blocked: 3 * MILLISECOND,
         state_items: 4,
+        watermark: Some(Timestamp::from_seconds(5)),
         ..StageLoad::default()
     });
     StallMetrics::new("sales/window", PARTITION).observe(MILLISECOND);

@@ -138,7 +138,7 @@ impl<K: Hash + Eq + Clone, S> Table<K, S> {
         is_off: impl Fn(TimeDomain, &Due<K>) -> bool,
     ) {
         for domain in [TimeDomain::Event, TimeDomain::Processing] {
-            self.timers(domain).sweep(|due| !is_off(domain, due));
+            self.timers(domain).take_off(|due| is_off(domain, due));
         }
     }
 }

@@ -12,6 +12,7 @@ use proptest::prelude::*;
 
 use crate::keyed::{Context, KeyedProcess, NoSide, Process, Timer};
 use crate::restart::{Saves, resources, wiring, wiring_with};
+use crate::window::TimeDomain;
 
 /// What an item asks for.
 #[derive(Clone, Copy, Debug)]
@@ -315,4 +316,49 @@ fn timers_that_do_not_fit_into_memory_fire_as_others_do() {
         TIMERS >= 10 * MEMORY && used < MEMORY + MEMORY / 4,
         "{used} of {TIMERS}"
     );
+}
+
+/// Goal: timers that are taken off one by one, most of them on disk, are swept without a call that reads more than a few
+/// pages, do not pile up, and the others fire.
+#[test]
+fn timers_on_disk_are_swept_a_few_pages_at_a_time() {
+    let resources = resources(MEMORY);
+    let store = resources.get::<SpillStore>().unwrap();
+    let budget = Arc::clone(store.budget());
+    let mut operator = alarming();
+    operator.open(&wiring_with(resources)).unwrap();
+    for key in 0..KEYS {
+        let ask = Ask::SetMany(i64::from(key) * PER_KEY, PER_KEY);
+        operator.item(Timestamp(0), (key, ask), &mut |_, _| {});
+        operator.flush(true).unwrap();
+    }
+    let (mut expected, mut most) = (Vec::new(), 0);
+    let read_before = budget.traffic().1;
+    for time in 0..PER_KEY {
+        for key in 0..KEYS {
+            let at = i64::from(key) * PER_KEY + time;
+            if time % 8 == 0 {
+                expected.push((key, at));
+                continue;
+            }
+            let before = budget.traffic().1;
+            let ask = Ask::Delete(Timer::Event(Timestamp(at)));
+            operator.item(Timestamp(0), (key, ask), &mut |_, _| {});
+            most = most.max(budget.traffic().1 - before);
+            operator.flush(true).unwrap();
+            let timers = operator.table.timers(TimeDomain::Event);
+            let (set, entries) = (timers.len(), timers.entries());
+            assert!(entries <= set * 5 / 2 + 200, "{entries} for {set}");
+        }
+    }
+    // And those of the keys that are asked whether they still know theirs.
+    let pages = super::PIECE_CHUNKS + usize::from(KEYS);
+    assert!(most <= pages as u64, "{most} pages at a time");
+    let read = budget.traffic().1 - read_before;
+    assert!(read > 1_000, "{read} pages");
+    expected.sort_by_key(|(_, time)| *time);
+    let (given, _) = watched(&budget, &mut operator, |operator, mut out| {
+        operator.watermark(Timestamp::MAX, &mut out);
+    });
+    assert_eq!(given, expected);
 }

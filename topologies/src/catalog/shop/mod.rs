@@ -22,7 +22,7 @@ pub use customer::{Customer, CustomerCommand, CustomerEvent, CustomerRejection};
 pub use line::{InvoiceLine, InvoiceLines};
 pub use product::{Product, ProductCommand, ProductEvent, ProductRejection};
 pub use run::{ShopError, ShopOptions, ShopReport, StopSignal, run};
-pub use tables::topology;
+pub use tables::{topology, topology_with_dataflows};
 pub use trade::Trade;
 
 #[cfg(test)]

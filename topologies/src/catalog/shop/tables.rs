@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::time::Duration;
 
 use compact_str::CompactString;
 use jiff::civil::Date;
@@ -15,9 +16,10 @@ use millstream_operators::projection::{
 };
 
 use super::customer::{Customer, CustomerEvent};
+use super::dataflows::live;
 use super::product::{Product, ProductEvent};
 use super::rows::{self, ProductRow, RevenueRow, UnmatchedRefundRow};
-use crate::{InvalidTopology, Topology};
+use crate::{InvalidTopology, Topology, TopologyBuilder};
 
 /// Revenue by country.
 pub const REVENUE_BY_COUNTRY: Table<CompactString, RevenueRow> = Table::named("revenue_by_country");
@@ -161,13 +163,28 @@ impl Projection for Products {
 /// # Errors
 /// [`InvalidTopology`]: none as it stands; callers pass it on.
 pub fn topology() -> Result<Topology, InvalidTopology> {
+    builder().build()
+}
+
+/// The same with the [dataflows](live) over the sales, which go on as long as the engine runs. `disorder` is how far an
+/// event of a customer may be behind one before it in its partition of the log, in event time.
+///
+/// # Errors
+/// [`InvalidTopology`]: none as it stands; callers pass it on.
+pub fn topology_with_dataflows(disorder: Duration) -> Result<Topology, InvalidTopology> {
+    let builder = builder();
+    builder
+        .dataflow(live::NAME, |flow| live::declare(flow, disorder))
+        .build()
+}
+
+fn builder() -> TopologyBuilder {
     Topology::named("shop")
         .aggregate::<Customer>()
         .aggregate::<Product>()
         .projection(Revenue)
         .projection(UnmatchedRefunds)
         .projection(Products)
-        .build()
 }
 
 #[cfg(test)]

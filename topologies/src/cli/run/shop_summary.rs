@@ -87,6 +87,13 @@ fn figures(report: &ShopReport) -> Table {
         "events per second, into tables",
         grouped(report.events_per_second() as u64),
     );
+    if report.live_dataflows {
+        let watermark = report.watermark.map_or_else(
+            || "nothing yet".to_owned(),
+            |watermark| format!("up to {watermark}"),
+        );
+        row("dataflows go on, complete", watermark);
+    }
     row("revenue", format!("£ {}", report.revenue()));
     table
 }

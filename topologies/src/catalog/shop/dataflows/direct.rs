@@ -217,6 +217,7 @@ fn refunds(deals: &[Deal]) -> Vec<RefundRow> {
     let row = |refund: &Deal| {
         let mut found = RefundRow {
             line: refund.line,
+            hour: moment(refund.minute - refund.minute.rem_euclid(HOUR)),
             sale: None,
             sales: 0,
         };

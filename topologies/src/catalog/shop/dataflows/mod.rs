@@ -6,10 +6,14 @@
 //! rows from the file by code of its own. Event time is the invoice's minute. Invariant: with a watermark that is as
 //! far behind as the log is out of order, nothing is late; what is late all the same is counted, and fails a check.
 //! Results do not depend on the order of lines in one minute, nor on how partitions are interleaved.
-//! Failure: see [`RunDataflowError`](crate::dataflow::RunDataflowError). Cost: results are collected in memory, about
-//! thirty thousand rows for a year.
+//! Either they run [over what is there](over_the_log), and their rows are collected in memory, about thirty thousand for a
+//! year, or they [go on](live) in an engine, from checkpoints, and keep their rows in tables: a window has its row once the
+//! watermark has passed it.
+//! Failure: see [`RunDataflowError`](crate::dataflow::RunDataflowError).
 
+mod destination;
 pub mod direct;
+pub mod live;
 pub mod refunds;
 pub mod repeats;
 pub mod revenue;
@@ -27,6 +31,7 @@ pub use sale::{Sale, SaleKind};
 pub use sessions::SessionRow;
 pub use top_products::TopRow;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -34,9 +39,13 @@ use std::time::Duration;
 use millstream_engine::event::Recorded;
 use millstream_engine::flow::{BoundedOutOfOrderness, Operator};
 use millstream_operators::aggregate::Aggregate;
+use millstream_operators::source::WholeRecord;
 
+use self::destination::{Destination, InMemory};
 use super::{Customer, CustomerEvent};
-use crate::dataflow::{Collected, Dataflow, Flow, InvalidDataflow, Origin, SideOutput, Stream};
+use crate::dataflow::{
+    Collected, Dataflow, Flow, InvalidDataflow, LogPlan, Origin, SideOutput, SourceBuilder, Stream,
+};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -72,16 +81,28 @@ impl Late {
     }
 }
 
+/// What becomes of the rows of each dataflow.
+struct Kept<D: Destination> {
+    hourly: D::Kept<RevenueSpan>,
+    weekly: D::Kept<RevenueSpan>,
+    sessions: D::Kept<SessionRow>,
+    top_products: D::Kept<TopRow>,
+    refunds: D::Kept<RefundRow>,
+    repeats: D::Kept<RepeatRow>,
+}
+
 /// What the dataflows give out while they run.
-#[derive(Debug)]
 pub struct SalesOutput {
-    hourly: Collected<RevenueSpan>,
-    weekly: Collected<RevenueSpan>,
-    sessions: Collected<SessionRow>,
-    top_products: Collected<TopRow>,
-    refunds: Collected<RefundRow>,
-    repeats: Collected<RepeatRow>,
+    kept: Kept<InMemory>,
     late: [Late; 6],
+}
+
+impl fmt::Debug for SalesOutput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SalesOutput")
+            .field("late", &self.late)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SalesOutput {
@@ -94,19 +115,17 @@ impl SalesOutput {
             rows.sort_unstable();
             rows
         }
+        let kept = &self.kept;
         let rows = SalesRows {
-            hourly: sorted(&self.hourly),
-            weekly: sorted(&self.weekly),
-            sessions: sorted(&self.sessions),
-            top_products: sorted(&self.top_products),
-            refunds: sorted(&self.refunds),
-            repeats: sorted(&self.repeats),
+            hourly: sorted(&kept.hourly),
+            weekly: sorted(&kept.weekly),
+            sessions: sorted(&kept.sessions),
+            top_products: sorted(&kept.top_products),
+            refunds: sorted(&kept.refunds),
+            repeats: sorted(&kept.repeats),
         };
-        let late = self
-            .late
-            .each_ref()
-            .map(|late| late.0.load(Ordering::Relaxed));
-        (rows, late)
+        let late = self.late.each_ref();
+        (rows, late.map(|late| late.0.load(Ordering::Relaxed)))
     }
 }
 
@@ -116,6 +135,16 @@ where
     P: Origin,
     O: Operator<P::Item, Out = Sale> + Clone,
 {
+    let (kept, late) = declare_to(flow, sales, &InMemory);
+    SalesOutput { kept, late }
+}
+
+fn declare_to<P, O, D>(flow: &Flow, sales: Stream<P, O>, to: &D) -> (Kept<D>, [Late; 6])
+where
+    P: Origin,
+    O: Operator<P::Item, Out = Sale> + Clone,
+    D: Destination,
+{
     let mut branches = sales.share(7).into_iter();
     let mut next = || {
         branches
@@ -123,15 +152,32 @@ where
             .unwrap_or_else(|| unreachable!("seven were asked for"))
     };
     let late: [Late; 6] = Default::default();
-    SalesOutput {
-        hourly: revenue::hourly(flow, next(), &late[0]),
-        weekly: revenue::weekly(flow, next(), &late[1]),
-        sessions: sessions::sessions(flow, next(), &late[2]),
-        top_products: top_products::top_products(flow, next(), &late[3]),
-        refunds: refunds::refunds(flow, next(), next(), &late[4]),
-        repeats: repeats::repeats(flow, next(), &late[5]),
-        late,
-    }
+    let kept = Kept {
+        hourly: revenue::hourly(flow, next(), &late[0], to),
+        weekly: revenue::weekly(flow, next(), &late[1], to),
+        sessions: sessions::sessions(flow, next(), &late[2], to),
+        top_products: top_products::top_products(flow, next(), &late[3], to),
+        refunds: refunds::refunds(flow, next(), next(), &late[4], to),
+        repeats: repeats::repeats(flow, next(), &late[5], to),
+    };
+    (kept, late)
+}
+
+/// All customers' events as sales. `disorder` is how far one may be behind one before it in its partition of the log, in
+/// event time.
+fn sales(
+    source: SourceBuilder<LogPlan<CustomerEvent, WholeRecord>>,
+    disorder: Duration,
+) -> Stream<
+    impl Origin<Item = Recorded<CustomerEvent>>,
+    impl Operator<Recorded<CustomerEvent>, Out = Sale> + Clone,
+> {
+    source
+        .category(Customer::CATEGORY)
+        .timestamps(|recorded| sale::time(&recorded.payload))
+        .watermarks(BoundedOutOfOrderness::new(disorder))
+        .stream()
+        .map(|recorded: Recorded<CustomerEvent>| Sale::of(recorded.stream.id(), recorded.payload))
 }
 
 /// The dataflows over all customers' events that are durable when it starts. `disorder` is how far an event may be
@@ -140,20 +186,8 @@ where
 /// # Errors
 /// [`InvalidDataflow`]: none as it stands; callers pass it on.
 pub fn over_the_log(disorder: Duration) -> Result<(Dataflow, SalesOutput), InvalidDataflow> {
-    let mut output = None;
-    let dataflow = Dataflow::build("sales", |flow| {
-        let sales = flow
-            .records::<CustomerEvent>()
-            .category(Customer::CATEGORY)
-            .until_durable_end()
-            .timestamps(|recorded| sale::time(&recorded.payload))
-            .watermarks(BoundedOutOfOrderness::new(disorder))
-            .stream()
-            .map(|recorded: Recorded<CustomerEvent>| {
-                Sale::of(recorded.stream.id(), recorded.payload)
-            });
-        output = Some(declare(flow, sales));
-    })?;
-    let output = output.unwrap_or_else(|| unreachable!("the closure was called"));
-    Ok((dataflow, output))
+    Dataflow::declare("sales", |flow| {
+        let source = flow.records::<CustomerEvent>().until_durable_end();
+        declare(flow, sales(source, disorder))
+    })
 }

@@ -11,20 +11,26 @@ use std::time::Duration;
 use compact_str::CompactString;
 use millstream_engine::time::Timestamp;
 use millstream_operators::function::{max, sum};
+use millstream_operators::projection::Table;
 use millstream_operators::window::Tumbling;
 use serde::{Deserialize, Serialize};
 
-use super::{DAY, HOUR, Late, Sale, SaleKind};
-use crate::dataflow::{Branch, Collected, Flow};
+use super::{DAY, Destination, HOUR, Late, Sale, SaleKind};
+use crate::dataflow::{Branch, Flow};
 
 /// How much earlier a sale may be, inclusive.
 pub(super) const LOOK_BACK: Duration = Duration::from_secs(365 * DAY.as_secs());
 
+/// Refunds by their line.
+pub const REFUNDS: Table<u64, RefundRow> = Table::named("refunds");
+
 /// One refund.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RefundRow {
     /// The refund's line in the file.
     pub line: u64,
+    /// Start of the hour in which it was.
+    pub hour: Timestamp,
     /// The latest sale that it may undo, of several in one minute the one furthest down in the file.
     pub sale: Option<u64>,
     /// How many sales it may undo.
@@ -57,12 +63,13 @@ struct Pair {
 }
 
 /// Declares it. `sales` and `refunds` are the same stream twice.
-pub(super) fn refunds(
+pub(super) fn refunds<D: Destination>(
     flow: &Flow,
     refunds: Branch<Sale>,
     sales: Branch<Sale>,
     late: &Late,
-) -> Collected<RefundRow> {
+    to: &D,
+) -> D::Kept<RefundRow> {
     let (late_sides, late_pairs) = (
         flow.side_output("late-for-refunds"),
         flow.side_output("late-for-undone"),
@@ -84,6 +91,7 @@ pub(super) fn refunds(
             refund: refund.line,
             sale: sale.map(|sale| (sale.at, sale.line)),
         })
+        .stage_named("undone")
         // No pair is later than its refund, so all pairs of a refund have the refund's time.
         .key_by(|pair: &Pair| pair.refund)
         .named("latest")
@@ -93,13 +101,14 @@ pub(super) fn refunds(
             sum(|pair: &Pair| u32::from(pair.sale.is_some())),
             max(|pair: &Pair| pair.sale),
         ))
+        .stage_named("latest")
         .map(|result| RefundRow {
             line: result.key,
+            hour: result.window.start,
             sale: result.value.1.flatten().map(|(_, line)| line),
             sales: result.value.0,
-        })
-        .collect();
+        });
     late.count(flow, &late_sides);
     late.count(flow, &late_pairs);
-    rows
+    to.keep(rows, &REFUNDS, |row| row.line)
 }

@@ -10,16 +10,20 @@ use std::time::Duration;
 use compact_str::CompactString;
 use millstream_engine::time::Timestamp;
 use millstream_operators::pattern::Pattern;
+use millstream_operators::projection::Table;
 use serde::{Deserialize, Serialize};
 
-use super::{DAYS_30, Late, Sale, SaleKind};
-use crate::dataflow::{Branch, Collected, Flow};
+use super::{DAYS_30, Destination, Late, Sale, SaleKind};
+use crate::dataflow::{Branch, Flow};
 
 /// The last of the four is less than this after the first.
 pub(super) const WITHIN: Duration = DAYS_30;
 
+/// Who bought and brought back twice, by the line of the first purchase.
+pub const REPEATS: Table<u64, RepeatRow> = Table::named("bought_and_returned_twice");
+
 /// Bought, brought back, bought and brought back.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RepeatRow {
     /// Who.
     pub customer: CompactString,
@@ -60,7 +64,12 @@ fn pattern() -> Pattern<Deal> {
 }
 
 /// Declares it.
-pub(super) fn repeats(flow: &Flow, sales: Branch<Sale>, late: &Late) -> Collected<RepeatRow> {
+pub(super) fn repeats<D: Destination>(
+    flow: &Flow,
+    sales: Branch<Sale>,
+    late: &Late,
+    to: &D,
+) -> D::Kept<RepeatRow> {
     let side = flow.side_output("late-for-repeats");
     let rows = sales
         .filter(|sale| sale.kind != SaleKind::Adjustment && sale.is_known_customer())
@@ -76,6 +85,7 @@ pub(super) fn repeats(flow: &Flow, sales: Branch<Sale>, late: &Late) -> Collecte
         .pattern(pattern())
         .late_to(&side)
         .matches()
+        .stage_named("repeats")
         .filter_map(|found| {
             let mut times = [Timestamp::EPOCH; 4];
             for (time, step) in times.iter_mut().zip(STEPS) {
@@ -89,8 +99,7 @@ pub(super) fn repeats(flow: &Flow, sales: Branch<Sale>, late: &Late) -> Collecte
                 line,
                 times,
             })
-        })
-        .collect();
+        });
     late.count(flow, &side);
-    rows
+    to.keep(rows, &REPEATS, |row| row.line)
 }

@@ -8,17 +8,24 @@ use std::time::Duration;
 use compact_str::CompactString;
 use millstream_engine::time::Timestamp;
 use millstream_operators::function::{count, distinct, sum};
+use millstream_operators::projection::Table;
 use millstream_operators::window::Session;
+use serde::{Deserialize, Serialize};
 
-use super::{DAYS_30, Late, Sale, SaleKind};
-use crate::dataflow::{Branch, Collected, Flow};
+use super::{DAYS_30, Destination, Late, Sale, SaleKind};
+use crate::dataflow::{Branch, Flow};
 use crate::money::Money;
 
 /// A customer who buys nothing for this long, or longer, begins a new session.
 pub(super) const GAP: Duration = DAYS_30;
 
+/// Shopping sessions by customer and first purchase. None is ever taken back: that takes an item behind the watermark
+/// which is not late, and each split has a watermark of its own.
+pub const SHOPPING_SESSIONS: Table<(CompactString, Timestamp), SessionRow> =
+    Table::named("shopping_sessions");
+
 /// One session.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionRow {
     /// Who bought.
     pub customer: CompactString,
@@ -35,7 +42,12 @@ pub struct SessionRow {
 }
 
 /// Declares it.
-pub(super) fn sessions(flow: &Flow, sales: Branch<Sale>, late: &Late) -> Collected<SessionRow> {
+pub(super) fn sessions<D: Destination>(
+    flow: &Flow,
+    sales: Branch<Sale>,
+    late: &Late,
+    to: &D,
+) -> D::Kept<SessionRow> {
     let side = flow.side_output("late-for-sessions");
     let rows = sales
         .filter(|sale| sale.kind == SaleKind::Purchase && sale.is_known_customer())
@@ -48,6 +60,7 @@ pub(super) fn sessions(flow: &Flow, sales: Branch<Sale>, late: &Late) -> Collect
             count(),
             sum(|sale: &Sale| sale.amount),
         ))
+        .stage_named("sessions")
         .map(|result| {
             let (invoices, lines, amount) = result.value;
             SessionRow {
@@ -58,8 +71,9 @@ pub(super) fn sessions(flow: &Flow, sales: Branch<Sale>, late: &Late) -> Collect
                 lines,
                 amount,
             }
-        })
-        .collect();
+        });
     late.count(flow, &side);
-    rows
+    to.keep(rows, &SHOPPING_SESSIONS, |row| {
+        (row.customer.clone(), row.start)
+    })
 }

@@ -95,6 +95,15 @@ fn money(text: &str) -> Money {
     text.parse().unwrap()
 }
 
+fn refund(line: u64, hour: &str, sale: Option<u64>, sales: u64) -> RefundRow {
+    RefundRow {
+        line,
+        hour: at(hour),
+        sale,
+        sales,
+    }
+}
+
 /// Goal: what each row means. Method: rows written by hand; the direct computation must give them too.
 #[test]
 fn rows_are_those_written_by_hand() {
@@ -151,8 +160,11 @@ C8,A,,-5,2011-02-02 11:00,2.5,,France
         (at("2011-01-31 00:00:00"), 1, "A", -3),
     ];
     assert_eq!(best, expected);
-    let row = |line, sale, sales| RefundRow { line, sale, sales };
-    let expected = [row(4, Some(2), 1), row(6, Some(5), 2), row(10, None, 0)];
+    let expected = [
+        refund(4, "2010-12-01 09:00:00", Some(2), 1),
+        refund(6, "2010-12-31 08:00:00", Some(5), 2),
+        refund(10, "2011-02-02 11:00:00", None, 0),
+    ];
     assert_eq!(found.refunds, expected);
     // One minute less than 30 days.
     let times = [
@@ -186,13 +198,12 @@ C8,A,,-1,2011-12-03 08:01,1,7,France
     let (found, expected) = both(text);
     assert_eq!(found, expected);
     assert!(found.repeats.is_empty(), "30 days are too long");
-    let row = |line, sale, sales| RefundRow { line, sale, sales };
     let expected = [
-        row(3, Some(2), 1),
-        row(4, Some(5), 2),
-        row(7, Some(6), 3),
-        row(8, Some(6), 1),
-        row(9, None, 0),
+        refund(3, "2010-12-01 08:00:00", Some(2), 1),
+        refund(4, "2010-12-02 08:00:00", Some(5), 2),
+        refund(7, "2010-12-31 08:00:00", Some(6), 3),
+        refund(8, "2011-12-03 08:00:00", Some(6), 1),
+        refund(9, "2011-12-03 08:00:00", None, 0),
     ];
     assert_eq!(found.refunds, expected);
 }

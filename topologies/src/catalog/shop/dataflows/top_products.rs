@@ -8,20 +8,24 @@ use std::time::Duration;
 use compact_str::CompactString;
 use millstream_engine::time::Timestamp;
 use millstream_operators::function::{sum, top_k};
+use millstream_operators::projection::Table;
 use millstream_operators::window::Tumbling;
 use serde::{Deserialize, Serialize};
 
 use super::revenue::WEEK;
-use super::{DAY, Late, Sale, SaleKind};
-use crate::dataflow::{Branch, Collected, Flow};
+use super::{DAY, Destination, Late, Sale, SaleKind};
+use crate::dataflow::{Branch, Flow};
 
 /// Codes of each week.
 pub(super) const RANKS: usize = 10;
 /// The epoch was a Thursday.
 const FIRST_MONDAY: Duration = Duration::from_secs(4 * DAY.as_secs());
 
+/// The best of each week, by week and place.
+pub const TOP_PRODUCTS: Table<(Timestamp, u64), TopRow> = Table::named("top_products");
+
 /// One place of one week.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TopRow {
     /// The Monday on which the week begins.
     pub week: Timestamp,
@@ -41,7 +45,12 @@ struct Units {
 }
 
 /// Declares it.
-pub(super) fn top_products(flow: &Flow, sales: Branch<Sale>, late: &Late) -> Collected<TopRow> {
+pub(super) fn top_products<D: Destination>(
+    flow: &Flow,
+    sales: Branch<Sale>,
+    late: &Late,
+    to: &D,
+) -> D::Kept<TopRow> {
     let weeks = || Tumbling::of(WEEK).offset(FIRST_MONDAY);
     let (late_sales, late_units) = (
         flow.side_output("late-for-units"),
@@ -54,6 +63,7 @@ pub(super) fn top_products(flow: &Flow, sales: Branch<Sale>, late: &Late) -> Col
         .window(weeks())
         .late_to(&late_sales)
         .aggregate(sum(|sale: &Sale| sale.units))
+        .stage_named("units")
         .map(|result| Units {
             stock_code: result.key,
             units: result.value,
@@ -62,6 +72,7 @@ pub(super) fn top_products(flow: &Flow, sales: Branch<Sale>, late: &Late) -> Col
         .named("ranks")
         .late_to(&late_units)
         .aggregate(top_k(RANKS, |units: &Units| units.units))
+        .stage_named("ranks")
         .flat_map(|result| {
             let week = result.window.start;
             let places = result.value.into_iter().enumerate();
@@ -71,9 +82,8 @@ pub(super) fn top_products(flow: &Flow, sales: Branch<Sale>, late: &Late) -> Col
                 stock_code: best.stock_code,
                 units: best.units,
             })
-        })
-        .collect();
+        });
     late.count(flow, &late_sales);
     late.count(flow, &late_units);
-    rows
+    to.keep(rows, &TOP_PRODUCTS, |row| (row.week, row.rank as u64))
 }

@@ -1,4 +1,5 @@
-//! Compares every table with the totals of a direct pass over the file, row by row; then the [`sales`] dataflows.
+//! Compares every table with the totals of a direct pass over the file, row by row; then the dataflows, which ran over all of it ([`sales`]) or go on
+//! ([`live`]).
 //!
 //! Invariant: nothing of what is compared with comes from the engine or its reader, but the numbers of the
 //! lines that the reader could not read, which the direct pass leaves out.
@@ -10,7 +11,7 @@ use std::path::Path;
 use millstream_operators::projection::QueryError;
 
 use super::report::{Check, ShopReport};
-use super::{ShopError, sales};
+use super::{ShopError, live, sales};
 use crate::Engine;
 use crate::catalog::shop::oracle::{self, OracleError, Totals};
 use crate::catalog::shop::rows::RevenueRow;
@@ -101,7 +102,11 @@ pub(super) async fn compare(
     // One event per customer's line, one per product's, and the note of the file.
     let events = customer_lines + totals.lines + 1;
     checks.push(single("events in the log", events, report.log_events));
-    checks.extend(sales::compare(engine, path, report).await?);
+    checks.extend(if report.live_dataflows {
+        live::compare(engine, path, report).await?
+    } else {
+        sales::compare(engine, path, report).await?
+    });
     Ok(checks)
 }
 
@@ -238,7 +243,7 @@ fn refunds(engine: &Engine, totals: &Totals) -> Result<Vec<Check>, QueryError> {
     ])
 }
 
-fn single<T: ToString + PartialEq>(name: &'static str, expected: T, found: T) -> Check {
+pub(super) fn single<T: ToString + PartialEq>(name: &'static str, expected: T, found: T) -> Check {
     Check {
         name,
         ok: expected == found,

@@ -11,6 +11,8 @@
 //! read is counted, named and passed; an engine that takes nothing any more ends the run with the line.
 
 mod checks;
+mod event_time;
+mod live;
 mod reader;
 mod report;
 mod sales;
@@ -33,10 +35,11 @@ use millstream_operators::aggregate::CommandError;
 use millstream_operators::projection::QueryError;
 use tokio::sync::mpsc;
 
+use self::event_time::Disorder;
 use self::reader::Input;
 use super::{Customer, CustomerRejection, InvoiceLines, Product, ProductRejection};
 use crate::catalog::table::TableError;
-use crate::dataflow::{InvalidDataflow, RunDataflowError};
+use crate::dataflow::{InvalidDataflow, RunDataflowError, TakeCheckpointError};
 use crate::{Engine, EngineConfig, InvalidTopology, OpenError, ShutdownError};
 
 /// The published file, as a path from the repository's root.
@@ -59,6 +62,9 @@ pub struct ShopOptions {
     pub data: PathBuf,
     /// Partitions of a new store; the engine's default unless said otherwise.
     pub partitions: Option<u16>,
+    /// Whether the dataflows run beside the commands, and go on until the engine ends, instead of once over all there is
+    /// when the commands are through.
+    pub live_dataflows: bool,
     /// Ends the run early.
     pub stop: StopSignal,
 }
@@ -71,6 +77,7 @@ impl ShopOptions {
             input: None,
             data: data.into(),
             partitions: None,
+            live_dataflows: false,
             stop: StopSignal::default(),
         }
     }
@@ -158,6 +165,9 @@ pub enum ShopError {
     /// The dataflows did not come to their end.
     #[error(transparent)]
     RunDataflow(#[from] RunDataflowError),
+    /// Rows of dataflows that go on could not be asked to be stored.
+    #[error("a checkpoint of the dataflows: {0}")]
+    Checkpoint(#[from] TakeCheckpointError),
     /// The engine did not end in order.
     #[error(transparent)]
     Shutdown(#[from] ShutdownError),
@@ -194,13 +204,22 @@ pub async fn run(
     Ok(report)
 }
 
-/// Opens an engine with the shop's topology, which remembers the commands of a whole file.
+/// Opens an engine with the shop's topology, which remembers the commands of a whole file. With live dataflows the file is
+/// passed over first, which takes a second: how far it is out of order says how far their watermark is behind.
 ///
 /// # Errors
 /// [`ShopError::NoInput`] and [`ShopError::Input`], nothing was made then; [`ShopError::Open`].
 pub async fn open(options: &ShopOptions) -> Result<Engine, ShopError> {
     // First, so that a wrong file leaves no data folder behind.
-    drop(InvoiceLines::open(&options.input_path()?)?);
+    let lines = InvoiceLines::open(&options.input_path()?)?;
+    let topology = if options.live_dataflows {
+        let disorder = tokio::task::spawn_blocking(move || Disorder::of(lines).most()).await;
+        let disorder =
+            disorder.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        super::topology_with_dataflows(disorder)?
+    } else {
+        super::topology()?
+    };
     let mut config = EngineConfig {
         partitions: options.partitions,
         ..EngineConfig::default()
@@ -212,11 +231,13 @@ pub async fn open(options: &ShopOptions) -> Result<Engine, ShopError> {
         age_max: Duration::MAX,
     };
     let builder = Engine::open(&options.data).config(config);
-    Ok(builder.run(super::topology()?).await?)
+    Ok(builder.run(topology).await?)
 }
 
 /// Sends the file's lines through a running engine, waits until the tables show all of it, runs the
-/// [dataflows](super::dataflows) over it, and compares both with a direct pass over the file. `progress` is called about every four thousand lines.
+/// [dataflows](super::dataflows) over it, and compares both with a direct pass over the file. `progress` is called about
+/// every four thousand lines. An engine with live dataflows was [opened](open) with these options; then those are waited for
+/// instead, and compared as far as they can have come.
 ///
 /// # Errors
 /// [`ShopError`]. A check that does not hold is no error, see [`ShopReport::is_ok`].
@@ -234,9 +255,10 @@ pub async fn import(
     let start = clock.monotonic();
     let (customers, customer_batches) = mpsc::channel(WAITING_BATCHES);
     let (products, product_batches) = mpsc::channel(WAITING_BATCHES);
-    let stop = options.stop.clone();
-    let reading =
-        tokio::task::spawn_blocking(move || reader::read(input, &stop, &customers, &products));
+    let (stop, partitions) = (options.stop.clone(), engine.partitions());
+    let reading = tokio::task::spawn_blocking(move || {
+        reader::read(input, partitions, &stop, &customers, &products)
+    });
     let sent = tokio::try_join!(
         sender::customers(engine.aggregate::<Customer>(), customer_batches, progress),
         sender::products(engine.aggregate::<Product>(), product_batches),
@@ -251,6 +273,7 @@ pub async fn import(
     let tables = clock.monotonic().saturating_sub(start);
 
     let mut report = ShopReport::new(&path, engine, read, customers, products);
+    report.live_dataflows = options.live_dataflows;
     report.seconds = Seconds {
         commands,
         tables,

@@ -10,7 +10,6 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use millstream_engine::partition::CommandId;
 use millstream_engine::time::Timestamp;
@@ -19,6 +18,7 @@ use tokio::sync::mpsc::Sender;
 use uuid::{Builder, Uuid};
 
 use super::StopSignal;
+use super::event_time::{Disorder, Latest};
 use super::report::Progress;
 use crate::catalog::shop::commands::{Addressed, commands};
 use crate::catalog::shop::rules::Findings;
@@ -26,7 +26,7 @@ use crate::catalog::shop::{CustomerCommand, InvoiceLine, InvoiceLines, ProductCo
 use crate::catalog::table::TableError;
 
 /// Lines of a batch. Measured: smaller ones wait for the disk more often, larger ones gain nothing.
-const BATCH_LINES: usize = 4_096;
+pub(super) const BATCH_LINES: usize = 4_096;
 /// Lines that cannot be read before the reading ends: such a file is something else.
 const UNREADABLE_MAX: u64 = 100_000;
 
@@ -169,50 +169,14 @@ pub(super) struct Outcome {
     pub(super) broken_off: Option<String>,
     /// How far an event may be behind one before it in its partition of the log.
     pub(super) disorder: Disorder,
+    pub(super) latest: Latest,
 }
 
-/// How far the log may be out of the order of event time.
-///
-/// Batches of one kind of aggregate follow each other, but within a batch partitions, aggregates that are not in memory
-/// and records of refunds go their own ways. So an event is behind by at most the time from the earliest line of its
-/// batch to the latest line of this batch or one before it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Disorder {
-    /// Microseconds.
-    most: i64,
-    latest: i64,
-    earliest_of_batch: i64,
-}
-
-impl Disorder {
-    const NONE: Self = Self {
-        most: 0,
-        latest: i64::MIN,
-        earliest_of_batch: i64::MAX,
-    };
-
-    fn see(&mut self, line: &InvoiceLine) {
-        self.latest = self.latest.max(line.at_us);
-        self.earliest_of_batch = self.earliest_of_batch.min(line.at_us);
-    }
-
-    fn end_batch(&mut self) {
-        if self.earliest_of_batch < i64::MAX {
-            let most = self.latest.saturating_sub(self.earliest_of_batch);
-            self.most = self.most.max(most);
-        }
-        self.earliest_of_batch = i64::MAX;
-    }
-
-    /// The greatest distance.
-    pub(super) fn most(&self) -> Duration {
-        Duration::from_micros(self.most.unsigned_abs())
-    }
-}
-
-/// Reads all of `input`. Ends early when asked to stop, or when nobody takes the batches any more.
+/// Reads all of `input` for a log of so many partitions. Ends early when asked to stop, or when nobody takes the batches
+/// any more.
 pub(super) fn read(
     input: Input,
+    partitions: u16,
     stop: &StopSignal,
     customers: &Sender<Batch<CustomerCommand>>,
     products: &Sender<Batch<ProductCommand>>,
@@ -224,6 +188,7 @@ pub(super) fn read(
         stopped: false,
         broken_off: None,
         disorder: Disorder::NONE,
+        latest: Latest::new(partitions),
     };
     let mut pending = (Batch::new(input.digest), Batch::new(input.digest));
     let progress = |outcome: &Outcome| Progress {
@@ -270,6 +235,7 @@ fn take(
     outcome.last_line = line.number;
     let asked = commands(line);
     if let Some(to) = asked.customer {
+        outcome.latest.see(&to.id, line.at_us);
         customers.push(line, to, Category::Customer);
     }
     products.push(line, asked.product, Category::Product);

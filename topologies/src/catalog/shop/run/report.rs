@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use millstream_engine::time::Timestamp;
 use millstream_operators::projection::QueryError;
 use serde_json::{Value, json};
 
@@ -77,7 +78,7 @@ pub struct Seconds {
     pub commands: Duration,
     /// Until every table showed all of it.
     pub tables: Duration,
-    /// What the dataflows took after that, over all of it.
+    /// What the dataflows took after that, over all of it; live ones until they had come as far.
     pub dataflows: Duration,
 }
 
@@ -125,11 +126,17 @@ pub struct ShopReport {
     pub interrupted: bool,
     /// Why the file ended too early, if it did: damaged, or no file of invoice lines.
     pub broken_off: Option<String>,
+    /// Whether the dataflows ran beside the commands and go on.
+    pub live_dataflows: bool,
+    /// Event time up to which live dataflows have dealt with everything; `None` before there is one.
+    pub watermark: Option<Timestamp>,
     /// The comparisons.
     pub checks: Vec<Check>,
     pub(super) unreadable_lines: BTreeSet<u64>,
     /// How far the log may be out of order.
     pub(super) disorder: Duration,
+    /// What the watermark of live dataflows comes to.
+    pub(super) watermark_due: Option<Timestamp>,
 }
 
 impl ShopReport {
@@ -160,8 +167,11 @@ impl ShopReport {
             countries: Vec::new(),
             interrupted: read.stopped,
             broken_off: read.broken_off,
+            live_dataflows: false,
+            watermark: None,
             checks: Vec::new(),
             unreadable_lines: read.unreadable,
+            watermark_due: read.latest.watermark(read.disorder.most()),
             disorder: read.disorder.most(),
         }
     }
@@ -244,6 +254,8 @@ impl ShopReport {
             "seconds": self.seconds.commands.as_secs_f64(),
             "seconds_until_tables": self.seconds.tables.as_secs_f64(),
             "seconds_of_dataflows": self.seconds.dataflows.as_secs_f64(),
+            "live_dataflows": self.live_dataflows,
+            "watermark": self.watermark.map(|watermark| watermark.to_string()),
             "commands_per_second": self.commands_per_second().round(),
             "events_per_second": self.events_per_second().round(),
             "revenue": self.revenue().to_string(),
