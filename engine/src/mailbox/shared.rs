@@ -163,6 +163,11 @@ impl Mailbox {
         }
     }
 
+    /// Whether a wake-up is in flight that no turn has begun for, be it that it is about to be delivered by another thread.
+    pub fn is_woken(&self) -> bool {
+        self.flag.is_up()
+    }
+
     /// Begins a turn of the receiver, at a wake-up and before it looks at any lane. Gives how long
     /// the wake-up's first item has waited: the "mailbox wait" sample of this batch (`None` if another
     /// turn took the stamp). Of items left by an earlier turn the wait since that turn is counted.

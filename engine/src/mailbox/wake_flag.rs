@@ -38,6 +38,11 @@ impl WakeFlag {
         !self.raised.swap(true, Ordering::AcqRel)
     }
 
+    /// Whether it is up: a wake-up is on its way, or about to be.
+    pub fn is_up(&self) -> bool {
+        self.raised.load(Ordering::Acquire)
+    }
+
     /// Takes the flag down; the receiver calls it before it looks at its lanes.
     pub fn clear(&self) {
         // A swap rather than a store: it reads the last raise and so acquires what that sender pushed.

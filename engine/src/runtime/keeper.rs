@@ -1,21 +1,28 @@
-//! Tasks that hold the spare threads of a runtime: each blocks whichever thread runs it, until one is needed.
+//! Spare threads: a task each holds one, by blocking whichever thread runs it, until one is needed.
 //!
-//! The first looks at the steps, the others are told. A keeper that blocks lets go now and then, so that nothing which its thread
-//! had in its queue stays there; keepers of spares that are needed wait as any task does.
+//! A thread of its own looks at the steps, since any of the runtime's may be the one that hangs next, with what waits in its queue.
+//! A keeper that is caught there holds no thread, as it should not: what hangs has the one that it held.
+//! A keeper that blocks lets go now and then, so that nothing which its thread had in its queue stays there.
 
 use std::future::poll_fn;
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use tokio::runtime::Runtime;
-use tokio::time::sleep;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::watch;
 
 use super::steps::Steps;
 use super::{HUNG_AFTER, LOOK_EVERY};
+use crate::threads;
+use crate::time::{Clock, SystemClock};
 
-/// For how long a keeper holds its thread at a time, if it is not the one that looks.
-const HELD: Duration = Duration::from_secs(1);
+/// For how long a keeper holds its thread at a time.
+const HELD: Duration = Duration::from_millis(100);
+/// Tasks of its queue that a thread does, at least, before it is held again.
+const LET_GO: usize = 4;
 
 /// What the keepers know.
 #[derive(Debug, Default)]
@@ -31,55 +38,75 @@ struct Shared {
     steps: Arc<Steps>,
     needed: Mutex<Needed>,
     changed: Condvar,
+    /// Told of each change, for keepers that hold nothing.
+    hung: watch::Sender<usize>,
 }
 
 /// The keepers of a runtime; dropped, they let go of all threads.
 #[derive(Debug)]
-pub(super) struct Keepers(Arc<Shared>);
+pub(super) struct Keepers {
+    shared: Arc<Shared>,
+    looker: Option<JoinHandle<()>>,
+}
 
 impl Keepers {
     /// Holds so many threads of a runtime.
-    pub(super) fn begin(runtime: &Runtime, steps: Arc<Steps>, spares: usize) -> Self {
+    pub(super) fn begin(runtime: &Runtime, steps: Arc<Steps>, spares: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             steps,
             needed: Mutex::default(),
             changed: Condvar::new(),
+            hung: watch::Sender::new(0),
         });
         for spare in 0..spares {
             runtime.spawn(keep(Arc::clone(&shared), spare));
         }
-        Self(shared)
+        let mut keepers = Self {
+            shared,
+            looker: None,
+        };
+        if spares > 0 {
+            let (shared, runtime) = (Arc::clone(&keepers.shared), runtime.handle().clone());
+            let look = move || shared.look_on(&runtime);
+            keepers.looker = Some(threads::try_spawn("spares", look)?);
+        }
+        Ok(keepers)
     }
 
-    /// Waits until so many spares are needed; `false` if `patience` was over before.
+    /// Waits until so many steps hang; `false` if `patience` was over before.
     #[cfg(test)]
     pub(super) fn are_needed(&self, spares: usize, patience: Duration) -> bool {
-        let needed = self.0.needed.lock().unwrap();
+        let needed = self.shared.needed.lock().unwrap();
         let other = |needed: &mut Needed| needed.hung != spares;
-        let waited = self.0.changed.wait_timeout_while(needed, patience, other);
+        let changed = &self.shared.changed;
+        let waited = changed.wait_timeout_while(needed, patience, other);
         !waited.unwrap().1.timed_out()
     }
 }
 
 impl Drop for Keepers {
     fn drop(&mut self) {
-        let needed = self.0.needed.lock();
+        let needed = self.shared.needed.lock();
         needed.unwrap_or_else(PoisonError::into_inner).is_over = true;
-        self.0.changed.notify_all();
+        self.shared.changed.notify_all();
+        self.shared.hung.send_replace(usize::MAX);
+        if let Some(looker) = self.looker.take() {
+            // It waits for nobody, and has not panicked unless a lock's owner has.
+            let _ = looker.join();
+        }
     }
 }
 
 async fn keep(shared: Arc<Shared>, spare: usize) {
-    loop {
-        match shared.look(spare) {
-            None => return,
-            Some(hung) if hung > spare => sleep(LOOK_EVERY).await,
-            Some(hung) => {
-                // The one whose turn would be next looks, or nobody would.
-                let span = if hung == spare { LOOK_EVERY } else { HELD };
-                shared.hold(spare, span);
-                let_others().await;
-            }
+    let mut told = shared.hung.subscribe();
+    while shared.hold(spare) {
+        for _ in 0..LET_GO {
+            let_others().await;
+        }
+        let is_back = |hung: &usize| *hung <= spare;
+        let waited = told.wait_for(|hung| is_back(hung) || *hung == usize::MAX);
+        if waited.await.is_err() {
+            return; // Nobody tells any more.
         }
     }
 }
@@ -100,28 +127,37 @@ async fn let_others() {
 }
 
 impl Shared {
-    /// How many threads hang, told to the others if `spare` is one that looks; `None` at the end.
-    fn look(&self, spare: usize) -> Option<usize> {
+    /// Looks at the steps until the end, and tells how many hang.
+    fn look_on(&self, runtime: &Handle) {
+        let clock = SystemClock::new();
         let mut needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner);
-        if needed.is_over {
-            return None;
-        }
-        if spare <= needed.hung {
-            let hung = self.steps.hung(Instant::now(), HUNG_AFTER);
+        loop {
+            let goes_on = |needed: &mut Needed| !needed.is_over;
+            let waited = self.changed.wait_timeout_while(needed, LOOK_EVERY, goes_on);
+            (needed, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if needed.is_over {
+                return;
+            }
+            let hung = self.steps.hung(clock.monotonic(), HUNG_AFTER);
             if needed.hung != hung {
                 tracing::debug!(hung, "threads whose step does not come back");
                 needed.hung = hung;
                 self.changed.notify_all();
+                self.hung.send_replace(hung);
+            }
+            if hung > 0 {
+                // Whoever hangs may have been the one to wait for timers and sockets: another one wakes, and does.
+                runtime.spawn(async {});
             }
         }
-        Some(needed.hung)
     }
 
-    /// Blocks until the spare is needed, or it is time to look.
-    fn hold(&self, spare: usize, span: Duration) {
+    /// Blocks until the spare is needed, or for a while; `false` at the end.
+    fn hold(&self, spare: usize) -> bool {
         let needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner);
         let held = |needed: &mut Needed| !needed.is_over && needed.hung <= spare;
-        let waited = self.changed.wait_timeout_while(needed, span, held);
-        drop(waited);
+        let waited = self.changed.wait_timeout_while(needed, HELD, held);
+        let (needed, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !needed.is_over
     }
 }

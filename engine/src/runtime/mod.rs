@@ -4,13 +4,15 @@
 //! runtime has more threads than it uses: [spare ones](RuntimeConfig::spares) are held until a step has not come back for
 //! [`HUNG_AFTER`], and take its place until it has. An engine runs on any tokio runtime; on another one it has the threads that are
 //! left.
-//! Bounds: one spare for each step that hangs, as long as there are some. Code that is not a stage's step, such as a task of the
-//! program's own, is not watched. Cost: two stores in memory per step, and a look every [`LOOK_EVERY`].
+//! Bounds: one spare for each step that hangs, as long as there are some. What is watched are the steps of stages and the calls of
+//! effects; a task of the program's own is not. A step that only takes long counts as well, and has one thread more beside it meanwhile.
+//! Cost: two stores in memory per step; a thread that looks every [`LOOK_EVERY`], and ten wake-ups a second per spare.
 
 mod keeper;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod working;
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -21,9 +23,11 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 
 use self::keeper::Keepers;
-pub(crate) use self::steps::in_step;
+pub use self::steps::in_step;
+use self::working::Working;
+pub use self::working::working_threads;
 
-/// A step that takes longer has its thread replaced.
+/// A step that takes longer has its thread replaced, at the next look.
 pub const HUNG_AFTER: Duration = Duration::from_millis(100);
 /// Time between two looks at the steps.
 pub const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -31,10 +35,11 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How many threads a [`Runtime`] has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeConfig {
-    /// Threads that work. Default: one per core that the process may use.
+    /// Threads that work, at least one. Default: one per core that the process may use. More: the system shares the cores out among
+    /// them. Fewer: cores are left to others.
     pub threads: NonZeroUsize,
-    /// Threads that are held until one of those hangs. Default: as many as work. Each takes its stack and, while none hangs, nothing
-    /// else.
+    /// Threads that are held until one of those hangs; none, and it is a runtime as any. Default: as many as work. More: as many more
+    /// steps may hang at a time before others have fewer threads. Fewer: less memory for stacks.
     pub spares: usize,
 }
 
@@ -64,6 +69,7 @@ impl Default for RuntimeConfig {
 pub struct Runtime {
     // Before the runtime, whose end waits for all threads.
     keepers: Keepers,
+    _working: Working,
     inner: tokio::runtime::Runtime,
 }
 
@@ -90,8 +96,13 @@ impl Runtime {
             .on_thread_start(move || steps::join(&begun))
             .on_thread_stop(move || steps::leave(&ended))
             .build()?;
-        let keepers = Keepers::begin(&inner, steps, config.spares);
-        Ok(Self { keepers, inner })
+        let keepers = Keepers::begin(&inner, steps, config.spares)?;
+        let working = Working::note(inner.handle(), config.threads);
+        Ok(Self {
+            keepers,
+            _working: working,
+            inner,
+        })
     }
 
     /// Runs a future to its end on this thread, and what it spawns on the runtime's.
@@ -109,7 +120,7 @@ impl Runtime {
 
     /// Ends without waiting for steps under way.
     pub fn shutdown_background(self) {
-        let Self { keepers, inner } = self;
+        let Self { keepers, inner, .. } = self;
         drop(keepers);
         inner.shutdown_background();
     }

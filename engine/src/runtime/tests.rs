@@ -1,4 +1,4 @@
-use std::sync::mpsc::{Receiver, Sender, channel};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::*;
 
@@ -12,8 +12,8 @@ fn runtime(threads: usize, spares: usize) -> Runtime {
 
 /// A step that has begun and does not come back before something is sent, or the sender is gone.
 fn hang(runtime: &Runtime) -> Sender<()> {
-    let (end, ended) = channel::<()>();
-    let (begun, has_begun) = channel();
+    let (end, ended) = bounded::<()>(1);
+    let (begun, has_begun) = bounded(1);
     runtime.handle().spawn(async move {
         in_step(|| {
             begun.send(()).unwrap();
@@ -26,7 +26,7 @@ fn hang(runtime: &Runtime) -> Sender<()> {
 
 /// A step that comes back.
 fn step(runtime: &Runtime) -> Receiver<u32> {
-    let (say, said) = channel();
+    let (say, said) = bounded(1);
     runtime
         .handle()
         .spawn(async move { in_step(|| say.send(7).unwrap()) });
@@ -59,6 +59,27 @@ fn more_that_hang_than_there_are_spares_leave_nothing_and_it_goes_on_when_one_is
     assert!(runtime.keepers.are_needed(1, PATIENCE));
     drop(second);
     assert!(runtime.keepers.are_needed(0, PATIENCE));
+}
+
+/// Story: the task that looked was in the queue of a thread whose next step hung, and no spare was ever let go.
+#[test]
+fn steps_that_hang_together_have_a_spare_each() {
+    for _ in 0..20 {
+        let runtime = runtime(2, 4);
+        let ends: Vec<_> = (0..5).map(|_| hang(&runtime)).collect();
+        assert!(runtime.keepers.are_needed(5, PATIENCE));
+        assert_eq!(step(&runtime).recv_timeout(PATIENCE), Ok(7));
+        drop(ends);
+        assert!(runtime.keepers.are_needed(0, PATIENCE));
+    }
+}
+
+#[test]
+fn an_engine_counts_the_threads_that_work() {
+    let runtime = runtime(3, 2);
+    assert_eq!(runtime.block_on(async { working_threads() }), 3);
+    let other = Builder::new_multi_thread().worker_threads(2).build();
+    assert_eq!(other.unwrap().block_on(async { working_threads() }), 2);
 }
 
 #[test]

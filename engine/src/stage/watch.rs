@@ -1,6 +1,7 @@
 //! What a stage is at, for whoever looks from outside whether it goes on.
 //!
-//! Written by the stage's actor around each step, read by anybody. Cost: a read of the clock and two stores per step.
+//! Written by the stage's actor around each step, read by anybody. Cost: a read of the clock and four stores per step, with those that say so to
+//! the threads of the runtime.
 
 use std::cell::RefCell;
 use std::sync::Arc;

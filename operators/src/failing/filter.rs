@@ -3,7 +3,7 @@
 /// Words of a filter, a kilobyte.
 const WORDS: usize = 128;
 
-/// A bit for the highest part of each hash that came, and of those that went since it was made anew. With some hundred hashes a few in a
+/// A bit for the 13 highest bits of each hash that came, and of those that went since it was made anew. With some hundred hashes a few in a
 /// hundred of the others are taken for one of them.
 #[derive(Debug)]
 pub(crate) struct Filter {
@@ -24,7 +24,7 @@ impl Default for Filter {
 /// Word and bit of a hash.
 #[inline]
 const fn bit_of(hash: u64) -> (usize, u64) {
-    let bit = (hash >> 51) as usize % (64 * WORDS);
+    let bit = (hash >> (64 - (64 * WORDS).ilog2())) as usize;
     (bit / 64, 1 << (bit % 64))
 }
 

@@ -5,7 +5,8 @@
 //! them. A key is freed when all of them are applied.
 //! Invariants: `due` holds exactly the keys that are tried again, `standing` all of them; `waiting` and `listed` are sums over `keys`.
 //! Only [`Parked::insert`], [`Parked::take`] and [`Parked::queue`] change them.
-//! Cost: O(log n) per failure and per try, with n keys that are tried again; nothing looks through all keys.
+//! Cost: O(log n) per failure and per try, with n keys that are tried again; all keys are looked through for the filter, once as many
+//! have gone as are left.
 //! Not here: how many keys there may be, see [`ProjectionConfig`](super::ProjectionConfig).
 
 mod filter;
@@ -53,6 +54,8 @@ pub(super) struct ParkedKey {
     held_bytes: usize,
     /// Bytes of its event's own payload: the letter of one that was edited shows another.
     event_bytes: usize,
+    /// Somebody has decided about it: what comes of that is waited for.
+    is_decided: bool,
 }
 
 impl ParkedKey {
@@ -124,6 +127,8 @@ pub(super) struct Parked {
     grown: BTreeSet<CompactString>,
     /// Letters to be stored, by key, and removed, with the rows of the same position.
     changed: Vec<CompactString>,
+    /// Of what changed or went, something that somebody has decided about.
+    is_awaited: bool,
     /// Letters of which only the followers changed: stored when rows are, never sooner.
     followed: Vec<CompactString>,
     removed: Vec<DeadLetterId>,
@@ -156,6 +161,7 @@ impl Parked {
             overfull: BTreeSet::new(),
             grown: BTreeSet::new(),
             changed: Vec::new(),
+            is_awaited: false,
             followed: Vec::new(),
             removed: Vec::new(),
             freed: Vec::new(),
@@ -180,6 +186,7 @@ impl Parked {
             passed: (0, 0),
             held_bytes: 0,
             event_bytes: record.payload.len(),
+            is_decided: false,
         };
         self.insert(key, parked);
     }
@@ -201,6 +208,7 @@ impl Parked {
             self.grown.insert(id.clone());
         }
         self.board.park(&id, ParkedStream::of(&parked.letter));
+        self.is_awaited |= parked.is_decided;
         self.filter.add(&id);
         self.keys.insert(id, parked);
     }
@@ -208,6 +216,7 @@ impl Parked {
     fn take(&mut self, id: &str) -> Option<ParkedKey> {
         let (id, parked) = self.keys.remove_entry(id)?;
         self.filter.lose(self.keys.keys());
+        self.is_awaited |= parked.is_decided;
         self.standing.remove(parked.stands(), id.clone());
         self.overfull.remove(&id);
         self.grown.remove(&id);
@@ -330,8 +339,14 @@ impl Parked {
         !self.changed.is_empty() || !self.removed.is_empty()
     }
 
+    /// Whether something is to be stored that somebody waits for, having decided about it.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.is_changed() && self.is_awaited
+    }
+
     /// The writes that store what changed.
     pub(super) fn store(&mut self, writes: &mut Vec<StateWrite>) {
+        self.is_awaited = false;
         for id in self.removed.drain(..) {
             writes.push(StateWrite::DeleteDeadLetter(id));
         }

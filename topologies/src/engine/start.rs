@@ -11,6 +11,7 @@ use millstream_engine::log::{
     EmbeddedLog, EmbeddedReader, Feed, GroupWriter, LogError, LogReader, LogWriter,
     LogWriterThread, StreamReader,
 };
+use millstream_engine::runtime::working_threads;
 use millstream_engine::stage::{StageHandle, spawn_stage};
 use millstream_engine::state::{
     RegisteredProjection, StateStore, StateWriterHandle, StateWriterThread,
@@ -69,8 +70,7 @@ impl Opened {
 /// Processors that stages of this runtime can have.
 fn processors() -> usize {
     let all = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let workers = tokio::runtime::Handle::current().metrics().num_workers();
-    workers.clamp(1, all)
+    working_threads().clamp(1, all)
 }
 
 pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<Engine, OpenError> {

@@ -50,6 +50,10 @@ impl<P: Projection> ProjectionCore<P> {
                     Ok(false)
                 };
             }
+            if self.is_filling() && self.parked.is_changed() {
+                // What halts the projection next must not take the letters with it that are to be decided about.
+                return Ok(false);
+            }
             let next = match P::ORDER {
                 Order::Arrival => self.next_to_arrive()?,
                 Order::Recorded => self.next_recorded()?,

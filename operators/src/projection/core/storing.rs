@@ -110,15 +110,19 @@ impl<P: Projection> ProjectionCore<P> {
         self.submit(batch)
     }
 
-    /// Whether letters that changed are to be stored. They are stored with the rows of their position, and each time they are costs a
-    /// write of those; so that a key which fails a few times within a moment has them written once, they wait as rows do that are
-    /// not behind. Not if somebody may soon have to decide about one of them before anything goes on.
+    /// Whether letters that changed are to be stored. They go with the rows of their position, so storing them writes those rows too:
+    /// they wait as long as rows of a projection that keeps up, also in one that is behind. Not if somebody waits for what comes of his
+    /// decision, nor if one may soon have to decide about one of them before anything goes on.
     fn are_letters_due(&self, since: Duration) -> bool {
+        let parked = &self.parked;
+        let may_wait = !(parked.is_awaited() || self.is_filling() || parked.overfull().is_some());
+        parked.is_changed() && (!may_wait || since >= self.store_every(false))
+    }
+
+    /// Whether half of what may be parked is, so that the next frame might halt the projection.
+    pub(super) fn is_filling(&self) -> bool {
         let (parked, config) = (&self.parked, &self.config);
-        let is_filling = parked.len() >= config.parked_keys_max / 2
-            || parked.bytes() >= config.parked_bytes_max / 2
-            || parked.overfull().is_some();
-        parked.is_changed() && (is_filling || since >= self.store_every(false))
+        parked.len() >= config.parked_keys_max / 2 || parked.bytes() >= config.parked_bytes_max / 2
     }
 
     /// Time between two stores.

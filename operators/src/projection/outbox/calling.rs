@@ -1,12 +1,13 @@
 //! The program's function without its types, and a call of it that ends whatever the function does.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_engine::codec::from_slice;
+use millstream_engine::runtime::in_step;
 use millstream_engine::stage::{caught_by_joining, panic_message};
 
 use super::super::Row;
@@ -31,7 +32,8 @@ impl Deliver {
     /// A call that ends: with an error if it panics or takes too long.
     pub(super) async fn call(self, due: Due, limit: Duration) -> Outcome {
         // The function may panic before it gives a future.
-        let mut call = tokio::spawn(caught_by_joining(async move { (self.0)(due).await }));
+        let call = as_steps(async move { (self.0)(due).await });
+        let mut call = tokio::spawn(caught_by_joining(call));
         match tokio::time::timeout(limit, &mut call).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(ended)) => Err(match ended.try_into_panic() {
@@ -44,6 +46,12 @@ impl Deliver {
             }
         }
     }
+}
+
+/// The same future, each poll of which is seen by who watches over the runtime's threads: it may hang in one.
+async fn as_steps<T>(call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    poll_fn(|context| in_step(|| call.as_mut().poll(context))).await
 }
 
 /// An effect that is to be delivered, as it is stored.

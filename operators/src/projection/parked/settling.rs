@@ -78,6 +78,7 @@ impl Parked {
         let Some(mut parked) = self.take(id) else {
             return Ok(());
         };
+        parked.is_decided = true;
         let letter = &mut parked.letter;
         letter.redrives = verdict.redrives;
         if let Some(payload) = edit {
@@ -131,7 +132,7 @@ impl Parked {
         let due = parked.due.map_or(due, |before| before.min(due));
         let at = now.wall.saturating_add(due.saturating_sub(now.monotonic));
         parked.letter.status = DeadLetterStatus::Retrying { at };
-        parked.due = Some(due);
+        (parked.due, parked.is_decided) = (Some(due), true);
         self.insert(id.into(), parked);
         self.changed.push(id.into());
     }

@@ -63,6 +63,7 @@ impl Parked {
             passed: (0, 0),
             held_bytes: 0,
             event_bytes: record.payload.len(),
+            is_decided: false,
         };
         schedule(&mut parked, self.policy, now);
         self.insert(id.clone(), parked);

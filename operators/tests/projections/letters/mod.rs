@@ -3,6 +3,7 @@
 
 mod bounds;
 mod model;
+mod pacing;
 mod world;
 
 use std::collections::BTreeSet;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_engine::codec::Event;
+use millstream_engine::event::StreamId;
 use millstream_engine::log::frame::Encoding;
 use millstream_engine::state::{DeadLetter, DeadLetterStatus};
 use millstream_engine::time::{Clock, Timestamp};
@@ -211,6 +212,33 @@ impl<const BATCH: usize> World<BATCH> {
         let again = self.running.as_mut().unwrap().step();
         self.ground.rest();
         again
+    }
+
+    /// Turns, and time that goes by, for so long; why it halted, if it did.
+    pub(crate) fn go_on(&mut self, span: Duration) -> Result<(), String> {
+        const STEP: Duration = Duration::from_millis(10);
+        let mut gone = Duration::ZERO;
+        while gone < span {
+            while self.step()? {}
+            self.ground.log.clock.advance(STEP);
+            gone += STEP;
+        }
+        Ok(())
+    }
+
+    /// Ids of streams that lie in the same partition.
+    pub(crate) fn keys_of_one_partition(&self, count: usize) -> Vec<String> {
+        let partition = |id: &str| StreamId::new("note", id).unwrap().partition(PARTITIONS);
+        let ids = (0..).map(|number| format!("k{number}"));
+        ids.filter(|id| partition(id) == partition("k0"))
+            .take(count)
+            .collect()
+    }
+
+    /// How often the event that a stream waits for was tried, as queries are told.
+    pub(crate) fn parked_attempts(&self, id: &str) -> Option<u32> {
+        let table = self.running.as_ref().unwrap().table(&LISTS);
+        table.parked(id).map(|parked| parked.attempts)
     }
 
     /// Steps until nothing is left to do but to wait for a decision, and all is stored.

@@ -56,6 +56,12 @@ pub(super) struct Driven {
 }
 
 impl Driven {
+    /// Whether it was woken, or is about to be: a thread that has raised its mailbox's flag, and not told yet, has made others who
+    /// wake it meanwhile take it for told.
+    pub(super) fn is_woken(&self) -> bool {
+        self.woken.is_woken.load(Ordering::Acquire) || self.mailbox.is_woken()
+    }
+
     pub(super) fn of_stage(stage: Placed) -> Self {
         stage.meter.count_state_each_step();
         let woken = Arc::new(Woken::default());

@@ -50,9 +50,7 @@ impl Driver {
         match &mut stage.state {
             State::Ready => true,
             State::Ended => false,
-            State::Idle(due) => {
-                stage.woken.is_woken.load(Ordering::Acquire) || due.is_some_and(|due| due <= now)
-            }
+            State::Idle(due) => stage.is_woken() || due.is_some_and(|due| due <= now),
             State::Blocked(wait) => {
                 let is_over = wait.as_mut().poll(context).is_ready();
                 if is_over {
@@ -66,7 +64,8 @@ impl Driver {
     fn step(&mut self, at: usize) {
         let now = self.clock.monotonic();
         let stage = &mut self.stages[at];
-        if stage.woken.is_woken.swap(false, Ordering::AcqRel) {
+        let was_told = stage.woken.is_woken.swap(false, Ordering::AcqRel);
+        if was_told || stage.mailbox.is_woken() {
             stage.mailbox.begin_turn();
         }
         let stepped = caught(|| stage.core.step());
