@@ -32,7 +32,8 @@ pub struct DeadLetters {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecideError {
-    /// There is no such letter: it may have been settled.
+    /// There is no such letter: it may have been settled. That of an event which has just failed is stored, and may be decided
+    /// about, as soon as rows would be ([`store_every_ms`](millstream_operators::projection::ProjectionConfig::store_every_ms)).
     #[error("there is no dead letter {id}: it may have been settled")]
     Unknown {
         /// Its id.

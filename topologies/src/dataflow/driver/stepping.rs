@@ -47,10 +47,11 @@ impl Driver {
     pub(super) fn is_runnable(&mut self, at: usize, context: &mut Context<'_>) -> bool {
         let now = self.clock.monotonic();
         let stage = &mut self.stages[at];
+        let is_woken = stage.is_woken();
         match &mut stage.state {
             State::Ready => true,
             State::Ended => false,
-            State::Idle(due) => stage.is_woken() || due.is_some_and(|due| due <= now),
+            State::Idle(due) => is_woken || due.is_some_and(|due| due <= now),
             State::Blocked(wait) => {
                 let is_over = wait.as_mut().poll(context).is_ready();
                 if is_over {
