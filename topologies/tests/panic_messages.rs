@@ -86,6 +86,8 @@ fn topology() -> Topology {
             attempts_max: 1,
             ..FailurePolicy::default()
         },
+        // Letters are there once all is projected.
+        store_every_ms: 0,
         ..ProjectionConfig::default()
     };
     Topology::named("fuses")

@@ -2,12 +2,13 @@
 //!
 //! A thread of its own looks at the steps, since any of the runtime's may be the one that hangs next, with what waits in its queue.
 //! A keeper that is caught there holds no thread, as it should not: what hangs has the one that it held.
-//! A keeper that blocks lets go now and then, so that nothing which its thread had in its queue stays there.
+//! A keeper that blocks lets go now and then, and the thread that looks has it run again: on whichever thread comes first, while the one
+//! that it held does what is in its queue. Only what a step that hangs has itself woken last stays with it, as tokio keeps that to the thread.
 
 use std::future::poll_fn;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,8 +22,6 @@ use crate::time::{Clock, SystemClock};
 
 /// For how long a keeper holds its thread at a time.
 const HELD: Duration = Duration::from_millis(100);
-/// Tasks of its queue that a thread does, at least, before it is held again.
-const LET_GO: usize = 4;
 
 /// What the keepers know.
 #[derive(Debug, Default)]
@@ -31,13 +30,18 @@ struct Needed {
     hung: usize,
     /// The runtime ends.
     is_over: bool,
+    /// Keepers that have let go of a thread, to be woken at once.
+    waiting: Vec<Waker>,
 }
 
 #[derive(Debug)]
 struct Shared {
     steps: Arc<Steps>,
     needed: Mutex<Needed>,
+    /// For those who hold a thread.
     changed: Condvar,
+    /// For the one who looks.
+    looks: Condvar,
     /// Told of each change, for keepers that hold nothing.
     hung: watch::Sender<usize>,
 }
@@ -56,6 +60,7 @@ impl Keepers {
             steps,
             needed: Mutex::default(),
             changed: Condvar::new(),
+            looks: Condvar::new(),
             hung: watch::Sender::new(0),
         });
         for spare in 0..spares {
@@ -89,6 +94,7 @@ impl Drop for Keepers {
         let needed = self.shared.needed.lock();
         needed.unwrap_or_else(PoisonError::into_inner).is_over = true;
         self.shared.changed.notify_all();
+        self.shared.looks.notify_all();
         self.shared.hung.send_replace(usize::MAX);
         if let Some(looker) = self.looker.take() {
             // It waits for nobody, and has not panicked unless a lock's owner has.
@@ -100,9 +106,7 @@ impl Drop for Keepers {
 async fn keep(shared: Arc<Shared>, spare: usize) {
     let mut told = shared.hung.subscribe();
     while shared.hold(spare) {
-        for _ in 0..LET_GO {
-            let_others().await;
-        }
+        shared.let_go().await;
         let is_back = |hung: &usize| *hung <= spare;
         let waited = told.wait_for(|hung| is_back(hung) || *hung == usize::MAX);
         if waited.await.is_err() {
@@ -111,43 +115,54 @@ async fn keep(shared: Arc<Shared>, spare: usize) {
     }
 }
 
-/// Goes behind what else the thread has in its queue. Not as tokio's `yield_now` does, which keeps a task to its thread until
-/// that has nothing else to do: what it does next may hang.
-async fn let_others() {
-    let mut is_behind = false;
-    poll_fn(|context| {
-        if is_behind {
-            return Poll::Ready(());
-        }
-        is_behind = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
 impl Shared {
+    /// Waits for the thread that looks to wake it: not by itself, as that would have it wait in the queue of this thread, which what is
+    /// done next may hang in, and keep the thread from looking for work elsewhere.
+    async fn let_go(&self) {
+        let mut has_left = false;
+        poll_fn(|context| {
+            if has_left {
+                return Poll::Ready(());
+            }
+            has_left = true;
+            let mut needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner);
+            needed.waiting.push(context.waker().clone());
+            self.looks.notify_all();
+            Poll::Pending
+        })
+        .await;
+    }
+
     /// Looks at the steps until the end, and tells how many hang.
     fn look_on(&self, runtime: &Handle) {
         let clock = SystemClock::new();
+        let mut looked_at = clock.monotonic();
+        let mut rouser: Option<tokio::task::JoinHandle<()>> = None;
         let mut needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let goes_on = |needed: &mut Needed| !needed.is_over;
-            let waited = self.changed.wait_timeout_while(needed, LOOK_EVERY, goes_on);
+            let rest = (looked_at + LOOK_EVERY).saturating_sub(clock.monotonic());
+            let idle = |needed: &mut Needed| !needed.is_over && needed.waiting.is_empty();
+            let waited = self.looks.wait_timeout_while(needed, rest, idle);
             (needed, _) = waited.unwrap_or_else(PoisonError::into_inner);
             if needed.is_over {
                 return;
             }
-            let hung = self.steps.hung(clock.monotonic(), HUNG_AFTER);
+            needed.waiting.drain(..).for_each(Waker::wake);
+            let now = clock.monotonic();
+            if now < looked_at + LOOK_EVERY {
+                continue;
+            }
+            looked_at = now;
+            let hung = self.steps.hung(now, HUNG_AFTER);
             if needed.hung != hung {
                 tracing::debug!(hung, "threads whose step does not come back");
                 needed.hung = hung;
                 self.changed.notify_all();
                 self.hung.send_replace(hung);
             }
-            if hung > 0 {
-                // Whoever hangs may have been the one to wait for timers and sockets: another one wakes, and does.
-                runtime.spawn(async {});
+            // Whoever hangs may have been the one to wait for timers and sockets: another one wakes, and does.
+            if hung > 0 && rouser.as_ref().is_none_or(|rouser| rouser.is_finished()) {
+                rouser = Some(runtime.spawn(async {}));
             }
         }
     }

@@ -114,6 +114,8 @@ pub struct ProjectionCore<P: Projection> {
     waits: bool,
     /// An outbox is full.
     is_choked: bool,
+    /// It applies nothing more before letters are stored.
+    is_held_back: bool,
     /// Time of this turn in which all owners were at work.
     shared_for: Duration,
     /// Of batches that fail.

@@ -129,6 +129,8 @@ pub(super) struct Parked {
     changed: Vec<CompactString>,
     /// Of what changed or went, something that somebody has decided about.
     is_awaited: bool,
+    /// Keys were parked whose letters were never handed over.
+    has_new: bool,
     /// Letters of which only the followers changed: stored when rows are, never sooner.
     followed: Vec<CompactString>,
     removed: Vec<DeadLetterId>,
@@ -162,6 +164,7 @@ impl Parked {
             grown: BTreeSet::new(),
             changed: Vec::new(),
             is_awaited: false,
+            has_new: false,
             followed: Vec::new(),
             removed: Vec::new(),
             freed: Vec::new(),
@@ -186,7 +189,8 @@ impl Parked {
             passed: (0, 0),
             held_bytes: 0,
             event_bytes: record.payload.len(),
-            is_decided: false,
+            // What comes of a decision may be waited for over a start.
+            is_decided: due.is_some(),
         };
         self.insert(key, parked);
     }
@@ -339,6 +343,11 @@ impl Parked {
         !self.changed.is_empty() || !self.removed.is_empty()
     }
 
+    /// Whether keys were parked whose letters were never handed over.
+    pub(super) fn has_new(&self) -> bool {
+        self.has_new
+    }
+
     /// Whether something is to be stored that somebody waits for, having decided about it.
     pub(super) fn is_awaited(&self) -> bool {
         self.is_changed() && self.is_awaited
@@ -346,7 +355,7 @@ impl Parked {
 
     /// The writes that store what changed.
     pub(super) fn store(&mut self, writes: &mut Vec<StateWrite>) {
-        self.is_awaited = false;
+        (self.is_awaited, self.has_new) = (false, false);
         for id in self.removed.drain(..) {
             writes.push(StateWrite::DeleteDeadLetter(id));
         }

@@ -17,6 +17,7 @@ use crate::failing::{ERROR, Failure};
 impl<P: Projection> ProjectionCore<P> {
     /// Tries again what is due and applies frames; gives whether something is left for the next turn.
     pub(super) fn apply_some(&mut self, start: Duration) -> Result<bool, Halt> {
+        self.is_held_back = false;
         if self.is_leaving() {
             return Ok(false);
         }
@@ -39,6 +40,7 @@ impl<P: Projection> ProjectionCore<P> {
                 return if self.is_all_stored() {
                     Err(Halt::queue::<P>(&self.config, id))
                 } else {
+                    self.is_held_back = true;
                     Ok(false)
                 };
             }
@@ -47,11 +49,13 @@ impl<P: Projection> ProjectionCore<P> {
                 return if self.is_all_stored() {
                     Err(Halt::overgrown(&self.parked, letter))
                 } else {
+                    self.is_held_back = true;
                     Ok(false)
                 };
             }
-            if self.is_filling() && self.parked.is_changed() {
+            if self.is_filling() && (self.parked.has_new() || self.refused.is_some()) {
                 // What halts the projection next must not take the letters with it that are to be decided about.
+                self.is_held_back = true;
                 return Ok(false);
             }
             let next = match P::ORDER {

@@ -113,6 +113,7 @@ impl<P: Projection> ProjectionCore<P> {
             stopping: false,
             waits: false,
             is_choked: false,
+            is_held_back: false,
             shared_for: Duration::ZERO,
             telling: Telling::default(),
             is_behind: false,

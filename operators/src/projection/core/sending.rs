@@ -31,6 +31,7 @@ impl<P: Projection> ProjectionCore<P> {
     /// Whether one that stops, and has nothing to do just now, ends here. One that leaves does not wait for what others may
     /// still record, nor does one whose outbox is full.
     pub(super) fn is_at_end(&self) -> bool {
-        !(self.waits || self.waits_for_others()) || self.is_leaving() || self.is_choked
+        let waits = self.waits || self.waits_for_others() || self.is_held_back;
+        !waits || self.is_leaving() || self.is_choked
     }
 }

@@ -111,12 +111,12 @@ impl Queue {
         let bytes = reading.held_max.bytes.saturating_sub(self.failed_bytes);
         let flowing_bytes = self.bytes - self.failed_bytes - self.spare_bytes;
         let free_bytes = bytes.saturating_sub(flowing_bytes);
-        // About what the next one takes, if it is not known.
-        let each = self.bytes / self.held.len().max(1);
-        let each = reading.lacking.unwrap_or(each);
-        if !self.has_room_for(each) {
+        // A page whose first effect finds no room says what it takes.
+        if !self.has_room_for(reading.lacking.unwrap_or(1)) {
             return None;
         }
+        // About what the next one takes, if that is not known.
+        let each = reading.lacking.unwrap_or(flowing_bytes / flowing.max(1));
         // Not for each effect that leaves a place.
         let is_low = flowing <= room / 2 && flowing_bytes <= bytes / 2;
         let is_due = is_low || again.is_some() || self.has_idle_calls();

@@ -68,6 +68,7 @@ impl Parked {
         schedule(&mut parked, self.policy, now);
         self.insert(id.clone(), parked);
         self.changed.push(id);
+        self.has_new = true;
     }
 
     /// An event that cannot be read is passed over.
@@ -132,7 +133,9 @@ impl Parked {
         now: Moment,
     ) {
         let before = self.take(record.stream);
+        let had_new = self.has_new;
         self.park(partition, frame, record, failure, now);
+        self.has_new = had_new;
         let after = self.take(record.stream);
         if let (Some(before), Some(mut parked)) = (before, after) {
             self.removed.push(before.letter.id());
@@ -172,7 +175,7 @@ impl Parked {
         letter.status = DeadLetterStatus::Retrying { at: now.wall };
         parked.event_bytes = record.payload.len();
         (parked.first, parked.version) = (record.version, record.version);
-        parked.due = Some(now.monotonic + LATER);
+        (parked.due, parked.is_decided) = (Some(now.monotonic + LATER), false);
         self.insert(record.stream.into(), parked);
         self.changed.push(record.stream.into());
     }

@@ -103,3 +103,27 @@ fn a_full_projection_leaves_letters_to_decide_about() {
     world.settle();
     assert_eq!(world.waiting().len(), 4);
 }
+
+/// Story: a projection that had half of what may be parked, and tried keys again all the time, read nothing more.
+#[test]
+fn keys_that_are_tried_again_hold_nothing_up() {
+    let mut world = World::<1>::new(ProjectionConfig {
+        parked_keys_max: 4,
+        failures: FailurePolicy {
+            attempts_max: u32::MAX,
+            backoff_first: Duration::ZERO,
+            backoff_max: Duration::ZERO,
+        },
+        ..slow(1)
+    });
+    world.poison([0]);
+    let keys = world.keys_of_one_partition(4);
+    for key in &keys[..3] {
+        world.add(&[(key, 0)]);
+    }
+    world.go_on_while_due(2 * EVERY).unwrap();
+    assert_eq!(world.letters().len(), 3);
+    world.add(&[(&keys[3], 1)]);
+    world.go_on_while_due(SHORT).unwrap();
+    assert_eq!(world.rows()[&keys[3]], [1]);
+}

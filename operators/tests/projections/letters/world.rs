@@ -226,6 +226,18 @@ impl<const BATCH: usize> World<BATCH> {
         Ok(())
     }
 
+    /// The same where a turn is always due.
+    pub(crate) fn go_on_while_due(&mut self, span: Duration) -> Result<(), String> {
+        const STEP: Duration = Duration::from_millis(1);
+        let mut gone = Duration::ZERO;
+        while gone < span {
+            self.step()?;
+            self.ground.log.clock.advance(STEP);
+            gone += STEP;
+        }
+        Ok(())
+    }
+
     /// Ids of streams that lie in the same partition.
     pub(crate) fn keys_of_one_partition(&self, count: usize) -> Vec<String> {
         let partition = |id: &str| StreamId::new("note", id).unwrap().partition(PARTITIONS);
