@@ -76,8 +76,8 @@ pub struct ProjectionConfig {
     pub unreadable: UnreadablePolicy,
     /// Time between two stores of changed rows. Milliseconds, default 500. More: fewer writes for keys
     /// that change often; less: less to apply again after a crash. Letters of events that failed wait no longer, whether the
-    /// projection is behind or not; those that somebody has decided about do not wait, nor do any once half of
-    /// `parked_keys_max` or `parked_bytes_max` is in use.
+    /// projection is behind or not; those of keys that are free again and those that somebody has decided about do not wait, nor
+    /// do any once half of `parked_keys_max` or `parked_bytes_max` is in use.
     pub store_every_ms: u64,
     /// Changed rows that are stored without waiting for the time. Default 262,144.
     pub unstored_rows_max: usize,

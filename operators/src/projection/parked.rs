@@ -348,9 +348,9 @@ impl Parked {
         self.has_new
     }
 
-    /// Whether something is to be stored that somebody waits for, having decided about it.
+    /// Whether something is to be stored that is waited for: keys are free again, or somebody has decided about one.
     pub(super) fn is_awaited(&self) -> bool {
-        self.is_changed() && self.is_awaited
+        !self.removed.is_empty() || self.is_changed() && self.is_awaited
     }
 
     /// The writes that store what changed.

@@ -111,8 +111,8 @@ impl<P: Projection> ProjectionCore<P> {
     }
 
     /// Whether letters that changed are to be stored. They go with the rows of their position, so storing them writes those rows too:
-    /// they wait as long as rows of a projection that keeps up, also in one that is behind. Not if somebody waits for what comes of his
-    /// decision, nor if one may soon have to decide about one of them before anything goes on.
+    /// they wait as long as rows of a projection that keeps up, also in one that is behind. Not if keys are free again, if somebody waits for
+    /// what comes of his decision, or if one may soon have to decide about one of them before anything goes on.
     fn are_letters_due(&self, since: Duration) -> bool {
         let parked = &self.parked;
         let may_wait = !(parked.is_awaited() || self.is_filling() || parked.overfull().is_some());
