@@ -53,6 +53,19 @@ impl Default for RuntimeConfig {
     }
 }
 
+/// Has each thread of the runtime say what it is at.
+#[cfg(not(loom))]
+fn watch_threads(builder: &mut Builder, steps: &Arc<steps::Steps>) {
+    let (begun, ended) = (Arc::clone(steps), Arc::clone(steps));
+    builder
+        .on_thread_start(move || steps::join(&begun))
+        .on_thread_stop(move || steps::leave(&ended));
+}
+
+/// A build of tokio for loom cannot be told what a thread does first: nothing hangs there.
+#[cfg(loom)]
+fn watch_threads(_builder: &mut Builder, _steps: &Arc<steps::Steps>) {}
+
 /// Threads for an engine and the program around it, instead of those of `#[tokio::main]`.
 ///
 /// ```
@@ -88,14 +101,13 @@ impl Runtime {
     /// As [`new`](Self::new).
     pub fn with(config: RuntimeConfig) -> io::Result<Self> {
         let steps = Arc::default();
-        let (begun, ended) = (Arc::clone(&steps), Arc::clone(&steps));
-        let inner = Builder::new_multi_thread()
+        let mut builder = Builder::new_multi_thread();
+        builder
             .worker_threads(config.threads.get() + config.spares)
             .thread_name("millstream-worker")
-            .enable_all()
-            .on_thread_start(move || steps::join(&begun))
-            .on_thread_stop(move || steps::leave(&ended))
-            .build()?;
+            .enable_all();
+        watch_threads(&mut builder, &steps);
+        let inner = builder.build()?;
         let keepers = Keepers::begin(&inner, steps, config.spares)?;
         let working = Working::note(inner.handle(), config.threads);
         Ok(Self {

@@ -80,6 +80,7 @@ impl Steps {
 }
 
 /// This thread is one of them from now on.
+#[cfg(any(test, not(loom)))]
 pub(super) fn join(steps: &Steps) {
     let count = Count::default();
     let seen = Seen {
@@ -93,6 +94,7 @@ pub(super) fn join(steps: &Steps) {
 }
 
 /// This thread ends.
+#[cfg(any(test, not(loom)))]
 pub(super) fn leave(steps: &Steps) {
     let Some(count) = COUNT.take() else {
         return;
