@@ -107,9 +107,12 @@ async fn undecodable_events() {
         projected(&engine).await;
         let sums = engine.query(&NOTES).rows().await.unwrap();
         assert_eq!(sums, [("a".to_owned(), 5)]);
-        until("all are dead", || {
+        // A letter with a new follower is stored after readers see the position behind it.
+        until("all are dead, and one has a follower", || {
             let letters = letters(&engine);
-            letters.len() == 22 && letters.iter().all(|l| l.status == DeadLetterStatus::Dead)
+            letters.len() == 22
+                && letters.iter().all(|l| l.status == DeadLetterStatus::Dead)
+                && letters.iter().map(|l| l.followers).sum::<u64>() == 1
         })
         .await;
         let causes: BTreeMap<_, _> = letters(&engine)
