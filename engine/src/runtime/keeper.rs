@@ -2,8 +2,10 @@
 //!
 //! A thread of its own looks at the steps, since any of the runtime's may be the one that hangs next, with what waits in its queue.
 //! A keeper that is caught there holds no thread, as it should not: what hangs has the one that it held.
-//! A keeper that blocks lets go now and then, and the thread that looks has it run again: on whichever thread comes first, while the one
-//! that it held does what is in its queue. Only what a step that hangs has itself woken last stays with it, as tokio keeps that to the thread.
+//! Before the runtime has anything else to do, all spares are held: threads that have nothing in their queues, until they are needed. Later, a
+//! thread that a keeper comes to may have tasks that no other one can run, since they yielded on it. So a keeper that holds again lets go now
+//! and then, and the thread that looks has it run on whichever thread comes first, while the one that it held does what waits there. Only what
+//! a step that hangs has itself woken last stays with it, as tokio keeps that to the thread.
 
 use std::future::poll_fn;
 use std::io;
@@ -20,7 +22,7 @@ use super::{HUNG_AFTER, LOOK_EVERY};
 use crate::threads;
 use crate::time::{Clock, SystemClock};
 
-/// For how long a keeper holds its thread at a time.
+/// For how long a keeper holds a thread at a time that has had other work.
 const HELD: Duration = Duration::from_millis(100);
 
 /// What the keepers know.
@@ -28,6 +30,8 @@ const HELD: Duration = Duration::from_millis(100);
 struct Needed {
     /// Threads whose step hangs: as many spares are needed.
     hung: usize,
+    /// Threads that are held.
+    held: usize,
     /// The runtime ends.
     is_over: bool,
     /// Keepers that have let go of a thread, to be woken at once.
@@ -40,6 +44,8 @@ struct Shared {
     needed: Mutex<Needed>,
     /// For those who hold a thread.
     changed: Condvar,
+    /// For whoever waits until all spares are held.
+    holds: Condvar,
     /// For the one who looks.
     looks: Condvar,
     /// Told of each change, for keepers that hold nothing.
@@ -54,18 +60,20 @@ pub(super) struct Keepers {
 }
 
 impl Keepers {
-    /// Holds so many threads of a runtime.
+    /// Holds so many threads of a runtime that has done nothing yet.
     pub(super) fn begin(runtime: &Runtime, steps: Arc<Steps>, spares: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             steps,
             needed: Mutex::default(),
             changed: Condvar::new(),
+            holds: Condvar::new(),
             looks: Condvar::new(),
             hung: watch::Sender::new(0),
         });
         for spare in 0..spares {
             runtime.spawn(keep(Arc::clone(&shared), spare));
         }
+        shared.wait_until_held(spares);
         let mut keepers = Self {
             shared,
             looker: None,
@@ -76,6 +84,12 @@ impl Keepers {
             keepers.looker = Some(threads::try_spawn("spares", look)?);
         }
         Ok(keepers)
+    }
+
+    /// Threads that are held at the moment.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.shared.needed.lock().unwrap().held
     }
 
     /// Waits until so many steps hang; `false` if `patience` was over before.
@@ -105,13 +119,17 @@ impl Drop for Keepers {
 
 async fn keep(shared: Arc<Shared>, spare: usize) {
     let mut told = shared.hung.subscribe();
-    while shared.hold(spare) {
+    let mut longest = None;
+    while shared.hold(spare, longest) {
+        longest = Some(HELD);
         shared.let_go().await;
         let is_back = |hung: &usize| *hung <= spare;
         let waited = told.wait_for(|hung| is_back(hung) || *hung == usize::MAX);
         if waited.await.is_err() {
             return; // Nobody tells any more.
         }
+        // tokio lets no other thread have what was woken last on this one, unless something else is.
+        tokio::spawn(async {});
     }
 }
 
@@ -167,12 +185,24 @@ impl Shared {
         }
     }
 
-    /// Blocks until the spare is needed, or for a while; `false` at the end.
-    fn hold(&self, spare: usize) -> bool {
-        let needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Blocks until the spare is needed, or the longest time is over; `false` at the end.
+    fn hold(&self, spare: usize, longest: Option<Duration>) -> bool {
+        let mut needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner);
+        needed.held += 1;
+        self.holds.notify_one();
         let held = |needed: &mut Needed| !needed.is_over && needed.hung <= spare;
-        let waited = self.changed.wait_timeout_while(needed, HELD, held);
-        let (needed, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let waited =
+            self.changed
+                .wait_timeout_while(needed, longest.unwrap_or(Duration::MAX), held);
+        let (mut needed, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        needed.held -= 1;
         !needed.is_over
+    }
+
+    /// Waits for the keepers: each is the first task of its thread.
+    fn wait_until_held(&self, spares: usize) {
+        let needed = self.needed.lock().unwrap_or_else(PoisonError::into_inner);
+        let fewer = |needed: &mut Needed| needed.held < spares;
+        drop(self.holds.wait_while(needed, fewer));
     }
 }

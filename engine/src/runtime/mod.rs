@@ -6,7 +6,7 @@
 //! left.
 //! Bounds: one spare for each step that hangs, as long as there are some. What is watched are the steps of stages and the calls of
 //! effects; a task of the program's own is not. A step that only takes long counts as well, and has one thread more beside it meanwhile.
-//! Cost: two stores in memory per step; a thread that looks every [`LOOK_EVERY`], and ten wake-ups a second per spare.
+//! Cost: two stores in memory per step; a thread that looks every [`LOOK_EVERY`]; ten wake-ups a second per spare that was needed once.
 
 mod keeper;
 mod steps;

@@ -74,6 +74,41 @@ fn steps_that_hang_together_have_a_spare_each() {
     }
 }
 
+/// Threads that have done nothing else are held for good: nothing waits in their queues.
+#[test]
+fn all_spares_are_held_before_anything_else_runs() {
+    for _ in 0..20 {
+        let runtime = runtime(1, 3);
+        assert_eq!(runtime.keepers.held(), 3);
+        assert_eq!(step(&runtime).recv_timeout(PATIENCE), Ok(7));
+    }
+}
+
+/// What a thread had woken last when a keeper took it to hold it goes on elsewhere.
+#[test]
+fn tasks_go_on_while_spares_that_were_needed_are_held_again() {
+    let runtime = runtime(2, 2);
+    for _ in 0..20 {
+        let ends = [hang(&runtime), hang(&runtime)];
+        assert!(runtime.keepers.are_needed(2, PATIENCE));
+        let tasks: Vec<_> = (0..8)
+            .map(|_| {
+                runtime.handle().spawn(async {
+                    for _ in 0..2_000 {
+                        tokio::task::yield_now().await;
+                        tokio::spawn(async {}).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        drop(ends);
+        for task in tasks {
+            runtime.block_on(task).unwrap();
+        }
+        assert!(runtime.keepers.are_needed(0, PATIENCE));
+    }
+}
+
 #[test]
 fn an_engine_counts_the_threads_that_work() {
     let runtime = runtime(3, 2);
