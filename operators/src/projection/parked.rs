@@ -10,7 +10,9 @@
 //! Not here: how many keys there may be, see [`ProjectionConfig`](super::ProjectionConfig).
 
 mod filter;
+mod key;
 mod settling;
+mod storing;
 mod trying;
 
 use std::collections::BTreeSet;
@@ -23,66 +25,20 @@ use millstream_engine::event::{Offset, PartitionId, Position};
 use millstream_engine::log::frame::Record;
 use millstream_engine::metrics::ParkedCause;
 use millstream_engine::state::{
-    DeadLetter, DeadLetterId, DeadLetterStatus, FOLLOWERS_MAX, ProjectionId, StateWrite,
+    DeadLetter, DeadLetterId, DeadLetterStatus, FOLLOWERS_MAX, ProjectionId,
 };
 use millstream_engine::time::Timestamp;
 
 use self::filter::IdFilter;
+use self::key::ParkedKey;
+pub(super) use self::key::ParkedLimits;
 use super::{FailurePolicy, ParkedStream, ProgressBoard};
-use crate::failing::{ERROR, Standing, Stands, Telling};
+use crate::failing::{ERROR, Standing, Telling};
 
 /// Followers listed by their offsets over all keys: 8 MiB. Beyond that they are counted only.
 const LISTED_MAX: usize = 1 << 20;
 /// Time by which a next try is later than the one before at least: none is made twice in one turn.
 const LATER: Duration = Duration::from_nanos(1);
-
-/// A parked key.
-#[derive(Debug)]
-pub(super) struct ParkedKey {
-    pub(super) letter: DeadLetter,
-    /// Number in its stream of the letter's event. Between turns it is the next to be tried.
-    pub(super) first: u64,
-    /// Number in its stream of the next event to be tried.
-    pub(super) version: u64,
-    /// Monotonic time of the next try; `None` for a dead letter.
-    pub(super) due: Option<Duration>,
-    /// Whether followers came since it was stored.
-    followed: bool,
-    /// Followers that this turn has passed, and their bytes.
-    passed: (u64, u64),
-    /// Bytes that it counts for in the sum over all keys.
-    held_bytes: usize,
-    /// Bytes of its event's own payload: the letter of one that was edited shows another.
-    event_bytes: usize,
-    /// Somebody has decided about it: what comes of that is waited for.
-    is_decided: bool,
-}
-
-impl ParkedKey {
-    /// As it is counted. Letters of versions without a class have that of most errors.
-    fn stands(&self) -> Stands<'_> {
-        let class = &self.letter.class;
-        Stands {
-            class: if class.is_empty() { ERROR } else { class },
-            since: self.letter.first_failed,
-            is_dead: self.due.is_none(),
-        }
-    }
-}
-
-/// How many events may wait behind one of a key, and how many bytes of payload; bytes of all letters.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ParkedLimits {
-    pub(super) followers: u64,
-    pub(super) followers_bytes: u64,
-    pub(super) bytes: usize,
-}
-
-impl ParkedLimits {
-    fn are_exceeded(self, letter: &DeadLetter) -> bool {
-        letter.followers > self.followers || letter.followers_bytes > self.followers_bytes
-    }
-}
 
 /// What all letters of a projection share.
 #[derive(Clone, Debug)]
@@ -336,41 +292,5 @@ impl Parked {
     /// Events that wait, the failed ones included.
     pub(super) fn events(&self) -> u64 {
         self.waiting
-    }
-
-    /// Whether there is something to store.
-    pub(super) fn is_changed(&self) -> bool {
-        !self.changed.is_empty() || !self.removed.is_empty()
-    }
-
-    /// Whether keys were parked whose letters were never handed over.
-    pub(super) fn has_new(&self) -> bool {
-        self.has_new
-    }
-
-    /// Whether something is to be stored that is waited for: keys are free again, or somebody has decided about one.
-    pub(super) fn is_awaited(&self) -> bool {
-        !self.removed.is_empty() || self.is_changed() && self.is_awaited
-    }
-
-    /// The writes that store what changed.
-    pub(super) fn store(&mut self, writes: &mut Vec<StateWrite>) {
-        (self.is_awaited, self.has_new) = (false, false);
-        for id in self.removed.drain(..) {
-            writes.push(StateWrite::DeleteDeadLetter(id));
-        }
-        for id in &self.followed {
-            if let Some(parked) = self.keys.get_mut(id) {
-                parked.followed = false;
-            }
-        }
-        self.changed.append(&mut self.followed);
-        self.changed.sort_unstable();
-        self.changed.dedup();
-        for id in self.changed.drain(..) {
-            if let Some(parked) = self.keys.get(&id) {
-                writes.push(StateWrite::DeadLetter(Box::new(parked.letter.clone())));
-            }
-        }
     }
 }
