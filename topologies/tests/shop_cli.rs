@@ -249,6 +249,11 @@ fn served_run_has_its_dataflows_in_metrics_and_tables() {
         while shown("state_items", "sessions") <= Some(0.0) {
             std::thread::yield_now();
         }
+        // The monitor shows them from its first look on.
+        let spares = || sample(&served.metrics(), "millstream_runtime_spare_threads");
+        while spares().is_none_or(|spares| spares < 1.0) {
+            std::thread::yield_now();
+        }
         let failed = sample(
             &served.metrics(),
             "millstream_dataflow_failed{dataflow=\"sales\"}",

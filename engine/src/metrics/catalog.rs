@@ -293,6 +293,12 @@ catalog! {
     STATE_BYTES_TOTAL = "millstream_state_bytes_total", Counter, Bytes,
         "Bytes of keys and values committed to the state environment";
 
+    // No label: the threads of a runtime that has spares.
+    RUNTIME_HUNG_THREADS = "millstream_runtime_hung_threads", Gauge, Count,
+        "Threads whose step has not come back for a tenth of a second";
+    RUNTIME_SPARE_THREADS = "millstream_runtime_spare_threads", Gauge, Count,
+        "Threads that are held in reserve for those that hang next";
+
     // No label: the memory of all state of a topology, if it is bounded.
     STATE_MEMORY_BYTES = "millstream_state_memory_bytes", Gauge, Bytes,
         "Memory that state of operators takes, by estimate";

@@ -19,6 +19,7 @@ mod memory;
 mod read_side;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod write_side;
 
 pub use catalog::*;
@@ -32,6 +33,7 @@ pub use read_side::{
     DeadLetterMetrics, DeliveryMetrics, DerivedMetrics, OutboxMetrics, OutboxNow, ParkedCause,
     ParkedNow, ProjectionMetrics, StateWriterMetrics, VersionMetrics,
 };
+pub use threads::ThreadMetrics;
 pub use write_side::{AggregateMetrics, AggregateTally, CommitSample, IndexMetrics, WriterMetrics};
 
 /// Gives the recorder in force unit and help of each metric. Once, after it was installed and before

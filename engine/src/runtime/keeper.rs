@@ -86,6 +86,11 @@ impl Keepers {
         Ok(keepers)
     }
 
+    /// Is told how many threads hang, whenever that changes.
+    pub(super) fn told(&self) -> watch::Receiver<usize> {
+        self.shared.hung.subscribe()
+    }
+
     /// Threads that are held at the moment.
     #[cfg(test)]
     pub(super) fn held(&self) -> usize {

@@ -25,7 +25,7 @@ use tokio::runtime::{Builder, Handle};
 use self::keeper::Keepers;
 pub use self::steps::in_step;
 use self::working::Working;
-pub use self::working::working_threads;
+pub use self::working::{Threads, working_threads};
 
 /// A step that takes longer has its thread replaced, at the next look.
 pub const HUNG_AFTER: Duration = Duration::from_millis(100);
@@ -109,7 +109,12 @@ impl Runtime {
         watch_threads(&mut builder, &steps);
         let inner = builder.build()?;
         let keepers = Keepers::begin(&inner, steps, config.spares)?;
-        let working = Working::note(inner.handle(), config.threads);
+        let threads = Threads {
+            working: config.threads,
+            spares: config.spares,
+            hung: keepers.told(),
+        };
+        let working = Working::note(inner.handle(), threads);
         Ok(Self {
             keepers,
             _working: working,

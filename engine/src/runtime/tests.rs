@@ -36,10 +36,15 @@ fn step(runtime: &Runtime) -> Receiver<u32> {
 #[test]
 fn a_spare_takes_the_place_of_each_thread_that_hangs() {
     let runtime = runtime(1, 2);
+    let threads = runtime.block_on(async { Threads::present().unwrap() });
+    let told = || (threads.hung(), threads.spares_left());
+    assert_eq!(told(), (0, 2));
     let first = hang(&runtime);
     assert!(runtime.keepers.are_needed(1, PATIENCE));
+    assert_eq!(told(), (1, 1));
     let second = hang(&runtime);
     assert!(runtime.keepers.are_needed(2, PATIENCE));
+    assert_eq!(told(), (2, 0));
     assert_eq!(step(&runtime).recv_timeout(PATIENCE), Ok(7));
     drop(first);
     assert!(runtime.keepers.are_needed(1, PATIENCE));
@@ -47,6 +52,9 @@ fn a_spare_takes_the_place_of_each_thread_that_hangs() {
     drop(second);
     assert!(runtime.keepers.are_needed(0, PATIENCE));
     assert_eq!(step(&runtime).recv_timeout(PATIENCE), Ok(7));
+    assert_eq!(told(), (0, 2));
+    drop(runtime);
+    assert_eq!(told(), (0, 2), "what is over hangs nowhere");
 }
 
 #[test]

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use millstream_engine::event::PartitionId;
 use millstream_engine::metrics::{
-    IndexMetrics, PartitionMetrics, StateMemoryMetrics, observe_skew,
+    IndexMetrics, PartitionMetrics, StateMemoryMetrics, ThreadMetrics, observe_skew,
 };
+use millstream_engine::runtime::Threads;
 use millstream_operators::projection::Outlets;
 
 use super::said::Said;
@@ -24,8 +25,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// A turn should take a millisecond; one that takes this long is stuck in user code.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// Shows index figures and the skew between partitions until the engine is gone.
-pub(super) fn watch(engine: &Weak<Inner>) {
+/// Shows index figures and the skew between partitions until the engine is gone, and of its runtime, if it has spare threads, what
+/// hangs.
+pub(super) fn watch(engine: &Weak<Inner>, threads: Option<&Threads>) {
     let Some(inner) = engine.upgrade() else {
         return;
     };
@@ -43,6 +45,7 @@ pub(super) fn watch(engine: &Weak<Inner>) {
     let loads: Vec<_> = ids().map(PartitionMetrics::new).collect();
     let mut watchdog = Watchdog::new(watchdog);
     let memory = StateMemoryMetrics::new();
+    let threads = threads.map(|threads| (ThreadMetrics::new(), threads));
     let mut before: Option<Vec<u64>> = None;
     let mut unseen = vec![Said::default(); projections];
     let busy = Arc::new(AtomicBool::new(false));
@@ -79,6 +82,9 @@ pub(super) fn watch(engine: &Weak<Inner>) {
         }
         if let Some(bounded) = &inner.inputs.memory {
             memory.observe(bounded.budget());
+        }
+        if let Some((metrics, threads)) = &threads {
+            metrics.observe(threads.hung(), threads.spares_left());
         }
         if let Some(before) = before.replace(heads.clone()) {
             let grown = heads.iter().zip(before);

@@ -11,7 +11,7 @@ use millstream_engine::log::{
     EmbeddedLog, EmbeddedReader, Feed, GroupWriter, LogError, LogReader, LogWriter,
     LogWriterThread, StreamReader,
 };
-use millstream_engine::runtime::working_threads;
+use millstream_engine::runtime::{Threads, working_threads};
 use millstream_engine::stage::{StageHandle, spawn_stage};
 use millstream_engine::state::{
     RegisteredProjection, StateStore, StateWriterHandle, StateWriterThread,
@@ -147,8 +147,11 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
 
 fn start_monitor(inner: &Arc<Inner>) {
     let watched = Arc::downgrade(inner);
+    let threads = Threads::present();
     // Without it figures are missing, and nobody looks after stages that hang.
-    if let Err(cause) = threads::try_spawn("monitor", move || super::monitor::watch(&watched)) {
+    if let Err(cause) = threads::try_spawn("monitor", move || {
+        super::monitor::watch(&watched, threads.as_ref())
+    }) {
         tracing::warn!(%cause, "the monitor could not be started");
     }
 }

@@ -88,6 +88,7 @@ fn record_dataflows() {
     checkpoints.count_failed();
     LateMetrics::new("sales/window", PARTITION).count(1);
     record_state_memory();
+    ThreadMetrics::new().observe(1, 2);
     UnreadableMetrics::new("sales/events", PARTITION).count(1);
 }
 
