@@ -59,6 +59,14 @@ pub enum StartDataflowError {
         /// Why.
         cause: CheckpointError,
     },
+    /// Code of the program's own panicked while it was put together, such as what divides a source; nothing runs.
+    #[error("dataflow {dataflow:?}: it panicked while it was put together: {cause}")]
+    Panicked {
+        /// The dataflow.
+        dataflow: String,
+        /// The panic's message.
+        cause: String,
+    },
     /// What its tables are kept in failed.
     #[error("dataflow {dataflow:?}, its tables: {cause}")]
     Tables {

@@ -11,10 +11,11 @@ use millstream_engine::event::PartitionId;
 use millstream_engine::fail_point;
 use millstream_engine::metrics::{DataflowMetrics, StageMetrics};
 use millstream_engine::stage::{
-    Directive, NoCore, RestartPolicy, StageSpec, Supervision, spawn_stage,
+    Directive, NoCore, RestartPolicy, StageSpec, Supervision, panic_message, spawn_stage,
 };
 use millstream_engine::time::Clock;
 use tokio::sync::watch;
+use tokio::task::JoinError;
 
 use super::apart::Apart;
 use super::deploy::{Placed, PlacedDataflow, StartDataflowError};
@@ -67,9 +68,8 @@ impl Run {
             let run = Arc::clone(self);
             // Sources open files.
             let placing = tokio::task::spawn_blocking(move || run.home.place(&run.dataflow));
-            placing
-                .await
-                .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?
+            let placed = placing.await;
+            placed.unwrap_or_else(|error| Err(self.unfinished(error)))?
         };
         let failure = watch::Sender::new(None);
         let PlacedDataflow {
@@ -120,6 +120,7 @@ impl Run {
 
     /// Keeps it going until it has ended or is given up.
     async fn watch(self: Arc<Self>, parts: Parts, failed: watch::Sender<Option<Failure>>) {
+        let _ended = EndedByPanic(parts.clone());
         let may_restart =
             self.home.storage.is_some() && self.dataflow.options.checkpoints.is_some();
         let mut supervision = Supervision::new(RestartPolicy {
@@ -220,10 +221,20 @@ impl Run {
             return self.begin(parts).await;
         };
         let (run, parts) = (Arc::clone(self), parts.clone());
-        let begun = apart.spawn(async move { run.begin(&parts).await });
-        begun
-            .await
-            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        let begun = apart.spawn(async move { run.begin(&parts).await }).await;
+        begun.unwrap_or_else(|error| Err(self.unfinished(error)))
+    }
+
+    /// What a task that was to begin it came to instead: whoever begins a dataflow again has to hear of it.
+    fn unfinished(&self, error: JoinError) -> StartDataflowError {
+        let cause = match error.try_into_panic() {
+            Ok(panic) => panic_message(&*panic).to_owned(),
+            Err(cancelled) => cancelled.to_string(),
+        };
+        StartDataflowError::Panicked {
+            dataflow: self.dataflow.name().to_owned(),
+            cause,
+        }
     }
 
     /// Until all stages have ended; has the others end when one fails, and keeps the metrics up to date.
@@ -267,6 +278,23 @@ impl Run {
             }
         }
         show();
+    }
+}
+
+/// Ends a dataflow whose watcher panics: nobody else would say that it has.
+struct EndedByPanic(Parts);
+
+impl Drop for EndedByPanic {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        self.0.stop_all();
+        DataflowMetrics::new(self.0.name()).observe(true);
+        self.0.end(Err(Failure {
+            stage: format!("dataflow {}", self.0.name()),
+            cause: "what watches it panicked".to_owned(),
+        }));
     }
 }
 

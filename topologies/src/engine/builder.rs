@@ -54,6 +54,8 @@ impl EngineBuilder {
     /// # Errors
     /// [`OpenError`]; a data folder that another process holds is named with its holder.
     pub async fn run(self, topology: Topology) -> Result<Engine, OpenError> {
-        start::start(self, topology).await
+        // Whoever stops waiting for it has an engine that ends, not one half begun that holds its folder.
+        let started = tokio::spawn(start::start(self, topology)).await;
+        started.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 }

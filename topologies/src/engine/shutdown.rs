@@ -9,6 +9,7 @@ use millstream_engine::fail_point;
 use millstream_engine::log::{Feed, LogWriterThread};
 use millstream_engine::stage::{StageHandle, StageStatus};
 use millstream_engine::state::{StateWriterHandle, StateWriterThread};
+use tokio::sync::watch;
 
 use super::{Engine, Inner, ShutdownError, dataflows};
 use crate::dataflow::DataflowHandle;
@@ -25,9 +26,13 @@ pub(super) struct Stages {
     pub(super) state_thread: StateWriterThread,
 }
 
+/// What an engine came to, once it has ended.
+type Outcome = Option<Result<(), ShutdownError>>;
+
 /// The parts, until a shutdown takes them.
 pub(super) struct Running {
     stages: Mutex<Option<Stages>>,
+    outcome: Arc<watch::Sender<Outcome>>,
     pub(super) partitions: Vec<StageHandle>,
     pub(super) projections: Vec<StageHandle>,
     pub(super) deliveries: Vec<StageHandle>,
@@ -42,6 +47,7 @@ impl Running {
             deliveries: stages.deliveries.clone(),
             dataflows: stages.dataflows.clone(),
             stages: Mutex::new(Some(stages)),
+            outcome: Arc::new(watch::Sender::new(None)),
         }
     }
 
@@ -98,8 +104,11 @@ impl Engine {
 
     /// Has the dataflows' sources stop and what they read dealt with; stops taking commands, handles and answers
     /// all that is queued, lets the projections apply and store all of it, but for one whose outbox is
-    /// [full](millstream_operators::projection::DeliveryConfig::stored_max), which goes on after the next start. Later calls, and calls on clones, do nothing. The data folder is free for another
+    /// [full](millstream_operators::projection::DeliveryConfig::stored_max), which goes on after the next start. Later calls, and calls on
+    /// clones, wait for the same end. The data folder is free for another
     /// process then, and for this one once every handle, reader and subscription of this engine is dropped.
+    ///
+    /// Once begun it goes on, also if whoever waits for it does no longer.
     ///
     /// An engine that is dropped without it ends in the same order, in the background, if a runtime is left
     /// to do so; what was acknowledged is durable in any case.
@@ -107,16 +116,25 @@ impl Engine {
     /// # Errors
     /// [`ShutdownError`] names the first part that did not end in order; the others are ended all the same.
     pub async fn shutdown(&self) -> Result<(), ShutdownError> {
-        let Some(stages) = self.inner.running.take() else {
-            return Ok(());
-        };
-        let deadline = self.inner.config.shutdown_deadline;
-        let outcome = end(stages, &self.inner.feed, deadline).await;
-        // Nobody need wait longer for what will not come.
-        for version in self.inner.versions.iter().flat_map(|one| one.started()) {
-            version.board.stop("the engine was shut down");
+        let inner = &self.inner;
+        let mut told = inner.running.outcome.subscribe();
+        if let Some(stages) = inner.running.take() {
+            let telling = Telling(Arc::clone(&inner.running.outcome));
+            let (feed, versions) = (Arc::clone(&inner.feed), inner.versions.clone());
+            let deadline = inner.config.shutdown_deadline;
+            inner.runtime.spawn(async move {
+                let outcome = end(stages, &feed, deadline).await;
+                // Nobody need wait longer for what will not come.
+                for version in versions.iter().flat_map(|one| one.started()) {
+                    version.board.stop("the engine was shut down");
+                }
+                // Whoever is told may open the folder again at once.
+                drop((feed, versions));
+                telling.tell(outcome);
+            });
         }
-        outcome
+        let outcome = told.wait_for(Option::is_some).await;
+        outcome.map_or(Ok(()), |outcome| outcome.clone().unwrap_or(Ok(())))
     }
 
     /// Waits for Ctrl-C or SIGTERM, then [shuts down](Self::shutdown). Also ends when a partition is given
@@ -149,6 +167,30 @@ impl Engine {
             cause = given_up => cause,
             cause = self.inner.feed.until_stopped() => cause.to_string(),
         }
+    }
+}
+
+/// Tells how an engine has ended, also where its runtime ends before it.
+struct Telling(Arc<watch::Sender<Outcome>>);
+
+impl Telling {
+    fn tell(self, outcome: Result<(), ShutdownError>) {
+        self.0.send_replace(Some(outcome));
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.0.send_if_modified(|outcome| {
+            let is_untold = outcome.is_none();
+            outcome.get_or_insert_with(|| {
+                Err(ShutdownError::Stage {
+                    stage: "engine".to_owned(),
+                    cause: "its runtime ended before it".to_owned(),
+                })
+            });
+            is_untold
+        });
     }
 }
 

@@ -1,6 +1,7 @@
 //! Promise: an engine ends in bounded time, everyone is answered, and what was answered "yes" is durable.
 
 use std::collections::BTreeSet;
+use std::task::Poll;
 
 use millstream::prelude::*;
 use millstream_engine::event::{Offset, PartitionId};
@@ -139,6 +140,60 @@ async fn shutdown_twice() {
     within(engine.shutdown()).await.unwrap();
     // What was read can be read on.
     assert_eq!(check(&engine).await["tally-a"], [added(1)]);
+}
+
+/// Story: a shutdown that nobody waited for any more closed the derived state and left the rest running, and the next call said
+/// that all was well. Method: its future is asked a few times and dropped; then somebody else waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_that_nobody_waits_for_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let engine = open(folder.path()).await;
+        assert_eq!(sum(&engine, "a").await, round);
+        engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
+        given_up_after(round, engine.shutdown()).await;
+        within(engine.clone().shutdown()).await.unwrap();
+        drop(engine);
+    }
+}
+
+/// An engine that nobody waits for ends, whatever of it had begun. Method: its future is asked a few times and dropped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_nobody_waits_for_leaves_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let opening = try_open(folder.path(), config(), topology());
+        let engine = given_up_after(round, opening).await;
+        drop(engine);
+        let engine = within(async {
+            loop {
+                match try_open(folder.path(), config(), topology()).await {
+                    Ok(engine) => return engine,
+                    Err(_held) => tokio::task::yield_now().await,
+                }
+            }
+        })
+        .await;
+        assert_eq!(sum(&engine, "a").await, round);
+        engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
+        close(engine).await;
+    }
+}
+
+/// Asks a future until it was not ready so many times, and drops it.
+async fn given_up_after<T>(times: i64, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    let mut asked = 0;
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        Poll::Pending if asked == times => Poll::Ready(None),
+        Poll::Pending => {
+            asked += 1;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// Story: the stages of an engine that was dropped went on for as long as the runtime, and held its folder. Method: the

@@ -1,5 +1,7 @@
 //! Declaring, failing and stopping.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use millstream::catalog::bank::{Account, AccountEvent, BALANCES, Balances};
@@ -118,6 +120,56 @@ async fn a_failed_dataflow_leaves_the_others_and_the_engine_running() {
     let error = engine.shutdown().await.unwrap_err();
     assert!(error.to_string().contains("three is too much"), "{error}");
     assert_eq!(engine.dataflow("easy").status(), DataflowStatus::Ended);
+}
+
+/// Story: a source's function that panicked when its dataflow began again took the watcher with it: the dataflow was running for
+/// ever, without stages. Method: it panics whenever it is asked again, and nothing is given out before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_panics_when_it_begins_again_fails_its_dataflow() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let topology = Topology::named("shop").dataflow_with("strict", options(), move |flow| {
+        let numbers = Generate::each(move |_, _| {
+            let asked = counted.fetch_add(1, Ordering::Relaxed);
+            assert!(asked == 0, "the file is gone");
+            0..10u64
+        });
+        let numbers = flow.source("numbers", numbers.splits(1).repeatable());
+        numbers
+            .stream()
+            .for_each(|_, number| assert!(number < 5, "five is too much"));
+    });
+    let mut config = config();
+    config.restart.attempts_max = 2;
+    config.restart.backoff_first = Duration::from_millis(1);
+    let opened = Engine::open(folder.path()).config(config);
+    let engine = opened.run(topology.build().unwrap()).await.unwrap();
+    let failure = within(engine.dataflow("strict").wait()).await.unwrap_err();
+    assert!(failure.cause.contains("five is too much"), "{failure}");
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
+    assert_eq!(engine.failed_dataflows(), [("strict".to_owned(), failure)]);
+    assert!(within(engine.shutdown()).await.is_err());
+}
+
+/// Story: such a panic at the start of the engine left what had begun before it with the folder.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_panics_at_the_start_leaves_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology = Topology::named("shop").dataflow_with("strict", options(), |flow| {
+        let numbers = Generate::each(|split, _| -> std::ops::Range<u64> {
+            panic!("there is no file for split {split}")
+        });
+        flow.source("numbers", numbers).stream().for_each(|_, _| {});
+    });
+    let opened = Engine::open(folder.path()).config(config());
+    let error = opened.run(topology.build().unwrap()).await.unwrap_err();
+    assert!(
+        error.to_string().contains("there is no file for split"),
+        "{error}"
+    );
+    let empty = Topology::named("shop").build().unwrap();
+    close(open(folder.path(), empty).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
