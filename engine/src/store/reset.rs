@@ -48,7 +48,7 @@ pub fn reset(
         folder = %folder.display(),
         set_aside = %aside.display(),
         error = %damage,
-        "derived state was damaged: it is set aside and rebuilt from the log"
+        "derived state was damaged: it is set aside and rebuilt from the log; effects that were to be delivered are in what is set aside alone"
     );
     let environment = Environment::open(folder, options)?;
     Ok(OpenedState {

@@ -42,7 +42,7 @@ pub(super) fn verify(data: &Path, is_json: bool, out: &mut impl Write) -> Result
             let state = folder.state_folder().display();
             let what = match is_damage(&error) {
                 true => format!(
-                    "the log is whole, the state in {state} is not: export the checkpoints that matter, stop the engine and delete it, and it is rebuilt from the log"
+                    "the log is whole, the state in {state} is not: export the checkpoints that matter, look with `effects list --waiting` at what was not delivered yet, which nobody will send without it, stop the engine and delete it: all else is rebuilt from the log"
                 ),
                 false => format!("the log is whole, the state in {state} could not be checked"),
             };
