@@ -275,7 +275,7 @@ async fn tables_of_a_dataflow_are_not_behind_and_go_with_it() {
 }
 
 #[test]
-fn the_status_says_whether_it_failed_or_was_used_wrongly() {
+fn the_status_says_that_it_failed() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("nothing");
     let failed: [&[&str]; 6] = [
@@ -296,19 +296,62 @@ fn the_status_says_whether_it_failed_or_was_used_wrongly() {
         );
         assert!(output.stdout.is_empty() && !data.exists());
     }
-    let wrong: [&[&str]; 6] = [
+}
+
+#[test]
+fn the_status_says_that_it_was_used_wrongly() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("nothing");
+    let letter = "3-0-1234-9f86d081";
+    let wrong: [&[&str]; 10] = [
         &["verify"],
         &["log"],
         &["log", "read", "DATA", "--from", "x"],
         &["log", "read", "DATA", "--partition", "70000"],
         &["stream", "show", "DATA", "account"],
         &["dead-letters", "show", "DATA", "first"],
+        &["dead-letters", "redrive", "DATA", "--by", "ann"],
+        &[
+            "dead-letters",
+            "redrive",
+            "DATA",
+            letter,
+            "--key",
+            "a",
+            "--by",
+            "ann",
+        ],
+        &[
+            "dead-letters",
+            "discard",
+            "DATA",
+            letter,
+            "--by",
+            " ",
+            "--reason",
+            "old",
+        ],
+        &[
+            "dead-letters",
+            "discard",
+            "DATA",
+            letter,
+            "--by",
+            "ann",
+            "--reason",
+            " ",
+        ],
     ];
     for words in wrong {
         let output = run(words, &data);
         assert_eq!(output.status.code(), Some(2), "{words:?}");
         assert!(!output.stderr.is_empty() && output.stdout.is_empty());
     }
+}
+
+#[test]
+fn each_command_explains_itself() {
+    let folder = tempfile::tempdir().unwrap();
     let help: [&[&str]; 9] = [
         &[],
         &["verify"],
@@ -321,7 +364,7 @@ fn the_status_says_whether_it_failed_or_was_used_wrongly() {
         &["dead-letters", "list"],
     ];
     for words in help {
-        let text = out(&[words, &["--help"]].concat(), &data);
+        let text = out(&[words, &["--help"]].concat(), folder.path());
         assert!(
             text.contains("Usage: millstream") && text.len() > 300,
             "{text}"

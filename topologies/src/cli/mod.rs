@@ -80,10 +80,18 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let _ = out.flush();
             let _ = writeln!(std::io::stderr(), "millstream: {error:#}");
-            ExitCode::FAILURE
+            match error.is::<Usage>() {
+                true => ExitCode::from(2),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
+
+/// Wrong usage that clap cannot tell: nothing was done.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(&'static str);
 
 impl Arguments {
     /// What clap cannot say: options of the shop belong to no other command.

@@ -1,7 +1,8 @@
 //! `millstream run`: a ready-made topology on real data, with progress, a summary and checks.
 //!
 //! Another topology is one more variant of [`Topology`] with a function beside [`shop`]. Ctrl-C and
-//! SIGTERM stop the reading and let the engine end in order; a second one ends the process at once.
+//! SIGTERM stop the shop's reading and let its engine end in order; a second one ends the process at once. The bank and
+//! Nexmark, which nobody serves, end at once.
 
 mod shop_summary;
 

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use millstream_operators::projection::KeyPart;
 
+use super::Usage;
 use crate::sql::{SqlFormat, SqlOptions, SqlSession, write_to};
 
 /// See [`SqlFormat`].
@@ -68,10 +69,12 @@ pub(super) fn run(arguments: &SqlArguments, is_json: bool, out: &mut impl Write)
         (Some(Format::Csv), false) => SqlFormat::Csv,
         (Some(Format::Parquet), false) => SqlFormat::Parquet,
         (Some(Format::Json) | None, _) => SqlFormat::Json,
-        (Some(_), true) => bail!("--json asks for another format than --format does"),
+        (Some(_), true) => bail!(Usage("--json asks for another format than --format does")),
     };
     if format == SqlFormat::Parquet && arguments.output.is_none() {
-        bail!("a Parquet answer needs a file: name one with --output");
+        bail!(Usage(
+            "a Parquet answer needs a file: name one with --output"
+        ));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -79,7 +82,7 @@ pub(super) fn run(arguments: &SqlArguments, is_json: bool, out: &mut impl Write)
         .context("starting threads")?;
     let answered = runtime.block_on(async {
         tokio::select! {
-            answered = answer(arguments, format, out) => answered,
+            answered = answer(arguments, format, is_json, out) => answered,
             _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted")),
         }
     });
@@ -88,7 +91,12 @@ pub(super) fn run(arguments: &SqlArguments, is_json: bool, out: &mut impl Write)
     answered
 }
 
-async fn answer(arguments: &SqlArguments, format: SqlFormat, out: &mut impl Write) -> Result<()> {
+async fn answer(
+    arguments: &SqlArguments,
+    format: SqlFormat,
+    is_json: bool,
+    out: &mut impl Write,
+) -> Result<()> {
     let options = SqlOptions {
         sample_rows: arguments.sample,
         memory_bytes: arguments.memory << 20,
@@ -111,7 +119,11 @@ async fn answer(arguments: &SqlArguments, format: SqlFormat, out: &mut impl Writ
     unfinished
         .persist(file)
         .with_context(|| format!("naming {}", file.display()))?;
-    writeln!(out, "{rows} rows in {}", file.display())?;
+    if is_json {
+        writeln!(out, "{}", serde_json::json!({ "rows": rows, "file": file }))?;
+    } else {
+        writeln!(out, "{rows} rows in {}", file.display())?;
+    }
     Ok(())
 }
 

@@ -143,9 +143,11 @@ fn list(arguments: &ListArguments, is_json: bool, out: &mut impl Write) -> Resul
         _ if is_json => {}
         _ => writeln!(out, "{}", printed.trim_fmt())?,
     }
-    if !is_json {
-        for line in unknown {
-            writeln!(out, "{line}")?;
+    for line in unknown {
+        match is_json {
+            // What stands on standard output is JSON.
+            true => writeln!(std::io::stderr(), "{line}")?,
+            false => writeln!(out, "{line}")?,
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::{EmbeddedReader, LogReader};
 use serde_json::{Value, json};
 
-use super::text::one_line;
+use super::text::{json_line, one_line};
 use crate::StoredEvent;
 
 /// Stored bytes that one read takes from the log.
@@ -98,7 +98,10 @@ fn to_line(event: &StoredEvent) -> String {
     line.push_str(&match event.to_json() {
         Ok(Some(payload)) => payload_text(payload, &event.event_type),
         Ok(None) => format!(" {} bytes", event.payload.len()),
-        Err(error) => format!(" {} bytes, not readable: {error}", event.payload.len()),
+        Err(error) => {
+            let why = one_line(&error.to_string(), usize::MAX);
+            format!(" {} bytes, not readable: {why}", event.payload.len())
+        }
     });
     line
 }
@@ -109,8 +112,8 @@ fn payload_text(payload: Value, event_type: &str) -> String {
         Value::String(name) if name == event_type => String::new(),
         Value::Object(mut fields) if fields.len() == 1 && fields.contains_key(event_type) => {
             let inner = fields.remove(event_type).unwrap_or_default();
-            format!(" {inner}")
+            format!(" {}", json_line(&inner))
         }
-        other => format!(" {other}"),
+        other => format!(" {}", json_line(&other)),
     }
 }

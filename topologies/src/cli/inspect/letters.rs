@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::Data;
 use super::folder::DataFolder;
 use super::projections::names;
-use super::text::{age, number, one_line, table};
+use super::text::{age, json_line, number, one_line, table};
 
 pub(in crate::cli) use decide::{
     DiscardArguments, EditArguments, RedriveArguments, discard, edit, redrive,
@@ -242,7 +242,7 @@ impl Printed<'_> {
             line(&kind.event_type)
         )?;
         match self.payload() {
-            Ok(payload) => writeln!(out, "payload     {payload}")?,
+            Ok(payload) => writeln!(out, "payload     {}", json_line(&payload))?,
             Err(why) => {
                 let bytes = letter.payload.len();
                 writeln!(

@@ -29,6 +29,23 @@ pub(super) fn one_line(text: &str, chars_max: usize) -> String {
     line
 }
 
+/// JSON on one line, in which control characters are escaped: `serde_json` leaves those that are no ASCII as they are, and terminals
+/// heed some.
+pub(super) fn json_line(json: &impl std::fmt::Display) -> String {
+    let json = json.to_string();
+    if !json.contains(char::is_control) {
+        return json;
+    }
+    let mut line = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c.is_control() {
+            true => line.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => line.push(c),
+        }
+    }
+    line
+}
+
 /// A duration by its two largest units: `3d 4h`, `12s`.
 pub(super) fn age(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -59,5 +76,16 @@ mod tests {
         assert_eq!(one_line("a\nb\u{1b}[31m", 20), "a b [31m");
         assert_eq!(one_line("abcdef", 4), "abc…");
         assert_eq!(one_line("abcd", 4), "abcd");
+    }
+
+    #[test]
+    fn json_has_no_control_characters_and_is_the_same() {
+        let value = serde_json::json!({ "k\u{9b}31m": ["\u{7f}", "\n", "é\u{85}"] });
+        let line = json_line(&value);
+        assert!(!line.contains(char::is_control), "{line}");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&line).unwrap(),
+            value
+        );
     }
 }

@@ -58,7 +58,7 @@ pub(in crate::cli) struct DeleteArguments {
     dataflow: String,
     /// Its number, as `list` prints it
     epoch: u64,
-    /// Also the one that the next start would begin from: that begins anew then
+    /// Also the one that the next start would begin from: that begins anew then. Only while no engine has the folder
     #[arg(long)]
     force: bool,
 }
@@ -201,6 +201,10 @@ pub(in crate::cli) fn delete(
     let folder = DataFolder::find(&arguments.data.data)?;
     let (dataflow, epoch) = (&arguments.dataflow, Epoch(arguments.epoch));
     if FolderLock::is_held(folder.state_folder())? {
+        ensure!(
+            !arguments.force,
+            "--force is for a folder at rest: stop the engine that has it first"
+        );
         let action = Action::Delete(epoch);
         ask(&folder, dataflow, action, 60)?;
     } else {

@@ -11,6 +11,7 @@ use millstream_operators::projection::{EDIT_BYTES_MAX, LetterDecision, LetterOrd
 use serde_json::json;
 
 use super::{Data, DataFolder, Filter, names};
+use crate::cli::Usage;
 use crate::engine::requests;
 
 /// Which letters, and who says so.
@@ -91,7 +92,7 @@ pub(in crate::cli) fn edit(
     } = arguments;
     ensure!(
         !reason.trim().is_empty(),
-        "--reason says nothing: it is what remains beside the event as it was"
+        Usage("--reason says nothing: it is what remains beside the event as it was")
     );
     let payload = match (payload, file) {
         (Some(payload), _) => payload.clone(),
@@ -101,7 +102,9 @@ pub(in crate::cli) fn edit(
         (None, Some(path)) => {
             std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?
         }
-        (None, None) => bail!("what to try instead? say it with --payload or --file"),
+        (None, None) => bail!(Usage(
+            "what to try instead? say it with --payload or --file"
+        )),
     };
     serde_json::from_str::<serde::de::IgnoredAny>(&payload).context("the payload is not JSON")?;
     ensure!(
@@ -143,7 +146,7 @@ pub(in crate::cli) fn discard(
     let DiscardArguments { whom, reason } = arguments;
     ensure!(
         !reason.trim().is_empty(),
-        "--reason says nothing: it is what remains of the event's place in the rows"
+        Usage("--reason says nothing: it is what remains of the event's place in the rows")
     );
     let decisions = whom.orders(reason)?.into_iter();
     let decisions = decisions.map(LetterDecision::Discarded).collect();
@@ -156,7 +159,18 @@ impl Whom {
     fn orders(&self, reason: &str) -> Result<Vec<LetterOrder>> {
         let by = self.by.clone().or_else(|| std::env::var("USER").ok());
         let by = by.unwrap_or_default();
-        ensure!(!by.trim().is_empty(), "who decides? say it with --by");
+        ensure!(
+            !by.trim().is_empty(),
+            Usage("who decides? say it with --by")
+        );
+        ensure!(
+            self.ids.is_empty() || self.filter.is_empty(),
+            Usage("name letters by their ids or by conditions, not by both")
+        );
+        ensure!(
+            !self.ids.is_empty() || !self.filter.is_empty() || self.all,
+            Usage("which letters? name them by their ids, by conditions, or say --all")
+        );
         let state = DataFolder::find(&self.data.data)?.state()?;
         let (names, now) = (names(&state)?, SystemClock::new().now());
         let order = |letter: &DeadLetter| {
@@ -170,10 +184,6 @@ impl Whom {
             of_item().or_else(|| LetterOrder::of(letter, &by, reason))
         };
         if !self.ids.is_empty() {
-            ensure!(
-                self.filter.is_empty(),
-                "name letters by their ids or by conditions, not by both"
-            );
             let named = |&id| {
                 let letter = state.dead_letter(id)?;
                 let letter = letter.with_context(|| {
@@ -186,9 +196,6 @@ impl Whom {
                 })
             };
             return self.ids.iter().map(named).collect();
-        }
-        if self.filter.is_empty() && !self.all {
-            bail!("which letters? name them by their ids, by conditions, or say --all");
         }
         let mut orders = Vec::new();
         self.filter.for_each(&state, &names, now, |letter| {
