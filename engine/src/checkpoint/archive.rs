@@ -8,10 +8,15 @@
 //! is taken in gets numbers of its own, in the same order.
 //! Memory: a row of 1 MiB. Blocks on storage and file.
 
+mod error;
+mod reading;
+
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+pub use self::error::ArchiveError;
+use self::reading::read;
 use super::standing::Standing;
 use super::storage::{
     CHUNK_BYTES, Rows, StorageWrite, manifest_key, part_key, sync_blocking, write_blocking,
@@ -26,68 +31,9 @@ const END: u8 = 0;
 const NAME: u8 = 1;
 const MANIFEST: u8 = 2;
 const ROW: u8 = 3;
-const KEY_BYTES: usize = 24;
 const HASH_BYTES: usize = 32;
-/// Longest record, which a damaged length may exceed.
-const RECORD_BYTES_MAX: usize = 64 << 20;
 /// Rows of one transaction, each of 1 MiB at most.
 const ROWS: usize = 4;
-/// From the number of the oldest part to that of the checkpoint: more than any run comes to, and far from an overflow.
-const SPAN_MAX: u64 = 1 << 48;
-
-/// A checkpoint cannot be written to a file, or read from one. Nothing is left behind but a file without its name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ArchiveError {
-    /// It is something else.
-    #[error("{} is no exported checkpoint", path.display())]
-    NotOne {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A newer version of this program wrote it: use that one.
-    #[error("{} has format {found}, this program knows {FORMAT}: use the version that wrote it", path.display())]
-    Version {
-        /// The file.
-        path: PathBuf,
-        /// Its format.
-        found: u8,
-    },
-    /// It ends too early: copy it again.
-    #[error("{} is cut off after {bytes} bytes: copy it again", path.display())]
-    Truncated {
-        /// The file.
-        path: PathBuf,
-        /// How much there is.
-        bytes: u64,
-    },
-    /// It was changed: copy it again.
-    #[error("{} is damaged: {what}; copy it again", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What was found.
-        what: String,
-    },
-    /// There is something already: choose another name.
-    #[error("{} is there already", path.display())]
-    Exists {
-        /// The file.
-        path: PathBuf,
-    },
-    /// What the file system says.
-    #[error("{}: {cause}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Its words.
-        cause: String,
-    },
-    /// The checkpoint cannot be read, or stored.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-}
-
 /// What a file holds, all of it looked through.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
@@ -241,24 +187,6 @@ fn oldest(manifest: &Manifest) -> Epoch {
         .map_or(manifest.epoch, |oldest| oldest.min(manifest.epoch))
 }
 
-/// What is wrong with the numbers and lengths that a manifest names.
-fn impossible(manifest: &Manifest) -> Option<String> {
-    let span = manifest.epoch.0 - oldest(manifest).0;
-    if span > SPAN_MAX {
-        return Some(format!("its parts are of {span} numbers"));
-    }
-    let slots = manifest.stages.iter().flat_map(|stage| &stage.partitions);
-    let mut parts = slots.flatten().flat_map(|slot| &slot.parts);
-    let rows = CHUNK_BYTES as u64;
-    let wrong = parts.find(|part| {
-        part.epoch > manifest.epoch || u64::from(part.chunks()) != part.bytes.div_ceil(rows)
-    })?;
-    Some(format!(
-        "checkpoint {} with a part of {}, {} bytes long",
-        manifest.epoch, wrong.epoch, wrong.bytes
-    ))
-}
-
 /// Keys of all rows of a checkpoint with their lengths, in the order of the manifest.
 fn row_keys(manifest: &Manifest) -> impl Iterator<Item = (Vec<u8>, usize)> {
     manifest
@@ -316,132 +244,4 @@ impl Out {
         file.sync_all()?;
         Ok(self.bytes)
     }
-}
-
-/// A file that is being read.
-struct In<'p> {
-    path: &'p Path,
-    file: BufReader<File>,
-    hasher: blake3::Hasher,
-    bytes: u64,
-}
-
-impl In<'_> {
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<(), ArchiveError> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.file.read(&mut buffer[filled..]) {
-                Ok(0) => {
-                    return Err(ArchiveError::Truncated {
-                        path: self.path.to_owned(),
-                        bytes: self.bytes + filled as u64,
-                    });
-                }
-                Ok(more) => filled += more,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(io_error(self.path, &error)),
-            }
-        }
-        self.bytes += filled as u64;
-        Ok(())
-    }
-
-    fn bytes<const N: usize>(&mut self) -> Result<[u8; N], ArchiveError> {
-        let mut bytes = [0; N];
-        self.fill(&mut bytes)?;
-        self.hasher.update(&bytes);
-        Ok(bytes)
-    }
-
-    /// The next record, which must be of this kind.
-    fn record(&mut self, kind: u8) -> Result<Vec<u8>, ArchiveError> {
-        let [found] = self.bytes()?;
-        if found != kind {
-            return Err(self.damaged(format!("a record of kind {found} instead of {kind}")));
-        }
-        let length = u32::from_be_bytes(self.bytes()?) as usize;
-        if length > RECORD_BYTES_MAX {
-            return Err(self.damaged(format!("a record of {length} bytes")));
-        }
-        let mut content = vec![0; length];
-        self.fill(&mut content)?;
-        if kind == END && content != self.hasher.finalize().as_bytes() {
-            return Err(self.damaged("its hash is another".to_owned()));
-        }
-        self.hasher.update(&content);
-        Ok(content)
-    }
-
-    fn damaged(&self, what: String) -> ArchiveError {
-        ArchiveError::Damaged {
-            path: self.path.to_owned(),
-            what: format!("{what}, before byte {}", self.bytes),
-        }
-    }
-}
-
-/// Reads all of a file; `row` is given each row's epoch, key and bytes, before the file is known to be right.
-fn read(
-    path: &Path,
-    mut row: impl FnMut(Epoch, &[u8], &[u8]) -> Result<(), ArchiveError>,
-) -> Result<Archive, ArchiveError> {
-    let file = File::open(path).map_err(|error| io_error(path, &error))?;
-    let mut input = In {
-        path,
-        file: BufReader::new(file),
-        hasher: blake3::Hasher::new(),
-        bytes: 0,
-    };
-    let mut magic = [0; MAGIC.len()];
-    let filled = match input.fill(&mut magic) {
-        Err(ArchiveError::Truncated { bytes, .. }) => bytes as usize,
-        filled => filled.map(|()| magic.len())?,
-    };
-    if !MAGIC.starts_with(&magic[..filled]) {
-        let path = path.to_owned();
-        return Err(ArchiveError::NotOne { path });
-    }
-    if filled < magic.len() {
-        let (path, bytes) = (path.to_owned(), filled as u64);
-        return Err(ArchiveError::Truncated { path, bytes });
-    }
-    input.hasher.update(&magic);
-    let [found] = input.bytes()?;
-    if found != FORMAT {
-        let path = path.to_owned();
-        return Err(ArchiveError::Version { path, found });
-    }
-    let name = input.record(NAME)?;
-    let dataflow = String::from_utf8(name);
-    let dataflow = dataflow.map_err(|_| input.damaged("its name is no text".to_owned()))?;
-    let manifest = Manifest::from_bytes(&input.record(MANIFEST)?);
-    let manifest = manifest.map_err(|error| match error {
-        version @ CheckpointError::Version { .. } => version.into(),
-        error => input.damaged(error.to_string()),
-    })?;
-    if let Some(what) = impossible(&manifest) {
-        return Err(input.damaged(what));
-    }
-    for (key, length) in row_keys(&manifest) {
-        let content = input.record(ROW)?;
-        let row_of = content.split_at_checked(KEY_BYTES);
-        let row_of = row_of.filter(|(found, value)| *found == key && value.len() == length);
-        let (_, value) = row_of.ok_or_else(|| input.damaged("another row".to_owned()))?;
-        let epoch = key.first_chunk().copied();
-        row(Epoch(epoch.map_or(0, u64::from_be_bytes)), &key, value)?;
-    }
-    input.record(END)?;
-    if input
-        .file
-        .read(&mut [0])
-        .map_err(|error| io_error(path, &error))?
-        != 0
-    {
-        return Err(input.damaged("something follows".to_owned()));
-    }
-    Ok(Archive {
-        dataflow,
-        manifest,
-        bytes: input.bytes,
-    })
 }

@@ -7,20 +7,23 @@
 //! Without a thread, a [`SteppedStateWriter`] does the same where it is stepped: for simulations.
 //! Failure: after a failed commit every batch is answered with [`StateError::Stopped`], until closed.
 
+mod projections;
+mod serving;
+mod stepping;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use crossbeam_channel::{Sender, TrySendError, bounded};
 
-use crate::metrics::StateWriterMetrics;
-use crate::time::{Clock, SystemClock};
-
+use self::serving::queued;
+pub use self::stepping::{SteppedStateWriter, stepped};
 use super::batch::Pending;
 use super::budget::Budget;
 use super::gate::{Gate, Inside};
 use super::room::Room;
-use super::{RegisteredProjection, StateBatch, StateError, StateWriter};
+use super::{StateBatch, StateError, StateWriter};
 
 /// Something to be done by the writer's thread between two commits.
 type Task = Box<dyn FnOnce(&mut StateWriter) + Send>;
@@ -185,68 +188,6 @@ impl StateWriterHandle {
         }
     }
 
-    /// As [`StateWriter::register_projection`], on the writer's thread. Blocks the thread.
-    ///
-    /// # Errors
-    /// As there; [`StateError::Closed`].
-    pub fn register_projection(
-        &self,
-        name: &str,
-        version: u32,
-        tables: &[&str],
-    ) -> Result<RegisteredProjection, StateError> {
-        let name = name.to_owned();
-        let tables: Vec<String> = tables.iter().map(ToString::to_string).collect();
-        self.ask(move |writer| {
-            let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
-            writer.register_projection(&name, version, &tables)
-        })
-    }
-
-    /// Forgets a projection; its rows are deleted in slices between the commits that follow. Blocks the thread
-    /// until it is forgotten. Stop what writes to it first: rows written later are not found.
-    ///
-    /// # Errors
-    /// As [`StateWriter::drop_projection`]; [`StateError::Closed`].
-    pub fn drop_projection(&self, name: &str, version: u32) -> Result<(), StateError> {
-        let name = name.to_owned();
-        self.ask(move |writer| writer.drop_projection(&name, version))
-    }
-
-    /// As [`StateWriter::reset_projection`], on the writer's thread. Blocks the thread.
-    ///
-    /// # Errors
-    /// As there; [`StateError::Closed`].
-    pub fn reset_projection(
-        &self,
-        name: &str,
-        version: u32,
-    ) -> Result<RegisteredProjection, StateError> {
-        let name = name.to_owned();
-        self.ask(move |writer| writer.reset_projection(&name, version))
-    }
-
-    /// As [`StateWriter::set_tables`], on the writer's thread. Blocks the thread.
-    ///
-    /// # Errors
-    /// As there; [`StateError::Closed`].
-    pub fn set_tables(
-        &self,
-        name: &str,
-        version: u32,
-        tables: &[&str],
-        kept: &[&str],
-    ) -> Result<RegisteredProjection, StateError> {
-        let name = name.to_owned();
-        let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
-        let (tables, kept): (Vec<String>, Vec<String>) = (owned(tables), owned(kept));
-        self.ask(move |writer| {
-            let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
-            let kept: Vec<&str> = kept.iter().map(String::as_str).collect();
-            writer.set_tables(&name, version, &tables, &kept)
-        })
-    }
-
     /// Where the writer has no thread, has it do all that waits.
     pub fn help(&self) {
         if let Some(stepped) = &self.stepped {
@@ -350,197 +291,4 @@ pub fn start(writer: StateWriter) -> Result<(StateWriterHandle, StateWriterThrea
         thread: Some(thread),
     };
     Ok((handle, thread))
-}
-
-/// Puts a queue before the writer, which has no thread. Calls of the handle that wait step it themselves.
-#[must_use]
-pub fn stepped(writer: StateWriter) -> (StateWriterHandle, SteppedStateWriter) {
-    let (mut handle, served) = queued(writer);
-    let stepped = SteppedStateWriter {
-        served: Arc::new(Mutex::new(Some(served))),
-    };
-    handle.stepped = Some(stepped.clone());
-    (handle, stepped)
-}
-
-fn queued(writer: StateWriter) -> (StateWriterHandle, Served) {
-    let (queue, taken) = bounded(writer.options().queue_batches.max(1));
-    let gate = Arc::new(Gate::default());
-    let room = Arc::new(Room::new());
-    let handle = StateWriterHandle {
-        queue,
-        gate: Arc::clone(&gate),
-        budget: Budget::new(writer.options().queue_bytes_max),
-        room: Arc::clone(&room),
-        stepped: None,
-    };
-    let served = Served {
-        next: None,
-        taken: Taken {
-            queue: taken,
-            gate,
-            room,
-        },
-        writer,
-        metrics: StateWriterMetrics::new(),
-        clock: SystemClock::new(),
-    };
-    (handle, served)
-}
-
-/// A writer that has no thread. Clones share it.
-#[derive(Clone)]
-pub struct SteppedStateWriter {
-    served: Arc<Mutex<Option<Served>>>,
-}
-
-impl SteppedStateWriter {
-    /// Commits what waits, or does the next other thing that does; whether there was anything.
-    #[must_use]
-    pub fn step(&self) -> bool {
-        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
-        served.as_mut().is_some_and(|served| served.serve(false))
-    }
-
-    /// Whether there is something to be done.
-    #[must_use]
-    pub fn is_waiting(&self) -> bool {
-        let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
-        served.as_ref().is_some_and(Served::is_waiting)
-    }
-
-    /// Ends it as the death of its process would, but that whoever waits is told.
-    pub fn kill(&self) {
-        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
-        let dead = served.take();
-        drop(served);
-        drop(dead);
-    }
-}
-
-impl std::fmt::Debug for SteppedStateWriter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SteppedStateWriter").finish_non_exhaustive()
-    }
-}
-
-/// The queue's other end.
-struct Taken {
-    queue: Receiver<Message>,
-    gate: Arc<Gate>,
-    room: Arc<Room>,
-}
-
-impl Drop for Taken {
-    /// Answers what nobody came to, also when a thread ends by a panic. A bounded crossbeam channel keeps
-    /// its messages until the last *sender* is gone, so whoever waits for one of them would wait for ever.
-    fn drop(&mut self) {
-        // Each message answers when it is dropped.
-        self.gate
-            .close(|patience| self.queue.recv_timeout(patience).is_ok());
-        // Refused for good now.
-        self.room.tell();
-    }
-}
-
-/// The writer with what it takes from. Fields are dropped in this order: who waits is answered first.
-struct Served {
-    /// What ended a group.
-    next: Option<Message>,
-    taken: Taken,
-    writer: StateWriter,
-    metrics: StateWriterMetrics,
-    /// Only for the metrics, so no test or simulation needs to move it.
-    clock: SystemClock,
-}
-
-impl Served {
-    fn is_waiting(&self) -> bool {
-        let drops = self.writer.has_drops() && self.writer.stopped().is_none();
-        self.next.is_some() || !self.taken.queue.is_empty() || drops
-    }
-
-    /// Deals with the next message and what can be stored with it; deletes slices of dropped projections while there is
-    /// none. Waits for one, if it `waits`. `false`: there is none and will be none, or the queue was closed.
-    fn serve(&mut self, waits: bool) -> bool {
-        let message = match self.next.take() {
-            Some(message) => message,
-            None => match self.take(waits) {
-                Ok(Some(message)) => message,
-                Ok(None) => return true,
-                Err(NoMessage) => return false,
-            },
-        };
-        match message {
-            Message::Batch(first) => {
-                let bytes_max = self.writer.options().group_bytes_max;
-                let (group, behind) = gather(first, &self.taken.queue, bytes_max);
-                self.next = behind;
-                // Places are free: what comes while these are committed goes into the next group.
-                self.taken.room.tell();
-                let batches = group.len() as u64;
-                let bytes = group.iter().map(Pending::bytes).sum();
-                let start = self.clock.monotonic();
-                // Everyone in the group was told; the first failure is kept by the writer.
-                if self.writer.step_checked(group).is_ok() {
-                    let elapsed = self.clock.monotonic().saturating_sub(start);
-                    self.metrics.observe_commit(batches, bytes, elapsed);
-                }
-                // And the bytes that these have held.
-                self.taken.room.tell();
-            }
-            Message::Task(task) => {
-                self.taken.room.tell();
-                task(&mut self.writer);
-            }
-            Message::Close => return false,
-        }
-        // Also under load, or a dropped projection would never go.
-        if self.writer.has_drops() {
-            let _ = self.writer.step_drops();
-        }
-        true
-    }
-
-    /// The next message, or a slice deleted in its stead.
-    fn take(&mut self, waits: bool) -> Result<Option<Message>, NoMessage> {
-        let has_drops = self.writer.has_drops() && self.writer.stopped().is_none();
-        match self.taken.queue.try_recv() {
-            Ok(message) => Ok(Some(message)),
-            Err(TryRecvError::Disconnected) => Err(NoMessage),
-            Err(TryRecvError::Empty) if has_drops => {
-                // A failure is kept by the writer, which has no drops then.
-                let _ = self.writer.step_drops();
-                Ok(None)
-            }
-            Err(TryRecvError::Empty) if waits => {
-                let message = self.taken.queue.recv();
-                message.map(Some).map_err(|_disconnected| NoMessage)
-            }
-            Err(TryRecvError::Empty) => Err(NoMessage),
-        }
-    }
-}
-
-/// Nothing is in the queue, or nobody can put anything into it any more.
-struct NoMessage;
-
-/// Adds what is waiting to a group, up to its size; with the message that ended it, if one did.
-fn gather(
-    first: Pending,
-    queue: &Receiver<Message>,
-    bytes_max: u64,
-) -> (Vec<Pending>, Option<Message>) {
-    let mut bytes = first.bytes();
-    let mut group = vec![first];
-    loop {
-        match queue.try_recv() {
-            Ok(Message::Batch(batch)) if bytes.saturating_add(batch.bytes()) <= bytes_max => {
-                bytes += batch.bytes();
-                group.push(batch);
-            }
-            Ok(message) => return (group, Some(message)),
-            Err(_) => return (group, None),
-        }
-    }
 }

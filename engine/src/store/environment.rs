@@ -1,29 +1,23 @@
-//! Opening an environment, and what its users share.
+//! An open environment: what its readers and its writer share.
 //!
-//! Invariants: the file passed [`meta`](super::meta) before LMDB mapped it and
-//! [`structure`](super::structure) before LMDB followed a page number in it. A file whose creation was
-//! interrupted is recognised by a marker beside it and made anew; nothing had been answered yet.
-//! The only module with `unsafe`: heed's `open`.
+//! Invariants: the file was looked through before it is mapped, see [`opening`]; what LMDB says of it is told in our words,
+//! with what was being done.
 
-use std::fs::{self, OpenOptions};
+mod opening;
+
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use heed::types::Bytes;
-use heed::{CommitOrAbort, CommitToken, Database, Env, EnvFlags, MdbError, OnCommit, WithoutTls};
+use heed::{Database, Env, MdbError, WithoutTls};
 
-use super::folders::{sync_folder, sync_way_to};
-use super::preallocation::reserve_lock_file;
 use super::reader::{Reader, Snapshot};
 use super::simulated::File;
 use super::structure::{self, Report, Scope};
 use super::writer::Writer;
-use super::{Durability, EnvironmentOptions, KEY_BYTES_MAX, StoreError, meta};
-
-const DATA_FILE: &str = "data.mdb";
-const LOCK_FILE: &str = "lock.mdb";
-const CREATING_FILE: &str = "creating";
+use super::{EnvironmentOptions, StoreError, meta};
 
 pub(super) type Bytewise = Database<'static, Bytes, Bytes>;
 
@@ -98,65 +92,6 @@ pub(super) struct Shared {
 }
 
 impl Environment {
-    /// Opens the environment in `folder`, creating folder, file and databases that are missing (unless
-    /// read-only), after checking the file's meta pages, length and structure. What is read from one of
-    /// [`Durability::Full`] that may be written is durable: it is synced here.
-    ///
-    /// The caller holds a [`FolderLock`](super::FolderLock) unless it opens read-only. Cost: reads all
-    /// branch pages, the free-page lists and up to `check_bytes_max` of leaf pages.
-    ///
-    /// # Errors
-    /// - [`StoreError::Truncated`], [`StoreError::Damaged`]: the file is not whole; it was not changed.
-    /// - [`StoreError::AlreadyOpen`]: open in this process already.
-    /// - [`StoreError::DiskFull`]: no space for a new file's first pages.
-    /// - [`StoreError::UnknownDatabase`]: a name that is empty, too long or holds a zero byte.
-    /// - [`StoreError::Io`], [`StoreError::Lmdb`]: the file, its lock file or the map.
-    pub fn open(folder: &Path, options: EnvironmentOptions) -> Result<Self, StoreError> {
-        check_names(&options)?;
-        let path = folder.join(DATA_FILE);
-        let is_new = prepare_folder(folder, &path, &options)?;
-        if !is_new {
-            let file = fs::File::open(&path).map_err(|e| StoreError::io(&path, "opening", e))?;
-            meta::read_newest(&file, &path)?;
-        }
-        // Closing any handle of a file ends this process's `fcntl` locks on it, and so those of an environment
-        // that is open already: hands off then. heed refuses that one just below.
-        if heed::env_closing_event(folder).is_none() {
-            let lock_path = folder.join(LOCK_FILE);
-            reserve_lock_file(&lock_path, options.max_readers, options.read_only)?;
-        }
-        let env = open_heed(folder, &path, &options)?;
-        let file = if options.read_only {
-            fs::File::open(&path)
-        } else {
-            OpenOptions::new().read(true).write(true).open(&path)
-        }
-        .map_err(|e| StoreError::io(&path, "opening", e))?;
-        let mut shared = Shared {
-            env,
-            file,
-            path,
-            options,
-            page_bytes: 0,
-            writer_taken: AtomicBool::new(false),
-            tables: Vec::new(),
-        };
-        let scope = Scope::Quick {
-            leaf_bytes_max: shared.options.check_bytes_max,
-        };
-        let report = shared.check(scope)?;
-        shared.page_bytes = u64::from(report.page_bytes);
-        shared.open_databases()?;
-        if is_new {
-            shared.finish_creation(folder)?;
-        } else {
-            shared.adopt()?;
-        }
-        Ok(Self {
-            kind: Kind::Lmdb(Arc::new(shared)),
-        })
-    }
-
     pub(super) const fn of_file(file: File) -> Self {
         let kind = Kind::Simulated(file);
         Self { kind }
@@ -223,7 +158,7 @@ impl Environment {
         }
     }
 
-    /// Makes every earlier commit durable, also under [`Durability::NoMetaSync`]. Cost: one fdatasync.
+    /// Makes every earlier commit durable, also under [`NoMetaSync`](super::Durability::NoMetaSync). Cost: one fdatasync.
     ///
     /// # Errors
     /// [`StoreError::Io`]: some earlier commits may be lost at a power failure. A later success proves
@@ -325,140 +260,10 @@ impl Shared {
         ))
     }
 
-    fn open_databases(&mut self) -> Result<(), StoreError> {
-        let names = &self.options.databases;
-        let opened = if self.options.read_only {
-            self.env.read_txn().and_then(|txn| {
-                self.env.open_databases_and_commit(txn, |opener, txn| {
-                    let mut found = Vec::with_capacity(names.len());
-                    for name in names {
-                        let database = opener.open_database::<Bytes, Bytes>(txn, Some(name))?;
-                        found.extend(database.map(|database| (name.clone(), database)));
-                    }
-                    Ok(CommitOrAbort::<_, ()>::Commit(Opened(found)))
-                })
-            })
-        } else {
-            self.env.write_txn().and_then(|txn| {
-                self.env.create_databases_and_commit(txn, |opener, txn| {
-                    let mut found = Vec::with_capacity(names.len());
-                    for name in names {
-                        found.push((name.clone(), opener.create_database(txn, Some(name))?));
-                    }
-                    Ok(CommitOrAbort::<_, ()>::Commit(Opened(found)))
-                })
-            })
-        };
-        let opened = opened.map_err(|e| self.error(e, "opening the databases of"))?;
-        self.tables = opened.commit().unwrap_or_default();
-        Ok(())
-    }
-
-    /// Makes durable what is about to be read as stored: a process that was killed may have left its last meta page
-    /// in the kernel's memory alone, and whoever reads what it shows takes that for safe.
-    fn adopt(&self) -> Result<(), StoreError> {
-        if self.options.read_only || self.options.durability != Durability::Full {
-            return Ok(());
-        }
-        self.env.force_sync().map_err(|e| self.error(e, "syncing"))
-    }
-
-    /// Makes a new file and the way to it durable, then says so by removing the marker.
-    fn finish_creation(&self, folder: &Path) -> Result<(), StoreError> {
-        self.file
-            .sync_all()
-            .map_err(|e| StoreError::io(&self.path, "syncing", e))?;
-        sync_folder(folder)?;
-        sync_way_to(folder)?;
-        let marker = folder.join(CREATING_FILE);
-        fs::remove_file(&marker).map_err(|e| StoreError::io(&marker, "removing", e))?;
-        sync_folder(folder)
-    }
-
     /// Our word for heed's error.
     pub(super) fn error(&self, error: heed::Error, doing: &'static str) -> StoreError {
         translate(error, doing, &self.path, &self.options)
     }
-}
-
-/// Databases on their way out of the transaction that opened them.
-struct Opened<'t>(Vec<(String, Database<'t, Bytes, Bytes>)>);
-
-impl OnCommit for Opened<'_> {
-    type Committed = Vec<(String, Bytewise)>;
-
-    fn on_commit(self, token: &CommitToken) -> Self::Committed {
-        self.0
-            .into_iter()
-            .map(|(name, database)| (name, database.on_commit(token)))
-            .collect()
-    }
-}
-
-fn check_names(options: &EnvironmentOptions) -> Result<(), StoreError> {
-    for name in &options.databases {
-        if name.is_empty() || name.len() > KEY_BYTES_MAX || name.contains('\0') {
-            return Err(StoreError::UnknownDatabase { name: name.clone() });
-        }
-    }
-    Ok(())
-}
-
-/// Makes the folder and decides whether the data file is to be created: yes is `true`.
-fn prepare_folder(
-    folder: &Path,
-    path: &Path,
-    options: &EnvironmentOptions,
-) -> Result<bool, StoreError> {
-    if options.read_only {
-        return Ok(false);
-    }
-    fs::create_dir_all(folder).map_err(|e| StoreError::io(folder, "creating", e))?;
-    let marker = folder.join(CREATING_FILE);
-    let interrupted = marker.exists();
-    if interrupted && path.exists() {
-        fs::remove_file(path).map_err(|e| StoreError::io(path, "removing", e))?;
-    }
-    if path.exists() {
-        return Ok(false);
-    }
-    fs::File::create(&marker)
-        .and_then(|file| file.sync_all())
-        .map_err(|e| StoreError::io(&marker, "creating", e))?;
-    sync_folder(folder)?;
-    Ok(true)
-}
-
-#[expect(
-    unsafe_code,
-    reason = "heed marks opening as unsafe: the file must not change underneath"
-)]
-fn open_heed(
-    folder: &Path,
-    path: &Path,
-    options: &EnvironmentOptions,
-) -> Result<Env<WithoutTls>, StoreError> {
-    let mut flags = EnvFlags::empty();
-    if options.read_only {
-        flags |= EnvFlags::READ_ONLY;
-    }
-    match options.durability {
-        Durability::Full => {}
-        Durability::NoMetaSync => flags |= EnvFlags::NO_META_SYNC,
-        Durability::None => flags |= EnvFlags::NO_SYNC,
-    }
-    let mut open = heed::EnvOpenOptions::new().read_txn_without_tls();
-    open.map_size(options.map_size())
-        .max_readers(options.max_readers.max(1));
-    open.max_dbs(u32::try_from(options.databases.len().max(1)).unwrap_or(u32::MAX));
-    // SAFETY: no flag removes locking or writes through the map; READ_ONLY, NO_META_SYNC and NO_SYNC only
-    // change what a commit does.
-    unsafe { open.flags(flags) };
-    // SAFETY: the map is read-only memory over a file that only LMDB changes: the folder lock keeps other
-    // engines away, this module writes to the file beyond its last page only, and a file shorter than
-    // its meta page says was refused before. A user who truncates the file meanwhile gets a SIGBUS.
-    let opened = unsafe { open.open(folder) };
-    opened.map_err(|error| translate(error, "opening", path, options))
 }
 
 /// Translates heed's errors; `doing` and `path` say what was tried.

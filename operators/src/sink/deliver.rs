@@ -9,6 +9,9 @@
 //! input. A [breaker](crate::breaker) may keep it from being called at all for a while.
 //! Bounds: what comes between two checkpoints. Threads: one owner; the closure must not block.
 
+mod options;
+mod receive;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
@@ -23,35 +26,15 @@ use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::breaker::{Admission, Breaker, BreakerOptions, BreakerState, Permit, WhileOpen};
+pub use self::options::DeliverOptions;
+pub use self::receive::{Always, Delivery, Receive, ResultId, Trying};
+use crate::breaker::{Admission, Breaker, BreakerState, Permit, WhileOpen};
 use crate::function::Stored;
 
 /// Its kind of state in checkpoints.
 const KIND: &str = "deliveries";
 /// Stands for the checkpoint that a run begins from: what it holds is final.
 const RESTORED: Epoch = Epoch(0);
-
-/// Identifies a result for whoever receives it, over all restarts of its dataflow.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ResultId {
-    /// The dataflow and what the state of the stage is found by: the name of its keyed state if it has one, else its own.
-    pub stage: Arc<str>,
-    /// The partition of the stage.
-    pub partition: usize,
-    /// Results of a partition are numbered as they come, from 0.
-    pub number: u64,
-}
-
-/// A result.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery<T> {
-    /// Identifies it.
-    pub id: ResultId,
-    /// Its event time.
-    pub time: Timestamp,
-    /// What it is.
-    pub item: T,
-}
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Held<T> {
@@ -65,86 +48,6 @@ struct Held<T> {
 struct Saved<H> {
     next: u64,
     held: H,
-}
-
-/// How results are given to whoever may refuse them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeliverOptions {
-    /// How long a refused result is waited for; each next time twice as long, until one is taken. Default: 100 milliseconds.
-    pub backoff: Duration,
-    /// The longest such wait. Default: 10 seconds.
-    pub backoff_max: Duration,
-    /// When nobody is called for a while, since results are refused one after the other. Default: never, since the waits
-    /// grow anyway. With [`WhileOpen::Fail`] the stage fails instead, and begins again from its last checkpoint.
-    pub breaker: Option<BreakerOptions>,
-}
-
-impl Default for DeliverOptions {
-    fn default() -> Self {
-        Self {
-            backoff: Duration::from_millis(100),
-            backoff_max: Duration::from_secs(10),
-            breaker: None,
-        }
-    }
-}
-
-impl DeliverOptions {
-    /// Waits `first` after the first refusal, twice as long after each further one, `max` at most.
-    #[must_use]
-    pub const fn backoff(mut self, first: Duration, max: Duration) -> Self {
-        self.backoff = first;
-        self.backoff_max = max;
-        self
-    }
-
-    /// Calls nobody for a while after several refusals in a row.
-    #[must_use]
-    pub const fn breaker(mut self, breaker: BreakerOptions) -> Self {
-        self.breaker = Some(breaker);
-        self
-    }
-
-    fn wait_after(&self, refusals: u32) -> Duration {
-        let factor = 1u32.checked_shl(refusals.saturating_sub(1));
-        let wait = self.backoff.saturating_mul(factor.unwrap_or(u32::MAX));
-        wait.min(self.backoff_max)
-    }
-}
-
-/// Who results are given to.
-pub trait Receive<T>: Send + 'static {
-    /// Takes a result, or says why not.
-    ///
-    /// # Errors
-    /// Why it is refused.
-    fn receive(&mut self, delivery: Delivery<T>) -> Result<(), (Delivery<T>, String)>;
-}
-
-/// A closure that takes every result.
-#[derive(Debug, Clone)]
-pub struct Always<F>(F);
-
-impl<T, F: FnMut(Delivery<T>) + Send + 'static> Receive<T> for Always<F> {
-    fn receive(&mut self, delivery: Delivery<T>) -> Result<(), (Delivery<T>, String)> {
-        (self.0)(delivery);
-        Ok(())
-    }
-}
-
-/// A closure that may refuse.
-#[derive(Debug, Clone)]
-pub struct Trying<F>(F);
-
-impl<T, E, F> Receive<T> for Trying<F>
-where
-    E: fmt::Display,
-    F: FnMut(&Delivery<T>) -> Result<(), E> + Send + 'static,
-{
-    fn receive(&mut self, delivery: Delivery<T>) -> Result<(), (Delivery<T>, String)> {
-        let received = (self.0)(&delivery);
-        received.map_err(|error| (delivery, error.to_string()))
-    }
 }
 
 /// Gives results to a closure.

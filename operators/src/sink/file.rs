@@ -14,118 +14,31 @@
 //! cannot be written, or an error of the file system, fails the stage; so does a file that a checkpoint has and that is
 //! not there. Cost: per row its encoding; per checkpoint forcing the present file to the disk.
 
+mod open;
+mod options;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use crossbeam_channel::{Sender, TrySendError};
 use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
 use millstream_engine::flow::{Emit, Fault, Fence, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 use serde::Serialize;
 
+use self::open::Open;
+pub use self::options::FileSinkOptions;
 use super::file_state::{Begun, HeldFile, Place, Present, Saved};
-use super::file_writer::{self, Command, FileId, Naming, Shared, Thread};
+use super::file_writer::{self, Command, FileId, Naming};
 use super::row_format::RowFormat;
 
 /// Its kind of state in checkpoints.
 const KIND: &str = "file sink";
 /// Bytes that are handed to the thread together.
 const CHUNK_BYTES: usize = 64 << 10;
-
-/// Where files go and when they are complete.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileSinkOptions {
-    /// Made if it is not there.
-    pub folder: PathBuf,
-    /// Beginning of the files' names; other sinks into the folder need another one.
-    pub prefix: String,
-    /// Rows per file. Default: any number.
-    pub rows_max: u64,
-    /// Bytes per file, about. Default 128 MiB.
-    pub bytes_max: u64,
-    /// Age of a file since its first row. Default: any.
-    pub age_max: Option<Duration>,
-}
-
-impl FileSinkOptions {
-    /// Files `prefix-…` in `folder`.
-    pub fn new(folder: impl AsRef<Path>, prefix: &str) -> Self {
-        Self {
-            folder: folder.as_ref().to_owned(),
-            prefix: prefix.to_owned(),
-            rows_max: u64::MAX,
-            bytes_max: 128 << 20,
-            age_max: None,
-        }
-    }
-}
-
-struct Open {
-    fence: Arc<Fence>,
-    commands: Sender<Command>,
-    shared: Arc<Shared>,
-    /// Refused by the full queue, in order.
-    refused: VecDeque<Command>,
-    sent: u64,
-    /// What was done when the last flush looked for a failure: what ends later may have failed unseen.
-    done: u64,
-    is_gone: bool,
-    /// Of the present file.
-    number: u64,
-    /// Joins the thread if another run may follow at once; behind `commands`, whose end it waits for.
-    _thread: Option<Thread>,
-}
-
-impl Open {
-    fn new(
-        commands: Sender<Command>,
-        shared: Arc<Shared>,
-        number: u64,
-        thread: Option<Thread>,
-        fence: Arc<Fence>,
-    ) -> Self {
-        Self {
-            fence,
-            commands,
-            shared,
-            refused: VecDeque::new(),
-            sent: 0,
-            done: 0,
-            is_gone: false,
-            number,
-            _thread: thread,
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        self.refused.is_empty() && self.done >= self.sent
-    }
-
-    fn send(&mut self, command: Command) {
-        self.refused.push_back(command);
-        self.pump();
-    }
-
-    fn pump(&mut self) {
-        let _pass = self.fence.pass();
-        while let Some(command) = self.refused.pop_front() {
-            match self.commands.try_send(command) {
-                Ok(()) => self.sent += 1,
-                Err(TrySendError::Full(command)) => {
-                    self.refused.push_front(command);
-                    return;
-                }
-                Err(TrySendError::Disconnected(_)) => self.is_gone = true,
-            }
-        }
-    }
-}
 
 /// Writes rows into files.
 pub struct FileSink<T, F> {
@@ -182,7 +95,11 @@ impl<T, F: RowFormat> FileSink<T, F> {
 
     /// A sink whose thread is the test.
     #[cfg(test)]
-    pub(super) fn with_writer(mut self, commands: Sender<Command>, shared: Arc<Shared>) -> Self {
+    pub(super) fn with_writer(
+        mut self,
+        commands: crossbeam_channel::Sender<Command>,
+        shared: Arc<file_writer::Shared>,
+    ) -> Self {
         self.open = Some(Open::new(commands, shared, 0, None, Arc::default()));
         self
     }

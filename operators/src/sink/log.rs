@@ -23,32 +23,28 @@
 //! Failure: an append that is refused fails the stage. Cost: an append per stream and round, one wait for the disk
 //! per round; the first item of a stream reads the index.
 
+mod open;
+mod round;
+
 use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, PoisonError};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
 use millstream_engine::codec::Event;
-use millstream_engine::event::{EventId, StreamId};
+use millstream_engine::event::StreamId;
 use millstream_engine::fail_point;
-use millstream_engine::flow::{Emit, Fault, Fence, Operator, Wiring};
-use millstream_engine::partition::{AppendError, Appender, Expected, NewEvent, Payload};
+use millstream_engine::flow::{Emit, Fault, Operator, Wiring};
+use millstream_engine::partition::Appender;
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 
-use super::log_standing::{Standing, said_time};
+use self::open::Open;
+use super::log_standing::Standing;
 use super::log_state::LogState;
 use crate::source::LogAccess;
-
-/// Events of one append: they share a frame, which has a bound.
-const APPEND_EVENTS: usize = 256;
-/// How often an append is tried whose outcome is unknown.
-const TRIES: usize = 5;
 
 /// How often an item is in the log after restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,34 +77,6 @@ impl Default for LogSinkOptions {
     }
 }
 
-/// Events of one stream in a round.
-struct Group<E> {
-    stream: StreamId,
-    /// Number of the first; `None` if they are not counted.
-    first: Option<u64>,
-    events: Vec<(Timestamp, Arc<E>)>,
-}
-
-type Round = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
-
-struct Open<E> {
-    fence: Arc<Fence>,
-    appender: Appender,
-    log: Arc<LogAccess>,
-    streams: HashMap<StreamId, Standing, FixedState>,
-    saved: LogState<E>,
-    /// The round that fills up, and where each stream is in it.
-    groups: Vec<Group<E>>,
-    places: HashMap<StreamId, usize, FixedState>,
-    events: usize,
-    round: Option<Round>,
-    /// The stage waits for a round, whose outcome comes here.
-    outcome: Arc<Mutex<Option<Result<(), String>>>>,
-    is_awaited: bool,
-    must_wait: bool,
-    fault: Option<Fault>,
-}
-
 /// Appends items to the log.
 pub struct LogSink<E> {
     producer: Arc<str>,
@@ -138,179 +106,6 @@ impl<E> Clone for LogSink<E> {
             options: self.options.clone(),
             open: None,
         }
-    }
-}
-
-impl<E: Event> Open<E> {
-    /// The number of the stream's next item; `None` if it is a repetition.
-    fn count(
-        &mut self,
-        producer: &str,
-        options: &LogSinkOptions,
-        stream: &StreamId,
-        (time, event): (Timestamp, &E),
-    ) -> Result<Option<u64>, Fault> {
-        self.saved.change(stream);
-        if let Some(standing) = self.streams.get_mut(stream) {
-            return standing.advance(producer, stream, time, event);
-        }
-        if self.streams.len() >= options.streams_max {
-            return Err(Fault(format!(
-                "log sink {producer:?} counts the events of {} streams, which is all that `streams_max` allows",
-                options.streams_max
-            )));
-        }
-        let mut standing = Standing::read::<E>(&self.log, producer, stream)?;
-        standing.resume(producer, stream, self.saved.resumed(stream))?;
-        let number = standing.advance(producer, stream, time, event);
-        self.streams.insert(stream.clone(), standing);
-        number
-    }
-
-    /// Meets a stream of which a checkpoint has events, from number `first` on, that are yet to be appended; gives how many
-    /// the log has: a part of them may be there.
-    fn owe(&mut self, producer: &str, stream: &StreamId, first: u64) -> Result<u64, Fault> {
-        let mut standing = Standing::read::<E>(&self.log, producer, stream)?;
-        standing.resume(producer, stream, first)?;
-        let stored = standing.owe(self.saved.resumed(stream));
-        self.streams.insert(stream.clone(), standing);
-        Ok(stored)
-    }
-
-    fn add(&mut self, stream: StreamId, number: Option<u64>, event: (Timestamp, Arc<E>)) {
-        self.events += 1;
-        if let Some(&at) = self.places.get(&stream) {
-            self.groups[at].events.push(event);
-            return;
-        }
-        self.places.insert(stream.clone(), self.groups.len());
-        self.groups.push(Group {
-            stream,
-            first: number,
-            events: vec![event],
-        });
-    }
-
-    /// Begins a round with all that came; its appends are sent before this returns, where there is room.
-    fn begin_round(&mut self, producer: &Arc<str>) {
-        self.places.clear();
-        self.events = 0;
-        let appends: Vec<_> = std::mem::take(&mut self.groups)
-            .into_iter()
-            .map(|group| append(self.appender.clone(), Arc::clone(producer), group))
-            .map(|append| Box::pin(append) as Round)
-            .collect();
-        self.round = Some(Box::pin(all(appends)));
-    }
-
-    /// Looks whether the round has ended.
-    fn look(&mut self) -> Result<(), Fault> {
-        let outcome = if self.is_awaited {
-            let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
-            outcome.take()
-        } else if let Some(round) = &mut self.round {
-            // Nobody is woken: the stage is at work and looks again.
-            match round.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(outcome) => Some(outcome),
-                Poll::Pending => None,
-            }
-        } else {
-            None
-        };
-        let Some(outcome) = outcome else {
-            return Ok(());
-        };
-        self.round = None;
-        self.is_awaited = false;
-        outcome.map_err(Fault)?;
-        fail_point!(LOG_SINK_APPENDED, Fault::of);
-        Ok(())
-    }
-
-    const fn is_on_its_way(&self) -> bool {
-        self.round.is_some() || self.is_awaited
-    }
-}
-
-/// Resolves once all have, with the first failure.
-async fn all(mut appends: Vec<Round>) -> Result<(), String> {
-    let mut failed = None;
-    std::future::poll_fn(|context| {
-        appends.retain_mut(|append| match append.as_mut().poll(context) {
-            Poll::Ready(outcome) => {
-                if let Err(cause) = outcome {
-                    failed.get_or_insert(cause);
-                }
-                false
-            }
-            Poll::Pending => true,
-        });
-        if appends.is_empty() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    })
-    .await;
-    failed.map_or(Ok(()), Err)
-}
-
-/// Appends the events of one stream, in order, each append behind the one before.
-async fn append<E: Event>(
-    appender: Appender,
-    producer: Arc<str>,
-    group: Group<E>,
-) -> Result<(), String> {
-    let Group {
-        stream,
-        mut first,
-        events,
-    } = group;
-    for events in events.chunks(APPEND_EVENTS) {
-        let mut left = TRIES;
-        loop {
-            let expected = match first {
-                None => Expected::Any,
-                Some(0) => Expected::NoStream,
-                Some(number) => Expected::Exact(number - 1),
-            };
-            let new = events.iter().enumerate().map(|(at, (time, event))| {
-                let id = first
-                    .map(|first| EventId::derived(&producer, stream.as_str(), first + at as u64));
-                new_event(id, *time, event)
-            });
-            fail_point!(LOG_SINK_BEFORE_APPEND, |cause| cause.to_string());
-            let appended = appender.append(stream.clone(), expected, new.collect());
-            left -= 1;
-            match appended.await {
-                Ok(_) => break,
-                // Known by their ids if they are there; uncounted ones may be there twice.
-                Err(error @ (AppendError::OutcomeUnknown { .. } | AppendError::Log(_))) => {
-                    if left == 0 {
-                        return Err(format!("stream {stream}: {error}"));
-                    }
-                }
-                Err(error) => return Err(format!("stream {stream}: {error}")),
-            }
-        }
-        fail_point!(LOG_SINK_BETWEEN_APPENDS, |cause| cause.to_string());
-        first = first.map(|first| first + events.len() as u64);
-    }
-    Ok(())
-}
-
-fn new_event<E: Event>(id: Option<EventId>, time: Timestamp, event: &Arc<E>) -> NewEvent {
-    let event = Arc::clone(event);
-    NewEvent {
-        id,
-        schema_version: E::VERSION,
-        payload: Payload::Typed {
-            encoding: E::ENCODING,
-            bytes: size_of::<E>(),
-            encode: Box::new(move |encoder, out| encoder.encode(&*event, out)),
-        },
-        metadata: millstream_engine::event::Metadata::default(),
-        event_time: said_time(time),
     }
 }
 

@@ -10,70 +10,25 @@
 //! Cost: per event its decoding; per frame a look at its kinds, so that frames of other categories cost nearly
 //! nothing. Not here: events of one stream alone, see `read_stream` of the engine.
 
-use std::any::TypeId;
-use std::collections::HashMap;
+mod access;
+mod shape;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use millstream_engine::codec::{DecodeError, Event, EventReader};
-use millstream_engine::event::{Offset, PartitionId, Position, Recorded, StreamId};
+use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::flow::{Emit, Fault, Pulled, SeekError, Source, Wiring};
 use millstream_engine::log::frame::{FrameHash, Record, SHAPES};
-use millstream_engine::log::{Feed, FrameSlice, LogCursor, LogReader, StreamReader};
+use millstream_engine::log::{FrameSlice, LogCursor, LogReader};
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::metrics::UnreadableMetrics;
 use millstream_engine::state::{Progress, ProgressStanding};
 use millstream_engine::time::Timestamp;
 
-/// The log as dataflows reach it: a value of the [`Resources`](millstream_engine::flow::Resources).
-#[derive(Clone)]
-pub struct LogAccess {
-    feed: Arc<Feed>,
-    streams: Arc<dyn StreamReader>,
-    /// Categories by event type, where an aggregate writes that type.
-    categories: Arc<HashMap<TypeId, Vec<String>>>,
-}
-
-impl LogAccess {
-    /// A log whose categories hold events of unknown types.
-    #[must_use]
-    pub fn new(feed: Arc<Feed>, streams: Arc<dyn StreamReader>) -> Self {
-        Self {
-            feed,
-            streams,
-            categories: Arc::default(),
-        }
-    }
-
-    /// The same with the categories that hold events of each type.
-    #[must_use]
-    pub fn with_categories(self, categories: HashMap<TypeId, Vec<String>>) -> Self {
-        Self {
-            categories: Arc::new(categories),
-            ..self
-        }
-    }
-
-    /// Committed frames.
-    #[must_use]
-    pub fn feed(&self) -> &Arc<Feed> {
-        &self.feed
-    }
-
-    /// The log, for reading.
-    #[must_use]
-    pub fn streams(&self) -> &Arc<dyn StreamReader> {
-        &self.streams
-    }
-
-    /// Categories whose aggregates write events of type `E`; empty if none is known.
-    #[must_use]
-    pub fn categories_of<E: Event>(&self) -> &[String] {
-        let found = self.categories.get(&TypeId::of::<E>());
-        found.map_or(&[], Vec::as_slice)
-    }
-}
+pub use self::access::LogAccess;
+pub use self::shape::{PayloadOnly, RecordShape, WholeRecord};
 
 /// What happens with an event that cannot be read as the source's type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,68 +38,6 @@ pub enum Unreadable {
     Fail,
     /// It is counted in `millstream_source_unreadable_total`, told once per split, and passed over.
     Skip,
-}
-
-/// What is made of a record and its decoded payload.
-pub trait RecordShape<E>: Send + 'static {
-    /// The item.
-    type Item: Send + 'static;
-
-    /// Makes it.
-    ///
-    /// # Errors
-    /// [`Fault`]: the log holds what it cannot hold.
-    fn make(partition: PartitionId, record: &Record<'_>, payload: E) -> Result<Self::Item, Fault>;
-
-    /// Makes an item of one whose payload cannot be read, if it does; otherwise [`Unreadable`] says what happens.
-    /// `dictionary` is what the payload refers to.
-    fn unread(
-        partition: PartitionId,
-        record: &Record<'_>,
-        dictionary: &[u8],
-        error: &DecodeError,
-    ) -> Option<Self::Item> {
-        let _ = (partition, record, dictionary, error);
-        None
-    }
-}
-
-/// The event alone.
-#[derive(Clone, Copy, Debug)]
-pub struct PayloadOnly;
-
-impl<E: Event> RecordShape<E> for PayloadOnly {
-    type Item = E;
-
-    #[inline(always)]
-    fn make(_: PartitionId, _: &Record<'_>, payload: E) -> Result<E, Fault> {
-        Ok(payload)
-    }
-}
-
-/// The event with its stream, position, times and metadata.
-#[derive(Clone, Copy, Debug)]
-pub struct WholeRecord;
-
-impl<E: Event> RecordShape<E> for WholeRecord {
-    type Item = Recorded<E>;
-
-    fn make(partition: PartitionId, record: &Record<'_>, payload: E) -> Result<Recorded<E>, Fault> {
-        let stream = StreamId::new(&record.kind.category, record.stream);
-        Ok(Recorded {
-            id: record.id,
-            stream: stream.map_err(|error| Fault(error.to_string()))?,
-            version: record.version,
-            position: Position {
-                partition,
-                offset: record.offset,
-            },
-            recorded_at: record.recorded_at,
-            event_time: record.event_time,
-            metadata: record.metadata.clone(),
-            payload,
-        })
-    }
 }
 
 /// What one split reads.
@@ -424,14 +317,6 @@ impl<E: Event, R: RecordShape<E>> Source for LogSource<E, R> {
         self.passed = progress.frame;
         self.split.from = progress.next;
         Ok(())
-    }
-}
-
-impl fmt::Debug for LogAccess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogAccess")
-            .field("partitions", &self.feed.partitions())
-            .finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use super::*;
-use crate::flow::Ascending;
+use crate::flow::{Ascending, Emit};
 use crate::mailbox::MailboxLimits;
 use crate::time::ManualClock;
 
