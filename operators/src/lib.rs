@@ -11,6 +11,7 @@ mod key;
 pub mod keyed;
 mod ladder;
 mod maybe;
+mod optional;
 pub mod paced;
 pub mod past;
 pub mod pattern;

@@ -50,6 +50,20 @@ impl Saves {
         self.0.push((epoch, saving.into_parts()));
     }
 
+    /// Writes what was saved as something else of the same length, such as an earlier version would have written.
+    pub(crate) fn rewrite(&mut self, from: &[u8], to: &[u8]) {
+        let parts = self.0.iter_mut().flat_map(|(_, parts)| parts);
+        for bytes in parts.filter_map(|part| part.bytes.as_mut()) {
+            let mut new = bytes.to_vec().unwrap();
+            for at in 0..new.len() {
+                if new[at..].starts_with(from) {
+                    new[at..at + to.len()].copy_from_slice(to);
+                }
+            }
+            *bytes = new.into();
+        }
+    }
+
     /// Gives what was saved last to an operator that has nothing.
     pub(crate) fn restore<T>(&self, operator: &mut impl Operator<T>) {
         Self::restore_of(std::slice::from_ref(self), operator, 0, 1);

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cause::{Causes, ERROR, Failure, NOT_TRIED};
 use super::standing::Stands;
+use crate::{Key, maybe, optional};
 
 /// What user code is called for: an item, or a timer.
 pub(crate) trait Work: Serialize + DeserializeOwned + Send + 'static {
@@ -110,10 +111,18 @@ impl From<&Earlier> for EarlierTries {
 
 /// Work that failed, and what waits behind it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound(
+    serialize = "K: Serialize, W: Serialize",
+    deserialize = "K: DeserializeOwned, W: DeserializeOwned"
+))]
 pub(super) struct Entry<K, W> {
     pub(super) place: Place,
-    /// Of an item that has one.
+    /// Of an item that has one, which may be nothing itself.
+    #[serde(rename = "of", default, with = "maybe")]
     pub(super) key: Option<K>,
+    /// As versions before wrote it, which lost a key that is nothing itself.
+    #[serde(rename = "key", default, skip_serializing)]
+    key_before: Option<K>,
     /// Whether later items of the key wait behind it.
     pub(super) holds_key: bool,
     pub(super) work: W,
@@ -160,6 +169,7 @@ impl<K, W> Entry<K, W> {
             place,
             holds_key: key.is_some(),
             key,
+            key_before: None,
             work,
             bytes,
             followers: VecDeque::new(),
@@ -183,6 +193,28 @@ impl<K, W> Entry<K, W> {
         self.followers_bytes += followers.iter().map(|(bytes, _)| bytes).sum::<usize>();
         self.followers.extend(followers);
         self
+    }
+
+    /// Finds the key of what was just read, also where a version before has lost it. `key_of` gives that of work, if it has
+    /// one.
+    pub(super) fn find_key(&mut self, key_of: impl Fn(&W) -> Option<K>)
+    where
+        K: Key,
+    {
+        self.key = self.key.take().or(self.key_before.take());
+        if self.key.is_none() {
+            let followers = self.followers.iter().map(|(_, work)| work);
+            let key = std::iter::once(&self.work)
+                .chain(followers)
+                .find_map(key_of);
+            self.key = if self.holds_key {
+                // Of timers nobody knows more than that it was written as nothing.
+                key.or_else(optional::of_nil)
+            } else {
+                // It may never have had one, in a stage that had no keys then.
+                key.filter(optional::is_nil)
+            };
+        }
     }
 
     /// It failed once more.

@@ -52,8 +52,13 @@ impl<K: Key, W: Work> Failing<K, W> {
         Ok(())
     }
 
-    /// Takes back what is this partition's: items of its keys, and some of those that have none.
-    pub(crate) fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
+    /// Takes back what is this partition's: items of its keys, and some of those that have none. `key_of` gives the key that
+    /// work has, if there are keys and it is an item.
+    pub(crate) fn restore(
+        &mut self,
+        restoring: &mut Restoring,
+        key_of: impl Fn(&W) -> Option<K>,
+    ) -> Result<(), Fault> {
         let base = restoring.base();
         let saved = restoring.whole::<Saved<K, W>>(KIND)?;
         let mut counts = Vec::new();
@@ -67,6 +72,7 @@ impl<K: Key, W: Work> Failing<K, W> {
                 }
             }
             for mut entry in saved.entries {
+                entry.find_key(&key_of);
                 let is_ours = match &entry.key {
                     Some(key) => restoring.owns(key),
                     None => restoring.owns(&entry.place),

@@ -3,6 +3,7 @@
 
 mod batches;
 mod edits;
+mod nil_keys;
 mod operators;
 mod restarts;
 mod rules;

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use millstream_engine::time::Timestamp;
 
 use super::ranked::{Direction, Greatest, Least};
-use super::{Adapt, AggregateFunction, Stored};
+use super::{Adapt, AggregateFunction, Optional, Stored};
 
 /// Keeps an extreme value; see [`min`] and [`max`].
 #[derive(Debug, Clone, Copy)]
@@ -46,37 +46,39 @@ where
     F: Fn(&T) -> K + Clone + Send + 'static,
     D: Direction,
 {
-    type Accumulator = Option<K>;
+    type Accumulator = Optional<K>;
     type Output = Option<K>;
     const MERGES: bool = true;
 
     #[inline]
-    fn create(&self) -> Option<K> {
-        None
+    fn create(&self) -> Optional<K> {
+        Optional(None)
     }
 
     #[inline]
-    fn add(&self, accumulator: &mut Option<K>, _time: Timestamp, item: &T) {
+    fn add(&self, accumulator: &mut Optional<K>, _time: Timestamp, item: &T) {
         let value = (self.value)(item);
         if accumulator
+            .0
             .as_ref()
             .is_none_or(|kept| value.cmp(kept) == D::WINS)
         {
-            *accumulator = Some(value);
+            accumulator.0 = Some(value);
         }
     }
 
-    fn merge(&self, accumulator: &mut Option<K>, other: &Option<K>) {
-        let Some(value) = other else { return };
+    fn merge(&self, accumulator: &mut Optional<K>, other: &Optional<K>) {
+        let Some(value) = &other.0 else { return };
         if accumulator
+            .0
             .as_ref()
             .is_none_or(|kept| value.cmp(kept) == D::WINS)
         {
-            *accumulator = Some(value.clone());
+            accumulator.0 = Some(value.clone());
         }
     }
 
-    fn finish(&self, accumulator: &Option<K>) -> Option<K> {
-        accumulator.clone()
+    fn finish(&self, accumulator: &Optional<K>) -> Option<K> {
+        accumulator.0.clone()
     }
 }

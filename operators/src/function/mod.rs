@@ -63,3 +63,5 @@ pub use sum::{Sum, sum};
 pub use summable::{Averaged, Summable};
 pub use top_k::{TopK, top_k};
 pub use variance::{Moments, Variance, stddev, stddev_sample, variance, variance_sample};
+
+pub use crate::optional::Optional;

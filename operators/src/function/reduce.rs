@@ -2,7 +2,7 @@
 
 use millstream_engine::time::Timestamp;
 
-use super::{Adapt, AggregateFunction, Stored};
+use super::{Adapt, AggregateFunction, Optional, Stored};
 
 /// Combines items; see [`reduce`].
 #[derive(Debug, Clone, Copy)]
@@ -29,28 +29,28 @@ where
     T: Stored,
     F: Fn(&T, &T) -> T + Clone + Send + 'static,
 {
-    type Accumulator = Option<T>;
+    type Accumulator = Optional<T>;
     type Output = Option<T>;
     const MERGES: bool = true;
 
-    fn create(&self) -> Option<T> {
-        None
+    fn create(&self) -> Optional<T> {
+        Optional(None)
     }
 
-    fn add(&self, accumulator: &mut Option<T>, _time: Timestamp, item: &T) {
-        *accumulator = Some(match accumulator {
+    fn add(&self, accumulator: &mut Optional<T>, _time: Timestamp, item: &T) {
+        accumulator.0 = Some(match &accumulator.0 {
             Some(kept) => (self.combine)(kept, item),
             None => item.clone(),
         });
     }
 
-    fn merge(&self, accumulator: &mut Option<T>, other: &Option<T>) {
-        if let Some(item) = other {
+    fn merge(&self, accumulator: &mut Optional<T>, other: &Optional<T>) {
+        if let Some(item) = &other.0 {
             self.add(accumulator, Timestamp::MIN, item);
         }
     }
 
-    fn finish(&self, accumulator: &Option<T>) -> Option<T> {
-        accumulator.clone()
+    fn finish(&self, accumulator: &Optional<T>) -> Option<T> {
+        accumulator.0.clone()
     }
 }

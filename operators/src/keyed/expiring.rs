@@ -8,7 +8,7 @@ mod collections;
 
 use millstream_engine::time::Timestamp;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use self::collections::{ExpiringList, ExpiringMap};
 use super::context::{Context, Timer, Ttl};
@@ -20,6 +20,23 @@ use super::context::{Context, Timer, Ttl};
 pub trait KeyedState: Default + Serialize + DeserializeOwned + Send + 'static {
     /// Drops what is over at `now`, and tells what is left.
     fn expire(&mut self, now: &Now) -> Left;
+
+    /// Writes it for checkpoints and for disk. What [`Serialize`] makes of an `Option` of something that is nothing itself,
+    /// such as a unit, is nothing; an option, and each part of a tuple, is written so that it comes back.
+    ///
+    /// # Errors
+    /// Those of writing a part.
+    fn write_state<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        self.serialize(serializer)
+    }
+
+    /// Reads what [`write_state`](Self::write_state) or [`Serialize`] wrote.
+    ///
+    /// # Errors
+    /// Those of reading a part.
+    fn read_state<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
 }
 
 /// How far time has come.
@@ -187,60 +204,3 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> KeyedState for Expiring<V
         self.value.as_ref().map_or(Left::NOTHING, left)
     }
 }
-
-macro_rules! kept {
-    ($($plain:ty),*) => {$(
-        impl KeyedState for $plain {
-            #[inline]
-            fn expire(&mut self, _now: &Now) -> Left {
-                Left::kept()
-            }
-        }
-    )*};
-}
-
-kept!(
-    bool, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, f32, f64, String, Timestamp
-);
-
-impl KeyedState for () {
-    #[inline]
-    fn expire(&mut self, _now: &Now) -> Left {
-        Left::NOTHING
-    }
-}
-
-impl<V: Serialize + DeserializeOwned + Send + 'static> KeyedState for Option<V> {
-    #[inline]
-    fn expire(&mut self, _now: &Now) -> Left {
-        self.as_ref().map_or(Left::NOTHING, |_| Left::kept())
-    }
-}
-
-impl<V: Serialize + DeserializeOwned + Send + 'static> KeyedState for Vec<V> {
-    #[inline]
-    fn expire(&mut self, _now: &Now) -> Left {
-        if self.is_empty() {
-            Left::NOTHING
-        } else {
-            Left::kept()
-        }
-    }
-}
-
-macro_rules! tuple {
-    ($($part:ident $at:tt),*) => {
-        impl<$($part: KeyedState),*> KeyedState for ($($part,)*) {
-            #[inline]
-            fn expire(&mut self, now: &Now) -> Left {
-                let mut left = Left::NOTHING;
-                $(left = left.and(self.$at.expire(now));)*
-                left
-            }
-        }
-    };
-}
-
-tuple!(A 0, B 1);
-tuple!(A 0, B 1, C 2);
-tuple!(A 0, B 1, C 2, D 3);

@@ -16,6 +16,7 @@ mod broadcast;
 mod context;
 mod dedup;
 mod expiring;
+mod plain;
 mod process;
 mod running;
 mod table;

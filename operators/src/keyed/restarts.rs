@@ -101,6 +101,54 @@ impl KeyedProcess<String, Item> for Everything {
     }
 }
 
+/// Lets the first item of each key pass. That there was one was forgotten at a restart: a unit is written as nothing.
+#[derive(Clone)]
+struct FirstOfKey;
+
+impl KeyedProcess<String, Item> for FirstOfKey {
+    type State = Option<()>;
+    type Out = i64;
+    type Side = Infallible;
+
+    fn item(
+        &mut self,
+        _key: &String,
+        seen: &mut Option<()>,
+        _time: Timestamp,
+        (_, number): Item,
+        ctx: &mut Context<'_, i64>,
+    ) {
+        if seen.replace(()).is_none() {
+            ctx.emit(number);
+        }
+        if number == 9 {
+            ctx.clear_state();
+        }
+    }
+}
+
+/// Tells each item what the one before was, which may have been no number, and how many there were.
+#[derive(Clone)]
+struct Before;
+
+impl KeyedProcess<String, Item> for Before {
+    type State = (u64, Option<Option<i64>>);
+    type Out = (u64, Option<Option<i64>>);
+    type Side = Infallible;
+
+    fn item(
+        &mut self,
+        _key: &String,
+        state: &mut Self::State,
+        _time: Timestamp,
+        (_, number): Item,
+        ctx: &mut Context<'_, Self::Out>,
+    ) {
+        ctx.emit(*state);
+        *state = (state.0 + 1, Some((number > 4).then_some(number)));
+    }
+}
+
 /// Takes what goes to the side, and nothing more.
 #[derive(Clone, Default)]
 struct Ignore;
@@ -123,6 +171,12 @@ proptest! {
     #[test]
     fn processes_go_on_as_if_nothing_had_happened(steps in steps()) {
         assert_survives(|| Process::new(key, Everything, Ignore), item, &steps)?;
+    }
+
+    #[test]
+    fn something_of_nothing_is_kept(steps in steps()) {
+        assert_survives(|| Process::new(key, FirstOfKey, NoSide), item, &steps)?;
+        assert_survives(|| Process::new(key, Before, NoSide), item, &steps)?;
     }
 
     #[test]

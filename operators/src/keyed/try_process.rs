@@ -105,9 +105,9 @@ where
             return;
         }
         let core = &mut self.core;
-        self.failing.run_due(|failing, key, call| match key {
-            Some(key) => core.attempt(failing, key, call, out),
-            None => Ok(()),
+        self.failing.run_due(|failing, key, call| {
+            let key = key.expect("each call of a process is for a key");
+            core.attempt(failing, key, call, out)
         });
     }
 
@@ -288,7 +288,9 @@ where
             self.core.now = self.core.now.max(saved.now);
         }
         self.core.table.restore(restoring)?;
-        self.failing.restore(restoring)?;
+        let key = &self.key;
+        self.failing
+            .restore(restoring, |call| call.item().map(key))?;
         self.take_queued_off();
         self.core.side.restore(restoring)
     }

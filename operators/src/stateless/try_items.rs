@@ -269,7 +269,9 @@ impl<T: Savable, Y: Order<T>, M: TryFunction<T>> Operator<T> for TryItems<T, Y, 
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        self.failing.restore(restoring)
+        let order = &self.order;
+        self.failing
+            .restore(restoring, |arrived| order.key(&arrived.item))
     }
 
     fn checkpointed(&mut self, epoch: Epoch) -> Result<(), Fault> {

@@ -122,6 +122,8 @@ struct Saved {
 
 pub(super) struct World<O> {
     make: Box<dyn Fn() -> O>,
+    /// The partition to which an item's key leads, of so many.
+    target: fn(u8, usize) -> usize,
     runtime: tokio::runtime::Runtime,
     clock: Arc<ManualClock>,
     access: LetterAccess,
@@ -155,6 +157,7 @@ impl<O: Operator<Item, Out = Out>> World<O> {
         let decisions = Decisions::default();
         let mut world = Self {
             make,
+            target: |key, partitions| target_of(exchange_hash(&key), partitions),
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -182,6 +185,18 @@ impl<O: Operator<Item, Out = Out>> World<O> {
         world.open(2);
         world.save();
         world
+    }
+
+    /// The same where the key is made of an item's.
+    pub(super) fn targeted(mut self, target: fn(u8, usize) -> usize) -> Self {
+        self.target = target;
+        self
+    }
+
+    /// Writes what was saved as something else of the same length.
+    pub(super) fn rewrite_saved(&mut self, from: &[u8], to: &[u8]) {
+        let saves = self.saved.saves.iter_mut();
+        saves.for_each(|saves| saves.rewrite(from, to));
     }
 
     fn open(&mut self, partitions: usize) {
@@ -277,7 +292,7 @@ impl<O: Operator<Item, Out = Out>> World<O> {
         let end = (self.position + count).min(self.items.len());
         let given = &mut self.given;
         for &(key, id) in &self.items[self.position..end] {
-            let at = target_of(exchange_hash(&key), partitions);
+            let at = (self.target)(key, partitions);
             let mut out = |_, item| given.push(item);
             self.operators[at].item(Timestamp(id as i64), (key, id), &mut out);
         }

@@ -79,5 +79,5 @@ fn merging_what_does_not_merge_says_so() {
 #[should_panic(expected = "set INVERTS only together with implementations of subtract and merge")]
 fn subtracting_what_does_not_invert_says_so() {
     let function = max(|item: &u8| *item);
-    function.subtract(&mut None, &None);
+    function.subtract(&mut function.create(), &function.create());
 }

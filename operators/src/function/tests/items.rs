@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::laws::{Items, added, check, items};
 use crate::function::{
-    AggregateFunction, collect, collect_sorted, distinct, distinct_set, first, fold, fold_merging,
-    last, max, max_all, max_by_key, min, min_all, min_by_key, reduce, top_k,
+    AggregateFunction, Optional, collect, collect_sorted, distinct, distinct_set, first, fold,
+    fold_merging, last, max, max_all, max_by_key, min, min_all, min_by_key, reduce, top_k,
 };
 
 /// A key that ties often, and something to tell items apart.
@@ -78,6 +78,26 @@ proptest! {
         check(&fold_merging(0, adding, adding), &items, seed, &total);
     }
 
+    /// That a value was `None` was forgotten where it was stored: it is the least of all, and the greatest of its like.
+    #[test]
+    fn extremes_of_optional_values(items in items(prop::option::weighted(0.3, 0_u8..4)), seed: u64) {
+        let values = || items.iter().map(|(_, item)| *item);
+        let itself = |item: &Option<u8>| *item;
+        let (least, greatest) = (values().min(), values().max());
+        check(&min(itself), &items, seed, &least);
+        check(&max(itself), &items, seed, &greatest);
+        check(&reduce(|one: &Option<u8>, other| *one.min(other)), &items, seed, &least);
+        check(&min_by_key(itself), &items, seed, &least);
+        check(&max_by_key(itself), &items, seed, &greatest);
+        let ties = values().filter(|value| Some(*value) == least).collect();
+        check(&min_all(itself), &items, seed, &ties);
+        let by_time = items.iter().copied();
+        check(&last(), &items, seed, &by_time.max().map(|(_, item)| item));
+        check(&distinct_set(itself), &items, seed, &values().collect());
+        let nothing: Items<()> = items.iter().map(|(time, _)| (*time, ())).collect();
+        check(&max(|(): &()| ()), &nothing, seed, &nothing.first().map(|_| ()));
+    }
+
     #[test]
     fn collected_as_they_come(items in items(item()), cut in 0.0..1.0) {
         let cut = (items.len() as f64 * cut) as usize;
@@ -108,10 +128,10 @@ fn a_panic_in_reduce_leaves_the_accumulator_as_it_was() {
         assert!(*other != 13, "an unlucky number");
         one + other
     });
-    let mut accumulator = Some(7);
+    let mut accumulator = Optional(Some(7));
     let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         function.add(&mut accumulator, Timestamp::EPOCH, &13);
     }));
     assert!(attempt.is_err());
-    assert_eq!(accumulator, Some(7));
+    assert_eq!(accumulator, Optional(Some(7)));
 }

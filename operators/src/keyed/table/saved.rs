@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smallvec::SmallVec;
 
 use super::{Set, Sets, Slot, Table};
+use crate::keyed::expiring::KeyedState;
+use crate::keyed::plain::{Reading, Writing};
 use crate::keyed::timers::Due;
 use crate::window::TimeDomain;
 
@@ -49,15 +51,15 @@ impl<S> Slot<S> {
     }
 }
 
-impl<S: Serialize> Serialize for Slot<S> {
+impl<S: KeyedState> Serialize for Slot<S> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
-        (&self.state, self.timers()).serialize(serializer)
+        (Writing(&self.state), self.timers()).serialize(serializer)
     }
 }
 
-impl<'de, S: Deserialize<'de>> Deserialize<'de> for Slot<S> {
+impl<'de, S: KeyedState> Deserialize<'de> for Slot<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (state, (timers, expiries)) = <(S, Timers)>::deserialize(deserializer)?;
+        let (state, (timers, expiries)) = <(Reading<S>, Timers)>::deserialize(deserializer)?;
         let mut sets = Sets::default();
         for (is_processing, time, number) in timers {
             sets.insert(Set {
@@ -76,7 +78,7 @@ impl<'de, S: Deserialize<'de>> Deserialize<'de> for Slot<S> {
             expiries[kind].map(set)
         };
         Ok(Self {
-            state,
+            state: state.0,
             timers: sets,
             expiries: [expiry(0), expiry(1)],
         })
@@ -91,7 +93,7 @@ impl<K, S> Table<K, S> {
     pub(in crate::keyed) fn save(&mut self, saving: &mut Saving) -> Result<(), CheckpointError>
     where
         K: Serialize,
-        S: Serialize,
+        S: KeyedState,
     {
         self.slots.save(KEYS, saving)?;
         saving.whole(NEXT, &self.next)
@@ -110,7 +112,7 @@ impl<K: Hash + Eq + Clone, S> Table<K, S> {
     ) -> Result<(), CheckpointError>
     where
         K: DeserializeOwned,
-        S: DeserializeOwned,
+        S: KeyedState,
     {
         self.slots.restore(KEYS, restoring)?;
         let next = restoring.whole::<u64>(NEXT)?;
