@@ -62,11 +62,39 @@ pub fn export(
         let path = path.to_owned();
         return Err(ArchiveError::Exists { path });
     }
+    // Not the name that another process would give it, nor that of a file which is there.
     let mut begun = path.as_os_str().to_owned();
-    begun.push(".part");
+    begun.push(format!(".{}.part", std::process::id()));
     let begun = PathBuf::from(begun);
+    let created = File::create_new(&begun).map_err(|cause| io_error(&begun, &cause))?;
+    let written = write(storage, dataflow, manifest, path, created).and_then(|bytes| {
+        fail_point!(ARCHIVE_WRITTEN, io);
+        std::fs::rename(&begun, path).map_err(io)?;
+        Ok(bytes)
+    });
+    if written.is_err() {
+        // It says what failed; a file that is left over is of no use to anybody.
+        let _ = std::fs::remove_file(&begun);
+    }
+    let bytes = written?;
+    fail_point!(ARCHIVE_NAMED, io);
+    if let Some(folder) = path.canonicalize().map_err(io)?.parent() {
+        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        synced.map_err(io)?;
+    }
+    Ok(bytes)
+}
+
+fn write(
+    storage: &dyn CheckpointStorage,
+    dataflow: &str,
+    manifest: &Manifest,
+    path: &Path,
+    file: File,
+) -> Result<u64, ArchiveError> {
+    let io = |cause| io_error(path, &cause);
     let mut out = Out {
-        file: BufWriter::new(File::create(&begun).map_err(io)?),
+        file: BufWriter::new(file),
         hasher: blake3::Hasher::new(),
         bytes: 0,
     };
@@ -78,20 +106,12 @@ pub fn export(
     for (key, _) in row_keys(manifest) {
         let row = storage.get(Rows::Parts, &key)?;
         let row = row.ok_or_else(|| CheckpointError::Damaged {
-            epoch,
+            epoch: manifest.epoch,
             what: "a part is missing, or was deleted meanwhile".to_owned(),
         })?;
         out.record(ROW, &[&key, &row]).map_err(io)?;
     }
-    let bytes = out.end().map_err(io)?;
-    fail_point!(ARCHIVE_WRITTEN, io);
-    std::fs::rename(&begun, path).map_err(io)?;
-    fail_point!(ARCHIVE_NAMED, io);
-    if let Some(folder) = path.canonicalize().map_err(io)?.parent() {
-        let synced = File::open(folder).and_then(|folder| folder.sync_all());
-        synced.map_err(io)?;
-    }
-    Ok(bytes)
+    out.end().map_err(io)
 }
 
 /// Looks all of a file through.

@@ -202,6 +202,28 @@ fn a_file_whose_numbers_cannot_be_is_refused() {
     assert!(of_two.contains("another row"), "{of_two}");
 }
 
+/// Story: what was begun had the file's name with `.part` behind it, whatever had that name already, and stayed after a failure.
+#[test]
+fn an_export_leaves_other_files_and_nothing_where_it_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("one.checkpoint");
+    let others = folder.path().join("one.checkpoint.part");
+    std::fs::write(&others, "mine").unwrap();
+    let missing = InMemory::default();
+    let key = manifest_key(Epoch(1));
+    let bytes = manifest(1, true, &[(1, 1)]).to_bytes().unwrap();
+    put(&missing, Rows::Manifests, &key, bytes);
+    let files = || std::fs::read_dir(folder.path()).unwrap().count();
+    let error = export(&missing, "sums", Epoch(1), &path).unwrap_err();
+    assert!(error.to_string().contains("a part is missing"), "{error}");
+    assert_eq!(files(), 1);
+    export(&stored(&[1]), "sums", Epoch(1), &path).unwrap();
+    assert_eq!(
+        (files(), std::fs::read(&others).unwrap()),
+        (2, b"mine".to_vec())
+    );
+}
+
 #[test]
 fn a_file_that_is_chosen_does_not_count_as_what_tables_hold() {
     let folder = tempfile::tempdir().unwrap();
