@@ -7,8 +7,8 @@
 
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, CommitToken, Database, Env, EnvFlags, MdbError, OnCommit, WithoutTls};
@@ -24,6 +24,9 @@ use super::{Durability, EnvironmentOptions, KEY_BYTES_MAX, StoreError, meta};
 const DATA_FILE: &str = "data.mdb";
 const LOCK_FILE: &str = "lock.mdb";
 const CREATING_FILE: &str = "creating";
+
+/// Held from the look whether an environment is open in this process until it is.
+static OPENING: Mutex<()> = Mutex::new(());
 
 pub(super) type Bytewise = Database<'static, Bytes, Bytes>;
 
@@ -120,12 +123,15 @@ impl Environment {
             meta::read_newest(&file, &path)?;
         }
         // Closing any handle of a file ends this process's `fcntl` locks on it, and so those of an environment
-        // that is open already: hands off then. heed refuses that one just below.
+        // that is open already: hands off then. heed refuses that one just below. A process without these locks is taken for
+        // killed, so no two threads may come here at once.
+        let opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
         if heed::env_closing_event(folder).is_none() {
             let lock_path = folder.join(LOCK_FILE);
             reserve_lock_file(&lock_path, options.max_readers, options.read_only)?;
         }
         let env = open_heed(folder, &path, &options)?;
+        drop(opening);
         let file = if options.read_only {
             fs::File::open(&path)
         } else {
@@ -152,9 +158,11 @@ impl Environment {
         } else {
             shared.adopt()?;
         }
-        Ok(Self {
+        let environment = Self {
             kind: Kind::Lmdb(Arc::new(shared)),
-        })
+        };
+        environment.clear_stale_readers()?;
+        Ok(environment)
     }
 
     pub(super) const fn of_file(file: File) -> Self {
@@ -286,6 +294,30 @@ impl Environment {
             }
             Kind::Simulated(_) => (0, u32::MAX),
         }
+    }
+
+    /// Gives up the read transactions of processes that were killed in them, and says how many there were, if any: what such a
+    /// transaction saw is not reused before, and its slot is taken. Done at each opening by a writer; whoever keeps the
+    /// environment open does it now and then. Those of processes that live are left alone. Read-only: nothing, always 0.
+    ///
+    /// Cost: a look at each slot that was ever used, and at a lock of each other process that has one.
+    ///
+    /// # Errors
+    /// [`StoreError::Lmdb`], [`StoreError::Io`].
+    pub fn clear_stale_readers(&self) -> Result<usize, StoreError> {
+        let Kind::Lmdb(shared) = &self.kind else {
+            return Ok(0);
+        };
+        if shared.options.read_only {
+            return Ok(0);
+        }
+        let cleared = shared.env.clear_stale_readers();
+        let cleared = cleared.map_err(|e| shared.error(e, "looking for killed readers of"))?;
+        if cleared > 0 {
+            let file = shared.path.display();
+            tracing::warn!(%file, cleared, "processes were killed while they read: what they held is free again");
+        }
+        Ok(cleared)
     }
 
     /// The data file.

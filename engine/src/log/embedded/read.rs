@@ -89,6 +89,12 @@ impl EmbeddedReader {
         Some(index.stats())
     }
 
+    /// The data file and what LMDB says of it.
+    #[must_use]
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     /// Bytes of the log's file that hold pages, and its length with what is allocated ahead.
     ///
     /// # Errors
