@@ -1,5 +1,5 @@
 //! Danger: other processes read a file that is being written. One that is killed while it reads does not keep pages from being
-//! used again, one that lives does.
+//! used again, one that lives does; and the file may grow far beyond what it was when they opened it.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -121,4 +121,31 @@ fn opening_for_writing_lets_go_what_a_killed_reader_held() {
     let (environment, rows, mut writer) = open(folder.path());
     rewrite(&mut writer, rows, COMMITS);
     assert_eq!(growth(&environment, rows, &mut writer), 0);
+}
+
+/// Makes the file larger than its readers asked for, and ends. Does nothing by itself.
+#[test]
+fn grower() {
+    let Ok(folder) = std::env::var(FOLDER) else {
+        return;
+    };
+    let (_environment, rows, mut writer) = open(Path::new(&folder));
+    let mut txn = writer.begin().unwrap();
+    txn.put(rows, b"large", &vec![7; 8 << 20]).unwrap();
+    txn.commit().unwrap();
+}
+
+/// Story: a reader that mapped less than the writer could read nothing any more once the file was larger than its map.
+#[test]
+fn who_reads_beside_sees_what_comes_after_the_file_has_outgrown_the_map_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (environment, rows, mut writer) = open(folder.path());
+    rewrite(&mut writer, rows, 1);
+    drop((environment, writer));
+    let beside = Environment::open(folder.path(), reading(1 << 20)).unwrap();
+    let rows = beside.table("rows").unwrap();
+    let grown = alone("grower").env(FOLDER, folder.path()).output().unwrap();
+    support::assert_success(&grown);
+    let length = beside.read(|reader| reader.get(rows, b"large").unwrap().map(<[u8]>::len));
+    assert_eq!(length.unwrap(), Some(8 << 20));
 }

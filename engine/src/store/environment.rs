@@ -114,13 +114,13 @@ impl Environment {
     /// - [`StoreError::DiskFull`]: no space for a new file's first pages.
     /// - [`StoreError::UnknownDatabase`]: a name that is empty, too long or holds a zero byte.
     /// - [`StoreError::Io`], [`StoreError::Lmdb`]: the file, its lock file or the map.
-    pub fn open(folder: &Path, options: EnvironmentOptions) -> Result<Self, StoreError> {
+    pub fn open(folder: &Path, mut options: EnvironmentOptions) -> Result<Self, StoreError> {
         check_names(&options)?;
         let path = folder.join(DATA_FILE);
         let is_new = prepare_folder(folder, &path, &options)?;
         if !is_new {
             let file = fs::File::open(&path).map_err(|e| StoreError::io(&path, "opening", e))?;
-            meta::read_newest(&file, &path)?;
+            options.map_as_the_writer(meta::read_newest(&file, &path)?.map_bytes);
         }
         // Closing any handle of a file ends this process's `fcntl` locks on it, and so those of an environment
         // that is open already: hands off then. heed refuses that one just below. A process without these locks is taken for

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{
-    DESCRIPTION, EmbeddedReader, damaged, described, described_partitions, follows, offset_of,
-    partition_name, same_place,
+    DESCRIPTION, EmbeddedReader, MAP_BYTES_DEFAULT, damaged, described, described_partitions,
+    follows, offset_of, partition_name, same_place,
 };
 use crate::event::{Offset, PartitionId, StoreId};
 use crate::index::{IndexEntry, IndexStats};
@@ -29,6 +29,7 @@ impl EmbeddedReader {
         let options = |databases| EnvironmentOptions {
             databases,
             read_only: true,
+            map_bytes_max: MAP_BYTES_DEFAULT,
             ..EnvironmentOptions::default()
         };
         let file = folder.join("data.mdb");
