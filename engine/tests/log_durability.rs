@@ -9,7 +9,7 @@ use millstream_engine::event::{Metadata, Offset, PartitionId};
 use millstream_engine::log::frame::{Draft, Encoding, Frame, FrameBuilder, Kind, SealedFrame};
 use millstream_engine::log::{
     Committed, EmbeddedLog, EmbeddedReader, Feed, GroupWriter, Head, LogError, LogReader, LogStore,
-    Submission,
+    LogWriter, Submission,
 };
 use millstream_engine::store::{EnvironmentOptions, StoreError};
 use millstream_engine::time::{SystemClock, Timestamp};
@@ -283,6 +283,65 @@ fn a_full_map_stops_the_writer_and_loses_nothing_acknowledged() {
     let log = open(folder.path()).unwrap();
     assert_eq!(log.reader.head(PartitionId(0)).unwrap(), head);
     assert_eq!(log.reader.verify().unwrap().events, head.next.0);
+}
+
+/// A log of lines whose disk is full, and that panics about it, as `eprintln` does.
+struct FullDisk;
+
+impl tracing::Subscriber for FullDisk {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        panic!("no room for {:?}", event.metadata().name());
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+struct Refusing;
+
+impl LogStore for Refusing {
+    fn append(&mut self, _: &[SealedFrame]) -> Result<(), LogError> {
+        Err(LogError::Panicked)
+    }
+}
+
+/// Story: the writer said that it stops before it did so. Where that could not be written, as on the disk that had just become full,
+/// it died of it: an engine went on whose log took nothing, and `Engine::failed` never came.
+#[test]
+fn a_log_that_stops_has_stopped_before_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path()).unwrap();
+    let feed = Arc::new(Feed::new(&log.reader).unwrap());
+    let clock = Arc::new(SystemClock::new());
+    let group = GroupWriter::new(Refusing, Arc::clone(&feed), clock);
+    let (writer, mut stepped) = LogWriter::stepped(group, 1);
+    let answer = Arc::new(Mutex::new(None));
+    let told = Arc::clone(&answer);
+    let submitted = writer.submit(Submission {
+        frame: Some(frame(0, Head::default(), 1)),
+        done: Box::new(move |outcome| *told.lock().unwrap() = Some(outcome.clone())),
+    });
+    submitted.unwrap();
+    let step = std::panic::AssertUnwindSafe(|| stepped.step());
+    let said = tracing::subscriber::with_default(FullDisk, || std::panic::catch_unwind(step));
+    assert!(said.is_err(), "nothing was said");
+    assert!(matches!(writer.stopped(), Some(LogError::Stopped { .. })));
+    assert!(matches!(feed.stopped(), Some(LogError::Stopped { .. })));
+    let answer = answer.lock().unwrap().take();
+    assert!(matches!(answer, Some(Err(LogError::Stopped { .. }))));
 }
 
 /// Names the folder to the process that is going to be killed.

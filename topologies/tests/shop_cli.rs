@@ -117,6 +117,27 @@ fn exit_status_tells_failure_from_wrong_usage() {
     assert!(stderr.contains("1 of 1 checks do not hold"), "{stderr}");
 }
 
+/// Story: a line of the log that could not be written made the thread panic that wrote it, which was one of the engine's.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_under_stderr_changes_no_exit_status() {
+    let run = |words: &[&str]| {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut command = millstream(words);
+        // Of each run at least the lines that cannot be read.
+        command.env("RUST_LOG", "trace").stderr(full.unwrap());
+        command.output().unwrap()
+    };
+    let file = dirt_file();
+    let ran = run(&["run", "shop", "--json", "--input", text(&file)]);
+    assert_eq!(ran.status.code(), Some(0), "{ran:?}");
+    let stdout = String::from_utf8(ran.stdout).unwrap();
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(report["ok"], true);
+    let failed = run(&["run", "shop", "--input", "missing.csv"]);
+    assert_eq!(failed.status.code(), Some(1));
+}
+
 #[test]
 fn lines_of_a_kind_are_listed() {
     let file = dirt_file();

@@ -25,6 +25,9 @@ use crate::store::{
 
 pub use verify::Verified;
 
+/// Address space of a log of which nothing else is said, in bytes: for its writer, and for those who read beside one.
+pub const MAP_BYTES_DEFAULT: u64 = 1 << 40;
+
 const DESCRIPTION: &str = "description";
 const PARTITIONS_KEY: &[u8] = b"partitions";
 /// Identity of the store, 16 bytes. Logs that were made before there was one get it when they are next opened.

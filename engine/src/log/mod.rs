@@ -20,7 +20,7 @@ mod stream;
 mod subscription;
 mod writer;
 
-pub use embedded::{EmbeddedLog, EmbeddedReader, EmbeddedStore, Verified};
+pub use embedded::{EmbeddedLog, EmbeddedReader, EmbeddedStore, MAP_BYTES_DEFAULT, Verified};
 pub use error::LogError;
 pub(crate) use feed::recorded_before;
 pub use feed::{Feed, FrameSlice, LogCursor};

@@ -85,7 +85,6 @@ impl<S: LogStore> GroupWriter<S> {
                     .iter()
                     .for_each(|frame| self.feed.publish(&frame.frame)),
                 Err(cause) => {
-                    tracing::error!(%cause, "the log stops: start the process again once that is mended");
                     let stopped = LogError::Stopped {
                         cause: Arc::new(cause),
                     };
@@ -97,6 +96,7 @@ impl<S: LogStore> GroupWriter<S> {
         }
         let stopped = self.stopped.get().cloned();
         fail_point!(LOG_BEFORE_REPLIES);
+        let mut panicked = 0;
         for (done, frame) in answers {
             let committed = match &stopped {
                 None => Ok(frame),
@@ -104,9 +104,12 @@ impl<S: LogStore> GroupWriter<S> {
             };
             // One answer that panics must not take the others with it.
             if catch_unwind(AssertUnwindSafe(|| done(&committed))).is_err() {
-                tracing::error!("answering a turn panicked");
+                panicked += 1;
             }
             fail_point!(LOG_REPLIED);
+        }
+        if panicked > 0 {
+            tracing::error!(panicked, "answering turns panicked");
         }
         stopped.map_or(Ok(()), Err)
     }
@@ -150,6 +153,7 @@ impl LogWriter {
             writer,
             submissions: AnswerRest(receiver),
             metrics: WriterMetrics::new(),
+            is_said: false,
         };
         (Self { sender, stopped }, stepped)
     }
@@ -187,6 +191,8 @@ pub struct SteppedLogWriter<S> {
     writer: GroupWriter<S>,
     submissions: AnswerRest,
     metrics: WriterMetrics,
+    /// Whether it was said that the log stops.
+    is_said: bool,
 }
 
 /// Answers what is left when the writer ends, also by a panic: a bounded channel keeps its messages while a sender lives,
@@ -249,7 +255,13 @@ impl<S: LogStore> SteppedLogWriter<S> {
         match outcome {
             Ok(()) if sample.frames > 0 => self.metrics.observe_commit(&sample),
             Ok(()) => {}
-            Err(_) => self.metrics.mark_stopped(),
+            Err(cause) => {
+                self.metrics.mark_stopped();
+                // Last, when everybody knows: what writes log lines may panic itself where the disk is full.
+                if !std::mem::replace(&mut self.is_said, true) {
+                    tracing::error!(%cause, "the log stops");
+                }
+            }
         }
     }
 }

@@ -81,6 +81,12 @@ impl SupervisorState {
         match self.supervision.on_failure(now, cause.clone()) {
             Directive::RestartAfter(backoff) => {
                 let attempt = self.supervision.attempts();
+                self.status.send_replace(StageStatus::Restarting {
+                    attempt,
+                    cause: cause.clone(),
+                });
+                me.send_after(backoff, || SupervisorMessage::Restart);
+                // Last here and below: what writes log lines may panic itself where the disk is full.
                 tracing::warn!(
                     stage = name,
                     cause,
@@ -88,27 +94,24 @@ impl SupervisorState {
                     ?backoff,
                     "stage failed, restarting"
                 );
-                self.status
-                    .send_replace(StageStatus::Restarting { attempt, cause });
-                me.send_after(backoff, || SupervisorMessage::Restart);
             }
             Directive::GiveUp {
                 first_cause,
                 attempts,
             } => {
-                tracing::error!(stage = name, first_cause, attempts, "stage given up");
                 self.spec.mailbox.close();
                 let told = catch_unwind(AssertUnwindSafe(|| {
                     (self.spec.on_give_up)(name, &first_cause);
                 }));
-                if told.is_err() {
-                    tracing::error!(stage = name, "the owner of the stage panicked when told");
-                }
                 self.status.send_replace(StageStatus::Failed {
-                    first_cause,
+                    first_cause: first_cause.clone(),
                     attempts,
                 });
                 me.stop(None);
+                tracing::error!(stage = name, first_cause, attempts, "stage given up");
+                if told.is_err() {
+                    tracing::error!(stage = name, "the owner of the stage panicked when told");
+                }
             }
         }
     }

@@ -169,11 +169,10 @@ impl StateWriter {
     }
 
     fn stop(&mut self, cause: StateError) -> StateError {
+        let cause = Arc::clone(self.stopped.get_or_insert_with(|| Arc::new(cause)));
+        // Once it has stopped: what writes log lines may panic itself where the disk is full.
         tracing::error!(%cause, "the state writer stops: nothing more is written by this process");
-        let cause = self.stopped.get_or_insert_with(|| Arc::new(cause));
-        StateError::Stopped {
-            cause: Arc::clone(cause),
-        }
+        StateError::Stopped { cause }
     }
 
     /// Runs `with` in one transaction. Whatever goes wrong once it has begun stops the writer: what could be

@@ -223,6 +223,30 @@ impl Environment {
         }
     }
 
+    /// Gives up the read transactions of processes that were killed in them, and says how many there were, if any: what such a
+    /// transaction saw is not reused before, and its slot is taken. Done at each opening by a writer; whoever keeps the
+    /// environment open does it now and then. Those of processes that live are left alone. Read-only: nothing, always 0.
+    ///
+    /// Cost: a look at each slot that was ever used, and at a lock of each other process that has one.
+    ///
+    /// # Errors
+    /// [`StoreError::Lmdb`], [`StoreError::Io`].
+    pub fn clear_stale_readers(&self) -> Result<usize, StoreError> {
+        let Kind::Lmdb(shared) = &self.kind else {
+            return Ok(0);
+        };
+        if shared.options.read_only {
+            return Ok(0);
+        }
+        let cleared = shared.env.clear_stale_readers();
+        let cleared = cleared.map_err(|e| shared.error(e, "looking for killed readers of"))?;
+        if cleared > 0 {
+            let file = shared.path.display();
+            tracing::warn!(%file, cleared, "processes were killed while they read: what they held is free again");
+        }
+        Ok(cleared)
+    }
+
     /// The data file.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -20,6 +20,8 @@ const META_BYTES: usize = HEADER_BYTES + 24 + 2 * TREE_BYTES + 16;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Meta {
     pub page_size: u32,
+    /// Largest map that a writer of the file has asked for, in bytes.
+    pub map_bytes: u64,
     pub last_page: u64,
     pub txnid: u64,
     pub free: Tree,
@@ -162,6 +164,7 @@ fn parse(bytes: &[u8], slot: u64) -> Result<Meta, String> {
     if free.flags != FREE_FLAGS || main.flags != 0 || main.pad != 0 {
         return Err("unknown flags of the free or main tree".to_owned());
     }
+    let map_bytes = read_u64(body, 16).ok_or_else(short)?;
     let last_page = read_u64(body, 24 + 2 * TREE_BYTES).ok_or_else(short)?;
     let txnid = read_u64(body, 32 + 2 * TREE_BYTES).ok_or_else(short)?;
     if last_page < 1 {
@@ -169,6 +172,7 @@ fn parse(bytes: &[u8], slot: u64) -> Result<Meta, String> {
     }
     Ok(Meta {
         page_size,
+        map_bytes,
         last_page,
         txnid,
         free,

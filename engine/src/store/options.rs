@@ -16,7 +16,8 @@ pub enum Durability {
 #[derive(Debug, Clone)]
 pub struct EnvironmentOptions {
     /// Address space reserved for the file, in bytes; no disk is used by it. Default 256 GiB. The file
-    /// cannot outgrow it without being opened again. Rounded up to 64 KiB.
+    /// cannot outgrow it without being opened again. Rounded up to 64 KiB. If read-only, at least what the file's
+    /// writers have asked for: it may grow to that while it is read.
     pub map_bytes_max: u64,
     /// Bytes by which the file is grown ahead of its use, default 64 MiB, range 0 to 1 GiB; 0 leaves
     /// growth to LMDB (tests). Steps grow with the file, an eighth of it, up to 1 GiB.
@@ -55,6 +56,15 @@ impl EnvironmentOptions {
         Self {
             databases: names.iter().map(|name| name.as_ref().to_owned()).collect(),
             ..Self::default()
+        }
+    }
+
+    /// Makes a reader's map as large as the writers' of the file, which is stored in it. A size that no file comes near, 64 TiB, is
+    /// damage and not believed.
+    pub(super) fn map_as_the_writer(&mut self, stored: u64) {
+        const BELIEVED_BYTES_MAX: u64 = 1 << 46;
+        if self.read_only && stored <= BELIEVED_BYTES_MAX {
+            self.map_bytes_max = self.map_bytes_max.max(stored);
         }
     }
 

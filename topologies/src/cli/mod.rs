@@ -79,7 +79,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => {
             let _ = out.flush();
-            let _ = writeln!(std::io::stderr(), "millstream: {error:#}");
+            say(format_args!("millstream: {error:#}"));
             match error.is::<Usage>() {
                 true => ExitCode::from(2),
                 false => ExitCode::FAILURE,
@@ -102,6 +102,12 @@ impl Arguments {
         let message = "options of the shop go behind `run shop`, or stand without a command";
         Err(Self::command().error(clap::error::ErrorKind::ArgumentConflict, message))
     }
+}
+
+/// Says a line beside the output, on stderr. Where it cannot be written, as to a file on a full disk, the work goes on: `eprintln`
+/// would panic.
+fn say(what: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{what}");
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {

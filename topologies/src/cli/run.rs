@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::bank::{BankArguments, run_bank};
 use super::nexmark::{NexmarkArguments, run_nexmark};
+use super::say;
 use crate::catalog::shop::rules::{self, Dirt};
 use crate::catalog::shop::run::{Progress, import, open};
 use crate::catalog::shop::{
@@ -157,10 +158,10 @@ async fn run_shop(
 
 /// Stays until a signal has come, or until nothing can be written any more.
 async fn serve(engine: &Engine, metrics: &MetricsServer, mut told: watch::Receiver<bool>) {
-    eprintln!(
-        "metrics at http://{}/metrics, Ctrl-C ends",
-        metrics.address()
-    );
+    let address = metrics.address();
+    say(format_args!(
+        "metrics at http://{address}/metrics, Ctrl-C ends"
+    ));
     tokio::select! {
         _ = told.wait_for(|told| *told) => {}
         cause = engine.failed() => tracing::error!(cause, "shutting down"),
@@ -230,6 +231,8 @@ fn log_to_stderr() {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would say with `eprintln` that it cannot write, which panics on whatever thread of the engine it is.
+        .log_internal_errors(false)
         .try_init();
 }
 
@@ -256,7 +259,7 @@ async fn stop_at_signal(stop: StopSignal, tell: watch::Sender<bool>) {
     signal().await;
     stop.stop();
     let _ = tell.send(true); // Nobody waits for it during the run.
-    eprintln!("stopping in order; once more to stop at once");
+    say("stopping in order; once more to stop at once");
     signal().await;
     std::process::exit(1);
 }

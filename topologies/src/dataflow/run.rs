@@ -181,6 +181,7 @@ impl Run {
                 Directive::RestartAfter(wait) => wait,
                 Directive::GiveUp { .. } => return None,
             };
+            DataflowMetrics::new(parts.name()).count_restart();
             tracing::warn!(
                 dataflow = parts.name(),
                 stage = failure.stage,
@@ -188,7 +189,6 @@ impl Run {
                 ?wait,
                 "a stage failed: the dataflow begins again from its last checkpoint"
             );
-            DataflowMetrics::new(parts.name()).count_restart();
             if tokio::time::timeout(wait, parts.until_stopping())
                 .await
                 .is_ok()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use millstream_engine::log::MAP_BYTES_DEFAULT;
 use millstream_engine::partition::{InvalidPartitionConfig, PartitionConfig};
 use millstream_engine::stage::RestartPolicy;
 use millstream_engine::state::StateOptions;
@@ -75,7 +76,7 @@ pub struct LogConfig {
 impl Default for LogConfig {
     fn default() -> Self {
         Self {
-            map_bytes_max: 1 << 40,
+            map_bytes_max: MAP_BYTES_DEFAULT,
             preallocate_step_bytes: 64 << 20,
         }
     }

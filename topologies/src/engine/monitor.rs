@@ -1,5 +1,5 @@
-//! Figures that nobody has at hand while working, partitions that are stuck, and requests left in the data folder:
-//! looked at once a second.
+//! Figures that nobody has at hand while working, partitions that are stuck, readers that were killed, and requests left in
+//! the data folder: looked at once a second.
 //!
 //! On a thread of its own: an aggregate that does not return holds a worker of the runtime, which may be the
 //! one that tells the others of time.
@@ -47,6 +47,7 @@ pub(super) fn watch(engine: &Weak<Inner>, threads: Option<&Threads>) {
     let memory = StateMemoryMetrics::new();
     let threads = threads.map(|threads| (ThreadMetrics::new(), threads));
     let mut before: Option<Vec<u64>> = None;
+    let mut uncleared = [Said::default(); 2];
     let mut unseen = vec![Said::default(); projections];
     let busy = Arc::new(AtomicBool::new(false));
     loop {
@@ -83,6 +84,7 @@ pub(super) fn watch(engine: &Weak<Inner>, threads: Option<&Threads>) {
         if let Some(bounded) = &inner.inputs.memory {
             memory.observe(bounded.budget());
         }
+        clear_killed_readers(&inner, &mut uncleared);
         if let Some((metrics, threads)) = &threads {
             metrics.observe(threads.hung(), threads.spares_left());
         }
@@ -103,6 +105,22 @@ fn show_outboxes(inner: &Inner, outlets: &Outlets, said: &mut Said) {
             tracing::warn!(projection = outlets.projection(), %cause, "effects that wait cannot be looked at");
         }
         Err(_) => {}
+    }
+}
+
+/// Of the files that other processes read beside the engine: whoever was killed while it read one holds its pages until somebody
+/// looks, and the file grows by all that is written.
+fn clear_killed_readers(inner: &Inner, said: &mut [Said; 2]) {
+    let environments = [inner.store.environment(), inner.reader.environment()];
+    for (environment, said) in environments.into_iter().zip(said) {
+        match environment.clear_stale_readers() {
+            Ok(_) => said.is_over(),
+            Err(cause) if said.is_due() => {
+                let file = environment.path().display();
+                tracing::warn!(%file, %cause, "killed readers cannot be looked for: the file may grow");
+            }
+            Err(_) => {}
+        }
     }
 }
 

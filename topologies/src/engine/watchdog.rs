@@ -72,16 +72,21 @@ impl Watchdog {
             run,
             stages: stalled,
         } = dataflow.stalled(now, longer_than);
-        for stage in &stalled {
-            self.report(stage);
-        }
         dataflow.give_up_rest("it was given up with its dataflow, in which a step hangs");
         let in_step = |stage: &&StalledStage| matches!(stage.stall, Stall::InStep(_));
         // Where one hangs, others may wait for its thread.
         let first = stalled.iter().find(in_step).or(stalled.first());
-        if let (StallPolicy::Restart, Some(first)) = (self.config.policy, first)
-            && !dataflow.give_up(run, &first.stage, &cause(first.stall, longer_than))
-        {
+        let is_left = match (self.config.policy, first) {
+            (StallPolicy::Restart, Some(first)) => {
+                !dataflow.give_up(run, &first.stage, &cause(first.stall, longer_than))
+            }
+            _ => false,
+        };
+        // When it is done: what writes log lines may panic itself where the disk is full.
+        for stage in &stalled {
+            self.report(stage);
+        }
+        if is_left {
             tracing::error!(
                 dataflow = dataflow.name(),
                 "it hangs while it hands something over: it is not begun again beside that"

@@ -7,10 +7,12 @@
 //! the engine's threads are busy, which is when it is wanted most. The same thread empties the
 //! histograms' buffers every few seconds, scraped or not.
 //! Failure: an address that cannot be had is a typed error; nothing is installed then.
-//! Security: no encryption and no password. The default address is reached from the same machine only.
+//! Security: no encryption and no password. The default address is reached from the same machine only. Connections are few and
+//! short, see [`listener`].
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
@@ -18,9 +20,14 @@ use metrics_exporter_prometheus::{
 use millstream_engine::metrics::{ALL, Kind, Unit, describe_all};
 use tokio::sync::oneshot;
 
+use super::listener;
+
 /// Where metrics are served unless told otherwise: port 9464 of this machine, not reachable from others.
 pub const DEFAULT_METRICS_ADDRESS: SocketAddr =
     SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9464));
+
+/// Time between two emptyings of the histograms' buffers.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Bounds in seconds: three per decade from 10 µs, a batch of small items, to 10 s, which is trouble.
 const SECONDS: [f64; 19] = [
@@ -102,25 +109,21 @@ impl MetricsServer {
 /// # Errors
 /// [`ServeMetricsError`]: nothing was installed.
 pub fn serve_metrics(address: SocketAddr) -> Result<MetricsServer, ServeMetricsError> {
-    // The exporter binds by itself, gives the reason of a failure as text only and never tells the port
-    // that the system chose. So the address is tried here first; should another process take it in
-    // between, the exporter fails as well.
     let bind = |source| ServeMetricsError::Bind { address, source };
-    let address = TcpListener::bind(address)
-        .and_then(|probe| probe.local_addr())
-        .map_err(bind)?;
+    let listener = TcpListener::bind(address).map_err(bind)?;
+    listener.set_nonblocking(true).map_err(bind)?;
+    let address = listener.local_addr().map_err(bind)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| ServeMetricsError::Thread { source })?;
-    let (recorder, exporter) = {
+    let listener = {
         let _inside = runtime.enter();
-        builder()
-            .with_http_listener(address)
-            .build()
-            .map_err(|error| bind(io::Error::other(error)))?
+        tokio::net::TcpListener::from_std(listener).map_err(bind)?
     };
+    let recorder = builder().build_recorder();
     let handle = recorder.handle();
+    let served = handle.clone();
     // The thread starts first and waits: a recorder cannot be taken back once it is installed.
     let (start, started) = oneshot::channel::<()>();
     std::thread::Builder::new()
@@ -130,9 +133,7 @@ pub fn serve_metrics(address: SocketAddr) -> Result<MetricsServer, ServeMetricsE
                 if started.await.is_err() {
                     return;
                 }
-                if let Err(error) = exporter.await {
-                    tracing::error!(?error, "metrics are no longer served");
-                }
+                tokio::join!(keep_up(&served), listener::serve(listener, served.clone()));
             });
         })
         .map_err(|source| ServeMetricsError::Thread { source })?;
@@ -140,6 +141,15 @@ pub fn serve_metrics(address: SocketAddr) -> Result<MetricsServer, ServeMetricsE
     describe_all();
     let _ = start.send(());
     Ok(MetricsServer { address, handle })
+}
+
+/// Empties the histograms' buffers, which grow until then, every few seconds.
+async fn keep_up(handle: &PrometheusHandle) {
+    let mut looks = tokio::time::interval(UPKEEP_EVERY);
+    loop {
+        looks.tick().await;
+        handle.run_upkeep();
+    }
 }
 
 /// Metrics of one piece of code, for tests: nothing global, so tests run beside each other.

@@ -3,6 +3,7 @@
 //! Place: started by the command line's `--serve` and by programs that embed the engine, *before* the
 //! engine opens its data, because handles taken earlier stay silent.
 
+mod listener;
 mod metrics;
 #[cfg(test)]
 mod tests;

@@ -349,6 +349,18 @@ fn metrics_are_served_over_http() {
     assert_shows_everything(&server.render());
     assert_eq!(scrape(server.address(), "/health").1, "OK");
 
+    // Those who ask nothing are sent away, whoever comes behind them is answered.
+    let idle: Vec<_> = (0..=listener::CONNECTIONS_MAX)
+        .map(|_| TcpStream::connect(server.address()).unwrap())
+        .collect();
+    assert_shows_everything(&scrape(server.address(), "/metrics").1);
+    for mut idle in idle {
+        // Only turns what would be a hang into a failure.
+        idle.set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        assert_eq!(idle.read(&mut [0; 1_024]).unwrap(), 0, "it is kept");
+    }
+
     let error = serve_metrics("127.0.0.1:0".parse().unwrap()).unwrap_err();
     assert!(
         matches!(error, ServeMetricsError::AlreadyInstalled),

@@ -31,6 +31,7 @@ mod enrich_chain;
 mod failing_disk;
 mod failing_events;
 mod hanging;
+mod killed_readers;
 mod kills;
 mod orders;
 mod panics;

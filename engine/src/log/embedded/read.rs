@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{
-    DESCRIPTION, EmbeddedReader, damaged, described, described_partitions, follows, offset_of,
-    partition_name, same_place,
+    DESCRIPTION, EmbeddedReader, MAP_BYTES_DEFAULT, damaged, described, described_partitions,
+    follows, offset_of, partition_name, same_place,
 };
 use crate::event::{Offset, PartitionId, StoreId};
 use crate::index::{IndexEntry, IndexStats};
@@ -29,6 +29,7 @@ impl EmbeddedReader {
         let options = |databases| EnvironmentOptions {
             databases,
             read_only: true,
+            map_bytes_max: MAP_BYTES_DEFAULT,
             ..EnvironmentOptions::default()
         };
         let file = folder.join("data.mdb");
@@ -87,6 +88,12 @@ impl EmbeddedReader {
     pub fn index_stats(&self, partition: PartitionId) -> Option<IndexStats> {
         let index = self.indexes.get(usize::from(partition.0))?;
         Some(index.stats())
+    }
+
+    /// The data file and what LMDB says of it.
+    #[must_use]
+    pub fn environment(&self) -> &Environment {
+        &self.environment
     }
 
     /// Bytes of the log's file that hold pages, and its length with what is allocated ahead.

@@ -7,8 +7,8 @@
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use heed::types::Bytes;
 use heed::{CommitOrAbort, CommitToken, Database, Env, EnvFlags, OnCommit, WithoutTls};
@@ -22,6 +22,9 @@ use crate::store::{Durability, EnvironmentOptions, KEY_BYTES_MAX, StoreError, me
 const DATA_FILE: &str = "data.mdb";
 const LOCK_FILE: &str = "lock.mdb";
 const CREATING_FILE: &str = "creating";
+
+/// Held from the look whether an environment is open in this process until it is.
+static OPENING: Mutex<()> = Mutex::new(());
 
 impl Environment {
     /// Opens the environment in `folder`, creating folder, file and databases that are missing (unless
@@ -37,21 +40,24 @@ impl Environment {
     /// - [`StoreError::DiskFull`]: no space for a new file's first pages.
     /// - [`StoreError::UnknownDatabase`]: a name that is empty, too long or holds a zero byte.
     /// - [`StoreError::Io`], [`StoreError::Lmdb`]: the file, its lock file or the map.
-    pub fn open(folder: &Path, options: EnvironmentOptions) -> Result<Self, StoreError> {
+    pub fn open(folder: &Path, mut options: EnvironmentOptions) -> Result<Self, StoreError> {
         check_names(&options)?;
         let path = folder.join(DATA_FILE);
         let is_new = prepare_folder(folder, &path, &options)?;
         if !is_new {
             let file = fs::File::open(&path).map_err(|e| StoreError::io(&path, "opening", e))?;
-            meta::read_newest(&file, &path)?;
+            options.map_as_the_writer(meta::read_newest(&file, &path)?.map_bytes);
         }
         // Closing any handle of a file ends this process's `fcntl` locks on it, and so those of an environment
-        // that is open already: hands off then. heed refuses that one just below.
+        // that is open already: hands off then. heed refuses that one just below. A process without these locks is taken for
+        // killed, so no two threads may come here at once.
+        let opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
         if heed::env_closing_event(folder).is_none() {
             let lock_path = folder.join(LOCK_FILE);
             reserve_lock_file(&lock_path, options.max_readers, options.read_only)?;
         }
         let env = open_heed(folder, &path, &options)?;
+        drop(opening);
         let file = if options.read_only {
             fs::File::open(&path)
         } else {
@@ -78,9 +84,11 @@ impl Environment {
         } else {
             shared.adopt()?;
         }
-        Ok(Self {
+        let environment = Self {
             kind: Kind::Lmdb(Arc::new(shared)),
-        })
+        };
+        environment.clear_stale_readers()?;
+        Ok(environment)
     }
 }
 

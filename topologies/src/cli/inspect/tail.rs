@@ -14,6 +14,7 @@ use super::Data;
 use super::events::Printer;
 use super::folder::DataFolder;
 use super::log::partitions;
+use crate::cli::say;
 
 /// Time between two looks while nothing comes: short for a person, nothing for a processor.
 const POLL: Duration = Duration::from_millis(100);
@@ -44,11 +45,8 @@ pub(super) fn tail(arguments: &TailArguments, is_json: bool, out: &mut impl Writ
         .iter()
         .map(|(partition, next)| format!("{partition}:{next}"))
         .collect();
-    writeln!(
-        std::io::stderr(),
-        "following from {}; Ctrl-C ends it",
-        begins.join(", ")
-    )?;
+    let begins = begins.join(", ");
+    say(format_args!("following from {begins}; Ctrl-C ends it"));
     let printer = Printer {
         out,
         is_json,

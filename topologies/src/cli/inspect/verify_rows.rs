@@ -15,6 +15,7 @@ use super::folder::DataFolder;
 use super::text::{number, one_line, table};
 use crate::Topology;
 use crate::catalog::{bank, shop};
+use crate::cli::say;
 use crate::dataflow::table::dataflow_of;
 use crate::engine::version_requests::key_text;
 
@@ -54,10 +55,10 @@ pub(super) fn verify(
             None => None,
         };
         let Some(verification) = verification else {
-            eprintln!(
+            say(format_args!(
                 "{} version {} is of no ready-made topology: its own program compares it with Engine::verify",
                 found.name, found.version
-            );
+            ));
             continue;
         };
         compared += 1;
