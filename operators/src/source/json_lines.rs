@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 
 use super::bad_line::shown;
-use super::file::{FilePosition, LineFormat, Parsed};
+use super::line_format::{FilePosition, LineFormat, Parsed};
 
 /// One JSON value per line.
 #[derive(Clone, Debug, Default)]
@@ -67,5 +67,9 @@ impl LineFormat for JsonLinesFormat {
             offset: self.taken as u64,
             line: self.lines,
         }
+    }
+
+    fn taken_bytes(&self) -> &[u8] {
+        &self.bytes[..self.taken]
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 
+mod restarts;
 mod threads;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -361,6 +362,24 @@ fn check_positions<F: LineFormat>(
                 line: second.position().line,
             }
         );
+        // The same as a restart does it.
+        let position = Source::position(&first).unwrap().unwrap();
+        let options = FileOptions::default();
+        let mut third = FileSource::new(
+            path.to_path_buf(),
+            format.clone(),
+            KeepBadLines,
+            options,
+            None,
+        );
+        third.seek(&position).unwrap();
+        third.open(&mailbox()).unwrap();
+        let rest: Vec<Sale> = pull(&mut third, 100)
+            .0
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
+        prop_assert_eq!(&rest, &sales[seen.len()..]);
         if pulled == Pulled::End {
             break;
         }
