@@ -7,7 +7,7 @@
 //! takes its name (a rotation by renaming), the old one is read to its end, then the new one from its beginning, over a
 //! restart as well. One that is copied and cut begins again at byte 0, and may lose what was written in between.
 //! A pipe can be read as well, from its beginning, and has no position that could be read again.
-//! Bounds: reads of 64 KiB, records of at most 16 MiB. Threads: one owner, which waits for no read if the source is given a
+//! Bounds: reads of 64 KiB, records of at most 16 MiB; a longer one is a bad one. Threads: one owner, which waits for no read if the source is given a
 //! [thread](FileSource::on_a_thread) that reads. Failure: errors of the file system fail the stage; a record that cannot be read is dealt
 //! with by the [`BadLinePolicy`].
 
@@ -23,12 +23,13 @@ use millstream_engine::mailbox::Mailbox;
 use millstream_engine::time::Timestamp;
 use serde::de::DeserializeOwned;
 
-use super::bad_line::{BadLine, BadLinePolicy};
+use super::bad_line::{BadLine, BadLinePolicy, shown};
 use super::file_mark::{FileMark, FileNumber, keep_last};
 use super::line_format::{FilePosition, LineFormat, Parsed};
 use super::opening::{Opened, Start};
 use super::pieces::{Piece, Pieces};
 use super::reader::Reader;
+use super::too_long::TooLong;
 
 /// The time that an item says it has.
 pub type TimeOf<T> = Arc<dyn Fn(&T) -> Timestamp + Send + Sync>;
@@ -200,6 +201,32 @@ where
         reader.next().map_err(Fault)
     }
 
+    /// A record that is too long is a bad one.
+    fn pass_over<E: Emit<P::Item>>(&mut self, record: TooLong, out: &mut E) -> Result<(), Fault> {
+        if self.format.has_header() && self.piece.offset == 0 {
+            return Err(Fault(format!(
+                "{}: the header: {}",
+                self.name,
+                record.reason()
+            )));
+        }
+        let line = BadLine {
+            file: Arc::clone(&self.name),
+            line: self.piece.line,
+            offset: self.piece.offset,
+            field: None,
+            reason: record.reason(),
+            text: shown(&record.beginning),
+        };
+        self.piece.offset += record.bytes;
+        self.piece.line += record.line_ends;
+        keep_last(&mut self.before, &record.end);
+        if let Some(item) = self.policy.bad(line)? {
+            out.emit(self.last_time, item);
+        }
+        Ok(())
+    }
+
     /// Gives one record; whether there was one in the piece.
     fn give<E: Emit<P::Item>>(&mut self, out: &mut E) -> Result<bool, Fault> {
         let Some(Parsed { begin, outcome }) = self.format.next::<T>() else {
@@ -278,6 +305,10 @@ where
                     self.is_at_work = true;
                 }
                 Piece::Opened(opened) => self.begin(opened),
+                Piece::TooLong(record) => {
+                    self.pass_over(record, out)?;
+                    left -= 1;
+                }
                 Piece::Pending => return Ok(Pulled::PendingFor(self.options.look_every)),
                 Piece::End => return Ok(Pulled::End),
             }

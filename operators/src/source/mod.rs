@@ -27,6 +27,7 @@ mod opening;
 mod parquet;
 mod pieces;
 mod reader;
+mod too_long;
 mod unread;
 
 #[cfg(test)]

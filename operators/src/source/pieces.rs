@@ -2,13 +2,15 @@
 //!
 //! Invariants: (1) a piece ends where a record ends; (2) a record that is not complete yet is not given, except the
 //! last one of a file that nobody goes on writing. Bounds: a record of at most [`RECORD_BYTES_MAX`] bytes, and
-//! one read of [`READ_BYTES`]. Failure: an error of the file system names the file.
+//! one read of [`READ_BYTES`]; of a longer record only that there was one. Failure: an error of the file system names
+//! the file.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use super::opening::{self, Change, Opened, Opening, Start};
+use super::too_long::TooLong;
 
 /// Bytes of one read.
 pub(super) const READ_BYTES: usize = 64 << 10;
@@ -24,6 +26,8 @@ pub(super) enum Piece {
     Header(Vec<u8>),
     /// Whole records.
     Records(Vec<u8>),
+    /// A record that is too long, up to where the next one begins.
+    TooLong(TooLong),
     /// Nothing new yet.
     Pending,
     /// Nothing will come.
@@ -53,6 +57,8 @@ pub(super) struct Pieces {
     in_quotes: bool,
     /// The last byte that was looked at closed a quoted field; another quote would go on with it.
     closed: bool,
+    /// A record that is being passed over; nothing of it is held.
+    too_long: Option<TooLong>,
     /// Bytes of the file that were read.
     read: u64,
     replaced: Replaced,
@@ -83,6 +89,7 @@ impl Pieces {
             looked: 0,
             in_quotes: false,
             closed: false,
+            too_long: None,
             read: 0,
             replaced: Replaced::No,
         }
@@ -123,6 +130,13 @@ impl Pieces {
         self.header = match self.read_records()? {
             Some(Piece::Pending) => return Ok(false),
             Some(Piece::Records(bytes)) => Some(bytes),
+            Some(Piece::TooLong(record)) => {
+                return Err(format!(
+                    "{}: the header: {}",
+                    self.path.display(),
+                    record.reason()
+                ));
+            }
             _ => None,
         };
         Ok(true)
@@ -145,6 +159,7 @@ impl Pieces {
         self.looked = 0;
         self.in_quotes = false;
         self.closed = false;
+        self.too_long = None;
     }
 
     fn failed(&self, error: &std::io::Error) -> String {
@@ -168,22 +183,28 @@ impl Pieces {
     /// What comes next of the file that is open; `None` if that is over and another one is to be opened.
     fn read_records(&mut self) -> Result<Option<Piece>, String> {
         loop {
-            let start = self.held.len();
-            if self.read_more()? == 0 {
+            // Behind a record that was too long there may be whole ones already.
+            if self.looked == self.held.len() && self.read_more()? == 0 {
                 return self.at_end();
             }
-            debug_assert!(self.looked <= start, "what was looked at was read before");
-            if let Some(end) = self.last_end() {
+            if self.too_long.is_some() {
+                if let Some(record) = self.pass_over() {
+                    return Ok(Some(Piece::TooLong(record)));
+                }
+            } else if let Some(end) = self.last_end() {
                 return Ok(Some(Piece::Records(self.give(end))));
-            }
-            if self.held.len() > RECORD_BYTES_MAX {
-                return Err(format!(
-                    "{}: the record that begins at byte {} has more than {RECORD_BYTES_MAX} bytes",
-                    self.path.display(),
-                    self.read - self.held.len() as u64
-                ));
+            } else if self.held.len() > RECORD_BYTES_MAX {
+                self.too_long = Some(TooLong::new(&std::mem::take(&mut self.held)));
+                (self.looked, self.in_quotes, self.closed) = (0, false, false);
             }
         }
+    }
+
+    /// The record that is too long, if it ends in what is held.
+    fn pass_over(&mut self) -> Option<TooLong> {
+        let (bytes, is_over) = self.too_long.as_mut()?.go_on(&self.held);
+        self.held.drain(..bytes);
+        self.too_long.take_if(|_| is_over)
     }
 
     /// One read into `held`, and its bytes. Not more than one: what a pipe has is to be given although the next read
@@ -258,6 +279,9 @@ impl Pieces {
                     return self.read_records();
                 }
             }
+        }
+        if let Some(record) = self.too_long.take() {
+            return Ok(Some(Piece::TooLong(record)));
         }
         if !self.held.is_empty() {
             let rest = std::mem::take(&mut self.held);

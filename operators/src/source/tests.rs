@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 
+mod long_records;
 mod restarts;
 mod threads;
 
