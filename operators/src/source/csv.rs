@@ -80,7 +80,7 @@ impl LineFormat for CsvFormat {
         self.header = None;
     }
 
-    fn begin_piece(&mut self, bytes: Vec<u8>) {
+    fn begin_piece(&mut self, bytes: Vec<u8>, _is_beginning: bool) {
         let reader = ReaderBuilder::new()
             .delimiter(self.delimiter)
             .has_headers(false)

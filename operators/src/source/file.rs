@@ -296,12 +296,13 @@ where
             };
             match piece {
                 Piece::Header(bytes) => {
-                    self.format.begin_piece(bytes);
+                    self.format.begin_piece(bytes, true);
                     // Whatever the first record is, the header stands before it.
                     let _ = self.format.next::<serde::de::IgnoredAny>();
                 }
                 Piece::Records(bytes) => {
-                    self.format.begin_piece(bytes);
+                    let is_beginning = self.piece.offset == 0;
+                    self.format.begin_piece(bytes, is_beginning);
                     self.is_at_work = true;
                 }
                 Piece::Opened(opened) => self.begin(opened),

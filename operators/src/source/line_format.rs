@@ -35,8 +35,8 @@ pub trait LineFormat: Clone + Send + 'static {
     fn has_header(&self) -> bool;
     /// A file begins: forgets what the one before said.
     fn begin_file(&mut self);
-    /// Whole records come next.
-    fn begin_piece(&mut self, bytes: Vec<u8>);
+    /// Whole records come next; whether they are what the file begins with.
+    fn begin_piece(&mut self, bytes: Vec<u8>, is_beginning: bool);
     /// The next record of the piece; positions in it count from its beginning, lines from 0.
     fn next<T: DeserializeOwned>(&mut self) -> Option<Parsed<T>>;
     /// Bytes and lines of the piece that were taken so far.
