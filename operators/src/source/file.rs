@@ -6,7 +6,7 @@
 //! end: what is appended to it comes as soon as the next look finds it, a record once its line has ended; if another file
 //! takes its name (a rotation by renaming), the old one is read to its end, then the new one from its beginning, over a
 //! restart as well. One that is copied and cut begins again at byte 0, and may lose what was written in between.
-//! A pipe can be read as well, from its beginning, and has no position that could be read again.
+//! A pipe can be read as well, from its beginning and once in a process: it has no position that could be read again.
 //! Bounds: reads of 64 KiB, records of at most 16 MiB; a longer one is a bad one. Threads: one owner, which waits for no read if the source is given a
 //! [thread](FileSource::on_a_thread) that reads. Failure: errors of the file system fail the stage; a record that cannot be read is dealt
 //! with by the [`BadLinePolicy`].

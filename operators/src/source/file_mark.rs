@@ -18,7 +18,7 @@ const VERSION: u8 = 1;
 const ENCODED_BYTES: usize = 29;
 
 /// What a file system knows a file by, whatever its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct FileNumber {
     device: u64,
     inode: u64,

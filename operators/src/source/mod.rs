@@ -26,6 +26,7 @@ mod opening;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod pieces;
+mod pipes;
 mod reader;
 mod too_long;
 mod unread;

@@ -10,6 +10,7 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use super::opening::{self, Change, Opened, Opening, Start};
+use super::pipes;
 use super::too_long::TooLong;
 
 /// Bytes of one read.
@@ -48,6 +49,8 @@ pub(super) struct Pieces {
     /// The next file is another one, and read from its beginning.
     is_other: bool,
     file: Option<File>,
+    /// It is a pipe that nobody else opens.
+    is_own_pipe: bool,
     /// To be given before anything else of the file.
     header: Option<Vec<u8>>,
     /// Read and not given.
@@ -84,6 +87,7 @@ impl Pieces {
             with_header: false,
             is_other: false,
             file: None,
+            is_own_pipe: false,
             header: None,
             held: Vec::new(),
             looked: 0,
@@ -104,6 +108,7 @@ impl Pieces {
 
     /// Opens the file and goes to where it is read from; `None` while it is awaited.
     fn open(&mut self) -> Result<Option<Opened>, String> {
+        self.is_own_pipe = self.is_own_pipe || pipes::take(&self.path)?;
         let opening = opening::open(&self.path, self.follow, &self.start)?;
         let Some(Opening { file, mut place }) = opening else {
             return Ok(None);
