@@ -94,6 +94,12 @@ impl FileMark {
         Ok(if is_same { found } else { Before::Other })
     }
 
+    /// Whatever the numbers of the files are.
+    #[cfg(feature = "parquet")]
+    pub(super) fn is_of_same_bytes(&self, other: &Self) -> bool {
+        (self.hashed_bytes, self.hash) == (other.hashed_bytes, other.hash)
+    }
+
     pub(super) fn encode(&self, into: &mut Vec<u8>) {
         let FileNumber { device, inode } = self.number.unwrap_or(FileNumber {
             device: 0,

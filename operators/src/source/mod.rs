@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | [`LogSource`] | offset in a partition of the log | yes |
 //! | [`FileSource`]: [`CsvFormat`], [`JsonLinesFormat`] | byte in a file, and which one | yes, while the file keeps what it held |
-//! | `ParquetSource` (feature `parquet`) | row of a file | yes |
+//! | `ParquetSource` (feature `parquet`) | row of a file, and which one | yes, of the same file |
 //! | [`ChannelSource`] | none | no |
 //!
 //! Failure: what cannot be read fails the stage with the place named, unless the source was told to pass it over,

@@ -106,7 +106,7 @@ pub(super) fn open(path: &Path, follow: bool, start: &Start) -> Result<Option<Op
             );
             Opening::other(file)
         }
-        Before::Other => return Err(not_the_same(path, offset, "holds something else there")),
+        Before::Other => return Err(another(path, offset)),
         Before::Shorter { bytes } => return Err(too_short(path, offset, bytes)),
     }
     .map(Some)
@@ -124,20 +124,32 @@ fn open_unmarked(path: &Path, follow: bool, file: File, offset: u64) -> Result<O
         Before::Same(before) => before,
         // It may still grow, or is found to be cut by the first look at it.
         Before::Other | Before::Shorter { .. } if follow => Vec::new(),
-        Before::Other => return Err(not_the_same(path, offset, "holds something else there")),
+        Before::Other => return Err(another(path, offset)),
         Before::Shorter { bytes } => return Err(too_short(path, offset, bytes)),
     };
     Opening::new(file, offset, before).map_err(failed)
 }
 
+fn another(path: &Path, offset: u64) -> String {
+    not_the_same(
+        path,
+        &format!("byte {offset}"),
+        "holds something else there",
+    )
+}
+
 fn too_short(path: &Path, offset: u64, bytes: u64) -> String {
-    not_the_same(path, offset, &format!("has only {bytes} bytes"))
+    not_the_same(
+        path,
+        &format!("byte {offset}"),
+        &format!("has only {bytes} bytes"),
+    )
 }
 
 /// Also says what to do: nobody but the user knows which of both is meant.
-pub(super) fn not_the_same(path: &Path, offset: u64, what: &str) -> String {
+pub(super) fn not_the_same(path: &Path, place: &str, what: &str) -> String {
     format!(
-        "{}: it was read up to byte {offset} before, and {what}: give the file back that it was, or begin anew with \
+        "{}: it was read up to {place} before, and {what}: give the file back that it was, or begin anew with \
          what is there now (`millstream checkpoint restore DATA DATAFLOW --anew`)",
         path.display()
     )
