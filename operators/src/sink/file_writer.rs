@@ -98,7 +98,9 @@ impl Naming {
                 let name = name.strip_suffix(".part")?;
                 self.file_of(name)
             });
-            if hidden.is_some_and(|(file, _)| is_over(file)) {
+            // Of another format it is another sink's, which may be writing to it.
+            if hidden.is_some_and(|(file, extension)| extension == self.extension && is_over(file))
+            {
                 fs::remove_file(entry.path())?;
             }
             if let Some((file, extension)) = self.file_of(name)

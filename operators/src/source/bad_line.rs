@@ -13,6 +13,8 @@ use crate::stateless::Again;
 
 /// Longest piece of a record that an error repeats. Characters.
 const SHOWN_CHARS_MAX: usize = 120;
+/// Bytes that are enough for it: a character has at most four.
+pub(super) const BEGINNING_BYTES: usize = SHOWN_CHARS_MAX * 4;
 
 /// One record of a file that is not what was expected. Those around it are not touched by it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
@@ -63,8 +65,7 @@ impl<T> Again<T> for BadLine {
 
 /// The beginning of a record, for messages.
 pub(super) fn shown(record: &[u8]) -> String {
-    // A character has at most four bytes.
-    let part = &record[..record.len().min(SHOWN_CHARS_MAX * 4)];
+    let part = &record[..record.len().min(BEGINNING_BYTES)];
     let text = String::from_utf8_lossy(part);
     text.trim_end().chars().take(SHOWN_CHARS_MAX).collect()
 }

@@ -6,7 +6,7 @@ use csv::{ByteRecord, Reader, ReaderBuilder};
 use serde::de::DeserializeOwned;
 
 use super::bad_line::shown;
-use super::file::{FilePosition, LineFormat, Parsed};
+use super::line_format::{FilePosition, LineFormat, Parsed};
 
 /// Records under a header.
 pub struct CsvFormat {
@@ -80,7 +80,7 @@ impl LineFormat for CsvFormat {
         self.header = None;
     }
 
-    fn begin_piece(&mut self, bytes: Vec<u8>) {
+    fn begin_piece(&mut self, bytes: Vec<u8>, _is_beginning: bool) {
         let reader = ReaderBuilder::new()
             .delimiter(self.delimiter)
             .has_headers(false)
@@ -114,6 +114,15 @@ impl LineFormat for CsvFormat {
         reader.map_or(FilePosition { offset: 0, line: 0 }, |reader| {
             place(reader.position())
         })
+    }
+
+    fn taken_bytes(&self) -> &[u8] {
+        let Some(reader) = &self.reader else {
+            return &[];
+        };
+        let taken = usize::try_from(reader.position().byte()).unwrap_or(usize::MAX);
+        let bytes = reader.get_ref().get_ref();
+        &bytes[..taken.min(bytes.len())]
     }
 }
 

@@ -1,12 +1,13 @@
 //! Files of records as sources: what is common to CSV and JSON Lines.
 //!
 //! Place: a file -> **file source** -> a dataflow; one split per file. Position: the byte at which the next record
-//! begins, with its line, replayable as long as the file keeps what it held; a file that is replaced or cut begins
-//! again at byte 0. A file that is *followed* has no end: what is appended to it comes as soon as the next look finds
-//! it, a record once its line has ended; if another file takes its name (a rotation by renaming), the old one is read
-//! to its end, then the new one from its beginning. One that is copied and cut may lose what was written in between.
-//! A pipe can be read as well, from its beginning, and has no position that could be read again.
-//! Bounds: reads of 64 KiB, records of at most 16 MiB. Threads: one owner, which waits for no read if the source is given a
+//! begins, with its line and what tells the file, replayable as long as the file keeps what it held. A start finds the
+//! file that was read, or one that holds the same; else one that is not followed fails. A file that is *followed* has no
+//! end: what is appended to it comes as soon as the next look finds it, a record once its line has ended; if another file
+//! takes its name (a rotation by renaming), the old one is read to its end, then the new one from its beginning, over a
+//! restart as well. One that is copied and cut begins again at byte 0, and may lose what was written in between.
+//! A pipe can be read as well, from its beginning and once in a process: it has no position that could be read again.
+//! Bounds: reads of 64 KiB, records of at most 16 MiB; a longer one is a bad one. Threads: one owner, which waits for no read if the source is given a
 //! [thread](FileSource::on_a_thread) that reads. Failure: errors of the file system fail the stage; a record that cannot be read is dealt
 //! with by the [`BadLinePolicy`].
 
@@ -22,53 +23,16 @@ use millstream_engine::mailbox::Mailbox;
 use millstream_engine::time::Timestamp;
 use serde::de::DeserializeOwned;
 
-use super::bad_line::{BadLine, BadLinePolicy};
+use super::bad_line::{BadLine, BadLinePolicy, shown};
+use super::file_mark::{FileMark, FileNumber, keep_last};
+use super::line_format::{FilePosition, LineFormat, Parsed};
+use super::opening::{Opened, Start};
 use super::pieces::{Piece, Pieces};
 use super::reader::Reader;
+use super::too_long::TooLong;
 
 /// The time that an item says it has.
 pub type TimeOf<T> = Arc<dyn Fn(&T) -> Timestamp + Send + Sync>;
-
-/// A place in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub struct FilePosition {
-    /// Byte at which a record begins.
-    pub offset: u64,
-    /// Its line, from 1.
-    pub line: u64,
-}
-
-impl Default for FilePosition {
-    fn default() -> Self {
-        Self { offset: 0, line: 1 }
-    }
-}
-
-/// What a format makes of one record.
-#[derive(Debug)]
-pub struct Parsed<T> {
-    /// Lines and bytes of the piece before the record.
-    pub begin: FilePosition,
-    /// The record, or the field to blame, the reason and the record's beginning.
-    pub outcome: Result<T, (Option<String>, String, String)>,
-}
-
-/// Takes pieces of a file apart.
-pub trait LineFormat: Clone + Send + 'static {
-    /// What parts fields that may be in double quotes, in which line ends do not end a record; `None` if every line
-    /// end ends one.
-    fn quoted_fields(&self) -> Option<u8>;
-    /// The first record of a file says what the others mean.
-    fn has_header(&self) -> bool;
-    /// A file begins: forgets what the one before said.
-    fn begin_file(&mut self);
-    /// Whole records come next.
-    fn begin_piece(&mut self, bytes: Vec<u8>);
-    /// The next record of the piece; positions in it count from its beginning, lines from 0.
-    fn next<T: DeserializeOwned>(&mut self) -> Option<Parsed<T>>;
-    /// Bytes and lines of the piece that were taken so far.
-    fn taken(&self) -> FilePosition;
-}
 
 /// How a file is read.
 #[derive(Clone, Debug)]
@@ -96,6 +60,17 @@ impl Default for FileOptions {
 #[derive(Clone, Copy, Debug)]
 pub struct ReadInPlace;
 
+/// The file that the position lies in.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// Not opened yet: as the position says that was gone to.
+    Sought(Option<FileMark>),
+    /// Opened, with its number.
+    File(Option<FileNumber>),
+    /// Nothing that could be gone to again.
+    Pipe,
+}
+
 /// One file as a source.
 pub struct FileSource<T, F, P> {
     name: Arc<str>,
@@ -110,6 +85,9 @@ pub struct FileSource<T, F, P> {
     time: Option<TimeOf<T>>,
     /// Where the piece at work begins.
     piece: FilePosition,
+    /// The last bytes before it.
+    before: Vec<u8>,
+    at: At,
     is_at_work: bool,
     /// Of the record before: a bad one has no time of its own.
     last_time: Timestamp,
@@ -131,8 +109,12 @@ where
         options: FileOptions,
         time: Option<TimeOf<T>>,
     ) -> Self {
+        let start = Start {
+            offset: options.from.offset,
+            mark: None,
+        };
         let pieces = Pieces::new(path.clone(), format.quoted_fields(), options.follow)
-            .from(options.from.offset, format.has_header());
+            .from(start, format.has_header());
         Self {
             name: path.display().to_string().into(),
             path,
@@ -142,6 +124,8 @@ where
             format,
             policy,
             piece: options.from,
+            before: Vec::new(),
+            at: At::Sought(None),
             options,
             time,
             is_at_work: false,
@@ -177,6 +161,38 @@ where
         }
     }
 
+    /// What tells the file of the [position](Self::position).
+    fn mark(&self) -> Option<FileMark> {
+        match self.at {
+            At::Sought(mark) => mark,
+            At::Pipe => None,
+            At::File(number) => {
+                let taken = if self.is_at_work {
+                    self.format.taken_bytes()
+                } else {
+                    &[]
+                };
+                Some(FileMark::new(number, &self.before, taken))
+            }
+        }
+    }
+
+    /// A file was opened.
+    fn begin(&mut self, opened: Opened) {
+        if opened.is_other {
+            tracing::info!(file = &*self.name, "a file that is followed begins again");
+            self.format.begin_file();
+            self.piece = FilePosition::default();
+        }
+        debug_assert_eq!(self.piece.offset, opened.offset, "read from where it is");
+        self.before = opened.before;
+        self.at = if opened.is_regular {
+            At::File(opened.number)
+        } else {
+            At::Pipe
+        };
+    }
+
     /// The next piece; `None` if the mailbox is woken once it has been read.
     fn next_piece(&mut self) -> Result<Option<Piece>, Fault> {
         let Some(reader) = &mut self.reader else {
@@ -185,10 +201,37 @@ where
         reader.next().map_err(Fault)
     }
 
+    /// A record that is too long is a bad one.
+    fn pass_over<E: Emit<P::Item>>(&mut self, record: TooLong, out: &mut E) -> Result<(), Fault> {
+        if self.format.has_header() && self.piece.offset == 0 {
+            return Err(Fault(format!(
+                "{}: the header: {}",
+                self.name,
+                record.reason()
+            )));
+        }
+        let line = BadLine {
+            file: Arc::clone(&self.name),
+            line: self.piece.line,
+            offset: self.piece.offset,
+            field: None,
+            reason: record.reason(),
+            text: shown(&record.beginning),
+        };
+        self.piece.offset += record.bytes;
+        self.piece.line += record.line_ends;
+        keep_last(&mut self.before, &record.end);
+        if let Some(item) = self.policy.bad(line)? {
+            out.emit(self.last_time, item);
+        }
+        Ok(())
+    }
+
     /// Gives one record; whether there was one in the piece.
     fn give<E: Emit<P::Item>>(&mut self, out: &mut E) -> Result<bool, Fault> {
         let Some(Parsed { begin, outcome }) = self.format.next::<T>() else {
             self.piece = self.position();
+            keep_last(&mut self.before, self.format.taken_bytes());
             self.is_at_work = false;
             return Ok(false);
         };
@@ -253,18 +296,19 @@ where
             };
             match piece {
                 Piece::Header(bytes) => {
-                    self.format.begin_piece(bytes);
+                    self.format.begin_piece(bytes, true);
                     // Whatever the first record is, the header stands before it.
                     let _ = self.format.next::<serde::de::IgnoredAny>();
                 }
                 Piece::Records(bytes) => {
-                    self.format.begin_piece(bytes);
+                    let is_beginning = self.piece.offset == 0;
+                    self.format.begin_piece(bytes, is_beginning);
                     self.is_at_work = true;
                 }
-                Piece::Restarted => {
-                    tracing::info!(file = &*self.name, "a file that is followed begins again");
-                    self.format.begin_file();
-                    self.piece = FilePosition::default();
+                Piece::Opened(opened) => self.begin(opened),
+                Piece::TooLong(record) => {
+                    self.pass_over(record, out)?;
+                    left -= 1;
                 }
                 Piece::Pending => return Ok(Pulled::PendingFor(self.options.look_every)),
                 Piece::End => return Ok(Pulled::End),
@@ -277,25 +321,38 @@ where
         let FilePosition { offset, line } = self.position();
         let mut position = offset.to_be_bytes().to_vec();
         position.extend_from_slice(&line.to_be_bytes());
+        if let Some(mark) = self.mark() {
+            mark.encode(&mut position);
+        }
         Ok(Some(position))
     }
 
     fn seek(&mut self, position: &[u8]) -> Result<(), SeekError> {
-        let Some((offset, line)) = position.split_at_checked(8) else {
-            return Err(Fault("a position of another kind of source".to_owned()).into());
-        };
+        let unknown = || Fault("a position of another kind of source".to_owned());
+        let (offset, rest) = position.split_at_checked(8).ok_or_else(unknown)?;
+        let (line, mark) = rest.split_at_checked(8).ok_or_else(unknown)?;
         let from = FilePosition {
             offset: position_number(offset)?,
             line: position_number(line)?,
+        };
+        // Positions had none once.
+        let mark = match mark {
+            [] => None,
+            mark => Some(FileMark::decode(mark).ok_or_else(unknown)?),
         };
         let pieces = Pieces::new(
             self.path.clone(),
             self.format.quoted_fields(),
             self.options.follow,
         );
-        self.pieces = Some(pieces.from(from.offset, self.format.has_header()));
+        let start = Start {
+            offset: from.offset,
+            mark,
+        };
+        self.pieces = Some(pieces.from(start, self.format.has_header()));
         self.options.from = from;
         self.piece = from;
+        self.at = At::Sought(mark);
         Ok(())
     }
 }

@@ -1,9 +1,12 @@
-//! JSON Lines: one JSON value per line. Empty lines are passed over.
+//! JSON Lines: one JSON value per line. Empty lines are passed over, and so is a byte order mark at the beginning.
 
 use serde::de::DeserializeOwned;
 
 use super::bad_line::shown;
-use super::file::{FilePosition, LineFormat, Parsed};
+use super::line_format::{FilePosition, LineFormat, Parsed};
+
+/// What some programs begin a file of UTF-8 with. It is no part of JSON.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// One JSON value per line.
 #[derive(Clone, Debug, Default)]
@@ -39,9 +42,10 @@ impl LineFormat for JsonLinesFormat {
 
     fn begin_file(&mut self) {}
 
-    fn begin_piece(&mut self, bytes: Vec<u8>) {
+    fn begin_piece(&mut self, bytes: Vec<u8>, is_beginning: bool) {
+        let has_mark = is_beginning && bytes.starts_with(BYTE_ORDER_MARK);
         self.bytes = bytes;
-        self.taken = 0;
+        self.taken = if has_mark { BYTE_ORDER_MARK.len() } else { 0 };
         self.lines = 0;
     }
 
@@ -67,5 +71,9 @@ impl LineFormat for JsonLinesFormat {
             offset: self.taken as u64,
             line: self.lines,
         }
+    }
+
+    fn taken_bytes(&self) -> &[u8] {
+        &self.bytes[..self.taken]
     }
 }

@@ -1,8 +1,9 @@
 //! Parquet files as sources, row by row; behind the feature `parquet`.
 //!
 //! Place: a file -> **Parquet source** -> a dataflow; one split per file, which must be complete: its description
-//! stands at its end. Position: the number of the next row, from 0, replayable; going on from it reads what comes
-//! before as well. Rows become what serde makes of them by the columns' names: decimals, times and bytes are texts,
+//! stands at its end. Position: the number of the next row, from 0, with the file's length and a hash of its last bytes,
+//! which describe it: replayable, and refused by a file that is another one. Going on from it reads what comes before as
+//! well. Rows become what serde makes of them by the columns' names: decimals, times and bytes are texts,
 //! as in JSON. Bounds: a page of each column. Threads: one owner; a pull may wait for the disk.
 //! Failure: a file that cannot be read fails the stage; a row that is not a `T` is dealt with by the
 //! [`BadLinePolicy`], its number (from 1) standing for the line and its number from 0 for the byte.
@@ -11,6 +12,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -26,6 +28,8 @@ use serde::de::DeserializeOwned;
 
 use super::bad_line::{BadLine, BadLinePolicy, shown};
 use super::file::TimeOf;
+use super::file_mark::{Before, FileMark, FileNumber, read_before};
+use super::opening::not_the_same;
 
 /// One Parquet file as a source.
 pub struct ParquetSource<T, P> {
@@ -36,6 +40,8 @@ pub struct ParquetSource<T, P> {
     rows: Option<RowIter<'static>>,
     /// Number of the next row.
     next: u64,
+    /// Length of the file and what tells it; until it is opened, as the position says that was gone to.
+    mark: Option<(u64, FileMark)>,
     last_time: Timestamp,
 }
 
@@ -54,6 +60,7 @@ where
             time,
             rows: None,
             next: from,
+            mark: None,
             last_time: Timestamp::EPOCH,
         }
     }
@@ -68,6 +75,36 @@ where
     #[must_use]
     pub const fn position(&self) -> u64 {
         self.next
+    }
+
+    /// Whether `file` is the one that the position lies in; keeps what tells it.
+    fn check(&mut self, file: &File) -> Result<(), Fault> {
+        let failed = |error: io::Error| Fault(format!("{}: {error}", self.path.display()));
+        let metadata = file.metadata().map_err(failed)?;
+        let bytes = metadata.len();
+        let Before::Same(last) = read_before(file, bytes).map_err(failed)? else {
+            return Err(Fault(format!(
+                "{}: it was cut while it was read",
+                self.name
+            )));
+        };
+        let found = FileMark::new(FileNumber::of(&metadata), &last, &[]);
+        if let Some((known_bytes, known)) = self.mark
+            && !(known_bytes == bytes && known.is_of_same_bytes(&found))
+        {
+            return Err(self.refuse("is another file now"));
+        }
+        self.mark = Some((bytes, found));
+        Ok(())
+    }
+
+    #[cold]
+    fn refuse(&self, what: &str) -> Fault {
+        Fault(not_the_same(
+            &self.path,
+            &format!("row {}", self.next),
+            what,
+        ))
     }
 
     #[cold]
@@ -98,14 +135,16 @@ where
     type Item = P::Item;
 
     fn open(&mut self, _mailbox: &Arc<Mailbox>) -> Result<(), Fault> {
-        let failed = |error: &dyn fmt::Display| Fault(format!("{}: {error}", self.name));
+        let name = Arc::clone(&self.name);
+        let failed = |error: &dyn fmt::Display| Fault(format!("{name}: {error}"));
         let file = File::open(&self.path).map_err(|error| failed(&error))?;
+        self.check(&file)?;
         let reader = SerializedFileReader::new(file).map_err(|error| failed(&error))?;
         let mut rows = RowIter::from_file_into(Box::new(reader));
-        for _ in 0..self.next {
+        for passed in 0..self.next {
             match rows.next() {
                 Some(row) => row.map_err(|error| failed(&error))?,
-                None => break,
+                None => return Err(self.refuse(&format!("has only {passed} rows"))),
             };
         }
         self.rows = Some(rows);
@@ -142,11 +181,27 @@ where
     }
 
     fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
-        Ok(Some(number_position(self.next)))
+        let mut position = number_position(self.next);
+        if let Some((bytes, mark)) = &self.mark {
+            position.extend_from_slice(&bytes.to_be_bytes());
+            mark.encode(&mut position);
+        }
+        Ok(Some(position))
     }
 
     fn seek(&mut self, position: &[u8]) -> Result<(), SeekError> {
-        self.next = position_number(position)?;
+        let unknown = || Fault("a position of another kind of source".to_owned());
+        let (next, rest) = position.split_at_checked(8).ok_or_else(unknown)?;
+        self.next = position_number(next)?;
+        // Positions had only the row once.
+        self.mark = match rest.split_at_checked(8) {
+            None if rest.is_empty() => None,
+            None => return Err(unknown().into()),
+            Some((bytes, mark)) => {
+                let mark = FileMark::decode(mark).ok_or_else(unknown)?;
+                Some((position_number(bytes)?, mark))
+            }
+        };
         Ok(())
     }
 }
@@ -179,11 +234,15 @@ mod tests {
 
     /// Two row groups of three rows; the fifth has negative cents.
     fn write(path: &std::path::Path) {
+        write_groups(path, &[[1, 2, 3], [4, -5, 6]]);
+    }
+
+    fn write_groups(path: &std::path::Path, groups: &[[i64; 3]]) {
         let schema = "message sale { required binary product (UTF8); required int64 cents; }";
         let schema = Arc::new(parse_message_type(schema).unwrap());
         let file = File::create(path).unwrap();
         let mut writer = SerializedFileWriter::new(file, schema, Arc::default()).unwrap();
-        for cents in [[1, 2, 3], [4, -5, 6]] {
+        for cents in groups {
             let mut group = writer.next_row_group().unwrap();
             let mut column = group.next_column().unwrap().unwrap();
             let names: Vec<_> = cents
@@ -194,21 +253,24 @@ mod tests {
             column.close().unwrap();
             let mut column = group.next_column().unwrap().unwrap();
             let typed = column.typed::<Int64Type>();
-            typed.write_batch(&cents, None, None).unwrap();
+            typed.write_batch(cents, None, None).unwrap();
             column.close().unwrap();
             group.close().unwrap();
         }
         writer.close().unwrap();
     }
 
-    fn read(path: &std::path::Path, from: u64) -> (Vec<Result<Sale, BadLine>>, u64) {
-        let mut source = ParquetSource::<Sale, _>::new(path.to_owned(), KeepBadLines, from, None);
+    fn mailbox() -> Arc<Mailbox> {
         let limits = MailboxLimits {
             items_max: 8.try_into().unwrap(),
             bytes_max: 1_024.try_into().unwrap(),
         };
-        let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
-        source.open(&Mailbox::new(limits, clock)).unwrap();
+        Mailbox::new(limits, Arc::new(ManualClock::new(Timestamp::EPOCH)))
+    }
+
+    fn read(path: &std::path::Path, from: u64) -> (Vec<Result<Sale, BadLine>>, u64) {
+        let mut source = ParquetSource::<Sale, _>::new(path.to_owned(), KeepBadLines, from, None);
+        source.open(&mailbox()).unwrap();
         let mut found = Vec::new();
         let mut out = |_: Timestamp, item| found.push(item);
         while source.pull(2, &mut out).unwrap() == Pulled::More {}
@@ -232,6 +294,47 @@ mod tests {
             cents: 6,
         };
         assert_eq!((found, position), (vec![Ok(last)], 6));
-        assert_eq!(read(&path, 9).0, []);
+        assert_eq!(read(&path, 6).0, []);
+    }
+
+    /// The story: a position was a row and nothing else. One behind the last row ended in silence, and another file was
+    /// read from its middle on.
+    #[test]
+    fn a_position_belongs_to_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sales.parquet");
+        write(&path);
+        let new = || ParquetSource::<Sale, _>::new(path.clone(), KeepBadLines, 0, None);
+        let mut first = new();
+        first.open(&mailbox()).unwrap();
+        assert_eq!(first.pull(4, &mut |_: Timestamp, _| {}), Ok(Pulled::More));
+        let position = Source::position(&first).unwrap().unwrap();
+        let begin = |position: &[u8]| {
+            let mut source = new();
+            source.seek(position).unwrap();
+            let opened = source.open(&mailbox());
+            opened.map(|()| source).map_err(|fault| fault.0)
+        };
+        let same = begin(&position).unwrap();
+        assert_eq!(
+            (same.position(), Source::position(&same)),
+            (4, Ok(Some(position.clone())))
+        );
+        // A copy is as good.
+        let copy = folder.path().join("copy");
+        std::fs::copy(&path, &copy).unwrap();
+        std::fs::rename(&copy, &path).unwrap();
+        assert!(begin(&position).is_ok());
+        write_groups(&path, &[[1, 2, 3], [4, 7, 6]]);
+        let fault = begin(&position).unwrap_err();
+        assert!(
+            fault.contains("row 4 before, and is another file now"),
+            "{fault}"
+        );
+        // Stored before positions said which file it was.
+        assert_eq!(begin(&position[..8]).unwrap().position(), 4);
+        write_groups(&path, &[[1, 2, 3]]);
+        let fault = begin(&position[..8]).unwrap_err();
+        assert!(fault.contains("has only 3 rows"), "{fault}");
     }
 }

@@ -2,11 +2,16 @@
 //!
 //! Invariants: (1) a piece ends where a record ends; (2) a record that is not complete yet is not given, except the
 //! last one of a file that nobody goes on writing. Bounds: a record of at most [`RECORD_BYTES_MAX`] bytes, and
-//! one read of [`READ_BYTES`]. Failure: an error of the file system names the file.
+//! one read of [`READ_BYTES`]; of a longer record only that there was one. Failure: an error of the file system names
+//! the file.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::PathBuf;
+
+use super::opening::{self, Change, Opened, Opening, Start};
+use super::pipes;
+use super::too_long::TooLong;
 
 /// Bytes of one read.
 pub(super) const READ_BYTES: usize = 64 << 10;
@@ -16,13 +21,14 @@ pub(super) const RECORD_BYTES_MAX: usize = 16 << 20;
 /// What came of asking for the next piece.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// What a file begins with that is read from a later byte on: its first record is the header. Only as the first
-    /// piece.
+    /// A file is read from here on: the first piece, and again where another file has its name, or it was cut.
+    Opened(Opened),
+    /// What a file begins with that is read from a later byte on: its first record is the header.
     Header(Vec<u8>),
     /// Whole records.
     Records(Vec<u8>),
-    /// The file begins again: another one has its name, or it was cut.
-    Restarted,
+    /// A record that is too long, up to where the next one begins.
+    TooLong(TooLong),
     /// Nothing new yet.
     Pending,
     /// Nothing will come.
@@ -36,9 +42,17 @@ pub(super) struct Pieces {
     /// What parts fields that may be in double quotes, in which line ends do not end a record.
     quoted: Option<u8>,
     follow: bool,
-    /// Where to begin, and whether the header is wanted nevertheless; `None` once begun.
-    from: Option<(u64, bool)>,
+    /// Where to begin with the next file that is opened.
+    start: Start,
+    /// The first record is wanted wherever reading begins.
+    with_header: bool,
+    /// The next file is another one, and read from its beginning.
+    is_other: bool,
     file: Option<File>,
+    /// It is a pipe that nobody else opens.
+    is_own_pipe: bool,
+    /// To be given before anything else of the file.
+    header: Option<Vec<u8>>,
     /// Read and not given.
     held: Vec<u8>,
     /// Bytes of `held` that were looked at, and whether they end within quotes.
@@ -46,6 +60,8 @@ pub(super) struct Pieces {
     in_quotes: bool,
     /// The last byte that was looked at closed a quoted field; another quote would go on with it.
     closed: bool,
+    /// A record that is being passed over; nothing of it is held.
+    too_long: Option<TooLong>,
     /// Bytes of the file that were read.
     read: u64,
     replaced: Replaced,
@@ -62,57 +78,85 @@ enum Replaced {
 }
 
 impl Pieces {
-    pub(super) const fn new(path: PathBuf, quoted: Option<u8>, follow: bool) -> Self {
+    pub(super) fn new(path: PathBuf, quoted: Option<u8>, follow: bool) -> Self {
         Self {
             path,
             quoted,
             follow,
-            from: None,
+            start: Start::default(),
+            with_header: false,
+            is_other: false,
             file: None,
+            is_own_pipe: false,
+            header: None,
             held: Vec::new(),
             looked: 0,
             in_quotes: false,
             closed: false,
+            too_long: None,
             read: 0,
             replaced: Replaced::No,
         }
     }
 
     /// Begins at a byte at which a record begins; with the header of the file before it, if that is wanted.
-    pub(super) const fn from(mut self, offset: u64, with_header: bool) -> Self {
-        if offset > 0 {
-            self.from = Some((offset, with_header));
-        }
+    pub(super) const fn from(mut self, start: Start, with_header: bool) -> Self {
+        self.start = start;
+        self.with_header = with_header;
         self
     }
 
-    fn begin(&mut self, offset: u64, with_header: bool) -> Result<Option<Piece>, String> {
-        let first = if with_header {
-            Some(self.next()?)
-        } else {
-            None
+    /// Opens the file and goes to where it is read from; `None` while it is awaited.
+    fn open(&mut self) -> Result<Option<Opened>, String> {
+        self.is_own_pipe = self.is_own_pipe || pipes::take(&self.path)?;
+        let opening = opening::open(&self.path, self.follow, &self.start)?;
+        let Some(Opening { file, mut place }) = opening else {
+            return Ok(None);
         };
-        if first == Some(Piece::Pending) {
-            // The file is not there yet, or its first record is not complete.
+        place.is_other |= self.is_other;
+        self.forget();
+        (self.file, self.read) = (Some(file), 0);
+        if place.offset > 0 && self.with_header && !self.read_header()? {
             self.forget();
-            (self.from, self.read, self.file) = (Some((offset, with_header)), 0, None);
-            return Ok(first);
+            (self.file, self.replaced) = (None, Replaced::No);
+            return Ok(None);
         }
-        self.seek(offset)?;
-        Ok(match first {
-            Some(Piece::Records(bytes)) => Some(Piece::Header(bytes)),
+        if place.is_regular {
+            self.forget();
+            self.seek(place.offset)?;
+        }
+        self.is_other = false;
+        Ok(Some(place))
+    }
+
+    /// Whether the first record is complete.
+    fn read_header(&mut self) -> Result<bool, String> {
+        self.seek(0)?;
+        self.header = match self.read_records()? {
+            Some(Piece::Pending) => return Ok(false),
+            Some(Piece::Records(bytes)) => Some(bytes),
+            Some(Piece::TooLong(record)) => {
+                return Err(format!(
+                    "{}: the header: {}",
+                    self.path.display(),
+                    record.reason()
+                ));
+            }
             _ => None,
-        })
+        };
+        Ok(true)
     }
 
     fn seek(&mut self, offset: u64) -> Result<(), String> {
-        self.forget();
         self.read = offset;
-        let Some(file) = self.opened()? else {
-            return Ok(());
-        };
-        let sought = file.seek(SeekFrom::Start(offset));
-        sought.map(|_| ()).map_err(|error| self.failed(&error))
+        let sought = self
+            .file
+            .as_mut()
+            .map(|file| file.seek(SeekFrom::Start(offset)));
+        match sought {
+            Some(Err(error)) => Err(self.failed(&error)),
+            _ => Ok(()),
+        }
     }
 
     fn forget(&mut self) {
@@ -120,67 +164,59 @@ impl Pieces {
         self.looked = 0;
         self.in_quotes = false;
         self.closed = false;
+        self.too_long = None;
     }
 
     fn failed(&self, error: &std::io::Error) -> String {
         format!("{}: {error}", self.path.display())
     }
 
-    /// The file; `None` while it is awaited.
-    fn opened(&mut self) -> Result<Option<&mut File>, String> {
-        if self.file.is_none() {
-            match File::open(&self.path) {
-                Ok(mut file) => {
-                    // A pipe can be read from its beginning only.
-                    if self.read > 0 {
-                        let sought = file.seek(SeekFrom::Start(self.read));
-                        sought.map_err(|error| self.failed(&error))?;
-                    }
-                    self.file = Some(file);
-                }
-                Err(error) if self.follow && error.kind() == ErrorKind::NotFound => {
-                    return Ok(None);
-                }
-                Err(error) => return Err(self.failed(&error)),
+    pub(super) fn next(&mut self) -> Result<Piece, String> {
+        loop {
+            if self.file.is_none() {
+                return Ok(self.open()?.map_or(Piece::Pending, Piece::Opened));
+            }
+            if let Some(header) = self.header.take() {
+                return Ok(Piece::Header(header));
+            }
+            if let Some(piece) = self.read_records()? {
+                return Ok(piece);
             }
         }
-        Ok(self.file.as_mut())
     }
 
-    pub(super) fn next(&mut self) -> Result<Piece, String> {
-        if let Some((offset, with_header)) = self.from.take()
-            && let Some(first) = self.begin(offset, with_header)?
-        {
-            return Ok(first);
-        }
+    /// What comes next of the file that is open; `None` if that is over and another one is to be opened.
+    fn read_records(&mut self) -> Result<Option<Piece>, String> {
         loop {
-            let start = self.held.len();
-            let Some(got) = self.read_more()? else {
-                return Ok(Piece::Pending);
-            };
-            if got == 0 {
+            // Behind a record that was too long there may be whole ones already.
+            if self.looked == self.held.len() && self.read_more()? == 0 {
                 return self.at_end();
             }
-            debug_assert!(self.looked <= start, "what was looked at was read before");
-            if let Some(end) = self.last_end() {
-                return Ok(Piece::Records(self.give(end)));
-            }
-            if self.held.len() > RECORD_BYTES_MAX {
-                return Err(format!(
-                    "{}: the record that begins at byte {} has more than {RECORD_BYTES_MAX} bytes",
-                    self.path.display(),
-                    self.read - self.held.len() as u64
-                ));
+            if self.too_long.is_some() {
+                if let Some(record) = self.pass_over() {
+                    return Ok(Some(Piece::TooLong(record)));
+                }
+            } else if let Some(end) = self.last_end() {
+                return Ok(Some(Piece::Records(self.give(end))));
+            } else if self.held.len() > RECORD_BYTES_MAX {
+                self.too_long = Some(TooLong::new(&std::mem::take(&mut self.held)));
+                (self.looked, self.in_quotes, self.closed) = (0, false, false);
             }
         }
     }
 
-    /// One read into `held`, and its bytes; `None` while the file is awaited. Not more than one: what a pipe has is to be
-    /// given although the next read would wait.
-    fn read_more(&mut self) -> Result<Option<usize>, String> {
-        self.opened()?;
+    /// The record that is too long, if it ends in what is held.
+    fn pass_over(&mut self) -> Option<TooLong> {
+        let (bytes, is_over) = self.too_long.as_mut()?.go_on(&self.held);
+        self.held.drain(..bytes);
+        self.too_long.take_if(|_| is_over)
+    }
+
+    /// One read into `held`, and its bytes. Not more than one: what a pipe has is to be given although the next read
+    /// would wait.
+    fn read_more(&mut self) -> Result<usize, String> {
         let Some(file) = &mut self.file else {
-            return Ok(None);
+            return Ok(0);
         };
         let start = self.held.len();
         self.held.resize(start + READ_BYTES, 0);
@@ -193,7 +229,7 @@ impl Pieces {
         self.held.truncate(start + *got.as_ref().unwrap_or(&0));
         let got = got.map_err(|error| self.failed(&error))?;
         self.read += got as u64;
-        Ok(Some(got))
+        Ok(got)
     }
 
     /// Takes the first `end` bytes.
@@ -230,39 +266,54 @@ impl Pieces {
         last
     }
 
-    fn at_end(&mut self) -> Result<Piece, String> {
+    fn at_end(&mut self) -> Result<Option<Piece>, String> {
         if self.follow && self.replaced != Replaced::Done {
             match self.change()? {
-                Change::None => return Ok(Piece::Pending),
+                Change::None => return Ok(Some(Piece::Pending)),
                 Change::Cut => {
-                    self.forget();
-                    self.read = 0;
-                    self.file = None;
-                    return Ok(Piece::Restarted);
+                    self.leave(None);
+                    return Ok(None);
                 }
                 Change::Replaced if self.replaced == Replaced::No => {
                     self.replaced = Replaced::Seen;
-                    return Ok(Piece::Pending);
+                    return Ok(Some(Piece::Pending));
                 }
                 // What was written to the old one since the last read is still to be read.
                 Change::Replaced => {
                     self.replaced = Replaced::Done;
-                    return self.next();
+                    return self.read_records();
                 }
             }
+        }
+        if let Some(record) = self.too_long.take() {
+            return Ok(Some(Piece::TooLong(record)));
         }
         if !self.held.is_empty() {
             let rest = std::mem::take(&mut self.held);
             self.forget();
-            return Ok(Piece::Records(rest));
+            return Ok(Some(Piece::Records(rest)));
         }
-        if self.replaced == Replaced::Done {
-            self.replaced = Replaced::No;
-            self.read = 0;
-            self.file = None;
-            return Ok(Piece::Restarted);
+        if self.replaced != Replaced::Done {
+            return Ok(Some(Piece::End));
         }
-        Ok(Piece::End)
+        let next = self
+            .file
+            .as_ref()
+            .map(|old| opening::find_next(&self.path, old));
+        let next = next.transpose().map_err(|error| self.failed(&error))?;
+        Ok(self.leave(next.flatten()).map(Piece::Opened))
+    }
+
+    /// Goes on with `next`, or with what has the name when it is opened.
+    fn leave(&mut self, next: Option<Opening>) -> Option<Opened> {
+        self.forget();
+        self.start = Start::default();
+        self.replaced = Replaced::No;
+        self.read = 0;
+        self.is_other = true;
+        let next = next.map(|Opening { file, place }| (file, place)).unzip();
+        self.file = next.0;
+        next.1
     }
 
     /// What happened to the file's name since it was opened.
@@ -270,34 +321,7 @@ impl Pieces {
         let Some(file) = &self.file else {
             return Ok(Change::None);
         };
-        let open = file.metadata().map_err(|error| self.failed(&error))?;
-        if open.len() < self.read {
-            return Ok(Change::Cut);
-        }
-        match std::fs::metadata(&self.path) {
-            Ok(named) if is_same(&open, &named) => Ok(Change::None),
-            Ok(_) => Ok(Change::Replaced),
-            // Between a renaming and the new file.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Change::None),
-            Err(error) => Err(self.failed(&error)),
-        }
+        let change = opening::change(&self.path, file, self.read);
+        change.map_err(|error| self.failed(&error))
     }
-}
-
-enum Change {
-    None,
-    Cut,
-    Replaced,
-}
-
-#[cfg(unix)]
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
-}
-
-/// Without numbers of files only their time of creation tells them apart.
-#[cfg(not(unix))]
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    one.created().ok() == other.created().ok()
 }

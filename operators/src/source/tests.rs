@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 
+mod long_records;
+mod restarts;
 mod threads;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -161,6 +163,34 @@ fn a_bad_json_line_names_the_path_of_the_field() {
         "{}",
         bad[1]
     );
+}
+
+/// A JSON file with one had a bad first record, which CSV files had not.
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_record() {
+    let json = "\u{feff}{\"product\":\"tea\",\"cents\":1}\n{\"product\":\"milk\",\"cents\":2}\n";
+    let (_folder, json_path) = file(json);
+    let (_folder, csv_path) = file("\u{feff}product,cents\ntea,1\nmilk,2\n");
+    let expected = [Ok(sale("tea", 1)), Ok(sale("milk", 2))];
+    let mut reading = source(&csv_path, csv(), FileOptions::default());
+    assert_eq!(pull(&mut reading, 10).0, expected);
+    let mut reading = source(
+        &json_path,
+        JsonLinesFormat::default(),
+        FileOptions::default(),
+    );
+    assert_eq!(pull(&mut reading, 10).0, expected);
+    assert_eq!(reading.position().offset, json.len() as u64);
+    // Anywhere else it is what it is.
+    append(&json_path, json);
+    let options = FileOptions {
+        from: reading.position(),
+        ..FileOptions::default()
+    };
+    let mut reading = source(&json_path, JsonLinesFormat::default(), options);
+    let found = pull(&mut reading, 10).0;
+    assert!(found[0].is_err());
+    assert_eq!(found[1], expected[1]);
 }
 
 #[test]
@@ -361,6 +391,24 @@ fn check_positions<F: LineFormat>(
                 line: second.position().line,
             }
         );
+        // The same as a restart does it.
+        let position = Source::position(&first).unwrap().unwrap();
+        let options = FileOptions::default();
+        let mut third = FileSource::new(
+            path.to_path_buf(),
+            format.clone(),
+            KeepBadLines,
+            options,
+            None,
+        );
+        third.seek(&position).unwrap();
+        third.open(&mailbox()).unwrap();
+        let rest: Vec<Sale> = pull(&mut third, 100)
+            .0
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
+        prop_assert_eq!(&rest, &sales[seen.len()..]);
         if pulled == Pulled::End {
             break;
         }

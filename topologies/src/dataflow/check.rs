@@ -1,5 +1,7 @@
 //! What can be wrong with a dataflow, found before anything runs.
 
+use std::path::PathBuf;
+
 use super::flow::{Draft, StagePlan};
 use super::reach;
 
@@ -108,6 +110,21 @@ pub enum DataflowFault {
         /// The table.
         table: &'static str,
     },
+    /// Two sinks into files of the same names would overwrite and delete each other's.
+    #[error(
+        "stages {first:?} and {second:?} both write files {prefix}-… into {}: give each sink a prefix of its own",
+        .folder.display()
+    )]
+    SameFiles {
+        /// The folder.
+        folder: PathBuf,
+        /// What the files' names begin with.
+        prefix: String,
+        /// The stage that was declared first.
+        first: String,
+        /// The other one.
+        second: String,
+    },
     /// The rows of a dataflow's table are parts of its checkpoints, entries of indexes are not.
     #[error(
         "table {table:?} has indexes, which a dataflow cannot keep: write it from a projection, or leave them out"
@@ -206,6 +223,7 @@ pub(super) fn check(draft: &Draft) -> Vec<DataflowFault> {
     check_edges(draft, &mut faults);
     check_cycles(draft, &mut faults);
     check_ends(draft, &mut faults);
+    check_files(draft, &mut faults);
     reach::check(draft, &mut faults);
     faults
 }
@@ -232,6 +250,24 @@ fn check_ends(draft: &Draft, faults: &mut Vec<DataflowFault>) {
         if !draft.stages.iter().any(reads) {
             let source_name = source.name.clone();
             faults.push(DataflowFault::NotEnded { source_name });
+        }
+    }
+}
+
+/// Each sink has files of its own.
+fn check_files(draft: &Draft, faults: &mut Vec<DataflowFault>) {
+    for (at, stage) in draft.stages.iter().enumerate() {
+        let Some(files) = &stage.site.files else {
+            continue;
+        };
+        let mut others = draft.stages[..at].iter();
+        if let Some(first) = others.find(|other| other.site.files.as_ref() == Some(files)) {
+            faults.push(DataflowFault::SameFiles {
+                folder: files.folder.clone(),
+                prefix: files.prefix.clone(),
+                first: first.name.clone(),
+                second: stage.name.clone(),
+            });
         }
     }
 }

@@ -5,6 +5,7 @@ use millstream_operators::sink::{CsvRows, FileSink, FileSinkOptions, JsonRows, R
 use serde::Serialize;
 
 use super::origin::Origin;
+use super::site::FilesNote;
 use super::stream::Stream;
 
 impl<P: Origin, O> Stream<P, O>
@@ -14,7 +15,7 @@ where
 {
     /// Writes items into files of a JSON value per line. A file has its name only once it is complete and durable. At
     /// least once: what is computed again after a restart is written again, into further files. With checkpoints exactly
-    /// once: a file has its name only once a checkpoint has it.
+    /// once: a file has its name only once a checkpoint has it. Sinks into one folder need prefixes of their own.
     pub fn to_json_lines(self, files: FileSinkOptions) {
         self.to_files(files, JsonRows::default());
     }
@@ -29,6 +30,7 @@ where
     pub fn to_files<F: RowFormat>(self, files: FileSinkOptions, format: F) {
         let mut stream = self;
         stream.site.lets_out = true;
+        stream.site.files = Some(FilesNote::new(&files.folder, &files.prefix));
         stream.end(FileSink::new(files, format));
     }
 }

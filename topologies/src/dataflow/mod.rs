@@ -76,6 +76,7 @@ pub use patterns::PatternStream;
 pub use pre_aggregated::PreAggregated;
 pub use processed::Processed;
 pub use sink::Collected;
+pub(crate) use site::FilesNote;
 pub use source::{
     Generate, IteratorSource, SourceBuilder, SourceNotes, SourceOrigin, SourcePlan, Timestamped,
     WithoutTime,

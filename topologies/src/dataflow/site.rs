@@ -1,5 +1,7 @@
 //! What is known of a stage besides its types: what `build` checks.
 
+use std::path::{Path, PathBuf};
+
 use millstream_operators::window::Timing;
 
 use super::flow::EdgeId;
@@ -113,6 +115,29 @@ pub(super) struct Site {
     pub(super) producer: Option<String>,
     /// The table that it writes, if it ends in one.
     pub(super) table: Option<&'static str>,
+    /// The files that it writes, if it ends in some.
+    pub(super) files: Option<FilesNote>,
+}
+
+/// What no two file sinks may have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FilesNote {
+    /// However it was written, as far as that can be told.
+    pub(crate) folder: PathBuf,
+    pub(crate) prefix: String,
+}
+
+impl FilesNote {
+    pub(super) fn new(folder: &Path, prefix: &str) -> Self {
+        // What is not there yet has no other name, but for folders above it.
+        let known = folder
+            .canonicalize()
+            .or_else(|_| std::path::absolute(folder));
+        Self {
+            folder: known.unwrap_or_else(|_| folder.to_owned()),
+            prefix: prefix.to_owned(),
+        }
+    }
 }
 
 impl Site {
@@ -131,6 +156,7 @@ impl Site {
             lets_out: false,
             producer: None,
             table: None,
+            files: None,
         }
     }
 

@@ -19,7 +19,7 @@ use millstream_operators::sink::{
 
 use super::flow::Dataflow;
 use super::origin::Origin;
-use super::site::table_identity;
+use super::site::{FilesNote, table_identity};
 use super::stream::Stream;
 
 /// The tables of one dataflow of an engine, over all of its beginnings: whoever reads them keeps its reader.
@@ -158,6 +158,15 @@ impl Dataflow {
         let producers = draft.stages.iter();
         producers
             .filter_map(|stage| stage.site.producer.clone())
+            .collect()
+    }
+
+    /// Folders and prefixes of its file sinks.
+    pub(crate) fn files(&self) -> Vec<FilesNote> {
+        let draft = self.lock();
+        let stages = draft.stages.iter();
+        stages
+            .filter_map(|stage| stage.site.files.clone())
             .collect()
     }
 

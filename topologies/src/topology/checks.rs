@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use millstream_engine::event::StreamId;
 use millstream_operators::projection::DECISIONS;
 
+use crate::dataflow::{Dataflow, FilesNote};
+
 use super::{Topology, TopologyFault};
 
 pub(super) fn aggregates(topology: &Topology, faults: &mut Vec<TopologyFault>) {
@@ -94,6 +96,25 @@ fn versions(topology: &Topology, faults: &mut Vec<TopologyFault>) {
     }
 }
 
+/// Each dataflow writes files of its own; twice in one has been told.
+fn check_files(dataflows: &[Dataflow], at: usize, faults: &mut Vec<TopologyFault>) {
+    let (before, second) = (&dataflows[..at], dataflows[at].name());
+    for FilesNote { folder, prefix } in dataflows[at].files() {
+        let has_it = |other: &&Dataflow| {
+            let mut files = other.files().into_iter();
+            files.any(|files| files.folder == folder && files.prefix == prefix)
+        };
+        if let Some(first) = before.iter().find(has_it) {
+            faults.push(TopologyFault::SameFiles {
+                first: first.name().to_owned(),
+                second: second.to_owned(),
+                folder,
+                prefix,
+            });
+        }
+    }
+}
+
 /// What the parts of a topology must know of each other; each dataflow alone is checked already.
 pub(super) fn dataflows(topology: &Topology, faults: &mut Vec<TopologyFault>) {
     let mut tables = HashMap::new();
@@ -103,7 +124,7 @@ pub(super) fn dataflows(topology: &Topology, faults: &mut Vec<TopologyFault>) {
         }
     }
     let mut producers: HashMap<String, &str> = HashMap::new();
-    for dataflow in &topology.dataflows {
+    for (at, dataflow) in topology.dataflows.iter().enumerate() {
         let name = dataflow.name();
         for producer in dataflow.producers() {
             match producers.insert(producer.clone(), name) {
@@ -116,6 +137,7 @@ pub(super) fn dataflows(topology: &Topology, faults: &mut Vec<TopologyFault>) {
                 _ => {}
             }
         }
+        check_files(&topology.dataflows, at, faults);
         for table in dataflow.tables() {
             if let Some(owner) = tables.insert(table, format!("dataflow {name:?}")) {
                 let dataflow = name.to_owned();

@@ -1,5 +1,7 @@
 //! Why a topology cannot work: all that is wrong with it, each with its place.
 
+use std::path::PathBuf;
+
 use millstream_operators::projection::ReadFault;
 
 use crate::dataflow::DataflowFault;
@@ -179,6 +181,21 @@ pub enum TopologyFault {
         /// The name.
         producer: String,
         /// The dataflow that declared it first.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+    /// Sinks of two dataflows into files of the same names would overwrite and delete each other's.
+    #[error(
+        "dataflows {first:?} and {second:?} both write files {prefix}-… into {}: give each sink a prefix of its own",
+        .folder.display()
+    )]
+    SameFiles {
+        /// The folder.
+        folder: PathBuf,
+        /// What the files' names begin with.
+        prefix: String,
+        /// The dataflow that was declared first.
         first: String,
         /// The other one.
         second: String,

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use millstream::dataflow::{
-    Collected, Dataflow, DataflowFault, Driver, Files, FlowOptions, Generate, Received,
+    Collected, Dataflow, DataflowFault, Driver, Files, Flow, FlowOptions, Generate, Received,
 };
+use millstream::{Topology, TopologyFault};
 use millstream_engine::flow::Ascending;
 use millstream_engine::time::Timestamp;
 use millstream_operators::function::count;
@@ -262,4 +263,43 @@ async fn a_pipe_without_a_writer_can_be_stopped() {
     let stopped = tokio::time::timeout(bound, handle.stop());
     stopped.await.expect("it hangs").unwrap();
     drop(pipe);
+}
+
+/// The story: such sinks were taken, and overwrote and deleted each other's files.
+#[test]
+fn sinks_have_files_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let known = folder.path().canonicalize().unwrap();
+    let invalid = Dataflow::build("twice", |flow| {
+        let (one, two) = flow.items(0..3_u64).stream().split(|_| true);
+        one.stage_named("first")
+            .to_json_lines(FileSinkOptions::new(folder.path(), "rows"));
+        // Another format, and the folder by another name.
+        two.stage_named("second")
+            .to_csv(FileSinkOptions::new(folder.path().join("."), "rows"));
+        let other = flow.items(0..3_u64).stream();
+        other.to_csv(FileSinkOptions::new(folder.path(), "others"));
+    })
+    .unwrap_err();
+    let expected = DataflowFault::SameFiles {
+        folder: known.clone(),
+        prefix: "rows".to_owned(),
+        first: "first".to_owned(),
+        second: "second".to_owned(),
+    };
+    assert_eq!(invalid.faults, [expected]);
+    let declare = |flow: &Flow| {
+        let rows = flow.items(0..3_u64).stream();
+        rows.to_csv(FileSinkOptions::new(folder.path(), "rows"));
+    };
+    let topology = Topology::named("files")
+        .dataflow("one", declare)
+        .dataflow("another", declare);
+    let expected = TopologyFault::SameFiles {
+        folder: known,
+        prefix: "rows".to_owned(),
+        first: "one".to_owned(),
+        second: "another".to_owned(),
+    };
+    assert_eq!(topology.build().unwrap_err().faults, [expected]);
 }

@@ -50,6 +50,19 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// The story: sinks of two formats with one prefix deleted each other's files.
+#[test]
+fn files_of_another_format_are_left_alone() {
+    let folder = folder(&[
+        ".rows-000-000000.jsonl.part",
+        ".rows-000-000001.csv.part",
+        ".rows-000-000002.part",
+    ]);
+    place(folder.path(), 0, 1).begin(&[]).unwrap();
+    let expected = [".rows-000-000000.jsonl.part", ".rows-000-000002.part"];
+    assert_eq!(names(folder.path()), expected);
+}
+
 #[test]
 fn what_came_after_the_checkpoint_is_cut_off_and_deleted() {
     let folder = folder(&[

@@ -147,3 +147,25 @@ fn a_pipe_is_read_line_by_line() {
         [sale("milk", 2), sale("last", 3)]
     );
 }
+
+/// A stage that began anew before its first checkpoint opened a pipe once more and missed what the run before had read.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_not_opened_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    let mut first = Threaded::new(&path, csv(), FileOptions::default());
+    let mut pipe = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    pipe.write_all(b"product,cents\ntea,1\n").unwrap();
+    let one = |found: &[Sale], _| found.len() == 1;
+    assert_eq!(first.pull_until(one), [sale("tea", 1)]);
+    drop(first);
+    pipe.write_all(b"milk,2\n").unwrap();
+    // Read on the spot: the first turn says it, whoever else may still have the pipe open.
+    let mut second = source(&path, csv(), FileOptions::default());
+    let mut out = |_: Timestamp, _| {};
+    let fault = second.pull(1, &mut out).unwrap_err();
+    assert!(fault.0.contains("opened this pipe before"), "{fault}");
+}
