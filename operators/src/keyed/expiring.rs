@@ -17,8 +17,9 @@ use super::context::{Context, Timer, Ttl};
 
 /// State of a key. The derived default is its beginning.
 ///
-/// For a type of one's own without anything that expires, `expire` gives [`Left::kept`]; otherwise it asks its parts and
-/// joins the answers with [`Left::and`].
+/// For a type of one's own without anything that expires, `expire` gives [`Left::NOTHING`] where it is as it begins, so that
+/// the key is forgotten, and [`Left::kept`] otherwise; numbers, texts and tuples of them do so. Others ask their parts and
+/// join the answers with [`Left::and`].
 pub trait KeyedState: Default + Serialize + DeserializeOwned + Send + 'static {
     /// Drops what is over at `now`, and tells what is left.
     fn expire(&mut self, now: &Now) -> Left;
@@ -66,6 +67,15 @@ impl Left {
     pub const fn kept() -> Self {
         Self {
             is_empty: false,
+            ..Self::NOTHING
+        }
+    }
+
+    /// Something that never expires, unless it is as it begins.
+    #[inline]
+    const fn unless(is_empty: bool) -> Self {
+        Self {
+            is_empty,
             ..Self::NOTHING
         }
     }
@@ -368,15 +378,29 @@ macro_rules! kept {
         impl KeyedState for $plain {
             #[inline]
             fn expire(&mut self, _now: &Now) -> Left {
-                Left::kept()
+                Left::unless(*self == <$plain>::default())
             }
         }
     )*};
 }
 
 kept!(
-    bool, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, f32, f64, String, Timestamp
+    bool, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, String, Timestamp
 );
+
+macro_rules! float {
+    ($($float:ty),*) => {$(
+        impl KeyedState for $float {
+            #[inline]
+            fn expire(&mut self, _now: &Now) -> Left {
+                // By bits: a negative zero is not what it begins as.
+                Left::unless(self.to_bits() == <$float>::default().to_bits())
+            }
+        }
+    )*};
+}
+
+float!(f32, f64);
 
 impl KeyedState for () {
     #[inline]
@@ -388,18 +412,14 @@ impl KeyedState for () {
 impl<V: Serialize + DeserializeOwned + Send + 'static> KeyedState for Option<V> {
     #[inline]
     fn expire(&mut self, _now: &Now) -> Left {
-        self.as_ref().map_or(Left::NOTHING, |_| Left::kept())
+        Left::unless(self.is_none())
     }
 }
 
 impl<V: Serialize + DeserializeOwned + Send + 'static> KeyedState for Vec<V> {
     #[inline]
     fn expire(&mut self, _now: &Now) -> Left {
-        if self.is_empty() {
-            Left::NOTHING
-        } else {
-            Left::kept()
-        }
+        Left::unless(self.is_empty())
     }
 }
 
