@@ -12,6 +12,7 @@ pub mod keyed;
 mod ladder;
 mod maybe;
 pub mod paced;
+mod parameters;
 pub mod past;
 pub mod pattern;
 pub mod projection;

@@ -136,13 +136,15 @@ where
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
-        self.count.save(self.watermark, saving)?;
+        let parameters = self.function.0.parameters();
+        self.count.save(parameters, self.watermark, saving)?;
         self.keys.save(KIND, saving)?;
         self.late.save(saving)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        let found = self.count.restore(restoring)?;
+        let parameters = self.function.0.parameters();
+        let found = self.count.restore(&parameters, restoring)?;
         self.watermark = found.watermark;
         self.keys.restore(KIND, restoring)?;
         let mut is_fit = true;

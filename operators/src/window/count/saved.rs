@@ -7,6 +7,7 @@ use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Count;
+use crate::parameters::Parameters;
 
 /// Its kinds of state in checkpoints: of the windows, and of what is saved beside them.
 pub(super) const KIND: &str = "count windows";
@@ -16,6 +17,8 @@ const BESIDE: &str = "watermark of count windows";
 struct Saved {
     size: u64,
     every: u64,
+    #[serde(default, skip_serializing_if = "Parameters::are_none")]
+    parameters: Parameters,
     watermark: Timestamp,
 }
 
@@ -47,6 +50,7 @@ impl fmt::Display for Items {
 impl Count {
     pub(super) fn save(
         &self,
+        parameters: String,
         watermark: Timestamp,
         saving: &mut Saving,
     ) -> Result<(), CheckpointError> {
@@ -54,14 +58,19 @@ impl Count {
         let saved = Saved {
             size,
             every,
+            parameters: Parameters(parameters),
             watermark,
         };
         saving.whole(BESIDE, &saved)
     }
 
     /// # Errors
-    /// [`CheckpointError::Parameters`]: the windows that were stored have other numbers of items.
-    pub(super) fn restore(&self, restoring: &mut Restoring) -> Result<Found, CheckpointError> {
+    /// [`CheckpointError::Parameters`]: the windows that were stored have other numbers of items, or other parameters.
+    pub(super) fn restore(
+        &self,
+        parameters: &str,
+        restoring: &mut Restoring,
+    ) -> Result<Found, CheckpointError> {
         let mut found = Found {
             watermark: Timestamp::MIN,
             is_unsaid: false,
@@ -69,6 +78,8 @@ impl Count {
         for read in restoring.whole::<Read>(BESIDE)? {
             let watermark = match read {
                 Read::Saved(saved) if (saved.size, saved.every) == (self.size, self.every) => {
+                    let now = parameters.to_owned();
+                    saved.parameters.check(KIND, now, restoring)?;
                     saved.watermark
                 }
                 Read::Saved(saved) => {
