@@ -13,6 +13,7 @@ mod ladder;
 mod maybe;
 mod optional;
 pub mod paced;
+mod parameters;
 pub mod past;
 pub mod pattern;
 pub mod projection;

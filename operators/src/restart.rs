@@ -11,6 +11,7 @@ use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::spill::{MemoryBudget, SpillStore};
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
 use proptest::prelude::*;
+use serde::Serialize;
 
 /// What happens to an operator.
 #[derive(Clone, Debug)]
@@ -80,6 +81,19 @@ impl Saves {
         let mut restoring = Restoring::of_saves(&all, partition, partitions);
         operator.restore(&mut restoring).unwrap();
         restoring.finish().unwrap();
+    }
+
+    /// Why an operator does not take what was saved last.
+    pub(crate) fn refusal<T>(&self, operator: &mut impl Operator<T>) -> Option<String> {
+        let mut restoring = Restoring::of_saves(std::slice::from_ref(&self.0), 0, 1);
+        operator.restore(&mut restoring).err().map(|fault| fault.0)
+    }
+
+    /// As if an earlier version had saved this last in the place of what was saved under `kind`.
+    pub(crate) fn replace(&mut self, kind: &str, state: &impl Serialize) {
+        let (_, parts) = self.0.last_mut().unwrap();
+        let part = parts.iter_mut().find(|part| part.kind == kind).unwrap();
+        part.bytes = Some(rmp_serde::to_vec_named(state).unwrap().into());
     }
 }
 

@@ -66,6 +66,14 @@ pub trait AggregateFunction<T>: Clone + Send + 'static {
     /// merging all the others. Implies [`MERGES`](Self::MERGES). Must be exact, so nothing that adds floats.
     const INVERTS: bool = false;
 
+    /// The parameters that accumulators depend on, as text: the precision of a sketch, the length of a list. Windows and
+    /// running aggregates store it beside their accumulators and refuse those that were stored with another at the start,
+    /// by a [`CheckpointError::Parameters`](millstream_engine::checkpoint::CheckpointError::Parameters) with both.
+    /// Empty (the default): there are none, or any will do.
+    fn parameters(&self) -> String {
+        String::new()
+    }
+
     /// The accumulator of no items.
     fn create(&self) -> Self::Accumulator;
 

@@ -47,6 +47,10 @@ where
     type Output = u64;
     const MERGES: bool = true;
 
+    fn parameters(&self) -> String {
+        format!("distinct values to a precision of {}", self.precision)
+    }
+
     fn create(&self) -> Registers {
         Registers::new(self.precision)
     }

@@ -150,6 +150,11 @@ where
     type Output = Vec<(K, u64)>;
     const MERGES: bool = true;
 
+    fn parameters(&self) -> String {
+        let Self { limit, error, .. } = self;
+        format!("the {limit} most frequent keys within {error}")
+    }
+
     fn create(&self) -> Frequencies<K> {
         Frequencies {
             listed: Vec::new(),

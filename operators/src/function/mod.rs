@@ -3,7 +3,7 @@
 //! Place: used by the keyed operators; knows nothing of the engine but [`Timestamp`]. Threads: none; a function is
 //! cloned to every partition and an accumulator has one owner. Failure: closures are user code and may panic; all but
 //! [`fold`] call them before they change anything. A function's parameters and the type of its accumulator belong to
-//! the state's version: an accumulator is not understood under others. Not here: the aggregates of the write side,
+//! the state's version: an accumulator is not understood under others, so they are stored beside it and compared. Not here: the aggregates of the write side,
 //! which are in [`aggregate`](crate::aggregate); when a result is given.
 //!
 //! [`Timestamp`]: millstream_engine::time::Timestamp

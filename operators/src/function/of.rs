@@ -29,6 +29,10 @@ where
     const MERGES: bool = A::MERGES;
     const INVERTS: bool = A::INVERTS;
 
+    fn parameters(&self) -> String {
+        self.function.parameters()
+    }
+
     #[inline]
     fn create(&self) -> Self::Accumulator {
         self.function.create()

@@ -20,6 +20,7 @@ pub const MAGNITUDE_MAX: f64 = 1e18;
 /// Sketches the distribution of a quantity; see [`quantiles`].
 #[derive(Debug, Clone, Copy)]
 pub struct Quantiles<F> {
+    error: f64,
     scale: Scale,
     quantity: F,
 }
@@ -130,6 +131,7 @@ where
         "the relative error of quantiles is 0.0001 to 0.5, not {error}"
     );
     Quantiles {
+        error,
         scale: Scale::new(error),
         quantity,
     }
@@ -145,6 +147,10 @@ where
     type Output = Distribution;
     const MERGES: bool = true;
     const INVERTS: bool = true;
+
+    fn parameters(&self) -> String {
+        format!("quantiles within {}", self.error)
+    }
 
     fn create(&self) -> Buckets {
         Buckets::default()

@@ -58,6 +58,10 @@ where
     type Output = Vec<T>;
     const MERGES: bool = true;
 
+    fn parameters(&self) -> String {
+        format!("the {} greatest items", self.limit)
+    }
+
     fn create(&self) -> Self::Accumulator {
         Vec::new()
     }

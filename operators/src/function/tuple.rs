@@ -16,6 +16,12 @@ macro_rules! tuple {
             const MERGES: bool = $($part::MERGES)&&+;
             const INVERTS: bool = $($part::INVERTS)&&+;
 
+            fn parameters(&self) -> String {
+                let all = [$(self.$index.parameters()),+];
+                let said = all.into_iter().filter(|one| !one.is_empty());
+                said.collect::<Vec<_>>().join(", ")
+            }
+
             #[inline]
             fn create(&self) -> Self::Accumulator {
                 ($(self.$index.create(),)+)

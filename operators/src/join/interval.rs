@@ -3,7 +3,7 @@
 //! A left item at `t` and a right one at `u` meet if `t - before <= u <= t + after`. The pair is stamped with the later
 //! of the two times; an item that met none (outer joins) with its own, when the watermark has passed its interval.
 //! State: a left item is held until the watermark passes its time + `after`, a right one until it passes its time +
-//! `before`: no partner in time can come then. Late: an item meets only those whose interval its source's watermark had
+//! `before`: no partner in time can come then; where that is past the end of time, until the input is complete. Late: an item meets only those whose interval its source's watermark had
 //! not passed when it came, so one in time meets all; if there can be none, that is if its time + `after` + `before` is
 //! past that watermark, it goes to the late sink. A late item whose own interval is over is not held.
 //! Cost: per item one lookup, a push and the pairs; keys are cleaned up in the order in which their items are over,
@@ -50,6 +50,11 @@ impl Bounds {
             after: micros(after),
         }
     }
+
+    fn queue_span(&self) -> i64 {
+        let both = self.before.saturating_add(self.after);
+        both.max(QUEUE_SPAN_MIN)
+    }
 }
 
 #[inline(always)]
@@ -93,12 +98,7 @@ where
             right_key,
             result,
             late,
-            keys: Keyed::new(
-                bounds
-                    .before
-                    .saturating_add(bounds.after)
-                    .max(QUEUE_SPAN_MIN),
-            ),
+            keys: Keyed::new(bounds.queue_span()),
             lefts: Pieces::default(),
             rights: Pieces::default(),
             held: 0,
@@ -188,7 +188,7 @@ where
     /// Drops what is over, and gives out what of it met none.
     fn expire<E: Emit<G::Out>>(&mut self, out: &mut E) {
         let Bounds { before, after } = self.bounds;
-        let (left_end, right_end) = match self.watermark {
+        let ends = match self.watermark {
             i64::MAX => (i64::MAX, i64::MAX),
             watermark => (
                 watermark.saturating_sub(after),
@@ -196,26 +196,52 @@ where
             ),
         };
         while let Some((place, _)) = self.keys.pop(self.watermark, |due| due) {
-            let (key, Pending { left, right }) = self.keys.table.at_mut(place);
-            let result = &self.result;
-            self.held -= left.drop_before(key, &mut self.lefts, left_end, |held| {
-                if !held.matched {
-                    give(held.time, result.left_alone(key, &held.item), out);
+            match self.drop_over(place, ends, out) {
+                Some(next) => self.keys.set_due(place, next, next),
+                None => {
+                    let is_empty = |value: &Pending<L, R>| value.is_empty();
+                    self.keys.leave(place, is_empty, |due| due);
                 }
-            });
-            self.held -= right.drop_before(key, &mut self.rights, right_end, |held| {
-                if !held.matched {
-                    give(held.time, result.right_alone(key, &held.item), out);
-                }
-            });
-            if left.is_empty() && right.is_empty() {
-                let is_empty = |value: &Pending<L, R>| value.is_empty();
-                self.keys.leave(place, is_empty, |due| due);
-                continue;
             }
-            let next = Pending::due_of(left, right, self.bounds);
-            self.keys.set_due(place, next, next);
         }
+        if self.watermark == i64::MAX {
+            self.end(out);
+        }
+    }
+
+    /// Drops what the key at a place has from before these times; gives when the next of it is over, if there is any.
+    #[inline]
+    fn drop_over<E: Emit<G::Out>>(
+        &mut self,
+        place: usize,
+        (left_end, right_end): (i64, i64),
+        out: &mut E,
+    ) -> Option<i64> {
+        let (key, Pending { left, right }) = self.keys.table.at_mut(place);
+        let result = &self.result;
+        self.held -= left.drop_before(key, &mut self.lefts, left_end, |held| {
+            if !held.matched {
+                give(held.time, result.left_alone(key, &held.item), out);
+            }
+        });
+        self.held -= right.drop_before(key, &mut self.rights, right_end, |held| {
+            if !held.matched {
+                give(held.time, result.right_alone(key, &held.item), out);
+            }
+        });
+        let is_empty = left.is_empty() && right.is_empty();
+        (!is_empty).then(|| Pending::due_of(left, right, self.bounds))
+    }
+
+    /// The input is complete: items whose interval reaches to the end of time, which are never due, are over as well.
+    #[cold]
+    fn end<E: Emit<G::Out>>(&mut self, out: &mut E) {
+        for place in 0..self.keys.table.len() {
+            self.drop_over(place, (i64::MAX, i64::MAX), out);
+        }
+        self.keys = Keyed::new(self.bounds.queue_span());
+        self.lefts = Pieces::default();
+        self.rights = Pieces::default();
     }
 }
 

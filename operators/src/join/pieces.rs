@@ -14,7 +14,7 @@ use millstream_engine::flow::Fault;
 use serde::{Deserialize, Serialize};
 
 use super::between::{Timed, between_ends};
-use super::run::{Known, Older, Run};
+use super::run::{Known, Older, Run, is_before};
 use crate::table::{StateMemory, Table};
 use crate::{Key, Savable};
 
@@ -131,7 +131,7 @@ impl<K: Key, H: Timed> Pieces<K, H> {
         self.add_at(key, older, at + 1, later);
     }
 
-    /// Drops items with times before `time`, each of which `see` is shown first; gives how many.
+    /// Drops items with times before `time`, at the end of time all, each of which `see` is shown first; gives how many.
     #[inline(never)]
     pub(super) fn drop_before(
         &mut self,
@@ -141,9 +141,11 @@ impl<K: Key, H: Timed> Pieces<K, H> {
         mut see: impl FnMut(&H),
     ) -> usize {
         let mut dropped = 0;
-        while let Some(known) = older.pieces.front().filter(|known| known.first < time) {
+        let is_over = |known: &&Known| is_before(known.first, time);
+        while let Some(known) = older.pieces.front().filter(is_over) {
             let items = self.items(key, known);
-            let count = items.iter().take_while(|held| held.time() < time).count();
+            let over = items.iter().take_while(|held| is_before(held.time(), time));
+            let count = over.count();
             items[..count].iter().for_each(&mut see);
             let left = items.get(count).map(H::time);
             dropped += count;

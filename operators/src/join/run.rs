@@ -47,6 +47,12 @@ impl<T: Serialize> Serialize for Held<T> {
     }
 }
 
+/// Whether `time` is before `end`, as all are at the end of time.
+#[inline(always)]
+pub(super) const fn is_before(time: i64, end: i64) -> bool {
+    time < end || end == i64::MAX
+}
+
 /// What is known of a piece.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
@@ -260,7 +266,7 @@ impl<H: Timed> Run<H> {
         self.here().first().map(H::time)
     }
 
-    /// Drops items with times before `time`, each of which `see` is shown first; gives how many.
+    /// Drops items with times before `time`, at the end of time all, each of which `see` is shown first; gives how many.
     #[inline]
     pub(super) fn drop_before<K: Key>(
         &mut self,
@@ -277,7 +283,8 @@ impl<H: Timed> Run<H> {
             self.forget_pieces();
         }
         let here = self.here();
-        let count = here.iter().take_while(|held| held.time() < time).count();
+        let count = here.iter().take_while(|held| is_before(held.time(), time));
+        let count = count.count();
         here[..count].iter().for_each(see);
         self.drop_here(count);
         older + count

@@ -67,6 +67,12 @@ pub trait KeyedProcess<K, T>: Clone + Send + 'static {
     /// What it gives to its side output; [`Infallible`] if it has none.
     type Side: Send + 'static;
 
+    /// The parameters that what is kept depends on, as text; as
+    /// [`AggregateFunction::parameters`](crate::function::AggregateFunction::parameters). Default: none.
+    fn parameters(&self) -> String {
+        String::new()
+    }
+
     /// Takes one item, in the order of arrival. It may be late: see [`Context::is_late`].
     fn item(
         &mut self,

@@ -15,8 +15,9 @@ use super::context::{Context, Timer, Ttl};
 
 /// State of a key. The derived default is its beginning.
 ///
-/// For a type of one's own without anything that expires, `expire` gives [`Left::kept`]; otherwise it asks its parts and
-/// joins the answers with [`Left::and`].
+/// For a type of one's own without anything that expires, `expire` gives [`Left::NOTHING`] where it is as it begins, so that
+/// the key is forgotten, and [`Left::kept`] otherwise; numbers, texts and tuples of them do so. Others ask their parts and
+/// join the answers with [`Left::and`].
 pub trait KeyedState: Default + Serialize + DeserializeOwned + Send + 'static {
     /// Drops what is over at `now`, and tells what is left.
     fn expire(&mut self, now: &Now) -> Left;
@@ -81,6 +82,15 @@ impl Left {
     pub const fn kept() -> Self {
         Self {
             is_empty: false,
+            ..Self::NOTHING
+        }
+    }
+
+    /// Something that never expires, unless it is as it begins.
+    #[inline]
+    pub(super) const fn unless(is_empty: bool) -> Self {
+        Self {
+            is_empty,
             ..Self::NOTHING
         }
     }

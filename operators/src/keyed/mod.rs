@@ -7,7 +7,7 @@
 //! any item of the key that comes after its time was reached; (2) what was kept with a time to live is dropped when that
 //! is over, whether or not the key is seen again, and a key that holds nothing else is dropped with it; (3) after the
 //! end of a complete input nothing is kept.
-//! Bound: what the process keeps; one state per key until it is cleared or over.
+//! Bound: what the process keeps; one state per key until it is cleared, over, or as it began.
 //! Threads: one owner per partition. Failure: a process that panics ends the stage, but for a [`TryKeyedProcess`]: what it
 //! fails on waits, as [`failing`](crate::failing) says, and the state of its key is as it was.
 //! Cost: per item one hash and one lookup, per timer a push into a queue of buckets with a clone of the key.
@@ -27,6 +27,8 @@ mod try_call;
 mod try_core;
 mod try_process;
 
+#[cfg(test)]
+mod freed;
 #[cfg(test)]
 mod restarts;
 #[cfg(test)]

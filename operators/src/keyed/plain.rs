@@ -30,15 +30,29 @@ macro_rules! kept {
         impl KeyedState for $plain {
             #[inline]
             fn expire(&mut self, _now: &Now) -> Left {
-                Left::kept()
+                Left::unless(*self == <$plain>::default())
             }
         }
     )*};
 }
 
 kept!(
-    bool, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, f32, f64, String, Timestamp
+    bool, u8, u16, u32, u64, u128, usize, i8, i16, i32, i64, i128, String, Timestamp
 );
+
+macro_rules! float {
+    ($($float:ty),*) => {$(
+        impl KeyedState for $float {
+            #[inline]
+            fn expire(&mut self, _now: &Now) -> Left {
+                // By bits: a negative zero is not what it begins as.
+                Left::unless(self.to_bits() == <$float>::default().to_bits())
+            }
+        }
+    )*};
+}
+
+float!(f32, f64);
 
 impl KeyedState for () {
     #[inline]
@@ -50,7 +64,7 @@ impl KeyedState for () {
 impl<V: Serialize + DeserializeOwned + Send + 'static> KeyedState for Option<V> {
     #[inline]
     fn expire(&mut self, _now: &Now) -> Left {
-        self.as_ref().map_or(Left::NOTHING, |_| Left::kept())
+        Left::unless(self.is_none())
     }
 
     fn write_state<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
@@ -65,11 +79,7 @@ impl<V: Serialize + DeserializeOwned + Send + 'static> KeyedState for Option<V> 
 impl<V: Serialize + DeserializeOwned + Send + 'static> KeyedState for Vec<V> {
     #[inline]
     fn expire(&mut self, _now: &Now) -> Left {
-        if self.is_empty() {
-            Left::NOTHING
-        } else {
-            Left::kept()
-        }
+        Left::unless(self.is_empty())
     }
 }
 

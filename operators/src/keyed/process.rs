@@ -17,6 +17,7 @@ use super::context::{Context, KeyedProcess, NoSide, Scope, Scratch, Timer};
 use super::expiring::Now;
 use super::table::{AHEAD, Fired, LARGE, Table};
 use crate::Key;
+use crate::parameters::Parameters;
 use crate::table::StateMemory;
 use crate::window::TimeDomain;
 
@@ -26,6 +27,8 @@ const KIND: &str = "keyed process";
 /// What is saved beside the keys.
 #[derive(Serialize, Deserialize)]
 struct Saved {
+    #[serde(default, skip_serializing_if = "Parameters::are_none")]
+    parameters: Parameters,
     watermark: Timestamp,
     now: Timestamp,
 }
@@ -291,6 +294,7 @@ where
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         let saved = Saved {
+            parameters: Parameters(self.process.parameters()),
             watermark: self.watermark,
             now: self.now,
         };
@@ -305,6 +309,8 @@ where
         let watermark = all.iter().map(|saved| saved.watermark).min();
         self.watermark = watermark.unwrap_or(Timestamp::MIN);
         for saved in all {
+            let parameters = self.process.parameters();
+            saved.parameters.check(KIND, parameters, restoring)?;
             self.now = self.now.max(saved.now);
         }
         self.table.restore(restoring)?;

@@ -35,6 +35,10 @@ where
     type Out = (K, A::Output);
     type Side = Infallible;
 
+    fn parameters(&self) -> String {
+        self.function.parameters()
+    }
+
     fn item(
         &mut self,
         key: &K,

@@ -1,5 +1,6 @@
 //! States and timers of all keys of a partition.
 
+mod beginning;
 mod saved;
 
 use std::collections::BTreeMap;
@@ -366,6 +367,18 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
     /// Drops a key of which nothing is left: a timer may have been the last thing that held it.
     pub(super) fn forget_empty(&mut self, hash: u64, key: &K, now: &Now) {
         if self.find(hash, key).is_some_and(|slot| slot.is_empty(now)) {
+            self.remove(hash, key);
+        }
+    }
+
+    /// Drops a key whose call has failed, and was put back, if nothing waits for it and its state is as it begins: the call
+    /// may be why there is one.
+    #[cold]
+    pub(super) fn forget_failed(&mut self, hash: u64, key: &K, now: &Now) {
+        let is_begun = |slot: &mut Slot<S>| {
+            slot.is_empty(now) || (!slot.is_waiting() && beginning::is_at(&slot.state))
+        };
+        if self.find(hash, key).is_some_and(is_begun) {
             self.remove(hash, key);
         }
     }

@@ -260,12 +260,12 @@ where
         self.failed(place);
     }
 
-    /// The key of what failed, which is dropped from the table if it has no state.
+    /// The key of what failed, which is dropped from the table if its state is as it begins.
     #[cold]
     pub(super) fn failed(&mut self, place: usize) -> K {
         let key = self.table.at(place).0.clone();
         let (now, hash) = (self.reached(), self.table.hash(&key));
-        self.table.forget_empty(hash, &key, &now);
+        self.table.forget_failed(hash, &key, &now);
         key
     }
 

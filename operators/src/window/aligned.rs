@@ -152,6 +152,8 @@ macro_rules! by_span {
             // In processing time only the end of the input closes what is open.
             if self.span.domain == $crate::window::TimeDomain::Event || watermark == Timestamp::MAX
             {
+                // It goes back where partitions were put together that were not equally far: at the furthest, items
+                // of the others would be late that are not.
                 self.watermark = watermark.0;
                 self.fire(watermark.0, out);
             }

@@ -161,6 +161,11 @@ impl<A: Clone> Fifo<A> {
         self.parts.get(self.forgotten).map(|(number, _)| *number)
     }
 
+    /// The newest slice.
+    pub(super) fn last(&self) -> Option<i64> {
+        self.parts.last().map(|(number, _)| *number)
+    }
+
     /// Slices kept.
     pub(super) fn len(&self) -> usize {
         self.parts.len() - self.forgotten

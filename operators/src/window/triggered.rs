@@ -22,6 +22,7 @@ use super::pane::{Giving, Pane};
 use super::{Global, Revision, Sliding, TimeDomain, Triggered, Tumbling, Windowed};
 use crate::Key;
 use crate::function::AggregateFunction;
+use crate::parameters::Parameters;
 use crate::table::{Numbers, Seen, StateMemory, Table, TableMemory};
 
 /// Its kinds of state in checkpoints.
@@ -32,6 +33,8 @@ const OPEN: &str = "open triggered windows";
 #[derive(Serialize, Deserialize)]
 struct Saved<D> {
     shape: Shape,
+    #[serde(default, skip_serializing_if = "Parameters::are_none")]
+    parameters: Parameters,
     dirty: D,
     early_at: Option<i64>,
     watermark: i64,
@@ -334,6 +337,7 @@ where
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         let saved = Saved {
             shape: self.giving.shape(),
+            parameters: Parameters(self.giving.function.parameters()),
             dirty: &self.dirty,
             early_at: self.early_at,
             watermark: self.giving.watermark,
@@ -354,6 +358,8 @@ where
         self.giving.watermark = watermark.unwrap_or(i64::MIN);
         for saved in all {
             saved.shape.check(KIND, self.giving.shape(), restoring)?;
+            let parameters = self.giving.function.parameters();
+            saved.parameters.check(KIND, parameters, restoring)?;
             let before = self.dirty.len();
             let own = saved.dirty.into_iter();
             self.dirty

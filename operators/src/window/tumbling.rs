@@ -20,6 +20,7 @@ use super::slices::{Slice, Slices, by_number, in_order};
 use super::{Revision, TimeDomain, Tumbling, Windowed};
 use crate::Key;
 use crate::function::AggregateFunction;
+use crate::parameters::Parameters;
 use crate::table::{Numbers, StateMemory, Table, TableMemory};
 
 /// Its kinds of state in checkpoints.
@@ -31,6 +32,8 @@ const GIVEN: &str = "tumbling windows given out";
 #[derive(Serialize, Deserialize)]
 struct Saved {
     shape: Shape,
+    #[serde(default, skip_serializing_if = "Parameters::are_none")]
+    parameters: Parameters,
     watermark: i64,
     now: Timestamp,
 }
@@ -297,6 +300,7 @@ where
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         let saved = Saved {
             shape: self.span.shape(),
+            parameters: Parameters(self.function.parameters()),
             watermark: self.watermark,
             now: self.now,
         };
@@ -310,6 +314,8 @@ where
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         for saved in restoring.whole::<Saved>(KIND)? {
             saved.shape.check(KIND, self.span.shape(), restoring)?;
+            let parameters = self.function.parameters();
+            saved.parameters.check(KIND, parameters, restoring)?;
             self.watermark = self.watermark.max(saved.watermark);
             self.now = self.now.max(saved.now);
         }

@@ -8,7 +8,7 @@ use millstream::dataflow::{Dataflow, Driver, Feed, Flow, FlowOptions, StartDataf
 use millstream_engine::checkpoint::{CheckpointError, CheckpointOptions, InMemory};
 use millstream_engine::flow::Resources;
 use millstream_engine::time::Timestamp;
-use millstream_operators::function::{count, sum};
+use millstream_operators::function::{count, sum, top_k};
 use millstream_operators::keyed::Ttl;
 use millstream_operators::versioned::{FirstVersion, StateVersion, Versioned};
 use millstream_operators::window::{Count, Tumbling};
@@ -128,6 +128,41 @@ fn a_stage_that_is_added_begins_empty() {
     let driver = run(&feed, &storage, &[], both).unwrap();
     let items = |stage| driver.state_items(stage);
     assert_eq!((items("running"), items("running-2")), (1, 6));
+}
+
+/// Windows of a number of items, and a running aggregate; windows of a length see below.
+#[test]
+fn other_parameters_of_windows_and_functions_are_refused() {
+    let counted = |items: u64| {
+        move |flow: &Flow, feed: &Feed<Item>| {
+            let stream = flow.source("items", feed.clone()).stream().key_by(key);
+            let counts = stream.named("w").window(Count::of(items));
+            counts.aggregate(count()).for_each(|_, _| {});
+        }
+    };
+    let best = |limit: usize| {
+        move |flow: &Flow, feed: &Feed<Item>| {
+            let stream = flow.source("items", feed.clone()).stream().key_by(key);
+            let best = top_k(limit, |item: &Item| item.1);
+            let best = stream.named("w").aggregate_running(Ttl::Never, best);
+            best.for_each(|_, _| {});
+        }
+    };
+    let assert_refused = |outcome: Result<Driver, StartDataflowError>| match outcome {
+        Err(StartDataflowError::Restore {
+            cause: CheckpointError::Parameters { .. },
+            ..
+        }) => {}
+        other => panic!("{other:?}"),
+    };
+    let (feed, storage) = (fed(), InMemory::default());
+    run(&feed, &storage, &[], counted(3)).unwrap();
+    assert_refused(run(&feed, &storage, &[], counted(2)));
+    run(&feed, &storage, &[], counted(3)).unwrap();
+    let storage = InMemory::default();
+    run(&feed, &storage, &[], best(3)).unwrap();
+    assert_refused(run(&feed, &storage, &[], best(2)));
+    run(&feed, &storage, &[], best(3)).unwrap();
 }
 
 #[test]

@@ -5,6 +5,7 @@ use millstream_engine::time::Timestamp;
 
 use super::support::{Driven, Item, KeepLate, key};
 use crate::join::{Bounds, FullOuter, Inner, IntervalJoin};
+use crate::restart::Saves;
 
 fn bounds(before: u64, after: u64) -> Bounds {
     Bounds::between(Duration::from_micros(before), Duration::from_micros(after))
@@ -93,4 +94,40 @@ fn a_late_item_meets_whom_its_source_had_not_left_behind() {
     );
     join.late(112, 101, Side::Left((1, 4)));
     assert_eq!(*sink.0.lock().unwrap(), [(101, Side::Left((1, 4)))]);
+}
+
+/// Once what is due only at the end of time was never looked at: it was held, and not given out, when the input was
+/// complete.
+#[test]
+fn an_interval_without_end_is_over_with_the_input() {
+    let join = || {
+        let bounds = Bounds::between(Duration::MAX, Duration::MAX);
+        let late = KeepLate::default();
+        Driven::new(IntervalJoin::new(bounds, key, key, FullOuter(both), late))
+    };
+    let mut before = join();
+    // Of one key more than an entry has.
+    for value in 0..9 {
+        before.left(10 + value, (1, value));
+    }
+    before.right(20, (2, 20));
+    before.right(i64::MAX, (3, 30));
+    before.left(5, (4, 40));
+    before.right(1_000_000, (4, 41));
+    before.watermark(1_000_000_000);
+    assert_eq!(before.take(), [(1_000_000, (Some(40), Some(41)))]);
+    assert_eq!(before.state(), 13);
+    let mut saves = Saves::default();
+    saves.save(&mut before.join);
+    let mut after = join();
+    saves.restore(&mut after.join);
+    for mut join in [before, after] {
+        join.watermark(i64::MAX);
+        let mut expected: Vec<_> = (0..9)
+            .map(|value| (10 + value, (Some(value), None)))
+            .collect();
+        expected.extend([(20, (None, Some(20))), (i64::MAX, (None, Some(30)))]);
+        assert_eq!(join.take(), expected);
+        assert_eq!(join.state(), 0);
+    }
 }

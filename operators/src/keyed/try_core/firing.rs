@@ -108,8 +108,8 @@ where
                 Ok(())
             }
             Err(cause) => {
-                slot.state = before;
-                self.scratch.drop_all();
+                self.put_back(place, Some(before));
+                self.failed(place);
                 Err(cause)
             }
         }

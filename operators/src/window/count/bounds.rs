@@ -23,6 +23,10 @@ impl<T, A: AggregateFunction<T>> AggregateFunction<T> for Bounded<A> {
     type Output = A::Output;
     const MERGES: bool = A::MERGES;
 
+    fn parameters(&self) -> String {
+        self.0.parameters()
+    }
+
     fn create(&self) -> Self::Accumulator {
         (self.0.create(), i64::MAX, i64::MIN)
     }

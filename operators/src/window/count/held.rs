@@ -41,6 +41,13 @@ impl Count {
     fn run(&self) -> u64 {
         gcd(self.size, self.every)
     }
+
+    /// Numbers of the items that begin the windows which are not full after `taken` items, ascending.
+    fn begun(&self, taken: u64) -> impl Iterator<Item = u64> + use<> {
+        let first = (taken + 1).saturating_sub(self.size);
+        let first = first.next_multiple_of(self.every);
+        (first..taken).step_by(self.every as usize)
+    }
 }
 
 impl<A: Clone> OfKey<A> {
@@ -123,6 +130,29 @@ impl<A: Clone> OfKey<A> {
         }
     }
 
+    /// Whether windows that are counted so can go on from this.
+    pub(super) fn fits(&self, count: &Count, merges: bool) -> bool {
+        let taken = self.taken;
+        match &self.held {
+            Held::Windows(windows) => {
+                let held = windows.iter().map(|(items, _)| *items);
+                held.eq(count.begun(taken).map(|start| taken - start))
+            }
+            Held::Runs { full, newest } => {
+                let run = count.run();
+                let is_cut_so = newest.is_some() != taken.is_multiple_of(run)
+                    && full
+                        .last()
+                        .is_none_or(|last| last + 1 == (taken / run) as i64);
+                let mut begun = count.begun(taken).map(|start| (start / run) as i64);
+                let needed = begun.next().filter(|needed| *needed < (taken / run) as i64);
+                let has_needed =
+                    needed.is_none_or(|needed| full.first().is_some_and(|first| first <= needed));
+                count.shares(merges) && is_cut_so && has_needed
+            }
+        }
+    }
+
     /// The windows that have begun and are not full, oldest first.
     pub(super) fn unfinished<T, F>(self, count: &Count, function: &Bounded<F>) -> Vec<Sum<A>>
     where
@@ -132,10 +162,7 @@ impl<A: Clone> OfKey<A> {
             Held::Windows(windows) => windows.into_iter().map(|window| window.1).collect(),
             Held::Runs { full, newest } => {
                 let run = count.run();
-                // The first multiple of `every` whose window is not full.
-                let begun = (self.taken + 1).saturating_sub(count.size);
-                let first = begun.next_multiple_of(count.every);
-                let starts = (first..self.taken).step_by(count.every as usize);
+                let starts = count.begun(self.taken);
                 let window = |start: u64| {
                     let closed = full.value_of(function, (start / run) as i64, i64::MAX);
                     match (closed, &newest) {

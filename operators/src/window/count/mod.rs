@@ -7,12 +7,17 @@
 //! State: per key the windows that are not full; with [`every`](Count::every) and a function that merges one
 //! accumulator per `gcd(size, every)` items instead. A key whose windows are all full is forgotten, unless windows
 //! overlap or leave items out: then it stays until the end of the input, so that keys must be bounded.
+//! A checkpoint says how many items windows have, and state of other windows is refused. Where it does not say so, as of
+//! earlier versions, what each key has must be what these windows would have of it.
 //! Cost: one lookup per item; if windows overlap a constant number of merges in the mean for a function that merges,
 //! and one `add` per window for one that does not.
 
 mod bounds;
 mod held;
 mod operator;
+mod saved;
+#[cfg(test)]
+mod tests;
 
 use std::num::NonZeroU64;
 

@@ -12,14 +12,11 @@ use millstream_engine::time::Timestamp;
 use super::Count;
 use super::bounds::{Bounded, window};
 use super::held::OfKey;
+use super::saved::KIND;
 use crate::Key;
 use crate::function::AggregateFunction;
 use crate::table::{StateMemory, Table};
 use crate::window::{Revision, Windowed};
-
-/// Its kinds of state in checkpoints.
-const KIND: &str = "count windows";
-const WATERMARK: &str = "watermark of count windows";
 
 /// Aggregates every so many items of each key.
 pub struct CountWindows<T, K, F, A: AggregateFunction<T>, L> {
@@ -139,16 +136,26 @@ where
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
-        saving.whole(WATERMARK, &self.watermark)?;
+        let parameters = self.function.0.parameters();
+        self.count.save(parameters, self.watermark, saving)?;
         self.keys.save(KIND, saving)?;
         self.late.save(saving)
     }
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        let watermarks = restoring.whole::<Timestamp>(WATERMARK)?;
-        self.watermark = watermarks.into_iter().max().unwrap_or(Timestamp::MIN);
+        let parameters = self.function.0.parameters();
+        let found = self.count.restore(&parameters, restoring)?;
+        self.watermark = found.watermark;
         self.keys.restore(KIND, restoring)?;
-        self.keys.for_each(|_, held| self.held += held.len());
+        let mut is_fit = true;
+        self.keys.for_each(|_, held| {
+            self.held += held.len();
+            is_fit &= !found.is_unsaid || held.fits(&self.count, A::MERGES);
+        });
+        if !is_fit {
+            let stored = "another number of items".to_owned();
+            return Err(self.count.refuse(stored, restoring).into());
+        }
         self.late.restore(restoring)
     }
 }

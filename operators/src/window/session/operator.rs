@@ -18,6 +18,7 @@ use super::queues::{Look, Queues};
 use super::rules::Rules;
 use crate::Key;
 use crate::function::AggregateFunction;
+use crate::parameters::Parameters;
 use crate::table::{StateMemory, Table};
 use crate::window::{TimeDomain, Trigger, Triggered, Windowed};
 
@@ -28,6 +29,8 @@ const OPEN: &str = "open sessions";
 /// What is saved beside the sessions. When keys are looked at next is known from those.
 #[derive(Serialize, Deserialize)]
 struct Saved<D> {
+    #[serde(default, skip_serializing_if = "Parameters::are_none")]
+    parameters: Parameters,
     dirty: D,
     early_at: Option<i64>,
     watermark: i64,
@@ -252,6 +255,7 @@ where
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         let saved = Saved {
+            parameters: Parameters(self.rules.function.parameters()),
             dirty: self.queues.dirty(),
             early_at: self.queues.early_at,
             watermark: self.rules.watermark,
@@ -264,6 +268,8 @@ where
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         for saved in restoring.whole::<Saved<HashSet<K, FixedState>>>(KIND)? {
+            let parameters = self.rules.function.parameters();
+            saved.parameters.check(KIND, parameters, restoring)?;
             let own = saved.dirty.into_iter().filter(|key| restoring.owns(key));
             self.queues.wait_again(own, saved.early_at);
             self.queues.now = self.queues.now.max(saved.now);

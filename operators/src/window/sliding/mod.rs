@@ -31,6 +31,7 @@ use super::slices::Slices;
 use super::{Sliding, TimeDomain, Windowed};
 use crate::Key;
 use crate::function::AggregateFunction;
+use crate::parameters::Parameters;
 use crate::table::{Numbers, StateMemory, Table, TableMemory};
 
 /// Its kinds of state in checkpoints.
@@ -43,6 +44,8 @@ const ALONE: &str = "accumulators of single windows";
 #[derive(Serialize, Deserialize)]
 struct Saved<H> {
     shape: Shape,
+    #[serde(default, skip_serializing_if = "Parameters::are_none")]
+    parameters: Parameters,
     #[serde(default)]
     ahead: H,
     given: i64,
@@ -261,6 +264,7 @@ where
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         let saved = Saved {
             shape: self.span.shape(),
+            parameters: Parameters(self.function.parameters()),
             ahead: &self.ahead,
             given: self.given,
             live_until: self.live_until,
@@ -281,6 +285,8 @@ where
         self.given = given.iter().copied().max().unwrap_or(i64::MIN);
         for saved in all {
             saved.shape.check(KIND, self.span.shape(), restoring)?;
+            let parameters = self.function.parameters();
+            saved.parameters.check(KIND, parameters, restoring)?;
             self.ahead.take_back(saved.ahead, restoring);
             self.live_until = self.live_until.max(saved.live_until);
             self.watermark = self.watermark.max(saved.watermark);
