@@ -149,3 +149,33 @@ fn who_reads_beside_sees_what_comes_after_the_file_has_outgrown_the_map_asked_fo
     let length = beside.read(|reader| reader.get(rows, b"large").unwrap().map(<[u8]>::len));
     assert_eq!(length.unwrap(), Some(8 << 20));
 }
+
+/// Opens the file for writing, by which killed readers are let go, and ends. Does nothing by itself.
+#[test]
+fn opener() {
+    let Ok(folder) = std::env::var(FOLDER) else {
+        return;
+    };
+    drop(open(Path::new(&folder)));
+}
+
+/// Story: who tried to open a folder a second time, by a name that was not its full one, lost the lock that says that this process
+/// lives, and with it what it was reading.
+#[cfg(unix)]
+#[test]
+fn a_second_try_by_another_name_leaves_readers_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (real, other) = (folder.path().join("real"), folder.path().join("other"));
+    std::fs::create_dir(&real).unwrap();
+    std::os::unix::fs::symlink(&real, &other).unwrap();
+    let (environment, rows, mut writer) = open(&other);
+    rewrite(&mut writer, rows, COMMITS);
+    let grown = environment.read(|_| {
+        assert!(Environment::open(&other, options(MAP_BYTES)).is_err());
+        let opened = alone("opener").env(FOLDER, &real).output().unwrap();
+        support::assert_success(&opened);
+        growth(&environment, rows, &mut writer)
+    });
+    let grown = grown.unwrap();
+    assert!(grown > COMMITS * PAGE_BYTES, "{grown}: its pages were used");
+}

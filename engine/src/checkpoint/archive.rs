@@ -15,6 +15,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
 pub use self::error::ArchiveError;
 use self::reading::read;
 use super::standing::Standing;
@@ -62,9 +64,9 @@ pub fn export(
         let path = path.to_owned();
         return Err(ArchiveError::Exists { path });
     }
-    // Not the name that another process would give it, nor that of a file which is there.
+    // A name that nothing else has, also what was left of an export that was killed.
     let mut begun = path.as_os_str().to_owned();
-    begun.push(format!(".{}.part", std::process::id()));
+    begun.push(format!(".{}.part", Uuid::now_v7().simple()));
     let begun = PathBuf::from(begun);
     let created = File::create_new(&begun).map_err(|cause| io_error(&begun, &cause))?;
     let written = write(storage, dataflow, manifest, path, created).and_then(|bytes| {

@@ -86,14 +86,15 @@ impl SupervisorState {
                     cause: cause.clone(),
                 });
                 me.send_after(backoff, || SupervisorMessage::Restart);
-                // Last here and below: what writes log lines may panic itself where the disk is full.
-                tracing::warn!(
-                    stage = name,
-                    cause,
-                    attempt,
-                    ?backoff,
-                    "stage failed, restarting"
-                );
+                tell(|| {
+                    tracing::warn!(
+                        stage = name,
+                        cause,
+                        attempt,
+                        ?backoff,
+                        "stage failed, restarting"
+                    );
+                });
             }
             Directive::GiveUp {
                 first_cause,
@@ -108,10 +109,12 @@ impl SupervisorState {
                     attempts,
                 });
                 me.stop(None);
-                tracing::error!(stage = name, first_cause, attempts, "stage given up");
-                if told.is_err() {
-                    tracing::error!(stage = name, "the owner of the stage panicked when told");
-                }
+                tell(|| {
+                    tracing::error!(stage = name, first_cause, attempts, "stage given up");
+                    if told.is_err() {
+                        tracing::error!(stage = name, "the owner of the stage panicked when told");
+                    }
+                });
             }
         }
     }
@@ -124,6 +127,11 @@ impl SupervisorState {
 }
 
 pub(super) struct SupervisorActor;
+
+/// Writes a log line. What writes them may panic where the disk is full, and must not end the supervisor.
+fn tell(line: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(line));
+}
 
 impl Actor for SupervisorActor {
     type Msg = SupervisorMessage;

@@ -91,6 +91,21 @@ pub(super) struct Shared {
     tables: Vec<(String, Bytewise)>,
 }
 
+impl Shared {
+    fn clear_stale_readers(&self) -> Result<usize, StoreError> {
+        if self.options.read_only {
+            return Ok(0);
+        }
+        let cleared = self.env.clear_stale_readers();
+        let cleared = cleared.map_err(|e| self.error(e, "looking for killed readers of"))?;
+        if cleared > 0 {
+            let file = self.path.display();
+            tracing::warn!(%file, cleared, "processes were killed while they read: what they held is free again");
+        }
+        Ok(cleared)
+    }
+}
+
 impl Environment {
     pub(super) const fn of_file(file: File) -> Self {
         let kind = Kind::Simulated(file);
@@ -232,19 +247,10 @@ impl Environment {
     /// # Errors
     /// [`StoreError::Lmdb`], [`StoreError::Io`].
     pub fn clear_stale_readers(&self) -> Result<usize, StoreError> {
-        let Kind::Lmdb(shared) = &self.kind else {
-            return Ok(0);
-        };
-        if shared.options.read_only {
-            return Ok(0);
+        match &self.kind {
+            Kind::Lmdb(shared) => shared.clear_stale_readers(),
+            Kind::Simulated(_) => Ok(0),
         }
-        let cleared = shared.env.clear_stale_readers();
-        let cleared = cleared.map_err(|e| shared.error(e, "looking for killed readers of"))?;
-        if cleared > 0 {
-            let file = shared.path.display();
-            tracing::warn!(%file, cleared, "processes were killed while they read: what they held is free again");
-        }
-        Ok(cleared)
     }
 
     /// The data file.

@@ -85,7 +85,8 @@ impl<S: KeyedState + Clone> TryKeyedProcess<u32, (u32, Ask)> for Failing<S> {
     }
 }
 
-fn assert_nothing_is_left<S: KeyedState + Clone>(change: fn(&mut S)) {
+/// `held`: keys of which a timer that failed leaves their state, which was there before.
+fn assert_nothing_is_left<S: KeyedState + Clone>(change: fn(&mut S), held: usize) {
     let policy = ItemPolicy::skip().attempts(1, Duration::ZERO);
     let key = |item: &(u32, Ask)| item.0;
     let mut process = TryProcess::new(policy, key, Failing(change), NoSide);
@@ -107,17 +108,43 @@ fn assert_nothing_is_left<S: KeyedState + Clone>(change: fn(&mut S)) {
     process.item(Timestamp(1), (4, Ask::Fail), &mut out);
     assert_eq!(kept(&process), 2, "a timer is left of one");
     process.watermark(Timestamp(10), &mut out);
-    assert_eq!(kept(&process), 1);
+    assert_eq!(kept(&process), 1 + held);
+}
+
+/// What is written as nothing, and is not nothing.
+#[test]
+fn a_call_that_failed_leaves_what_was_there() {
+    let policy = ItemPolicy::skip().attempts(1, Duration::ZERO);
+    let key = |item: &(u32, Ask)| item.0;
+    let seen = Failing::<(u64, Option<()>)>(|state| state.1 = Some(()));
+    let mut process = TryProcess::new(policy, key, seen, NoSide);
+    process.begin(&Turn {
+        now: Timestamp(0),
+        monotonic: Duration::ZERO,
+    });
+    let mut out = |_, ()| {};
+    for ask in [Ask::Take, Ask::Fail, Ask::Panic] {
+        process.item(Timestamp(1), (3, ask), &mut out);
+        assert_eq!(kept(&process), 1, "{ask:?}");
+    }
+    // Also what a type of one's own does not show.
+    let mut process = TryProcess::new(policy, key, Failing::<Own>(|_| ()), NoSide);
+    for ask in [Ask::Take, Ask::Fail] {
+        process.item(Timestamp(1), (3, ask), &mut out);
+        assert_eq!(kept(&process), 1, "{ask:?}");
+    }
 }
 
 #[test]
 fn a_call_that_failed_leaves_no_key() {
-    assert_nothing_is_left::<(i64, ())>(|state| state.0 += 1);
-    assert_nothing_is_left::<(u8, (f64, String))>(|state| state.1.1.push('a'));
-    assert_nothing_is_left::<Own>(|own| {
+    assert_nothing_is_left::<(i64, ())>(|state| state.0 += 1, 0);
+    assert_nothing_is_left::<(u8, (f64, String))>(|state| state.1.1.push('a'), 0);
+    let change = |own: &mut Own| {
         own.taken += 1;
         own.names.push("a name".to_owned());
-    });
+    };
+    // It says that it is something from the call on that went well.
+    assert_nothing_is_left::<Own>(change, 1);
 }
 
 /// The first item of a key sets its state and a timer, the second one clears the state.

@@ -1,6 +1,5 @@
 //! States and timers of all keys of a partition.
 
-mod beginning;
 mod saved;
 
 use std::collections::BTreeMap;
@@ -108,6 +107,8 @@ pub(super) struct Slot<S> {
     timers: Sets,
     /// When something of the state is over next, in event and in processing time.
     expiries: [Option<Set>; 2],
+    /// A call that may fail has gone well, or it was read back: it is not there for a call that fails alone.
+    is_lasting: bool,
 }
 
 impl<S> Slot<S> {
@@ -124,6 +125,12 @@ impl<S> Slot<S> {
 }
 
 impl<S: KeyedState> Slot<S> {
+    /// A call has gone well.
+    #[inline]
+    pub(super) const fn last(&mut self) {
+        self.is_lasting = true;
+    }
+
     /// Whether nothing is left of the key that anything waits for.
     #[inline]
     pub(super) fn is_empty(&mut self, now: &Now) -> bool {
@@ -137,6 +144,7 @@ impl<S: Default> Default for Slot<S> {
             state: S::default(),
             timers: Sets::default(),
             expiries: [None; 2],
+            is_lasting: false,
         }
     }
 }
@@ -280,6 +288,7 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
         let slot = self.slots.at_mut(place).1;
         if clear {
             slot.state = S::default();
+            slot.is_lasting = false;
             for set in slot.expiries.iter_mut().filter_map(Option::take) {
                 self.queues[set.domain as usize].invalidate();
             }
@@ -371,14 +380,12 @@ impl<K: Hash + Eq + Clone, S: KeyedState> Table<K, S> {
         }
     }
 
-    /// Drops a key whose call has failed, and was put back, if nothing waits for it and its state is as it begins: the call
-    /// may be why there is one.
+    /// Drops a key whose call has failed, and was put back, if nothing is left of it or the call is why there is one.
     #[cold]
     pub(super) fn forget_failed(&mut self, hash: u64, key: &K, now: &Now) {
-        let is_begun = |slot: &mut Slot<S>| {
-            slot.is_empty(now) || (!slot.is_waiting() && beginning::is_at(&slot.state))
-        };
-        if self.find(hash, key).is_some_and(is_begun) {
+        let is_over =
+            |slot: &mut Slot<S>| slot.is_empty(now) || (!slot.is_waiting() && !slot.is_lasting);
+        if self.find(hash, key).is_some_and(is_over) {
             self.remove(hash, key);
         }
     }

@@ -111,6 +111,7 @@ impl After {
     /// After a call, while the slot is at hand.
     #[inline(always)]
     fn of<S: KeyedState, O, D>(scratch: &Scratch<O, D>, slot: &mut Slot<S>, now: &Now) -> Self {
+        slot.last();
         if scratch.clear || !scratch.requests.is_empty() {
             Self::Asking
         } else if slot.is_empty(now) {
@@ -260,7 +261,7 @@ where
         self.failed(place);
     }
 
-    /// The key of what failed, which is dropped from the table if its state is as it begins.
+    /// The key of what failed, which is dropped from the table if there is nothing else of it.
     #[cold]
     pub(super) fn failed(&mut self, place: usize) -> K {
         let key = self.table.at(place).0.clone();

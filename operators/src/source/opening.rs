@@ -9,7 +9,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, DirEntry, File, Metadata};
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::file_mark::{Before, FileMark, FileNumber, read_before};
@@ -181,8 +181,31 @@ fn find_renamed(path: &Path, mark: &FileMark, offset: u64) -> io::Result<Option<
     Ok(None)
 }
 
+/// Looks at a folder that is renamed in all the time.
+const LOOKS_MAX: usize = 16;
+
 /// The file that had the name next after `old`, which was renamed, if another one has it by now.
 pub(super) fn find_next(path: &Path, old: &File) -> io::Result<Option<Opening>> {
+    for _ in 0..LOOKS_MAX {
+        let Some((number, found)) = look_for_next(path, old)? else {
+            return Ok(None);
+        };
+        // Its name may have gone to another one since.
+        match File::open(found) {
+            Ok(file) if FileNumber::of(&file.metadata()?) == number => {
+                return Opening::other(file).map(Some);
+            }
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Err(io::Error::other(
+        "the files beside it are renamed faster than they can be looked at",
+    ))
+}
+
+/// Its number and path, as the folder has them now.
+fn look_for_next(path: &Path, old: &File) -> io::Result<Option<(Option<FileNumber>, PathBuf)>> {
     let old = old.metadata()?;
     let (Some(name), Some(old_number)) = (path.file_name(), FileNumber::of(&old)) else {
         return Ok(None);
@@ -191,7 +214,7 @@ pub(super) fn find_next(path: &Path, old: &File) -> io::Result<Option<Opening>> 
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         named => FileNumber::of(&named?),
     };
-    let mut next: Option<((SystemTime, SystemTime), DirEntry)> = None;
+    let mut next = None;
     for entry in entries(path)? {
         if !is_rotated(name, &entry.file_name()) {
             continue;
@@ -205,12 +228,12 @@ pub(super) fn find_next(path: &Path, old: &File) -> io::Result<Option<Opening>> 
             continue;
         }
         let age = age(&metadata)?;
-        if age > self::age(&old)? && next.as_ref().is_none_or(|(least, _)| age < *least) {
-            next = Some((age, entry));
+        let is_next = |(least, _, _): &(_, _, _)| age < *least;
+        if age > self::age(&old)? && next.as_ref().is_none_or(is_next) {
+            next = Some((age, number, entry.path()));
         }
     }
-    next.map(|(_, entry)| Opening::other(File::open(entry.path())?))
-        .transpose()
+    Ok(next.map(|(_, number, path)| (number, path)))
 }
 
 /// When it was last written to, then when it was made, where that is known.

@@ -142,7 +142,9 @@ impl Pieces {
                     record.reason()
                 ));
             }
-            _ => None,
+            Some(_) => None,
+            // It was cut meanwhile, and is to be opened again.
+            None => return Ok(false),
         };
         Ok(true)
     }

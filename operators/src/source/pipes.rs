@@ -46,7 +46,8 @@ pub(super) fn take(path: &Path) -> Result<bool, String> {
 fn is_pipe(file: &Metadata) -> bool {
     use std::os::unix::fs::FileTypeExt;
     let kind = file.file_type();
-    kind.is_fifo() || kind.is_char_device() || kind.is_socket()
+    // Of devices, such as a terminal or `/dev/null`, nobody expects what was read before.
+    kind.is_fifo() || kind.is_socket()
 }
 
 #[cfg(not(unix))]

@@ -5,7 +5,7 @@
 //! one that tells the others of time.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use millstream_engine::event::PartitionId;
@@ -25,70 +25,118 @@ const EVERY: Duration = Duration::from_secs(1);
 /// A turn should take a millisecond; one that takes this long is stuck in user code.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// Shows index figures and the skew between partitions until the engine is gone, and of its runtime, if it has spare threads, what
-/// hangs.
-pub(super) fn watch(engine: &Weak<Inner>, threads: Option<&Threads>) {
-    let Some(inner) = engine.upgrade() else {
+/// What the monitor and a shutdown share: whoever has shut an engine down may open its folder again at once, which nothing that
+/// looks at it may still hold.
+#[derive(Debug, Default)]
+pub(super) struct Looks(Mutex<bool>);
+
+impl Looks {
+    /// Ends them, and waits for the one under way.
+    pub(super) fn end(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+
+    /// Looks at the engine; `None` if it is over.
+    fn look<E, T>(&self, engine: &Weak<E>, look: impl FnOnce(&Arc<E>) -> T) -> Option<T> {
+        let is_over = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = engine.upgrade().filter(|_| !*is_over)?;
+        let seen = look(&inner);
+        // Before the lock, on which a shutdown may wait.
+        drop(inner);
+        drop(is_over);
+        Some(seen)
+    }
+}
+
+/// Shows index figures and the skew between partitions until the engine is gone or has ended, and of its runtime, if it has spare
+/// threads, what hangs.
+pub(super) fn watch(engine: &Weak<Inner>, looks: &Looks, threads: Option<Threads>) {
+    let begun = looks.look(engine, |inner| {
+        (inner.folder.clone(), Monitor::new(inner, threads))
+    });
+    let Some((folder, mut monitor)) = begun else {
         return;
     };
-    let (folder, partitions) = (inner.folder.clone(), inner.feed.partitions());
-    let projections = inner.versions.len();
-    let watchdog = inner.config.watchdog;
-    // Whoever closes the engine may open its folder again at once.
-    drop(inner);
     asking::clear(
         &folder,
         &[checkpoint_requests::KIND, version_requests::KIND],
     );
-    let ids = || (0..partitions).map(PartitionId);
-    let indexes: Vec<_> = ids().map(IndexMetrics::new).collect();
-    let loads: Vec<_> = ids().map(PartitionMetrics::new).collect();
-    let mut watchdog = Watchdog::new(watchdog);
-    let memory = StateMemoryMetrics::new();
-    let threads = threads.map(|threads| (ThreadMetrics::new(), threads));
-    let mut before: Option<Vec<u64>> = None;
-    let mut uncleared = [Said::default(); 2];
-    let mut unseen = vec![Said::default(); projections];
     let busy = Arc::new(AtomicBool::new(false));
     loop {
-        if requests::is_any(&folder)
-            && let Some(inner) = engine.upgrade()
-        {
-            let engine = Engine { inner };
-            requests::take_up(&engine, &busy);
-            checkpoint_requests::take_up(&engine);
-            version_requests::take_up(&engine);
+        if requests::is_any(&folder) {
+            let taken_up = looks.look(engine, |inner| {
+                let inner = Arc::clone(inner);
+                let engine = Engine { inner };
+                requests::take_up(&engine, &busy);
+                checkpoint_requests::take_up(&engine);
+                version_requests::take_up(&engine);
+            });
+            if taken_up.is_none() {
+                return;
+            }
         }
         // Nobody unparks it; waking early does no harm.
         std::thread::park_timeout(EVERY);
-        let Some(inner) = engine.upgrade() else {
+        if looks.look(engine, |inner| monitor.look(inner)).is_none() {
             return;
-        };
-        let mut heads = Vec::with_capacity(indexes.len());
-        watchdog.look(&inner);
-        for (versions, said) in inner.versions.iter().zip(&mut unseen) {
-            versions.look(&inner);
+        }
+    }
+}
+
+/// What a look needs of those before.
+struct Monitor {
+    indexes: Vec<IndexMetrics>,
+    loads: Vec<PartitionMetrics>,
+    watchdog: Watchdog,
+    memory: StateMemoryMetrics,
+    threads: Option<(ThreadMetrics, Threads)>,
+    /// Where each partition stood.
+    before: Option<Vec<u64>>,
+    uncleared: [Said; 2],
+    unseen: Vec<Said>,
+}
+
+impl Monitor {
+    fn new(inner: &Inner, threads: Option<Threads>) -> Self {
+        let ids = || (0..inner.feed.partitions()).map(PartitionId);
+        Self {
+            indexes: ids().map(IndexMetrics::new).collect(),
+            loads: ids().map(PartitionMetrics::new).collect(),
+            watchdog: Watchdog::new(inner.config.watchdog),
+            memory: StateMemoryMetrics::new(),
+            threads: threads.map(|threads| (ThreadMetrics::new(), threads)),
+            before: None,
+            uncleared: [Said::default(); 2],
+            unseen: vec![Said::default(); inner.versions.len()],
+        }
+    }
+
+    fn look(&mut self, inner: &Inner) {
+        let ids = || (0..inner.feed.partitions()).map(PartitionId);
+        self.watchdog.look(inner);
+        for (versions, said) in inner.versions.iter().zip(&mut self.unseen) {
+            versions.look(inner);
             if let Some(outlets) = &versions.outlets {
-                show_outboxes(&inner, outlets, said);
+                show_outboxes(inner, outlets, said);
             }
         }
-        for (partition, metrics) in ids().zip(&loads) {
-            show_stalled(&inner, partition, metrics);
+        for (partition, metrics) in ids().zip(&self.loads) {
+            show_stalled(inner, partition, metrics);
         }
-        for (partition, metrics) in ids().zip(&indexes) {
-            heads.push(inner.feed.durable(partition).0);
+        for (partition, metrics) in ids().zip(&self.indexes) {
             if let Some(stats) = inner.reader.index_stats(partition) {
                 metrics.observe(&stats);
             }
         }
         if let Some(bounded) = &inner.inputs.memory {
-            memory.observe(bounded.budget());
+            self.memory.observe(bounded.budget());
         }
-        clear_killed_readers(&inner, &mut uncleared);
-        if let Some((metrics, threads)) = &threads {
+        clear_killed_readers(inner, &mut self.uncleared);
+        if let Some((metrics, threads)) = &self.threads {
             metrics.observe(threads.hung(), threads.spares_left());
         }
-        if let Some(before) = before.replace(heads.clone()) {
+        let heads: Vec<_> = ids().map(|id| inner.feed.durable(id).0).collect();
+        if let Some(before) = self.before.replace(heads.clone()) {
             let grown = heads.iter().zip(before);
             let rates: Vec<_> = grown.map(|(now, then)| (now - then) as f64).collect();
             observe_skew(&rates);
@@ -137,4 +185,40 @@ fn show_stalled(inner: &Inner, partition: PartitionId, metrics: &PartitionMetric
         %partition, ?busy, aggregate = shared.watch().id(),
         "an aggregate does not return: its partition waits, the others go on"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+
+    use super::*;
+
+    /// Story: an engine that had been shut down could not be opened again while the monitor looked at it.
+    #[test]
+    fn the_end_of_looks_waits_for_the_one_under_way() {
+        let (looks, engine) = (Looks::default(), Arc::new(7));
+        let watched = Arc::downgrade(&engine);
+        let (begun, has_begun) = bounded(1);
+        let (go_on, goes_on) = bounded(1);
+        let order = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                looks.look(&watched, |_| {
+                    begun.send(()).unwrap();
+                    goes_on.recv().unwrap();
+                    order.lock().unwrap().push("looked");
+                })
+            });
+            has_begun.recv().unwrap();
+            scope.spawn(|| {
+                looks.end();
+                // Nothing but this holds it.
+                order.lock().unwrap().push("ended");
+                assert_eq!(Arc::strong_count(&engine), 1);
+            });
+            go_on.send(()).unwrap();
+        });
+        assert_eq!(order.into_inner().unwrap(), ["looked", "ended"]);
+        assert_eq!(looks.look(&watched, |seven| **seven), None);
+    }
 }

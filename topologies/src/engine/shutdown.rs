@@ -11,6 +11,7 @@ use millstream_engine::stage::{StageHandle, StageStatus};
 use millstream_engine::state::{StateWriterHandle, StateWriterThread};
 use tokio::sync::watch;
 
+use super::monitor::Looks;
 use super::{Engine, Inner, ShutdownError, dataflows};
 use crate::dataflow::DataflowHandle;
 
@@ -33,6 +34,7 @@ type Outcome = Option<Result<(), ShutdownError>>;
 pub(super) struct Running {
     stages: Mutex<Option<Stages>>,
     outcome: Arc<watch::Sender<Outcome>>,
+    looks: Arc<Looks>,
     pub(super) partitions: Vec<StageHandle>,
     pub(super) projections: Vec<StageHandle>,
     pub(super) deliveries: Vec<StageHandle>,
@@ -48,7 +50,13 @@ impl Running {
             dataflows: stages.dataflows.clone(),
             stages: Mutex::new(Some(stages)),
             outcome: Arc::new(watch::Sender::new(None)),
+            looks: Arc::default(),
         }
+    }
+
+    /// Those of the monitor.
+    pub(super) fn looks(&self) -> Arc<Looks> {
+        Arc::clone(&self.looks)
     }
 
     pub(super) fn take(&self) -> Option<Stages> {
@@ -121,7 +129,7 @@ impl Engine {
         if let Some(stages) = inner.running.take() {
             let telling = Telling(Arc::clone(&inner.running.outcome));
             let (feed, versions) = (Arc::clone(&inner.feed), inner.versions.clone());
-            let deadline = inner.config.shutdown_deadline;
+            let (deadline, looks) = (inner.config.shutdown_deadline, inner.running.looks());
             inner.runtime.spawn(async move {
                 let outcome = end(stages, &feed, deadline).await;
                 // Nobody need wait longer for what will not come.
@@ -130,6 +138,12 @@ impl Engine {
                 }
                 // Whoever is told may open the folder again at once.
                 drop((feed, versions));
+                let looked = tokio::task::spawn_blocking(move || looks.end());
+                if tokio::time::timeout(deadline, looked).await.is_err() {
+                    tracing::warn!(
+                        "the monitor does not come back, and holds the folder until it does"
+                    );
+                }
                 telling.tell(outcome);
             });
         }

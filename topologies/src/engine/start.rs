@@ -146,11 +146,11 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
 }
 
 fn start_monitor(inner: &Arc<Inner>) {
-    let watched = Arc::downgrade(inner);
+    let (watched, looks) = (Arc::downgrade(inner), inner.running.looks());
     let threads = Threads::present();
     // Without it figures are missing, and nobody looks after stages that hang.
     if let Err(cause) = threads::try_spawn("monitor", move || {
-        super::monitor::watch(&watched, threads.as_ref())
+        super::monitor::watch(&watched, &looks, threads)
     }) {
         tracing::warn!(%cause, "the monitor could not be started");
     }

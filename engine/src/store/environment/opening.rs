@@ -52,7 +52,10 @@ impl Environment {
         // that is open already: hands off then. heed refuses that one just below. A process without these locks is taken for
         // killed, so no two threads may come here at once.
         let opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-        if heed::env_closing_event(folder).is_none() {
+        // By the name that heed knows it by.
+        let known = folder.canonicalize();
+        let known = known.map_err(|e| StoreError::io(folder, "finding", e))?;
+        if heed::env_closing_event(&known).is_none() {
             let lock_path = folder.join(LOCK_FILE);
             reserve_lock_file(&lock_path, options.max_readers, options.read_only)?;
         }
@@ -73,6 +76,8 @@ impl Environment {
             writer_taken: AtomicBool::new(false),
             tables: Vec::new(),
         };
+        // Before anything is read: they may have taken all places.
+        shared.clear_stale_readers()?;
         let scope = Scope::Quick {
             leaf_bytes_max: shared.options.check_bytes_max,
         };
@@ -84,11 +89,9 @@ impl Environment {
         } else {
             shared.adopt()?;
         }
-        let environment = Self {
+        Ok(Self {
             kind: Kind::Lmdb(Arc::new(shared)),
-        };
-        environment.clear_stale_readers()?;
-        Ok(environment)
+        })
     }
 }
 

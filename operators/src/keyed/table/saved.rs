@@ -81,6 +81,7 @@ impl<'de, S: KeyedState> Deserialize<'de> for Slot<S> {
             state: state.0,
             timers: sets,
             expiries: [expiry(0), expiry(1)],
+            is_lasting: true,
         })
     }
 }

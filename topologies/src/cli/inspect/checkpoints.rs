@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::Data;
 use super::folder::DataFolder;
 use super::text::{number, one_line, table};
+use crate::cli::say;
 use crate::dataflow::chosen;
 
 #[derive(Debug, Subcommand)]
@@ -146,7 +147,7 @@ fn list(arguments: &ListArguments, is_json: bool, out: &mut impl Write) -> Resul
     for line in unknown {
         match is_json {
             // What stands on standard output is JSON.
-            true => writeln!(std::io::stderr(), "{line}")?,
+            true => say(line),
             false => writeln!(out, "{line}")?,
         }
     }
