@@ -189,7 +189,7 @@ fn show_stalled(inner: &Inner, partition: PartitionId, metrics: &PartitionMetric
 
 #[cfg(test)]
 mod tests {
-    use crossbeam_channel::bounded;
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -198,23 +198,25 @@ mod tests {
     fn the_end_of_looks_waits_for_the_one_under_way() {
         let (looks, engine) = (Looks::default(), Arc::new(7));
         let watched = Arc::downgrade(&engine);
-        let (begun, has_begun) = bounded(1);
-        let (go_on, goes_on) = bounded(1);
+        let (begun, has_begun) = oneshot::channel();
+        let (go_on, goes_on) = oneshot::channel();
         let order = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                looks.look(&watched, |_| {
+            let (looks, watched, order) = (&looks, &watched, &order);
+            scope.spawn(move || {
+                looks.look(watched, |_| {
                     begun.send(()).unwrap();
-                    goes_on.recv().unwrap();
+                    goes_on.blocking_recv().unwrap();
                     order.lock().unwrap().push("looked");
                 })
             });
-            has_begun.recv().unwrap();
-            scope.spawn(|| {
+            has_begun.blocking_recv().unwrap();
+            let engine = &engine;
+            scope.spawn(move || {
                 looks.end();
                 // Nothing but this holds it.
                 order.lock().unwrap().push("ended");
-                assert_eq!(Arc::strong_count(&engine), 1);
+                assert_eq!(Arc::strong_count(engine), 1);
             });
             go_on.send(()).unwrap();
         });
