@@ -5,7 +5,6 @@ use millstream_engine::time::Timestamp;
 use millstream_operators::projection::{KeyPart, KeyValue, TableKey};
 use serde_json::Value;
 
-use crate::cli::Usage;
 use crate::engine::version_requests::{bytes_text, key_text};
 
 /// What the keys of a table are.
@@ -82,9 +81,7 @@ pub(super) fn named(keys: Option<&Keys>, words: &[String]) -> Result<Vec<u8>> {
     match (keys, words) {
         (Some(keys), words) => keys.write(words),
         (None, [word]) => Ok(bytes_of(word).unwrap_or_else(|| word.as_bytes().to_vec())),
-        (None, _) => bail!(Usage(
-            "a key of several parts needs --key, such as --key text,u64"
-        )),
+        (None, _) => bail!("a key of several parts needs --key, such as --key text,u64"),
     }
 }
 
