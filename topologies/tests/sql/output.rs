@@ -90,7 +90,8 @@ fn the_command_line_answers_and_says_what_is_wrong() {
     for (arguments, status, part) in [
         (vec!["selekt"], 1, "selekt"),
         (vec!["drop table events"], 1, "not supported"),
-        (vec!["select 1", "--format", "parquet"], 1, "--output"),
+        (vec!["select 1", "--format", "parquet"], 2, "--output"),
+        (vec!["select 1", "--format", "csv", "--json"], 2, "--format"),
         (
             vec!["select 1/0", "--output", file.to_str().unwrap()],
             1,
