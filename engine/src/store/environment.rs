@@ -226,18 +226,6 @@ impl Environment {
         }
     }
 
-    /// Read transactions open at the moment, in all processes; and the limit.
-    #[must_use]
-    pub fn readers(&self) -> (u32, u32) {
-        match &self.kind {
-            Kind::Lmdb(shared) => {
-                let info = shared.env.info();
-                (info.number_of_readers, info.maximum_number_of_readers)
-            }
-            Kind::Simulated(_) => (0, u32::MAX),
-        }
-    }
-
     /// Gives up the read transactions of processes that were killed in them, and says how many there were, if any: what such a
     /// transaction saw is not reused before, and its slot is taken. Done at each opening by a writer; whoever keeps the
     /// environment open does it now and then. Those of processes that live are left alone. Read-only: nothing, always 0.

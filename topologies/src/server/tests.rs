@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -323,9 +324,29 @@ fn scrape(address: SocketAddr, path: &str) -> (String, String) {
     (head.to_ascii_lowercase(), body.to_owned())
 }
 
-/// One test, because a process has one recorder: refusals first, then a scrape, then a second call.
+/// Set for the process that serves.
+const SERVES: &str = "MILLSTREAM_SERVES_METRICS";
+
+/// In a process of its own: it has one recorder, in which the engines of other tests would record too.
 #[test]
 fn metrics_are_served_over_http() {
+    if std::env::var_os(SERVES).is_some() {
+        return served_over_http();
+    }
+    let test = "server::tests::metrics_are_served_over_http";
+    let mut alone = Command::new(std::env::current_exe().unwrap());
+    alone
+        .args(["--exact", test, "--nocapture"])
+        .env(SERVES, "1");
+    let output = alone.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{errors}");
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+/// One after the other: refusals first, then a scrape, then a second call.
+fn served_over_http() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let error = serve_metrics(address).unwrap_err();

@@ -1,6 +1,7 @@
 //! Promise: an engine ends in bounded time, everyone is answered, and what was answered "yes" is durable.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::task::Poll;
 
 use millstream::prelude::*;
@@ -165,19 +166,24 @@ async fn a_start_that_nobody_waits_for_leaves_the_folder() {
         let opening = try_open(folder.path(), config(), topology());
         let engine = given_up_after(round, opening).await;
         drop(engine);
-        let engine = within(async {
-            loop {
-                match try_open(folder.path(), config(), topology()).await {
-                    Ok(engine) => return engine,
-                    Err(_held) => tokio::task::yield_now().await,
-                }
-            }
-        })
-        .await;
+        let engine = open_when_free(folder.path()).await;
         assert_eq!(sum(&engine, "a").await, round);
         engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
         close(engine).await;
     }
+}
+
+/// Opens a folder as soon as nobody holds it.
+async fn open_when_free(folder: &Path) -> Engine {
+    let opening = async {
+        loop {
+            match try_open(folder, config(), topology()).await {
+                Ok(engine) => return engine,
+                Err(_held) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    within(opening).await
 }
 
 /// Asks a future until it was not ready so many times, and drops it.
@@ -202,15 +208,7 @@ async fn given_up_after<T>(times: i64, future: impl Future<Output = T>) -> Optio
 async fn an_engine_that_is_dropped_ends() {
     let folder = tempfile::tempdir().unwrap();
     for round in 0..5 {
-        let engine = within(async {
-            loop {
-                match try_open(folder.path(), config(), topology()).await {
-                    Ok(engine) => return engine,
-                    Err(_held) => tokio::task::yield_now().await,
-                }
-            }
-        })
-        .await;
+        let engine = open_when_free(folder.path()).await;
         assert_eq!(sum(&engine, "a").await, round);
         engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
         drop(engine);
@@ -225,12 +223,7 @@ fn a_runtime_that_goes_away() {
     for _ in 0..10 {
         let runtime = runtime();
         let (engine, now) = runtime.block_on(within(async {
-            let engine = loop {
-                match try_open(folder.path(), config(), topology()).await {
-                    Ok(engine) => break engine,
-                    Err(_held) => tokio::task::yield_now().await,
-                }
-            };
+            let engine = open_when_free(folder.path()).await;
             let now = sum(&engine, "a").await;
             for n in 0..200 {
                 let engine = engine.clone();
@@ -250,12 +243,7 @@ fn a_runtime_that_goes_away() {
     }
     let runtime = runtime();
     runtime.block_on(within(async {
-        let engine = loop {
-            match try_open(folder.path(), config(), topology()).await {
-                Ok(engine) => break engine,
-                Err(_held) => tokio::task::yield_now().await,
-            }
-        };
+        let engine = open_when_free(folder.path()).await;
         assert_eq!(sum(&engine, "a").await, acknowledged);
         check(&engine).await;
         close(engine).await;
