@@ -128,6 +128,15 @@ pub(super) struct StageState {
     timers: u64,
 }
 
+/// Stands where a core was.
+struct Gone;
+
+impl StageCore for Gone {
+    fn step(&mut self) -> Step {
+        Step::Done
+    }
+}
+
 /// Why a core failed, as ractor wants it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -147,6 +156,49 @@ impl StageState {
         let step = watched(&watch, &clock, || self.guarded(StageCore::step));
         self.watch.end(matches!(step, Ok(Step::Blocked(_))));
         step
+    }
+
+    async fn handle(
+        &mut self,
+        me: &ActorRef<StageMessage>,
+        message: StageMessage,
+    ) -> Result<(), StageFailure> {
+        match message {
+            StageMessage::Wake => {
+                if let Some(wait) = self.mailbox.begin_turn() {
+                    self.guarded(|core| core.waited(wait))?;
+                }
+            }
+            StageMessage::Timer(number) if !self.timer_fired(number) => return Ok(()),
+            StageMessage::Timer(_) => {}
+            StageMessage::Stop => self.begin_stop()?,
+        }
+        match self.step()? {
+            Step::Again => self.mailbox.wake(),
+            Step::Idle => {
+                if self.stopping && self.mailbox.is_drained() {
+                    me.stop(None);
+                }
+            }
+            Step::IdleUntil(delay) => self.set_timer(me, delay),
+            Step::Blocked(ready) => {
+                ready.await;
+                self.mailbox.wake();
+            }
+            Step::Done => me.stop(None),
+            Step::Failed(cause) => return Err(StageFailure(cause)),
+        }
+        // ractor goes straight on to the next message otherwise.
+        yield_to_others().await;
+        Ok(())
+    }
+
+    /// Drops a core that failed, before the failure is told: ractor keeps it for a while, and whoever is told that the stage
+    /// was given up may open the data folder that it holds.
+    fn let_go(&mut self) {
+        let core = std::mem::replace(&mut self.core, Box::new(Gone));
+        // User code is in it.
+        let _ = caught(|| drop(core));
     }
 
     fn begin_stop(&mut self) -> Result<(), StageFailure> {
@@ -255,33 +307,10 @@ impl Actor for StageActor {
         message: StageMessage,
         state: &mut StageState,
     ) -> Result<(), ActorProcessingErr> {
-        match message {
-            StageMessage::Wake => {
-                if let Some(wait) = state.mailbox.begin_turn() {
-                    state.guarded(|core| core.waited(wait))?;
-                }
-            }
-            StageMessage::Timer(number) if !state.timer_fired(number) => return Ok(()),
-            StageMessage::Timer(_) => {}
-            StageMessage::Stop => state.begin_stop()?,
+        let handled = state.handle(&me, message).await;
+        if handled.is_err() {
+            state.let_go();
         }
-        match state.step()? {
-            Step::Again => state.mailbox.wake(),
-            Step::Idle => {
-                if state.stopping && state.mailbox.is_drained() {
-                    me.stop(None);
-                }
-            }
-            Step::IdleUntil(delay) => state.set_timer(&me, delay),
-            Step::Blocked(ready) => {
-                ready.await;
-                state.mailbox.wake();
-            }
-            Step::Done => me.stop(None),
-            Step::Failed(cause) => return Err(StageFailure(cause).into()),
-        }
-        // ractor goes straight on to the next message otherwise.
-        yield_to_others().await;
-        Ok(())
+        Ok(handled?)
     }
 }

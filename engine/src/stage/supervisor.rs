@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use ractor::actor::messages::BoxedState;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 
@@ -104,6 +105,8 @@ impl SupervisorState {
                 let told = catch_unwind(AssertUnwindSafe(|| {
                     (self.spec.on_give_up)(name, &first_cause);
                 }));
+                let_go(&mut self.spec, None);
+                let name = &*self.spec.name;
                 self.status.send_replace(StageStatus::Failed {
                     first_cause: first_cause.clone(),
                     attempts,
@@ -127,6 +130,17 @@ impl SupervisorState {
 }
 
 pub(super) struct SupervisorActor;
+
+/// Drops the core of a stage that ends, which is in the actor's last state, and what would make another. Before its end is
+/// told: whoever waits for that may open the data folder that they hold.
+fn let_go(spec: &mut StageSpec, stage: Option<BoxedState>) {
+    let no_more = || Err(NoCore::Failed("the stage has ended".to_owned()));
+    let factory = std::mem::replace(&mut spec.factory, Box::new(no_more));
+    let on_give_up = std::mem::replace(&mut spec.on_give_up, Box::new(|_, _| {}));
+    // User code, which may panic, is in them.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(stage)));
+    let _ = catch_unwind(AssertUnwindSafe(|| drop((factory, on_give_up))));
+}
 
 /// Writes a log line. What writes them may panic where the disk is full, and must not end the supervisor.
 fn tell(line: impl FnOnce()) {
@@ -197,10 +211,11 @@ impl Actor for SupervisorActor {
             SupervisionEvent::ActorFailed(cell, error) if state.is_current(&cell) => {
                 state.failed(&me, error.to_string());
             }
-            SupervisionEvent::ActorTerminated(cell, ..) if state.is_current(&cell) => {
+            SupervisionEvent::ActorTerminated(cell, stage, _) if state.is_current(&cell) => {
                 state.stage = None;
                 state.spec.mailbox.close();
                 state.spec.mailbox.detach();
+                let_go(&mut state.spec, stage);
                 state.status.send_replace(StageStatus::Stopped);
                 me.stop(None);
             }

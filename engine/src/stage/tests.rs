@@ -1,7 +1,7 @@
 //! Stages on a tokio runtime whose time is paused: they work, fail, come back, give up and drain.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -209,6 +209,62 @@ async fn time_alone_steps_a_stage_and_done_ends_it() {
     assert_eq!(stage.ended().await, StageStatus::Stopped);
     assert_eq!(steps.load(Ordering::SeqCst), 5);
     assert!(start.elapsed() >= Duration::from_secs(40));
+}
+
+/// Notes whether the end of its stage had been told when it was dropped.
+struct Noting {
+    stage: Arc<OnceLock<StageHandle>>,
+    dropped: Arc<Mutex<Vec<bool>>>,
+    fails: bool,
+}
+
+impl Drop for Noting {
+    fn drop(&mut self) {
+        let stage = self.stage.get().unwrap();
+        self.dropped.lock().unwrap().push(stage.status().is_ended());
+    }
+}
+
+impl StageCore for Noting {
+    fn step(&mut self) -> Step {
+        match self.fails {
+            true => Step::Failed("as asked".into()),
+            false => Step::Idle,
+        }
+    }
+}
+
+/// Story: an engine that had been shut down could still hold its folder, in cores and in what makes them.
+#[tokio::test(start_paused = true)]
+async fn a_stage_holds_nothing_once_its_end_is_told() {
+    for fails in [false, true] {
+        let mut fixture = fixture(0);
+        let (stage, dropped) = (Arc::default(), Arc::<Mutex<Vec<_>>>::default());
+        let make = {
+            let (stage, dropped) = (Arc::clone(&stage), Arc::clone(&dropped));
+            move || Noting {
+                stage: Arc::clone(&stage),
+                dropped: Arc::clone(&dropped),
+                fails,
+            }
+        };
+        let kept = make();
+        fixture.spec.factory = Box::new(move || {
+            let _ = &kept;
+            Ok(Box::new(make()))
+        });
+        fixture.spec.policy.attempts_max = 0;
+        let spawned = spawn_stage(fixture.spec).await.unwrap();
+        assert!(stage.set(spawned.clone()).is_ok());
+        spawned.wake();
+        if !fails {
+            spawned.begin_stop();
+        }
+        let is_failed = matches!(spawned.ended().await, StageStatus::Failed { .. });
+        assert_eq!(is_failed, fails);
+        // The core, and what its factory kept.
+        assert_eq!(*dropped.lock().unwrap(), [false, false]);
+    }
 }
 
 /// Forwards single items downstream and waits when there is no room.

@@ -121,20 +121,21 @@ impl Run {
     /// Keeps it going until it has ended or is given up.
     async fn watch(self: Arc<Self>, parts: Parts, failed: watch::Sender<Option<Failure>>) {
         let _ended = EndedByPanic(parts.clone());
-        let may_restart =
-            self.home.storage.is_some() && self.dataflow.options.checkpoints.is_some();
+        // It holds the data folder, which whoever is told of the end may open: dropped before that in any case.
+        let run = self;
+        let may_restart = run.home.storage.is_some() && run.dataflow.options.checkpoints.is_some();
         let mut supervision = Supervision::new(RestartPolicy {
             attempts_max: if may_restart {
-                self.home.restart.attempts_max
+                run.home.restart.attempts_max
             } else {
                 0
             },
-            ..self.home.restart
+            ..run.home.restart
         });
         let mut first: Option<Failure> = None;
         let mut failed = failed;
         let outcome = loop {
-            self.until_over(&parts, &failed).await;
+            run.until_over(&parts, &failed).await;
             let Some(failure) = failed.borrow().clone() else {
                 break Ok(());
             };
@@ -149,12 +150,13 @@ impl Run {
                 let cause = format!("{}, {STUCK}", failure.cause);
                 break Err(Failure { cause, ..failure });
             }
-            match self.begin_again(&parts, &mut supervision, failure).await {
+            match run.begin_again(&parts, &mut supervision, failure).await {
                 Some(next) => failed = next,
                 None => break Err(first.clone()),
             }
         };
         DataflowMetrics::new(parts.name()).observe(outcome.is_err());
+        drop(run);
         parts.end(outcome);
     }
 
