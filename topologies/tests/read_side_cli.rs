@@ -118,7 +118,7 @@ async fn folder() -> tempfile::TempDir {
             looks.tick().await;
         }
     };
-    let bound = std::time::Duration::from_secs(60);
+    let bound = std::time::Duration::from_secs(300);
     tokio::time::timeout(bound, given_up).await.unwrap();
     drop(letters);
     engine.shutdown().await.unwrap();

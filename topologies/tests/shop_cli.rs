@@ -178,10 +178,15 @@ impl Served {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        // A busy machine is warned of before.
         let mut said = String::new();
-        stderr.read_line(&mut said).unwrap();
-        let address = said.strip_prefix("metrics at http://").expect(&said);
-        let address = address.split('/').next().unwrap().to_owned();
+        let address = loop {
+            let line = said.len();
+            assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "{said}");
+            if let Some(address) = said[line..].strip_prefix("metrics at http://") {
+                break address.split('/').next().unwrap().to_owned();
+            }
+        };
         Self { child, address }
     }
 

@@ -58,7 +58,11 @@ impl FolderLock {
             opened => opened.map_err(|e| StoreError::io(&path, "opening", e))?,
         };
         match file.try_lock_shared() {
-            Ok(()) => Ok(false),
+            Ok(()) => {
+                // Not by closing alone: a process that is just being started may have the open file as well.
+                let _ = file.unlock();
+                Ok(false)
+            }
             Err(TryLockError::WouldBlock) => Ok(true),
             Err(TryLockError::Error(e)) => Err(StoreError::io(&path, "locking", e)),
         }

@@ -42,7 +42,7 @@ pub(super) enum InspectCommand {
     /// names the hash of the one before it, so that a change to stored bytes is seen. The first fault ends it
     /// with status 1, and is named by partition and offset where it lies in a frame. Then the whole state is read, where there
     /// is one (beside a running engine its entries, not its pages): a fault there costs no event, and the state can be deleted
-    /// while nothing runs to be rebuilt, but for savepoints.
+    /// while nothing runs to be rebuilt, but for savepoints and effects that were not delivered.
     Verify {
         #[command(flatten)]
         data: Data,

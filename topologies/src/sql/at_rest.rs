@@ -7,7 +7,7 @@ use datafusion::common::{DataFusionError, Result};
 use millstream_engine::checkpoint::InState;
 use millstream_engine::log::{EmbeddedReader, LogReader};
 use millstream_engine::state::{RegisteredProjection, StateStore, TableId};
-use millstream_operators::projection::KeyPart;
+use millstream_operators::projection::{KeyPart, effects_of};
 
 use super::SqlError;
 use super::catalog::{Opened, TableName, Tables};
@@ -57,21 +57,32 @@ pub(super) fn open(
 }
 
 fn named(store: &StateStore, partitions: u16) -> Result<BTreeMap<TableName, TableId>, SqlError> {
-    let mut shown: BTreeMap<String, RegisteredProjection> = BTreeMap::new();
+    // By whether a dataflow has it, which may be called as a projection is.
+    let mut shown: BTreeMap<(bool, String), RegisteredProjection> = BTreeMap::new();
     let all = store.projections()?.into_iter();
-    // What a dataflow's checkpoints are kept in is nobody's rows.
-    for found in all.filter(|found| InState::dataflow_of(found).is_none()) {
-        let owner = dataflow_of(&found, store, partitions)?.unwrap_or(&found.name);
-        let answers = store.versions(owner)?.map(|versions| versions.active);
+    // What a dataflow's checkpoints and what waits in outboxes are kept in is nobody's rows.
+    let rows = all.filter(|found| InState::dataflow_of(found).is_none());
+    for found in rows.filter(|found| effects_of(found).is_none()) {
+        let dataflow = dataflow_of(&found, store, partitions)?;
+        let owner = (
+            dataflow.is_some(),
+            dataflow.unwrap_or(&found.name).to_owned(),
+        );
+        let versions = match dataflow {
+            Some(_) => None,
+            None => store.versions(&found.name)?,
+        };
+        let answers = versions.map(|versions| versions.active);
         // Of what does not say which one answers, the newest.
         let rank = |version: u32| (answers == Some(version), version);
-        match shown.get(owner) {
+        match shown.get(&owner) {
             Some(known) if rank(known.version) > rank(found.version) => {}
-            _ => drop(shown.insert(owner.to_owned(), found)),
+            _ => drop(shown.insert(owner, found)),
         }
     }
     let mut tables = BTreeMap::new();
-    for (owner, projection) in shown {
+    // Projections last: a table of one name that both have is the projection's.
+    for ((_, owner), projection) in shown.into_iter().rev() {
         let names = projection.table_names.iter().zip(&projection.tables);
         for (name, id) in names.filter(|(name, _)| !is_index(name, &projection)) {
             let table = TableName {

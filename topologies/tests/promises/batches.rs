@@ -93,7 +93,7 @@ async fn a_batch_that_fails_is_counted() {
         let id = failures.to_string();
         let added = engine.send::<Tally>(&id, Ask::AddAll(values));
         let token = added.await.unwrap().token();
-        let query = engine.query(&SUMMED).at_least(&token);
+        let query = engine.query(&SUMMED).at_least(&token).deadline(PATIENCE);
         let row = within(query.get(id.as_str())).await.unwrap();
         assert_eq!(row.unwrap().sum, sum);
         let version = engine.projections().remove(0);
@@ -141,9 +141,15 @@ async fn batches_leave_the_rows_of_a_fold() {
         }
     }
     let token = engine.durable();
-    let rows = within(engine.query(&SUMMED).at_least(&token).rows())
-        .await
-        .unwrap();
+    let rows = within(
+        engine
+            .query(&SUMMED)
+            .at_least(&token)
+            .deadline(PATIENCE)
+            .rows(),
+    )
+    .await
+    .unwrap();
     assert_eq!(rows.into_iter().collect::<BTreeMap<_, _>>(), model);
     assert!(
         BATCHES.load(Ordering::Acquire) > 0,

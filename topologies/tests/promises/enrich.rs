@@ -162,7 +162,11 @@ fn expected(engine: &Engine) -> BTreeMap<String, Seen> {
 
 async fn seen(engine: &Engine) -> BTreeMap<String, Seen> {
     let everything = engine.durable();
-    let rows = engine.query(&SEEN).at_least(&everything).rows();
+    let rows = engine
+        .query(&SEEN)
+        .at_least(&everything)
+        .deadline(PATIENCE)
+        .rows();
     within(rows).await.unwrap().into_iter().collect()
 }
 

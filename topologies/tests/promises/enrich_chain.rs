@@ -143,11 +143,29 @@ impl Chain {
     /// The rows as queries give them, once everything durable is in them.
     async fn queried(engine: &Engine) -> Self {
         let token = engine.durable();
-        let base = within(engine.query(&BASE).at_least(&token).rows());
+        let base = within(
+            engine
+                .query(&BASE)
+                .at_least(&token)
+                .deadline(PATIENCE)
+                .rows(),
+        );
         let base = base.await.unwrap().into_iter().collect();
-        let middle = within(engine.query(&MIDDLE).at_least(&token).rows());
+        let middle = within(
+            engine
+                .query(&MIDDLE)
+                .at_least(&token)
+                .deadline(PATIENCE)
+                .rows(),
+        );
         let middle = middle.await.unwrap().into_iter().collect();
-        let top = within(engine.query(&TOP).at_least(&token).rows());
+        let top = within(
+            engine
+                .query(&TOP)
+                .at_least(&token)
+                .deadline(PATIENCE)
+                .rows(),
+        );
         let top = top.await.unwrap().into_iter().collect();
         Self { base, middle, top }
     }

@@ -168,7 +168,7 @@ pub(crate) fn letters(engine: &Engine) -> Vec<DeadLetter> {
 pub(crate) async fn projected(engine: &Engine) {
     let token = engine.durable();
     engine
-        .projected(&token, Duration::from_secs(60))
+        .projected(&token, Duration::from_secs(300))
         .await
         .unwrap();
 }

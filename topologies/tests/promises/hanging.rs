@@ -110,14 +110,17 @@ async fn hang_beside_others() {
         add(number).await;
     }
     let sums = within(async {
-        let query = engine.query(&SUMS).at_least(&engine.durable());
+        let query = engine
+            .query(&SUMS)
+            .at_least(&engine.durable())
+            .deadline(PATIENCE);
         query.get("7").await.unwrap()
     });
     assert_eq!(sums.await.unwrap().events, 50);
     assert!(engine.table(&SEEN).unwrap().rows().unwrap().is_empty());
     gate.open();
     let token = engine.durable();
-    let projected = engine.projected(&token, std::time::Duration::from_secs(60));
+    let projected = engine.projected(&token, std::time::Duration::from_secs(300));
     within(projected).await.unwrap();
     let seen = engine.table(&SEEN).unwrap().rows().unwrap();
     assert_eq!(seen.iter().map(|(_, count)| count).sum::<u64>(), 500);

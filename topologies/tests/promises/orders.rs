@@ -92,7 +92,10 @@ async fn chain(
 
 async fn line(engine: &Engine) -> Vec<Place> {
     let everything = engine.durable();
-    let query = engine.query(&LINES).at_least(&everything);
+    let query = engine
+        .query(&LINES)
+        .at_least(&everything)
+        .deadline(PATIENCE);
     within(query.get(0_u64)).await.unwrap().unwrap_or_default()
 }
 

@@ -176,7 +176,14 @@ async fn a_key_too_many_halts_the_projection() {
         projected(&engine).await;
         add(&engine, max..max + 1, -7).await;
         let token = engine.durable();
-        let asked = within(engine.query(&FINE).at_least(&token).get("t100")).await;
+        let asked = within(
+            engine
+                .query(&FINE)
+                .at_least(&token)
+                .deadline(PATIENCE)
+                .get("t100"),
+        )
+        .await;
         let Err(QueryError::Stopped { cause, .. }) = asked else {
             panic!("{asked:?}");
         };
@@ -214,7 +221,14 @@ async fn a_decision_makes_room_in_a_projection_that_halted() {
     until("both are stored", || letters(&engine).len() == 2).await;
     add(&engine, 2..3, -1).await;
     let token = engine.durable();
-    let asked = within(engine.query(&FINE).at_least(&token).get("t2")).await;
+    let asked = within(
+        engine
+            .query(&FINE)
+            .at_least(&token)
+            .deadline(PATIENCE)
+            .get("t2"),
+    )
+    .await;
     assert!(
         matches!(asked, Err(QueryError::Stopped { .. })),
         "{asked:?}"

@@ -51,7 +51,12 @@ async fn run(steps: Vec<Step>, config: EngineConfig, projection: ProjectionConfi
                             let all = all.into_iter().map(i64::from).collect();
                             let id = format!("t{id}");
                             let ack = engine.send::<Tally>(&id, Ask::AddAll(all)).await.unwrap();
-                            let row = engine.query(&SUMS).at_least(&ack.token()).get(id).await;
+                            let row = engine
+                                .query(&SUMS)
+                                .at_least(&ack.token())
+                                .deadline(PATIENCE)
+                                .get(id)
+                                .await;
                             let row = row.unwrap().expect("a row that was written");
                             assert!(row.events > ack.version.unwrap(), "an old row");
                         })
@@ -139,17 +144,28 @@ async fn readers_see_their_writes() {
                     let row = engine
                         .query(&SUMS)
                         .at_least(&ack.token())
+                        .deadline(PATIENCE)
                         .get(own.as_str())
                         .await;
                     assert_eq!(row.unwrap().unwrap().events, n);
                     let ack = engine.send::<Tally>("shared", Ask::Add(10)).await.unwrap();
                     seen.merge(&ack.token());
                     total.fetch_add(2, Ordering::SeqCst);
-                    let row = engine.query(&SUMS).at_least(&seen).get("shared").await;
+                    let row = engine
+                        .query(&SUMS)
+                        .at_least(&seen)
+                        .deadline(PATIENCE)
+                        .get("shared")
+                        .await;
                     let events = row.unwrap().unwrap().events;
                     assert!(events > ack.version.unwrap() && events >= last, "went back");
                     last = events;
-                    let digits = engine.query(&DIGITS).at_least(&seen).get(0u64).await;
+                    let digits = engine
+                        .query(&DIGITS)
+                        .at_least(&seen)
+                        .deadline(PATIENCE)
+                        .get(0u64)
+                        .await;
                     let digits = digits.unwrap().unwrap();
                     assert!(
                         digits >= digits_before && digits >= 2 * n as i64,
@@ -168,13 +184,14 @@ async fn readers_see_their_writes() {
         engine
             .query(&DIGITS)
             .at_least(&token)
+            .deadline(PATIENCE)
             .get(0u64)
             .await
             .unwrap(),
         Some(2 * 16 * 150)
     );
     engine
-        .projected(&token, Duration::from_secs(60))
+        .projected(&token, Duration::from_secs(300))
         .await
         .unwrap();
     check(&engine).await;
@@ -199,6 +216,8 @@ async fn queries_that_cannot_be_answered() {
         Err(QueryError::UnknownTable { table: "sums" })
     ));
     let ack = engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
+    let shown = engine.query(&SUMS).at_least(&ack.token());
+    shown.deadline(PATIENCE).get("a").await.unwrap();
     let mut position = ack.position.unwrap();
     position.offset = position.offset.plus(1_000);
     let behind = engine.query(&SUMS).at_least(&position.into());

@@ -72,7 +72,10 @@ fn totals<'r>(rows: impl IntoIterator<Item = &'r SumRow>) -> SumRow {
 
 /// Everything of one snapshot agrees: rows, total, index, and the token that says which events it has.
 async fn check_snapshot(engine: &Engine, token: &Token) -> u64 {
-    let snapshot = engine.snapshot::<Together>().at_least(token);
+    let snapshot = engine
+        .snapshot::<Together>()
+        .at_least(token)
+        .deadline(PATIENCE);
     let snapshot = snapshot.open().await.unwrap();
     let (tallies, total) = (
         snapshot.table(&TALLIES).unwrap(),
@@ -151,7 +154,13 @@ async fn a_snapshot_is_of_one_moment() {
         for (key, row) in engine.table(&TALLIES).unwrap().rows().unwrap() {
             of_count.entry(row.events).or_default().push(key);
         }
-        let reader = engine.query(&TALLIES).at_least(&all).ready().await.unwrap();
+        let reader = engine
+            .query(&TALLIES)
+            .at_least(&all)
+            .deadline(PATIENCE)
+            .ready()
+            .await
+            .unwrap();
         for (count, keys) in of_count {
             let found = reader.by(&BY_COUNT, &count).unwrap().all().unwrap();
             let found: Vec<_> = found.into_iter().map(|(key, _)| key).collect();
@@ -217,6 +226,7 @@ async fn an_answer_is_as_young_as_was_asked() {
     let held = engine
         .query(&SEEN)
         .at_least(&first.token())
+        .deadline(PATIENCE)
         .ready()
         .await
         .unwrap();
@@ -256,7 +266,12 @@ async fn an_answer_is_as_young_as_was_asked() {
     keeper.open();
     assert_eq!(within(waiting).await.unwrap().unwrap(), Some(3));
     assert_eq!(
-        seen().at_least(&last.token()).get("one").await.unwrap(),
+        seen()
+            .at_least(&last.token())
+            .deadline(PATIENCE)
+            .get("one")
+            .await
+            .unwrap(),
         Some(3)
     );
     close(engine).await;

@@ -72,7 +72,14 @@ async fn open(folder: &Path) -> Engine {
 
 async fn rows(engine: &Engine) -> BTreeMap<u64, SumRow> {
     let token = engine.durable();
-    let rows = within(engine.query(&BY_DIGIT).at_least(&token).rows()).await;
+    let rows = within(
+        engine
+            .query(&BY_DIGIT)
+            .at_least(&token)
+            .deadline(PATIENCE)
+            .rows(),
+    )
+    .await;
     rows.unwrap().into_iter().collect()
 }
 

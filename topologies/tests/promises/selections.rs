@@ -94,7 +94,10 @@ fn expected(which: usize, id: &str, notes: &[bool], in_conversation: &[bool]) ->
 async fn check<const WHICH: usize>(engine: &Engine, id: &str, expected: &[u64]) {
     let expected = (!expected.is_empty()).then(|| expected.to_vec());
     let everything = engine.durable();
-    let query = engine.query(&Chosen::<WHICH>::TABLE).at_least(&everything);
+    let query = engine
+        .query(&Chosen::<WHICH>::TABLE)
+        .at_least(&everything)
+        .deadline(PATIENCE);
     let found = within(query.get(id)).await.unwrap();
     assert_eq!(found, expected, "{} of {id}", NAMES[WHICH]);
     let past = engine

@@ -160,9 +160,12 @@ pub(crate) async fn check(engine: &Engine) -> Streams {
     streams
 }
 
+/// Longest wait for what must come: only turns what would be a hang into a failure, also where others keep the machine busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
+
 /// A future that must not hang. The time is generous: it is no measurement.
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(120), future)
+    tokio::time::timeout(PATIENCE, future)
         .await
         .expect("this should have ended long ago")
 }
@@ -175,7 +178,7 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
             looks.tick().await;
         }
     };
-    let ended = tokio::time::timeout(Duration::from_secs(60), wait).await;
+    let ended = tokio::time::timeout(PATIENCE, wait).await;
     assert!(ended.is_ok(), "never came true: {what}");
 }
 

@@ -43,6 +43,7 @@ async fn sealed_tokens_survive_restarts() {
     let row = engine
         .query(&SUMS)
         .at_least(&merged)
+        .deadline(PATIENCE)
         .get("x")
         .await
         .unwrap();

@@ -245,7 +245,7 @@ async fn rows_that_change_their_mind() {
     })
     .await;
     let ack = engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
-    let reached = within(board.reached(&ack.token(), Duration::from_secs(60))).await;
+    let reached = within(board.reached(&ack.token(), Duration::from_secs(300))).await;
     assert!(
         matches!(&reached, Err(QueryError::Stopped { cause, .. }) if cause.contains("cannot be")),
         "{reached:?}"
@@ -253,6 +253,7 @@ async fn rows_that_change_their_mind() {
     let row = engine
         .query(&SUMS)
         .at_least(&ack.token())
+        .deadline(PATIENCE)
         .get("a")
         .await
         .unwrap();
@@ -392,7 +393,7 @@ async fn unreadable_events_are_skipped_or_halt() {
     let board = Arc::clone(engine.table(&NOTES).unwrap().board());
     note(&engine, "note-a", r#"{"m":2}"#).await;
     let token = engine.durable();
-    let reached = within(board.reached(&token, Duration::from_secs(60))).await;
+    let reached = within(board.reached(&token, Duration::from_secs(300))).await;
     assert!(
         matches!(&reached, Err(QueryError::Stopped { cause, .. }) if cause.contains("note-a cannot be read")),
         "{reached:?}"

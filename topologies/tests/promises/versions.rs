@@ -159,9 +159,17 @@ async fn followers_have_the_table() {
         let mut left = engine.changes(&KEPT, ChangesFrom::Now).unwrap();
         let _ = tokio::time::timeout(std::time::Duration::ZERO, left.next()).await;
         drop(left);
-        let reader = engine.query(&KEPT).at_least(&engine.durable()).ready();
+        let reader = engine
+            .query(&KEPT)
+            .at_least(&engine.durable())
+            .deadline(PATIENCE)
+            .ready();
         let rows: BTreeMap<_, _> = reader.await.unwrap().rows().unwrap().into_iter().collect();
-        let groups = engine.query(&TOGETHER).at_least(&engine.durable()).rows();
+        let groups = engine
+            .query(&TOGETHER)
+            .at_least(&engine.durable())
+            .deadline(PATIENCE)
+            .rows();
         let groups: BTreeMap<_, _> = groups.await.unwrap().into_iter().collect();
         within(engine.shutdown()).await.unwrap();
         for copied in following {
@@ -276,7 +284,11 @@ async fn only_replays_can_tell(engine: &Engine, time: Timestamp) {
         assert!(matches!(refused, Err(TableAtError::NotKept { .. })));
     }
     let now = engine.table_at(&TOGETHER, At::Latest).open().await.unwrap();
-    let rows = engine.query(&TOGETHER).at_least(&engine.durable()).rows();
+    let rows = engine
+        .query(&TOGETHER)
+        .at_least(&engine.durable())
+        .deadline(PATIENCE)
+        .rows();
     assert_eq!(now.scan().all().unwrap(), rows.await.unwrap());
     // But as of a place in its feed.
     let table = engine.table(&TOGETHER).unwrap();

@@ -155,13 +155,15 @@ fn rows_in(files: &Path) -> usize {
     rows.sum()
 }
 
-/// Names and bytes of all files, hidden ones as well.
+/// Names and bytes of all files, hidden ones as well. One that gets another name meanwhile may be missing.
 fn all_files(files: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = std::fs::read_dir(files).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
-    paths
-        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
-        .collect()
+    let read = |path: PathBuf| match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        bytes => Some((path, bytes.unwrap())),
+    };
+    paths.filter_map(read).collect()
 }
 
 /// Waits until there are so many rows in all files.

@@ -99,7 +99,7 @@ pub(crate) async fn open(folder: &Path, topology: Topology) -> Engine {
 
 /// A hang is a failure.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    let bound = Duration::from_secs(60);
+    let bound = Duration::from_secs(300);
     tokio::time::timeout(bound, future).await.expect("it hangs")
 }
 
@@ -131,7 +131,7 @@ pub(crate) async fn append(engine: &Engine, sales: &[Sale]) {
 pub(crate) async fn until_rows(engine: &Engine, model: &Model) {
     let expected: Vec<_> = model.rows.clone().into_iter().collect();
     let mut found = Vec::new();
-    let bound = Duration::from_secs(20);
+    let bound = Duration::from_secs(300);
     let same = async {
         loop {
             found = engine.query(&ROWS).rows().await.unwrap();
@@ -206,6 +206,6 @@ pub(crate) async fn until_numbers(data: &Path, expected: &[(u64, bool, bool)]) {
             found = look.await.unwrap();
         }
     };
-    let same = tokio::time::timeout(Duration::from_secs(20), same).await;
+    let same = tokio::time::timeout(Duration::from_secs(300), same).await;
     assert!(same.is_ok(), "{found:?} instead of {expected:?}");
 }

@@ -21,7 +21,7 @@ async fn enter(engine: &Engine, room: &str, times: usize) {
         .await
         .unwrap();
     engine
-        .projected(&engine.durable(), Duration::from_secs(60))
+        .projected(&engine.durable(), Duration::from_secs(300))
         .await
         .unwrap();
 }

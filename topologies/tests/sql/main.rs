@@ -7,6 +7,7 @@ mod beside;
 mod events;
 mod filters;
 mod output;
+mod owners;
 mod refused;
 #[path = "../support/small_files.rs"]
 mod small_files;

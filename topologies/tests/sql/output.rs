@@ -6,8 +6,10 @@ use parquet::record::RowAccessor;
 use crate::support::{data, run, runtime, session};
 
 fn written(query: &str, format: SqlFormat) -> Vec<u8> {
+    // Before the runtime is entered, on which it is opened.
+    let session = session();
     runtime().block_on(async {
-        let frame = session().sql(query).await.unwrap();
+        let frame = session.sql(query).await.unwrap();
         let mut out = Vec::new();
         write_to(frame, format, &mut out).await.unwrap();
         out

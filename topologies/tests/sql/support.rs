@@ -192,7 +192,7 @@ async fn write() -> Data {
     .await;
     let token = engine.durable();
     engine
-        .projected(&token, Duration::from_secs(60))
+        .projected(&token, Duration::from_secs(300))
         .await
         .unwrap();
     engine.shutdown().await.unwrap();

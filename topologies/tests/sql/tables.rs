@@ -203,7 +203,7 @@ async fn fields_past_the_sample_are_refused_and_a_larger_one_has_them() {
         .await
         .unwrap();
     engine
-        .projected(&engine.durable(), std::time::Duration::from_secs(60))
+        .projected(&engine.durable(), std::time::Duration::from_secs(300))
         .await
         .unwrap();
 

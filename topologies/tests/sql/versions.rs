@@ -53,7 +53,7 @@ async fn the_version_that_answers_is_asked() {
     fill(&engine, |_| {}).await;
     let rebuild = engine.rebuild(Visits::NAME).unwrap();
     rebuild.caught_up().await.unwrap();
-    let deadline = std::time::Duration::from_secs(60);
+    let deadline = std::time::Duration::from_secs(300);
     engine.projected(&engine.durable(), deadline).await.unwrap();
     let path = folder.path().to_path_buf();
     let of_folder = || {

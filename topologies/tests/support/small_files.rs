@@ -1,11 +1,15 @@
 //! How engines of tests are configured.
 
+use std::time::Duration;
+
 use millstream::prelude::*;
 
 /// So many partitions, and small files, so that a test costs little.
 pub(crate) fn small_files(partitions: u16) -> EngineConfig {
     let mut config = EngineConfig {
         partitions: Some(partitions),
+        // Others may keep the machine busy.
+        shutdown_deadline: Duration::from_secs(120),
         ..EngineConfig::default()
     };
     config.log.map_bytes_max = 8 << 30;

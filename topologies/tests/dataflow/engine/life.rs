@@ -215,8 +215,9 @@ async fn dataflows_that_do_not_end_are_aborted_and_the_folder_is_free() {
             sales.rebalance(2).to_channel(full);
         });
     }
+    // Long enough for all that does end, also on a busy machine: else the folder would not be free.
     let config = EngineConfig {
-        shutdown_deadline: Duration::from_millis(50),
+        shutdown_deadline: Duration::from_secs(5),
         ..config()
     };
     let opened = Engine::open(folder.path()).config(config);

@@ -56,7 +56,7 @@ pub(crate) async fn open(folder: &Path, topology: Topology) -> Engine {
 
 /// A hang is a failure.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    let bound = Duration::from_secs(60);
+    let bound = Duration::from_secs(300);
     tokio::time::timeout(bound, future).await.expect("it hangs")
 }
 

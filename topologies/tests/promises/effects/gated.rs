@@ -28,9 +28,15 @@ async fn caught_up(engine: &Engine) {
     let rebuild = engine.rebuild("mailing").unwrap();
     within(rebuild.caught_up()).await.unwrap();
     let token = engine.durable();
-    within(engine.query(&TOTALS).at_least(&token).get("none"))
-        .await
-        .unwrap();
+    within(
+        engine
+            .query(&TOTALS)
+            .at_least(&token)
+            .deadline(PATIENCE)
+            .get("none"),
+    )
+    .await
+    .unwrap();
 }
 
 /// Sends an addition and gives the mails about it.
@@ -196,9 +202,15 @@ async fn what_the_new_version_has_applied_already_is_sent_by_the_old_one() {
         let mails = add(&engine, "a", 1).await;
         expect(&mut expected, "a", mails);
         let seen = engine.durable();
-        within(second.query(&TOTALS).at_least(&seen).get("a"))
-            .await
-            .unwrap();
+        within(
+            second
+                .query(&TOTALS)
+                .at_least(&seen)
+                .deadline(PATIENCE)
+                .get("a"),
+        )
+        .await
+        .unwrap();
     }
     let rebuild = engine.rebuild("mailing").unwrap();
     let switching = tokio::spawn(async move { rebuild.switch().await });

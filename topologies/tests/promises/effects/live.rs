@@ -217,6 +217,7 @@ async fn an_event_that_fails_sends_nothing_until_it_is_applied() {
     engine
         .query(&TOTALS)
         .at_least(&seen)
+        .deadline(PATIENCE)
         .get("b")
         .await
         .unwrap();
@@ -277,17 +278,25 @@ async fn a_shutdown_waits_for_the_call_under_way() {
     );
 }
 
+/// The deadline is that of each part of the engine: with a longer one where another part is named, which a busy machine
+/// may keep from ending.
 #[tokio::test]
 async fn a_call_that_does_not_end_is_told_at_the_shutdown() {
-    let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
-    outside.odd("a.0: 1 (0)", [Then::Hang]);
-    let mut config = crate::support::config();
-    config.shutdown_deadline = std::time::Duration::from_millis(50);
-    let engine = open_with(folder.path(), config, topology(&outside, quick())).await;
-    engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
-    outside.until(|outside| outside.calls().len() == 1).await;
-    let error = within(engine.shutdown()).await.unwrap_err().to_string();
-    assert!(error.contains("mailing!mails"), "{error}");
+    let mut said = Vec::new();
+    for deadline_ms in [50, 1_000, 20_000] {
+        let (folder, outside) = (tempfile::tempdir().unwrap(), Outside::default());
+        outside.odd("a.0: 1 (0)", [Then::Hang]);
+        let mut config = crate::support::config();
+        config.shutdown_deadline = std::time::Duration::from_millis(deadline_ms);
+        let engine = open_with(folder.path(), config, topology(&outside, quick())).await;
+        engine.send::<Tally>("a", Ask::Add(1)).await.unwrap();
+        outside.until(|outside| outside.calls().len() == 1).await;
+        said.push(within(engine.shutdown()).await.unwrap_err().to_string());
+        if said.iter().any(|error| error.contains("mailing!mails")) {
+            return;
+        }
+    }
+    panic!("{said:?}");
 }
 
 #[tokio::test]
@@ -318,9 +327,15 @@ async fn a_projection_waits_where_an_outbox_is_bounded() {
         "it waits for the outbox"
     );
     outside.let_go();
-    let total = within(engine.query(&TOTALS).at_least(&seen).get("a"))
-        .await
-        .unwrap();
+    let total = within(
+        engine
+            .query(&TOTALS)
+            .at_least(&seen)
+            .deadline(PATIENCE)
+            .get("a"),
+    )
+    .await
+    .unwrap();
     assert_eq!(total, Some(2));
     outside.until(|outside| outside.taken().len() == 2).await;
     close(engine).await;

@@ -172,7 +172,13 @@ type Sums = BTreeMap<String, SumRow>;
 /// All tables have these rows, the index finds them, and a replay makes them.
 async fn check(engine: &Engine, rows: &Sums) {
     let everything = engine.durable();
-    let snapshot = within(engine.snapshot::<Whole>().at_least(&everything).open());
+    let snapshot = within(
+        engine
+            .snapshot::<Whole>()
+            .at_least(&everything)
+            .deadline(PATIENCE)
+            .open(),
+    );
     let snapshot = snapshot.await.unwrap();
     for table in [PLAIN, KEPT, INDEXED] {
         let found: Sums = snapshot
@@ -185,7 +191,11 @@ async fn check(engine: &Engine, rows: &Sums) {
             .collect();
         assert_eq!(found, *rows, "{}", table.name());
     }
-    let indexed = engine.query(&INDEXED).at_least(&everything).ready();
+    let indexed = engine
+        .query(&INDEXED)
+        .at_least(&everything)
+        .deadline(PATIENCE)
+        .ready();
     let indexed = within(indexed).await.unwrap();
     for (id, row) in rows {
         let found = indexed.by(&BY_SUM, &row.sum).unwrap().all().unwrap();
@@ -194,7 +204,11 @@ async fn check(engine: &Engine, rows: &Sums) {
     let verified = within(engine.verify(Whole)).await.unwrap();
     assert_eq!(verified.tables.len(), 3);
     assert!(verified.is_good(), "{verified:?}");
-    let alone = engine.query(&ALONE).at_least(&everything).rows();
+    let alone = engine
+        .query(&ALONE)
+        .at_least(&everything)
+        .deadline(PATIENCE)
+        .rows();
     let alone: Sums = within(alone).await.unwrap().into_iter().collect();
     let seen = alone.iter().filter(|(id, _)| *id != "d");
     assert!(seen.eq(rows.iter()), "{alone:?}");

@@ -61,6 +61,7 @@ async fn who_comes_second_in_a_unique_index_fails() {
     engine
         .query(&TALLIES)
         .at_least(&ack.token())
+        .deadline(PATIENCE)
         .get("first")
         .await
         .unwrap();

@@ -40,7 +40,10 @@ fn victim() {
                     let (name, id, values) = kills::command(round, task, n);
                     let sent = engine.send_with::<Tally>(&id, Ask::AddAll(values), named(name));
                     let ack = sent.await.unwrap();
-                    let query = engine.query(&SUMS).at_least(&ack.token());
+                    let query = engine
+                        .query(&SUMS)
+                        .at_least(&ack.token())
+                        .deadline(PATIENCE);
                     let row = query.get(id.as_str()).await.unwrap().unwrap();
                     assert!(row.events > ack.version.unwrap(), "not its own write");
                     processes::acknowledge(format_args!("{task} {n} {}", ack.version.unwrap()));

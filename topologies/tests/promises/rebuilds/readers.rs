@@ -24,7 +24,10 @@ async fn readers_never_go_back_while_versions_are_switched() {
             let id = format!("t{task}");
             while !over.load(Ordering::Acquire) {
                 let ack = engine.send::<Tally>(&id, Ask::Add(1)).await.unwrap();
-                let query = engine.query(&SUMS).at_least(&ack.token());
+                let query = engine
+                    .query(&SUMS)
+                    .at_least(&ack.token())
+                    .deadline(PATIENCE);
                 let row = query.get(id.as_str()).await.unwrap().unwrap();
                 assert_eq!(row.events, ack.version.unwrap() + 1, "not its own write");
             }
@@ -145,9 +148,20 @@ async fn versions_with_other_rows() {
         );
     }
     let candidate = engine.version::<Changed>().unwrap();
-    let count = candidate.query(&COUNTS).at_least(&token).get("t1").await;
+    let count = candidate
+        .query(&COUNTS)
+        .at_least(&token)
+        .deadline(PATIENCE)
+        .get("t1")
+        .await;
     assert_eq!(count.unwrap(), Some(3));
-    let snapshot = candidate.snapshot().at_least(&token).open().await.unwrap();
+    let snapshot = candidate
+        .snapshot()
+        .at_least(&token)
+        .deadline(PATIENCE)
+        .open()
+        .await
+        .unwrap();
     assert_eq!(
         snapshot.table(&ONLY_SUMS).unwrap().scan().count().unwrap(),
         10
@@ -173,10 +187,16 @@ async fn versions_with_other_rows() {
     let sum = engine
         .query(&ONLY_SUMS)
         .at_least(&ack.token())
+        .deadline(PATIENCE)
         .get("t1")
         .await;
     assert_eq!(sum.unwrap(), Some(10));
-    let row = old.at_least(&ack.token()).get("t1").await.unwrap();
+    let row = old
+        .at_least(&ack.token())
+        .deadline(PATIENCE)
+        .get("t1")
+        .await
+        .unwrap();
     assert_eq!(row.unwrap().sum, 10, "and is as fresh as before");
     let error = engine.table(&SUMS).unwrap_err();
     assert!(

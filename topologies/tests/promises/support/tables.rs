@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use millstream::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Happened, Streams};
+use super::{Happened, PATIENCE, Streams};
 
 /// Row per tally.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -137,9 +137,27 @@ impl Tables {
     /// The rows as queries give them, once everything durable is in them.
     pub(crate) async fn queried(engine: &Engine) -> Self {
         let token = engine.durable();
-        let sums = engine.query(&SUMS).at_least(&token).rows().await.unwrap();
-        let digits = engine.query(&DIGITS).at_least(&token).rows().await.unwrap();
-        let open = engine.query(&OPEN).at_least(&token).rows().await.unwrap();
+        let sums = engine
+            .query(&SUMS)
+            .at_least(&token)
+            .deadline(PATIENCE)
+            .rows()
+            .await
+            .unwrap();
+        let digits = engine
+            .query(&DIGITS)
+            .at_least(&token)
+            .deadline(PATIENCE)
+            .rows()
+            .await
+            .unwrap();
+        let open = engine
+            .query(&OPEN)
+            .at_least(&token)
+            .deadline(PATIENCE)
+            .rows()
+            .await
+            .unwrap();
         Self {
             sums: sums.into_iter().collect(),
             digits: digits.into_iter().collect(),

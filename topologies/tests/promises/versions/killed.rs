@@ -76,7 +76,12 @@ async fn a_follower_goes_on_after_a_kill() {
     let engine = start(folder.path()).await;
     let changes = engine.changes(&KEPT, copied.from.clone()).unwrap();
     let following = tokio::spawn(copied.follow(changes));
-    let rows = engine.query(&KEPT).at_least(&engine.durable()).rows().await;
+    let rows = engine
+        .query(&KEPT)
+        .at_least(&engine.durable())
+        .deadline(PATIENCE)
+        .rows()
+        .await;
     close(engine).await;
     let copied = within(following).await.unwrap();
     assert_eq!(copied.rows, rows.unwrap().into_iter().collect());

@@ -154,7 +154,7 @@ fn value_of(engine: &Engine, letter: &DeadLetter) -> i64 {
 async fn settle(engine: &Engine, decided: Decided) {
     loop {
         let token = engine.durable();
-        let shown = engine.projected(&token, Duration::from_secs(60)).await;
+        let shown = engine.projected(&token, Duration::from_secs(300)).await;
         shown.unwrap_or_else(|error| stopped(&format!("projection: {error}")));
         // Stored later than shown.
         until(|| async {
@@ -258,7 +258,7 @@ fn check(folder: &Path, decided: Decided) {
     runtime().block_on(async {
         let engine = open(folder).await.unwrap();
         let token = engine.durable();
-        let shown = engine.projected(&token, Duration::from_secs(60)).await;
+        let shown = engine.projected(&token, Duration::from_secs(300)).await;
         shown.unwrap();
         let rows = engine.table(&LISTS).unwrap().rows().unwrap();
         assert_eq!(rows.into_iter().collect::<ListRows>(), expected);

@@ -95,7 +95,7 @@ async fn change(engine: &Engine) {
 
 async fn check(engine: &Engine) {
     let token = engine.durable();
-    let shown = engine.projected(&token, Duration::from_secs(60)).await;
+    let shown = engine.projected(&token, Duration::from_secs(300)).await;
     shown.unwrap();
     let mut rows = engine.table(&COUNTS).unwrap().rows().unwrap();
     rows.sort_unstable_by_key(|(_, count)| *count);

@@ -186,7 +186,8 @@ async fn requests_are_taken_up_by_the_engine() {
         .remove(0);
     assert_eq!(letter.earlier[0].redriven_by, "ann");
     // One that cannot be read is put aside, and the others are taken.
-    std::fs::write(requests.join("0.jsonl"), "{}\n").unwrap();
+    std::fs::write(requests.join("0.part"), "{}\n").unwrap();
+    std::fs::rename(requests.join("0.part"), requests.join("0.jsonl")).unwrap();
     let order = LetterOrder::of(&letter, "ann", "13").unwrap();
     crate::engine::requests::leave(folder.path(), [LetterDecision::Discarded(order)]).unwrap();
     until_left(&engine, 0).await;

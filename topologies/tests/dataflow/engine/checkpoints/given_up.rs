@@ -31,7 +31,7 @@ async fn open_hurried(folder: &Path, failures_max: Option<u32>) -> (Engine, Gate
         checkpoints: Some(CheckpointOptions {
             interval_ms: 1,
             pause_ms_min: 1,
-            timeout_ms: 100,
+            timeout_ms: 1_000,
             failures_max,
             ..CheckpointOptions::default()
         }),
@@ -58,12 +58,15 @@ async fn open_hurried(folder: &Path, failures_max: Option<u32>) -> (Engine, Gate
 async fn until_given_up(engine: &Engine, count: u64) -> CheckpointStatus {
     let flow = engine.dataflow("rows");
     within(async {
-        while flow.checkpoints().unwrap().failed < count {
+        loop {
+            let status = flow.checkpoints().unwrap();
+            if status.failed >= count {
+                return status;
+            }
             tokio::task::yield_now().await;
         }
     })
-    .await;
-    flow.checkpoints().unwrap()
+    .await
 }
 
 /// A sink that waits keeps checkpoints from being complete, not the dataflow from going on: what it gave for those that
