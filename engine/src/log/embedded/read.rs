@@ -9,7 +9,7 @@ use super::{
     follows, offset_of, partition_name, same_place,
 };
 use crate::event::{Offset, PartitionId, StoreId};
-use crate::index::{IndexEntry, IndexStats};
+use crate::index::{IndexEntry, IndexError, IndexStats};
 use crate::log::frame::{Frame, FrameHeader};
 use crate::log::frame_cache::FrameCache;
 use crate::log::index_chunks::{self, INDEX};
@@ -87,7 +87,7 @@ impl EmbeddedReader {
     #[must_use]
     pub fn index_stats(&self, partition: PartitionId) -> Option<IndexStats> {
         let index = self.indexes.get(usize::from(partition.0))?;
-        Some(index.stats())
+        Some(index.index.stats())
     }
 
     /// The data file and what LMDB says of it.
@@ -134,11 +134,16 @@ impl StreamReader for EmbeddedReader {
                     partition,
                     partitions: self.indexes.len() as u16,
                 })?;
-        let found = match direction {
+        index.ask(partition, |index| match direction {
             Direction::Forwards => index.scan(hash, from_version, limit),
             Direction::Backwards => index.scan_back(hash, from_version, limit),
-        };
-        found.map_err(|cause| index_chunks::failed(partition, cause))
+        })
+    }
+
+    fn index_failed(&self, partition: PartitionId, cause: &IndexError) {
+        if let Some(index) = self.indexes.get(usize::from(partition.0)) {
+            index.damage.note(cause);
+        }
     }
 }
 
