@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::frame::FrameHeader;
 use super::frame_cache::FrameCache;
 use super::index_chunks::{self, INDEX};
-use super::indexes::PartitionIndex;
+use super::indexes::{Indexes, OwnIndex};
 use super::{Head, LogError, LogReader};
 use crate::event::{Offset, PartitionId, StoreId};
 use crate::index::IndexConfig;
@@ -54,7 +54,7 @@ pub struct EmbeddedStore {
     tables: Vec<Table>,
     heads: Vec<Head>,
     index_table: Table,
-    indexes: Arc<Vec<PartitionIndex>>,
+    indexes: Arc<Vec<OwnIndex>>,
     /// Partition whose index is looked after next.
     upkeep: usize,
     /// Partitions of whose index was told that its upkeep fails.
@@ -67,7 +67,7 @@ pub struct EmbeddedStore {
 pub struct EmbeddedReader {
     pub(super) environment: Environment,
     tables: Vec<Table>,
-    indexes: Arc<Vec<PartitionIndex>>,
+    indexes: Indexes,
     cache: Arc<FrameCache>,
     id: Option<StoreId>,
 }
@@ -150,7 +150,8 @@ impl EmbeddedLog {
         let mut reader = EmbeddedReader::without_indexes(environment.clone(), tables.clone());
         let indexes =
             index_chunks::open_all(&reader, &environment, index_table, &mut writer, index)?;
-        reader.indexes = Arc::new(indexes);
+        let indexes = Arc::new(indexes);
+        reader.indexes = Indexes::Own(Arc::clone(&indexes));
         reader.id = Some(id);
         let heads = (0..partitions)
             .map(|p| reader.head(PartitionId(p)))
@@ -161,7 +162,7 @@ impl EmbeddedLog {
                 tables,
                 heads,
                 index_table,
-                indexes: Arc::clone(&reader.indexes),
+                indexes,
                 upkeep: 0,
                 told: vec![false; usize::from(partitions)],
                 _lock: lock,

@@ -10,7 +10,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::index_damage::Damage;
-use super::indexes::{PartitionIndex, failed};
+use super::indexes::{OwnIndex, failed};
 use super::{EmbeddedReader, LogError, LogReader};
 use crate::event::{Offset, PartitionId, stream_hash};
 use crate::index::{
@@ -96,13 +96,13 @@ pub(super) fn open_all(
     table: Table,
     writer: &mut Writer,
     config: &IndexConfig,
-) -> Result<Vec<PartitionIndex>, LogError> {
+) -> Result<Vec<OwnIndex>, LogError> {
     let partitions = (0..reader.partitions()).map(PartitionId);
-    let mut at = |partition| -> Result<PartitionIndex, LogError> {
+    let mut at = |partition| -> Result<OwnIndex, LogError> {
         let damage = Damage::of(environment, partition);
         if !damage.is_noted() {
             match open_fed(reader, environment, table, partition, writer, config) {
-                Ok(index) => return Ok(PartitionIndex { index, damage }),
+                Ok(index) => return Ok(OwnIndex { index, damage }),
                 // Noted, so that all chunks go also if this process ends while it deletes them.
                 Err(LogError::Index { cause, .. }) if cause.is_damage() => damage.note(&cause),
                 Err(error) => return Err(error),
@@ -112,7 +112,7 @@ pub(super) fn open_all(
         empty(environment, table, partition, writer)?;
         damage.forget();
         let index = open_fed(reader, environment, table, partition, writer, config)?;
-        Ok(PartitionIndex { index, damage })
+        Ok(OwnIndex { index, damage })
     };
     partitions.map(&mut at).collect()
 }
@@ -135,28 +135,23 @@ fn open_fed(
     Ok(index)
 }
 
-/// Opens all indexes beside the process that writes them; what is not flushed yet is fed in memory.
-pub(super) fn open_all_beside(
+/// Opens the index of a partition beside the process that writes it; what is not flushed yet is fed in memory.
+pub(super) fn open_beside(
     reader: &EmbeddedReader,
     environment: &Environment,
     table: Table,
-) -> Result<Vec<PartitionIndex>, LogError> {
-    let partitions = (0..reader.partitions()).map(PartitionId);
-    partitions
-        .map(|partition| {
-            // The writer may replace runs while they are being opened.
-            let mut tries = 0;
-            let index = loop {
-                match open(environment, table, partition, config()) {
-                    Err(IndexError::Missing { .. }) if tries < 16 => tries += 1,
-                    opened => break opened.map_err(|cause| failed(partition, cause))?,
-                }
-            };
-            for_each_frame(&index, reader, partition, |_| Ok(()))?;
-            let damage = Damage::of(environment, partition);
-            Ok(PartitionIndex { index, damage })
-        })
-        .collect()
+    partition: PartitionId,
+) -> Result<StreamIndex, LogError> {
+    // The writer may replace runs while they are being opened.
+    let mut tries = 0;
+    let index = loop {
+        match open(environment, table, partition, config()) {
+            Err(IndexError::Missing { .. }) if tries < 16 => tries += 1,
+            opened => break opened.map_err(|cause| failed(partition, cause))?,
+        }
+    };
+    for_each_frame(&index, reader, partition, |_| Ok(()))?;
+    Ok(index)
 }
 
 /// Reads the whole index of a partition; gives how many chunks it has.

@@ -7,7 +7,7 @@ use crate::fail_point;
 use crate::fail_points;
 use crate::index::IndexWrite;
 use crate::log::frame::{FrameHeader, SealedFrame};
-use crate::log::indexes::PartitionIndex;
+use crate::log::indexes::OwnIndex;
 use crate::log::{Head, LogError, LogStore, index_chunks};
 use crate::store::StoreError;
 
@@ -76,7 +76,7 @@ impl LogStore for EmbeddedStore {
 /// Index failures do not stop the log, and the index is asked again in the next turn: behind damage it goes on to flush,
 /// without merging, until it is made anew at the next opening.
 fn upkeep(
-    indexes: &[PartitionIndex],
+    indexes: &[OwnIndex],
     next: &mut usize,
     told: &mut [bool],
     budget_bytes: usize,

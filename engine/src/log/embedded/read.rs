@@ -12,7 +12,8 @@ use crate::event::{Offset, PartitionId, StoreId};
 use crate::index::{IndexEntry, IndexError, IndexStats};
 use crate::log::frame::{Frame, FrameHeader};
 use crate::log::frame_cache::FrameCache;
-use crate::log::index_chunks::{self, INDEX};
+use crate::log::index_chunks::INDEX;
+use crate::log::indexes::{BesideIndex, Indexes};
 use crate::log::stream::{Direction, StreamReader};
 use crate::log::{Head, LogError, LogReader};
 use crate::store::{Environment, EnvironmentOptions, Table};
@@ -62,14 +63,18 @@ impl EmbeddedReader {
     }
 
     /// Makes single streams readable for a reader that was opened [beside](Self::open_beside) the
-    /// writer. Cost: reads what the index does not hold yet. Events written later are not found.
+    /// writer. Cost: reads what the index does not hold yet, now and then again once the writer has merged what was opened.
+    /// Events written later may not be found.
     ///
     /// # Errors
     /// [`LogError::Index`], and as [`LogReader::read`].
     pub fn with_streams(mut self) -> Result<Self, LogError> {
         let table = self.environment.table(INDEX)?;
-        let indexes = index_chunks::open_all_beside(&self, &self.environment, table)?;
-        self.indexes = Arc::new(indexes);
+        self.indexes = Indexes::default();
+        let partitions = (0..self.partitions()).map(PartitionId);
+        let opened = partitions.map(|partition| BesideIndex::open(&self, table, partition));
+        let opened = opened.collect::<Result<_, LogError>>()?;
+        self.indexes = Indexes::Beside(Arc::new(opened));
         Ok(self)
     }
 
@@ -77,7 +82,7 @@ impl EmbeddedReader {
         Self {
             environment,
             tables,
-            indexes: Arc::default(),
+            indexes: Indexes::default(),
             cache: Arc::new(FrameCache::new(CACHE_BYTES)),
             id: None,
         }
@@ -86,8 +91,7 @@ impl EmbeddedReader {
     /// Figures of a partition's stream index; `None` where there is none.
     #[must_use]
     pub fn index_stats(&self, partition: PartitionId) -> Option<IndexStats> {
-        let index = self.indexes.get(usize::from(partition.0))?;
-        Some(index.index.stats())
+        self.indexes.stats(partition)
     }
 
     /// The data file and what LMDB says of it.
@@ -127,23 +131,14 @@ impl StreamReader for EmbeddedReader {
         limit: usize,
         direction: Direction,
     ) -> Result<Vec<IndexEntry>, LogError> {
-        let index =
-            self.indexes
-                .get(usize::from(partition.0))
-                .ok_or(LogError::UnknownPartition {
-                    partition,
-                    partitions: self.indexes.len() as u16,
-                })?;
-        index.ask(partition, |index| match direction {
+        self.indexes.ask(partition, |index| match direction {
             Direction::Forwards => index.scan(hash, from_version, limit),
             Direction::Backwards => index.scan_back(hash, from_version, limit),
         })
     }
 
     fn index_failed(&self, partition: PartitionId, cause: &IndexError) {
-        if let Some(index) = self.indexes.get(usize::from(partition.0)) {
-            index.damage.note(cause);
-        }
+        self.indexes.note(partition, cause);
     }
 }
 

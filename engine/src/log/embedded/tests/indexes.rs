@@ -26,12 +26,15 @@ fn open(folder: &Path, fanout: usize) -> EmbeddedLog {
         databases: databases(1),
         ..EnvironmentOptions::default()
     };
+    opened(Environment::open(folder, options).unwrap(), fanout)
+}
+
+fn opened(environment: Environment, fanout: usize) -> EmbeddedLog {
     let index = IndexConfig {
         tail_entries_max: RUN,
         level_fanout: fanout,
         ..IndexConfig::default()
     };
-    let environment = Environment::open(folder, options).unwrap();
     EmbeddedLog::of(environment, 1, None, &index).unwrap()
 }
 
@@ -289,4 +292,30 @@ fn a_stream_of_which_the_index_leaves_out_an_event_is_refused() {
     assert!(refused(&found, (2, 1)) && found.1 == [4, 3], "{found:?}");
     assert!(read(3, Direction::Forwards).0.is_ok());
     assert!(log.reader.is_index_noted_damaged(P0));
+}
+
+/// Story: who read streams beside an engine found none any more once the engine had merged its index.
+#[test]
+fn who_reads_beside_goes_on_behind_a_merge() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path(), 4);
+    append(&mut log, 3);
+    let beside = log.reader.clone().with_streams().unwrap();
+    let (before, first) = (events(&beside), runs(&log));
+    assert_eq!(read_all(&beside).unwrap(), before);
+    assert!(first.len() >= 2, "{first:?}");
+    for _ in 0..3 {
+        append(&mut log, 20);
+        assert!(runs(&log).iter().all(|run| !first.contains(run)));
+        assert!(read_all(&beside).unwrap() >= before);
+    }
+    // The same if all is made anew, as by an engine that starts again.
+    let key = data_of(runs(&log)[0]);
+    log.reader.index_failed(P0, &IndexError::Missing { key });
+    let highest = runs(&log).pop().unwrap();
+    drop(log);
+    let log = opened(beside.environment.clone(), 4);
+    assert!(runs(&log)[0] > highest, "{:?}", runs(&log));
+    assert_eq!(read_all(&beside).unwrap(), events(&log.reader));
+    assert!(!beside.is_index_noted_damaged(P0));
 }
