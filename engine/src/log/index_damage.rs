@@ -44,7 +44,7 @@ impl Damage {
         let partition = self.partition;
         tracing::error!(
             %partition, %cause,
-            "stream index is damaged: it is made anew from the log when that is opened again; until then streams in the damaged part cannot be read"
+            "stream index is damaged: it is made anew when the log is opened for writing; until then streams in the damaged part cannot be read"
         );
         let Some(file) = &self.file else { return };
         if let Err(error) = fs::write(file, format!("{cause}\n")) {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::event::{Offset, PartitionId, StoreId};
 use crate::index::{IndexEntry, IndexError, IndexStats};
-use crate::log::frame::{Frame, FrameHeader};
+use crate::log::frame::{Frame, FrameError, FrameHeader};
 use crate::log::frame_cache::FrameCache;
 use crate::log::index_chunks::INDEX;
 use crate::log::indexes::{BesideIndex, Indexes};
@@ -221,9 +221,11 @@ impl LogReader for EmbeddedReader {
                 if !frames.is_empty() && bytes + value.len() > bytes_max {
                     break;
                 }
-                let frame =
-                    Frame::parse(value).map_err(|cause| damaged(partition, offset, cause))?;
-                let header = *frame.header();
+                let parsed = match frames.is_empty() {
+                    true => unpacked_from(value, from),
+                    false => Frame::parse(value).map(|frame| (*frame.header(), Some(frame))),
+                };
+                let (header, frame) = parsed.map_err(|cause| damaged(partition, offset, cause))?;
                 same_place(partition, offset, &header)?;
                 if let Some(head) = &expected {
                     follows(partition, head, &header)?;
@@ -232,7 +234,7 @@ impl LogReader for EmbeddedReader {
                     next: header.end(),
                     hash: header.hash,
                 });
-                if header.end() > from {
+                if let Some(frame) = frame {
                     bytes += value.len();
                     frames.push(frame);
                 }
@@ -251,4 +253,14 @@ impl LogReader for EmbeddedReader {
             }
         })?
     }
+}
+
+/// A frame, unpacked if it has events at or after `from`. One that has none stands before what is wanted, and mostly nothing
+/// is behind it yet: whoever waits for more asks often.
+fn unpacked_from(value: &[u8], from: Offset) -> Result<(FrameHeader, Option<Frame>), FrameError> {
+    if FrameHeader::parse(value)?.end() <= from {
+        return Ok((FrameHeader::parse_checked(value)?, None));
+    }
+    let frame = Frame::parse(value)?;
+    Ok((*frame.header(), Some(frame)))
 }
