@@ -39,6 +39,18 @@ pub enum IndexError {
         /// What the store said.
         source: std::io::Error,
     },
+    /// Of one stream the index left out events, or gave some twice. Rebuild the index from the log.
+    #[error(
+        "the index goes on with version {found} of stream {hash:016x}, where {expected} follows"
+    )]
+    Versions {
+        /// Hash of the stream's id.
+        hash: u64,
+        /// The version that follows the one before.
+        expected: u64,
+        /// The version of the event that was given.
+        found: u64,
+    },
     /// A value of the configuration is outside its range.
     #[error("index config: {field} is {value}, allowed are {allowed}")]
     Config {
@@ -63,8 +75,20 @@ impl IndexError {
             Self::Corrupt { .. }
             | Self::Missing { .. }
             | Self::UnknownFormat { .. }
+            | Self::Versions { .. }
             | Self::Config { .. }
             | Self::SliceOutstanding => false,
+        }
+    }
+
+    /// Whether what is stored is at fault, so that the index has to be made anew. No wildcard either.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Corrupt { .. }
+            | Self::Missing { .. }
+            | Self::UnknownFormat { .. }
+            | Self::Versions { .. } => true,
+            Self::Store { .. } | Self::Config { .. } | Self::SliceOutstanding => false,
         }
     }
 }

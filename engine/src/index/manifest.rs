@@ -7,9 +7,12 @@
 //! Payload: covered until (8), next run (8), then three lists, each with its length (4) before it:
 //! live runs, oldest first; pending numbers (8 each); garbage.
 
-use super::chunk::{self, ChunkKey, ChunkKind, RunStore};
+use super::chunk::{self, ChunkKey, ChunkKind, IndexWrite, RunStore};
 use super::error::IndexError;
 use super::wire::Reader;
+
+/// No index comes to more runs: a higher number among keys is damage, and numbers behind it would run out.
+const RUN_MAX_TRUSTED: u64 = 1 << 48;
 
 /// A run's number and how many chunks of each kind it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +97,17 @@ impl Default for Manifest {
 }
 
 impl Manifest {
+    /// The one in `store`; of an empty index when there is none.
+    ///
+    /// # Errors
+    /// As [`RunStore::read`](super::RunStore::read); as [`decode`](Self::decode).
+    pub(super) fn stored(store: &dyn RunStore) -> Result<Self, IndexError> {
+        match store.read(ChunkKey::MANIFEST)? {
+            Some(value) => Self::decode(&value),
+            None => Ok(Self::default()),
+        }
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = chunk::start(ChunkKey::MANIFEST, 32 + self.runs.len() * 64);
         let put = |out: &mut Vec<u8>, numbers: &[u64]| {
@@ -162,6 +176,29 @@ impl Manifest {
         }
         Ok(manifest)
     }
+}
+
+/// The write that makes an index empty, whatever it holds; its other chunks may be deleted after it. Runs are numbered
+/// on from those of before, so that whoever still reads by an old manifest finds nothing, and never another run. `run_max`
+/// is the highest number among the stored chunks, for an index that cannot say it any more.
+///
+/// # Errors
+/// As [`RunStore::read`](super::RunStore::read).
+pub fn emptied(store: &dyn RunStore, run_max: u64) -> Result<IndexWrite, IndexError> {
+    let of_chunks = run_max.min(RUN_MAX_TRUSTED) + 1;
+    let next_run = match Manifest::stored(store) {
+        Ok(manifest) => manifest.next_run.max(of_chunks),
+        Err(cause) if cause.is_retryable() => return Err(cause),
+        Err(_) => of_chunks,
+    };
+    let manifest = Manifest {
+        next_run,
+        ..Manifest::default()
+    };
+    Ok(IndexWrite::Put {
+        key: ChunkKey::MANIFEST,
+        value: manifest.encode(),
+    })
 }
 
 fn encode_chunks(chunks: &RunChunks, out: &mut Vec<u8>) {

@@ -12,7 +12,7 @@
 //! the time of a look into the tail; sorting and merging happen outside it.
 //! Failure: after a crash the index is as of the last flush, and entries from
 //! [`covered_until`](StreamIndex::covered_until) on are fed again from the log. A damaged chunk is a
-//! typed error; deleting all chunks and feeding everything again heals it.
+//! typed error; [emptying](emptied) the index and feeding everything again heals it.
 //! Cost: `benches/stream_index.rs`. In memory per stream and run, 10 to 20 bits of filter.
 //! Not here: stream names. Two streams may share a hash, so callers compare names themselves.
 
@@ -34,13 +34,16 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod verify;
 mod wire;
 
 pub use chunk::{ChunkKey, ChunkKind, IndexWrite, RunStore};
 pub use config::IndexConfig;
 pub use error::IndexError;
+pub use manifest::emptied;
 pub use stats::IndexStats;
 pub use stream_index::StreamIndex;
+pub use verify::verify;
 
 /// Where an event of a stream lies. Ordered by hash, version, offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

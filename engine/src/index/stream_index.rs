@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::IndexEntry;
-use super::chunk::{ChunkKey, RunStore};
+use super::chunk::RunStore;
 use super::config::IndexConfig;
 use super::error::IndexError;
 use super::key::Key;
@@ -64,10 +64,7 @@ impl StreamIndex {
     /// [`IndexError::Missing`], [`IndexError::UnknownFormat`]: delete all chunks and open again.
     pub fn open(store: Arc<dyn RunStore>, config: IndexConfig) -> Result<Self, IndexError> {
         config.validate()?;
-        let manifest = match store.read(ChunkKey::MANIFEST)? {
-            Some(value) => Manifest::decode(&value)?,
-            None => Manifest::default(),
-        };
+        let manifest = Manifest::stored(&*store)?;
         let runs = manifest
             .runs
             .iter()

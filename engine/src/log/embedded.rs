@@ -6,6 +6,8 @@
 
 mod append;
 mod read;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::path::Path;
@@ -16,9 +18,10 @@ use uuid::Uuid;
 use super::frame::FrameHeader;
 use super::frame_cache::FrameCache;
 use super::index_chunks::{self, INDEX};
+use super::indexes::{Indexes, OwnIndex};
 use super::{Head, LogError, LogReader};
 use crate::event::{Offset, PartitionId, StoreId};
-use crate::index::{IndexConfig, StreamIndex};
+use crate::index::IndexConfig;
 use crate::store::{
     Environment, EnvironmentOptions, FolderLock, Reader, SimulatedDisk, Table, Writer,
 };
@@ -51,11 +54,11 @@ pub struct EmbeddedStore {
     tables: Vec<Table>,
     heads: Vec<Head>,
     index_table: Table,
-    indexes: Arc<Vec<StreamIndex>>,
+    indexes: Arc<Vec<OwnIndex>>,
     /// Partition whose index is looked after next.
     upkeep: usize,
-    /// Partitions whose index failed: told once, left alone until the log is opened again.
-    failed: Vec<bool>,
+    /// Partitions of whose index was told that its upkeep fails.
+    told: Vec<bool>,
     _lock: Option<FolderLock>,
 }
 
@@ -64,7 +67,7 @@ pub struct EmbeddedStore {
 pub struct EmbeddedReader {
     pub(super) environment: Environment,
     tables: Vec<Table>,
-    indexes: Arc<Vec<StreamIndex>>,
+    indexes: Indexes,
     cache: Arc<FrameCache>,
     id: Option<StoreId>,
 }
@@ -147,7 +150,8 @@ impl EmbeddedLog {
         let mut reader = EmbeddedReader::without_indexes(environment.clone(), tables.clone());
         let indexes =
             index_chunks::open_all(&reader, &environment, index_table, &mut writer, index)?;
-        reader.indexes = Arc::new(indexes);
+        let indexes = Arc::new(indexes);
+        reader.indexes = Indexes::Own(Arc::clone(&indexes));
         reader.id = Some(id);
         let heads = (0..partitions)
             .map(|p| reader.head(PartitionId(p)))
@@ -158,9 +162,9 @@ impl EmbeddedLog {
                 tables,
                 heads,
                 index_table,
-                indexes: Arc::clone(&reader.indexes),
+                indexes,
                 upkeep: 0,
-                failed: vec![false; usize::from(partitions)],
+                told: vec![false; usize::from(partitions)],
                 _lock: lock,
             },
             reader,
@@ -262,41 +266,4 @@ fn same_place(partition: PartitionId, key: Offset, header: &FrameHeader) -> Resu
         found: header.first,
         what,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn open(folder: &Path) -> EmbeddedLog {
-        let options = EnvironmentOptions {
-            map_bytes_max: 64 << 20,
-            preallocate_step_bytes: 0,
-            ..EnvironmentOptions::default()
-        };
-        EmbeddedLog::open(folder, 2, options).unwrap()
-    }
-
-    /// A store keeps its identity, has another one than any other, and gets one if an older program made it.
-    #[test]
-    fn a_store_has_an_identity() {
-        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let mut log = open(folder.path());
-        let id = log.reader.store_id();
-        assert!(id.is_some() && id != open(other.path()).reader.store_id());
-        // As an older program left it.
-        let description = log.reader.environment.table(DESCRIPTION).unwrap();
-        let mut txn = log.store.writer.begin().unwrap();
-        txn.delete(description, STORE_KEY).unwrap();
-        txn.commit().unwrap();
-        drop(log);
-        let beside = EmbeddedReader::open_beside(folder.path()).unwrap();
-        assert_eq!(beside.store_id(), None);
-        drop(beside);
-        let new = open(folder.path()).reader.store_id();
-        assert!(new.is_some() && new != id);
-        assert_eq!(open(folder.path()).reader.store_id(), new);
-        let beside = EmbeddedReader::open_beside(folder.path()).unwrap();
-        assert_eq!(beside.store_id(), new);
-    }
 }

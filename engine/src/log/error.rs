@@ -50,7 +50,8 @@ pub enum LogError {
         /// What was found.
         what: String,
     },
-    /// The stream index of a partition gave no answer; it is made anew when the log is opened again.
+    /// The stream index of a partition gave no answer. One that is damaged is made anew from the log when that is opened
+    /// for writing again; any other cause may be gone by the next try.
     #[error("stream index of partition {partition}: {cause}")]
     Index {
         /// The partition.

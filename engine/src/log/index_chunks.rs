@@ -3,15 +3,18 @@
 //!
 //! Place: between [`StreamIndex`], which knows no database, and the log's store. The log's writer stores
 //! slices of index upkeep in the transactions that store frames, so the hot path pays no commit for it.
-//! Failure: an index that cannot be read is deleted and fed again from the frames; nothing is lost but time.
+//! Failure: an index that is damaged is emptied and fed again from the frames when the log is next opened for writing,
+//! whoever met the damage (see [`Damage`]); nothing is lost but time. Until then streams whose chunk it is cannot be read.
 
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::index_damage::Damage;
+use super::indexes::{OwnIndex, failed};
 use super::{EmbeddedReader, LogError, LogReader};
 use crate::event::{Offset, PartitionId, stream_hash};
 use crate::index::{
-    ChunkKey, IndexConfig, IndexEntry, IndexError, IndexWrite, RunStore, StreamIndex,
+    self, ChunkKey, IndexConfig, IndexEntry, IndexError, IndexWrite, RunStore, StreamIndex, emptied,
 };
 use crate::store::{Environment, StoreError, Table, WriteTxn, Writer};
 
@@ -74,74 +77,90 @@ fn open(
     partition: PartitionId,
     config: IndexConfig,
 ) -> Result<StreamIndex, IndexError> {
-    let chunks = IndexChunks {
+    StreamIndex::open(Arc::new(chunks(environment, table, partition)), config)
+}
+
+fn chunks(environment: &Environment, table: Table, partition: PartitionId) -> IndexChunks {
+    IndexChunks {
         environment: environment.clone(),
         table,
         partition,
-    };
-    StreamIndex::open(Arc::new(chunks), config)
-}
-
-/// The error of an index, as one of the log.
-pub(super) fn failed(partition: PartitionId, cause: IndexError) -> LogError {
-    LogError::Index {
-        partition,
-        cause: Arc::new(cause),
     }
 }
 
-/// Opens all indexes of a log that is written here and feeds them up to its head.
+/// Opens all indexes of a log that is written here and feeds them up to its head. One that is damaged, or was found to be
+/// since it was last opened, is made anew.
 pub(super) fn open_all(
     reader: &EmbeddedReader,
     environment: &Environment,
     table: Table,
     writer: &mut Writer,
     config: &IndexConfig,
-) -> Result<Vec<StreamIndex>, LogError> {
+) -> Result<Vec<OwnIndex>, LogError> {
     let partitions = (0..reader.partitions()).map(PartitionId);
-    partitions
-        .map(|partition| {
-            let open = || open(environment, table, partition, config.clone());
-            let index = match open() {
-                Ok(index) => index,
-                Err(cause) if cause.is_retryable() => return Err(failed(partition, cause)),
-                Err(cause) => {
-                    tracing::warn!(%partition, %cause, "stream index is made anew from the log");
-                    delete_all(environment, table, partition, writer)?;
-                    open().map_err(|e| failed(partition, e))?
-                }
-            };
-            feed(&index, reader, partition, |writes| {
-                let mut txn = writer.begin()?;
-                store(&mut txn, table, partition, writes)?;
-                txn.commit()
-            })?;
-            Ok(index)
-        })
-        .collect()
+    let mut at = |partition| -> Result<OwnIndex, LogError> {
+        let damage = Damage::of(environment, partition);
+        if !damage.is_noted() {
+            match open_fed(reader, environment, table, partition, writer, config) {
+                Ok(index) => return Ok(OwnIndex { index, damage }),
+                // Noted, so that all chunks go also if this process ends while it deletes them.
+                Err(LogError::Index { cause, .. }) if cause.is_damage() => damage.note(&cause),
+                Err(error) => return Err(error),
+            }
+        }
+        tracing::warn!(%partition, "stream index is made anew from the log");
+        empty(environment, table, partition, writer)?;
+        damage.forget();
+        let index = open_fed(reader, environment, table, partition, writer, config)?;
+        Ok(OwnIndex { index, damage })
+    };
+    partitions.map(&mut at).collect()
 }
 
-/// Opens all indexes beside the process that writes them; what is not flushed yet is fed in memory.
-pub(super) fn open_all_beside(
+fn open_fed(
     reader: &EmbeddedReader,
     environment: &Environment,
     table: Table,
-) -> Result<Vec<StreamIndex>, LogError> {
-    let partitions = (0..reader.partitions()).map(PartitionId);
-    partitions
-        .map(|partition| {
-            // The writer may replace runs while they are being opened.
-            let mut tries = 0;
-            let index = loop {
-                match open(environment, table, partition, config()) {
-                    Err(IndexError::Missing { .. }) if tries < 16 => tries += 1,
-                    opened => break opened.map_err(|cause| failed(partition, cause))?,
-                }
-            };
-            for_each_frame(&index, reader, partition, |_| Ok(()))?;
-            Ok(index)
-        })
-        .collect()
+    partition: PartitionId,
+    writer: &mut Writer,
+    config: &IndexConfig,
+) -> Result<StreamIndex, LogError> {
+    let index = open(environment, table, partition, config.clone())
+        .map_err(|cause| failed(partition, cause))?;
+    feed(&index, reader, partition, |writes| {
+        let mut txn = writer.begin()?;
+        store(&mut txn, table, partition, writes)?;
+        txn.commit()
+    })?;
+    Ok(index)
+}
+
+/// Opens the index of a partition beside the process that writes it; what is not flushed yet is fed in memory.
+pub(super) fn open_beside(
+    reader: &EmbeddedReader,
+    environment: &Environment,
+    table: Table,
+    partition: PartitionId,
+) -> Result<StreamIndex, LogError> {
+    // The writer may replace runs while they are being opened.
+    let mut tries = 0;
+    let index = loop {
+        match open(environment, table, partition, config()) {
+            Err(IndexError::Missing { .. }) if tries < 16 => tries += 1,
+            opened => break opened.map_err(|cause| failed(partition, cause))?,
+        }
+    };
+    for_each_frame(&index, reader, partition, |_| Ok(()))?;
+    Ok(index)
+}
+
+/// Reads the whole index of a partition; gives how many chunks it has.
+pub(super) fn verify(
+    environment: &Environment,
+    table: Table,
+    partition: PartitionId,
+) -> Result<u64, IndexError> {
+    index::verify(&chunks(environment, table, partition))
 }
 
 /// Feeds what the log holds and the index does not, flushing as a writer would.
@@ -218,7 +237,8 @@ pub(super) fn store(
     Ok(())
 }
 
-fn delete_all(
+/// Empties the index of a partition. A crash on the way leaves chunks that nothing names, until it is emptied again.
+fn empty(
     environment: &Environment,
     table: Table,
     partition: PartitionId,
@@ -226,16 +246,31 @@ fn delete_all(
 ) -> Result<(), LogError> {
     let from = partition.0.to_be_bytes();
     let after = partition.0.checked_add(1).map(u16::to_be_bytes);
+    let to = match &after {
+        Some(after) => Bound::Excluded(&after[..]),
+        None => Bound::Unbounded,
+    };
+    let from = Bound::Included(&from[..]);
+    let last = environment.read(|reader| {
+        let last = reader.range_reverse(table, from, to)?.next();
+        last.map(|entry| entry.map(|(key, _)| key.to_vec()))
+            .transpose()
+    })??;
+    let last = last.and_then(|key| ChunkKey::from_bytes(key.get(2..)?));
+    let chunks = chunks(environment, table, partition);
+    let manifest = emptied(&chunks, last.map_or(0, |key| key.run))
+        .map_err(|cause| failed(partition, cause))?;
+    let mut txn = writer.begin()?;
+    store(&mut txn, table, partition, vec![manifest])?;
+    txn.commit()?;
+    let manifest = key(partition, ChunkKey::MANIFEST);
     loop {
-        let to = match &after {
-            Some(after) => Bound::Excluded(&after[..]),
-            None => Bound::Unbounded,
-        };
         let keys = environment.read(|reader| {
             reader
-                .range(table, Bound::Included(&from), to)?
-                .take(DELETED_MAX)
+                .range(table, from, to)?
                 .map(|entry| entry.map(|(key, _)| key.to_vec()))
+                .filter(|key| !key.as_ref().is_ok_and(|key| *key == manifest))
+                .take(DELETED_MAX)
                 .collect::<Result<Vec<_>, _>>()
         })??;
         if keys.is_empty() {

@@ -14,6 +14,8 @@ mod feed;
 pub mod frame;
 mod frame_cache;
 mod index_chunks;
+mod index_damage;
+mod indexes;
 mod stamps;
 mod stats;
 mod stream;

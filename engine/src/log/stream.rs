@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use super::frame::{Frame, Record};
+use super::indexes::failed;
 use super::{LogError, LogReader};
 use crate::event::{Offset, PartitionId, StreamId};
-use crate::index::IndexEntry;
+use crate::index::{IndexEntry, IndexError};
 
 /// Which way a stream is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,9 @@ pub trait StreamReader: LogReader {
         limit: usize,
         direction: Direction,
     ) -> Result<Vec<IndexEntry>, LogError>;
+
+    /// Tells that what [`locate`](Self::locate) answered cannot be true.
+    fn index_failed(&self, _partition: PartitionId, _cause: &IndexError) {}
 }
 
 /// A stream whose name was split and hashed already.
@@ -69,12 +73,14 @@ impl<'a> StreamRef<'a> {
 const PAGE: usize = 1_024;
 
 /// Hands up to `limit` events of a stream to `with`, from `from_version` (inclusive) on, with the frame
-/// that holds each, and gives how many there were. Fewer than `limit` only at the stream's end.
+/// that holds each, and gives how many there were. Fewer than `limit` only at the stream's end. None is left out: versions
+/// follow each other.
 ///
 /// Cost: a look into the index per page and one unpacked frame per frame that holds an event.
 ///
 /// # Errors
-/// As [`StreamReader::locate`] and [`LogReader::frame_at`], and whatever `with` answers, at once.
+/// As [`StreamReader::locate`] and [`LogReader::frame_at`], and whatever `with` answers, at once. [`LogError::Index`] with
+/// [`IndexError::Versions`] where the index passes over an event.
 pub fn for_each_event<R: StreamReader + ?Sized, E: From<LogError>>(
     reader: &R,
     stream: StreamRef<'_>,
@@ -85,6 +91,7 @@ pub fn for_each_event<R: StreamReader + ?Sized, E: From<LogError>>(
 ) -> Result<usize, E> {
     let (mut next, mut seen, mut page) = (from_version, 0, PAGE.min(limit));
     let mut held: Option<Arc<Frame>> = None;
+    let mut expected = (direction == Direction::Forwards).then_some(from_version);
     while seen < limit {
         let entries = reader.locate(stream.partition, stream.hash, next, page, direction)?;
         let mut last = None;
@@ -94,6 +101,13 @@ pub fn for_each_event<R: StreamReader + ?Sized, E: From<LogError>>(
             let record = frame.records_from(slot as u32).next();
             let Some(record) = record.filter(|record| stream.owns(record)) else {
                 continue;
+            };
+            if expected.is_some_and(|expected| expected != record.version) {
+                return Err(passed_over(reader, stream, expected, record.version).into());
+            }
+            expected = match direction {
+                Direction::Forwards => record.version.checked_add(1),
+                Direction::Backwards => record.version.checked_sub(1),
             };
             with(&frame, &record)?;
             last = Some(record.version);
@@ -114,6 +128,22 @@ pub fn for_each_event<R: StreamReader + ?Sized, E: From<LogError>>(
         }
     }
     Ok(seen)
+}
+
+#[cold]
+fn passed_over<R: StreamReader + ?Sized>(
+    reader: &R,
+    stream: StreamRef<'_>,
+    expected: Option<u64>,
+    found: u64,
+) -> LogError {
+    let cause = IndexError::Versions {
+        hash: stream.hash,
+        expected: expected.unwrap_or(found),
+        found,
+    };
+    reader.index_failed(stream.partition, &cause);
+    failed(stream.partition, cause)
 }
 
 fn frame_with<R: StreamReader + ?Sized>(

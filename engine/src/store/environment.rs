@@ -241,6 +241,15 @@ impl Environment {
         }
     }
 
+    /// The folder of the data file; `None` on a simulated disk.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Lmdb(shared) => shared.path.parent(),
+            Kind::Simulated(_) => None,
+        }
+    }
+
     /// The data file.
     #[must_use]
     pub fn path(&self) -> &Path {

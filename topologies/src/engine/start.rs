@@ -218,6 +218,11 @@ fn open(builder: &EngineBuilder) -> Result<Opened, OpenError> {
     let log_folder = folder.join("log");
     let stored = stored_partitions(&log_folder).map_err(log)?;
     let partitions = config.partitions.or(stored).unwrap_or(config::PARTITIONS);
+    // Before the log is opened for writing, which makes the databases of all partitions.
+    if let Some(stored) = stored.filter(|stored| *stored != partitions) {
+        let asked = partitions;
+        return Err(log(LogError::Partitions { stored, asked }));
+    }
     let options = EnvironmentOptions {
         map_bytes_max: config.log.map_bytes_max,
         preallocate_step_bytes: config.log.preallocate_step_bytes,

@@ -11,6 +11,7 @@ use millstream::prelude::*;
 use millstream::{OpenError, read_partition};
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::LogError;
+use millstream_engine::store::structure::Scope;
 
 use crate::processes::{SmallDisk, alone};
 use crate::support::*;
@@ -130,6 +131,9 @@ async fn another_number_of_partitions() {
     config.partitions = None;
     let engine = open_with(folder.path(), config.clone(), topology()).await;
     assert_eq!(engine.partitions(), 3);
+    // Those of the partitions, the description and the index: the refused start made none.
+    let report = engine.log().environment().check(Scope::Full).unwrap();
+    assert_eq!(report.databases, 5);
     assert_eq!(sum(&engine, "a").await, 1);
     close(engine).await;
     for partitions in [0, 1_025] {

@@ -157,6 +157,7 @@ pub(crate) async fn check(engine: &Engine) -> Streams {
     let streams = streams(engine);
     assert_eq!(Tables::queried(engine).await, Tables::of(&streams));
     engine.log().verify().unwrap();
+    engine.log().verify_indexes().unwrap();
     streams
 }
 

@@ -5,8 +5,9 @@ use crate::event::PartitionId;
 use crate::fail_point;
 #[cfg(feature = "failpoints")]
 use crate::fail_points;
-use crate::index::{IndexWrite, StreamIndex};
+use crate::index::IndexWrite;
 use crate::log::frame::{FrameHeader, SealedFrame};
+use crate::log::indexes::OwnIndex;
 use crate::log::{Head, LogError, LogStore, index_chunks};
 use crate::store::StoreError;
 
@@ -48,7 +49,7 @@ impl LogStore for EmbeddedStore {
         let upkept = upkeep(
             &self.indexes,
             &mut self.upkeep,
-            &mut self.failed,
+            &mut self.told,
             UPKEEP_BYTES_MIN + bytes / 2,
             |partition, writes| index_chunks::store(&mut txn, self.index_table, partition, writes),
         )?;
@@ -59,10 +60,11 @@ impl LogStore for EmbeddedStore {
             .into());
         if let Some(index) = upkept {
             fail_point!(INDEX_FLUSHED);
-            self.indexes[index].applied();
+            self.indexes[index].index.applied();
         }
         for frame in group {
-            self.indexes[usize::from(frame.partition.0)].push(&frame.entries);
+            let partition = usize::from(frame.partition.0);
+            self.indexes[partition].index.push(&frame.entries);
         }
         self.heads = heads;
         Ok(())
@@ -71,21 +73,18 @@ impl LogStore for EmbeddedStore {
 
 /// One slice of upkeep for the first index that has something to do, from `next` on around.
 ///
-/// Index failures do not stop the log: the index is made anew at the next opening, and until then
-/// what is not flushed stays in memory.
+/// Index failures do not stop the log, and the index is asked again in the next turn: behind damage it goes on to flush,
+/// without merging, until it is made anew at the next opening.
 fn upkeep(
-    indexes: &[StreamIndex],
+    indexes: &[OwnIndex],
     next: &mut usize,
-    failed: &mut [bool],
+    told: &mut [bool],
     budget_bytes: usize,
     store: impl FnOnce(PartitionId, Vec<IndexWrite>) -> Result<(), StoreError>,
 ) -> Result<Option<usize>, LogError> {
     for step in 0..indexes.len() {
         let at = (*next + step) % indexes.len();
-        if failed[at] {
-            continue;
-        }
-        match indexes[at].maintain(budget_bytes) {
+        match indexes[at].index.maintain(budget_bytes) {
             Ok(None) => {}
             Ok(Some(writes)) => {
                 // An index with work left keeps its turn until a whole run is done.
@@ -97,12 +96,11 @@ fn upkeep(
                 store(partition, writes)?;
                 return Ok(Some(at));
             }
+            Err(cause) if cause.is_damage() => indexes[at].damage.note(&cause),
             Err(cause) => {
-                failed[at] = true;
-                tracing::error!(
-                    partition = at, %cause,
-                    "stream index upkeep failed: it stays in memory until the log is opened again"
-                );
+                if !std::mem::replace(&mut told[at], true) {
+                    tracing::error!(partition = at, %cause, "stream index upkeep failed, it is tried again");
+                }
             }
         }
     }

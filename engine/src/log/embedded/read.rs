@@ -9,10 +9,11 @@ use super::{
     follows, offset_of, partition_name, same_place,
 };
 use crate::event::{Offset, PartitionId, StoreId};
-use crate::index::{IndexEntry, IndexStats};
-use crate::log::frame::{Frame, FrameHeader};
+use crate::index::{IndexEntry, IndexError, IndexStats};
+use crate::log::frame::{Frame, FrameError, FrameHeader};
 use crate::log::frame_cache::FrameCache;
-use crate::log::index_chunks::{self, INDEX};
+use crate::log::index_chunks::INDEX;
+use crate::log::indexes::{BesideIndex, Indexes};
 use crate::log::stream::{Direction, StreamReader};
 use crate::log::{Head, LogError, LogReader};
 use crate::store::{Environment, EnvironmentOptions, Table};
@@ -62,14 +63,18 @@ impl EmbeddedReader {
     }
 
     /// Makes single streams readable for a reader that was opened [beside](Self::open_beside) the
-    /// writer. Cost: reads what the index does not hold yet. Events written later are not found.
+    /// writer. Cost: reads what the index does not hold yet, now and then again once the writer has merged what was opened.
+    /// Events written later may not be found.
     ///
     /// # Errors
     /// [`LogError::Index`], and as [`LogReader::read`].
     pub fn with_streams(mut self) -> Result<Self, LogError> {
         let table = self.environment.table(INDEX)?;
-        let indexes = index_chunks::open_all_beside(&self, &self.environment, table)?;
-        self.indexes = Arc::new(indexes);
+        self.indexes = Indexes::default();
+        let partitions = (0..self.partitions()).map(PartitionId);
+        let opened = partitions.map(|partition| BesideIndex::open(&self, table, partition));
+        let opened = opened.collect::<Result<_, LogError>>()?;
+        self.indexes = Indexes::Beside(Arc::new(opened));
         Ok(self)
     }
 
@@ -77,7 +82,7 @@ impl EmbeddedReader {
         Self {
             environment,
             tables,
-            indexes: Arc::default(),
+            indexes: Indexes::default(),
             cache: Arc::new(FrameCache::new(CACHE_BYTES)),
             id: None,
         }
@@ -86,8 +91,7 @@ impl EmbeddedReader {
     /// Figures of a partition's stream index; `None` where there is none.
     #[must_use]
     pub fn index_stats(&self, partition: PartitionId) -> Option<IndexStats> {
-        let index = self.indexes.get(usize::from(partition.0))?;
-        Some(index.stats())
+        self.indexes.stats(partition)
     }
 
     /// The data file and what LMDB says of it.
@@ -127,18 +131,14 @@ impl StreamReader for EmbeddedReader {
         limit: usize,
         direction: Direction,
     ) -> Result<Vec<IndexEntry>, LogError> {
-        let index =
-            self.indexes
-                .get(usize::from(partition.0))
-                .ok_or(LogError::UnknownPartition {
-                    partition,
-                    partitions: self.indexes.len() as u16,
-                })?;
-        let found = match direction {
+        self.indexes.ask(partition, |index| match direction {
             Direction::Forwards => index.scan(hash, from_version, limit),
             Direction::Backwards => index.scan_back(hash, from_version, limit),
-        };
-        found.map_err(|cause| index_chunks::failed(partition, cause))
+        })
+    }
+
+    fn index_failed(&self, partition: PartitionId, cause: &IndexError) {
+        self.indexes.note(partition, cause);
     }
 }
 
@@ -221,9 +221,11 @@ impl LogReader for EmbeddedReader {
                 if !frames.is_empty() && bytes + value.len() > bytes_max {
                     break;
                 }
-                let frame =
-                    Frame::parse(value).map_err(|cause| damaged(partition, offset, cause))?;
-                let header = *frame.header();
+                let parsed = match frames.is_empty() {
+                    true => unpacked_from(value, from),
+                    false => Frame::parse(value).map(|frame| (*frame.header(), Some(frame))),
+                };
+                let (header, frame) = parsed.map_err(|cause| damaged(partition, offset, cause))?;
                 same_place(partition, offset, &header)?;
                 if let Some(head) = &expected {
                     follows(partition, head, &header)?;
@@ -232,7 +234,7 @@ impl LogReader for EmbeddedReader {
                     next: header.end(),
                     hash: header.hash,
                 });
-                if header.end() > from {
+                if let Some(frame) = frame {
                     bytes += value.len();
                     frames.push(frame);
                 }
@@ -251,4 +253,14 @@ impl LogReader for EmbeddedReader {
             }
         })?
     }
+}
+
+/// A frame, unpacked if it has events at or after `from`. One that has none stands before what is wanted, and mostly nothing
+/// is behind it yet: whoever waits for more asks often.
+fn unpacked_from(value: &[u8], from: Offset) -> Result<(FrameHeader, Option<Frame>), FrameError> {
+    if FrameHeader::parse(value)?.end() <= from {
+        return Ok((FrameHeader::parse_checked(value)?, None));
+    }
+    let frame = Frame::parse(value)?;
+    Ok((*frame.header(), Some(frame)))
 }

@@ -1,10 +1,14 @@
-//! Walking through everything that the log holds.
+//! Walking through everything that the log holds, and its stream indexes.
 
 use std::ops::Bound;
 
 use super::{EmbeddedReader, damaged, follows, offset_of, same_place};
 use crate::event::{Offset, PartitionId};
+use crate::index::IndexError;
 use crate::log::frame::{Frame, FrameHeader};
+use crate::log::index_chunks::{self, INDEX};
+use crate::log::index_damage::Damage;
+use crate::log::indexes::failed;
 use crate::log::{Head, LogError, LogReader};
 use crate::store::structure;
 
@@ -18,7 +22,8 @@ pub struct Verified {
 }
 
 impl EmbeddedReader {
-    /// Walks everything: the store's pages, each frame's checksum and hash, and the chain of each partition.
+    /// Walks the log: the store's pages, each frame's checksum and hash, and the chain of each partition. The stream
+    /// indexes, which are made of it, are looked at by [`verify_indexes`](Self::verify_indexes).
     ///
     /// # Errors
     /// The first fault, with its partition and offset.
@@ -39,6 +44,37 @@ impl EmbeddedReader {
             }
         }
         Ok(verified)
+    }
+
+    /// Reads the stream indexes of all partitions, also beside who writes them; gives how many chunks they have. One that is
+    /// damaged is noted as such beside the log, if this process may write there, so that the next opening makes it anew.
+    ///
+    /// # Errors
+    /// [`LogError::Index`], of the first partition with a fault.
+    pub fn verify_indexes(&self) -> Result<u64, LogError> {
+        let table = self.environment.table(INDEX)?;
+        let (mut chunks, mut fault) = (0, None);
+        for partition in (0..self.partitions()).map(PartitionId) {
+            match index_chunks::verify(&self.environment, table, partition) {
+                Ok(read) => chunks += read,
+                Err(cause) => {
+                    let damage = Damage::of(&self.environment, partition);
+                    // A newer program's index is none of ours to judge: a reader beside it may be the older one.
+                    if !matches!(cause, IndexError::UnknownFormat { .. }) {
+                        damage.note(&cause);
+                    }
+                    fault.get_or_insert(failed(partition, cause));
+                }
+            }
+        }
+        fault.map_or(Ok(chunks), Err)
+    }
+
+    /// Whether it is noted beside the log that the stream index of a partition is damaged: then the next opening for
+    /// writing makes it anew.
+    #[must_use]
+    pub fn is_index_noted_damaged(&self, partition: PartitionId) -> bool {
+        Damage::of(&self.environment, partition).is_noted()
     }
 
     /// The first frame at or after `from`, checked in full.

@@ -68,3 +68,11 @@ fn hash_of(header: &[u8], body: &[u8]) -> FrameHash {
 fn crc_of(header: &[u8], body: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&header[..CRC_AT]), body)
 }
+
+/// For tests: a frame whose body was changed, with the checksum that fits it.
+#[cfg(test)]
+pub(super) fn with_checksum(mut bytes: Vec<u8>) -> Vec<u8> {
+    let crc = crc_of(&bytes, &bytes[HEADER_BYTES..]);
+    bytes[CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_be_bytes());
+    bytes
+}

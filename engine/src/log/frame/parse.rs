@@ -136,6 +136,20 @@ impl FrameHeader {
             body_bytes,
         })
     }
+
+    /// Reads the header and looks at the checksum, of which the body is a part, but unpacks nothing.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse), and [`FrameError::Checksum`].
+    pub fn parse_checked(bytes: &[u8]) -> Result<Self, FrameError> {
+        let header = Self::parse(bytes)?;
+        let found = u32::from_be_bytes(array(bytes, CRC_AT));
+        let computed = crc_of(bytes, &bytes[HEADER_BYTES..]);
+        if found != computed {
+            return Err(FrameError::Checksum { found, computed });
+        }
+        Ok(header)
+    }
 }
 
 impl Frame {
@@ -144,13 +158,8 @@ impl Frame {
     /// # Errors
     /// [`FrameError`], on any bytes that a writer did not make. Never panics.
     pub fn parse(bytes: &[u8]) -> Result<Self, FrameError> {
-        let header = FrameHeader::parse(bytes)?;
+        let header = FrameHeader::parse_checked(bytes)?;
         let stored = &bytes[HEADER_BYTES..];
-        let found = u32::from_be_bytes(array(bytes, CRC_AT));
-        let computed = crc_of(bytes, stored);
-        if found != computed {
-            return Err(FrameError::Checksum { found, computed });
-        }
         let body = if header.is_packed {
             let fault = FrameError::Malformed {
                 at: HEADER_BYTES,

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use millstream_engine::log::LogError;
+use millstream_engine::log::{EmbeddedReader, LogError};
 use millstream_engine::state::StateError;
 use millstream_engine::store::structure::Scope;
 use serde_json::{Value, json};
@@ -14,7 +14,8 @@ use super::folder::DataFolder;
 
 pub(super) fn verify(data: &Path, is_json: bool, out: &mut impl Write) -> Result<()> {
     let folder = DataFolder::find(data)?;
-    let verified = match folder.log()?.verify() {
+    let log = folder.log()?;
+    let verified = match log.verify() {
         Ok(verified) => verified,
         Err(error) => {
             if is_json {
@@ -30,14 +31,25 @@ pub(super) fn verify(data: &Path, is_json: bool, out: &mut impl Write) -> Result
             "{events} events in {frames} frames: all checksums, hashes and chains hold"
         )?;
     }
+    let index = indexes(&log);
+    if let (false, Ok(chunks @ 1..)) = (is_json, &index) {
+        writeln!(
+            out,
+            "{chunks} chunks of the stream index: all checksums hold"
+        )?;
+    }
+    let index_error = index.as_ref().err().map(|error| format!("{error:#}"));
     let entries = match state(&folder) {
         Ok(entries) => entries,
         Err(error) => {
             if is_json {
                 let error = format!("{error:#}");
-                let line =
-                    json!({ "ok": false, "frames": frames, "events": events, "error": error });
+                let line = json!({
+                    "ok": false, "frames": frames, "events": events, "index_error": index_error, "error": error
+                });
                 writeln!(out, "{line}")?;
+            } else if let Some(error) = index_error {
+                writeln!(out, "{error}")?;
             }
             let state = folder.state_folder().display();
             let what = match is_damage(&error) {
@@ -50,13 +62,31 @@ pub(super) fn verify(data: &Path, is_json: bool, out: &mut impl Write) -> Result
         }
     };
     if is_json {
-        let line =
-            json!({ "frames": frames, "events": events, "state_entries": entries, "ok": true });
+        let mut line = json!({
+            "ok": index.is_ok(), "frames": frames, "events": events,
+            "index_chunks": index.as_ref().ok(), "state_entries": entries
+        });
+        if let Some(error) = index_error {
+            line["index_error"] = json!(error);
+            line["error"] = json!(error);
+        }
         writeln!(out, "{line}")?;
     } else if let Some(entries) = entries {
         writeln!(out, "{entries} entries of the state: all checksums hold")?;
     }
-    Ok(())
+    index.map(|_| ())
+}
+
+/// Reads the stream indexes; gives the number of their chunks. Damage is noted beside the log.
+fn indexes(log: &EmbeddedReader) -> Result<u64> {
+    log.verify_indexes().map_err(|error| {
+        let is_noted = matches!(&error, LogError::Index { partition, .. } if log.is_index_noted_damaged(*partition));
+        let what = match is_noted {
+            true => "the log is whole, its stream index is not: it is made anew from the log at the next start of an engine",
+            false => "the log is whole, its stream index could not be verified, and no damage of it could be noted beside the log",
+        };
+        anyhow::Error::new(error).context(what)
+    })
 }
 
 /// Reads the whole state, if there is one; gives the number of its entries. The pages between them are looked at while no engine

@@ -9,7 +9,7 @@
 mod columns;
 mod scan;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -33,7 +33,9 @@ pub(super) struct Log {
     /// Where each partition ends for this session.
     ends: Vec<Offset>,
     /// The same log with its stream index, once that was asked for.
-    streams: OnceLock<Result<EmbeddedReader, LogError>>,
+    streams: OnceLock<EmbeddedReader>,
+    /// Held by the one who opens it.
+    opening: Mutex<()>,
 }
 
 impl Log {
@@ -44,20 +46,27 @@ impl Log {
         let ends = ends.collect::<Result<_, LogError>>()?;
         let streams = OnceLock::new();
         if has_streams {
-            let _ = streams.set(Ok(reader.clone()));
+            let _ = streams.set(reader.clone());
         }
         Ok(Self {
             reader,
             ends,
             streams,
+            opening: Mutex::default(),
         })
     }
 
     fn streams(&self) -> Result<&EmbeddedReader, LogError> {
-        let opened = self
-            .streams
-            .get_or_init(|| self.reader.clone().with_streams());
-        opened.as_ref().map_err(Clone::clone)
+        if let Some(opened) = self.streams.get() {
+            return Ok(opened);
+        }
+        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opened) = self.streams.get() {
+            return Ok(opened);
+        }
+        // A failure is not kept: the next query may find no more of it.
+        let opened = self.reader.clone().with_streams()?;
+        Ok(self.streams.get_or_init(|| opened))
     }
 }
 
@@ -127,5 +136,40 @@ impl TableProvider for EventsTable {
             None => TableProviderFilterPushDown::Unsupported,
         };
         Ok(all.iter().map(how).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_engine::log::EmbeddedLog;
+    use millstream_engine::store::EnvironmentOptions;
+
+    use super::*;
+
+    /// Story: a session whose first look for streams failed failed at each later one.
+    #[test]
+    fn streams_that_could_not_be_opened_are_opened_by_the_next_query() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = EnvironmentOptions {
+            map_bytes_max: 64 << 20,
+            preallocate_step_bytes: 0,
+            ..EnvironmentOptions::default()
+        };
+        let EmbeddedLog { store, reader } = EmbeddedLog::open(folder.path(), 1, options).unwrap();
+        drop(store);
+        let environment = reader.environment().clone();
+        let table = environment.table("index").unwrap();
+        let mut writer = environment.writer().unwrap();
+        // The manifest of partition 0.
+        let manifest = [0; 15];
+        let mut txn = writer.begin().unwrap();
+        txn.put(table, &manifest, b"of nobody").unwrap();
+        txn.commit().unwrap();
+        let log = Log::of(reader, false).unwrap();
+        assert!(matches!(log.streams(), Err(LogError::Index { .. })));
+        let mut txn = writer.begin().unwrap();
+        txn.delete(table, &manifest).unwrap();
+        txn.commit().unwrap();
+        log.streams().unwrap();
     }
 }

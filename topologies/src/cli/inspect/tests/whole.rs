@@ -1,6 +1,7 @@
-//! `verify`: the log, and the state beside it.
+//! `verify`: the log with its stream indexes, and the state beside it.
 
 use millstream_engine::state::{StateBatch, StateOptions, StateStore, StateWrite};
+use millstream_engine::store::{Environment, EnvironmentOptions};
 
 use super::*;
 
@@ -67,4 +68,48 @@ fn the_state_is_verified_beside_the_log() {
             .contains("an entry of rows"),
         "{printed}"
     );
+}
+
+/// Story: what reads everything did not read the index, and called a log whole that could not be opened again.
+#[test]
+fn the_stream_index_is_verified_with_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    opaque_log(&log);
+    state(&folder.path().join("state"));
+    let options = EnvironmentOptions::with_databases(&["index"]);
+    let environment = Environment::open(&log, options).unwrap();
+    let table = environment.table("index").unwrap();
+    let mut writer = environment.writer().unwrap();
+    let mut txn = writer.begin().unwrap();
+    // Partition 1, run 0, kind 0, chunk 0: the manifest.
+    let mut manifest = [0; 15];
+    manifest[1] = 1;
+    txn.put(table, &manifest, b"nothing that an index wrote")
+        .unwrap();
+    txn.commit().unwrap();
+    drop((writer, environment));
+
+    let (printed, error) = failing(&["verify", "DATA"], folder.path());
+    // The rest is verified all the same.
+    assert!(printed.starts_with("12 events in 3 frames"), "{printed}");
+    assert!(printed.contains("6 entries of the state"), "{printed}");
+    assert!(
+        error.contains("made anew from the log at the next start"),
+        "{error}"
+    );
+    let (printed, _) = failing(&["verify", "DATA", "--json"], folder.path());
+    let said = &json(&printed)[0];
+    assert_eq!(
+        (&said["ok"], &said["state_entries"]),
+        (&false.into(), &6.into())
+    );
+    assert!(
+        said["index_error"]
+            .as_str()
+            .unwrap()
+            .contains("partition 1: index manifest is corrupt"),
+        "{said}"
+    );
+    assert!(log.join("index-1-damaged").is_file());
 }

@@ -1,0 +1,86 @@
+//! What a store keeps, and its stream indexes.
+
+mod indexes;
+
+use super::*;
+use crate::event::Metadata;
+use crate::log::frame::{Draft, Encoding, FrameBuilder, FrameHash, Kind, with_checksum};
+use crate::time::Timestamp;
+
+fn open(folder: &Path) -> EmbeddedLog {
+    let options = EnvironmentOptions {
+        map_bytes_max: 64 << 20,
+        preallocate_step_bytes: 0,
+        ..EnvironmentOptions::default()
+    };
+    EmbeddedLog::open(folder, 2, options).unwrap()
+}
+
+/// A store keeps its identity, has another one than any other, and gets one if an older program made it.
+#[test]
+fn a_store_has_an_identity() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut log = open(folder.path());
+    let id = log.reader.store_id();
+    assert!(id.is_some() && id != open(other.path()).reader.store_id());
+    // As an older program left it.
+    let description = log.reader.environment.table(DESCRIPTION).unwrap();
+    let mut txn = log.store.writer.begin().unwrap();
+    txn.delete(description, STORE_KEY).unwrap();
+    txn.commit().unwrap();
+    drop(log);
+    let beside = EmbeddedReader::open_beside(folder.path()).unwrap();
+    assert_eq!(beside.store_id(), None);
+    drop(beside);
+    let new = open(folder.path()).reader.store_id();
+    assert!(new.is_some() && new != id);
+    assert_eq!(open(folder.path()).reader.store_id(), new);
+    let beside = EmbeddedReader::open_beside(folder.path()).unwrap();
+    assert_eq!(beside.store_id(), new);
+}
+
+/// Story: who waited at the end of a partition had its last frame unpacked ten times a second.
+#[test]
+fn a_frame_before_what_is_wanted_is_not_unpacked() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path());
+    let mut builder = FrameBuilder::new();
+    let kind = builder.kind(&Kind {
+        category: "account".into(),
+        event_type: "Deposited".into(),
+        schema_version: 1,
+        encoding: Encoding::Opaque,
+    });
+    let draft = Draft {
+        kind,
+        stream: "42",
+        hash: 7,
+        version: 0,
+        event_time: None,
+        id: None,
+        metadata: Metadata::default(),
+        payload: b"abc",
+    };
+    builder.push(Timestamp(1), &draft).unwrap();
+    let (p0, id) = (PartitionId(0), Uuid::nil());
+    let sealed = builder.seal(p0, Offset(0), id, FrameHash::default(), &[]);
+    let mut bytes = sealed.unwrap().bytes.to_vec();
+    let mut store = log.store;
+    let mut put = |bytes: &[u8]| {
+        let mut txn = store.writer.begin().unwrap();
+        txn.put(store.tables[0], &[0; 8], bytes).unwrap();
+        txn.commit().unwrap();
+    };
+    // What nobody could unpack, under a checksum that holds.
+    let body = bytes.len() - 5;
+    bytes[body..].fill(0xff);
+    bytes = with_checksum(bytes);
+    put(&bytes);
+    let read = |from| log.reader.read(p0, Offset(from), 1);
+    assert!(matches!(read(0), Err(LogError::Frame { .. })));
+    assert!(read(1).unwrap().is_empty());
+    // Damage is found all the same.
+    bytes[body] ^= 1;
+    put(&bytes);
+    assert!(matches!(read(1), Err(LogError::Frame { .. })));
+}
