@@ -112,19 +112,24 @@ impl<A: Aggregate> Host<A> {
             match outcome {
                 Outcome::Done(answer) => answers.push(answer),
                 Outcome::Wait(envelope) => {
-                    // The frame is full, or, rarely, an instance broke within this bulk. The rest is decided in
-                    // order in a later turn; none of it overtakes.
                     let first = answers.len();
                     let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
                     answers.resize_with(count, || None);
                     let rest = std::iter::once(envelope).chain(envelopes);
-                    self.waiting.push_back(Waiting::Bulk {
+                    let waiting = Waiting::Bulk {
                         answers,
                         rest: (first..).zip(rest).collect(),
                         accepted,
                         reply,
-                    });
-                    return first;
+                    };
+                    if turn.is_full() {
+                        // So everything behind it waits as well, in order.
+                        self.waiting.push_back(waiting);
+                        return first;
+                    }
+                    // Rarely, an instance broke within this bulk: commands to it alone wait. What the lane has behind this
+                    // bulk is decided in this turn and would overtake the others if they waited too.
+                    return first + self.handle_waiting(waiting, turn);
                 }
             }
         }
