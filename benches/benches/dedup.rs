@@ -25,7 +25,7 @@ fn remember(window: &mut DedupWindow, random: &mut SmallRng, next: &mut u64) {
             events: 1,
             version: 0,
         };
-        window.insert(command(random), seen, Timestamp::EPOCH);
+        window.insert(random.random(), command(random), seen, Timestamp::EPOCH);
         *next += 1;
     }
     window.forget(Offset(*next), Timestamp::EPOCH);
@@ -43,12 +43,14 @@ fn window(criterion: &mut Criterion) {
     group.bench_function("remember-and-forget", |bencher| {
         bencher.iter(|| remember(&mut window, &mut random, &mut next));
     });
-    let unknown: Vec<_> = (0..TURN).map(|_| command(&mut random)).collect();
+    let unknown: Vec<_> = (0..TURN)
+        .map(|_| (random.random(), command(&mut random)))
+        .collect();
     group.bench_function("look-up-unknown", |bencher| {
         bencher.iter(|| {
             unknown
                 .iter()
-                .filter(|&&id| window.get(id).is_some())
+                .filter(|&&(stream, id)| window.get(stream, id).is_some())
                 .count()
         });
     });
