@@ -2,6 +2,7 @@
 
 use super::ahead::Ahead;
 use super::*;
+use crate::aggregate::taking;
 
 impl<A: Aggregate> Host<A> {
     /// Handles one item; gives how many of its commands are done.
@@ -214,9 +215,7 @@ impl<A: Aggregate> PartitionInput for Host<A> {
                 answer(committed);
             }
             if let (Ok(Some(frame)), Some(writer)) = (committed, writer) {
-                for snapshot in taken {
-                    snapshot.store(&writer, partition, frame);
-                }
+                taking::store(taken, &writer, partition, frame);
             }
         }))
     }
