@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use millstream_engine::event::Offset;
-use millstream_engine::partition::{CommandId, DedupLimits, DedupWindow, Seen};
-use millstream_engine::time::Timestamp;
+use millstream_engine::partition::{CommandId, DedupLimits, DedupWindow, Moment, Seen};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
@@ -25,10 +24,10 @@ fn remember(window: &mut DedupWindow, random: &mut SmallRng, next: &mut u64) {
             events: 1,
             version: 0,
         };
-        window.insert(random.random(), command(random), seen, Timestamp::EPOCH);
+        window.insert(random.random(), command(random), seen, Moment::default());
         *next += 1;
     }
-    window.forget(Offset(*next), Timestamp::EPOCH);
+    window.forget(Offset(*next), Moment::default());
 }
 
 fn window(criterion: &mut Criterion) {

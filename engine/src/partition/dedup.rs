@@ -1,8 +1,9 @@
 //! The window of command ids: a repeat gets the first answer again, and has no second effect.
 //!
 //! Invariants: (1) an id is known together with the stream that its command went to: under the same id another stream is
-//! sent another command; (2) the window is a function of the partition's frames and the limits (ids, offsets and times
-//! stand in the frames), so after a restart it is what it was. Commands that emitted nothing are not in
+//! sent another command; (2) ids, offsets and times stand in the frames, so that after a restart the window has what it had, but
+//! for what is too old by then; (3) an id is too old only if recorded time and monotonic time both say so, so that no jump of the
+//! machine's clock makes a window forget what it learnt a moment ago. Commands that emitted nothing are not in
 //! it: they had no effect that could be repeated. Cost: a hash lookup per command with an id, none
 //! without.
 
@@ -12,6 +13,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::hash::BuildHasher;
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -21,7 +23,7 @@ use uuid::Uuid;
 use super::DedupLimits;
 use crate::event::{Offset, PartitionId, stream_hash};
 use crate::log::frame::{COMMANDS, Frame};
-use crate::log::{LogError, LogReader};
+use crate::log::{LogError, LogReader, recorded_before};
 use crate::time::Timestamp;
 
 /// Name that a caller gives a command, so that it may be sent again. It names a command to one stream: what is sent to
@@ -68,7 +70,19 @@ struct Entry {
     stream: u64,
     id: CommandId,
     seen: Seen,
+    /// When it was recorded.
     at: Timestamp,
+    /// Monotonic time up to which it is not too old, in nanoseconds.
+    until: u64,
+}
+
+/// A moment, by both of the times that the age of an id is counted in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Time as events are recorded.
+    pub recorded: Timestamp,
+    /// Monotonic time.
+    pub monotonic: Duration,
 }
 
 impl DedupWindow {
@@ -84,7 +98,9 @@ impl DedupWindow {
         }
     }
 
-    /// The window as the log's frames give it.
+    /// The window as the log's frames give it at `now`. Time in which no engine ran makes no id older, since a clock that is
+    /// wrong at a start would make all of them so: the age of an id is how long before `now` or before the log's last event it
+    /// was recorded, whichever is less, and is counted on in monotonic time.
     ///
     /// # Errors
     /// As [`LogReader::read`]; [`LogError::Chain`] when an attachment is malformed.
@@ -92,22 +108,27 @@ impl DedupWindow {
         limits: DedupLimits,
         reader: &dyn LogReader,
         partition: PartitionId,
+        now: Moment,
     ) -> Result<Self, LogError> {
         let mut window = Self::new(limits);
         let end = reader.head(partition)?.next;
+        let now = Moment {
+            recorded: now.recorded.min(recorded_before(reader, partition, end)?),
+            ..now
+        };
         let mut next = Offset(end.0.saturating_sub(limits.events_max));
         while next < end {
             let frames = reader.read(partition, next, READ_BYTES)?;
             let Some(last) = frames.last() else { break };
             next = last.header().end();
             for frame in &frames {
-                window.add_frame(frame)?;
+                window.add_frame(frame, now)?;
             }
         }
         Ok(window)
     }
 
-    fn add_frame(&mut self, frame: &Frame) -> Result<(), LogError> {
+    fn add_frame(&mut self, frame: &Frame, now: Moment) -> Result<(), LogError> {
         let Some(bytes) = frame.attachment(COMMANDS) else {
             return Ok(());
         };
@@ -121,6 +142,8 @@ impl DedupWindow {
         if bytes.len() % ENTRY_BYTES != 0 {
             return Err(malformed());
         }
+        let at = header.recorded_last;
+        let left = self.limits.age_max.checked_sub(now.recorded.since(at));
         // Commands stand in the order of their events: mostly the next record is the one, or one close behind.
         let (mut records, mut next) = (frame.records_from(0), 0);
         let mut name = String::new();
@@ -142,9 +165,18 @@ impl DedupWindow {
                 events,
                 version,
             };
-            self.insert(stream, id, seen, header.recorded_last);
+            if let Some(left) = left {
+                let until = nanos(now.monotonic.saturating_add(left));
+                self.push(Entry {
+                    stream,
+                    id,
+                    seen,
+                    at,
+                    until,
+                });
+            }
         }
-        self.forget(header.end(), header.recorded_last);
+        self.forget(header.end(), now);
         Ok(())
     }
 
@@ -161,15 +193,22 @@ impl DedupWindow {
         Some(self.entries[(number - self.first) as usize].seen)
     }
 
-    /// Remembers a command to the stream with this hash.
-    pub fn insert(&mut self, stream: u64, id: CommandId, seen: Seen, at: Timestamp) {
-        let number = self.first + self.entries.len() as u64;
-        self.entries.push_back(Entry {
+    /// Remembers a command to the stream with this hash, decided at `now`.
+    pub fn insert(&mut self, stream: u64, id: CommandId, seen: Seen, now: Moment) {
+        let until = nanos(now.monotonic.saturating_add(self.limits.age_max));
+        self.push(Entry {
             stream,
             id,
             seen,
-            at,
+            at: now.recorded,
+            until,
         });
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let (stream, id) = (entry.stream, entry.id);
+        let number = self.first + self.entries.len() as u64;
+        self.entries.push_back(entry);
         let (entries, hasher, first) = (&self.entries, &self.hasher, self.first);
         let entry = |number: u64| &entries[(number - first) as usize];
         let place = self.numbers.entry(
@@ -181,12 +220,14 @@ impl DedupWindow {
     }
 
     /// Forgets what is out of the window when the next event gets the offset `next`. Call once per turn.
-    pub fn forget(&mut self, next: Offset, now: Timestamp) {
+    pub fn forget(&mut self, next: Offset, now: Moment) {
+        let monotonic = nanos(now.monotonic);
         while let Some(entry) = self.entries.front() {
+            let is_too_old =
+                monotonic > entry.until && now.recorded.since(entry.at) > self.limits.age_max;
             let is_recent = entry.seen.first.0.saturating_add(self.limits.events_max) >= next.0
-                && now.since(entry.at) <= self.limits.age_max
                 && self.entries.len() <= self.limits.ids_max;
-            if is_recent {
+            if is_recent && !is_too_old {
                 return;
             }
             // A command that came again after it was forgotten has a younger entry of its own, and that number.
@@ -216,6 +257,11 @@ impl Entry {
     fn is_of(&self, stream: u64, id: CommandId) -> bool {
         self.id == id && self.stream == stream
     }
+}
+
+/// Five centuries are enough for a process.
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn hash(hasher: &RandomState, stream: u64, id: CommandId) -> u64 {

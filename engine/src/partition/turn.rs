@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::dedup::{self, CommandId, DedupWindow};
+use super::dedup::{self, CommandId, DedupWindow, Moment};
 use super::{Seen, Watch};
 use crate::codec::{EncodeError, Event, EventEncoder};
 use crate::event::{EventId, Metadata, Offset, PartitionId};
@@ -219,7 +219,11 @@ impl Turn<'_> {
     pub fn remember(&mut self, stream: u64, id: CommandId, seen: Seen) {
         let slot = (seen.first.0 - self.first.0) as u32;
         dedup::write(&mut self.shop.commands, id, slot, seen.events, seen.version);
-        self.shop.dedup.insert(stream, id, seen, self.now);
+        let now = Moment {
+            recorded: self.now,
+            monotonic: self.monotonic,
+        };
+        self.shop.dedup.insert(stream, id, seen, now);
     }
 
     /// The kind's number in this frame. Names of the program are compared by address first.

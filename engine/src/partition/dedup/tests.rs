@@ -85,6 +85,13 @@ fn seen(first: u64, version: u64) -> Seen {
     }
 }
 
+fn moment(recorded: i64, monotonic: u64) -> Moment {
+    Moment {
+        recorded: Timestamp::from_seconds(recorded),
+        monotonic: Duration::from_secs(monotonic),
+    }
+}
+
 /// Goal: a list of ids as it was always stored says which stream each was for, wherever in the frame its events are.
 #[test]
 fn stored_ids_are_known_with_the_streams_of_their_events() {
@@ -101,7 +108,8 @@ fn stored_ids_are_known_with_the_streams_of_their_events() {
         frame(0, 100, at, &near.concat()),
         frame(100, 100, at, &back.concat()),
     ]);
-    let window = DedupWindow::load(DedupLimits::default(), &log, PartitionId(0)).unwrap();
+    let now = moment(8, 0);
+    let window = DedupWindow::load(DedupLimits::default(), &log, PartitionId(0), now).unwrap();
     assert_eq!(window.len(), 6);
     let third = CommandId(Uuid::from_u128(3));
     let known = [
@@ -124,7 +132,8 @@ fn a_malformed_list_is_an_error() {
     let cut = entry(1, 0, 1, 0)[1..].to_vec();
     for commands in [entry(1, 4, 1, 0), entry(1, 3, 2, 0), entry(1, 0, 0, 0), cut] {
         let log = Stored(vec![frame(0, 4, Timestamp::EPOCH, &commands)]);
-        let window = DedupWindow::load(DedupLimits::default(), &log, PartitionId(0));
+        let now = Moment::default();
+        let window = DedupWindow::load(DedupLimits::default(), &log, PartitionId(0), now);
         assert!(matches!(window, Err(LogError::Chain { .. })), "{window:?}");
     }
 }
@@ -137,7 +146,7 @@ fn an_id_is_forgotten_for_each_stream_by_itself() {
         ..DedupLimits::default()
     };
     let mut window = DedupWindow::new(limits);
-    let at = Timestamp::EPOCH;
+    let at = Moment::default();
     for (offset, stream) in [(0, 8), (1, 9), (2, 8)] {
         window.insert(stream, ONE, seen(offset, offset), at);
     }
@@ -157,4 +166,64 @@ fn an_id_is_forgotten_for_each_stream_by_itself() {
     }
     assert_eq!((window.len(), window.get(8, ONE)), (1, None));
     assert_eq!(window.get(7, OTHER), Some(seen(999, 999)));
+}
+
+/// Goal: an id is forgotten when it is too old by recorded time and by monotonic time, exactly; by one of them it is not.
+#[test]
+fn an_id_is_too_old_when_both_times_say_so() {
+    let limits = DedupLimits {
+        age_max: Duration::from_secs(60),
+        ..DedupLimits::default()
+    };
+    for (recorded, monotonic, is_known) in [
+        (7_200, 0, true),
+        (7_200, 60, true),
+        (7_200, 61, false),
+        (0, 7_200, true),
+        (60, 7_200, true),
+        (61, 7_200, false),
+    ] {
+        let mut window = DedupWindow::new(limits);
+        window.insert(8, ONE, seen(0, 0), moment(1_000, 5));
+        window.forget(Offset(1), moment(1_000 + recorded, 5 + monotonic));
+        let found = window.get(8, ONE).is_some();
+        assert_eq!(found, is_known, "{recorded} s, {monotonic} s");
+    }
+}
+
+/// Goal: after a restart an id is as old as it was at the log's last event, whatever the clock says, or younger if that
+/// event has a time that is yet to come; from there monotonic time counts.
+#[test]
+fn a_window_that_is_loaded_goes_on_with_the_ages_it_had() {
+    let limits = DedupLimits {
+        age_max: Duration::from_secs(60),
+        ..DedupLimits::default()
+    };
+    let one = |first, at, id| frame(first, 1, Timestamp::from_seconds(at), &entry(id, 0, 1, 0));
+    let log = Stored(vec![one(0, 100, 1), one(1, 140, 2), one(2, 170, 3)]);
+    let load = |now: i64| {
+        let now = moment(now, 7);
+        DedupWindow::load(limits, &log, PartitionId(0), now).unwrap()
+    };
+    let known = |window: &DedupWindow| {
+        let ids = (1..=3).map(|id| CommandId(Uuid::from_u128(id)));
+        ids.map(|id| window.get(account(0), id).is_some())
+            .collect::<Vec<_>>()
+    };
+    // The first is 70 s older than the last.
+    for now in [170, 180, 1_000_000] {
+        assert_eq!(known(&load(now)), [false, true, true], "{now}");
+    }
+    // The last was recorded ahead of its time.
+    for now in [160, 100, 0] {
+        assert_eq!(known(&load(now)), [true, true, true], "{now}");
+    }
+    // The second is 30 s old, and stays so while no engine runs.
+    let mut window = load(1_000_000);
+    window.forget(Offset(3), moment(1_000_000, 7 + 30));
+    assert_eq!(known(&window), [false, true, true]);
+    window.forget(Offset(3), moment(1_000_000, 7 + 31));
+    assert_eq!(known(&window), [false, false, true]);
+    window.forget(Offset(3), moment(1_000_000, 7 + 61));
+    assert!(window.is_empty());
 }
