@@ -29,7 +29,7 @@ impl<A: Aggregate> Host<A> {
         });
     }
 
-    /// Handles what was put back in an earlier turn, which may have to wait once more.
+    /// Handles what was put back, mostly in an earlier turn; it may have to wait once more.
     fn handle_waiting(&mut self, waiting: Waiting<A>, turn: &mut Turn<'_>) -> usize {
         match waiting {
             Waiting::One(envelope, reply) => self.handle_one(envelope, reply, None, turn),
