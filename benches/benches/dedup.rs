@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use millstream_engine::event::Offset;
-use millstream_engine::partition::{CommandId, DedupLimits, DedupWindow, Seen};
-use millstream_engine::time::Timestamp;
+use millstream_engine::partition::{CommandId, DedupLimits, DedupWindow, Moment, Seen};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
@@ -25,10 +24,10 @@ fn remember(window: &mut DedupWindow, random: &mut SmallRng, next: &mut u64) {
             events: 1,
             version: 0,
         };
-        window.insert(command(random), seen, Timestamp::EPOCH);
+        window.insert(random.random(), command(random), seen, Moment::default());
         *next += 1;
     }
-    window.forget(Offset(*next), Timestamp::EPOCH);
+    window.forget(Offset(*next), Moment::default());
 }
 
 fn window(criterion: &mut Criterion) {
@@ -43,12 +42,14 @@ fn window(criterion: &mut Criterion) {
     group.bench_function("remember-and-forget", |bencher| {
         bencher.iter(|| remember(&mut window, &mut random, &mut next));
     });
-    let unknown: Vec<_> = (0..TURN).map(|_| command(&mut random)).collect();
+    let unknown: Vec<_> = (0..TURN)
+        .map(|_| (random.random(), command(&mut random)))
+        .collect();
     group.bench_function("look-up-unknown", |bencher| {
         bencher.iter(|| {
             unknown
                 .iter()
-                .filter(|&&id| window.get(id).is_some())
+                .filter(|&&(stream, id)| window.get(stream, id).is_some())
                 .count()
         });
     });

@@ -73,6 +73,13 @@ impl Stamps {
         self.latest.fetch_max(later, Ordering::SeqCst);
     }
 
+    /// The time that no turn which begins from now on is recorded before. Ahead of the clock where that was ahead once, or
+    /// was set back.
+    #[must_use]
+    pub fn latest(&self) -> Timestamp {
+        Timestamp(self.latest.load(Ordering::SeqCst))
+    }
+
     /// Asks whether all of a partition that is recorded before `least` has been published. What turns begin from now on is
     /// recorded at `least` or later in any case.
     #[must_use]
@@ -139,6 +146,9 @@ mod tests {
         stamps.published(cause.at());
         assert!(stamps.begin(OTHER, Timestamp(1)).at() > cause.at());
         assert!(stamps.begin(ONE, Timestamp(9)).at() == Timestamp(9));
+        // Nobody sets it back.
+        let _ = stamps.begin(OTHER, Timestamp(1));
+        assert_eq!(stamps.latest(), Timestamp(9));
     }
 
     #[test]

@@ -293,6 +293,10 @@ catalog! {
     STATE_BYTES_TOTAL = "millstream_state_bytes_total", Counter, Bytes,
         "Bytes of keys and values committed to the state environment";
 
+    // No label: an engine has one clock.
+    RECORDED_TIME_AHEAD_SECONDS = "millstream_recorded_time_ahead_seconds", Gauge, Seconds,
+        "How far the time at which events are recorded is ahead of the machine's clock";
+
     // No label: the threads of a runtime that has spares.
     RUNTIME_HUNG_THREADS = "millstream_runtime_hung_threads", Gauge, Count,
         "Threads whose step has not come back for a tenth of a second";

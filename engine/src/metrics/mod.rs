@@ -12,6 +12,7 @@
 //! Not here: the recorder and its HTTP listener, see `millstream::server`.
 
 mod catalog;
+mod clock;
 mod flow;
 mod labels;
 mod load;
@@ -23,6 +24,7 @@ mod threads;
 mod write_side;
 
 pub use catalog::*;
+pub use clock::ClockMetrics;
 pub use flow::{
     BatchMetrics, BreakerMetrics, CheckpointMetrics, DataflowMetrics, LateMetrics, MailboxMetrics,
     PartitionMetrics, StageMetrics, StallMetrics, UnreadableMetrics, observe_skew,

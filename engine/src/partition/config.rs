@@ -7,16 +7,18 @@ use serde::{Deserialize, Serialize};
 use crate::batch::{BatchLimits, InvalidBatchLimits};
 use crate::mailbox::MailboxLimits;
 
-/// How long a command's id is remembered: until the first of these bounds is passed.
+/// How long a command's id is remembered, together with its stream: until the first of these bounds is passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DedupLimits {
-    /// Ids remembered by a partition. Default 262,144. More: 80 bytes of memory for each.
+    /// Ids remembered by a partition, one that went to several streams once for each. Default 262,144. More: some 150 bytes of
+    /// memory for each.
     pub ids_max: usize,
     /// Events of the partition, with and without ids, after which an id is forgotten. Default 2,097,152.
     /// More: a longer start, which reads them again.
     pub events_max: u64,
-    /// Time after which an id is forgotten. Default one hour.
+    /// Time after which an id is forgotten, as events are recorded and as monotonic time says: the longer of both counts, so
+    /// that a clock that jumps empties no window. Time in which no engine runs does not count. Default one hour.
     pub age_max: Duration,
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::dedup::DedupWindow;
+use super::dedup::{DedupWindow, Moment};
 use super::meter::Meter;
 use super::turn::Workshop;
 use super::{Completion, PartitionConfig, PartitionInput, Turn};
@@ -106,7 +106,11 @@ impl PartitionCore {
         } else {
             let head = streams.head(partition)?;
             let recorded_last = recorded_before(&*streams, partition, head.next)?;
-            let window = DedupWindow::load(config.dedup, &*streams, partition)?;
+            let now = Moment {
+                recorded: clock.now(),
+                monotonic: clock.monotonic(),
+            };
+            let window = DedupWindow::load(config.dedup, &*streams, partition, now)?;
             (head, recorded_last, window)
         };
         Ok(Self {

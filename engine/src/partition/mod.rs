@@ -33,7 +33,7 @@ pub use self::core::{
 pub use append::{AppendRequest, Appended, Appends};
 pub use appender::{Appender, EncodeFn, NewEvent, Payload};
 pub use config::{DedupLimits, InvalidPartitionConfig, PartitionConfig};
-pub use dedup::{CommandId, DedupWindow, Seen};
+pub use dedup::{CommandId, DedupWindow, Moment, Seen};
 pub use error::AppendError;
 pub use expected::{Conflict, Expected};
 pub use input::{Completion, PartitionInput, Replies, Reply};

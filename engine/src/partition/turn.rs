@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::dedup::{self, CommandId, DedupWindow};
+use super::dedup::{self, CommandId, DedupWindow, Moment};
 use super::{Seen, Watch};
 use crate::codec::{EncodeError, Event, EventEncoder};
 use crate::event::{EventId, Metadata, Offset, PartitionId};
@@ -209,17 +209,21 @@ impl Turn<'_> {
         &mut self.shop.encoder
     }
 
-    /// What a command with this id came to, if it was seen.
+    /// What a command with this id to the stream with this hash came to, if it was seen.
     #[must_use]
-    pub fn seen(&self, id: CommandId) -> Option<Seen> {
-        self.shop.dedup.get(id)
+    pub fn seen(&self, stream: u64, id: CommandId) -> Option<Seen> {
+        self.shop.dedup.get(stream, id)
     }
 
-    /// Remembers a command whose `events` last events of the frame are its own.
-    pub fn remember(&mut self, id: CommandId, seen: Seen) {
+    /// Remembers a command to the stream with this hash, whose `events` last events of the frame are its own.
+    pub fn remember(&mut self, stream: u64, id: CommandId, seen: Seen) {
         let slot = (seen.first.0 - self.first.0) as u32;
         dedup::write(&mut self.shop.commands, id, slot, seen.events, seen.version);
-        self.shop.dedup.insert(id, seen, self.now);
+        let now = Moment {
+            recorded: self.now,
+            monotonic: self.monotonic,
+        };
+        self.shop.dedup.insert(stream, id, seen, now);
     }
 
     /// The kind's number in this frame. Names of the program are compared by address first.

@@ -42,7 +42,7 @@ impl Progress {
             (None, Offset(0)) => Ok(ProgressStanding::Valid),
             (Some((first, hash)), Offset(next)) if next > first.0 => {
                 let last = Offset(next - 1);
-                standing(reader, partition, last, Some(first), hash)
+                standing(reader, partition, last, first, hash)
             }
             // Progress without the frame that proves it, or before it: no writer of ours makes that.
             _ => Ok(ProgressStanding::OtherHistory),
@@ -72,12 +72,12 @@ impl Progress {
     }
 }
 
-/// Whether the event at `offset` lies in a frame with this hash (and, where given, this first offset).
-pub(super) fn standing(
+/// Whether the event at `offset` lies in the frame that begins at `first` and has this hash.
+fn standing(
     reader: &(impl LogReader + ?Sized),
     partition: PartitionId,
     offset: Offset,
-    first: Option<Offset>,
+    first: Offset,
     hash: FrameHash,
 ) -> Result<ProgressStanding, LogError> {
     if offset >= reader.head(partition)?.next {
@@ -86,7 +86,7 @@ pub(super) fn standing(
     let frames = reader.read(partition, offset, 1)?;
     let is_same = frames.first().is_some_and(|frame| {
         let header = frame.header();
-        header.hash == hash && first.is_none_or(|first| header.first == first)
+        header.hash == hash && header.first == first
     });
     Ok(if is_same {
         ProgressStanding::Valid

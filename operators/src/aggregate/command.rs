@@ -27,8 +27,9 @@ pub enum Acknowledge {
 pub struct CommandOptions {
     /// What the caller expects of the aggregate's stream.
     pub expected: Expected,
-    /// Name of the command: sent again under it, it has no second effect and gets the same answer, for
-    /// as long as the partition's window remembers it.
+    /// Name of the command: sent again to the same aggregate under it, it has no second effect and gets the same answer,
+    /// for as long as the partition's window remembers it. To another aggregate, of this type or another, it is another
+    /// command, so one request may use its id for all that it sends, once per aggregate.
     pub id: Option<CommandId>,
     /// When it is answered.
     pub acknowledge: Acknowledge,

@@ -153,7 +153,8 @@ impl<A: Aggregate> Host<A> {
     ) -> Outcome<A> {
         self.tally.commands += 1;
         turn.deciding(&envelope.id);
-        if let Some(before) = envelope.options.id.and_then(|id| turn.seen(id)) {
+        let named = envelope.options.id;
+        if let Some(before) = named.and_then(|id| turn.seen(envelope.hash, id)) {
             self.tally.repeats += 1;
             return Outcome::Done(Ok(self.repeated(before)));
         }
@@ -279,14 +280,12 @@ impl<A: Aggregate> Host<A> {
         if let (Some(id), Some(version), true) = (options.id, ack.version, emitted > 0) {
             let first = Offset(turn.next_offset().0 - emitted);
             let events = ack.events;
-            turn.remember(
-                id,
-                Seen {
-                    first,
-                    events,
-                    version,
-                },
-            );
+            let seen = Seen {
+                first,
+                events,
+                version,
+            };
+            turn.remember(hash, id, seen);
         }
         Ok(ack)
     }

@@ -9,6 +9,9 @@ use millstream_engine::state::{Snapshot, StateBatch, StateWrite, StateWriterHand
 use super::Aggregate;
 use super::instances::Instance;
 
+/// Bytes of states that are stored together; a larger one goes alone, so that one that cannot be stored keeps none back.
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
 /// Encodes states of one aggregate type.
 #[derive(Debug)]
 pub(super) struct Taker<A> {
@@ -78,10 +81,31 @@ impl<A: Aggregate> Taker<A> {
     }
 }
 
+/// Hands what was taken in a turn to the state's writer, as few batches: its queue is one for all. `frame` holds the last
+/// events of the snapshots and is durable. What finds the writer busy is left out: the next ones will do.
+pub(super) fn store(
+    taken: Vec<Taken>,
+    writer: &StateWriterHandle,
+    partition: PartitionId,
+    frame: &Frame,
+) {
+    let (mut writes, mut bytes) = (Vec::new(), 0);
+    for taken in taken {
+        let own = taken.bytes.len();
+        if !writes.is_empty() && bytes + own > BATCH_BYTES_MAX {
+            let _ = writer.try_submit(StateBatch::new(std::mem::take(&mut writes)));
+            bytes = 0;
+        }
+        bytes += own;
+        writes.push(taken.write(partition, frame));
+    }
+    if !writes.is_empty() {
+        let _ = writer.try_submit(StateBatch::new(writes));
+    }
+}
+
 impl Taken {
-    /// Hands the snapshot to the state's writer; `frame` holds its last event and is durable. When the
-    /// writer is busy it is left out: the next one will do.
-    pub(super) fn store(self, writer: &StateWriterHandle, partition: PartitionId, frame: &Frame) {
+    fn write(self, partition: PartitionId, frame: &Frame) -> StateWrite {
         let snapshot = Snapshot {
             aggregate_version: self.aggregate_version,
             stream_version: self.stream_version,
@@ -92,10 +116,9 @@ impl Taken {
             frame: frame.header().hash,
             bytes: self.bytes,
         };
-        let write = StateWrite::Snapshot {
+        StateWrite::Snapshot {
             stream: self.stream,
             snapshot,
-        };
-        let _ = writer.try_submit(StateBatch::new(vec![write]));
+        }
     }
 }

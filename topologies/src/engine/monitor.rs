@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use millstream_engine::event::PartitionId;
 use millstream_engine::metrics::{
-    IndexMetrics, PartitionMetrics, StateMemoryMetrics, ThreadMetrics, observe_skew,
+    ClockMetrics, IndexMetrics, PartitionMetrics, StateMemoryMetrics, ThreadMetrics, observe_skew,
 };
 use millstream_engine::runtime::Threads;
+use millstream_engine::time::Timestamp;
 use millstream_operators::projection::Outlets;
 
 use super::said::Said;
@@ -83,12 +84,45 @@ pub(super) fn watch(engine: &Weak<Inner>, looks: &Looks, threads: Option<Threads
     }
 }
 
+/// How far recorded time may be ahead of the clock before that is said: clocks are set back by less all the time.
+const AHEAD_SAID: Duration = Duration::from_secs(10);
+
+/// Recorded time beside the machine's clock.
+struct Clocks {
+    metrics: ClockMetrics,
+    said: Said,
+}
+
+impl Clocks {
+    fn new() -> Self {
+        Self {
+            metrics: ClockMetrics::new(),
+            said: Said::default(),
+        }
+    }
+
+    /// A clock that was ahead for a moment has moved recorded time ahead for good.
+    fn look(&mut self, recorded: Timestamp, now: Timestamp) {
+        let ahead = recorded.since(now);
+        self.metrics.observe(ahead);
+        if ahead < AHEAD_SAID {
+            self.said.is_over();
+        } else if self.said.is_due() {
+            tracing::warn!(
+                ?ahead, %recorded, %now,
+                "the clock was ahead, or was set back: until it has come there, events are recorded at that time"
+            );
+        }
+    }
+}
+
 /// What a look needs of those before.
 struct Monitor {
     indexes: Vec<IndexMetrics>,
     loads: Vec<PartitionMetrics>,
     watchdog: Watchdog,
     memory: StateMemoryMetrics,
+    clocks: Clocks,
     threads: Option<(ThreadMetrics, Threads)>,
     /// Where each partition stood.
     before: Option<Vec<u64>>,
@@ -104,6 +138,7 @@ impl Monitor {
             loads: ids().map(PartitionMetrics::new).collect(),
             watchdog: Watchdog::new(inner.config.watchdog),
             memory: StateMemoryMetrics::new(),
+            clocks: Clocks::new(),
             threads: threads.map(|threads| (ThreadMetrics::new(), threads)),
             before: None,
             uncleared: [Said::default(); 2],
@@ -131,6 +166,8 @@ impl Monitor {
         if let Some(bounded) = &inner.inputs.memory {
             self.memory.observe(bounded.budget());
         }
+        let recorded = inner.feed.stamps().latest();
+        self.clocks.look(recorded, inner.clock.now());
         clear_killed_readers(inner, &mut self.uncleared);
         if let Some((metrics, threads)) = &self.threads {
             metrics.observe(threads.hung(), threads.spares_left());
@@ -189,9 +226,45 @@ fn show_stalled(inner: &Inner, partition: PartitionId, metrics: &PartitionMetric
 
 #[cfg(test)]
 mod tests {
+    use millstream_engine::time::ManualClock;
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::catalog::bank::{Account, AccountCommand, Cents};
+    use crate::server::LocalMetrics;
+    use crate::topology::Topology;
+
+    /// A clock that was ahead while something was stored has moved recorded time ahead, which nothing said.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn recorded_time_that_is_ahead_of_the_clock_is_seen() {
+        let right = Timestamp::from_seconds(1_000_000);
+        let clock = Arc::new(ManualClock::new(right));
+        let folder = tempfile::tempdir().unwrap();
+        let opened = Engine::open(folder.path()).clock(Arc::clone(&clock) as _);
+        let topology = Topology::named("bank").aggregate::<Account>().build();
+        let engine = opened.run(topology.unwrap()).await.unwrap();
+        let local = LocalMetrics::new();
+        let mut monitor = local.during(|| Monitor::new(&engine.inner, None));
+        let mut shown = |now: Timestamp| {
+            clock.set(now);
+            monitor.look(&engine.inner);
+            let name = "millstream_recorded_time_ahead_seconds ";
+            let rendered = local.render();
+            let line = rendered.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap().parse::<f64>().unwrap()
+        };
+        assert_eq!(shown(right), 0.0);
+        let ahead = right.saturating_add(Duration::from_secs(7_200));
+        clock.set(ahead);
+        let open = AccountCommand::Open {
+            overdraft_limit: Cents::ZERO,
+        };
+        engine.send::<Account>("1", open).await.unwrap();
+        // What follows is a microsecond later than what was stored.
+        assert_eq!(shown(right), 7_200.000_001);
+        assert_eq!(shown(ahead), 0.000_001);
+        engine.shutdown().await.unwrap();
+    }
 
     /// Story: an engine that had been shut down could not be opened again while the monitor looked at it.
     #[test]

@@ -90,6 +90,7 @@ fn record_dataflows() {
     LateMetrics::new("sales/window", PARTITION).count(1);
     record_state_memory();
     ThreadMetrics::new().observe(1, 2);
+    ClockMetrics::new().observe(MILLISECOND);
     UnreadableMetrics::new("sales/events", PARTITION).count(1);
 }
 

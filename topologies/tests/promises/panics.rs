@@ -1,6 +1,10 @@
 //! Danger: user code panics. It is one caller's error; neighbours, the instance and the log are as if it had not
 //! been sent.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
 use millstream::prelude::*;
 use millstream_operators::aggregate::BulkCommand;
 
@@ -152,5 +156,52 @@ async fn bulks() {
     assert_eq!(sum(&engine, "b").await, b);
     assert_eq!(a, 100, "a good command behind a panicking one was refused");
     check(&engine).await;
+    close(engine).await;
+}
+
+/// Has a call hand over what it sends; its answer is for later.
+async fn sent<F: Future>(mut call: Pin<&mut F>) {
+    let is_pending = poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending()));
+    assert!(is_pending.await, "answered while the partition was held");
+}
+
+/// An instance that broke within a bulk had the bulk's whole rest wait for the next turn, while the turn went on with
+/// what lay behind the bulk: commands to other instances overtook those of the bulk. Method: a gate holds the partition
+/// until both calls lie in its lane.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_overtakes_a_bulk_in_which_an_instance_breaks() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path()).await;
+    let handle = engine.aggregate::<Tally>();
+    let [x, y] = [1, 2].map(|nth| id_in(0, nth));
+    let command = |id: &str, command| BulkCommand {
+        id: id.into(),
+        command,
+        options: CommandOptions::default(),
+    };
+    let (holder, keeper) = held(&engine, &id_in(0, 0)).await;
+    let mut bulk = pin!(handle.send_bulk(vec![
+        command(&x, Ask::Add(1)),
+        command(&x, Ask::EvolvePanics),
+        command(&x, Ask::Add(2)),
+        command(&y, Ask::Add(1)),
+    ]));
+    sent(bulk.as_mut()).await;
+    let mut single = pin!(handle.send(&y, Ask::Add(2)));
+    sent(single.as_mut()).await;
+    keeper.open();
+    let (answers, behind) = within(async { tokio::join!(bulk, single) }).await;
+    within(holder).await.unwrap().unwrap();
+
+    panicked(&answers[1], "evolving");
+    let version = |answer: &Result<Ack, CommandError<Refused>>| answer.as_ref().unwrap().version;
+    assert_eq!(version(&answers[0]), Some(0));
+    assert_eq!(version(&answers[2]), Some(1));
+    assert_eq!(version(&answers[3]), Some(0));
+    assert_eq!(version(&behind), Some(1));
+    let streams = check(&engine).await;
+    for id in [&x, &y] {
+        assert_eq!(streams[&format!("tally-{id}")], [added(1), added(2)]);
+    }
     close(engine).await;
 }

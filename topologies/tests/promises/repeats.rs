@@ -104,6 +104,39 @@ async fn a_repeat_has_no_second_effect() {
     close(engine).await;
 }
 
+/// An id was known per partition: under the id of a command to one stream, a command to another was answered with the
+/// position of the first and had no effect, where both streams happened to lie in one partition. Goal: it is another
+/// command, and a repeat of either is one, also after a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_names_a_command_to_one_stream() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path()).await;
+    let (debit, credit) = ("one@tenant", "two@tenant");
+    let send = async |engine: &Engine, id: &str, by: i64| {
+        let sent = engine.send_with::<Tally>(id, Ask::Add(by), named(1));
+        within(sent).await.unwrap()
+    };
+    let firsts = [
+        (debit, -5, send(&engine, debit, -5).await),
+        (credit, 5, send(&engine, credit, 5).await),
+    ];
+    let positions = firsts.map(|(_, _, ack)| ack.position.unwrap());
+    assert_eq!(positions[0].partition, positions[1].partition);
+    assert!(positions[0].offset < positions[1].offset);
+    for (id, by, first) in &firsts {
+        same(&send(&engine, id, *by).await, first);
+    }
+    close(engine).await;
+    let engine = open(folder.path()).await;
+    for (id, by, first) in &firsts {
+        same(&send(&engine, id, *by).await, first);
+        assert_eq!(sum(&engine, id).await, *by);
+    }
+    let streams = check(&engine).await;
+    assert!(streams.values().all(|events| events.len() == 1));
+    close(engine).await;
+}
+
 /// Goal: a repeat of a command in flight waits for the first and answers the same. Method: a gate holds the
 /// partition while the pairs queue up, so that both lie in one batch; many tasks besides, without a gate.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

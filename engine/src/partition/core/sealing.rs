@@ -81,7 +81,11 @@ impl PartitionCore {
             next: frame.first.plus(u64::from(frame.count)),
             hash: frame.hash,
         };
-        shop.dedup.forget(self.head.next, self.recorded_last);
+        let now = Moment {
+            recorded: self.recorded_last,
+            monotonic: self.clock.monotonic(),
+        };
+        shop.dedup.forget(self.head.next, now);
         Ok(Some(frame))
     }
 }

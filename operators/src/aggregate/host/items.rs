@@ -2,6 +2,7 @@
 
 use super::ahead::Ahead;
 use super::*;
+use crate::aggregate::taking;
 
 impl<A: Aggregate> Host<A> {
     /// Handles one item; gives how many of its commands are done.
@@ -28,7 +29,7 @@ impl<A: Aggregate> Host<A> {
         });
     }
 
-    /// Handles what was put back in an earlier turn, which may have to wait once more.
+    /// Handles what was put back, mostly in an earlier turn; it may have to wait once more.
     fn handle_waiting(&mut self, waiting: Waiting<A>, turn: &mut Turn<'_>) -> usize {
         match waiting {
             Waiting::One(envelope, reply) => self.handle_one(envelope, reply, None, turn),
@@ -112,19 +113,24 @@ impl<A: Aggregate> Host<A> {
             match outcome {
                 Outcome::Done(answer) => answers.push(answer),
                 Outcome::Wait(envelope) => {
-                    // The frame is full, or, rarely, an instance broke within this bulk. The rest is decided in
-                    // order in a later turn; none of it overtakes.
                     let first = answers.len();
                     let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
                     answers.resize_with(count, || None);
                     let rest = std::iter::once(envelope).chain(envelopes);
-                    self.waiting.push_back(Waiting::Bulk {
+                    let waiting = Waiting::Bulk {
                         answers,
                         rest: (first..).zip(rest).collect(),
                         accepted,
                         reply,
-                    });
-                    return first;
+                    };
+                    if turn.is_full() {
+                        // So everything behind it waits as well, in order.
+                        self.waiting.push_back(waiting);
+                        return first;
+                    }
+                    // Rarely, an instance broke within this bulk: commands to it alone wait. What the lane has behind this
+                    // bulk is decided in this turn and would overtake the others if they waited too.
+                    return first + self.handle_waiting(waiting, turn);
                 }
             }
         }
@@ -209,9 +215,7 @@ impl<A: Aggregate> PartitionInput for Host<A> {
                 answer(committed);
             }
             if let (Ok(Some(frame)), Some(writer)) = (committed, writer) {
-                for snapshot in taken {
-                    snapshot.store(&writer, partition, frame);
-                }
+                taking::store(taken, &writer, partition, frame);
             }
         }))
     }
