@@ -17,6 +17,7 @@ mod calling;
 mod config;
 mod cuts;
 mod delivery;
+mod figures;
 mod format;
 mod given_up;
 mod outlets;
