@@ -137,11 +137,11 @@ fn effects_grow_old_also_after_the_clock_was_set_back() {
     assert_eq!(oldest(&world), 0.0, "seen just now");
     seconds(&world, 400);
     assert_eq!(oldest(&world), 400.0);
-    world.remove(0);
+    world.take_out(0);
     assert_eq!(oldest(&world), 400.0, "the next has been there as long");
     world.append(1);
     world.run(&mut running, 3);
-    world.remove(0);
+    world.take_out(0);
     assert_eq!(oldest(&world), 0.0);
     seconds(&world, 10);
     assert_eq!(oldest(&world), 10.0);

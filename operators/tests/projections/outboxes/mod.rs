@@ -2,6 +2,7 @@
 //! figures.
 
 mod figures;
+mod histories;
 pub(crate) mod world;
 
 use std::collections::BTreeSet;

@@ -6,14 +6,16 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use millstream_engine::event::PartitionId;
+use millstream_engine::log::EmbeddedLog;
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::stage::{StageCore, Step};
 use millstream_engine::state::{
     RegisteredProjection, StateBatch, StateWrite, SteppedStateWriter, TableId,
 };
+use millstream_engine::store::SimulatedDisk;
 use millstream_engine::time::{Clock, Timestamp};
 use millstream_operators::projection::{
-    DeclaredOutbox, Delivering, DeliveryConfig, DeliveryCore, DeliveryParts, FailurePolicy,
+    DeclaredOutbox, Delivering, DeliveryConfig, DeliveryCore, DeliveryParts, Effect, FailurePolicy,
     OpenOutlets, OpenReads, Outlets, Owners, ProgressBoard, ProjectionConfig,
 };
 
@@ -28,6 +30,8 @@ pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) steps: SteppedStateWriter,
     pub(crate) is_out_of_order: Arc<AtomicBool>,
+    /// Values that were appended, and when they were recorded.
+    appended: Vec<(Timestamp, u64)>,
 }
 
 /// A version at work.
@@ -46,6 +50,7 @@ impl World {
             state,
             steps,
             is_out_of_order: Arc::default(),
+            appended: Vec::new(),
         }
     }
 
@@ -76,6 +81,8 @@ impl World {
             registered: &ids,
             heads: &[self.log.end(ZERO)],
             store_id: None,
+            log: &self.log.reader,
+            now: self.log.clock.now(),
             store: &self.state.store,
             writer: &self.state.writer,
         })
@@ -131,8 +138,20 @@ impl World {
         outlets: &Arc<Outlets>,
         config: DeliveryConfig,
     ) -> (DeliveryCore, Arc<Mailbox>) {
+        self.deliver_by(outlets, config, |_| async { Ok::<_, String>(()) })
+    }
+
+    /// One that calls this, and where it is woken.
+    pub(crate) fn deliver_by<F>(
+        &self,
+        outlets: &Arc<Outlets>,
+        config: DeliveryConfig,
+        deliver: impl Fn(Effect<u64>) -> F + Send + Sync + 'static,
+    ) -> (DeliveryCore, Arc<Mailbox>)
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
         let mailbox = Mailbox::new(MailboxLimits::default(), self.log.clock());
-        let deliver = |_| async { Ok::<_, String>(()) };
         let parts = DeliveryParts {
             outlets: Arc::clone(outlets),
             delivering: Delivering::new(&SENT, config, deliver),
@@ -158,6 +177,22 @@ impl World {
         let id = self.log.end(ZERO).to_string();
         let event = NewEvent::of(("value", &id), "Value", &Value(value));
         self.log.append(ZERO, at, [&event]);
+        self.appended.push((at, value));
+    }
+
+    /// A backup of the log is restored that has so many events, and the state is kept. Whoever uses the log has to be gone.
+    pub(crate) fn restore_log(&mut self, events: usize) {
+        let disk = EmbeddedLog::open_simulated(&SimulatedDisk::new(), 1).unwrap();
+        self.log = Log::new(disk, self.log.clock.now());
+        let kept: Vec<_> = self.appended.drain(..).take(events).collect();
+        for (at, value) in kept {
+            self.append_at(at, value);
+        }
+    }
+
+    /// Rows are made anew, as where they are ahead of the log.
+    pub(crate) fn reset(&self) {
+        self.state.writer.reset_projection("sends", 1).unwrap();
     }
 
     /// One turn, and all that it has stored.
@@ -211,11 +246,26 @@ impl World {
         self.effects().1.iter().map(offset).collect()
     }
 
-    /// An effect is gone.
-    pub(crate) fn remove(&mut self, at: usize) {
+    /// Takes an effect out of the store.
+    pub(crate) fn take_out(&mut self, at: usize) -> (Vec<u8>, Vec<u8>) {
         let (table, keys) = self.effects();
         let key = keys[at].clone();
-        let batch = StateBatch::new(vec![StateWrite::DeleteRow { table, key }]);
+        let value = self.state.store.get(table, &key).unwrap().unwrap();
+        self.write(StateWrite::DeleteRow {
+            table,
+            key: key.clone(),
+        });
+        (key, value)
+    }
+
+    /// Puts it back.
+    pub(crate) fn put_back(&mut self, (key, value): (Vec<u8>, Vec<u8>)) {
+        let (table, _) = self.effects();
+        self.write(StateWrite::PutRow { table, key, value });
+    }
+
+    fn write(&mut self, write: StateWrite) {
+        let batch = StateBatch::new(vec![write]);
         self.state.writer.try_submit(batch).unwrap();
         while self.steps.step() {}
     }
@@ -225,10 +275,7 @@ impl World {
         let (table, keys) = self.effects();
         let key = keys[at].clone();
         let before = self.state.store.get(table, &key).unwrap().unwrap();
-        let write = StateWrite::PutRow { table, key, value };
-        let batch = StateBatch::new(vec![write]);
-        self.state.writer.try_submit(batch).unwrap();
-        while self.steps.step() {}
+        self.write(StateWrite::PutRow { table, key, value });
         before
     }
 }

@@ -54,6 +54,8 @@ pub(super) fn open(
         registered: &registered,
         heads: &heads,
         store_id: around.store_id,
+        log: &*around.streams,
+        now: around.clock.now(),
         store: &around.store,
         writer: &around.writer,
     })?;
