@@ -28,6 +28,7 @@ mod registering;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod undeclared;
 mod waiting;
 mod ways;
 mod writing;
@@ -40,6 +41,7 @@ pub use given_up::{GivenUp, GivenUpEffects, ListedGivenUp};
 pub use outlets::Outlets;
 pub use registering::{OpenOutlets, effects_of};
 pub use stored::{EffectEvent, EffectsThat, StoredCause, StoredEffect, StoredEffects};
+pub use undeclared::{Undeclared, tell_undeclared};
 pub use ways::Outlet;
 pub use writing::{OutboxMut, Sent};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Recorder, SharedString, Unit};
 use millstream_engine::stage::{StageCore, Step};
 use millstream_engine::time::Timestamp;
-use millstream_operators::projection::Outlets;
+use millstream_operators::projection::{Outlets, tell_undeclared};
 
 use super::world::World;
 use crate::sending::SENT;
@@ -145,4 +145,39 @@ fn effects_grow_old_also_after_the_clock_was_set_back() {
     assert_eq!(oldest(&world), 0.0);
     seconds(&world, 10);
     assert_eq!(oldest(&world), 10.0);
+}
+
+/// Story: effects of an outbox that the next program did not declare waited for ever, and nothing said so. Goal: a start tells how
+/// many of each, in figures as well, and passes over those that are declared.
+#[test]
+fn effects_that_nobody_sends_are_told_of() {
+    let (mut world, gauges) = (World::new(), Gauges::default());
+    let outlets = metrics::with_local_recorder(&gauges, || world.outlets());
+    let mut running = world.open::<1>(&outlets);
+    (0..3).for_each(|_| world.append(1));
+    world.run(&mut running, 3);
+    let (_, row) = world.take_out(2);
+    for (outbox, offset) in [("letters", 1), ("letters", 7), ("sent out", 2)] {
+        let place: [&[u8]; 4] = [b"\0", &[0; 2], &u64::to_be_bytes(offset), &[0; 4]];
+        let key = [outbox.as_bytes(), &place.concat()].concat();
+        world.put_back((key, row.clone()));
+    }
+    let told = |is_declared: fn(&str, &str) -> bool| {
+        let told = tell_undeclared(&world.state.store, is_declared).unwrap();
+        let told = told.into_iter();
+        told.map(|one| (one.projection, one.outbox, one.effects))
+            .collect::<Vec<_>>()
+    };
+    let of = |outbox: &str, effects| ("sends".to_owned(), outbox.to_owned(), effects);
+    let all = [of("letters", 2), of("sent", 2), of("sent out", 1)];
+    assert_eq!(told(|_, _| false), all);
+    assert_eq!(told(|projection, _| projection == "sends"), []);
+    metrics::with_local_recorder(&gauges, || {
+        assert_eq!(told(|_, outbox| outbox != "sent"), all[1..2]);
+    });
+    let figure = || gauges.value("millstream_outbox_undeclared_effects");
+    assert_eq!(figure(), 2.0);
+    // A start of a program that declares it.
+    metrics::with_local_recorder(&gauges, || world.outlets());
+    assert_eq!(figure(), 0.0);
 }
