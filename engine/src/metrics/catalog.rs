@@ -192,7 +192,7 @@ catalog! {
     OUTBOX_BYTES = "millstream_outbox_bytes", Gauge, Bytes,
         "Bytes of the effects that are stored and not delivered yet";
     OUTBOX_OLDEST_SECONDS = "millstream_outbox_oldest_seconds", Gauge, Seconds,
-        "How long ago the event of the oldest effect was recorded that is not delivered yet and can be read";
+        "How long the oldest effect has waited that is not delivered yet and can be read";
     OUTBOX_DELIVERED_TOTAL = "millstream_outbox_delivered_total", Counter, Count,
         "Effects that were delivered";
     OUTBOX_FAILURES_TOTAL = "millstream_outbox_failures_total", Counter, Count,
@@ -202,6 +202,8 @@ catalog! {
     // Labels: `projection`, `outbox`.
     OUTBOX_FULL = "millstream_outbox_full", Gauge, Flag,
         "Whether the outbox has all the effects that it may, so that its projection waits with applying further events";
+    OUTBOX_UNDECLARED_EFFECTS = "millstream_outbox_undeclared_effects", Gauge, Count,
+        "Effects that wait in an outbox that the program did not declare at its start: nobody sends them";
 
     // Labels: `stage`, `partition`; `cause`, a class of causes, of letters, their age and what comes and goes.
     DEAD_LETTERS = "millstream_dead_letters", Gauge, Count,

@@ -33,7 +33,7 @@ pub use load::{LoadMeter, skew};
 pub use memory::StateMemoryMetrics;
 pub use read_side::{
     DeadLetterMetrics, DeliveryMetrics, DerivedMetrics, OutboxMetrics, OutboxNow, ParkedCause,
-    ParkedNow, ProjectionMetrics, StateWriterMetrics, VersionMetrics,
+    ParkedNow, ProjectionMetrics, StateWriterMetrics, VersionMetrics, observe_undeclared,
 };
 pub use threads::ThreadMetrics;
 pub use write_side::{AggregateMetrics, AggregateTally, CommitSample, IndexMetrics, WriterMetrics};

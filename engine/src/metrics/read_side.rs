@@ -68,8 +68,10 @@ impl OutboxMetrics {
                 labels.gauge(catalog::OUTBOX_OLDEST_SECONDS),
             ]
         };
+        let labels = Labels::outbox(projection, outbox);
+        labels.gauge(catalog::OUTBOX_UNDECLARED_EFFECTS).set(0.0);
         Self {
-            full: Labels::outbox(projection, outbox).gauge(catalog::OUTBOX_FULL),
+            full: labels.gauge(catalog::OUTBOX_FULL),
             partitions: (0..partitions).map(PartitionId).map(of_partition).collect(),
         }
     }
@@ -87,6 +89,12 @@ impl OutboxMetrics {
     pub fn observe_full(&self, is_full: bool) {
         self.full.set(f64::from(u8::from(is_full)));
     }
+}
+
+/// Shows how many effects wait in an outbox that was not declared at a start. Labels: `projection`, `outbox`.
+pub fn observe_undeclared(projection: &str, outbox: &str, effects: u64) {
+    let gauge = Labels::outbox(projection, outbox).gauge(catalog::OUTBOX_UNDECLARED_EFFECTS);
+    gauge.set(effects as f64);
 }
 
 /// Delivery of one partition of an outbox. Labels: `projection`, `outbox`, `partition`.

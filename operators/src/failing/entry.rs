@@ -71,6 +71,14 @@ pub(crate) struct Place {
     pub(crate) number: u64,
 }
 
+impl Place {
+    /// None lies behind it.
+    pub(super) const LAST: Self = Self {
+        partition: u16::MAX,
+        number: u64::MAX,
+    };
+}
+
 impl From<Position> for Place {
     fn from(position: Position) -> Self {
         Self {

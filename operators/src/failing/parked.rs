@@ -36,7 +36,10 @@ pub(crate) struct Failing<K, W> {
     pub(super) items: usize,
     pub(super) bytes: usize,
     pub(super) numbers: LetterNumbers,
+    /// What the clock shows, but that it never goes back and never stands still.
     pub(super) now: Timestamp,
+    /// What it shows.
+    pub(super) wall: Timestamp,
     pub(super) has_begun: bool,
     /// Before this nothing more that somebody decided is carried out.
     pub(super) hurried_at: Timestamp,
@@ -70,6 +73,7 @@ impl<K: Key, W: Work> Failing<K, W> {
             bytes: 0,
             numbers: LetterNumbers::default(),
             now: Timestamp::MIN,
+            wall: Timestamp::MIN,
             has_begun: false,
             hurried_at: Timestamp::MIN,
             is_complete: false,

@@ -8,7 +8,7 @@ use millstream_engine::metrics::ParkedNow;
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 
-use super::entry::Work;
+use super::entry::{Place, Work};
 use super::outside::Outside;
 use super::parked::Failing;
 use crate::Key;
@@ -23,20 +23,38 @@ impl<K: Key, W: Work> Failing<K, W> {
         self.numbers = LetterNumbers::of(wiring);
         self.outside = Some(Outside::open(wiring, self.ordinal, keeps)?);
         self.now = wiring.clock.now();
+        self.monotonic = wiring.clock.monotonic();
         Ok(())
     }
 
     /// A turn begins. `key_of` gives the key that an item has, if there are keys.
     pub(crate) fn begin(&mut self, turn: &Turn, key_of: impl Fn(&W) -> Option<K>) {
-        // A clock that goes back does not put off what was due.
-        self.now = self.now.max(turn.now);
+        // A clock that goes back puts off nothing, neither what was due nor what fails until it has come so far again.
+        let elapsed = turn.monotonic.saturating_sub(self.monotonic);
+        self.now = self.now.saturating_add(elapsed).max(turn.now);
+        self.wall = turn.now;
         self.monotonic = turn.monotonic;
         if !self.has_begun {
             self.has_begun = true;
             self.count(|outside| outside.begins());
+            self.bound_waits();
         }
         if !self.entries.is_empty() {
             self.look_for_decisions(key_of);
+        }
+    }
+
+    /// What a run before this one has left waits no longer than it may, whatever the clock was then: one gap of redrives after
+    /// the other, as many of them may have been.
+    fn bound_waits(&mut self) {
+        let mut latest = self.now.saturating_add(self.policy.retry.backoff_max);
+        let late: Vec<_> = self.due.range((latest, Place::LAST)..).copied().collect();
+        for (due, place) in late {
+            if let Some(mut entry) = self.take(place) {
+                entry.due = Some(due.min(latest));
+                self.insert(entry, false);
+            }
+            latest = latest.saturating_add(self.policy.redrive_gap());
         }
     }
 
@@ -55,10 +73,12 @@ impl<K: Key, W: Work> Failing<K, W> {
         }
         let due = self.due.first().map(|(due, _)| *due);
         let look = self.next_look();
-        match (due, look) {
+        let next = match (due, look) {
             (Some(due), Some(look)) => Some(due.min(look)),
             (one, None) | (None, one) => one,
-        }
+        };
+        // Whoever asks goes by the clock.
+        next.map(|at| self.wall.saturating_add(at.since(self.now)))
     }
 
     /// A turn ends: letters are written, figures shown.

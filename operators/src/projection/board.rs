@@ -1,12 +1,12 @@
 //! How far a projection has come, for readers that want to wait for it.
 
+mod lag;
 mod waiting;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Duration;
 
 use compact_str::CompactString;
 use dashmap::DashMap;
@@ -16,6 +16,8 @@ use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus};
 use millstream_engine::time::{Clock, Timestamp};
 use tokio::sync::Notify;
 
+pub use self::lag::Lag;
+use self::lag::Seen;
 use super::following::{Actor, Neighbours};
 use super::role::Role;
 
@@ -49,15 +51,8 @@ pub(super) struct Visible {
     recorded: AtomicI64,
     /// Offset after the last event whose rows are stored.
     pub(super) stored: AtomicU64,
-}
-
-/// How far what is visible is behind the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lag {
-    /// Durable events that are not visible, over all partitions; those of other categories count until they are passed.
-    pub events: u64,
-    /// No event that is not visible was recorded longer ago.
-    pub age: Duration,
+    /// Up to when all is visible.
+    seen: Seen,
 }
 
 /// What a projection is behind of.
@@ -142,6 +137,7 @@ impl ProgressBoard {
             next: AtomicU64::new(0),
             recorded: AtomicI64::new(Timestamp::MIN.0),
             stored: AtomicU64::new(0),
+            seen: Seen::nothing(),
         };
         Arc::new(Self {
             projection,
@@ -188,24 +184,6 @@ impl ProgressBoard {
     pub fn visible(&self, partition: PartitionId) -> Offset {
         let found = self.visible.get(usize::from(partition.0));
         Offset(found.map_or(0, |visible| visible.next.load(Ordering::Acquire)))
-    }
-
-    /// How far what is visible is behind the log; `None` where that cannot be told, as of the table of a dataflow.
-    #[must_use]
-    pub fn lag(&self) -> Option<Lag> {
-        let log = self.log.as_ref()?;
-        let mut lag = Lag::default();
-        for (partition, visible) in (0..).map(PartitionId).zip(&self.visible) {
-            // The durable position first: what comes in between is no lag.
-            let durable = log.feed.durable(partition).0;
-            let behind = durable.saturating_sub(visible.next.load(Ordering::Acquire));
-            if behind > 0 {
-                let recorded = Timestamp(visible.recorded.load(Ordering::Acquire));
-                lag.events += behind;
-                lag.age = lag.age.max(log.clock.now().since(recorded));
-            }
-        }
-        Some(lag)
     }
 
     /// All that is durable in the log now; `None` where that cannot be told.
@@ -269,6 +247,9 @@ impl ProgressBoard {
         let visible = &self.visible[usize::from(partition.0)];
         visible.recorded.store(recorded.0, Ordering::Release);
         visible.next.store(next.0, Ordering::Release);
+        if let Some(log) = &self.log {
+            visible.seen.show(log, partition, next, recorded);
+        }
     }
 
     /// Wakes those who wait. Once per batch, after its positions are shown.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Lag;
 use millstream_engine::codec::{DecodeError, EncodeError};
-use millstream_engine::event::PartitionId;
+use millstream_engine::event::{PartitionId, Position};
 use millstream_engine::log::LogError;
 use millstream_engine::state::StateError;
 
@@ -124,6 +124,15 @@ pub enum QueryError {
     /// A cursor goes on with the range, the order and the table that it came from.
     #[error("the cursor is of another table, index, range or order")]
     ForeignCursor,
+    /// The log does not have the event of this effect any more, as after the restore of a backup: others may have come to its place.
+    /// Discard it; what it was can be seen in the list.
+    #[error(
+        "the log does not have the event at {position} any more that the effect is of: discard it"
+    )]
+    EventGone {
+        /// Where it was.
+        position: Position,
+    },
     /// The stored rows could not be read.
     #[error(transparent)]
     State(#[from] StateError),
@@ -153,6 +162,7 @@ impl QueryError {
             | Self::Dropped { .. }
             | Self::UnknownIndex { .. }
             | Self::ForeignCursor
+            | Self::EventGone { .. }
             | Self::VersionsGone { .. }
             | Self::Unwritable(_)
             | Self::Row(_) => false,

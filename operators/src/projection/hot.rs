@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use dashmap::DashMap;
 use smallvec::SmallVec;
@@ -26,6 +26,8 @@ pub struct HotRows<K: Eq + Hash + 'static, R: 'static> {
     changes: Changes,
     /// By actor: behind which change the rows are, of a table that is versioned.
     heads: RwLock<BTreeMap<u16, Head>>,
+    /// By actor: the rows that one held which is gone, for the next one to let go.
+    left: Mutex<BTreeMap<u16, Vec<K>>>,
 }
 
 /// Snapshots that are open, as a rule none.
@@ -42,6 +44,7 @@ impl<K: TableKey, R: Row> HotRows<K, R> {
             kept: RwLock::default(),
             changes: Changes::default(),
             heads: RwLock::default(),
+            left: Mutex::default(),
         }
     }
 
@@ -101,6 +104,15 @@ impl<K: TableKey, R: Row> HotRows<K, R> {
         self.rows.remove(key);
     }
 
+    /// Leaves the rows to the store that an actor before this one had in memory: nobody would let them go. As
+    /// [`forget`](Self::forget), once what that one has not stored was taken back.
+    pub(super) fn forget_left(&self, actor: u16) {
+        let left = self.left().remove(&actor);
+        for key in left.iter().flatten() {
+            self.forget(key);
+        }
+    }
+
     /// What the actor of this number has shown and not stored.
     pub(super) fn fresh(&self, actor: u16) -> Arc<Fresh<K>> {
         let mut all = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
@@ -137,5 +149,16 @@ impl<K: TableKey, R: Row> HotRows<K, R> {
     pub(super) fn kept(&self) -> KeptNow<K, R> {
         let all = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         all.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl<K: Eq + Hash, R> HotRows<K, R> {
+    /// An actor is gone that had these rows in memory. They stay for readers until the next one begins.
+    pub(super) fn leave(&self, actor: u16, keys: impl Iterator<Item = K>) {
+        self.left().entry(actor).or_default().extend(keys);
+    }
+
+    fn left(&self) -> MutexGuard<'_, BTreeMap<u16, Vec<K>>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -69,7 +69,9 @@ pub use index::{AnyIndex, Index};
 pub use key::{KeyPart, KeyPrefix, KeyValue, ParseKeyPartError, TableKey};
 pub use kit::{Projected, project, same_by_key, same_in_batches};
 #[doc(hidden)]
-pub use outbox::{DeclaredOutbox, OpenOutlets, Outlet, Outlets, Sent, effects_of};
+pub use outbox::{
+    DeclaredOutbox, OpenOutlets, Outlet, Outlets, Sent, Undeclared, effects_of, tell_undeclared,
+};
 pub use outbox::{
     Deliver, Delivering, DeliveryConfig, DeliveryCore, DeliveryParts, Effect, EffectEvent,
     EffectId, EffectPlace, EffectsThat, GivenUp, GivenUpEffects, ListedGivenUp, Outbox, OutboxMut,

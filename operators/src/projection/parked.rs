@@ -129,12 +129,21 @@ impl Parked {
         }
     }
 
-    /// Takes in a letter that was stored; `record` is its event.
-    pub(super) fn restore(&mut self, letter: DeadLetter, record: &Record<'_>, now: Moment) {
+    /// Takes in a letter that was stored; `record` is its event. It is tried at `latest`, whatever the clock and the policy were
+    /// when it was stored; gives whether it would have been later.
+    pub(super) fn restore(
+        &mut self,
+        letter: DeadLetter,
+        record: &Record<'_>,
+        now: Moment,
+        latest: Duration,
+    ) -> bool {
         let due = match letter.status {
             DeadLetterStatus::Retrying { at } => Some(now.monotonic + at.since(now.wall)),
             DeadLetterStatus::Dead => None,
         };
+        let is_late = due.is_some_and(|due| due > latest);
+        let due = due.map(|due| due.min(latest));
         let key = self.id_of(&letter);
         let parked = ParkedKey {
             letter,
@@ -149,6 +158,7 @@ impl Parked {
             is_decided: due.is_some(),
         };
         self.insert(key, parked);
+        is_late
     }
 
     fn insert(&mut self, id: CompactString, mut parked: ParkedKey) {

@@ -92,7 +92,7 @@ impl<K: TableKey, R> std::fmt::Debug for TableMut<K, R> {
 
 impl<K: TableKey, R: Row> TableMut<K, R> {
     /// The write side of a table. What an earlier one of the same actor has shown and not stored is shown no longer: it
-    /// comes again.
+    /// comes again. What it has stored is left to the store.
     pub(crate) fn new(place: Place<'_, K, R>) -> Self {
         let indexes = place.table.indexes().iter().zip(place.beside);
         let indexes = indexes.enumerate();
@@ -134,6 +134,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         }
         table.fresh.take();
         table.hot.take_back(&shown);
+        table.hot.forget_left(table.actor);
         table.show_head();
         table
     }

@@ -8,6 +8,7 @@ mod sending;
 mod support;
 
 mod enrich;
+mod lags;
 mod letters;
 mod outboxes;
 mod rebuilds;

@@ -183,7 +183,7 @@ impl Monitor {
 
 /// Of all outboxes, whether their deliveries run or were given up.
 fn show_outboxes(inner: &Inner, outlets: &Outlets, said: &mut Said) {
-    match outlets.observe(inner.clock.now()) {
+    match outlets.observe(&*inner.clock) {
         Ok(()) => said.is_over(),
         // A store that fails does so at each look.
         Err(cause) if said.is_due() => {

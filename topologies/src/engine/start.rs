@@ -273,5 +273,7 @@ fn stored_partitions(folder: &Path) -> Result<Option<u16>, LogError> {
 /// Registers the projections. Blocks on the state's writer.
 fn prepare(topology: &Topology, around: &Surroundings) -> Result<Vec<Vec<Prepared>>, OpenError> {
     let prepared = versions::prepare(&topology.projections, around);
-    prepared.map_err(|(name, cause)| OpenError::Projection { name, cause })
+    let prepared = prepared.map_err(|(name, cause)| OpenError::Projection { name, cause })?;
+    effects::tell_undeclared(&prepared, &around.store);
+    Ok(prepared)
 }

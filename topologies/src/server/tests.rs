@@ -173,6 +173,7 @@ fn record_read_side() {
     };
     outbox.observe(PARTITION, now);
     outbox.observe_full(true);
+    observe_undeclared("orders", "mails", 2);
 
     let derived = DerivedMetrics::new("balances", "household");
     derived.count_hit();

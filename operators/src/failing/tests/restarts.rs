@@ -88,6 +88,48 @@ fn nothing_is_tried_before_the_first_turn() {
     });
 }
 
+/// Story: what failed while the clock was a day ahead was tried again a day after the restart.
+#[test]
+fn what_was_saved_waits_no_longer_than_it_may() {
+    const DAY: Timestamp = Timestamp(86_400_000_000);
+    let policy = ItemPolicy::dead_letter().attempts(5, Duration::from_millis(10));
+    let poison = poison(&[(2, 1), (4, 1)]);
+    let make = || {
+        let poison = poison.clone();
+        let function = move |&(key, id): &Item| poison.touch(id).map(|()| (key, id, 0));
+        TryItems::new(
+            policy,
+            0,
+            OrderByKey(|item: &Item| item.0),
+            TryMap(function),
+        )
+    };
+    let turn = |now| Turn {
+        now,
+        monotonic: Duration::ZERO,
+    };
+    let mut operator = make();
+    operator.begin(&turn(DAY));
+    for item in [(0, 2), (1, 4)] {
+        operator.item(DAY, item, &mut |_, _: Out| panic!("{item:?} did not fail"));
+    }
+    let mut saves = Saves::default();
+    saves.save(&mut operator);
+
+    let mut operator = make();
+    saves.restore(&mut operator);
+    operator.begin(&turn(Timestamp::EPOCH));
+    let latest = Timestamp::EPOCH.saturating_add(policy.retry.backoff_max);
+    assert!(operator.next_due().is_some_and(|due| due <= latest));
+    let mut given = Vec::new();
+    // The other one comes a redrive's gap later.
+    let latest = latest.saturating_add(Duration::from_millis(1));
+    operator.begin(&turn(latest));
+    operator.processing_time(latest, &mut |_, item: Out| given.push(item.1));
+    given.sort_unstable();
+    assert_eq!(given, [2, 4]);
+}
+
 /// What has come of an item in a run that was given up says nothing about it in the one that took its place.
 #[test]
 fn a_run_that_was_given_up_shows_nothing_any_more() {

@@ -20,15 +20,16 @@ struct Bench<O> {
     operator: O,
     given: Vec<u64>,
     now: i64,
+    monotonic: Duration,
 }
 
 impl<O: Operator<Item, Out = Out>> Bench<O> {
     fn new(operator: O) -> Self {
-        let (given, now) = (Vec::new(), 0);
         let mut bench = Self {
             operator,
-            given,
-            now,
+            given: Vec::new(),
+            now: 0,
+            monotonic: Duration::ZERO,
         };
         bench.wait(0);
         bench
@@ -42,8 +43,8 @@ impl<O: Operator<Item, Out = Out>> Bench<O> {
 
     fn wait(&mut self, millis: u64) {
         self.now += millis as i64 * 1_000;
-        let now = Timestamp(self.now);
-        let monotonic = Duration::from_micros(self.now as u64);
+        self.monotonic += Duration::from_millis(millis);
+        let (now, monotonic) = (Timestamp(self.now), self.monotonic);
         self.operator.begin(&Turn { now, monotonic });
         if self.operator.next_due().is_some_and(|due| due <= now) {
             let given = &mut self.given;
@@ -80,6 +81,20 @@ fn later_items_of_a_key_wait_and_others_go_on() {
     bench.wait(7);
     assert_eq!(bench.given, [6, 2, 4, 8]);
     assert_eq!(bench.operator.next_due(), None);
+}
+
+/// Story: what failed after the clock had been set back by an hour was tried again when it had come so far again.
+#[test]
+fn a_clock_that_goes_back_puts_off_no_try() {
+    let mut bench = keyed(policy(), &poison(&[(2, 1), (4, 1)]));
+    bench.wait(3_600_000);
+    bench.item(0, 2);
+    bench.now = 0;
+    bench.wait(10);
+    assert_eq!(bench.given, [2], "it was due");
+    bench.item(0, 4);
+    bench.wait(10);
+    assert_eq!(bench.given, [2, 4]);
 }
 
 /// One that waited fails, too: those behind it go on waiting.

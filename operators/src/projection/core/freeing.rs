@@ -8,6 +8,7 @@ impl<P: Projection> ProjectionCore<P> {
     /// their positions, so a frame is read once for all of its letters.
     pub(super) fn restore_parked(&mut self, store: &StateStore) -> Result<(), OpenProjectionError> {
         let now = self.moment();
+        let mut latest = now.monotonic + self.config.failures.backoff_max;
         let mut after = None;
         let mut frame: Option<(PartitionId, Arc<Frame>)> = None;
         loop {
@@ -36,8 +37,11 @@ impl<P: Projection> ProjectionCore<P> {
                 let record = frame
                     .as_ref()
                     .and_then(|(_, frame)| frame.records_from(slot(frame)).next());
-                if let Some(record) = record {
-                    self.parked.restore(letter, &record, now);
+                if let Some(record) = record
+                    && self.parked.restore(letter, &record, now, latest)
+                {
+                    // As many as were redriven at once: not all in one turn.
+                    latest += self.config.redrive_gap();
                 }
             }
         }

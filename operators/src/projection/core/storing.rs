@@ -166,7 +166,10 @@ impl<P: Projection> ProjectionCore<P> {
             let age = if lag == 0 {
                 Duration::ZERO
             } else {
-                wall.since(source.recorded)
+                let partition = source.cursor.partition();
+                // Stamps say nothing for as long as the clock was set back.
+                let unseen_for = self.board.unseen_for(partition, now);
+                wall.since(source.recorded).max(unseen_for)
             };
             source.metrics.observe_lag(lag, age);
             source.metrics.observe_parked(self.parked.len());

@@ -4,7 +4,7 @@
 //! first cut by nobody. A version is known by the id of its rows, which is never given twice: rows that were made anew are
 //! another's, and what they are made of again is silent.
 //! Invariants: (1) offsets of a partition never fall from one cut to the next, so each position has exactly one owner, or none;
-//! (2) the list only grows, but for a log that is another one. It has an entry per switch and is not cut down.
+//! (2) the list only grows, but for a log that is another one or an older one. It has an entry per switch and is not cut down.
 
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::state::ProjectionId;
@@ -45,6 +45,14 @@ impl Cuts {
         });
         let from = from.collect();
         self.0.push(Cut { owner, from });
+    }
+
+    /// Has none lie behind these offsets: the log ends there, and what comes to be behind it is sent by the newest.
+    pub(super) fn end_at(&mut self, heads: &[Offset]) {
+        for cut in &mut self.0 {
+            let ends = cut.from.iter_mut().zip(heads);
+            ends.for_each(|(from, head)| *from = (*from).min(*head));
+        }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -117,6 +125,19 @@ mod tests {
         );
         // No partition of this log.
         assert_eq!(owner(2, 1), 0);
+    }
+
+    /// What is appended behind the end of an older log is the newest owner's.
+    #[test]
+    fn cuts_behind_the_end_of_the_log_lie_at_its_end() {
+        let mut cuts = Cuts::default();
+        cuts.add(ProjectionId(1), &offsets(&[2, 3]));
+        cuts.add(ProjectionId(4), &offsets(&[9, 6]));
+        cuts.end_at(&offsets(&[5, 7]));
+        let owner = |partition, offset| cuts.owner(PartitionId(partition), Offset(offset));
+        let [old, new] = [1, 4].map(|id| Some(ProjectionId(id)));
+        assert_eq!([owner(0, 4), owner(0, 5)], [old, new]);
+        assert_eq!([owner(1, 5), owner(1, 6)], [old, new]);
     }
 
     /// Part of the on-disk format.

@@ -11,6 +11,7 @@ use millstream_engine::time::Timestamp;
 
 use super::super::{QueryError, Row};
 use super::format::{self, Effect, EffectPlace, Span, prefix};
+use super::histories::is_gone;
 use super::outlets::Outlets;
 
 /// An effect that was given up.
@@ -18,7 +19,7 @@ use super::outlets::Outlets;
 pub struct GivenUp<E> {
     /// What it is settled by.
     pub place: EffectPlace,
-    /// The effect; `attempt` says how many tries there were.
+    /// The effect; `attempt` says how many tries there were. None: the log does not have its event any more.
     pub effect: Effect<E>,
     /// What the last try came to.
     pub cause: String,
@@ -127,7 +128,8 @@ impl<E: Row> GivenUpEffects<E> {
     /// been delivered before. Waits for the state's writer, and is durable as rows are.
     ///
     /// # Errors
-    /// [`QueryError::State`]; [`QueryError::Row`] when it cannot be read: nobody could deliver it, so it stays where it is.
+    /// [`QueryError::State`]; [`QueryError::Row`] when it cannot be read: nobody could deliver it, so it stays where it is;
+    /// [`QueryError::EventGone`]: the log has another event there, or may get one, so it could take the place of that one's effect.
     pub async fn redrive(&self, place: EffectPlace) -> Result<bool, QueryError> {
         let own = self.clone();
         blocking(move || own.settle(place, true)).await
@@ -155,7 +157,11 @@ impl<E: Row> GivenUpEffects<E> {
         let mut size = RowsSize::default();
         if is_redriven {
             self.read(place, &row)?;
-            let (_, stored) = format::read_given_up(&row).ok_or_else(damaged)?;
+            let (cause, stored) = format::read_given_up(&row).ok_or_else(damaged)?;
+            if is_gone(&cause) {
+                let position = place.position;
+                return Err(QueryError::EventGone { position });
+            }
             size.add_row(key.len(), stored.len());
             writes.push(StateWrite::PutRow {
                 table: ids.effects,

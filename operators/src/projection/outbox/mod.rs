@@ -6,7 +6,7 @@
 //! event is undone; (2) of each position of the log exactly one version of a projection sends effects, or nobody: see
 //! `cuts.rs`; a replay, a comparison and the test kit have no way out at all; (3) its id is made of the log, the projection, the
 //! outbox, position and recorded time of its event and its number within that, so it is the same however often it is made; (4) what is stored is
-//! delivered at least once.
+//! delivered at least once, if the log still has its event.
 //! Threads: an [`OutboxMut`] belongs to the projection's actor; an [`Outlets`] is shared by the actors of all versions and by
 //! the deliveries.
 //! Failure: a write that fails stops the projection with its rows; a delivery that fails is tried again.
@@ -17,8 +17,10 @@ mod calling;
 mod config;
 mod cuts;
 mod delivery;
+mod figures;
 mod format;
 mod given_up;
+mod histories;
 mod outlets;
 mod queue;
 mod reading;
@@ -26,6 +28,7 @@ mod registering;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod undeclared;
 mod waiting;
 mod ways;
 mod writing;
@@ -38,6 +41,7 @@ pub use given_up::{GivenUp, GivenUpEffects, ListedGivenUp};
 pub use outlets::Outlets;
 pub use registering::{OpenOutlets, effects_of};
 pub use stored::{EffectEvent, EffectsThat, StoredCause, StoredEffect, StoredEffects};
+pub use undeclared::{Undeclared, tell_undeclared};
 pub use ways::Outlet;
 pub use writing::{OutboxMut, Sent};
 

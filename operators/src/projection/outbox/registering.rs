@@ -1,19 +1,23 @@
 //! Finding the outboxes of a projection again, or making a place for them; and who sends from here on.
 
+use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use millstream_engine::event::{Offset, PartitionId};
+use millstream_engine::log::LogReader;
 use millstream_engine::metrics::OutboxMetrics;
 use millstream_engine::state::{
     ProjectionId, RegisteredProjection, StateError, StateStore, StateWriterHandle,
 };
+use millstream_engine::time::Timestamp;
 use uuid::Uuid;
 
 use super::DeclaredOutbox;
 use super::cuts::Cuts;
 use super::format::{keys_of, prefix};
+use super::histories::put_aside;
 use super::outlets::{CUTS, OutletIds, Outlets, OutletsParts};
 use super::waiting::{OutboxState, PartitionState};
 
@@ -34,7 +38,6 @@ pub fn effects_of(registered: &RegisteredProjection) -> Option<&str> {
 
 /// What a projection's outboxes are opened with.
 #[doc(hidden)]
-#[derive(Debug)]
 pub struct OpenOutlets<'o> {
     /// Name of the projection.
     pub projection: &'static str,
@@ -48,10 +51,23 @@ pub struct OpenOutlets<'o> {
     pub heads: &'o [Offset],
     /// Identity of the log.
     pub store_id: Option<Uuid>,
+    /// The log: whether it still has the events of what is stored.
+    pub log: &'o dyn LogReader,
+    /// Now.
+    pub now: Timestamp,
     /// Stored rows.
     pub store: &'o StateStore,
     /// Stores rows.
     pub writer: &'o StateWriterHandle,
+}
+
+impl fmt::Debug for OpenOutlets<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenOutlets")
+            .field("projection", &self.projection)
+            .field("outboxes", &self.outboxes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Outlets {
@@ -75,7 +91,8 @@ impl Outlets {
             Some(bytes) => Cuts::decode(bytes).ok_or_else(|| damaged("who sends what"))?,
             None => Cuts::default(),
         };
-        let is_other = go_on(&mut cuts, parts)?;
+        go_on(&mut cuts, parts)?;
+        cuts.end_at(parts.heads);
         let mut boxes = Vec::with_capacity(parts.outboxes.len());
         let mut begun = Vec::new();
         for outbox in parts.outboxes {
@@ -86,11 +103,10 @@ impl Outlets {
                 None if outbox.from_start => vec![Offset(0); parts.heads.len()],
                 None => parts.heads.to_vec(),
             };
-            if is_other {
-                // Offsets of another log say nothing; who sends begins at its end.
-                let heads = begin.iter_mut().zip(parts.heads);
-                heads.for_each(|(begin, head)| *begin = (*begin).min(*head));
-            }
+            // A log that ends before that is an older one: what is appended to it is sent.
+            let heads = begin.iter_mut().zip(parts.heads);
+            heads.for_each(|(begin, head)| *begin = (*begin).min(*head));
+            put_aside(parts, ids, outbox.name)?;
             let encoded = write_begin(&begin);
             if stored.as_ref() != Some(&encoded) {
                 begun.push((key, encoded));
@@ -121,14 +137,14 @@ impl Outlets {
     }
 }
 
-/// Has the version that answers go on where the one before it ends; gives whether the log may be another one.
-fn go_on(cuts: &mut Cuts, parts: &OpenOutlets<'_>) -> Result<bool, StateError> {
+/// Has the version that answers go on where the one before it ends.
+fn go_on(cuts: &mut Cuts, parts: &OpenOutlets<'_>) -> Result<(), StateError> {
     let Some(last) = cuts.last().cloned() else {
         cuts.add(parts.active, &vec![Offset(0); parts.heads.len()]);
-        return Ok(false);
+        return Ok(());
     };
     if last.owner == parts.active {
-        return Ok(false);
+        return Ok(());
     }
     let now = stored(parts, parts.active)?;
     if !parts.registered.contains(&last.owner) {
@@ -141,7 +157,7 @@ fn go_on(cuts: &mut Cuts, parts: &OpenOutlets<'_>) -> Result<bool, StateError> {
             );
             *cuts = Cuts::default();
             cuts.add(parts.active, parts.heads);
-            return Ok(true);
+            return Ok(());
         }
         // It was dropped at rest, after a switch at rest.
         tracing::warn!(
@@ -150,7 +166,7 @@ fn go_on(cuts: &mut Cuts, parts: &OpenOutlets<'_>) -> Result<bool, StateError> {
              has still to apply, and those of events that only it had applied are sent by nobody"
         );
         cuts.add(parts.active, &now);
-        return Ok(false);
+        return Ok(());
     }
     let before = stored(parts, last.owner)?;
     let both = || before.iter().copied().zip(now.iter().copied());
@@ -167,7 +183,7 @@ fn go_on(cuts: &mut Cuts, parts: &OpenOutlets<'_>) -> Result<bool, StateError> {
     }
     let from: Vec<_> = both().map(|(before, now)| before.max(now)).collect();
     cuts.add(parts.active, &from);
-    Ok(false)
+    Ok(())
 }
 
 /// Offsets behind what the stored rows of a version have seen.

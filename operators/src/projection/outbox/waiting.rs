@@ -1,24 +1,17 @@
-//! What waits in the outboxes of a projection, partition by partition: how much and since when, where some has come, and who is
-//! told of that.
+//! What waits in the outboxes of a projection, partition by partition: how much, where some has come, and who is told of that.
 
 use std::any::TypeId;
-use std::ops::Bound;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
-use millstream_engine::event::{Offset, PartitionId};
+use millstream_engine::event::Offset;
 use millstream_engine::mailbox::Mailbox;
-use millstream_engine::metrics::{OutboxMetrics, OutboxNow};
-use millstream_engine::state::{RowsSize, StateError};
-use millstream_engine::time::Timestamp;
+use millstream_engine::metrics::OutboxMetrics;
+use millstream_engine::state::RowsSize;
 
 use super::EffectPlace;
-use super::format::{self, Span, keys_of};
-use super::outlets::Outlets;
-
-/// Rows that are looked at for one that can be read, where the oldest cannot.
-const LOOKED_AT_MAX: usize = 256;
+use super::figures::Watched;
+use super::format::Span;
 
 /// One outbox of a projection.
 #[derive(Debug)]
@@ -56,8 +49,8 @@ pub(super) struct PartitionState {
     /// was told that they are stored.
     depth: AtomicI64,
     bytes: AtomicI64,
-    /// Since when nothing that was looked at can be read.
-    unreadable_since: Mutex<Option<Timestamp>>,
+    /// For figures.
+    pub(super) watched: Mutex<Option<Watched>>,
     /// Who is told of what is stored.
     delivery: Mutex<Weak<Mailbox>>,
     late: Mutex<Late>,
@@ -78,11 +71,6 @@ struct Late {
 impl PartitionState {
     fn delivery(&self) -> MutexGuard<'_, Weak<Mailbox>> {
         self.delivery.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn unreadable_since(&self) -> MutexGuard<'_, Option<Timestamp>> {
-        let since = self.unreadable_since.lock();
-        since.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has whoever delivers look.
@@ -177,63 +165,9 @@ impl PartitionState {
     }
 }
 
-impl Outlets {
-    /// Shows what waits in all outboxes at this time. Cost: a read of the store for each partition of one that has something.
-    ///
-    /// # Errors
-    /// [`StateError`]: figures behind the first one that cannot be looked at stay as they were.
-    #[doc(hidden)]
-    pub fn observe(&self, now: Timestamp) -> Result<(), StateError> {
-        for own in &self.boxes {
-            own.metrics.observe_full(own.is_full());
-            for (partition, waits) in (0..).map(PartitionId).zip(&own.partitions) {
-                let RowsSize { rows, bytes } = waits.size();
-                let since = match rows {
-                    0 => None,
-                    _ => self.waiting_since(own.name, (partition, waits), now)?,
-                };
-                own.metrics.observe(
-                    partition,
-                    OutboxNow {
-                        effects: rows,
-                        bytes,
-                        oldest: since.map_or(Duration::ZERO, |since| now.since(since)),
-                    },
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// When the event of the oldest effect of a partition was recorded that can be read. Where none of the first can, since when
-    /// that is seen: they have waited at least so long. `None`: there are none.
-    fn waiting_since(
-        &self,
-        outbox: &str,
-        (partition, waits): (PartitionId, &PartitionState),
-        now: Timestamp,
-    ) -> Result<Option<Timestamp>, StateError> {
-        let (first, last) = keys_of(outbox, partition);
-        let (first, last) = (Bound::Included(&first[..]), Bound::Included(&last[..]));
-        let mut unreadable_since = waits.unreadable_since();
-        // Nearly always the first can be read.
-        for limit in [1, LOOKED_AT_MAX] {
-            let rows = self
-                .store
-                .scan_range(self.ids.effects, first, last, limit)?;
-            let read = rows.iter().find_map(|(_, row)| format::read(row));
-            if rows.is_empty() || read.is_some() {
-                *unreadable_since = None;
-                return Ok(read.map(|read| read.recorded_at));
-            }
-        }
-        Ok(Some(*unreadable_since.get_or_insert(now)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use millstream_engine::event::Position;
+    use millstream_engine::event::{PartitionId, Position};
 
     use super::*;
 

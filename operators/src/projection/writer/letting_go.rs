@@ -1,4 +1,4 @@
-//! Rows leave memory when there are too many: those first that were used longest ago.
+//! Rows leave memory when there are too many: those first that were used longest ago. And all that an actor had that failed.
 
 use std::hash::BuildHasher;
 
@@ -49,6 +49,14 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         for slot in (0..).take(slots.len()) {
             self.table.insert_unique(hash(&slot), slot, hash);
         }
+    }
+}
+
+impl<K: TableKey, R: 'static> Drop for TableMut<K, R> {
+    fn drop(&mut self) {
+        let slots = std::mem::take(&mut self.slots);
+        self.hot
+            .leave(self.actor, slots.into_iter().map(|slot| slot.key));
     }
 }
 

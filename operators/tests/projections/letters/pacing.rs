@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use millstream_engine::state::{DeadLetter, DeadLetterStatus};
+use millstream_engine::time::Timestamp;
 use millstream_operators::projection::{
     FailurePolicy, LetterDecision, LetterOrder, ProjectionConfig,
 };
@@ -37,6 +39,29 @@ fn a_letter_waits_as_long_as_rows_do() {
     assert_eq!(world.parked_attempts("a"), Some(4));
     world.go_on(2 * SHORT).unwrap();
     assert_eq!(world.waiting()[0].attempts, 4);
+}
+
+/// Story: a letter that was stored while the clock was a day ahead was tried again a day after the start. Goal: it is tried as
+/// soon as any may be.
+#[test]
+fn a_letter_that_was_stored_waits_no_longer_than_it_may() {
+    const DAY: Timestamp = Timestamp(86_400_000_000);
+    let mut world = World::<1>::new(config(u32::MAX));
+    world.poison([0]);
+    world.set_clock(DAY);
+    world.add(&[("a", 0), ("a", 1)]);
+    world.go_on(SHORT).unwrap();
+    let letters = world.letters();
+    let is_ahead = |letter: &DeadLetter| match letter.status {
+        DeadLetterStatus::Retrying { at } => at >= DAY,
+        DeadLetterStatus::Dead => false,
+    };
+    assert!(letters.iter().all(is_ahead) && letters.len() == 1);
+    world.set_clock(Timestamp::EPOCH);
+    world.poison([]);
+    world.crash();
+    world.go_on(SHORT).unwrap();
+    assert_eq!(world.rows()["a"], [0, 1]);
 }
 
 /// Goal: what comes of a decision is stored at once: whoever decides next has to see it.

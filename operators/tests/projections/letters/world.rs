@@ -203,6 +203,11 @@ impl<const BATCH: usize> World<BATCH> {
         log.append(partition, log.clock.now(), [&event]).0
     }
 
+    /// Sets the clock, as an administrator would.
+    pub(crate) fn set_clock(&self, wall: Timestamp) {
+        self.ground.log.clock.set(wall);
+    }
+
     pub(crate) fn poison(&self, values: impl IntoIterator<Item = u32>) {
         self.moods.poison(values);
     }

@@ -14,15 +14,15 @@ use std::sync::Arc;
 use millstream_engine::event::PartitionId;
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::stage::{NoCore, StageCore, StageHandle, StageSpec, spawn_stage};
-use millstream_engine::state::ProjectionId;
+use millstream_engine::state::{ProjectionId, StateStore};
 use millstream_operators::projection::{
     DeclaredOutbox, Delivering, DeliveryCore, DeliveryParts, GivenUpEffects, OpenOutlets,
-    OpenProjectionError, Outbox, Outlets, QueryError, Row,
+    OpenProjectionError, Outbox, Outlets, QueryError, Row, tell_undeclared as tell_undeclared_of,
 };
 
 pub(super) use switching::Handover;
 
-use super::projections::{AnyProjection, Surroundings, lane_limits};
+use super::projections::{AnyProjection, Prepared, Surroundings, lane_limits};
 use super::versions::Versions;
 use super::{Engine, OpenError};
 
@@ -54,10 +54,29 @@ pub(super) fn open(
         registered: &registered,
         heads: &heads,
         store_id: around.store_id,
+        log: &*around.streams,
+        now: around.clock.now(),
         store: &around.store,
         writer: &around.writer,
     })?;
     Ok(Some(outlets))
+}
+
+/// Says which effects wait in outboxes that no version declares which runs.
+pub(super) fn tell_undeclared(prepared: &[Vec<Prepared>], store: &StateStore) {
+    let opened = || {
+        prepared
+            .iter()
+            .flatten()
+            .filter_map(|one| one.outlets.as_ref())
+    };
+    let told = tell_undeclared_of(store, |projection, outbox| {
+        let mut own = opened().filter(|outlets| outlets.projection() == projection);
+        own.any(|outlets| outlets.depth(outbox).is_some())
+    });
+    if let Err(cause) = told {
+        tracing::warn!(%cause, "it cannot be looked at whether effects wait in outboxes that are not declared");
+    }
 }
 
 /// Starts what delivers.
