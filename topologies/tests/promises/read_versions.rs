@@ -1,8 +1,11 @@
 //! Promise: a version of a projection that another one looks into is there for as long as it is, whichever version answers.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use millstream::prelude::*;
+use millstream_engine::event::{Offset, PartitionId};
+use millstream_engine::stage::StageStatus;
 use millstream_engine::state::{StateOptions, StateStore};
 
 use crate::support::*;
@@ -10,8 +13,12 @@ use crate::support::*;
 const KEPT: Table<String, SumRow> = Table::named("kept-sums").versioned(Retention::FOREVER);
 const FOLLOWED: Table<String, Vec<i64>> = Table::named("followed");
 
+/// What the first version is held up by at a note, once.
+type Hold = Arc<Mutex<Option<Gate>>>;
+
 /// The sum of each tally, with all that it was.
-struct Kept<const VERSION: u32>;
+#[derive(Default)]
+struct Kept<const VERSION: u32>(Hold);
 
 impl<const VERSION: u32> Projection for Kept<VERSION> {
     const NAME: &'static str = "kept-sums";
@@ -31,6 +38,11 @@ impl<const VERSION: u32> Projection for Kept<VERSION> {
         event: &ProjectedEvent<'_, Happened>,
         (kept,): &mut (TableMut<String, SumRow>,),
     ) -> Result<(), Self::Error> {
+        let is_note = matches!(event.payload, Happened::Noted { .. });
+        if let Some(gate) = is_note.then(|| self.0.lock().unwrap().take()).flatten() {
+            let _ = gate.entered.send(());
+            let _ = gate.leave.recv_timeout(std::time::Duration::from_secs(60));
+        }
         kept.update(&event.id.to_owned(), |row| row.add(event.payload));
         Ok(())
     }
@@ -53,7 +65,7 @@ impl<const VERSION: u32> Projection for Follows<VERSION> {
     }
 
     fn reads(&self) -> Reads {
-        Reads::none().table(Kept::<VERSION>, &KEPT)
+        Reads::none().table(Kept::<VERSION>::default(), &KEPT)
     }
 
     fn project(
@@ -68,11 +80,11 @@ impl<const VERSION: u32> Projection for Follows<VERSION> {
     }
 }
 
-async fn start(folder: &Path) -> Engine {
+async fn start(folder: &Path, hold: &Hold) -> Engine {
     let topology = Topology::named("read-versions")
         .aggregate::<Tally>()
-        .projection(Kept::<1>)
-        .candidate(Kept::<2>)
+        .projection(Kept::<1>(Arc::clone(hold)))
+        .candidate(Kept::<2>::default())
         .projection(Follows::<1>)
         .candidate(Follows::<2>);
     open_with(folder, config(), topology.build().unwrap()).await
@@ -117,14 +129,14 @@ fn versions(engine: &Engine, projection: &str) -> Vec<u32> {
 /// again, for as long as one that runs reads it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_that_is_read_is_built_again_after_a_drop_at_rest() {
-    let folder = tempfile::tempdir().unwrap();
-    let engine = start(folder.path()).await;
+    let (folder, hold) = (tempfile::tempdir().unwrap(), Hold::default());
+    let engine = start(folder.path(), &hold).await;
     add(&engine, &["a", "b", "a"]).await;
     switch(&engine, "kept-sums").await;
     close(engine).await;
     drop_at_rest(folder.path(), "kept-sums");
 
-    let engine = start(folder.path()).await;
+    let engine = start(folder.path(), &hold).await;
     assert_eq!(versions(&engine, "kept-sums"), [1, 2]);
     let known = engine.state().versions("kept-sums").unwrap().unwrap();
     assert_eq!((known.active, known.dropped), (2, vec![]));
@@ -134,7 +146,7 @@ async fn a_version_that_is_read_is_built_again_after_a_drop_at_rest() {
     close(engine).await;
     // Another version of the one that reads answers, and it runs still.
     drop_at_rest(folder.path(), "kept-sums");
-    let engine = start(folder.path()).await;
+    let engine = start(folder.path(), &hold).await;
     assert_eq!(versions(&engine, "kept-sums"), [1, 2]);
     assert_eq!(followed(&engine, "a").await, [1, 2, 3]);
     close(engine).await;
@@ -142,11 +154,50 @@ async fn a_version_that_is_read_is_built_again_after_a_drop_at_rest() {
     drop_at_rest(folder.path(), "kept-sums");
     drop_at_rest(folder.path(), "follows");
     for _ in 0..2 {
-        let engine = start(folder.path()).await;
+        let engine = start(folder.path(), &hold).await;
         assert_eq!(versions(&engine, "kept-sums"), [2]);
         assert_eq!(versions(&engine, "follows"), [2]);
         add(&engine, &["b"]).await;
         followed(&engine, "b").await;
         close(engine).await;
     }
+}
+
+/// Danger: a version that does not answer left at once at a shutdown, and what reads it ended without the rest of the log. Method:
+/// it is held up until the shutdown has come to it, with more before it than one turn applies.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_shutdown_waits_for_a_version_that_is_read() {
+    let (folder, hold) = (tempfile::tempdir().unwrap(), Hold::default());
+    let engine = start(folder.path(), &hold).await;
+    let id = id_in(0, 0);
+    add(&engine, &[&id]).await;
+    switch(&engine, "kept-sums").await;
+    let (gate, keeper) = gate();
+    *hold.lock().unwrap() = Some(gate);
+    let note = Ask::Note("hold".to_owned());
+    engine.send::<Tally>(&id, note).await.unwrap();
+    let entered = tokio::task::spawn_blocking(|| {
+        keeper.wait();
+        keeper
+    });
+    let keeper = entered.await.unwrap();
+    for _ in 0..10 {
+        let many = Ask::AddAll(vec![1; 500]);
+        engine.send::<Tally>(&id, many).await.unwrap();
+    }
+    let ending = {
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.shutdown().await })
+    };
+    until("the version that answers has ended", || {
+        let mut stages = engine.stages().into_iter();
+        stages.any(|(name, status)| name == "kept-sums@2/0" && status == StageStatus::Stopped)
+    })
+    .await;
+    keeper.open();
+    within(ending).await.unwrap().unwrap();
+    let follows = engine.state().projection("follows", 1).unwrap().unwrap();
+    let progress = engine.state().progress(follows.id, PartitionId(0)).unwrap();
+    assert_eq!(progress.unwrap().next, Offset(5_002));
+    drop(engine);
 }

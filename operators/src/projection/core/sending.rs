@@ -32,6 +32,7 @@ impl<P: Projection> ProjectionCore<P> {
     /// still record, nor does one whose outbox is full.
     pub(super) fn is_at_end(&self) -> bool {
         let waits = self.waits || self.waits_for_others() || self.is_held_back;
+        let waits = waits || self.waits_for_answering();
         !waits || self.is_leaving() || self.is_choked
     }
 }
