@@ -47,8 +47,10 @@ pub(super) struct Versions {
     active: AtomicUsize,
     /// Their outboxes, if they have some.
     pub(super) outlets: Option<Arc<Outlets>>,
-    /// Held while one is changed for another, compared or dropped.
+    /// Held while one is changed for another or dropped, and while two come to one position.
     pub(super) changing: tokio::sync::Mutex<()>,
+    /// Held while two are compared: each comparison keeps rows as they were. Taken before the other.
+    pub(super) comparing: tokio::sync::Mutex<()>,
 }
 
 impl Versions {
@@ -248,5 +250,6 @@ pub(super) fn started(prepared: Vec<(Prepared, Vec<StageHandle>)>) -> Option<Ver
         active: AtomicUsize::new(active),
         outlets,
         changing: tokio::sync::Mutex::new(()),
+        comparing: tokio::sync::Mutex::new(()),
     })
 }
