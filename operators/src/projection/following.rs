@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use millstream_engine::event::{Offset, PartitionId, Token};
@@ -53,6 +53,8 @@ pub(super) struct Neighbours {
     followers: Mutex<Vec<Weak<Mailbox>>>,
     /// By actor of this projection: whom it waits for, and where.
     waits: Mutex<BTreeMap<u16, (PartitionId, Arc<ProgressBoard>)>>,
+    /// Those of the versions of other projections that look into its tables.
+    readers: OnceLock<Vec<Weak<ProgressBoard>>>,
 }
 
 impl ProgressBoard {
@@ -63,6 +65,24 @@ impl ProgressBoard {
         let own = Arc::downgrade(mailbox);
         all.retain(|other| other.strong_count() > 0 && !other.ptr_eq(&own));
         all.push(own);
+    }
+
+    /// Says which versions of other projections look into the tables of this one. Projections do not read in a circle.
+    #[doc(hidden)]
+    pub fn set_readers(&self, readers: Vec<Weak<Self>>) {
+        // Set once, before its stages run.
+        let _ = self.neighbours.readers.set(readers);
+    }
+
+    /// Whether this holds of this version, or of one that looks into its tables, by way of others as well: whoever waits for
+    /// that one waits for this one.
+    pub(super) fn is_any(&self, holds: fn(&Self) -> bool) -> bool {
+        let readers = self.neighbours.readers.get();
+        holds(self)
+            || readers.is_some_and(|readers| {
+                let mut readers = readers.iter().filter_map(Weak::upgrade);
+                readers.any(|reader| reader.is_any(holds))
+            })
     }
 
     fn wake_followers(&self) {
@@ -115,6 +135,9 @@ impl ProgressBoard {
         let mut all = self.actors.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(own) = all.get_mut(&actor) {
             own.is_done = true;
+        }
+        if all.values().all(|own| own.is_done) {
+            self.role().set_over();
         }
         drop(all);
         self.announce_stored();

@@ -25,6 +25,8 @@ pub(super) struct Role {
     is_dropped: AtomicBool,
     /// Somebody waits for it.
     is_hurried: AtomicBool,
+    /// All of its actors have ended in order: it shows nothing more.
+    is_over: AtomicBool,
     /// Whether either of the next two is set.
     is_bound: AtomicBool,
     /// The version that it may not overtake.
@@ -61,6 +63,7 @@ impl Role {
             is_active: AtomicBool::new(true),
             is_dropped: AtomicBool::new(false),
             is_hurried: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
             is_bound: AtomicBool::new(false),
             ceiling: Mutex::default(),
             ends: (0..partitions).map(|_| AtomicU64::new(FREE)).collect(),
@@ -75,6 +78,10 @@ impl Role {
 
     fn ceiling(&self) -> std::sync::MutexGuard<'_, Option<Arc<ProgressBoard>>> {
         self.ceiling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_over(&self) {
+        self.is_over.store(true, Ordering::Release);
     }
 
     fn count_bounds(&self, is_below: bool) {
@@ -104,6 +111,11 @@ impl ProgressBoard {
     #[must_use]
     pub fn is_active(&self) -> bool {
         self.role().is_active.load(Ordering::Acquire)
+    }
+
+    /// Whether queries are answered with its rows: by itself, or by a version of another projection that looks into them.
+    pub(super) fn is_asked(&self) -> bool {
+        self.is_any(Self::is_active)
     }
 
     /// Whether this version was dropped: it gives no answers.
@@ -215,9 +227,10 @@ impl ProgressBoard {
 
     /// What gives this version its turns now, if something does.
     pub(super) fn pacer(&self) -> Option<&Arc<Pacer>> {
-        let role = self.role();
-        let is_free = self.is_active() || role.is_hurried.load(Ordering::Acquire);
-        role.pacer.get().filter(|_| !is_free)
+        let is_waited_for =
+            |board: &Self| board.is_active() || board.role().is_hurried.load(Ordering::Acquire);
+        let pacer = self.role().pacer.get();
+        pacer.filter(|_| !self.is_any(is_waited_for))
     }
 
     /// From when this returns, shows nothing that `above` does not show; `None` frees it. What is shown already stays: wait
@@ -272,10 +285,24 @@ impl ProgressBoard {
         if !self.role().is_bound.load(Ordering::Acquire) {
             return Offset(FREE);
         }
-        match &*self.role().ceiling() {
+        let ceiling = self.role().ceiling();
+        let Some(above) = ceiling.as_ref() else {
+            return Offset(FREE);
+        };
+        if above.is_stopped() {
             // One that was given up must not keep others.
-            Some(above) if !above.is_stopped() => above.visible(partition),
-            _ => Offset(FREE),
+            return Offset(FREE);
         }
+        if !above.role().is_over.load(Ordering::Acquire) {
+            return above.visible(partition);
+        }
+        // Nor one that has ended, at its own end or where it stood: then what that one may not overtake is ahead of both. That
+        // way leads to the version that answers, which may have ended before the log does.
+        if above.is_active() {
+            return Offset(FREE);
+        }
+        let above = Arc::clone(above);
+        drop(ceiling);
+        above.showable(partition)
     }
 }

@@ -1,6 +1,8 @@
 //! Versions of a projection beside each other, stepped on one thread in an order that a seed chooses: what one may not
 //! overtake, where they stand still, and how much time one takes that nobody asks. `SEED=` replays one.
 
+mod read;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;

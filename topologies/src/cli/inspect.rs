@@ -197,7 +197,8 @@ pub(super) enum ProjectionCommand {
     /// Delete a version that does not answer, with its rows
     ///
     /// Its space comes back in small steps while an engine runs, this one or the next. A program that still declares it beside
-    /// others does not build it again.
+    /// others does not build it again, unless another projection reads its tables: a running engine refuses to drop such a
+    /// version, and where none runs nobody knows.
     #[command(after_help = "Example:\n  millstream projection drop data/bank balances 1")]
     Drop(versions::DropArguments),
 }

@@ -66,7 +66,7 @@ use millstream_engine::log::{
     EmbeddedReader, Feed, LogError, LogReader, StreamReader, Subscription, SubscriptionLimits,
 };
 use millstream_engine::partition::{Appender, PartitionShared};
-use millstream_engine::state::{RegisteredProjection, StateStore, StateWriterHandle};
+use millstream_engine::state::{StateStore, StateWriterHandle};
 use millstream_engine::time::{Clock, SystemClock};
 use millstream_operators::projection::{AnyReader, DECISIONS};
 
@@ -95,8 +95,6 @@ struct Inner {
     /// Place in `versions` of the projection that has a table.
     owners: HashMap<&'static str, usize>,
     state: StateWriterHandle,
-    /// The projections that run.
-    registered: Vec<RegisteredProjection>,
     inputs: dataflows::Inputs,
     seal: TokenSeal,
     running: shutdown::Running,

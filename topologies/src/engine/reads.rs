@@ -2,7 +2,9 @@
 //!
 //! Place: [`Reads`](millstream_operators::projection::Reads) of each projection -> **here**: checked when a topology is built,
 //! connected when an engine starts, asked before a version is dropped. Invariants: (1) a projection reads the version that it
-//! names, whichever answers queries; (2) no version is dropped while another projection that runs reads it.
+//! names, whichever answers queries; (2) one that is read by a version that answers has all the time that it needs, and at a
+//! shutdown comes to the end of the log as that one does; (3) no version is dropped while another projection that runs reads
+//! it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -78,6 +80,13 @@ pub(super) fn connect(
         }
         // Once, before its stages run.
         let _ = one.open_reads.set(open);
+        let readers = all().filter(|other| {
+            let mut reads = other.reads.all();
+            let own = (one.name, one.registered.version);
+            reads.any(|read| (read.of(), read.version()) == own)
+        });
+        let readers = readers.map(|other| Arc::downgrade(&other.board));
+        one.board.set_readers(readers.collect());
     }
     Ok(())
 }

@@ -13,9 +13,7 @@ use millstream_engine::log::{
 };
 use millstream_engine::runtime::{Threads, working_threads};
 use millstream_engine::stage::{StageHandle, spawn_stage};
-use millstream_engine::state::{
-    RegisteredProjection, StateStore, StateWriterHandle, StateWriterThread,
-};
+use millstream_engine::state::{StateStore, StateWriterHandle, StateWriterThread};
 use millstream_engine::store::EnvironmentOptions;
 use millstream_engine::threads;
 use millstream_engine::time::Clock;
@@ -132,7 +130,6 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
         appender: write_side.appender,
         handles: write_side.handles,
         tables: started.readers.into_iter().collect(),
-        registered: registered(&versions),
         owners: owners(&versions),
         versions,
         state,
@@ -174,12 +171,6 @@ async fn start_projections(prepared: Vec<Vec<Prepared>>) -> Result<ReadSide, Ope
         all.extend(versions::started(of_versions).map(Arc::new));
     }
     Ok((all, stages))
-}
-
-/// As they are in the state.
-fn registered(versions: &[Arc<Versions>]) -> Vec<RegisteredProjection> {
-    let all = versions.iter().flat_map(|one| one.started());
-    all.map(|version| version.registered.clone()).collect()
 }
 
 /// Which projection has a table, by its place.

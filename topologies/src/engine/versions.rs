@@ -5,14 +5,14 @@
 //! before readers are; (3) one change of a name at a time.
 //! What answers when the program does not declare the version that the record names: the one that it declares with
 //! `.projection(…)`, with a warning, so that a program can be put back to an earlier one. A version that was dropped is not
-//! built again as long as others of its name are declared beside it.
+//! built again as long as others of its name are declared beside it, unless one that runs reads its tables.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use millstream_engine::metrics::VersionMetrics;
 use millstream_engine::stage::StageHandle;
-use millstream_engine::state::RegisteredProjection;
+use millstream_engine::state::{RegisteredProjection, StateError};
 use millstream_operators::projection::{
     AnyReader, OpenProjectionError, Outlets, ProgressBoard, Reads,
 };
@@ -47,8 +47,10 @@ pub(super) struct Versions {
     active: AtomicUsize,
     /// Their outboxes, if they have some.
     pub(super) outlets: Option<Arc<Outlets>>,
-    /// Held while one is changed for another, compared or dropped.
+    /// Held while one is changed for another or dropped, and while two come to one position.
     pub(super) changing: tokio::sync::Mutex<()>,
+    /// Held while two are compared: each comparison keeps rows as they were. Taken before the other.
+    pub(super) comparing: tokio::sync::Mutex<()>,
 }
 
 impl Versions {
@@ -85,10 +87,20 @@ impl Versions {
     }
 }
 
-/// Projections of one name that are to run.
+/// Projections of one name, and which of them are to run.
 struct Chosen<'t> {
+    name: &'static str,
     declared: Vec<&'t dyn AnyProjection>,
+    /// Versions that are not, since they were dropped.
+    dropped: Vec<u32>,
     active: u32,
+}
+
+impl<'t> Chosen<'t> {
+    fn running(&self) -> impl Iterator<Item = &'t dyn AnyProjection> {
+        let declared = self.declared.iter().copied();
+        declared.filter(|one| !self.dropped.contains(&one.version()))
+    }
 }
 
 /// Registers the projections of a topology, sees which version of each answers, and makes their stages. Blocks on the
@@ -98,35 +110,47 @@ pub(super) fn prepare(
     around: &Surroundings,
 ) -> Result<Vec<Vec<Prepared>>, (&'static str, OpenProjectionError)> {
     let mains = projections.iter().filter(|one| !one.is_candidate());
-    let prepared: Vec<_> = mains
+    let mut chosen: Vec<_> = mains
         .map(|main| {
             let name = main.name();
-            prepare_one(&**main, projections, around).map_err(|cause| (name, cause))
+            choose(&**main, projections, around).map_err(|cause| (name, cause.into()))
         })
+        .collect::<Result<_, _>>()?;
+    build_what_is_read(&mut chosen);
+    let prepared: Vec<_> = chosen
+        .iter()
+        .map(|chosen| prepare_one(chosen, around).map_err(|cause| (chosen.name, cause)))
         .collect::<Result<_, _>>()?;
     reads::connect(&prepared)?;
     Ok(prepared)
 }
 
 fn prepare_one(
-    main: &dyn AnyProjection,
-    projections: &[Box<dyn AnyProjection>],
+    chosen: &Chosen<'_>,
     around: &Surroundings,
 ) -> Result<Vec<Prepared>, OpenProjectionError> {
-    let chosen = choose(main, projections, around)?;
-    let registered: Vec<_> = chosen
-        .declared
+    let (name, running): (_, Vec<_>) = (chosen.name, chosen.running().collect());
+    // Those that are not declared any more, and those that are built all the same.
+    around.writer.forget_dropped(name, &chosen.dropped)?;
+    for version in &chosen.dropped {
+        tracing::info!(
+            projection = name,
+            version,
+            "this version was dropped and is not built again: declare it no more"
+        );
+    }
+    let registered: Vec<_> = running
         .iter()
         .map(|one| one.register(around))
         .collect::<Result<_, _>>()?;
-    around.writer.activate_version(main.name(), chosen.active)?;
+    around.writer.activate_version(name, chosen.active)?;
     let mut all = registered.iter();
     let active = all.find(|one| one.version == chosen.active);
     let outlets = match active {
-        Some(active) => effects::open(main.name(), &chosen.declared, active.id, around)?,
+        Some(active) => effects::open(name, &running, active.id, around)?,
         None => None,
     };
-    let all = chosen.declared.iter().zip(registered);
+    let all = running.iter().zip(registered);
     all.map(|(one, registered)| {
         let is_active = one.version() == chosen.active;
         one.prepare(around, registered, is_active, outlets.clone())
@@ -138,16 +162,19 @@ fn choose<'t>(
     main: &'t dyn AnyProjection,
     projections: &'t [Box<dyn AnyProjection>],
     around: &Surroundings,
-) -> Result<Chosen<'t>, OpenProjectionError> {
+) -> Result<Chosen<'t>, StateError> {
     let name = main.name();
     let of_name = projections.iter().map(|one| &**one);
-    let mut declared: Vec<_> = of_name.filter(|one| one.name() == name).collect();
-    let numbers: Vec<_> = declared.iter().map(|one| one.version()).collect();
-    around.writer.forget_dropped(name, &numbers)?;
+    let declared: Vec<_> = of_name.filter(|one| one.name() == name).collect();
     let Some(known) = around.store.versions(name)? else {
-        let active = main.version();
-        return Ok(Chosen { declared, active });
+        return Ok(Chosen {
+            name,
+            declared,
+            dropped: Vec::new(),
+            active: main.version(),
+        });
     };
+    let numbers: Vec<_> = declared.iter().map(|one| one.version()).collect();
     let mut active = known.active;
     if !numbers.contains(&active) {
         active = main.version();
@@ -159,17 +186,42 @@ fn choose<'t>(
              rows stand"
         );
     }
-    declared.retain(|one| one.version() == active || !known.dropped.contains(&one.version()));
-    for version in numbers {
-        if version != active && known.dropped.contains(&version) {
-            tracing::info!(
-                projection = name,
-                version,
-                "this version was dropped and is not built again: declare it no more"
-            );
-        }
+    let mut dropped = known.dropped;
+    dropped.retain(|version| *version != active && numbers.contains(version));
+    Ok(Chosen {
+        name,
+        declared,
+        dropped,
+        active,
+    })
+}
+
+/// Has versions run that were dropped where one that runs reads their tables, which would have no answers: while no engine runs,
+/// nobody knows who reads what when one is dropped.
+fn build_what_is_read(chosen: &mut [Chosen<'_>]) {
+    // One that is built may read others.
+    while let Some((at, version, reader)) = read_and_dropped(chosen) {
+        let one = &mut chosen[at];
+        one.dropped.retain(|dropped| *dropped != version);
+        tracing::warn!(
+            projection = one.name,
+            version,
+            reader,
+            "this version was dropped and is built again: another projection reads it"
+        );
     }
-    Ok(Chosen { declared, active })
+}
+
+/// A version that was dropped, by the place of its projection, and one that runs and reads it.
+fn read_and_dropped(chosen: &[Chosen<'_>]) -> Option<(usize, u32, &'static str)> {
+    chosen.iter().flat_map(Chosen::running).find_map(|reader| {
+        reader.reads().all().find_map(|read| {
+            let (of, version) = (read.of(), read.version());
+            let mut all = chosen.iter();
+            let at = all.position(|one| one.name == of && one.dropped.contains(&version))?;
+            Some((at, version, reader.name()))
+        })
+    })
 }
 
 /// The versions of one name, once their stages run.
@@ -198,5 +250,6 @@ pub(super) fn started(prepared: Vec<(Prepared, Vec<StageHandle>)>) -> Option<Ver
         active: AtomicUsize::new(active),
         outlets,
         changing: tokio::sync::Mutex::new(()),
+        comparing: tokio::sync::Mutex::new(()),
     })
 }

@@ -44,6 +44,7 @@ mod power_loss;
 mod preloaded;
 mod projections;
 mod queries;
+mod read_versions;
 mod reading;
 mod rebuilds;
 mod repeats;

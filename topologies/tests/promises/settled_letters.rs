@@ -2,6 +2,7 @@
 //! key, and stays decided; a crash between any two steps changes nothing of it.
 
 mod killed;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -8,10 +8,16 @@ const NEAR: u64 = 16_384;
 const FAR: Duration = Duration::from_secs(1);
 
 impl<P: Projection> ProjectionCore<P> {
-    /// Whether it ends where it stands: nobody waits for what a version that does not answer still has to apply, and its
-    /// next start goes on from there.
+    /// Whether it ends where it stands: nobody waits for what a version still has to apply that does not answer and is not
+    /// looked into by one that does, and its next start goes on from there.
     pub(super) fn is_leaving(&self) -> bool {
-        self.stopping && !self.board.is_active()
+        self.stopping && !self.board.is_asked()
+    }
+
+    /// Whether it must not end yet: it has more to apply, and those who look into its tables wait for that, but the version
+    /// that answers instead of it does not show that yet.
+    pub(super) fn waits_for_answering(&self) -> bool {
+        !self.board.is_active() && self.is_held_up()
     }
 
     /// How long to wait before a turn, so that others have theirs; `None`: not at all.

@@ -5,7 +5,8 @@ use super::*;
 impl<P: Projection> ProjectionCore<P> {
     /// As [`apply_some`](Self::apply_some). Waits with new events while an outbox is full, also at the end: deliveries may take
     /// as long as the outside is away, and what is left in the log is applied after the next start. A version that does not
-    /// answer does not wait: of what is new it sends nothing, and what it frees late is bounded by what is parked.
+    /// answer does not wait: of what is new it sends nothing, and what it frees late is bounded by what is parked. Nor does one
+    /// that is switched away from, up to where it ends.
     pub(super) fn apply_and_send(&mut self, start: Duration) -> Result<bool, Halt> {
         let board = Arc::clone(&self.board);
         let Some(outlet) = board.outlet().filter(|_| P::Tables::HAS_OUTBOXES) else {
@@ -32,6 +33,7 @@ impl<P: Projection> ProjectionCore<P> {
     /// still record, nor does one whose outbox is full.
     pub(super) fn is_at_end(&self) -> bool {
         let waits = self.waits || self.waits_for_others() || self.is_held_back;
+        let waits = waits || self.waits_for_answering();
         !waits || self.is_leaving() || self.is_choked
     }
 }

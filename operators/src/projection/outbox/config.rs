@@ -37,8 +37,9 @@ pub struct DeliveryConfig {
     pub held_bytes_max: usize,
     /// Effects over all partitions that may be stored and not delivered before the projection waits with applying further
     /// events, and with it those who ask its tables for what they have just done. Exceeded by the effects of the frame that
-    /// reaches it. A shutdown does not wait for room: what is left in the log is applied after the next start. A version that
-    /// does not answer is not held up. Default: no limit, the outbox grows on disk.
+    /// reaches it, and at a switch by those that the other version is ahead, which the one that answers still has to send. A shutdown
+    /// does not wait for room: what is left in the log is applied after the next start. A version that does not answer is not held
+    /// up. Default: no limit, the outbox grows on disk.
     pub stored_max: Option<u64>,
 }
 

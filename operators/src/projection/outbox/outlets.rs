@@ -43,6 +43,8 @@ pub struct Outlets {
     pub(super) inside: AtomicUsize,
     /// Somebody wants to know how far all of them are: none begins a turn.
     pub(super) halting: AtomicBool,
+    /// One version sends the last that is its own before another one does: up to where both stand still, room or not.
+    pub(super) handing_over: AtomicBool,
     /// How far actors have applied, by version and partition.
     pub(super) applied: Mutex<AppliedBy>,
     /// Held while somebody settles an effect that was given up: two at once would count it twice.
@@ -81,6 +83,7 @@ impl Outlets {
             boxes: parts.boxes,
             inside: AtomicUsize::new(0),
             halting: AtomicBool::new(false),
+            handing_over: AtomicBool::new(false),
             applied: Mutex::default(),
             settling: Mutex::default(),
         })

@@ -36,9 +36,10 @@ impl Outlets {
         }))
     }
 
-    /// Has two versions come no further than the further of them is now, partition by partition; gives how far that is. Until
-    /// [`ProgressBoard::stop_behind`] frees them. `None`: a turn of one of their actors did not come to its end before the
-    /// deadline, and nothing has changed.
+    /// Has two versions come no further than the further of them is now, partition by partition; gives how far that is. They
+    /// come so far also where an outbox is full: what the one has applied in silence the other has to send. Until
+    /// [`go_on`](Self::go_on) and [`ProgressBoard::stop_behind`] free them. `None`: a turn of one of their actors did not come to
+    /// its end before the deadline, and nothing has changed.
     #[doc(hidden)]
     pub async fn halt(
         &self,
@@ -64,8 +65,16 @@ impl Outlets {
         for (board, _) in &versions {
             board.stop_behind(Some(&token));
         }
+        // Behind the bounds: there is no end to what is sent without.
+        self.handing_over.store(true, Ordering::SeqCst);
         drop(halting);
         Some(ends)
+    }
+
+    /// Has versions wait for room again. Before the bounds are taken away.
+    #[doc(hidden)]
+    pub fn go_on(&self) {
+        self.handing_over.store(false, Ordering::SeqCst);
     }
 
     /// Offsets behind what any of these versions has applied.
@@ -159,10 +168,11 @@ impl Outlet {
         }
     }
 
-    /// Whether an outbox has more effects than it may before the projection waits.
+    /// Whether a version that answers has to wait: an outbox has as many effects as it may, and this is no switch.
     pub(in crate::projection) fn is_full(&self) -> bool {
         let Some(way) = &self.0 else { return false };
         way.outlets.boxes.iter().any(OutboxState::is_full)
+            && !way.outlets.handing_over.load(Ordering::SeqCst)
     }
 }
 

@@ -17,15 +17,17 @@ use crate::dataflow::table;
 /// that names as many redrives lies in the log, so the first of these finds it as it was, in every run.
 pub(in crate::engine) struct Waiting {
     engine: Engine,
-    /// Names of projections with rows of a newer version than the one that runs.
-    newer: Vec<RegisteredProjection>,
+    /// All that have rows, whether they run or not.
+    stored: Vec<RegisteredProjection>,
+    /// The versions of projections that run.
+    running: Vec<RegisteredProjection>,
     /// What dataflows of the topology are registered as.
     dataflows: Vec<RegisteredProjection>,
 }
 
 impl Waiting {
     pub(in crate::engine) fn of(engine: &Engine) -> Result<Self, StateError> {
-        let all = engine.state().projections()?;
+        let stored = engine.state().projections()?;
         let is_dataflow = |known: &&RegisteredProjection| {
             let mut names = engine
                 .dataflows()
@@ -33,15 +35,13 @@ impl Waiting {
                 .map(|flow| table::owner(flow.name()));
             known.version == table::VERSION && names.any(|name| known.name == name)
         };
-        let dataflows = all.iter().filter(is_dataflow).cloned().collect();
-        let mut newer = all;
-        newer.retain(|known| {
-            let mut running = engine.inner.registered.iter();
-            running.any(|one| one.name == known.name && one.version < known.version)
-        });
+        let dataflows = stored.iter().filter(is_dataflow).cloned().collect();
+        let versions = engine.inner.versions.iter();
+        let running = versions.flat_map(|versions| versions.all());
         Ok(Self {
             engine: engine.clone(),
-            newer,
+            stored,
+            running: running.map(|one| one.registered.clone()).collect(),
             dataflows,
         })
     }
@@ -87,11 +87,14 @@ impl Waiting {
         if let Some(dataflow) = dataflows.find(|one| one.id == letter.projection) {
             return self.check_item(letter, &dataflow.name);
         }
-        let mut running = self.engine.inner.registered.iter();
+        let mut running = self.running.iter();
         let Some(running) = running.find(|one| one.id == letter.projection) else {
             return Err(DecideError::NotParked { id });
         };
-        if let Some(newer) = self.newer.iter().find(|one| one.name == running.name) {
+        let of_name = self.stored.iter().filter(|one| one.name == running.name);
+        let highest = of_name.max_by_key(|one| one.version);
+        // Decisions are those of later versions as well, which may have gone past the event; of earlier ones they are not.
+        if let Some(newer) = highest.filter(|one| one.version > running.version) {
             return Err(DecideError::NewerVersion {
                 projection: newer.name.to_string(),
                 newer: newer.version,
@@ -107,7 +110,7 @@ impl Waiting {
     pub(in crate::engine) fn admits(&self, order: &LetterOrder) -> Result<bool, DecideError> {
         let known = match &order.stage {
             Some(_) => &self.dataflows,
-            None => &self.engine.inner.registered,
+            None => &self.running,
         };
         let mut known = known.iter();
         let owner = known.find(|one| one.name == order.projection && one.version == order.version);

@@ -1,7 +1,7 @@
 //! Having another version of a projection send its effects: none twice, none left out.
 //!
-//! Both versions stop at one position. Once the one that answers has stored all that it sends up to there, the state's record
-//! says that the other one sends from there on; after that it answers. Invariant: neither goes on before both is so. Killed in
+//! Both versions stop at one position. Once the one that answers has stored all that it sends up to there, whether its outboxes have
+//! room or not, the state's record says that the other one sends from there on; after that it answers. Invariant: neither goes on before both is so. Killed in
 //! between, the next start finds who answers, and has that one go on where the other ends.
 
 use std::sync::Arc;
@@ -64,6 +64,14 @@ impl<'v> Handover<'v> {
                     });
                 }
             }
+            Err(QueryError::Behind { waited, .. }) => {
+                return Err(RebuildError::Sending {
+                    projection: outlets.projection(),
+                    version: from.version,
+                    events: outlets.unseen(from.registered.id, &own.at)?,
+                    waited,
+                });
+            }
             waited => waited?,
         }
         Ok(own)
@@ -85,6 +93,7 @@ impl<'v> Handover<'v> {
 
 impl Drop for Handover<'_> {
     fn drop(&mut self) {
+        self.outlets.go_on();
         self.from.board.stop_behind(None);
         self.to.board.stop_behind(None);
     }

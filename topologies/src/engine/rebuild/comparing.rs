@@ -21,13 +21,15 @@ const STILL: Duration = Duration::from_secs(1);
 impl Rebuild {
     /// Compares the candidate with the version that answers, row by row in each table that both have, at one position. What
     /// runs goes on meanwhile; the version that answers stands still until the candidate has come as far, some milliseconds
-    /// for one that has caught up.
+    /// for one that has caught up. Once the rows are read, versions may be switched and dropped: a rollback does not wait. One
+    /// comparison of a projection at a time.
     ///
     /// Cost: each row of both is read and hashed; rows that change meanwhile are kept in memory as they were, at most
     /// 1,000,000 per table.
     ///
     /// # Errors
-    /// [`RebuildError::NoCandidate`]; [`RebuildError::Behind`]; [`RebuildError::Moving`]; [`RebuildError::Query`].
+    /// [`RebuildError::NoCandidate`]; [`RebuildError::Behind`]; [`RebuildError::Moving`]; [`RebuildError::Query`], such as
+    /// [`Dropped`](millstream_operators::projection::QueryError::Dropped) of one that was dropped meanwhile.
     pub async fn compare(&self) -> Result<Comparison, RebuildError> {
         self.compare_with(false).await
     }
@@ -41,11 +43,14 @@ impl Rebuild {
     }
 
     async fn compare_with(&self, common_fields: bool) -> Result<Comparison, RebuildError> {
-        let _one = self.versions.changing.lock().await;
+        let _one = self.versions.comparing.lock().await;
+        let unchanged = self.versions.changing.lock().await;
         let (active, candidate) = (self.versions.active(), self.candidate()?);
-        let _hurried = Hurried::new(&candidate.board);
+        let hurried = Hurried::new(&candidate.board);
         self.reached(candidate, active).await?;
         let (before, after) = self.both(active, candidate).await?;
+        // Snapshots stay what they are. Who hurries a version next says when that is over.
+        drop((hurried, unchanged));
         fail_point!(VERSION_COMPARED);
         let parked = |version: &Version| version.board.parked_count() as u64;
         let mut comparison = Comparison {

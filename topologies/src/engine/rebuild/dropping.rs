@@ -13,7 +13,8 @@ use crate::engine::versions::Version;
 
 impl Rebuild {
     /// Drops a version that does not answer: it ends if it runs, its readers get an error, and its rows are deleted, in
-    /// slices, also after a restart. It is not built again as long as the program declares it beside others.
+    /// slices, also after a restart. It is not built again as long as the program declares it beside others, and no other
+    /// projection reads it.
     ///
     /// # Errors
     /// [`RebuildError::Active`]; [`RebuildError::Read`]: another projection looks into its tables;

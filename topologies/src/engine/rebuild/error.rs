@@ -86,6 +86,21 @@ pub enum RebuildError {
         /// Events whose effects are not sent.
         events: u64,
     },
+    /// The version that answers still has to send the effects of events that the other one has applied without sending any. It
+    /// answers on: try again, or wait for longer.
+    #[error(
+        "version {version} of {projection} has yet to send the effects of {events} events before another version sends them,          after {waited:?}: it answers on, try again or with a longer deadline"
+    )]
+    Sending {
+        /// Name of the projection.
+        projection: &'static str,
+        /// The version that answers.
+        version: u32,
+        /// Events whose effects are not sent.
+        events: u64,
+        /// How long was waited.
+        waited: Duration,
+    },
     /// The version answers queries. Nothing was dropped.
     #[error(
         "version {version} of {projection} answers queries: switch to another one before it is dropped"
@@ -144,7 +159,7 @@ impl RebuildError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Behind { .. } | Self::Moving { .. } => true,
+            Self::Behind { .. } | Self::Moving { .. } | Self::Sending { .. } => true,
             Self::Query(cause) => cause.is_retryable(),
             Self::State(cause) => cause.is_retryable(),
             Self::UnknownProjection { .. }

@@ -15,7 +15,8 @@ impl Rebuild {
     ///
     /// # Errors
     /// [`RebuildError::NoCandidate`]: no higher version runs, and none was chosen. [`RebuildError::Behind`] when the deadline
-    /// passes: nothing has changed. [`RebuildError::Unsent`]: the version that answers was given up, and owes effects.
+    /// passes: nothing has changed. [`RebuildError::Sending`] when it passes while the version that answers sends what the
+    /// candidate has not sent. [`RebuildError::Unsent`]: the version that answers was given up, and owes effects.
     /// [`RebuildError::State`]: see [`Rebuild::active`] after the next start.
     pub async fn switch(&self) -> Result<u32, RebuildError> {
         let own = self.clone();

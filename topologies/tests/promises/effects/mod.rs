@@ -1,5 +1,6 @@
 //! Effects of projections are delivered at least once, in order per stream, by what is live; by nothing else.
 
+mod full;
 mod gated;
 mod live;
 mod outside;
@@ -44,6 +45,10 @@ fn two(outside: &Outside) -> Topology {
 }
 
 fn two_of(first: Mailing<1>, outside: &Outside) -> Topology {
+    two_delivering(first, outside, quick())
+}
+
+fn two_delivering(first: Mailing<1>, outside: &Outside, deliveries: DeliveryConfig) -> Topology {
     let failed = std::sync::Arc::clone(&outside.failed);
     let first = Mailing {
         failed: std::sync::Arc::clone(&failed),
@@ -61,7 +66,7 @@ fn two_of(first: Mailing<1>, outside: &Outside) -> Topology {
         .aggregate::<Tally>()
         .projection_with(first, quick_stores.clone())
         .candidate_with(second, quick_stores)
-        .deliver_with(&MAILS, quick(), outside.deliver())
+        .deliver_with(&MAILS, deliveries, outside.deliver())
         .build()
         .unwrap()
 }

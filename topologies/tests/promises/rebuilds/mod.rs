@@ -1,6 +1,7 @@
 //! Promise: a projection is changed for another version of it while everything runs, and nobody sees rows go back or lack
 //! what a token has seen; a crash at any moment leaves one of the two answering.
 
+mod compared;
 mod killed;
 mod readers;
 mod refused;
