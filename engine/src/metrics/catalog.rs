@@ -292,6 +292,8 @@ catalog! {
         "Batches of changes committed to the state environment";
     STATE_BYTES_TOTAL = "millstream_state_bytes_total", Counter, Bytes,
         "Bytes of keys and values committed to the state environment";
+    STATE_WRITER_STOPPED = "millstream_state_writer_stopped", Gauge, Flag,
+        "Whether the state writer has stopped for good after a failure: projections stand still until the process is restarted";
 
     // No label: the threads of a runtime that has spares.
     RUNTIME_HUNG_THREADS = "millstream_runtime_hung_threads", Gauge, Count,

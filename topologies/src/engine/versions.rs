@@ -10,7 +10,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use millstream_engine::metrics::VersionMetrics;
+use millstream_engine::event::PartitionId;
+use millstream_engine::metrics::{ProjectionMetrics, VersionMetrics};
 use millstream_engine::stage::StageHandle;
 use millstream_engine::state::RegisteredProjection;
 use millstream_operators::projection::{
@@ -36,6 +37,8 @@ pub(super) struct Version {
     /// How fast it has come further lately.
     pub(super) pace: Mutex<Pace>,
     pub(super) metrics: VersionMetrics,
+    /// By partition, of one that was given up and shows nothing itself.
+    pub(super) lags: Vec<ProjectionMetrics>,
     /// Figures of one that was dropped are shown once more, as zeros.
     pub(super) is_gone: AtomicBool,
 }
@@ -181,6 +184,11 @@ pub(super) fn started(prepared: Vec<(Prepared, Vec<StageHandle>)>) -> Option<Ver
         .map(|(prepared, stages)| Version {
             version: prepared.registered.version,
             metrics: VersionMetrics::new(name, prepared.registered.version),
+            lags: (0..prepared.board.partitions())
+                .map(|of| {
+                    ProjectionMetrics::new(name, prepared.registered.version, PartitionId(of))
+                })
+                .collect(),
             board: prepared.board,
             readers: prepared.readers,
             told: prepared.told,
