@@ -9,13 +9,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use millstream_engine::event::PartitionId;
+use millstream_engine::event::{PartitionId, Token};
 use millstream_engine::metrics::{ProjectionMetrics, VersionMetrics};
 use millstream_engine::stage::StageHandle;
 use millstream_engine::state::RegisteredProjection;
 use millstream_operators::projection::{
-    AnyReader, OpenProjectionError, Outlets, ProgressBoard, Reads,
+    AnyReader, OpenProjectionError, Outlets, ProgressBoard, QueryError, Reads,
 };
 
 use super::effects;
@@ -72,6 +73,22 @@ impl Versions {
 
     pub(super) fn get(&self, version: u32) -> Option<&Version> {
         self.all().find(|one| one.version == version)
+    }
+
+    /// Waits until the version that answers shows all that `token` has seen: if that is another one meanwhile, and the one before is
+    /// dropped, the other one.
+    pub(super) async fn reached(
+        &self,
+        token: &Token,
+        deadline: Duration,
+    ) -> Result<(), QueryError> {
+        loop {
+            let board = &self.active().board;
+            let reached = board.reached(token, deadline).await;
+            if !board.is_dropped() {
+                return reached;
+            }
+        }
     }
 
     /// Has another version answer.
