@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use millstream_engine::codec::Event;
-use millstream_engine::event::PartitionId;
+use millstream_engine::event::{PartitionId, partition_of};
 use millstream_engine::log::{EmbeddedLog, StreamReader};
-use millstream_engine::mailbox::{Mailbox, MailboxLimits};
+use millstream_engine::mailbox::{LaneReceiver, Mailbox, MailboxLimits};
 use millstream_engine::partition::PartitionInput;
 use millstream_engine::store::EnvironmentOptions;
 use millstream_engine::time::SystemClock;
@@ -88,4 +88,57 @@ async fn a_bulk_given_up_is_not_waited_for() {
     mailbox.close();
     assert!(bulk(10).await.iter().all(Result::is_err));
     assert_eq!(host.queued(), 6);
+}
+
+/// Story: the parts of a bulk were handed over one after the other, so that one partition whose aggregate did not return, with a full
+/// mailbox, kept the commands for all others back. Method: two partitions, the first of which has no room.
+#[tokio::test]
+async fn parts_of_a_bulk_do_not_wait_for_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = EnvironmentOptions {
+        map_bytes_max: 64 << 20,
+        preallocate_step_bytes: 0,
+        ..EnvironmentOptions::default()
+    };
+    let log = EmbeddedLog::open(folder.path(), 2, options).unwrap();
+    let limits = MailboxLimits {
+        items_max: 1.try_into().unwrap(),
+        ..MailboxLimits::default()
+    };
+    let lane = |_| {
+        let mailbox = Mailbox::new(limits, Arc::new(SystemClock::new()));
+        let (sender, receiver) = mailbox.lane::<CommandItem<Door>>();
+        let extra = Arc::new(AtomicUsize::new(0));
+        (CommandLane { sender, extra }, receiver)
+    };
+    let (lanes, receivers): (Vec<_>, Vec<_>) = [0, 1].map(lane).into_iter().unzip();
+    let streams: Arc<dyn StreamReader> = Arc::new(log.reader.clone());
+    let handle = AggregateHandle::<Door>::new(lanes, streams);
+    let id_of = |partition: u16| {
+        let mut ids = (0..).map(|n| format!("d{n}"));
+        let of = |id: &String| partition_of(&format!("door-{id}"), 2).0;
+        ids.find(|id| of(id) == partition).unwrap()
+    };
+    let command = |partition| BulkCommand {
+        id: id_of(partition).into(),
+        command: (),
+        options: CommandOptions::default(),
+    };
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut first = Box::pin(handle.send_bulk(vec![command(0)]));
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    let mut both = Box::pin(handle.send_bulk(vec![command(0), command(1), command(0)]));
+    assert!(both.as_mut().poll(&mut context).is_pending());
+    assert_eq!(
+        receivers.iter().map(LaneReceiver::len).collect::<Vec<_>>(),
+        [1, 1]
+    );
+    // Room again: what was left goes the same way, and is answered together.
+    let mut taken = Vec::new();
+    receivers[0].drain(1, &mut taken);
+    assert!(both.as_mut().poll(&mut context).is_pending());
+    assert_eq!(receivers[0].len(), 1);
+    drop((taken, receivers));
+    let answers = both.await;
+    assert!(answers.len() == 3 && answers.iter().all(Result::is_err));
 }

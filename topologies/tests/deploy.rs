@@ -185,6 +185,7 @@ fn every_alert_says_what_and_how_urgent() {
     }
     for needed in [
         "MillstreamWriterStopped",
+        "MillstreamStateWriterStopped",
         "MillstreamDataflowFailed",
         "MillstreamProjectionLagging",
         "MillstreamProjectionKeysParked",

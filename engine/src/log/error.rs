@@ -70,8 +70,8 @@ pub enum LogError {
     /// The log was closed in order; nothing of this was stored.
     #[error("the log was closed")]
     Closed,
-    /// The store panicked while it appended: a bug. Whether anything was stored is not known.
-    #[error("the log's store panicked")]
+    /// The store panicked while it appended, or whoever the writer told of it: a bug. Whether anything was stored is not known.
+    #[error("the log's writer panicked")]
     Panicked,
     /// An earlier append failed, and after that nothing is written by this process: restart it.
     #[error("the log stopped writing: {cause}; start the process again once that is mended")]

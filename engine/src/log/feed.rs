@@ -10,11 +10,13 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::frame::{Frame, FrameHeader, KindSet};
 use super::stamps::Stamps;
@@ -34,6 +36,8 @@ pub struct Feed {
     closed: AtomicBool,
     /// Why the log stopped, once it did.
     stopped: watch::Sender<Option<LogError>>,
+    /// Told once it is closed or the log has stopped.
+    ended: Notify,
 }
 
 struct Partition {
@@ -74,6 +78,7 @@ impl Feed {
             stamps: Stamps::new(count, Timestamp(latest.0.saturating_add(1))),
             closed: AtomicBool::new(false),
             stopped: watch::Sender::new(None),
+            ended: Notify::new(),
         })
     }
 
@@ -159,10 +164,23 @@ impl Feed {
         self.wake_all();
     }
 
+    /// Resolves once nothing will be published any more: it was closed, or the log has stopped.
+    pub(super) async fn until_ended(&self) {
+        let mut ended = pin!(self.ended.notified());
+        // In the list before the look, so that an end in between is not missed.
+        ended.as_mut().enable();
+        if !self.is_closed() && self.stopped.borrow().is_none() {
+            ended.await;
+        }
+    }
+
     fn wake_all(&self) {
+        self.ended.notify_waiters();
         for partition in &self.partitions {
             for subscriber in partition.subscribers.load().iter() {
-                subscriber.mailbox().wake();
+                // At the end, one that panics must not leave the others asleep.
+                let wake = || subscriber.mailbox().wake();
+                let _ = catch_unwind(AssertUnwindSafe(wake));
             }
         }
     }

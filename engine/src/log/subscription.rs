@@ -65,7 +65,8 @@ impl Subscription {
         })
     }
 
-    /// The next frame, waiting for one; `None` once the log was closed and all of it was handed out.
+    /// The next frame, waiting for one; `None` once the log was closed and all of it was handed out. Of no partitions there is none:
+    /// that waits for the log's end.
     ///
     /// Dropping the future loses nothing.
     ///
@@ -86,7 +87,12 @@ impl Subscription {
             if let Some(cause) = stopped {
                 return Err(cause);
             }
-            self.notify.notified().await;
+            if self.cursors.is_empty() {
+                // No partition has it among those it wakes.
+                self.feed.until_ended().await;
+            } else {
+                self.notify.notified().await;
+            }
         }
     }
 
@@ -110,5 +116,53 @@ impl Subscription {
     #[must_use]
     pub fn lag(&self) -> u64 {
         self.cursors.iter().map(LogCursor::lag).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::log::Head;
+    use crate::log::frame::Frame;
+    use crate::time::{ManualClock, Timestamp};
+
+    struct Empty;
+
+    impl LogReader for Empty {
+        fn partitions(&self) -> u16 {
+            1
+        }
+
+        fn head(&self, _: PartitionId) -> Result<Head, LogError> {
+            Ok(Head::default())
+        }
+
+        fn read(&self, _: PartitionId, _: Offset, _: usize) -> Result<Vec<Frame>, LogError> {
+            Ok(Vec::new())
+        }
+    }
+
+    /// Story: nobody woke a subscription to no partitions: it waited on after the log had ended.
+    #[test]
+    fn one_of_no_partitions_ends_with_the_log() {
+        let ends: [fn(&Feed); 2] = [Feed::close, |feed| feed.stop(LogError::Panicked)];
+        for (at, end) in ends.into_iter().enumerate() {
+            let feed = Arc::new(Feed::new(&Empty).unwrap());
+            let reader: Arc<dyn LogReader> = Arc::new(Empty);
+            let clock = Arc::new(ManualClock::new(Timestamp(1)));
+            let limits = SubscriptionLimits::default();
+            let mut subscription = Subscription::new(&feed, &reader, &[], limits, clock).unwrap();
+            let mut next = Box::pin(subscription.next());
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(next.as_mut().poll(&mut context).is_pending());
+            end(&feed);
+            match next.as_mut().poll(&mut context) {
+                Poll::Ready(Ok(None)) => assert_eq!(at, 0),
+                Poll::Ready(Err(LogError::Panicked)) => assert_eq!(at, 1),
+                other => panic!("{at}: {other:?}"),
+            }
+        }
     }
 }

@@ -76,22 +76,18 @@ impl<S: LogStore> GroupWriter<S> {
             frames.extend(frame);
         }
         if self.stopped.get().is_none() && !frames.is_empty() {
-            // A panic must not leave those who wait without an answer: it is a failure like any other.
             let start = self.clock.monotonic();
-            let stored = catch_unwind(AssertUnwindSafe(|| self.store.append(&frames)));
-            self.append_time = self.clock.monotonic().saturating_sub(start);
-            match stored.unwrap_or(Err(LogError::Panicked)) {
-                Ok(()) => frames
-                    .iter()
-                    .for_each(|frame| self.feed.publish(&frame.frame)),
-                Err(cause) => {
-                    let stopped = LogError::Stopped {
-                        cause: Arc::new(cause),
-                    };
-                    // Before anybody is answered: who heard of the failure meets no partition that goes on.
-                    let _ = self.stopped.set(stopped.clone());
-                    self.feed.stop(stopped);
-                }
+            // A panic must not leave those who wait without an answer: it is a failure like any other. So is one of whoever is
+            // woken by a frame, which may be a waker of the program's own.
+            let stored = catch_unwind(AssertUnwindSafe(|| {
+                let stored = self.store.append(&frames);
+                self.append_time = self.clock.monotonic().saturating_sub(start);
+                let publish = |frame: &SealedFrame| self.feed.publish(&frame.frame);
+                stored.map(|()| frames.iter().for_each(publish))
+            }));
+            if let Err(cause) = stored.unwrap_or(Err(LogError::Panicked)) {
+                // Before anybody is answered: who heard of the failure meets no partition that goes on.
+                self.stop(cause);
             }
         }
         let stopped = self.stopped.get().cloned();
@@ -112,6 +108,14 @@ impl<S: LogStore> GroupWriter<S> {
             tracing::error!(panicked, "answering turns panicked");
         }
         stopped.map_or(Ok(()), Err)
+    }
+
+    /// Says that nothing is written any more, and gives what is told from now on. The first cause stays.
+    fn stop(&self, cause: LogError) -> LogError {
+        let cause = Arc::new(cause);
+        let stopped = self.stopped.get_or_init(|| LogError::Stopped { cause });
+        self.feed.stop(stopped.clone());
+        stopped.clone()
     }
 }
 
@@ -151,7 +155,7 @@ impl LogWriter {
         let stopped = Arc::clone(&writer.stopped);
         let stepped = SteppedLogWriter {
             writer,
-            submissions: AnswerRest(receiver),
+            submissions: receiver,
             metrics: WriterMetrics::new(),
             is_said: false,
         };
@@ -187,43 +191,30 @@ impl LogWriterThread {
 
 /// The writer and its end of the channel. Dropped, it answers what is left.
 #[derive(Debug)]
-pub struct SteppedLogWriter<S> {
+pub struct SteppedLogWriter<S: LogStore> {
     writer: GroupWriter<S>,
-    submissions: AnswerRest,
+    submissions: Receiver<Submission>,
     metrics: WriterMetrics,
     /// Whether it was said that the log stops.
     is_said: bool,
-}
-
-/// Answers what is left when the writer ends, also by a panic: a bounded channel keeps its messages while a sender lives,
-/// and callers would wait for ever.
-#[derive(Debug)]
-struct AnswerRest(Receiver<Submission>);
-
-impl Drop for AnswerRest {
-    fn drop(&mut self) {
-        for left in self.0.try_iter() {
-            (left.done)(&Err(LogError::Closed));
-        }
-    }
 }
 
 impl<S: LogStore> SteppedLogWriter<S> {
     /// Submissions that wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.submissions.0.len()
+        self.submissions.len()
     }
 
     /// Stores what waits with one commit; whether anything did.
     pub fn step(&mut self) -> bool {
-        let first = self.submissions.0.try_recv();
+        let first = self.submissions.try_recv();
         first.map(|first| self.store(first)).is_ok()
     }
 
     /// The same, but waits for something; `false` once nobody can submit any more.
     fn wait(&mut self) -> bool {
-        let first = self.submissions.0.recv();
+        let first = self.submissions.recv();
         first.map(|first| self.store(first)).is_ok()
     }
 
@@ -244,14 +235,14 @@ impl<S: LogStore> SteppedLogWriter<S> {
             if sample.bytes >= GROUP_BYTES_MAX {
                 break;
             }
-            match self.submissions.0.try_recv() {
+            match self.submissions.try_recv() {
                 Ok(next) => group.push(next),
                 Err(_) => break,
             }
         }
         let outcome = self.writer.step(group);
         sample.elapsed = self.writer.append_time;
-        self.metrics.observe_queue(self.submissions.0.len());
+        self.metrics.observe_queue(self.submissions.len());
         match outcome {
             Ok(()) if sample.frames > 0 => self.metrics.observe_commit(&sample),
             Ok(()) => {}
@@ -266,8 +257,23 @@ impl<S: LogStore> SteppedLogWriter<S> {
     }
 }
 
-impl<S> Drop for SteppedLogWriter<S> {
+impl<S: LogStore> Drop for SteppedLogWriter<S> {
+    /// Answers what is left, also after a panic: a bounded channel may keep its messages while a sender lives, and callers would
+    /// wait for ever.
     fn drop(&mut self) {
+        let told = if std::thread::panicking() {
+            // What panics here is not the store, which is caught: figures, or a log of lines. Nobody else can say it.
+            self.writer.stop(LogError::Panicked)
+        } else {
+            LogError::Closed
+        };
         self.writer.feed.close();
+        for left in self.submissions.try_iter() {
+            // One answer that panics must not take the others with it, nor the process while another is under way.
+            let _ = catch_unwind(AssertUnwindSafe(|| (left.done)(&Err(told.clone()))));
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -294,6 +294,8 @@ catalog! {
         "Batches of changes committed to the state environment";
     STATE_BYTES_TOTAL = "millstream_state_bytes_total", Counter, Bytes,
         "Bytes of keys and values committed to the state environment";
+    STATE_WRITER_STOPPED = "millstream_state_writer_stopped", Gauge, Flag,
+        "Whether the state writer has stopped for good after a failure: projections stand still until the process is restarted";
 
     // No label: an engine has one clock.
     RECORDED_TIME_AHEAD_SECONDS = "millstream_recorded_time_ahead_seconds", Gauge, Seconds,

@@ -385,17 +385,21 @@ pub struct StateWriterMetrics {
     commit_seconds: Histogram,
     batches: Counter,
     bytes: Counter,
+    stopped: Gauge,
 }
 
 impl StateWriterMetrics {
-    /// Takes the handles of the state writer.
+    /// Takes the handles of the state writer, and shows it as running.
     pub fn new() -> Self {
         let labels = Labels::none();
-        Self {
+        let made = Self {
             commit_seconds: labels.histogram(catalog::STATE_COMMIT_SECONDS),
             batches: labels.counter(catalog::STATE_BATCHES_TOTAL),
             bytes: labels.counter(catalog::STATE_BYTES_TOTAL),
-        }
+            stopped: labels.gauge(catalog::STATE_WRITER_STOPPED),
+        };
+        made.stopped.set(0);
+        made
     }
 
     /// Records one commit of `batches` handed in by stages, `bytes` of keys and values together.
@@ -403,6 +407,11 @@ impl StateWriterMetrics {
         self.commit_seconds.record(elapsed);
         self.batches.increment(batches);
         self.bytes.increment(bytes);
+    }
+
+    /// Shows that the writer has stopped for good.
+    pub fn mark_stopped(&self) {
+        self.stopped.set(1);
     }
 }
 

@@ -117,6 +117,9 @@ pub enum StateError {
         /// The first failure.
         cause: Arc<StateError>,
     },
+    /// The writer's thread panicked, as in what it called to answer a batch: a bug. What was committed is there.
+    #[error("the state writer panicked")]
+    Panicked,
     /// The operating system gave no thread for the writer.
     #[error("starting the state writer failed: {source}")]
     Thread {
@@ -151,6 +154,7 @@ impl StateError {
             | Self::TooLarge { .. }
             | Self::Format { .. }
             | Self::Closed
+            | Self::Panicked
             | Self::Stopped { .. }
             | Self::Thread { .. } => false,
         }

@@ -32,6 +32,7 @@ mod room;
 mod seal;
 mod service;
 mod snapshot;
+mod stopped;
 mod store;
 mod verify;
 mod versions;

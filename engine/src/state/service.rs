@@ -23,6 +23,7 @@ use super::batch::Pending;
 use super::budget::Budget;
 use super::gate::{Gate, Inside};
 use super::room::Room;
+use super::stopped::Stopped;
 use super::{StateBatch, StateError, StateWriter};
 
 /// Something to be done by the writer's thread between two commits.
@@ -41,6 +42,7 @@ pub struct StateWriterHandle {
     gate: Arc<Gate>,
     budget: Arc<Budget>,
     room: Arc<Room>,
+    stopped: Arc<Stopped>,
     /// Of a writer without a thread: whoever waits for it steps it.
     stepped: Option<SteppedStateWriter>,
 }
@@ -186,6 +188,17 @@ impl StateWriterHandle {
                 false
             }
         }
+    }
+
+    /// Why nothing is written any more by this process, if so: [`StateError::Stopped`].
+    #[must_use]
+    pub fn stopped(&self) -> Option<StateError> {
+        self.stopped.told()
+    }
+
+    /// Resolves once the writer has stopped for good, with [`StateError::Stopped`]; never if it is closed in order.
+    pub async fn until_stopped(&self) -> StateError {
+        self.stopped.until_told().await
     }
 
     /// Where the writer has no thread, has it do all that waits.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::batch::Pending;
 use super::drops::{self, Dropped};
 use super::progress::progress_key;
+use super::stopped::Stopped;
 use super::store::{Databases, SetAside};
 use super::view::row_key;
 use super::{
@@ -30,6 +31,8 @@ pub struct StateWriter {
     options: StateOptions,
     drops: VecDeque<Dropped>,
     stopped: Option<Arc<StateError>>,
+    /// The same, for its handles.
+    told: Arc<Stopped>,
     set_aside: SetAside,
     _lock: Option<FolderLock>,
 }
@@ -49,6 +52,7 @@ impl StateWriter {
             options,
             drops,
             stopped: None,
+            told: Stopped::new(),
             set_aside,
             _lock: lock,
         })
@@ -168,8 +172,15 @@ impl StateWriter {
         }
     }
 
-    fn stop(&mut self, cause: StateError) -> StateError {
+    /// What its handles are told by.
+    pub(super) fn told(&self) -> &Arc<Stopped> {
+        &self.told
+    }
+
+    /// Writes nothing from now on. Told before anybody is answered: who heard of the failure finds it said.
+    pub(super) fn stop(&mut self, cause: StateError) -> StateError {
         let cause = Arc::clone(self.stopped.get_or_insert_with(|| Arc::new(cause)));
+        self.told.tell(Arc::clone(&cause));
         // Once it has stopped: what writes log lines may panic itself where the disk is full.
         tracing::error!(%cause, "the state writer stops: nothing more is written by this process");
         StateError::Stopped { cause }

@@ -1,8 +1,10 @@
 //! What callers hold of an aggregate type: sends commands, and settles conflicts as they choose.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::task::Poll;
 
 use compact_str::{CompactString, format_compact};
 use millstream_engine::event::{StreamId, partition_of, stream_hash};
@@ -59,6 +61,12 @@ pub struct BulkCommand<C> {
     /// What goes with it. A bulk is answered once: as durable unless all of it is asked as accepted.
     pub options: CommandOptions,
 }
+
+/// What is told of a part.
+type PartAnswer<A> =
+    oneshot::Receiver<Result<Vec<CommandResult<A>>, CommandError<<A as Aggregate>::Rejection>>>;
+/// Places of a part's commands in their bulk, and where its answer comes; `None` if nobody took it.
+type SentPart<A> = (Vec<usize>, Option<PartAnswer<A>>);
 
 impl<A: Aggregate> AggregateHandle<A> {
     /// A handle with the lane of each partition, in order, and the log to read what happened since.
@@ -133,7 +141,8 @@ impl<A: Aggregate> AggregateHandle<A> {
     }
 
     /// Sends many commands at once, at a fraction of the cost of sending each; gives their answers in
-    /// order. Commands to one aggregate are decided in order. They do not succeed or fail together.
+    /// order. Commands to one aggregate are decided in order. They do not succeed or fail together, and those of one partition
+    /// do not wait for another that is busy; the answers come together.
     pub async fn send_bulk(&self, commands: Vec<BulkCommand<A::Command>>) -> Vec<CommandResult<A>> {
         let mut answers: Vec<Option<CommandResult<A>>> = Vec::new();
         answers.resize_with(commands.len(), || None);
@@ -148,19 +157,11 @@ impl<A: Aggregate> AggregateHandle<A> {
                 Err(error) => answers[place] = Some(Err(error)),
             }
         }
-        // All parts are on their way before the first answer is waited for.
-        let mut waiting = Vec::with_capacity(parts.len());
-        for (partition, (mut places, mut envelopes)) in parts.into_iter().enumerate() {
-            while !envelopes.is_empty() {
-                // Cut, so that one caller's bulk does not hold up everybody else's turn.
-                let rest = envelopes.split_off(envelopes.len().min(PART_COMMANDS_MAX));
-                let part = std::mem::replace(&mut envelopes, rest);
-                let later = places.split_off(part.len());
-                let now = std::mem::replace(&mut places, later);
-                waiting.push((now, self.send_part(partition, part).await));
-            }
-        }
-        for (places, answer) in waiting {
+        // All parts are on their way before the first answer is waited for, those of each partition one after the other.
+        let parts = parts.into_iter().enumerate();
+        let parts = parts.filter(|(_, (places, _))| !places.is_empty());
+        let sends = parts.map(|(partition, part)| Box::pin(self.send_parts(partition, part)));
+        for (places, answer) in all(sends.collect()).await {
             let part = match answer {
                 Some(answer) => answer.await.unwrap_or_else(|_| Err(restarted())),
                 None => Err(CommandError::Closed),
@@ -184,11 +185,28 @@ impl<A: Aggregate> AggregateHandle<A> {
             .collect()
     }
 
+    async fn send_parts(
+        &self,
+        partition: usize,
+        (mut places, mut envelopes): (Vec<usize>, Vec<Envelope<A>>),
+    ) -> Vec<SentPart<A>> {
+        let mut waiting = Vec::with_capacity(envelopes.len().div_ceil(PART_COMMANDS_MAX));
+        while !envelopes.is_empty() {
+            // Cut, so that one caller's bulk does not hold up everybody else's turn.
+            let rest = envelopes.split_off(envelopes.len().min(PART_COMMANDS_MAX));
+            let part = std::mem::replace(&mut envelopes, rest);
+            let later = places.split_off(part.len());
+            let now = std::mem::replace(&mut places, later);
+            waiting.push((now, self.send_part(partition, part).await));
+        }
+        waiting
+    }
+
     async fn send_part(
         &self,
         partition: usize,
         envelopes: Vec<Envelope<A>>,
-    ) -> Option<oneshot::Receiver<Result<Vec<CommandResult<A>>, CommandError<A::Rejection>>>> {
+    ) -> Option<PartAnswer<A>> {
         let lane = &self.lanes[partition];
         let (reply, answer) = oneshot::channel();
         let (count, bytes) = (envelopes.len(), envelopes.iter().map(size).sum());
@@ -227,6 +245,26 @@ impl<A: Aggregate> AggregateHandle<A> {
         };
         Ok((usize::from(partition.0), envelope))
     }
+}
+
+/// What all of these give, in the order in which they are ready: none waits for another.
+async fn all<F: Future<Output = Vec<T>> + Unpin, T>(mut futures: Vec<F>) -> Vec<T> {
+    let mut given = Vec::with_capacity(futures.len());
+    std::future::poll_fn(|context| {
+        futures.retain_mut(|future| match Pin::new(future).poll(context) {
+            Poll::Ready(more) => {
+                given.extend(more);
+                false
+            }
+            Poll::Pending => true,
+        });
+        match futures.is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    given
 }
 
 fn is_plain(id: &str) -> bool {

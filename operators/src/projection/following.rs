@@ -116,7 +116,8 @@ impl ProgressBoard {
     }
 
     /// Number of partitions of the log; none of a table whose rows are not made from it.
-    pub(super) fn partitions(&self) -> u16 {
+    #[must_use]
+    pub fn partitions(&self) -> u16 {
         u16::try_from(self.visible.len()).unwrap_or(u16::MAX)
     }
 

@@ -17,6 +17,7 @@ mod dead_letters;
 mod derived;
 mod effects;
 mod error;
+mod left_behind;
 mod merge;
 mod monitor;
 mod pace;
@@ -30,6 +31,7 @@ pub(crate) mod requests;
 mod said;
 mod sending;
 mod shutdown;
+mod signals;
 #[cfg(feature = "sql")]
 mod sql;
 mod start;
@@ -51,7 +53,7 @@ pub use read::{ReadEventsError, StoredEvent, read_partition, read_stream};
 pub use rebuild::{PartitionProgress, Rebuild, RebuildError, VersionProgress};
 pub use sending::ProjectedError;
 pub use shutdown::StuckPartition;
-pub(crate) use shutdown::signal;
+pub(crate) use signals::signal;
 pub use table_at::{RowAt, TableAtError, TableAtQuery};
 pub use verify::VerifyError;
 

@@ -97,8 +97,7 @@ impl Engine {
     /// [`QueryError::Behind`] when `deadline` passes; [`QueryError::Stopped`].
     pub async fn projected(&self, token: &Token, deadline: Duration) -> Result<(), QueryError> {
         for versions in &self.inner.versions {
-            let board = &versions.active().board;
-            board.reached(token, deadline).await?;
+            versions.reached(token, deadline).await?;
         }
         Ok(())
     }

@@ -81,10 +81,17 @@ impl Engine {
         command: A::Command,
         table: &Table<K, R>,
     ) -> Result<Ack, ProjectedError<A::Rejection>> {
-        let reader = self.table(table)?;
+        let mut reader = self.table(table)?;
         let ack = self.send::<A>(id, command).await?;
         let deadline = Duration::from_secs(10);
-        reader.board().reached(&ack.token(), deadline).await?;
-        Ok(ack)
+        loop {
+            let board = reader.board();
+            let reached = board.reached(&ack.token(), deadline).await;
+            if !board.is_dropped() {
+                return Ok(reached.map(|()| ack)?);
+            }
+            // By another version meanwhile: that one answers.
+            reader = self.table(table)?;
+        }
     }
 }

@@ -9,9 +9,11 @@ use millstream_engine::fail_point;
 use millstream_engine::log::{Feed, LogWriterThread};
 use millstream_engine::stage::{StageHandle, StageStatus};
 use millstream_engine::state::{StateWriterHandle, StateWriterThread};
-use tokio::sync::watch;
+use millstream_engine::threads;
+use tokio::sync::{oneshot, watch};
 
 use super::monitor::Looks;
+use super::signals::{end_at_once, signal};
 use super::{Engine, Inner, ShutdownError, dataflows};
 use crate::dataflow::DataflowHandle;
 
@@ -138,8 +140,8 @@ impl Engine {
                 }
                 // Whoever is told may open the folder again at once.
                 drop((feed, versions));
-                let looked = tokio::task::spawn_blocking(move || looks.end());
-                if tokio::time::timeout(deadline, looked).await.is_err() {
+                let looked = apart("monitor", deadline, move || looks.end());
+                if looked.await.is_err() {
                     tracing::warn!(
                         "the monitor does not come back, and holds the folder until it does"
                     );
@@ -151,22 +153,36 @@ impl Engine {
         outcome.map_or(Ok(()), |outcome| outcome.clone().unwrap_or(Ok(())))
     }
 
-    /// Waits for Ctrl-C or SIGTERM, then [shuts down](Self::shutdown). Also ends when a partition is given
-    /// up, since nothing can be written to it any more.
+    /// Waits for Ctrl-C or SIGTERM, then [shuts down](Self::shutdown). Also ends when the engine has [failed](Self::failed). Ctrl-C
+    /// once more, while it shuts down, ends the process at once with status 1: all that was acknowledged is in the log.
     ///
     /// # Errors
     /// As [`shutdown`](Self::shutdown).
     pub async fn run_until_signal(&self) -> Result<(), ShutdownError> {
+        let is_asked = tokio::select! {
+            () = signal() => {
+                tracing::info!("shutting down");
+                true
+            }
+            cause = self.failed() => {
+                tracing::error!(cause, "shutting down");
+                false
+            }
+        };
         tokio::select! {
-            () = signal() => tracing::info!("shutting down"),
-            cause = self.failed() => tracing::error!(cause, "shutting down"),
+            biased;
+            // First, so that a signal is heard from when the shutdown begins.
+            never = end_at_once(is_asked) => match never {},
+            ended = self.shutdown() => ended,
         }
-        self.shutdown().await
     }
 
-    /// Resolves when nothing can be written any more although nobody asked for it: the log stopped, or a
-    /// partition was given up. Says why. Shut down then, and start the process again. A dataflow that fails stops
+    /// Resolves when something cannot be written any more although nobody asked for it: the log or the derived state stopped, or
+    /// a partition was given up. Says why. Shut down then, and start the process again. A dataflow that fails stops
     /// nobody else: see [`failed_dataflows`](Self::failed_dataflows).
+    ///
+    /// Where the state has stopped, commands are still decided, made durable and answered, since they depend on the log alone; but
+    /// projections stand still, and so does all that reads them, until the next start.
     pub async fn failed(&self) -> String {
         let partitions = &self.inner.running.partitions;
         let mut ends: Vec<_> = partitions
@@ -180,6 +196,7 @@ impl Engine {
         tokio::select! {
             cause = given_up => cause,
             cause = self.inner.feed.until_stopped() => cause.to_string(),
+            cause = self.inner.state.until_stopped() => cause.to_string(),
         }
     }
 }
@@ -231,13 +248,7 @@ pub(super) async fn end(
     outcome = outcome.and(stop_all(&stages.partitions, deadline).await);
     fail_point!(SHUTDOWN_PARTITIONS);
     let writer = stages.writer;
-    let joined = tokio::task::spawn_blocking(move || writer.join());
-    if tokio::time::timeout(deadline, joined).await.is_err() {
-        outcome = outcome.and(Err(ShutdownError::Stage {
-            stage: "log writer".to_owned(),
-            cause: format!("it did not end within {deadline:?}"),
-        }));
-    }
+    outcome = outcome.and(apart("log writer", deadline, move || writer.join()).await);
     fail_point!(SHUTDOWN_LOG);
     // A writer that hangs has not closed the feed; projections must not wait for it.
     feed.close();
@@ -246,24 +257,43 @@ pub(super) async fn end(
     // Those under way: what comes after them is for the next start.
     outcome = outcome.and(stop_all(&stages.deliveries, deadline).await);
     let (state, thread) = (stages.state, stages.state_thread);
-    let closed = tokio::task::spawn_blocking(move || {
+    let watched = state.clone();
+    let closed = apart("state writer", deadline, move || {
         let synced = state.sync();
         let closed = thread.close();
         synced.and(closed)
     });
-    outcome = outcome.and(match closed.await {
-        Ok(closed) => closed.map_err(ShutdownError::State),
-        Err(panic) => Err(ShutdownError::Stage {
-            stage: "state writer".to_owned(),
-            cause: panic.to_string(),
-        }),
-    });
+    let closed = closed.await;
+    outcome = outcome.and(closed.and_then(|closed| closed.map_err(ShutdownError::State)));
     fail_point!(SHUTDOWN_STATE);
-    // Told first of all: a process that ends for this must not seem to end well.
-    match feed.stopped() {
-        Some(cause) => Err(ShutdownError::Log(cause)),
-        None => outcome,
+    // Told first of all: a process that ends for this must not seem to end well, and what was given up was so for this.
+    match (feed.stopped(), watched.stopped()) {
+        (Some(cause), _) => Err(ShutdownError::Log(cause)),
+        (None, Some(cause)) => Err(ShutdownError::State(cause)),
+        (None, None) => outcome,
     }
+}
+
+/// Runs what may wait for a disk that hangs, until the deadline. On a thread of its own: one of the runtime's would keep that
+/// from ending.
+async fn apart<T: Send + 'static>(
+    part: &str,
+    deadline: Duration,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ShutdownError> {
+    let (tell, told) = oneshot::channel();
+    let spawned = threads::try_spawn("end", move || {
+        // Whoever waits may have given up.
+        let _ = tell.send(run());
+    });
+    let cause = match (spawned, tokio::time::timeout(deadline, told).await) {
+        (_, Ok(Ok(done))) => return Ok(done),
+        (Err(refused), _) => format!("there is no thread for its end: {refused}"),
+        (_, Ok(Err(_))) => "it panicked".to_owned(),
+        (_, Err(_)) => format!("it did not end within {deadline:?}"),
+    };
+    let stage = part.to_owned();
+    Err(ShutdownError::Stage { stage, cause })
 }
 
 impl Drop for Inner {
@@ -309,18 +339,5 @@ async fn stop_all(stages: &[StageHandle], deadline: Duration) -> Result<(), Shut
     outcome
 }
 
-/// Resolves at Ctrl-C, or SIGTERM where there is one.
-pub(crate) async fn signal() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
-}
+#[cfg(test)]
+mod tests;

@@ -9,12 +9,14 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use millstream_engine::metrics::VersionMetrics;
+use millstream_engine::event::{PartitionId, Token};
+use millstream_engine::metrics::{ProjectionMetrics, VersionMetrics};
 use millstream_engine::stage::StageHandle;
 use millstream_engine::state::{RegisteredProjection, StateError};
 use millstream_operators::projection::{
-    AnyReader, OpenProjectionError, Outlets, ProgressBoard, Reads,
+    AnyReader, OpenProjectionError, Outlets, ProgressBoard, QueryError, Reads,
 };
 
 use super::effects;
@@ -36,6 +38,8 @@ pub(super) struct Version {
     /// How fast it has come further lately.
     pub(super) pace: Mutex<Pace>,
     pub(super) metrics: VersionMetrics,
+    /// By partition, of one that was given up and shows nothing itself.
+    pub(super) lags: Vec<ProjectionMetrics>,
     /// Figures of one that was dropped are shown once more, as zeros.
     pub(super) is_gone: AtomicBool,
 }
@@ -71,6 +75,22 @@ impl Versions {
 
     pub(super) fn get(&self, version: u32) -> Option<&Version> {
         self.all().find(|one| one.version == version)
+    }
+
+    /// Waits until the version that answers shows all that `token` has seen: if that is another one meanwhile, and the one before is
+    /// dropped, the other one.
+    pub(super) async fn reached(
+        &self,
+        token: &Token,
+        deadline: Duration,
+    ) -> Result<(), QueryError> {
+        loop {
+            let board = &self.active().board;
+            let reached = board.reached(token, deadline).await;
+            if !board.is_dropped() {
+                return reached;
+            }
+        }
     }
 
     /// Has another version answer.
@@ -233,6 +253,11 @@ pub(super) fn started(prepared: Vec<(Prepared, Vec<StageHandle>)>) -> Option<Ver
         .map(|(prepared, stages)| Version {
             version: prepared.registered.version,
             metrics: VersionMetrics::new(name, prepared.registered.version),
+            lags: (0..prepared.board.partitions())
+                .map(|of| {
+                    ProjectionMetrics::new(name, prepared.registered.version, PartitionId(of))
+                })
+                .collect(),
             board: prepared.board,
             readers: prepared.readers,
             told: prepared.told,

@@ -196,7 +196,9 @@ fn record_read_side() {
     dead.count_retries(1);
     dead.count_skipped(1);
 
-    StateWriterMetrics::new().observe_commit(2, 300, MILLISECOND);
+    let state = StateWriterMetrics::new();
+    state.observe_commit(2, 300, MILLISECOND);
+    state.mark_stopped();
 }
 
 /// Value of each line, by what stands before it.

@@ -52,6 +52,7 @@ mod routed;
 mod selections;
 mod settled_letters;
 mod shutdown;
+mod signals;
 mod subscriptions;
 mod tokens;
 mod unreadable_events;

@@ -1,5 +1,7 @@
 //! The end of a turn: its frame is sealed and handed over with its answers.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
 use super::*;
 
 impl PartitionCore {
@@ -32,21 +34,20 @@ impl PartitionCore {
         })
     }
 
-    fn done(
+    pub(super) fn done(
         &self,
         number: u64,
         completions: Vec<Completion>,
         stamp: Stamp,
     ) -> Box<dyn FnOnce(&Committed) + Send> {
-        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
-        Box::new(move |committed| {
-            for answer in completions {
-                answer(committed);
-            }
-            shared.settle(number, committed);
-            drop(stamp);
-            mailbox.wake();
-        })
+        let mut answers = Answers {
+            number,
+            completions,
+            stamp: Some(stamp),
+            shared: Arc::clone(&self.shared),
+            mailbox: Arc::clone(&self.mailbox),
+        };
+        Box::new(move |committed| answers.give(committed))
     }
 
     fn seal(&mut self) -> Result<Option<SealedFrame>, crate::log::frame::DraftError> {
@@ -87,5 +88,43 @@ impl PartitionCore {
         };
         shop.dedup.forget(self.head.next, now);
         Ok(Some(frame))
+    }
+}
+
+/// The answers of a turn. Given once, if only with the end of this: a frame that nobody settles is in flight for ever, and neither
+/// a restart nor a shutdown gets past it.
+struct Answers {
+    number: u64,
+    completions: Vec<Completion>,
+    /// Until they are given.
+    stamp: Option<Stamp>,
+    shared: Arc<PartitionShared>,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Answers {
+    fn give(&mut self, committed: &Committed) {
+        let Some(stamp) = self.stamp.take() else {
+            return;
+        };
+        let mut panicked = None;
+        for answer in std::mem::take(&mut self.completions) {
+            // What is answered may be dropped here, where its caller has gone, and that is code of the program's own.
+            let answered = catch_unwind(AssertUnwindSafe(|| answer(committed)));
+            panicked = panicked.or(answered.err());
+        }
+        self.shared.settle(self.number, committed);
+        drop(stamp);
+        self.mailbox.wake();
+        if let Some(panic) = panicked {
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        // Nothing is left to be told, or this may come while another panic is under way.
+        let _ = catch_unwind(AssertUnwindSafe(|| self.give(&Err(LogError::Closed))));
     }
 }

@@ -1,3 +1,4 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 
 use super::*;
@@ -107,6 +108,26 @@ fn frame() -> SealedFrame {
     sealed.expect("one small event")
 }
 
+fn parts(
+    log: &Failing,
+    writer: &LogWriter,
+    clock: &Arc<dyn Clock>,
+    inputs: Vec<Box<dyn PartitionInput>>,
+) -> PartitionParts {
+    PartitionParts {
+        partition: PartitionId(0),
+        config: PartitionConfig::default(),
+        mailbox: Mailbox::new(MailboxLimits::default(), Arc::clone(clock)),
+        inputs,
+        writer: writer.clone(),
+        streams: Arc::new(log.clone()),
+        clock: Arc::clone(clock),
+        ids: random_ids,
+        stamps: Stamps::new(1, Timestamp(0)),
+        shared: Arc::default(),
+    }
+}
+
 /// Story: LMDB lets nobody read any more once a commit failed. A partition that was opened just then could not be, for ever,
 /// and its callers heard after many attempts that it had been restarted.
 #[test]
@@ -118,18 +139,8 @@ fn one_that_is_opened_on_a_stopped_log_says_why() {
     let (writer, mut stepped) = LogWriter::stepped(group, 8);
     let told = Arc::default();
     let open = || {
-        PartitionCore::open(PartitionParts {
-            partition: PartitionId(0),
-            config: PartitionConfig::default(),
-            mailbox: Mailbox::new(MailboxLimits::default(), Arc::clone(&clock)),
-            inputs: vec![Box::new(Waiting(Arc::clone(&told)))],
-            writer: writer.clone(),
-            streams: Arc::new(log.clone()),
-            clock: Arc::clone(&clock),
-            ids: random_ids,
-            stamps: Stamps::new(1, Timestamp(0)),
-            shared: Arc::default(),
-        })
+        let inputs: Vec<Box<dyn PartitionInput>> = vec![Box::new(Waiting(Arc::clone(&told)))];
+        PartitionCore::open(parts(&log, &writer, &clock, inputs))
     };
     assert!(open().is_ok());
     let submission = Submission {
@@ -143,4 +154,52 @@ fn one_that_is_opened_on_a_stopped_log_says_why() {
     let told = told.lock().expect("nobody panics with it").clone();
     let told = told.expect("those who wait are told");
     assert!(told.contains("start the process again"), "{told}");
+}
+
+/// A core without inputs, its shared part, and the answers of its first frame, which are these.
+fn in_flight(completions: Vec<Completion>) -> (PartitionCore, Box<dyn FnOnce(&Committed) + Send>) {
+    let log = Failing::default();
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp(1)));
+    let feed = Arc::new(Feed::new(&log).expect("nothing is there"));
+    let group = GroupWriter::new(log.clone(), feed, Arc::clone(&clock));
+    let (writer, _) = LogWriter::stepped(group, 8);
+    let opened = PartitionCore::open(parts(&log, &writer, &clock, Vec::new()));
+    let mut core = opened.expect("nothing is there");
+    let stamp = core.stamps.begin(PartitionId(0), Timestamp(1));
+    core.submitted = 1;
+    core.shared.submitted.store(1, Ordering::Release);
+    let done = core.done(1, completions, stamp);
+    (core, done)
+}
+
+/// Story: what a caller who had gone was to be told panicked when it was dropped. The frame was never settled: a restart waited for
+/// it without end, a shutdown until its deadline, and those who were answered behind it heard nothing.
+#[test]
+fn an_answer_that_panics_leaves_its_frame_settled() {
+    let is_told = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&is_told);
+    let (mut core, done) = in_flight(vec![
+        Box::new(|_| panic!("dropped with a panic")),
+        Box::new(move |committed| told.store(committed.is_ok(), Ordering::Release)),
+    ]);
+    let answered = catch_unwind(AssertUnwindSafe(|| done(&Ok(None))));
+    assert!(answered.is_err(), "nobody hears of the panic");
+    assert!(is_told.load(Ordering::Acquire));
+    assert!(core.shared.stopped().is_none());
+    core.stop();
+    core.mailbox.close();
+    assert!(matches!(core.step(), Step::Done));
+}
+
+/// Where the writer's thread dies with them in its hands.
+#[test]
+fn answers_that_nobody_gives_are_given_at_their_end() {
+    let is_told = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&is_told);
+    let (core, done) = in_flight(vec![Box::new(move |committed| {
+        told.store(committed.is_err(), Ordering::Release);
+    })]);
+    drop(done);
+    assert!(is_told.load(Ordering::Acquire));
+    assert!(matches!(core.shared.stopped(), Some(LogError::Closed)));
 }

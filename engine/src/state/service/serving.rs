@@ -6,17 +6,18 @@
 //! with it.
 //! Cost: a group has no wait of its own. Not here: who calls it, a thread or whoever steps it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 
 use super::{Message, StateWriterHandle};
 use crate::metrics::StateWriterMetrics;
-use crate::state::StateWriter;
 use crate::state::batch::Pending;
 use crate::state::budget::Budget;
 use crate::state::gate::Gate;
 use crate::state::room::Room;
+use crate::state::{StateError, StateWriter};
 use crate::time::{Clock, SystemClock};
 
 /// Puts a queue before the writer, and gives both ends.
@@ -29,6 +30,7 @@ pub(super) fn queued(writer: StateWriter) -> (StateWriterHandle, Served) {
         gate: Arc::clone(&gate),
         budget: Budget::new(writer.options().queue_bytes_max),
         room: Arc::clone(&room),
+        stopped: Arc::clone(writer.told()),
         stepped: None,
     };
     let served = Served {
@@ -84,6 +86,14 @@ impl Served {
     /// Deals with the next message and what can be stored with it; deletes slices of dropped projections while there is
     /// none. Waits for one, if it `waits`. `false`: there is none and will be none, or the queue was closed.
     pub(super) fn serve(&mut self, waits: bool) -> bool {
+        let goes_on = self.deal(waits);
+        if self.writer.stopped().is_some() {
+            self.metrics.mark_stopped();
+        }
+        goes_on
+    }
+
+    fn deal(&mut self, waits: bool) -> bool {
         let message = match self.next.take() {
             Some(message) => message,
             None => match self.take(waits) {
@@ -139,6 +149,18 @@ impl Served {
                 message.map(Some).map_err(|_disconnected| NoMessage)
             }
             Err(TryRecvError::Empty) => Err(NoMessage),
+        }
+    }
+}
+
+impl Drop for Served {
+    /// A thread that dies has written its last as well: before those who wait are answered, as after a failed commit.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // What tells of it may panic in its turn.
+            let stop = AssertUnwindSafe(|| self.writer.stop(StateError::Panicked));
+            let _ = catch_unwind(stop);
+            let _ = catch_unwind(AssertUnwindSafe(|| self.metrics.mark_stopped()));
         }
     }
 }

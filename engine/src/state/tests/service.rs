@@ -244,6 +244,7 @@ fn a_full_map_stops_the_writer_for_good() {
     let (handle, thread) = start(writer).unwrap();
     let table = handle.register_projection("p", 1, &["t"]).unwrap().tables[0];
     let answers = Answers::default();
+    assert!(handle.stopped().is_none());
     for n in 0..64u64 {
         let writes = vec![put(table, &n.to_be_bytes(), &[1; 100_000])];
         handle.submit_blocking(answers.batch(n, writes)).unwrap();
@@ -262,6 +263,7 @@ fn a_full_map_stops_the_writer_for_good() {
         assert!(cause.to_string().contains("map"), "{cause}");
     }
     assert!(matches!(handle.flush(), Err(StateError::Stopped { .. })));
+    assert!(matches!(handle.stopped(), Some(StateError::Stopped { .. })));
     let registered = handle.register_projection("q", 1, &["t"]);
     assert!(matches!(registered, Err(StateError::Stopped { .. })));
     assert_eq!(store.count(table).unwrap(), stored as u64);
@@ -270,4 +272,45 @@ fn a_full_map_stops_the_writer_for_good() {
     let (store, writer) = open(folder.path());
     assert_eq!(store.count(table).unwrap(), stored as u64);
     assert!(writer.stopped().is_none());
+}
+
+/// Story: nobody was told that the writer had stopped but those whose batches failed: an engine went on with a read side that
+/// stood still for good.
+#[test]
+fn whoever_waits_for_a_failure_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = StateOptions {
+        map_bytes_max: 1 << 20,
+        ..options()
+    };
+    let (_store, writer) = StateStore::open(folder.path(), small).unwrap();
+    let (handle, stepped) = stepped(writer);
+    let table = handle.register_projection("p", 1, &["t"]).unwrap().tables[0];
+    let mut stopped = Box::pin(handle.until_stopped());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(stopped.as_mut().poll(&mut context).is_pending());
+    let too_much = vec![put(table, b"k", &[1; 4 << 20])];
+    handle.try_submit(StateBatch::new(too_much)).unwrap();
+    assert!(stepped.step());
+    let std::task::Poll::Ready(StateError::Stopped { cause }) = stopped.as_mut().poll(&mut context)
+    else {
+        panic!("it waits on")
+    };
+    assert!(cause.to_string().contains("map"), "{cause}");
+}
+
+/// The same where its thread dies, as of an answer that panics.
+#[test]
+fn a_thread_that_dies_has_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_store, writer) = open(folder.path());
+    let (handle, thread) = start(writer).unwrap();
+    let angry = StateBatch::default().on_done(|_| panic!("an answer of the program's own"));
+    handle.submit_blocking(angry).unwrap();
+    // Once it is closed for good, all of it was dropped.
+    assert!(matches!(thread.close(), Err(StateError::Closed)));
+    let Some(StateError::Stopped { cause }) = handle.stopped() else {
+        panic!("nobody is told")
+    };
+    assert!(matches!(*cause, StateError::Panicked), "{cause}");
 }

@@ -158,7 +158,7 @@ impl Versions {
                 let time = speed.time_left.unwrap_or_default();
                 version.metrics.observe_left(left, rate, time);
             }
-            version.is_gone.store(is_dropped, Ordering::Relaxed);
         }
+        self.show_left_behind(inner);
     }
 }

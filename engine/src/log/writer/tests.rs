@@ -1,0 +1,165 @@
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use uuid::Uuid;
+
+use super::*;
+use crate::event::{Metadata, Offset, PartitionId, stream_hash};
+use crate::log::frame::{Draft, Encoding, FrameBuilder, FrameHash, Kind};
+use crate::log::{Head, LogReader};
+use crate::mailbox::{Mailbox, MailboxLimits, Wake};
+use crate::time::{ManualClock, Timestamp};
+
+/// An empty log that takes everything and keeps nothing.
+struct Taking;
+
+impl LogStore for Taking {
+    fn append(&mut self, _: &[SealedFrame]) -> Result<(), LogError> {
+        Ok(())
+    }
+}
+
+impl LogReader for Taking {
+    fn partitions(&self) -> u16 {
+        1
+    }
+
+    fn head(&self, _: PartitionId) -> Result<Head, LogError> {
+        Ok(Head::default())
+    }
+
+    fn read(&self, _: PartitionId, _: Offset, _: usize) -> Result<Vec<Frame>, LogError> {
+        Ok(Vec::new())
+    }
+}
+
+fn frame() -> SealedFrame {
+    let mut builder = FrameBuilder::new();
+    let kind = builder.kind(&Kind {
+        category: "tally".into(),
+        event_type: "Added".into(),
+        schema_version: 1,
+        encoding: Encoding::Opaque,
+    });
+    let draft = Draft {
+        kind,
+        stream: "1",
+        hash: stream_hash("tally-1"),
+        version: 0,
+        event_time: None,
+        id: None,
+        metadata: Metadata::default(),
+        payload: b"1",
+    };
+    builder.push(Timestamp(1), &draft).unwrap();
+    let first = FrameHash::default();
+    builder
+        .seal(PartitionId(0), Offset(0), Uuid::nil(), first, &[])
+        .unwrap()
+}
+
+/// What a submission was told.
+type Told = Arc<Mutex<Option<Committed>>>;
+
+fn submission(frame: Option<SealedFrame>) -> (Submission, Told) {
+    let told = Told::default();
+    let teller = Arc::clone(&told);
+    let done = Box::new(move |committed: &Committed| {
+        *teller.lock().unwrap() = Some(committed.clone());
+    });
+    (Submission { frame, done }, told)
+}
+
+fn is_stopped(told: &Told) -> bool {
+    matches!(*told.lock().unwrap(), Some(Err(LogError::Stopped { .. })))
+}
+
+/// Panics once it is told to.
+struct PanicsFrom(AtomicBool);
+
+impl Wake for PanicsFrom {
+    fn wake(&self) {
+        assert!(
+            !self.0.load(Ordering::Acquire),
+            "a waker of the program's own"
+        );
+    }
+}
+
+#[derive(Debug)]
+struct Panics;
+
+impl Clock for Panics {
+    fn now(&self) -> Timestamp {
+        Timestamp(1)
+    }
+
+    fn monotonic(&self) -> Duration {
+        panic!("a clock of the program's own");
+    }
+}
+
+/// Story: a panic of whoever a frame woke ended the writer's thread without a word: no command succeeded any more, its
+/// submitters' frames were in flight for ever, and `Engine::failed` never came.
+#[test]
+fn a_subscriber_that_panics_stops_the_log_with_a_word() {
+    let feed = Arc::new(Feed::new(&Taking).unwrap());
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp(1)));
+    let mailbox = Mailbox::new(MailboxLimits::default(), Arc::clone(&clock));
+    let waker = Arc::new(PanicsFrom(AtomicBool::new(false)));
+    mailbox.attach(waker.clone());
+    let _ = mailbox.begin_turn();
+    waker.0.store(true, Ordering::Release);
+    let _cursor = feed.subscribe(PartitionId(0), Offset(0), &mailbox, Arc::new(Taking));
+    let group = GroupWriter::new(Taking, Arc::clone(&feed), clock);
+    let (writer, thread) = LogWriter::start(group, 2);
+    let (first, told) = submission(Some(frame()));
+    writer.submit(first).unwrap();
+    drop(writer);
+    assert!(thread.thread.join().is_ok(), "the thread died of it");
+    assert!(is_stopped(&told));
+    assert!(matches!(feed.stopped(), Some(LogError::Stopped { .. })));
+}
+
+/// The same of what runs outside of all that is caught: figures, lines of the log, the clock.
+#[test]
+fn a_thread_that_dies_says_so_to_everybody() {
+    let feed = Arc::new(Feed::new(&Taking).unwrap());
+    let group = GroupWriter::new(Taking, Arc::clone(&feed), Arc::new(Panics));
+    let (writer, mut stepped) = LogWriter::stepped(group, 4);
+    let (first, _) = submission(Some(frame()));
+    writer.submit(first).unwrap();
+    let step = move || {
+        stepped.step();
+    };
+    // On a thread of its own, so that it is dropped while the panic is under way.
+    let died = std::thread::scope(|scope| scope.spawn(step).join());
+    assert!(died.is_err());
+    assert!(matches!(feed.stopped(), Some(LogError::Stopped { .. })));
+    assert!(feed.is_closed());
+    assert!(writer.stopped().is_some());
+    let (late, _) = submission(None);
+    assert!(writer.submit(late).is_err());
+}
+
+/// Whoever waits behind the one that the thread dies of is told, also where one of them panics at that.
+#[test]
+fn those_who_wait_when_the_thread_dies_are_told() {
+    let feed = Arc::new(Feed::new(&Taking).unwrap());
+    let group = GroupWriter::new(Taking, feed, Arc::new(Panics));
+    let (writer, stepped) = LogWriter::stepped(group, 4);
+    let angry = Submission {
+        frame: None,
+        done: Box::new(|_| panic!("an answer of the program's own")),
+    };
+    writer.submit(angry).unwrap();
+    let (behind, told) = submission(None);
+    writer.submit(behind).unwrap();
+    let dies = move || {
+        let _stepped = stepped;
+        panic!("it dies");
+    };
+    let died = std::thread::scope(|scope| scope.spawn(dies).join());
+    assert!(died.is_err());
+    assert!(is_stopped(&told));
+}
