@@ -5,7 +5,8 @@
 //! Invariants: batches are committed in the order in which the queue took them; every batch that was
 //! taken is answered once, also when the thread ends; who was refused for want of room may be told of it, see [`Room`].
 //! Without a thread, a [`SteppedStateWriter`] does the same where it is stepped: for simulations.
-//! Failure: after a failed commit every batch is answered with [`StateError::Stopped`], until closed.
+//! Failure: after a failed commit every batch is answered with [`StateError::Stopped`], until closed; so it is when the thread dies.
+//! [`StateWriterHandle::until_stopped`] tells of both.
 
 mod projections;
 mod serving;

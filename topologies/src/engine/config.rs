@@ -26,7 +26,7 @@ pub struct EngineConfig {
     pub restart: RestartPolicy,
     /// What is done about stages that hang.
     pub watchdog: WatchdogConfig,
-    /// Longest that a shutdown waits for one stage to handle what is queued. Default 30 s.
+    /// Longest that a shutdown waits for one stage to handle what is queued, or for a writer to end. Default 30 s.
     pub shutdown_deadline: Duration,
 }
 

@@ -156,8 +156,10 @@ fn one_that_is_opened_on_a_stopped_log_says_why() {
     assert!(told.contains("start the process again"), "{told}");
 }
 
-/// A core without inputs, its shared part, and the answers of its first frame, which are these.
-fn in_flight(completions: Vec<Completion>) -> (PartitionCore, Box<dyn FnOnce(&Committed) + Send>) {
+type Done = Box<dyn FnOnce(&Committed) + Send>;
+
+/// A core without inputs, and the answers of its first frame, which are these.
+fn in_flight(completions: Vec<Completion>) -> (PartitionCore, Done) {
     let log = Failing::default();
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp(1)));
     let feed = Arc::new(Feed::new(&log).expect("nothing is there"));
