@@ -75,7 +75,7 @@ impl LogStore for EmbeddedStore {
 ///
 /// Index failures do not stop the log, and the index is asked again in the next turn: behind damage it goes on to flush,
 /// without merging, until it is made anew at the next opening.
-fn upkeep(
+pub(super) fn upkeep(
     indexes: &[OwnIndex],
     next: &mut usize,
     told: &mut [bool],

@@ -1,6 +1,7 @@
 //! What a store keeps, and its stream indexes.
 
 mod indexes;
+mod upkeep;
 
 use super::*;
 use crate::event::Metadata;
