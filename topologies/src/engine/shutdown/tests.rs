@@ -100,7 +100,7 @@ fn a_state_that_has_stopped_is_a_failure_and_its_projections_are_shown_behind() 
         let polled = std::future::poll_fn(|context| Poll::Ready(failed.as_mut().poll(context)));
         assert!(polled.await.is_pending());
 
-        let table = engine.inner.registered[0].tables[0];
+        let table = engine.inner.versions[0].started()[0].registered.tables[0];
         engine.inner.state.try_submit(too_much(table)).unwrap();
         let cause = within(failed).await;
         assert!(cause.contains("the state writer stopped"), "{cause}");
