@@ -25,7 +25,7 @@ async fn a_closed_loop_counts_what_ended_in_its_window() {
     let (loaded, callers) = loop {
         let callers = vec![Sleeper(0), Sleeper(0)];
         let (loaded, callers) = closed_loop(&clock(), callers, seconds).await.unwrap();
-        if loaded.latencies.len() > 0 {
+        if !loaded.latencies.is_empty() {
             break (loaded, callers);
         }
         seconds *= 2;
