@@ -9,6 +9,8 @@ mod giving_up;
 mod opening;
 mod options;
 mod progress;
+#[cfg(test)]
+mod tests;
 mod writes;
 
 use std::fmt;
@@ -264,10 +266,11 @@ impl StageCore for Coordinator {
             return Step::Done;
         }
         self.drain();
-        if matches!(self.phase, Phase::Resting) {
-            self.let_go();
-        }
         loop {
+            // Also between two of them: until the next one is due it may rest for long.
+            if matches!(self.phase, Phase::Resting) {
+                self.let_go();
+            }
             self.writes.offer(&*self.storage);
             if let Some(cause) = self.writes.failure() {
                 return Step::Failed(format!("a checkpoint could not be stored: {cause}"));

@@ -128,6 +128,9 @@ fn is_abort(status: std::process::ExitStatus) -> bool {
     !status.success()
 }
 
+/// Seeds that are tried until a process comes to a point.
+const TRIES: u64 = 5;
+
 /// What comes to a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scenario {
@@ -193,13 +196,16 @@ fn a_process_may_die_at_any_fail_point() {
     let mut unmet = BTreeSet::new();
     for (at, point, passing) in chosen() {
         eprintln!("{SEED}={seed}: {} for the {passing}. time", point.name);
-        let is_met = match scenario(point) {
+        let dies = |seed| match scenario(point) {
             Scenario::Flow => flow::dies(seed, at, point, passing),
             Scenario::Letters => letters::dies(point, passing),
             Scenario::Archives => archives::dies(seed, point, passing),
             Scenario::Versions => versions::dies(point, passing),
             Scenario::Effects => effects::dies(point, passing),
         };
+        // On a busy machine the process before may have left nothing to do that comes to it: then others are tried.
+        let tries = if passing == 1 { TRIES } else { 1 };
+        let is_met = (0..tries).any(|again| dies(seed.wrapping_add(again)));
         if !is_met && passing == 1 {
             unmet.insert(point.name);
         }
