@@ -25,6 +25,8 @@
 //! iterating over a parsed frame cannot fail. Cost: one compression and one hash per frame, not per event.
 
 mod bytes;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod kind_set;
 mod parse;
 mod record;

@@ -1,11 +1,9 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use uuid::Uuid;
-
 use super::*;
-use crate::event::{Metadata, Offset, PartitionId, stream_hash};
-use crate::log::frame::{Draft, Encoding, FrameBuilder, FrameHash, Kind};
+use crate::event::{Offset, PartitionId};
+use crate::log::frame::fixtures::first_frame;
 use crate::log::{Head, LogReader};
 use crate::mailbox::{Mailbox, MailboxLimits, Wake};
 use crate::time::{ManualClock, Timestamp};
@@ -31,31 +29,6 @@ impl LogReader for Taking {
     fn read(&self, _: PartitionId, _: Offset, _: usize) -> Result<Vec<Frame>, LogError> {
         Ok(Vec::new())
     }
-}
-
-fn frame() -> SealedFrame {
-    let mut builder = FrameBuilder::new();
-    let kind = builder.kind(&Kind {
-        category: "tally".into(),
-        event_type: "Added".into(),
-        schema_version: 1,
-        encoding: Encoding::Opaque,
-    });
-    let draft = Draft {
-        kind,
-        stream: "1",
-        hash: stream_hash("tally-1"),
-        version: 0,
-        event_time: None,
-        id: None,
-        metadata: Metadata::default(),
-        payload: b"1",
-    };
-    builder.push(Timestamp(1), &draft).unwrap();
-    let first = FrameHash::default();
-    builder
-        .seal(PartitionId(0), Offset(0), Uuid::nil(), first, &[])
-        .unwrap()
 }
 
 /// What a submission was told.
@@ -113,7 +86,7 @@ fn a_subscriber_that_panics_stops_the_log_with_a_word() {
     let _cursor = feed.subscribe(PartitionId(0), Offset(0), &mailbox, Arc::new(Taking));
     let group = GroupWriter::new(Taking, Arc::clone(&feed), clock);
     let (writer, thread) = LogWriter::start(group, 2);
-    let (first, told) = submission(Some(frame()));
+    let (first, told) = submission(Some(first_frame()));
     writer.submit(first).unwrap();
     drop(writer);
     assert!(thread.thread.join().is_ok(), "the thread died of it");
@@ -127,7 +100,7 @@ fn a_thread_that_dies_says_so_to_everybody() {
     let feed = Arc::new(Feed::new(&Taking).unwrap());
     let group = GroupWriter::new(Taking, Arc::clone(&feed), Arc::new(Panics));
     let (writer, mut stepped) = LogWriter::stepped(group, 4);
-    let (first, _) = submission(Some(frame()));
+    let (first, _) = submission(Some(first_frame()));
     writer.submit(first).unwrap();
     let step = move || {
         stepped.step();

@@ -2,9 +2,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 
 use super::*;
-use crate::event::{Metadata, Offset, stream_hash};
+use crate::event::Offset;
 use crate::index::IndexEntry;
-use crate::log::frame::{Draft, Encoding, Frame, FrameBuilder, FrameHash, Kind};
+use crate::log::frame::Frame;
+use crate::log::frame::fixtures::first_frame;
 use crate::log::{Direction, Feed, GroupWriter, LogReader, LogStore};
 use crate::mailbox::MailboxLimits;
 use crate::time::ManualClock;
@@ -83,31 +84,6 @@ impl PartitionInput for Waiting {
     }
 }
 
-fn frame() -> SealedFrame {
-    let mut builder = FrameBuilder::new();
-    let kind = builder.kind(&Kind {
-        category: "tally".into(),
-        event_type: "Added".into(),
-        schema_version: 1,
-        encoding: Encoding::Opaque,
-    });
-    let draft = Draft {
-        kind,
-        stream: "1",
-        hash: stream_hash("tally-1"),
-        version: 0,
-        event_time: None,
-        id: None,
-        metadata: Metadata::default(),
-        payload: b"1",
-    };
-    let pushed = builder.push(Timestamp(1), &draft);
-    pushed.expect("one small event");
-    let ids = Uuid::nil();
-    let sealed = builder.seal(PartitionId(0), Offset(0), ids, FrameHash::default(), &[]);
-    sealed.expect("one small event")
-}
-
 fn parts(
     log: &Failing,
     writer: &LogWriter,
@@ -144,7 +120,7 @@ fn one_that_is_opened_on_a_stopped_log_says_why() {
     };
     assert!(open().is_ok());
     let submission = Submission {
-        frame: Some(frame()),
+        frame: Some(first_frame()),
         done: Box::new(|committed| assert!(committed.is_err())),
     };
     assert!(writer.submit(submission).is_ok() && stepped.step());
