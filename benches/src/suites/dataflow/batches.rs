@@ -2,7 +2,8 @@
 //!
 //! Keys, rate and window are those of [`keyed`](crate::keyed). A source is pulled by as many events as a batch has.
 //! `batch-chosen` has the best fixed sizes and the chosen one in turn, in many rounds, see [`paired`](crate::paired): `of_best` is the
-//! throughput of the chosen size by that of the fixed size whose median is best, `core_of_best` the same by core time.
+//! throughput of the chosen size by that of the fixed size whose median is best, `core_of_best` the same by core time;
+//! `fixed_N` are the medians of the fixed sizes.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -118,10 +119,19 @@ async fn chosen(bench: Bench<'_>, sizes: Sizes) -> Result<()> {
             rates[at].per_core_second.push(per_core_second);
         }
     }
-    let case = Case::new(SUITE, NAME, bench.machine)
+    let mut case = Case::new(SUITE, NAME, bench.machine)
         .with("events", events)
         .with("partitions", options(bench.harness).partitions)
         .with("rounds", rounds);
+    for (items, rates) in CONTENDERS.iter().zip(&rates) {
+        let name = format!("fixed_{items}_events_per");
+        case = case
+            .figure(&format!("{name}_second"), median(&rates.per_second))
+            .figure(
+                &format!("{name}_core_second"),
+                median(&rates.per_core_second),
+            );
+    }
     let (by_time, by_core) = (
         |rates: &Rates| rates.per_second.clone(),
         |rates: &Rates| rates.per_core_second.clone(),

@@ -49,7 +49,7 @@ pub struct Sizes {
 /// What is published.
 pub const FULL: Sizes = Sizes {
     sliding: 50_000_000,
-    batches: 20_000_000,
+    batches: 100_000_000,
     failing: 5_000_000,
     rounds: 25,
     partitions: 50_000_000,
