@@ -266,10 +266,10 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
         Ok(())
     }
 
-    /// Rows of the checkpoint may not have been stored before the end: they are once more. From a savepoint the stored
-    /// rows are made what they were.
+    /// Rows of the checkpoint may not have been stored before the end: they are once more, by the partition that has their
+    /// keys now, whose savepoints are to have them. From a savepoint the stored rows are made what they were.
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        let is_taken = restoring.is_first() || !restoring.is_spread_anew();
+        let is_spread_anew = restoring.is_spread_anew();
         let saved = restoring.parts(TABLE_STATE)?;
         let Some(open) = &mut self.open else {
             return Ok(());
@@ -282,10 +282,13 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
         let is_whole = |part: &&[u8]| table_part::has_all_rows(part.first().copied());
         for bytes in parts.iter().filter(|part| !is_whole(part)) {
-            let writes = table_part::read(table, bytes).ok_or_else(table_part::damaged)?;
-            if is_taken {
-                // At once: until then readers see older rows.
-                open.must_settle |= !writes.is_empty();
+            let mut writes = table_part::read(table, bytes).ok_or_else(table_part::damaged)?;
+            if is_spread_anew {
+                writes.retain(|write| table_part::key_of(write).is_some_and(|key| open.owns(key)));
+            }
+            if !writes.is_empty() {
+                // At once: until then readers see older rows, and so does a savepoint.
+                open.must_settle = true;
                 open.released.push_back(writes.into());
             }
         }

@@ -1,10 +1,12 @@
 //! Tables of dataflows with checkpoints.
 
-use millstream_engine::checkpoint::{Epoch, Part, Saving};
+use millstream_engine::checkpoint::{Epoch, Part, Restoring, SavedPart, Saving};
+use millstream_engine::flow::{exchange_hash, target_of};
 use millstream_engine::state::{
-    StateOptions, StateStore, StateWriterHandle, SteppedStateWriter, stepped,
+    StateOptions, StateStore, StateWrite, StateWriterHandle, SteppedStateWriter, stepped,
 };
 
+use super::super::table_part::{self, TABLE_STATE};
 use super::*;
 use crate::projection::{Table, TableReader};
 
@@ -61,6 +63,10 @@ impl World {
         let reader = self.access.places["numbers"].reader();
         let reader = reader.as_any().downcast_ref::<TableReader<u64, u64>>();
         reader.unwrap().clone()
+    }
+
+    fn table(&self) -> millstream_engine::state::TableId {
+        self.access.places["numbers"].id
     }
 
     /// A turn, and all that it hands over is stored.
@@ -123,4 +129,56 @@ fn rows_that_are_stored_leave_memory_while_items_come() {
     }
     let expected: Vec<_> = expected.into_iter().collect();
     assert_eq!(reader.rows().unwrap(), expected);
+}
+
+/// Story: after a start in another number of partitions the first sink alone took over the rows that a checkpoint has and nobody had
+/// stored yet. Another one could come to the barrier of a savepoint before these were stored, and its part, which says that it has all
+/// rows, was without them: a start from it deleted them.
+#[test]
+fn savepoints_have_the_rows_that_were_taken_over_in_other_partitions() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path());
+    let keys = |partition, partitions| {
+        let is_of = move |key: &u64| target_of(exchange_hash(key), partitions) == partition;
+        (0..100).filter(is_of)
+    };
+    let saves = [0, 1].map(|partition| {
+        let mut sink = world.sink(partition, 2, 1_000);
+        keys(partition, 2).for_each(|key| put(&mut sink, key, key));
+        vec![(Epoch(1), save(&mut sink, Epoch(1), false))]
+    });
+    let mut sinks = [0, 1, 2].map(|partition| {
+        let mut sink = world.sink(partition, 3, 1_000);
+        let mut restoring = Restoring::of_saves(&saves, partition, 3);
+        sink.restore(&mut restoring).unwrap();
+        sink
+    });
+    // The first one is the last to have its turn.
+    for partition in [1, 2, 0] {
+        let sink = &mut sinks[partition];
+        sink.before_barrier(&mut Discard);
+        while sink.is_blocked() {
+            world.turn(sink);
+        }
+        let parts = vec![(Epoch(2), save(sink, Epoch(2), true))];
+        let mut saved = Restoring::of_saves(&[parts], 0, 1);
+        let part = saved.parts(TABLE_STATE).unwrap().remove(0).remove(0);
+        let bytes = SavedPart::bytes(part).unwrap();
+        assert!(table_part::has_all_rows(bytes.first().copied()));
+        let table = world.table();
+        let rows = table_part::read(table, &bytes[1..]).unwrap().into_iter();
+        let rows = rows.map(|row| match row {
+            StateWrite::PutRow { key, .. } => u64::from_be_bytes(key.try_into().unwrap()),
+            other => panic!("{other:?}"),
+        });
+        let mut rows: Vec<u64> = rows.collect();
+        rows.sort_unstable();
+        assert_eq!(
+            rows,
+            keys(partition, 3).collect::<Vec<_>>(),
+            "of {partition}"
+        );
+    }
+    let expected: Vec<_> = (0..100).map(|key| (key, key)).collect();
+    assert_eq!(world.reader().rows().unwrap(), expected);
 }
