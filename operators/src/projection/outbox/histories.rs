@@ -77,6 +77,8 @@ pub(super) struct Looked<'o> {
     outbox: &'static str,
     partition: PartitionId,
     frame: Option<Arc<Frame>>,
+    /// The last event that could not be looked at.
+    unreadable: Option<Offset>,
 }
 
 /// Puts aside what the log does not have the events of any more. Blocks on the state's writer.
@@ -122,6 +124,7 @@ impl<'o> Looked<'o> {
             outbox,
             partition,
             frame: None,
+            unreadable: None,
         }
     }
 
@@ -234,12 +237,18 @@ impl<'o> Looked<'o> {
         let Some(stored) = stored.and_then(format::read) else {
             return Standing::Unknown;
         };
+        if self.unreadable == Some(position.offset) {
+            return Standing::Unknown;
+        }
         match self.recorded(position) {
             Ok(Some(recorded_at)) if recorded_at == stored.recorded_at => Standing::There,
             Ok(Some(_)) => Standing::Gone,
             Ok(None) => Standing::Unknown,
             Err(cause) => {
-                tracing::warn!(%position, %cause, "the event of an effect cannot be looked at");
+                // All effects of a damaged frame, and of what lies behind it, would say the same.
+                if self.unreadable.replace(position.offset).is_none() {
+                    tracing::warn!(%position, %cause, "the events of some effects cannot be looked at: this one, and maybe others");
+                }
                 Standing::Unknown
             }
         }
