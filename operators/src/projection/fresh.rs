@@ -208,6 +208,16 @@ impl<K: TableKey> Fresh<K> {
         keys.cloned().collect()
     }
 
+    /// Every key of a row that is fresh to `with`, in no order; one that has changed again since it was handed over comes twice.
+    pub(super) fn each(&self, mut with: impl FnMut(&K)) {
+        // None is taken out to be sorted meanwhile.
+        let _sorting = self.sorting.lock().unwrap_or_else(PoisonError::into_inner);
+        for generation in self.lock().all() {
+            generation.unsorted.iter().for_each(&mut with);
+            generation.keys.values().for_each(&mut with);
+        }
+    }
+
     /// Forgets everything: what was shown is taken back.
     pub(super) fn take(&self) {
         let _sorted = self.sort();

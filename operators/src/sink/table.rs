@@ -6,8 +6,9 @@
 //! With checkpoints rows are stored as part of them: what the store holds is what the last complete one has, whatever
 //! was shown since. A savepoint has all rows: a start from it makes the stored ones the same. Without, the table is
 //! emptied when the dataflow starts and made anew from its sources: what is read meanwhile is part of the whole.
-//! Bounds: at most `hot_rows_max` rows and places in memory per partition, then all are stored and let go; one
-//! batch of rows on its way. Threads: one owner; outcomes come from the state's thread. Failure: a row that cannot
+//! Bounds: `hot_rows_max` rows and places in memory per partition. With more of them, half or more are let go: with
+//! checkpoints of those that are stored, so what has changed since the last complete one stays, whatever that is; without,
+//! once all are stored, and nothing is taken until then. One batch of rows on its way. Threads: one owner; outcomes come from the state's thread. Failure: a row that cannot
 //! be written, or a failed store, fails the stage.
 //! Cost: per item a hash and a copy of the row that it replaces; per changed row a copy at each publication and an
 //! encoding at each store.
@@ -40,7 +41,8 @@ pub struct TableSinkOptions {
     pub store_every: Duration,
     /// Changed rows that are stored at once, whatever the time. Default 262,144.
     pub unstored_rows_max: usize,
-    /// Rows, and places of rows that are gone, in memory per partition of the sink. Default 4,000,000.
+    /// Rows, and places of rows that are gone, in memory per partition of the sink. Default 4,000,000. With checkpoints those
+    /// that have changed since the last complete one stay, also if they are more.
     pub hot_rows_max: usize,
 }
 
@@ -82,6 +84,13 @@ impl<K: TableKey, R: Row> TableSink<K, R> {
     pub(super) fn end_batch(&self, outcome: Result<(), millstream_engine::state::StateError>) {
         if let Some(open) = &self.open {
             open.storing.finish(outcome);
+        }
+    }
+
+    /// As if its dataflow had checkpoints, or not.
+    pub(super) fn have_checkpoints(&mut self, has_checkpoints: bool) {
+        if let Some(open) = &mut self.open {
+            open.has_checkpoints = has_checkpoints;
         }
     }
 }
@@ -158,6 +167,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
             state: access.writer.clone(),
             storing: Storing::waking(&wiring.mailbox),
             in_flight: false,
+            has_stored: false,
             refused: None,
             fault: None,
             now,
@@ -187,14 +197,16 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
         }
         open.must_settle &= !open.is_settled();
         let is_full = open.rows.rows() > self.options.hot_rows_max;
+        // With checkpoints it goes on meanwhile.
+        let must_store = self.ending || (is_full && !open.has_checkpoints);
         let shown = open.now.monotonic.saturating_sub(open.published_at);
-        if idle || is_full || self.ending || shown >= self.options.publish_every {
+        if idle || must_store || shown >= self.options.publish_every {
             open.publish();
         }
-        if is_full && open.is_all_stored() {
-            open.rows.halve();
+        open.store(&self.options, must_store)?;
+        if is_full {
+            open.make_room();
         }
-        open.store(&self.options, self.ending || is_full)?;
         open.look_at = open.next_look(&self.options);
         Ok(())
     }
@@ -254,10 +266,10 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
         Ok(())
     }
 
-    /// Rows of the checkpoint may not have been stored before the end: they are once more. From a savepoint the stored
-    /// rows are made what they were.
+    /// Rows of the checkpoint may not have been stored before the end: they are once more, by the partition that has their
+    /// keys now, whose savepoints are to have them. From a savepoint the stored rows are made what they were.
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
-        let is_taken = restoring.is_first() || !restoring.is_spread_anew();
+        let is_spread_anew = restoring.is_spread_anew();
         let saved = restoring.parts(TABLE_STATE)?;
         let Some(open) = &mut self.open else {
             return Ok(());
@@ -270,10 +282,13 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
         let is_whole = |part: &&[u8]| table_part::has_all_rows(part.first().copied());
         for bytes in parts.iter().filter(|part| !is_whole(part)) {
-            let writes = table_part::read(table, bytes).ok_or_else(table_part::damaged)?;
-            if is_taken {
-                // At once: until then readers see older rows.
-                open.must_settle |= !writes.is_empty();
+            let mut writes = table_part::read(table, bytes).ok_or_else(table_part::damaged)?;
+            if is_spread_anew {
+                writes.retain(|write| table_part::key_of(write).is_some_and(|key| open.owns(key)));
+            }
+            if !writes.is_empty() {
+                // At once: until then readers see older rows, and so does a savepoint.
+                open.must_settle = true;
                 open.released.push_back(writes.into());
             }
         }

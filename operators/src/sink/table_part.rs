@@ -132,6 +132,15 @@ fn length(bytes: &[u8]) -> [u8; 4] {
     u32::try_from(bytes.len()).unwrap_or(REMOVED).to_be_bytes()
 }
 
+/// Of which row a write is.
+pub(super) fn key_of(write: &StateWrite) -> Option<&[u8]> {
+    match write {
+        StateWrite::PutRow { key, .. } | StateWrite::DeleteRow { key, .. } => Some(key),
+        // A table has nothing else.
+        _ => None,
+    }
+}
+
 /// Length of a row that is removed.
 const REMOVED: u32 = u32::MAX;
 

@@ -1,5 +1,6 @@
 //! File and channel sinks, driven by hand.
 
+mod checkpointed;
 mod tables;
 
 use std::convert::Infallible;

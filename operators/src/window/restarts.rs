@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use millstream_engine::flow::Operator;
+use millstream_engine::time::Timestamp;
 use proptest::prelude::*;
+use serde::Serialize;
 
 use super::{
     Count, CountLate, CountWindows, Global, Session, SessionWindows, Sliding, SlidingWindows,
     Trigger, Triggered, TriggeredWindows, Tumbling, TumblingWindows,
 };
 use crate::function::{collect, sum};
-use crate::restart::{assert_survives, steps};
+use crate::restart::{Saves, assert_survives, steps};
 
 type Item = (u8, i64);
 
@@ -96,4 +99,41 @@ proptest! {
             TriggeredWindows::new(Triggered::new(Global::new(), early()).retracting(), sum(number));
         );
     }
+}
+
+/// What earlier versions saved beside the sessions.
+#[derive(Serialize)]
+struct WithoutGap {
+    dirty: Vec<String>,
+    early_at: Option<i64>,
+    watermark: i64,
+    now: Timestamp,
+}
+
+/// Story: sessions of another gap than those that are stored were taken. They ended elsewhere than those that had been given out, so
+/// windows were taken back that nobody had got, and those that somebody had got stayed.
+#[test]
+fn sessions_of_another_gap_are_refused() {
+    let sessions = |gap| {
+        let window = Session::gap(micros(gap)).allowed_lateness(micros(9));
+        SessionWindows::new(window, key, sum(number), CountLate::new())
+    };
+    let (mut before, mut saves) = (sessions(5), Saves::default());
+    before.item(Timestamp(3), item(1, 2), &mut |_, _| {});
+    before.watermark(Timestamp(9), &mut |_, _| {});
+    saves.save(&mut before);
+    assert_eq!(saves.refusal(&mut sessions(5)), None);
+    let said = saves.refusal(&mut sessions(6)).unwrap();
+    assert!(
+        said.contains("of a gap of 5 µs, the stage now has a gap of 6 µs"),
+        "{said}"
+    );
+    let earlier = WithoutGap {
+        dirty: Vec::new(),
+        early_at: None,
+        watermark: 9,
+        now: Timestamp::MIN,
+    };
+    saves.replace("session windows", &earlier);
+    assert_eq!(saves.refusal(&mut sessions(6)), None, "they do not say it");
 }

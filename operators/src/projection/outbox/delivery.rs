@@ -147,14 +147,15 @@ impl DeliveryCore {
     }
 
     /// Takes in what has ended since the last turn.
-    fn take_ended(&mut self, now: Duration) {
+    fn take_ended(&mut self, now: Duration) -> Result<(), StateError> {
         while let Ok(Ended { place, outcome }) = self.ended.try_recv() {
             self.calls -= 1;
             match outcome {
-                Ok(()) => self.settle(place, None),
-                Err(cause) => self.fail(place, cause, now),
+                Ok(()) => self.settle(place, None)?,
+                Err(cause) => self.fail(place, cause, now)?,
             }
         }
+        Ok(())
     }
 
     /// Of an effect that is stored so; one that cannot be read is called by nobody.
@@ -233,7 +234,9 @@ impl DeliveryCore {
 impl StageCore for DeliveryCore {
     fn step(&mut self) -> Step {
         let now = self.clock.monotonic();
-        self.take_ended(now);
+        if let Err(cause) = self.take_ended(now) {
+            return Step::Failed(format!("deliveries cannot be stored: {cause}"));
+        }
         let has_more = match self.refill() {
             Ok(has_more) => has_more,
             Err(cause) => return Step::Failed(format!("effects cannot be read: {cause}")),

@@ -4,7 +4,7 @@
 //! places, and two effects cannot lie at one. Which they are the log says: what lies behind its end, and what was recorded at
 //! another time than the event that stands there now.
 //! Invariant: histories of a partition are the same up to one place and differ from there on, so whoever looks from the end stops
-//! at the first effect whose event is still there.
+//! at the first effect whose event is still there. What becomes of them when the newer log is put back: see `asides.rs`.
 //! Cost: the last effect of each partition and its event are read at a start, and what is put aside.
 
 use std::ops::Bound;
@@ -18,23 +18,51 @@ use millstream_engine::state::{Row, StateBatch, StateError, StateWrite, TableId}
 use millstream_engine::time::Timestamp;
 
 use super::EffectPlace;
+use super::asides::make_way;
 use super::format::{self, Cause, keys_of};
 use super::outlets::OutletIds;
 use super::registering::OpenOutlets;
 
 /// Rows that are looked at and put aside together.
-const PAGE: usize = 256;
+pub(super) const PAGE: usize = 256;
 /// Why they are given up.
 const GONE: &str = "the log does not have its event any more, as after the restore of a backup";
+
+/// Between that, the number of tries that there had been, and what the last one came to.
+const AFTER: &str = "; given up after ";
+const TRIES: &str = " tries: ";
 
 /// Whether an effect that was given up is of an event that the log has lost: it was given up after no try.
 pub(super) const fn is_gone(cause: &Cause) -> bool {
     cause.attempts == 0
 }
 
+/// What is said of one that was given up before its event was lost.
+pub(super) fn lost_after(before: &Cause) -> String {
+    let Cause { attempts, text, .. } = before;
+    format!("{GONE}{AFTER}{attempts}{TRIES}{text}")
+}
+
+/// Why an effect had been given up before its event was lost; `None` if it waited.
+pub(super) fn as_it_was(cause: Cause) -> Option<Cause> {
+    if !is_gone(&cause) {
+        return Some(cause);
+    }
+    let (attempts, text) = cause
+        .text
+        .strip_prefix(GONE)?
+        .strip_prefix(AFTER)?
+        .split_once(TRIES)?;
+    Some(Cause {
+        attempts: attempts.parse().ok()?,
+        at: cause.at,
+        text: text.to_owned(),
+    })
+}
+
 /// What the log says to a stored effect.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
+pub(super) enum Standing {
     /// Its event is there.
     There,
     Gone,
@@ -43,12 +71,14 @@ enum Standing {
 }
 
 /// One partition of an outbox.
-struct Looked<'o> {
-    parts: &'o OpenOutlets<'o>,
-    ids: OutletIds,
+pub(super) struct Looked<'o> {
+    pub(super) parts: &'o OpenOutlets<'o>,
+    pub(super) ids: OutletIds,
     outbox: &'static str,
     partition: PartitionId,
     frame: Option<Arc<Frame>>,
+    /// The last event that could not be looked at.
+    unreadable: Option<Offset>,
 }
 
 /// Puts aside what the log does not have the events of any more. Blocks on the state's writer.
@@ -58,13 +88,7 @@ pub(super) fn put_aside(
     outbox: &'static str,
 ) -> Result<(), StateError> {
     for partition in (0..).map(PartitionId).take(parts.heads.len()) {
-        let mut looked = Looked {
-            parts,
-            ids,
-            outbox,
-            partition,
-            frame: None,
-        };
+        let mut looked = Looked::new(parts, ids, outbox, partition);
         // Those that were given up first: of two at one place the one that waited stays.
         let told = looked.each(ids.given_up, Looked::tell)?;
         let moved = looked.each(ids.effects, Looked::give_up)?;
@@ -87,12 +111,28 @@ pub(super) fn put_aside(
     Ok(())
 }
 
-impl Looked<'_> {
+impl<'o> Looked<'o> {
+    pub(super) const fn new(
+        parts: &'o OpenOutlets<'o>,
+        ids: OutletIds,
+        outbox: &'static str,
+        partition: PartitionId,
+    ) -> Self {
+        Self {
+            parts,
+            ids,
+            outbox,
+            partition,
+            frame: None,
+            unreadable: None,
+        }
+    }
+
     /// Has `put` say what becomes of each effect whose event is gone, the last one first; gives how many there were.
     fn each(
         &mut self,
         table: TableId,
-        put: impl Fn(&Self, Row) -> Option<Vec<StateWrite>>,
+        put: impl Fn(&Self, Row) -> Result<Option<Vec<StateWrite>>, StateError>,
     ) -> Result<u64, StateError> {
         let (first, last) = keys_of(self.outbox, self.partition);
         let (mut upto, mut count) = (Bound::Included(last), 0);
@@ -110,12 +150,14 @@ impl Looked<'_> {
             let (mut writes, mut is_over) = (Vec::new(), false);
             for (key, row) in page.rows {
                 match self.standing(table, &key, &row) {
+                    // What was put aside for another log says nothing of where this one differs from that.
+                    Standing::There if self.is_aside(table, &row) => {}
                     Standing::There => {
                         is_over = true;
                         break;
                     }
                     Standing::Gone => {
-                        if let Some(put) = put(self, (key, row)) {
+                        if let Some(put) = put(self, (key, row))? {
                             writes.extend(put);
                             count += 1;
                         }
@@ -134,35 +176,41 @@ impl Looked<'_> {
         }
     }
 
+    /// Whether a row was put aside by an earlier start.
+    fn is_aside(&self, table: TableId, row: &[u8]) -> bool {
+        let cause = (table == self.ids.given_up).then(|| format::read_given_up(row));
+        cause.flatten().is_some_and(|(cause, _)| is_gone(&cause))
+    }
+
     /// One that waited.
-    fn give_up(&self, (key, row): Row) -> Option<Vec<StateWrite>> {
+    fn give_up(&self, (key, row): Row) -> Result<Option<Vec<StateWrite>>, StateError> {
         let cause = self.cause(GONE.to_owned());
-        Some(vec![
-            StateWrite::PutRow {
-                table: self.ids.given_up,
-                key: key.clone(),
-                value: format::give_up(&cause, &row),
-            },
-            StateWrite::DeleteRow {
-                table: self.ids.effects,
-                key,
-            },
-        ])
+        let way = make_way(self.parts.store, self.ids, &key, &row)?;
+        let mut writes: Vec<_> = way.into_iter().collect();
+        writes.push(StateWrite::PutRow {
+            table: self.ids.given_up,
+            key: key.clone(),
+            value: format::give_up(&cause, &row),
+        });
+        writes.push(StateWrite::DeleteRow {
+            table: self.ids.effects,
+            key,
+        });
+        Ok(Some(writes))
     }
 
     /// One that was given up before; `None` if it is known.
-    fn tell(&self, (key, row): Row) -> Option<Vec<StateWrite>> {
-        let (before, stored) = format::read_given_up(&row)?;
-        if is_gone(&before) {
-            return None;
-        }
-        let Cause { attempts, text, .. } = before;
-        let cause = self.cause(format!("{GONE}; given up after {attempts} tries: {text}"));
-        Some(vec![StateWrite::PutRow {
+    fn tell(&self, (key, row): Row) -> Result<Option<Vec<StateWrite>>, StateError> {
+        let read = format::read_given_up(&row);
+        let Some((before, stored)) = read.filter(|(before, _)| !is_gone(before)) else {
+            return Ok(None);
+        };
+        let cause = self.cause(lost_after(&before));
+        Ok(Some(vec![StateWrite::PutRow {
             table: self.ids.given_up,
             key,
             value: format::give_up(&cause, stored),
-        }])
+        }]))
     }
 
     fn cause(&self, text: String) -> Cause {
@@ -173,7 +221,7 @@ impl Looked<'_> {
         }
     }
 
-    fn standing(&mut self, table: TableId, key: &[u8], row: &[u8]) -> Standing {
+    pub(super) fn standing(&mut self, table: TableId, key: &[u8], row: &[u8]) -> Standing {
         let Some(EffectPlace { position, .. }) = EffectPlace::of_key(key) else {
             return Standing::Unknown;
         };
@@ -189,12 +237,18 @@ impl Looked<'_> {
         let Some(stored) = stored.and_then(format::read) else {
             return Standing::Unknown;
         };
+        if self.unreadable == Some(position.offset) {
+            return Standing::Unknown;
+        }
         match self.recorded(position) {
             Ok(Some(recorded_at)) if recorded_at == stored.recorded_at => Standing::There,
             Ok(Some(_)) => Standing::Gone,
             Ok(None) => Standing::Unknown,
             Err(cause) => {
-                tracing::warn!(%position, %cause, "the event of an effect cannot be looked at");
+                // All effects of a damaged frame, and of what lies behind it, would say the same.
+                if self.unreadable.replace(position.offset).is_none() {
+                    tracing::warn!(%position, %cause, "the events of some effects cannot be looked at: this one, and maybe others");
+                }
                 Standing::Unknown
             }
         }

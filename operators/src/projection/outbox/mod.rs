@@ -13,6 +13,7 @@
 //! Cost: an event that sends nothing pays for remembering its stream's id; each effect is encoded, stored and deleted once.
 //! Not here: who runs deliveries, see `millstream`.
 
+mod asides;
 mod calling;
 mod config;
 mod cuts;

@@ -15,6 +15,7 @@ use millstream_engine::time::Timestamp;
 use uuid::Uuid;
 
 use super::DeclaredOutbox;
+use super::asides::put_back;
 use super::cuts::Cuts;
 use super::format::{keys_of, prefix};
 use super::histories::put_aside;
@@ -107,6 +108,7 @@ impl Outlets {
             let heads = begin.iter_mut().zip(parts.heads);
             heads.for_each(|(begin, head)| *begin = (*begin).min(*head));
             put_aside(parts, ids, outbox.name)?;
+            put_back(parts, ids, outbox.name, &cuts)?;
             let encoded = write_begin(&begin);
             if stored.as_ref() != Some(&encoded) {
                 begun.push((key, encoded));

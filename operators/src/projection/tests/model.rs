@@ -21,6 +21,8 @@ enum Step {
     Commit,
     /// Lets go what was used longest ago: one of so many rows is kept.
     Shrink(usize),
+    /// The same of what is stored, whatever is on its way.
+    LetStoredGo,
     Restart,
     Snapshot,
     LetGo,
@@ -55,6 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::HandOver),
         2 => Just(Step::Commit),
         1 => (1..4_usize).prop_map(Step::Shrink),
+        2 => Just(Step::LetStoredGo),
         1 => Just(Step::Restart),
         1 => Just(Step::Snapshot),
         1 => Just(Step::LetGo),
@@ -176,6 +179,7 @@ impl World {
                 let used = uses.get(uses.len() - uses.len() / of).copied();
                 self.table.shrink(used.unwrap_or(u64::MAX));
             }
+            Step::LetStoredGo => self.table.let_stored_go(),
             Step::Restart => {
                 self.commit();
                 self.table = self.stored.open(false, 0);

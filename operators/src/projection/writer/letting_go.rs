@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher;
 
-use super::TableMut;
+use super::{Slot, TableMut};
 use crate::projection::{Row, TableKey};
 
 impl<K: TableKey, R: Row> TableMut<K, R> {
@@ -27,10 +27,47 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
     /// everything is published and in the store.
     pub(crate) fn shrink(&mut self, used: u64) {
         debug_assert!(self.unpublished.is_empty() && self.unstored.is_empty());
+        self.retain(|slot| slot.used > used);
+    }
+
+    /// Lets at least half of the rows go, those that were used longest ago, or as many as can: those stay that readers have
+    /// not seen, or that the store does not have so. Between two events, at any time. Cost: looks at all of them.
+    pub(crate) fn let_stored_go(&mut self) {
+        let stays = self.not_stored();
+        let slots = self.slots.iter().zip(&stays);
+        let uses = slots.filter_map(|(slot, stays)| (!stays).then_some(slot.used));
+        let mut uses: Vec<u64> = uses.collect();
+        let Some(last) = uses.len().checked_sub(1) else {
+            return;
+        };
+        let at = last.min(self.slots.len() / 2);
+        let used = *uses.select_nth_unstable(at).1;
+        let mut stays = stays.into_iter();
+        self.retain(|slot| stays.next().unwrap_or(true) || slot.used > used);
+    }
+
+    /// By place: whether readers have not seen the row, or the store does not have it so.
+    fn not_stored(&self) -> Vec<bool> {
+        let mut found = vec![false; self.slots.len()];
+        let slots = self.unpublished.iter().chain(&self.unstored);
+        slots.for_each(|slot| found[*slot as usize] = true);
+        // Those that were handed over and are on their way, too.
+        self.fresh.each(|key| {
+            let hash = self.hasher.hash_one(key);
+            let is_of = |slot: &u32| self.slots[*slot as usize].key == *key;
+            if let Some(slot) = self.table.find(hash, is_of) {
+                found[*slot as usize] = true;
+            }
+        });
+        found
+    }
+
+    fn retain(&mut self, mut is_kept: impl FnMut(&Slot<K, R>) -> bool) {
+        debug_assert!(self.undo.is_empty(), "in the middle of an event");
         let hot = &self.hot;
         let before = self.slots.len();
         self.slots.retain(|slot| {
-            let is_kept = slot.used > used;
+            let is_kept = is_kept(slot);
             if !is_kept {
                 // The readers' map is shared with the actors of other partitions, whose rows must stay.
                 hot.forget(&slot.key);
@@ -49,6 +86,14 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         for slot in (0..).take(slots.len()) {
             self.table.insert_unique(hash(&slot), slot, hash);
         }
+        // What has changed lies elsewhere now.
+        let all = || (0..).zip(slots);
+        let unpublished = all().filter_map(|(at, slot)| slot.unpublished.then_some(at));
+        let unstored = all().filter_map(|(at, slot)| slot.unstored.then_some(at));
+        self.unpublished.clear();
+        self.unpublished.extend(unpublished);
+        self.unstored.clear();
+        self.unstored.extend(unstored);
     }
 }
 

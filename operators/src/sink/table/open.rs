@@ -46,6 +46,8 @@ pub(super) struct Open<K: TableKey, R: 'static> {
     pub(super) storing: Arc<Storing>,
     /// Whether a batch was on its way when a failure was last looked for: one that ends later may have failed unseen.
     pub(super) in_flight: bool,
+    /// Whether rows were stored since some were last let go.
+    pub(super) has_stored: bool,
     /// What the state's writer had no room for: to be handed over before anything else.
     pub(super) refused: Option<StateBatch>,
     pub(super) fault: Option<Fault>,
@@ -71,6 +73,18 @@ impl<K: TableKey, R: Row> Open<K, R> {
         let _shown = self.board.show_together();
         self.rows.publish();
         self.published_at = self.now.monotonic;
+    }
+
+    /// Lets rows go, if some can: there are too many.
+    pub(super) fn make_room(&mut self) {
+        if !self.has_checkpoints {
+            if self.is_all_stored() {
+                self.rows.halve();
+            }
+        } else if std::mem::take(&mut self.has_stored) {
+            // Once for each checkpoint: what else has changed since must stay, and looking at all of them is dear.
+            self.rows.let_stored_go();
+        }
     }
 
     /// Whether everything that came is stored.
@@ -118,7 +132,8 @@ impl<K: TableKey, R: Row> Open<K, R> {
     /// Hands what is due to the state's writer, one batch at a time.
     pub(super) fn store(&mut self, options: &TableSinkOptions, must: bool) -> Result<(), Fault> {
         // Before the failure, which is there once its batch is done.
-        self.in_flight = self.storing.is_in_flight();
+        let was_in_flight = std::mem::replace(&mut self.in_flight, self.storing.is_in_flight());
+        self.has_stored |= was_in_flight && !self.in_flight;
         if let Some(cause) = self.storing.failure() {
             return Err(Fault(format!("rows could not be stored: {cause}")));
         }

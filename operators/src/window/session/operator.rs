@@ -29,6 +29,9 @@ const OPEN: &str = "open sessions";
 /// What is saved beside the sessions. When keys are looked at next is known from those.
 #[derive(Serialize, Deserialize)]
 struct Saved<D> {
+    /// Not said by earlier versions.
+    #[serde(default)]
+    gap: Option<i64>,
     #[serde(default, skip_serializing_if = "Parameters::are_none")]
     parameters: Parameters,
     dirty: D,
@@ -255,6 +258,7 @@ where
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         let saved = Saved {
+            gap: Some(self.rules.gap),
             parameters: Parameters(self.rules.function.parameters()),
             dirty: self.queues.dirty(),
             early_at: self.queues.early_at,
@@ -268,6 +272,7 @@ where
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         for saved in restoring.whole::<Saved<HashSet<K, FixedState>>>(KIND)? {
+            self.rules.check_gap(KIND, saved.gap, restoring)?;
             let parameters = self.rules.function.parameters();
             saved.parameters.check(KIND, parameters, restoring)?;
             let own = saved.dirty.into_iter().filter(|key| restoring.owns(key));

@@ -1,5 +1,6 @@
 //! When the sessions of one key are given out and dropped.
 
+use millstream_engine::checkpoint::{CheckpointError, Restoring};
 use millstream_engine::flow::Emit;
 
 use super::list::{One, Sessions};
@@ -20,6 +21,26 @@ pub(super) struct Rules<A> {
 }
 
 impl<A> Rules<A> {
+    /// # Errors
+    /// [`CheckpointError::Parameters`]: sessions of this gap were stored, if that is known, and now they are to have another:
+    /// they would end elsewhere than those that were given out, which would never be taken back.
+    pub(super) fn check_gap(
+        &self,
+        kind: &str,
+        stored: Option<i64>,
+        restoring: &Restoring,
+    ) -> Result<(), CheckpointError> {
+        let Some(stored) = stored.filter(|stored| *stored != self.gap) else {
+            return Ok(());
+        };
+        let text = |gap| format!("a gap of {gap} µs");
+        Err(restoring.fail(CheckpointError::Parameters {
+            kind: kind.to_owned(),
+            stored: text(stored),
+            now: text(self.gap),
+        }))
+    }
+
     /// Gives a session out, after taking back what it replaces.
     fn give<T, K, E>(
         &self,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millstream_engine::stage::StageCore;
+use millstream_engine::time::Timestamp;
 use millstream_operators::projection::{
     DeliveryConfig, DeliveryCore, GivenUpEffects, Outlets, QueryError,
 };
@@ -74,8 +75,8 @@ fn given_up(outlets: &Arc<Outlets>) -> Vec<(u64, String)> {
         .collect()
 }
 
-/// Ten events whose effects wait, one of them given up, and a log that has five of the events.
-async fn restored(outside: &Outside) -> World {
+/// Ten events whose effects wait, one of them given up, and a log that has five of the events; with the log that had them all.
+async fn restored(outside: &Outside) -> (World, Vec<(Timestamp, u64)>) {
     let mut world = World::new();
     let outlets = world.outlets();
     let mut running = world.open::<1>(&outlets);
@@ -99,9 +100,10 @@ async fn restored(outside: &Outside) -> World {
     assert_eq!(given_up(&outlets).len(), 1);
     kept.into_iter().for_each(|row| world.put_back(row));
     drop((running, delivery, outlets));
+    let newer = world.history();
     world.restore_log(5);
     world.reset();
-    world
+    (world, newer)
 }
 
 /// Story: effects that waited lay at places that other events came to. The old ones were held in memory and sent, and the new
@@ -109,7 +111,7 @@ async fn restored(outside: &Outside) -> World {
 #[tokio::test]
 async fn effects_of_lost_events_are_put_aside() {
     let outside = Outside::default();
-    let mut world = restored(&outside).await;
+    let (mut world, _) = restored(&outside).await;
     let outlets = world.outlets();
     assert_eq!(outlets.depth(SENT.name()), Some(5));
     let aside = given_up(&outlets);
@@ -151,7 +153,7 @@ async fn effects_of_lost_events_are_put_aside() {
 #[tokio::test]
 async fn effects_of_replaced_events_are_put_aside() {
     let outside = Outside::default();
-    let mut world = restored(&outside).await;
+    let (mut world, _) = restored(&outside).await;
     (100..110).for_each(|value| world.append(value));
     for _ in 0..2 {
         let outlets = world.outlets();
@@ -167,6 +169,83 @@ async fn effects_of_replaced_events_are_put_aside() {
             matches!(outcome, Err(QueryError::EventGone { position }) if position == place.position)
         );
     }
+}
+
+/// Values of effects that were given up.
+fn values(outlets: &Arc<Outlets>) -> Vec<u64> {
+    let all = given_up(outlets).into_iter();
+    all.map(|(value, _)| value).collect()
+}
+
+/// Story: what was put aside for an older log stayed so for ever, also once the newer log was back, and was lost where an effect was
+/// given up that had come to its place.
+#[tokio::test]
+async fn effects_whose_events_are_back_are_what_they_were() {
+    let outside = Outside::default();
+    let (mut world, newer) = restored(&outside).await;
+    let outlets = world.outlets();
+    let mut running = world.open::<1>(&outlets);
+    (100..110).for_each(|value| world.append(value));
+    world.run(&mut running, 15);
+    let once = DeliveryConfig {
+        attempts_max: Some(1),
+        ..DeliveryConfig::default()
+    };
+    let mut delivery = outside.deliveries(&world, &outlets, once);
+    until(&world, &outlets, &mut delivery, 0).await;
+    let others: Vec<_> = (0..5).chain(100..110).collect();
+    assert_eq!(values(&outlets), others);
+    // The one that had to make way comes back to its place once that is free.
+    let all = GivenUpEffects::<u64>::of(&outlets, SENT.name());
+    let (place, other) = all.list(None, 100).unwrap().remove(6);
+    assert_eq!(other.unwrap().effect.value, 101);
+    assert!(all.discard(place).await.unwrap());
+    drop((running, delivery, outlets, all));
+    let outlets = world.outlets();
+    assert_eq!((values(&outlets)[6], values(&outlets).len()), (6, 15));
+    drop(outlets);
+    world.put_log(&newer);
+    world.reset();
+    let expected: Vec<_> = (0..5).chain([100, 102, 103, 9]).chain(105..110).collect();
+    for _ in 0..2 {
+        let outlets = world.outlets();
+        assert_eq!(outlets.depth(SENT.name()), Some(4));
+        assert_eq!(world.sent(), (5..9).collect());
+        assert_eq!(values(&outlets), expected);
+        assert_eq!(given_up(&outlets)[8].1, "9 is not taken");
+    }
+    let outlets = world.outlets();
+    let all = GivenUpEffects::<u64>::of(&outlets, SENT.name());
+    let (place, nine) = all.list(None, 100).unwrap().remove(8);
+    assert_eq!(nine.unwrap().effect.attempt, 1);
+    assert!(all.redrive(place).await.unwrap());
+    outside.is_down.store(false, Ordering::SeqCst);
+    let mut delivery = outside.deliveries(&world, &outlets, DeliveryConfig::default());
+    until(&world, &outlets, &mut delivery, 1).await;
+    let mut got = outside.got.lock().unwrap().clone();
+    got.sort_unstable();
+    assert_eq!(got, [5, 6, 7, 8]);
+}
+
+/// The projection applies again what the newer log has behind the older one, and sends it: what was put aside does not come on top.
+#[tokio::test]
+async fn effects_that_are_sent_anew_are_not_put_back() {
+    let outside = Outside::default();
+    let (mut world, newer) = restored(&outside).await;
+    assert_eq!(values(&world.outlets()), [5, 6, 7, 8, 9]);
+    world.put_log(&newer);
+    let outlets = world.outlets();
+    assert_eq!(given_up(&outlets), []);
+    assert_eq!(outlets.depth(SENT.name()), Some(5));
+    let mut running = world.open::<1>(&outlets);
+    world.run(&mut running, 10);
+    assert_eq!(outlets.depth(SENT.name()), Some(10));
+    outside.is_down.store(false, Ordering::SeqCst);
+    let mut delivery = outside.deliveries(&world, &outlets, DeliveryConfig::default());
+    until(&world, &outlets, &mut delivery, 1).await;
+    let mut got = outside.got.lock().unwrap().clone();
+    got.sort_unstable();
+    assert_eq!(got, (0..9).collect::<Vec<_>>());
 }
 
 /// Story: a projection that was behind the end of the restored log, and so kept its rows, sent nothing of what came to lie before

@@ -182,12 +182,23 @@ impl World {
 
     /// A backup of the log is restored that has so many events, and the state is kept. Whoever uses the log has to be gone.
     pub(crate) fn restore_log(&mut self, events: usize) {
+        let kept: Vec<_> = self.history().into_iter().take(events).collect();
+        self.put_log(&kept);
+    }
+
+    /// The same for one that has these events.
+    pub(crate) fn put_log(&mut self, events: &[(Timestamp, u64)]) {
         let disk = EmbeddedLog::open_simulated(&SimulatedDisk::new(), 1).unwrap();
         self.log = Log::new(disk, self.log.clock.now());
-        let kept: Vec<_> = self.appended.drain(..).take(events).collect();
-        for (at, value) in kept {
-            self.append_at(at, value);
+        self.appended.clear();
+        for (at, value) in events {
+            self.append_at(*at, *value);
         }
+    }
+
+    /// Values that the log has, and when they were recorded.
+    pub(crate) fn history(&self) -> Vec<(Timestamp, u64)> {
+        self.appended.clone()
     }
 
     /// Rows are made anew, as where they are ahead of the log.

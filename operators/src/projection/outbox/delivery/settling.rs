@@ -8,6 +8,7 @@ use millstream_engine::fail_point;
 use millstream_engine::state::{RowsSize, StateBatch, StateError, StateWrite};
 
 use super::DeliveryCore;
+use crate::projection::outbox::asides::make_way;
 use crate::projection::outbox::format::{self, Cause, EffectPlace, Span};
 
 /// Bytes of an error's text that are kept.
@@ -23,7 +24,12 @@ pub(super) struct OnItsWay {
 }
 
 impl DeliveryCore {
-    pub(super) fn fail(&mut self, place: EffectPlace, mut cause: String, now: Duration) {
+    pub(super) fn fail(
+        &mut self,
+        place: EffectPlace,
+        mut cause: String,
+        now: Duration,
+    ) -> Result<(), StateError> {
         self.metrics.count_failures(1);
         cause.truncate(cause.floor_char_boundary(CAUSE_BYTES_MAX));
         let stored = self.queue.held(place).map(|held| held.stored.as_slice());
@@ -47,14 +53,19 @@ impl DeliveryCore {
             );
         }
         if is_given_up {
-            self.settle(place, Some((failures, cause)));
+            self.settle(place, Some((failures, cause)))?;
         }
+        Ok(())
     }
 
     /// An effect was delivered, or is put aside.
-    pub(super) fn settle(&mut self, place: EffectPlace, given_up: Option<(u32, String)>) {
+    pub(super) fn settle(
+        &mut self,
+        place: EffectPlace,
+        given_up: Option<(u32, String)>,
+    ) -> Result<(), StateError> {
         let Some(held) = self.queue.settle(place) else {
-            return;
+            return Ok(());
         };
         let (ids, key) = (self.outlets.ids, place.key(self.delivering.outbox));
         if let Some((attempts, text)) = given_up {
@@ -62,6 +73,9 @@ impl DeliveryCore {
             self.given_up = Some(Span::of(place).with(self.given_up));
             let at = self.clock.now();
             let cause = Cause { attempts, at, text };
+            // Of an event that stood there in a log that is gone.
+            let way = make_way(&self.outlets.store, ids, &key, &held.stored)?;
+            self.writes.extend(way);
             self.writes.push(StateWrite::PutRow {
                 table: ids.given_up,
                 key: key.clone(),
@@ -76,6 +90,7 @@ impl DeliveryCore {
             key,
         });
         self.settled.push(place);
+        Ok(())
     }
 
     /// Hands deletions to the store, if nothing is on its way. One that has no room wakes this stage when it has.
