@@ -48,6 +48,9 @@ pub trait Source: Send + 'static {
     fn pull<E: Emit<Self::Item>>(&mut self, items_max: usize, out: &mut E)
     -> Result<Pulled, Fault>;
 
+    /// Nothing more is pulled, and nobody will read on in this process. Not called where a run fails: the next one reads on.
+    fn stop(&mut self) {}
+
     /// Where it stands, for [`seek`](Self::seek); `None` if what was read cannot be read again, so that a restart
     /// after a failure goes on with what comes then.
     ///

@@ -252,6 +252,9 @@ where
 
     fn stop(&mut self) {
         self.stopping = true;
+        for reading in &mut self.splits {
+            reading.split.source.stop();
+        }
     }
 
     fn is_idle(&self) -> bool {

@@ -99,6 +99,8 @@ impl Run {
             match spawn_stage(spec).await {
                 Ok(handle) => parts.add_stage(handle, is_source),
                 Err(error) => {
+                    let stage = format!("dataflow {}", parts.name());
+                    tell(&failure, &stage, &error.to_string());
                     parts.stop_all();
                     return Err(error.into());
                 }

@@ -44,6 +44,10 @@ impl<S: Source, F: Fn(&S::Item) -> Timestamp + Send + 'static> Source for Timest
         self.inner.pull(items_max, &mut Stamp { time, out })
     }
 
+    fn stop(&mut self) {
+        self.inner.stop();
+    }
+
     fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
         self.inner.position()
     }

@@ -9,6 +9,6 @@ mod log_checkpoints;
 mod log_repeats;
 mod log_sink;
 mod log_source;
-mod support;
+pub(crate) mod support;
 mod tables;
 mod unreadable;
