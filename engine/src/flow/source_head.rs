@@ -325,6 +325,9 @@ where
                 })?;
             }
             reading.split.resumed = split.watermark;
+            if let Some(alignment) = &self.options.alignment {
+                alignment.advance(split.number, split.watermark);
+            }
         }
         let watermark = watermark.unwrap_or(Timestamp::MIN);
         self.merger.resume(watermark);
