@@ -1,5 +1,6 @@
 //! Dataflows as parts of a topology: what they read of its log, what they leave in tables and in the log.
 
+mod aborting;
 mod aligned;
 mod checkpoints;
 mod failing;
