@@ -10,12 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use millstream::dataflow::{Dataflow, Driver, Feed, FeedSource, Received, SourcePlan};
 use millstream::prelude::*;
 use millstream_engine::checkpoint::InMemory;
-use millstream_engine::flow::{
-    Emit, Fault, Pulled, Resources, SeekError, Source, Wiring,
-};
+use millstream_engine::flow::{Emit, Fault, Pulled, Resources, SeekError, Source, Wiring};
 use millstream_engine::mailbox::Mailbox;
 
-use crate::engine::support::{close, open, options, without_checkpoints, within};
+use crate::engine::support::{close, open, options, within, without_checkpoints};
 
 /// A feed whose past is another one as long as somebody says so.
 struct Exchanged<T> {

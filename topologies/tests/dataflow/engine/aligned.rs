@@ -120,7 +120,9 @@ async fn a_run_knows_nothing_of_how_far_the_one_before_had_read() {
     until_seen(vec![(0, 1)]).await;
     seconds.push(1, 1);
     until_seen(vec![(1, 1)]).await;
-    within(engine.dataflow("aligned").checkpoint()).await.unwrap();
+    within(engine.dataflow("aligned").checkpoint())
+        .await
+        .unwrap();
     seconds.push(0, 100);
     until_seen(vec![(0, 100)]).await;
     seconds.push(1, 100);
