@@ -2,7 +2,8 @@
 //!
 //! Position: none; not replayable. What was received and not dealt with is gone with the run that did so. Bounds: those of
 //! the channel, whose senders wait while the dataflow is busy. The source ends when all senders are gone.
-//! Each item's time is that of its taking from the channel, which is also the watermark.
+//! Each item's time is that of its taking from the channel, which is also the watermark. That goes on from where it was, over a
+//! restart as well: what is taken by a clock that was set back is not late.
 //! Invariant: one run at a time has the receiver, from its opening on. A run that fails gives it back to the next one, with
 //! what waits in the channel; one that is stopped drops it, so that senders hear of it.
 
@@ -10,7 +11,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use millstream_engine::flow::{Emit, Fault, Pulled, SeekError, Source};
+use millstream_engine::flow::{
+    Emit, Fault, Pulled, SeekError, Source, number_position, position_number,
+};
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::time::{Clock, Timestamp};
 use tokio::sync::mpsc::Receiver;
@@ -105,12 +108,15 @@ impl<T: Send + 'static> Source for ChannelSource<T> {
         self.receiver = None;
     }
 
-    /// What was taken from a channel is nowhere else.
+    /// What was taken from a channel is nowhere else: only the watermark.
     fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
-        Ok(None)
+        let watermark = self.watermark.filter(|at| *at > Timestamp::MIN);
+        Ok(watermark.map(|at| number_position(at.0.cast_unsigned())))
     }
 
-    fn seek(&mut self, _position: &[u8]) -> Result<(), SeekError> {
+    fn seek(&mut self, position: &[u8]) -> Result<(), SeekError> {
+        let before = Timestamp(position_number(position)?.cast_signed());
+        self.watermark = self.watermark.map(|watermark| watermark.max(before));
         Ok(())
     }
 }

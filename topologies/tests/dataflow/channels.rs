@@ -6,12 +6,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use millstream::dataflow::{Dataflow, Driver, Feed, FeedSource, Received, SourcePlan};
 use millstream::prelude::*;
 use millstream_engine::checkpoint::InMemory;
 use millstream_engine::flow::{Emit, Fault, Pulled, Resources, SeekError, Source, Wiring};
 use millstream_engine::mailbox::Mailbox;
+use millstream_operators::function::count;
+use millstream_operators::window::Tumbling;
 
 use crate::engine::support::{close, open, options, within, without_checkpoints};
 
@@ -145,6 +148,49 @@ async fn a_run_after_a_failure_reads_on() {
     assert_eq!(items, (2..10).collect::<Vec<_>>());
     close(engine).await;
     assert!(sender.is_closed());
+}
+
+/// Story: items got the time of a clock that had been ahead when the checkpoint was taken and was set back, which was behind the
+/// watermark of that checkpoint, so that windows took none of them.
+#[test]
+fn what_comes_by_a_clock_that_was_set_back_is_not_late() {
+    let storage = InMemory::default();
+    let make = || {
+        let (sender, received) = Received::channel(4);
+        let (flow, given) = Dataflow::declare("channel", |flow| {
+            let late = flow.side_output("late");
+            let items = flow.source("channel", received).stream();
+            let windows = items.key_by(|item: &u64| *item).named("windows");
+            let windows = windows.window(Tumbling::of(Duration::from_secs(60)));
+            let counted = windows.late_to(&late).aggregate(count()).collect();
+            (counted, flow.side(&late).collect())
+        })
+        .unwrap();
+        let driver = Driver::with_checkpoints(flow, 1, Resources::new(), storage.clone());
+        (sender, given, driver.unwrap())
+    };
+    let (sender, _, mut driver) = make();
+    driver.clock().advance(Duration::from_secs(3_600));
+    sender.try_send(1).unwrap();
+    driver.run().unwrap();
+    driver.ask_for_checkpoint();
+    driver.run().unwrap();
+    assert!(driver.checkpoints().unwrap().completed.is_some());
+    drop((sender, driver));
+
+    // Its clock is an hour behind.
+    let (sender, (counted, late), mut driver) = make();
+    assert!(driver.checkpoints().unwrap().completed.is_some());
+    sender.try_send(1).unwrap();
+    sender.try_send(2).unwrap();
+    driver.run().unwrap();
+    drop(sender);
+    driver.run().unwrap();
+    assert!(late.is_empty());
+    let mut counts: Vec<_> = counted.take_items();
+    counts.sort_by_key(|window| window.key);
+    let counts = counts.iter().map(|window| (window.key, window.value));
+    assert_eq!(counts.collect::<Vec<_>>(), [(1, 2), (2, 1)]);
 }
 
 /// Senders hear of a stop at once, also while what was read waits for somebody who waits for them.
