@@ -108,6 +108,11 @@ impl<T: Send + 'static> Source for ChannelSource<T> {
         self.receiver = None;
     }
 
+    /// The next start has another channel.
+    fn may_go_on(&self) -> bool {
+        true
+    }
+
     /// What was taken from a channel is nowhere else: only the watermark.
     fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
         let watermark = self.watermark.filter(|at| *at > Timestamp::MIN);

@@ -48,6 +48,10 @@ impl<S: Source, F: Fn(&S::Item) -> Timestamp + Send + 'static> Source for Timest
         self.inner.stop();
     }
 
+    fn may_go_on(&self) -> bool {
+        self.inner.may_go_on()
+    }
+
     fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
         self.inner.position()
     }

@@ -3,6 +3,7 @@
 mod aborting;
 mod aligned;
 mod checkpoints;
+mod ended;
 mod failing;
 mod hanging;
 mod larger_than_memory;
