@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 /// Of a split that holds nobody back.
 const FREE: i64 = i64::MAX;
 
-/// The watermarks of all splits of one source.
+/// The watermarks of all splits of one source, in one run of its dataflow.
 pub struct Alignment {
     drift_micros: i64,
     watermarks: Vec<AtomicI64>,

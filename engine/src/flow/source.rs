@@ -48,6 +48,15 @@ pub trait Source: Send + 'static {
     fn pull<E: Emit<Self::Item>>(&mut self, items_max: usize, out: &mut E)
     -> Result<Pulled, Fault>;
 
+    /// Nothing more is pulled, and nobody will read on in this process. Not called where a run fails: the next one reads on.
+    fn stop(&mut self) {}
+
+    /// Whether there may be more at the next start where this one found the end, as in another channel. Default: what has ended
+    /// stays so, also if its medium has grown, since everything behind was told that it is complete.
+    fn may_go_on(&self) -> bool {
+        false
+    }
+
     /// Where it stands, for [`seek`](Self::seek); `None` if what was read cannot be read again, so that a restart
     /// after a failure goes on with what comes then.
     ///

@@ -69,6 +69,8 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> Split<S, W> {
 struct Reading<S, W> {
     split: Split<S, W>,
     ended: bool,
+    /// It had ended when it was saved: it is not opened, and its end is told once more.
+    was_ended: bool,
     idle: bool,
     /// Since when no pull has found anything. Not while it is not pulled: who is not asked is not silent.
     silent_since: Option<Duration>,
@@ -90,6 +92,9 @@ struct SavedSplit {
     of: Option<usize>,
     position: Option<Vec<u8>>,
     watermark: Timestamp,
+    /// By itself, so that the next start finds no more of it. Versions before did not store it.
+    #[serde(default)]
+    ended: bool,
 }
 
 /// The splits of a partition as they are saved.
@@ -121,6 +126,7 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
         let reading = |split| Reading {
             split,
             ended: false,
+            was_ended: false,
             idle: false,
             silent_since: None,
             items: 0,
@@ -252,6 +258,9 @@ where
 
     fn stop(&mut self) {
         self.stopping = true;
+        for reading in &mut self.splits {
+            reading.split.source.stop();
+        }
     }
 
     fn is_idle(&self) -> bool {
@@ -274,8 +283,9 @@ where
     }
 
     fn open(&mut self) -> Result<(), Fault> {
-        let mut sources = self.splits.iter_mut();
-        sources.try_for_each(|reading| reading.split.source.open(&self.mailbox))
+        let open = self.splits.iter_mut().filter(|reading| !reading.was_ended);
+        open.map(|reading| &mut reading.split.source)
+            .try_for_each(|source| source.open(&self.mailbox))
     }
 
     fn save(&self, saving: &mut Saving) -> Result<(), Fault> {
@@ -285,6 +295,7 @@ where
                 of: reading.split.of,
                 position: reading.split.source.position()?,
                 watermark: reading.split.watermark(),
+                ended: reading.was_ended || (reading.ended && !reading.split.source.may_go_on()),
             })
         });
         let saved = SavedSource {
@@ -322,6 +333,10 @@ where
                 })?;
             }
             reading.split.resumed = split.watermark;
+            reading.was_ended = split.ended;
+            if let Some(alignment) = &self.options.alignment {
+                alignment.advance(split.number, split.watermark);
+            }
         }
         let watermark = watermark.unwrap_or(Timestamp::MIN);
         self.merger.resume(watermark);

@@ -36,29 +36,29 @@ impl Default for RestartPolicy {
 
 /// What to do about a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Directive {
+pub enum Directive<C = String> {
     /// Start it again after this long.
     RestartAfter(Duration),
     /// Leave it dead.
     GiveUp {
         /// Cause of the first failure since the last quiet window.
-        first_cause: String,
+        first_cause: C,
         /// Restarts that were tried.
         attempts: u32,
     },
 }
 
-/// Failures of one stage under a [`RestartPolicy`].
+/// Failures of one stage, or of what else has such causes, under a [`RestartPolicy`].
 #[derive(Debug, Clone)]
-pub struct Supervision {
+pub struct Supervision<C = String> {
     policy: RestartPolicy,
     attempts: u32,
-    first_cause: Option<String>,
+    first_cause: Option<C>,
     /// When the last restart was due: quiet is counted from there.
     restarted_at: Duration,
 }
 
-impl Supervision {
+impl<C: Clone> Supervision<C> {
     /// No failures yet.
     pub fn new(policy: RestartPolicy) -> Self {
         Self {
@@ -70,15 +70,11 @@ impl Supervision {
     }
 
     /// Takes in a failure at `now` (monotonic) and says what to do.
-    pub fn on_failure(&mut self, now: Duration, cause: String) -> Directive {
-        if now.saturating_sub(self.restarted_at) >= self.policy.window {
-            self.attempts = 0;
-            self.first_cause = None;
-        }
-        let first_cause = self.first_cause.get_or_insert(cause);
+    pub fn on_failure(&mut self, now: Duration, cause: C) -> Directive<C> {
+        let first_cause = self.last_failure(now, cause);
         if self.attempts >= self.policy.attempts_max {
             return Directive::GiveUp {
-                first_cause: first_cause.clone(),
+                first_cause,
                 attempts: self.attempts,
             };
         }
@@ -90,6 +86,16 @@ impl Supervision {
         self.attempts += 1;
         self.restarted_at = now.saturating_add(backoff);
         Directive::RestartAfter(backoff)
+    }
+
+    /// Takes in a failure at `now` (monotonic) after which nothing is started, whatever the policy says: gives the cause of
+    /// the first one since the last quiet window.
+    pub fn last_failure(&mut self, now: Duration, cause: C) -> C {
+        if now.saturating_sub(self.restarted_at) >= self.policy.window {
+            self.attempts = 0;
+            self.first_cause = None;
+        }
+        self.first_cause.get_or_insert(cause).clone()
     }
 
     /// Restarts tried since the last quiet window.
@@ -104,7 +110,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn supervision() -> Supervision {
+    fn supervision() -> Supervision<String> {
         Supervision::new(RestartPolicy {
             attempts_max: 3,
             window: 60 * SECOND,
@@ -140,12 +146,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_at_the_end_is_no_older_than_a_quiet_window() {
+        let mut supervision = supervision();
+        supervision.on_failure(SECOND, "long ago".into());
+        supervision.on_failure(100 * SECOND, "first".into());
+        assert_eq!(
+            supervision.last_failure(101 * SECOND, "second".into()),
+            "first"
+        );
+        assert_eq!(
+            supervision.last_failure(200 * SECOND, "third".into()),
+            "third"
+        );
+    }
+
+    #[test]
     fn no_attempts_give_up_at_once() {
         let policy = RestartPolicy {
             attempts_max: 0,
             ..RestartPolicy::default()
         };
-        let directive = Supervision::new(policy).on_failure(SECOND, "first".into());
+        let directive = Supervision::new(policy).on_failure(SECOND, "first".to_owned());
         assert_eq!(
             directive,
             Directive::GiveUp {
@@ -157,7 +178,7 @@ mod tests {
 
     #[test]
     fn very_many_attempts_do_not_overflow() {
-        let mut supervision = Supervision::new(RestartPolicy {
+        let mut supervision = Supervision::<String>::new(RestartPolicy {
             attempts_max: u32::MAX,
             backoff_max: Duration::MAX,
             ..RestartPolicy::default()

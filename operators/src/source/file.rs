@@ -24,7 +24,7 @@ use millstream_engine::time::Timestamp;
 use serde::de::DeserializeOwned;
 
 use super::bad_line::{BadLine, BadLinePolicy, shown};
-use super::file_mark::{FileMark, FileNumber, keep_last};
+use super::file_mark::{ENCODED_BYTES, FileMark, FileNumber, keep_last};
 use super::line_format::{FilePosition, LineFormat, Parsed};
 use super::opening::{Opened, Start};
 use super::pieces::{Piece, Pieces};
@@ -75,6 +75,8 @@ enum At {
 pub struct FileSource<T, F, P> {
     name: Arc<str>,
     path: PathBuf,
+    /// All files that the dataflow's source has, in their order.
+    all: Arc<Vec<PathBuf>>,
     /// Goes to the reader when the source is opened.
     pieces: Option<Pieces>,
     on_a_thread: bool,
@@ -118,6 +120,7 @@ where
         Self {
             name: path.display().to_string().into(),
             path,
+            all: Arc::default(),
             pieces: Some(pieces),
             on_a_thread: false,
             reader: None,
@@ -139,6 +142,27 @@ where
     pub fn on_a_thread(mut self) -> Self {
         self.on_a_thread = true;
         self
+    }
+
+    /// Says which files are read as well, this one among them: a position in one of those is none of this one.
+    #[must_use]
+    pub fn among(mut self, all: &Arc<Vec<PathBuf>>) -> Self {
+        self.all = Arc::clone(all);
+        self
+    }
+
+    /// Refuses a position that was saved for another file that is read as well: both would be read in part twice.
+    fn check_path(&self, saved: &[u8]) -> Result<(), Fault> {
+        let is_saved = |path: &PathBuf| path.as_os_str().as_encoded_bytes() == saved;
+        if is_saved(&self.path) || !self.all.iter().any(is_saved) {
+            return Ok(());
+        }
+        Err(Fault(format!(
+            "{}: in its place among the files of the source was {} before: give the files in the order that they had, with \
+             new ones behind them, or begin anew (`millstream checkpoint restore DATA DATAFLOW --anew`)",
+            self.name,
+            String::from_utf8_lossy(saved)
+        )))
     }
 
     /// Says where it belongs, for metrics.
@@ -323,6 +347,7 @@ where
         position.extend_from_slice(&line.to_be_bytes());
         if let Some(mark) = self.mark() {
             mark.encode(&mut position);
+            position.extend_from_slice(self.path.as_os_str().as_encoded_bytes());
         }
         Ok(Some(position))
     }
@@ -335,11 +360,13 @@ where
             offset: position_number(offset)?,
             line: position_number(line)?,
         };
-        // Positions had none once.
+        // Positions had none once, and then no path behind it.
+        let (mark, path) = mark.split_at(mark.len().min(ENCODED_BYTES));
         let mark = match mark {
             [] => None,
             mark => Some(FileMark::decode(mark).ok_or_else(unknown)?),
         };
+        self.check_path(path)?;
         let pieces = Pieces::new(
             self.path.clone(),
             self.format.quoted_fields(),

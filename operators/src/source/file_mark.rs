@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 pub(super) const HASHED_BYTES_MAX: usize = 4 << 10;
 /// What encoded marks begin with.
 const VERSION: u8 = 1;
-const ENCODED_BYTES: usize = 29;
+pub(super) const ENCODED_BYTES: usize = 29;
 
 /// What a file system knows a file by, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

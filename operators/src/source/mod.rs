@@ -35,7 +35,7 @@ mod unread;
 mod tests;
 
 pub use bad_line::{BadLine, BadLinePolicy, FailOnBadLine, KeepBadLines, SkipBadLines};
-pub use channel::ChannelSource;
+pub use channel::{ChannelSource, SharedReceiver};
 pub use csv::CsvFormat;
 pub use file::{FileOptions, FileSource, ReadInPlace, TimeOf};
 pub use json_lines::JsonLinesFormat;

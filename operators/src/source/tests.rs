@@ -422,7 +422,7 @@ fn check_positions<F: LineFormat>(
 fn a_channel_gives_what_is_sent_and_ends_with_its_senders() {
     let (sender, receiver) = tokio::sync::mpsc::channel(4);
     let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(9)));
-    let mut source = ChannelSource::new(receiver, clock, true);
+    let mut source = ChannelSource::new(SharedReceiver::new(receiver), clock, true);
     let mailbox = mailbox();
     source.open(&mailbox).unwrap();
     assert_eq!(pull(&mut source, 3), (vec![], Pulled::Pending));

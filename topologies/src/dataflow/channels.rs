@@ -1,11 +1,11 @@
 //! Channels between a program and a dataflow: bounded, both ways.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
 use millstream_engine::flow::{Fault, Operator, Wiring};
 use millstream_operators::sink::ChannelSink;
-use millstream_operators::source::ChannelSource;
+use millstream_operators::source::{ChannelSource, SharedReceiver};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::origin::Origin;
@@ -14,19 +14,20 @@ use super::stream::Stream;
 
 /// The receiving end of a channel as a source: one split, which ends with the last sender.
 ///
-/// Position: none, so what a program sends comes once and cannot be read again. An item's time is that of its taking
+/// Position: none, so what a program sends comes once and cannot be read again: what a run that fails has taken is gone, and the
+/// next one reads on with what is still in the channel. A dataflow that is stopped drops the receiver. An item's time is that of its taking
 /// from the channel, and so is the watermark, unless items say [their own](super::SourceBuilder::timestamps).
 pub struct Received<T> {
-    /// Taken when the dataflow starts.
-    receiver: Mutex<Option<Receiver<T>>>,
+    /// Taken by each run once its stages are restored.
+    receiver: SharedReceiver<T>,
     own_watermark: bool,
 }
 
 impl<T> Received<T> {
     /// Reads `receiver`.
-    pub const fn new(receiver: Receiver<T>) -> Self {
+    pub fn new(receiver: Receiver<T>) -> Self {
         Self {
-            receiver: Mutex::new(Some(receiver)),
+            receiver: SharedReceiver::new(receiver),
             own_watermark: true,
         }
     }
@@ -50,10 +51,7 @@ impl<T: Send + 'static> SourcePlan for Received<T> {
     }
 
     fn split(&self, _split: usize, wiring: &Wiring) -> Result<ChannelSource<T>, Fault> {
-        let mut receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner);
-        let receiver = receiver.take();
-        let receiver = receiver.ok_or_else(|| Fault("the channel is read already".to_owned()))?;
-        let clock = std::sync::Arc::clone(&wiring.clock);
+        let (receiver, clock) = (self.receiver.clone(), Arc::clone(&wiring.clock));
         Ok(ChannelSource::new(receiver, clock, self.own_watermark))
     }
 

@@ -50,7 +50,7 @@ use super::stream::Stream;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Files<T, F, P = FailOnBadLine> {
-    paths: Vec<PathBuf>,
+    paths: Arc<Vec<PathBuf>>,
     format: F,
     policy: P,
     options: FileOptions,
@@ -80,7 +80,7 @@ impl<T> Files<T, JsonLinesFormat> {
 impl<T, F> Files<T, F> {
     fn new(path: impl AsRef<Path>, format: F) -> Self {
         Self {
-            paths: vec![path.as_ref().to_owned()],
+            paths: Arc::new(vec![path.as_ref().to_owned()]),
             format,
             policy: FailOnBadLine,
             options: FileOptions::default(),
@@ -90,10 +90,11 @@ impl<T, F> Files<T, F> {
 }
 
 impl<T, F, P> Files<T, F, P> {
-    /// Another file of the same kind; order is kept within each file.
+    /// Another file of the same kind; order is kept within each file. A start that goes on from a checkpoint needs the files in
+    /// the order that they had, with new ones behind them.
     #[must_use]
     pub fn and(mut self, path: impl AsRef<Path>) -> Self {
-        self.paths.push(path.as_ref().to_owned());
+        Arc::make_mut(&mut self.paths).push(path.as_ref().to_owned());
         self
     }
 
@@ -168,7 +169,8 @@ where
             self.policy.clone(),
             self.options.clone(),
             self.time.clone(),
-        );
+        )
+        .among(&self.paths);
         source.place(&wiring.stage, split);
         if wiring.resources.get::<ReadInPlace>().is_none() {
             source = source.on_a_thread();

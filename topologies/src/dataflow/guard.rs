@@ -43,8 +43,11 @@ impl StageCore for Guarded {
         }
     }
 
+    /// Not one of a run that has failed: that ends as it is, and what its sources read goes to the next one.
     fn stop(&mut self) {
-        self.core.stop();
+        if self.failure.borrow().is_none() {
+            self.core.stop();
+        }
     }
 
     fn waited(&mut self, wait: Duration) {

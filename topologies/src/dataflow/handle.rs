@@ -12,7 +12,6 @@ use millstream_engine::stage::{StageHandle, StageStatus, Stall};
 pub use self::checkpoints::{SavepointError, TakeCheckpointError};
 pub(super) use self::parts::Parts;
 use super::pressure;
-use super::run::tell;
 
 /// A stage of a dataflow failed, and with it the dataflow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -135,10 +134,8 @@ impl DataflowHandle {
     /// The same without waiting.
     pub fn begin_abort(&self, cause: &str) {
         self.parts.is_stopping.send_replace(true);
-        let failure = self.parts.lock().failure.clone();
-        if let (DataflowStatus::Running, Some(failure)) = (self.status(), failure) {
-            tell(&failure, &format!("dataflow {}", self.name()), cause);
-            self.parts.stop_all();
+        if self.status() == DataflowStatus::Running {
+            self.parts.begin_abort(cause);
         }
     }
 

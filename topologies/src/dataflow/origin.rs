@@ -16,7 +16,7 @@ pub trait Origin: Send + 'static {
     /// What comes in.
     type Item: Send + 'static;
 
-    /// Prepares one partition of a stage that begins here.
+    /// Prepares one partition of a stage that begins here. Each run begins with the first one.
     ///
     /// # Errors
     /// [`Fault`]: it cannot start.

@@ -99,6 +99,7 @@ impl Run {
             match spawn_stage(spec).await {
                 Ok(handle) => parts.add_stage(handle, is_source),
                 Err(error) => {
+                    tell(&failure, &parts.whole(), &error.to_string());
                     parts.stop_all();
                     return Err(error.into());
                 }
@@ -132,27 +133,23 @@ impl Run {
             },
             ..run.home.restart
         });
-        let mut first: Option<Failure> = None;
         let mut failed = failed;
         let outcome = loop {
             run.until_over(&parts, &failed).await;
             let Some(failure) = failed.borrow().clone() else {
                 break Ok(());
             };
-            if supervision.attempts() == 0 {
-                first = None;
-            }
-            let first = first.get_or_insert_with(|| failure.clone());
             if parts.is_stopping() {
-                break Err(first.clone());
+                let now = run.home.clock.monotonic();
+                break Err(supervision.last_failure(now, failure));
             }
             if parts.is_stuck() {
                 let cause = format!("{}, {STUCK}", failure.cause);
                 break Err(Failure { cause, ..failure });
             }
             match run.begin_again(&parts, &mut supervision, failure).await {
-                Some(next) => failed = next,
-                None => break Err(first.clone()),
+                Ok(next) => failed = next,
+                Err(first) => break Err(first),
             }
         };
         DataflowMetrics::new(parts.name()).observe(outcome.is_err());
@@ -160,13 +157,16 @@ impl Run {
         parts.end(outcome);
     }
 
-    /// After a failure: waits and starts it again; `None` if it is given up.
+    /// After a failure: waits and starts it again.
+    ///
+    /// # Errors
+    /// It is given up, or somebody stops it: the first failure of those that belong together.
     async fn begin_again(
         self: &Arc<Self>,
         parts: &Parts,
-        supervision: &mut Supervision,
+        supervision: &mut Supervision<Failure>,
         failure: Failure,
-    ) -> Option<watch::Sender<Option<Failure>>> {
+    ) -> Result<watch::Sender<Option<Failure>>, Failure> {
         let mut failure = failure;
         loop {
             let now = self.home.clock.monotonic();
@@ -177,11 +177,11 @@ impl Run {
                     hung,
                     "too many of its steps hang to begin it again"
                 );
-                return None;
+                return Err(supervision.last_failure(now, failure));
             }
-            let wait = match supervision.on_failure(now, failure.cause.clone()) {
+            let wait = match supervision.on_failure(now, failure.clone()) {
                 Directive::RestartAfter(wait) => wait,
-                Directive::GiveUp { .. } => return None,
+                Directive::GiveUp { first_cause, .. } => return Err(first_cause),
             };
             DataflowMetrics::new(parts.name()).count_restart();
             tracing::warn!(
@@ -195,14 +195,14 @@ impl Run {
                 .await
                 .is_ok()
             {
-                return None;
+                return Err(supervision.last_failure(now, failure));
             }
             fail_point!(RESTORE_AGAIN);
             match self.begin_where(parts).await {
-                Ok(failed) => return Some(failed),
+                Ok(failed) => return Ok(failed),
                 Err(error) => {
                     failure = Failure {
-                        stage: format!("dataflow {}", parts.name()),
+                        stage: parts.whole(),
                         cause: error.to_string(),
                     };
                 }
@@ -294,7 +294,7 @@ impl Drop for EndedByPanic {
         self.0.stop_all();
         DataflowMetrics::new(self.0.name()).observe(true);
         self.0.end(Err(Failure {
-            stage: format!("dataflow {}", self.0.name()),
+            stage: self.0.whole(),
             cause: "what watches it panicked".to_owned(),
         }));
     }
@@ -346,3 +346,6 @@ pub(super) fn tell(failure: &watch::Sender<Option<Failure>>, stage: &str, cause:
         is_first
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ mod timestamped;
 use std::any::TypeId;
 use std::convert::Infallible;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millstream_engine::flow::{
@@ -228,7 +228,7 @@ impl<S: SourcePlan, W: WatermarkPolicy<<S::Source as Source>::Item>> SourceBuild
                 alignment: None,
             },
             drift: self.drift,
-            alignment: OnceLock::new(),
+            alignment: Mutex::default(),
         };
         Stream::new(self.flow, origin, Identity, site)
     }
@@ -240,8 +240,23 @@ pub struct SourceOrigin<S, W> {
     policy: W,
     options: SourceOptions,
     drift: Option<Duration>,
-    /// Shared by the partitions; made with the first of them.
-    alignment: OnceLock<Arc<Alignment>>,
+    /// Shared by the partitions of a run.
+    alignment: Mutex<Option<Arc<Alignment>>>,
+}
+
+impl<S, W> SourceOrigin<S, W> {
+    /// How the splits of a run are kept together. The first partition makes it anew: what the run before had read says nothing
+    /// of where this one is, and what hangs of that one may still tell its own.
+    fn alignment(&self, splits: usize, wiring: &Wiring) -> Option<Arc<Alignment>> {
+        let drift = self.drift?;
+        let alignment = self.alignment.lock();
+        let mut alignment = alignment.unwrap_or_else(PoisonError::into_inner);
+        if wiring.partition == 0 {
+            *alignment = None;
+        }
+        let make = || Arc::new(Alignment::new(splits, drift));
+        Some(Arc::clone(alignment.get_or_insert_with(make)))
+    }
 }
 
 impl<S, W> Origin for SourceOrigin<S, W>
@@ -271,10 +286,7 @@ where
             });
         }
         let mut options = self.options.clone();
-        options.alignment = self.drift.map(|drift| {
-            let make = || Arc::new(Alignment::new(count, drift));
-            Arc::clone(self.alignment.get_or_init(make))
-        });
+        options.alignment = self.alignment(count, wiring);
         let head = SourceHead::new(splits, options, mailbox);
         Ok(open_stage(head, operator, wiring, meter))
     }

@@ -6,7 +6,8 @@ use millstream::dataflow::{
     Collected, Dataflow, DataflowFault, Driver, Files, Flow, FlowOptions, Generate, Received,
 };
 use millstream::{Topology, TopologyFault};
-use millstream_engine::flow::Ascending;
+use millstream_engine::checkpoint::InMemory;
+use millstream_engine::flow::{Ascending, Resources};
 use millstream_engine::time::Timestamp;
 use millstream_operators::function::count;
 use millstream_operators::sink::FileSinkOptions;
@@ -263,6 +264,61 @@ async fn a_pipe_without_a_writer_can_be_stopped() {
     let stopped = tokio::time::timeout(bound, handle.stop());
     stopped.await.expect("it hangs").unwrap();
     drop(pipe);
+}
+
+/// The story: a file was known by its place in the list alone. A place that another one had taken was taken for a renaming, so that
+/// the file of before was read to its end there, and once more from its beginning in its new place.
+#[test]
+fn files_that_are_followed_keep_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = InMemory::default();
+    let add = |name: &str, sale: &Sale| {
+        let path = folder.path().join(name);
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap();
+        let line = format!("{}\n", serde_json::to_string(sale).unwrap());
+        std::io::Write::write_all(&mut file, line.as_bytes()).unwrap();
+    };
+    let begin = |names: &[&str]| {
+        let paths: Vec<_> = names.iter().map(|name| folder.path().join(name)).collect();
+        let first = Files::<Sale, _>::json_lines(&paths[0]).follow();
+        let files = paths[1..].iter().fold(first, Files::and);
+        let (flow, given) = Dataflow::declare_with("read", options(), |flow| {
+            flow.source("sales", files).stream().collect()
+        })
+        .unwrap();
+        let driver = Driver::with_checkpoints(flow, 1, Resources::new(), storage.clone());
+        driver.map(|driver| (driver, given))
+    };
+    let sorted = |given: &Collected<Sale>| {
+        let mut items = given.take_items();
+        items.sort();
+        items
+    };
+    add("a", &sale(1, "tea"));
+    add("c", &sale(2, "milk"));
+    let (mut driver, given) = begin(&["a", "c"]).unwrap();
+    driver.run().unwrap();
+    assert_eq!(sorted(&given), [sale(1, "tea"), sale(2, "milk")]);
+    driver.stop().unwrap();
+    drop(driver);
+
+    add("a", &sale(3, "tea"));
+    add("b", &sale(4, "bread"));
+    add("c", &sale(5, "milk"));
+    for names in [&["c", "a"][..], &["a", "b", "c"]] {
+        let error = begin(names).unwrap_err().to_string();
+        assert!(error.contains("in the order that they had"), "{error}");
+    }
+    // A new one behind them, and one that is another file by now.
+    std::fs::rename(folder.path().join("a"), folder.path().join("d")).unwrap();
+    let (mut driver, given) = begin(&["d", "c", "b"]).unwrap();
+    driver.run().unwrap();
+    let expected = [sale(3, "tea"), sale(4, "bread"), sale(5, "milk")];
+    assert_eq!(sorted(&given), expected);
 }
 
 /// The story: such sinks were taken, and overwrote and deleted each other's files.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aligned_windows;
+mod channels;
 mod deliveries;
 mod driver;
 mod engine;

@@ -63,7 +63,11 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
             late_before,
             items: 0,
         };
-        let pulled = reading.split.source.pull(items_max, &mut tracked)?;
+        let pulled = if reading.was_ended {
+            Pulled::End
+        } else {
+            reading.split.source.pull(items_max, &mut tracked)?
+        };
         let items = tracked.items;
         // What is given out at a watermark or by the clock is nobody's late item.
         operator.late_before(self.merger.watermark());

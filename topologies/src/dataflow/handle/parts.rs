@@ -1,6 +1,7 @@
 //! What the handle of a dataflow and whoever runs it share: the stages of the present run, and how it ended.
 
 use std::collections::VecDeque;
+use std::mem::take;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millstream_engine::checkpoint::Control;
@@ -24,6 +25,8 @@ pub(super) struct Stages {
     /// Loads as they were at the last looks, the oldest first.
     pub(super) looks: VecDeque<Vec<StageLoad>>,
     pub(super) failure: Option<watch::Sender<Option<Failure>>>,
+    /// Why this run and all that may follow are to end where they stand.
+    pub(super) aborted: Option<String>,
     pub(super) checkpoints: Option<Arc<Control>>,
     pub(super) fence: Arc<Fence>,
     /// This run was given up by whoever watches, so many looks before this one.
@@ -66,6 +69,11 @@ impl Parts {
         &self.name
     }
 
+    /// What a failure names that is of no stage.
+    pub(in crate::dataflow) fn whole(&self) -> String {
+        format!("dataflow {}", self.name)
+    }
+
     /// Other stages take the place of those that ran.
     pub(in crate::dataflow) fn begin_run(
         &self,
@@ -74,13 +82,18 @@ impl Parts {
         (checkpoints, fence): (Option<Arc<Control>>, Arc<Fence>),
     ) {
         let mut stages = self.lock();
-        let hung = std::mem::take(&mut stages.hung);
+        let (hung, aborted) = (take(&mut stages.hung), stages.aborted.take());
+        if let Some(cause) = &aborted {
+            // Asked for while this run was being made. None of its stages makes a step.
+            tell(&failure, &self.whole(), cause);
+        }
         *stages = Stages {
             run: stages.run + 1,
             all: Vec::new(),
             meters,
             looks: VecDeque::new(),
             failure: Some(failure),
+            aborted,
             checkpoints,
             fence,
             looks_given_up: None,
@@ -97,6 +110,19 @@ impl Parts {
         if is_source && self.is_stopping() {
             handle.begin_stop();
         }
+    }
+
+    /// Ends this run, or the one that is being made, where it stands.
+    pub(super) fn begin_abort(&self, cause: &str) {
+        let failure = {
+            let mut stages = self.lock();
+            stages.aborted.get_or_insert_with(|| cause.to_owned());
+            stages.failure.clone()
+        };
+        if let Some(failure) = failure {
+            tell(&failure, &self.whole(), cause);
+        }
+        self.stop_all();
     }
 
     pub(in crate::dataflow) fn stop_all(&self) {

@@ -6,6 +6,7 @@ use millstream_engine::flow::Fence;
 use tokio::sync::watch;
 
 use super::*;
+use crate::dataflow::run::tell;
 
 fn begin(parts: &Parts) -> (Arc<Fence>, watch::Receiver<Option<Failure>>) {
     let (fence, failure) = (Arc::new(Fence::new()), watch::Sender::new(None));
@@ -50,4 +51,21 @@ fn a_run_that_hangs_behind_its_fence_has_failed_and_is_stuck() {
     assert!(parts.is_stuck());
     drop(pass);
     assert!(!parts.is_stuck());
+}
+
+/// Asked for while a run has failed and the next one is being made: that one ends before its first step.
+#[test]
+fn an_abort_between_two_runs_ends_the_next() {
+    let parts = Parts::new("flow", Vec::new());
+    let handle = DataflowHandle::new(parts.clone());
+    let (_, told) = begin(&parts);
+    tell(&parts.lock().failure.clone().unwrap(), "stage", "it failed");
+    handle.begin_abort("nobody needs it");
+    assert_eq!(told.borrow().as_ref().unwrap().cause, "it failed");
+    let (_, told_next) = begin(&parts);
+    let failure = told_next.borrow().clone().unwrap();
+    assert_eq!(
+        (&*failure.stage, &*failure.cause),
+        ("dataflow flow", "nobody needs it")
+    );
 }

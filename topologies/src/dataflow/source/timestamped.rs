@@ -44,6 +44,14 @@ impl<S: Source, F: Fn(&S::Item) -> Timestamp + Send + 'static> Source for Timest
         self.inner.pull(items_max, &mut Stamp { time, out })
     }
 
+    fn stop(&mut self) {
+        self.inner.stop();
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.inner.may_go_on()
+    }
+
     fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
         self.inner.position()
     }

@@ -1,6 +1,9 @@
 //! Dataflows as parts of a topology: what they read of its log, what they leave in tables and in the log.
 
+mod aborting;
+mod aligned;
 mod checkpoints;
+mod ended;
 mod failing;
 mod hanging;
 mod larger_than_memory;
@@ -9,6 +12,6 @@ mod log_checkpoints;
 mod log_repeats;
 mod log_sink;
 mod log_source;
-mod support;
+pub(crate) mod support;
 mod tables;
 mod unreadable;
