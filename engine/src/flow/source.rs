@@ -51,8 +51,9 @@ pub trait Source: Send + 'static {
     /// Nothing more is pulled, and nobody will read on in this process. Not called where a run fails: the next one reads on.
     fn stop(&mut self) {}
 
-    /// Whether there may be more at the next start where this one found the end, as in another channel. Default: what has ended
-    /// stays so, also if its medium has grown, since everything behind was told that it is complete.
+    /// Whether there may be more at the next start where one found the end, as in another channel, or in a file that is followed
+    /// and was not before. Default: what has ended stays so, also if its medium has grown, since everything behind was told that
+    /// it is complete.
     fn may_go_on(&self) -> bool {
         false
     }

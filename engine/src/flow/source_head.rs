@@ -333,7 +333,7 @@ where
                 })?;
             }
             reading.split.resumed = split.watermark;
-            reading.was_ended = split.ended;
+            reading.was_ended = split.ended && !reading.split.source.may_go_on();
             if let Some(alignment) = &self.options.alignment {
                 alignment.advance(split.number, split.watermark);
             }

@@ -341,6 +341,10 @@ where
         Ok(Pulled::More)
     }
 
+    fn may_go_on(&self) -> bool {
+        self.options.follow
+    }
+
     fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
         let FilePosition { offset, line } = self.position();
         let mut position = offset.to_be_bytes().to_vec();

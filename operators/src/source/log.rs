@@ -294,6 +294,10 @@ impl<E: Event, R: RecordShape<E>> Source for LogSource<E, R> {
         Ok(Pulled::More)
     }
 
+    fn may_go_on(&self) -> bool {
+        self.split.until.is_none()
+    }
+
     fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
         Ok(Some(self.progress().encode()))
     }

@@ -73,6 +73,11 @@ async fn a_dataflow_that_is_done_reads_nothing_more() {
         assert!(run.late.is_empty(), "start {start}");
         append(&engine, &sales(10)).await;
     }
+    // A source that has no end any more is another matter: its windows are over.
+    let run = begin(&engine, &storage, false);
+    assert!(!run.driver.is_ended());
+    assert_eq!(run.read.load(Ordering::Relaxed), 30);
+    assert_eq!((run.counted.len(), run.late.len()), (0, 30));
     close(engine).await;
 }
 
