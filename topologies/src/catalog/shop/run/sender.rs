@@ -85,10 +85,16 @@ impl Bulk {
     }
 
     fn push(&mut self, command: BulkCommand<CustomerCommand>, line: u64) {
-        if let CustomerCommand::Refund(trade) = &command.command {
-            self.refunds.push((self.commands.len(), trade.clone()));
-            self.undecided
-                .insert((command.id.clone(), trade.stock_code.clone()));
+        let place = self.commands.len();
+        match &command.command {
+            CustomerCommand::Refund(trade) => {
+                self.refunds.push((place, trade.clone()));
+                self.undecided
+                    .insert((command.id.clone(), trade.stock_code.clone()));
+            }
+            // What it comes to is certain, whatever comes before and after it.
+            CustomerCommand::GuestRefund(trade) => self.refunds.push((place, trade.clone())),
+            _ => {}
         }
         self.commands.push(command);
         self.lines.push(line);
