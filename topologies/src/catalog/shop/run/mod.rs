@@ -4,8 +4,8 @@
 //! Place: `reader` -> two bounded channels -> `sender` -> aggregates; then `checks` and `sales`. Invariants: (1) commands
 //! to one customer, and to one product, are sent in the file's order; (2) each command's id is made of
 //! the file's digest, the line and the category, and the data folder remembers the file, so a run that
-//! is interrupted and started again, or repeated, has no second effect; (3) a customer buys a code only once
-//! the fate of that customer's refunds of it is durable, so a refund that is decided anew after a crash is
+//! is interrupted and started again, or repeated, has no second effect; (3) a customer buys a code, or gives it back
+//! again, only once the fate of that customer's refunds of it is durable, so a refund that is decided anew after a crash is
 //! decided alike.
 //! Threads: one blocking thread reads; both senders run in the caller's task. Failure: a line that cannot be
 //! read is counted, named and passed; an engine that takes nothing any more ends the run with the line.
