@@ -14,6 +14,7 @@ use millstream_operators::aggregate::{
 use tokio::sync::mpsc::Receiver;
 
 use super::ShopError;
+use super::notes::Notes;
 use super::reader::{self, Batch, Category};
 use super::report::{Counts, Progress, REJECTED_LISTED_MAX, RejectedLine};
 use crate::catalog::shop::{
@@ -24,6 +25,7 @@ use crate::catalog::shop::{
 pub(super) async fn customers(
     handle: AggregateHandle<Customer>,
     mut batches: Receiver<Batch<CustomerCommand>>,
+    notes: &Notes<'_>,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Counts, ShopError> {
     let mut counts = Counts::default();
@@ -38,6 +40,7 @@ pub(super) async fn customers(
             bulk.push(command, line);
         }
         bulk.send(&handle, &batch.digest, &mut counts).await?;
+        notes.customers_through(batch.through).await?;
         progress(batch.progress);
     }
     Ok(counts)
@@ -47,6 +50,7 @@ pub(super) async fn customers(
 pub(super) async fn products(
     handle: AggregateHandle<Product>,
     mut batches: Receiver<Batch<ProductCommand>>,
+    notes: &Notes<'_>,
 ) -> Result<Counts, ShopError> {
     let mut counts = Counts::default();
     while let Some(batch) = batches.recv().await {
@@ -58,6 +62,7 @@ pub(super) async fn products(
                 reject(&mut counts, line, &rejection);
             }
         }
+        notes.products_through(batch.through).await?;
     }
     Ok(counts)
 }
