@@ -23,6 +23,10 @@ fn dirt_file() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/shop_dirt.csv")
 }
 
+fn dirt() -> String {
+    std::fs::read_to_string(dirt_file()).unwrap()
+}
+
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
@@ -109,8 +113,7 @@ fn exit_status_tells_failure_from_wrong_usage() {
 
     // A price that the direct pass refuses: the run is done, but its check fails.
     let odd = folder.path().join("odd.csv");
-    let dirt = std::fs::read_to_string(dirt_file()).unwrap();
-    std::fs::write(&odd, dirt.replace("1.255", "1.2555")).unwrap();
+    std::fs::write(&odd, dirt().replace("1.255", "1.2555")).unwrap();
     let failed = output(&["run", "shop", "--input", text(&odd)]);
     assert_eq!(failed.status.code(), Some(1));
     let stderr = String::from_utf8(failed.stderr).unwrap();
@@ -172,10 +175,14 @@ struct Served {
 impl Served {
     /// The address stands on standard error once the run is done.
     fn start(words: &[&str]) -> Self {
+        Self::start_into(Stdio::piped(), words)
+    }
+
+    fn start_into(stdout: Stdio, words: &[&str]) -> Self {
         use std::io::{BufRead, BufReader};
 
         let mut command = millstream(&[words, &["--json", "--serve", "127.0.0.1:0"]].concat());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(stdout).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         // A busy machine is warned of before.
@@ -205,12 +212,16 @@ impl Served {
 
     /// Asks it to end; gives its report.
     fn end(self) -> Value {
+        serde_json::from_slice(&self.terminate().stdout).unwrap()
+    }
+
+    fn terminate(self) -> Output {
         let id = self.child.id().to_string();
         let mut kill = Command::new("kill");
         assert!(kill.args(["-TERM", &id]).status().unwrap().success());
         let output = self.child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0));
-        serde_json::from_slice(&output.stdout).unwrap()
+        output
     }
 }
 
@@ -229,6 +240,46 @@ fn served_run_shows_metrics_until_a_signal() {
     // As far behind the last sale as lines of one batch are apart.
     assert_eq!(report["watermark"], "2010-11-29T06:00:00Z");
     assert_eq!(report["checks_hold"], 16);
+}
+
+/// A standard output whose reader has gone.
+fn unread() -> Stdio {
+    let (_, stdout) = std::io::pipe().unwrap();
+    stdout.into()
+}
+
+/// Story: a run whose report nobody read ended with status 0 although its check had failed, as `head` behind it hides.
+#[test]
+fn a_failed_check_is_told_also_if_nobody_reads_the_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd = folder.path().join("odd.csv");
+    std::fs::write(&odd, dirt().replace("1.255", "1.2555")).unwrap();
+    for json in [&[][..], &["--json"]] {
+        let mut command = millstream(&[&["run", "shop", "--input", text(&odd)], json].concat());
+        let ran = command.stdout(unread()).output().unwrap();
+        assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+        let stderr = String::from_utf8(ran.stderr).unwrap();
+        assert!(stderr.contains("1 of 1 checks do not hold"), "{stderr}");
+    }
+    // What only prints has nothing more to say.
+    let mut command = millstream(&["run", "shop", "--list", "cancellation"]);
+    command.args(["--input", text(&dirt_file())]);
+    let listed = command.stdout(unread()).output().unwrap();
+    assert_eq!(listed.status.code(), Some(0), "{listed:?}");
+}
+
+/// Story: a shop whose report nobody read was not served, and ended with status 0.
+#[cfg(unix)]
+#[test]
+fn a_shop_is_served_also_if_nobody_reads_the_report() {
+    let file = dirt_file();
+    let served = Served::start_into(unread(), &["run", "shop", "--input", text(&file)]);
+    let answer = served.metrics();
+    assert!(
+        answer.contains("millstream_aggregate_commands_total"),
+        "{answer}"
+    );
+    served.terminate();
 }
 
 /// The greatest value of a series that begins so; `None` if there is none.

@@ -26,8 +26,8 @@ pub struct HotRows<K: Eq + Hash + 'static, R: 'static> {
     changes: Changes,
     /// By actor: behind which change the rows are, of a table that is versioned.
     heads: RwLock<BTreeMap<u16, Head>>,
-    /// By actor: the rows that one held which is gone, for the next one to let go.
-    left: Mutex<BTreeMap<u16, Vec<K>>>,
+    /// By actor: the rows that one held which is gone, for the next one to let go. None if there will be no next one.
+    left: Mutex<Option<BTreeMap<u16, Vec<K>>>>,
 }
 
 /// Snapshots that are open, as a rule none.
@@ -44,7 +44,7 @@ impl<K: TableKey, R: Row> HotRows<K, R> {
             kept: RwLock::default(),
             changes: Changes::default(),
             heads: RwLock::default(),
-            left: Mutex::default(),
+            left: Mutex::new(Some(BTreeMap::new())),
         }
     }
 
@@ -107,10 +107,25 @@ impl<K: TableKey, R: Row> HotRows<K, R> {
     /// Leaves the rows to the store that an actor before this one had in memory: nobody would let them go. As
     /// [`forget`](Self::forget), once what that one has not stored was taken back.
     pub(super) fn forget_left(&self, actor: u16) {
-        let left = self.left().remove(&actor);
+        let left = self.left().as_mut().and_then(|left| left.remove(&actor));
         for key in left.iter().flatten() {
             self.forget(key);
         }
+    }
+
+    /// Frees all rows, of a table that nobody is answered from any more and that has no actor after those that are gone, or
+    /// about to be. Snapshots of it give no answer either.
+    pub(super) fn end(&self) {
+        *self.left() = None;
+        self.rows.clear();
+        self.rows.shrink_to_fit();
+    }
+
+    /// Keys that wait for the next actor.
+    #[cfg(test)]
+    pub(super) fn left_count(&self) -> usize {
+        let left = self.left();
+        left.iter().flat_map(BTreeMap::values).map(Vec::len).sum()
     }
 
     /// What the actor of this number has shown and not stored.
@@ -155,10 +170,12 @@ impl<K: TableKey, R: Row> HotRows<K, R> {
 impl<K: Eq + Hash, R> HotRows<K, R> {
     /// An actor is gone that had these rows in memory. They stay for readers until the next one begins.
     pub(super) fn leave(&self, actor: u16, keys: impl Iterator<Item = K>) {
-        self.left().entry(actor).or_default().extend(keys);
+        if let Some(left) = &mut *self.left() {
+            left.entry(actor).or_default().extend(keys);
+        }
     }
 
-    fn left(&self) -> MutexGuard<'_, BTreeMap<u16, Vec<K>>> {
+    fn left(&self) -> MutexGuard<'_, Option<BTreeMap<u16, Vec<K>>>> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

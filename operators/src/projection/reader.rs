@@ -48,6 +48,9 @@ pub trait AnyReader: Any + Send + Sync {
 
     /// Begins to keep the table as it is now: a [`TableSnapshot`] of its types. Nothing may be shown meanwhile.
     fn keep(&self, rows_max: usize) -> Arc<dyn AnySnapshot>;
+
+    /// Frees the rows in memory of a version that was dropped, once its actors have ended. Of any other nothing is freed.
+    fn free_dropped(&self);
 }
 
 impl<K: TableKey, R: Row> AnyReader for TableReader<K, R> {
@@ -61,6 +64,12 @@ impl<K: TableKey, R: Row> AnyReader for TableReader<K, R> {
 
     fn keep(&self, rows_max: usize) -> Arc<dyn AnySnapshot> {
         Arc::new(TableSnapshot::of(self.clone(), rows_max))
+    }
+
+    fn free_dropped(&self) {
+        if self.board.is_dropped() {
+            self.hot.end();
+        }
     }
 }
 

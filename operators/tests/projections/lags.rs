@@ -50,3 +50,24 @@ async fn what_is_not_visible_grows_old_also_after_the_clock_was_set_back() {
     }
     assert!(world.log.end(ZERO) == running.board.visible(ZERO));
 }
+
+/// Story: until its first batch was shown, a version was 292,000 years behind for whoever asked. Method: an actor that is not
+/// stepped, the second time one that goes on from what is stored. For queries its rows are of any age all the same.
+#[tokio::test]
+async fn what_begins_is_behind_since_it_began() {
+    let mut world = World::new();
+    world.log.clock.advance(Duration::from_secs(3_600));
+    let outlets = world.outlets();
+    for upto in [1, 2] {
+        world.append(1);
+        let mut running = world.open::<1>(&outlets);
+        for seconds in [0, 7] {
+            world.log.clock.advance(Duration::from_secs(seconds));
+            let lag = running.board.lag_since_begun().unwrap();
+            assert_eq!((lag.events, lag.age.as_secs()), (1, seconds));
+        }
+        assert!(within_a_second(&running).await.is_err());
+        world.run(&mut running, upto);
+        assert_eq!(running.board.lag_since_begun(), Some(Lag::default()));
+    }
+}

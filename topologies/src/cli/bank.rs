@@ -22,7 +22,7 @@ pub(super) struct BankArguments {
     /// Data folder, made if it is not there [default: a temporary one, deleted at the end]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Partitions of a new data folder; an old one keeps its own [default: 4]
+    /// Partitions of a new data folder; for an old one no other number than it has [default: 4, or what the folder has]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     partitions: Option<u16>,
 }

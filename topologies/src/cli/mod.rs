@@ -6,6 +6,7 @@
 mod bank;
 mod inspect;
 mod nexmark;
+mod output;
 mod run;
 #[cfg(feature = "sql")]
 mod sql;
@@ -15,6 +16,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
+
+use self::output::Output;
 
 /// An event-sourcing and stream-processing engine: runs ready-made topologies, and looks into data folders.
 ///
@@ -67,11 +70,12 @@ pub fn main() -> ExitCode {
     if let Err(error) = arguments.check() {
         error.exit(); // Status 2: wrong usage.
     }
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    let stdout = Output::new(std::io::stdout().lock(), arguments.goes_on_unread());
+    let mut out = BufWriter::new(stdout);
     let outcome = run(&arguments, &mut out).and_then(|()| Ok(out.flush()?));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads our output has seen enough, as `head` does.
+        // Whoever reads our output has seen enough, and there was nothing else to say.
         Err(error) if is_closed_pipe(&error) => {
             // What is still buffered has no reader; dropping the buffer would try it once more.
             let _ = out.into_parts();

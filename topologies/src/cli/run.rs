@@ -43,6 +43,11 @@ pub(super) enum Topology {
 }
 
 impl Topology {
+    /// See [`ShopArguments::only_lists`].
+    pub(super) fn only_lists(&self) -> bool {
+        matches!(self, Self::Shop(arguments) if arguments.only_lists())
+    }
+
     pub(super) fn run(&self, is_json: bool, out: &mut impl Write) -> Result<()> {
         match self {
             Self::Shop(arguments) => shop(arguments, is_json, out),
@@ -87,6 +92,13 @@ pub(super) struct ShopArguments {
     /// Run nothing: print every line of the file with one kind of dirt
     #[arg(long, value_name = "KIND", value_parser = kinds())]
     list: Option<String>,
+}
+
+impl ShopArguments {
+    /// Whether nothing is run, and lines are printed.
+    pub(super) fn only_lists(&self) -> bool {
+        self.list.is_some()
+    }
 }
 
 /// Lists the lines that cannot be read, beside the kinds of [`Dirt`].
@@ -138,22 +150,29 @@ async fn run_shop(
     let bar = bar(is_json);
     let imported = import(&engine, options, &|progress| show(&bar, progress)).await;
     bar.finish_and_clear();
-    let shown = imported.map_err(said).and_then(|report| {
-        if is_json {
-            writeln!(out, "{}", report.to_json())?;
-        } else {
-            shop_summary::print(&report, out)?;
+    let mut shown = Ok(());
+    if let Ok(report) = &imported {
+        shown = print_report(report, is_json, out);
+        // A report that nobody can be shown, as on a full disk, ends nothing that others use.
+        if let Some(metrics) = metrics {
+            serve(&engine, metrics, told).await;
         }
-        out.flush()?;
-        Ok(report)
-    });
-    if let (Some(metrics), Ok(_)) = (metrics, &shown) {
-        serve(&engine, metrics, told).await;
     }
     let ended = engine.shutdown().await;
-    let report = shown?;
+    let report = imported.map_err(said)?;
     ended?;
+    shown?;
     Ok(report)
+}
+
+fn print_report(report: &ShopReport, is_json: bool, out: &mut impl Write) -> Result<()> {
+    if is_json {
+        writeln!(out, "{}", report.to_json())?;
+    } else {
+        shop_summary::print(report, out)?;
+    }
+    out.flush()?;
+    Ok(())
 }
 
 /// Stays until a signal has come, or until nothing can be written any more.

@@ -120,7 +120,9 @@ async fn answer(
         .persist(file)
         .with_context(|| format!("naming {}", file.display()))?;
     if is_json {
-        writeln!(out, "{}", serde_json::json!({ "rows": rows, "file": file }))?;
+        // A path that is not UTF-8 is no JSON.
+        let name = file.display().to_string();
+        writeln!(out, "{}", serde_json::json!({ "rows": rows, "file": name }))?;
     } else {
         writeln!(out, "{rows} rows in {}", file.display())?;
     }

@@ -12,7 +12,7 @@ use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::Feed;
 use millstream_engine::time::Timestamp;
 
-use super::{Log, ProgressBoard};
+use super::{Log, ProgressBoard, Visible};
 
 /// How far what is visible is behind the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(super) struct Seen {
     /// Offset behind what was durable at a time, of which not all was visible at the last look.
     mark: AtomicU64,
     marked_at: AtomicU64,
+    /// When it began, with what was stored.
+    began: AtomicU64,
 }
 
 impl Seen {
@@ -42,6 +44,7 @@ impl Seen {
             upto: AtomicU64::new(0),
             mark: AtomicU64::new(NONE),
             marked_at: AtomicU64::new(0),
+            began: AtomicU64::new(0),
         }
     }
 
@@ -56,6 +59,8 @@ impl Seen {
         let Log { feed, clock } = log;
         if recorded == Timestamp::MIN {
             self.mark.store(NONE, Ordering::Relaxed);
+            let now = nanos(clock.monotonic());
+            self.began.store(now, Ordering::Relaxed);
             return self.upto.store(0, Ordering::Release);
         }
         // Before the position: what becomes durable in between may not be visible.
@@ -86,16 +91,56 @@ impl Seen {
     fn age(&self, now: Duration) -> Duration {
         now.saturating_sub(Duration::from_nanos(self.upto.load(Ordering::Acquire)))
     }
+
+    /// The same, but no longer than since it began.
+    fn age_since_begun(&self, now: Duration) -> Duration {
+        let began = Duration::from_nanos(self.began.load(Ordering::Relaxed));
+        self.age(now).min(now.saturating_sub(began))
+    }
 }
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
+impl Visible {
+    /// How long ago the oldest event that is not visible may have been recorded or made durable: for ever, until something is
+    /// shown. What was stored before may be of any age.
+    fn age_at_most(&self, log: &Log) -> Duration {
+        let recorded = Timestamp(self.recorded.load(Ordering::Acquire));
+        let age = log.clock.now().since(recorded);
+        age.max(self.seen.age(log.clock.monotonic()))
+    }
+
+    fn age_since_begun(&self, recorded: Timestamp, wall: Timestamp, now: Duration) -> Duration {
+        let unseen_for = self.seen.age_since_begun(now);
+        match recorded {
+            Timestamp::MIN => unseen_for,
+            // Stamps say nothing for as long as the clock was set back.
+            recorded => wall.since(recorded).max(unseen_for),
+        }
+    }
+}
+
 impl ProgressBoard {
     /// How far what is visible is behind the log; `None` where that cannot be told, as of the table of a dataflow.
     #[must_use]
     pub fn lag(&self) -> Option<Lag> {
+        self.lag_of(Visible::age_at_most)
+    }
+
+    /// The same for people and alerts, to whom for ever says nothing: of a partition of which nothing was shown since the
+    /// projection began, the age is the time since then.
+    #[must_use]
+    pub fn lag_since_begun(&self) -> Option<Lag> {
+        self.lag_of(|visible, log| {
+            let recorded = Timestamp(visible.recorded.load(Ordering::Acquire));
+            let (wall, now) = (log.clock.now(), log.clock.monotonic());
+            visible.age_since_begun(recorded, wall, now)
+        })
+    }
+
+    fn lag_of(&self, age: impl Fn(&Visible, &Log) -> Duration) -> Option<Lag> {
         let log = self.log.as_ref()?;
         let mut lag = Lag::default();
         for (partition, visible) in (0..).map(PartitionId).zip(&self.visible) {
@@ -103,24 +148,25 @@ impl ProgressBoard {
             let durable = log.feed.durable(partition).0;
             let behind = durable.saturating_sub(visible.next.load(Ordering::Acquire));
             if behind > 0 {
-                let recorded = Timestamp(visible.recorded.load(Ordering::Acquire));
-                let age = log.clock.now().since(recorded);
-                let age = age.max(visible.seen.age(log.clock.monotonic()));
                 lag.events += behind;
-                lag.age = lag.age.max(age);
+                lag.age = lag.age.max(age(visible, log));
             }
         }
         Some(lag)
     }
 
-    /// No event of a partition that is not visible was made durable longer ago than this; nothing where that cannot be told.
-    pub(in crate::projection) fn unseen_for(
+    /// How old the oldest event of a partition is behind one that was recorded then, or if that is `MIN` behind nothing; nothing
+    /// where that cannot be told. As in [`lag_since_begun`](Self::lag_since_begun).
+    pub(in crate::projection) fn age_since_begun(
         &self,
         partition: PartitionId,
-        now: Duration,
+        recorded: Timestamp,
+        (wall, now): (Timestamp, Duration),
     ) -> Duration {
         let visible = self.visible.get(usize::from(partition.0));
         let known = visible.filter(|_| self.log.is_some());
-        known.map_or(Duration::ZERO, |visible| visible.seen.age(now))
+        known.map_or(Duration::ZERO, |visible| {
+            visible.age_since_begun(recorded, wall, now)
+        })
     }
 }

@@ -167,9 +167,8 @@ impl<P: Projection> ProjectionCore<P> {
                 Duration::ZERO
             } else {
                 let partition = source.cursor.partition();
-                // Stamps say nothing for as long as the clock was set back.
-                let unseen_for = self.board.unseen_for(partition, now);
-                wall.since(source.recorded).max(unseen_for)
+                let board = &self.board;
+                board.age_since_begun(partition, source.recorded, (wall, now))
             };
             source.metrics.observe_lag(lag, age);
             source.metrics.observe_parked(self.parked.len());

@@ -1,6 +1,6 @@
 use millstream_engine::state::StateBatch;
 
-use super::super::{HandedOver, TableSet};
+use super::super::{AnyReader, HandedOver, TableSet};
 use super::{Key, Row, Stored};
 
 type Tables = (super::Table<Key, Row>,);
@@ -98,4 +98,32 @@ fn rows_of_an_actor_that_failed_are_let_go() {
         let row = |number: u8| stored.reader.get(&key(20 * restart + number)).unwrap();
         assert_eq!((row(0), row(9), row(10)), (Some(EMPTY), Some(EMPTY), None));
     }
+}
+
+/// Story: rows and keys of a version that was dropped stayed in memory until the process ended. Goal: they go, those as well that
+/// an actor has which is about to be gone; of a version that was not dropped nothing goes.
+#[test]
+fn rows_of_a_version_that_was_dropped_are_freed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stored = Stored::new(folder.path());
+    let mut open = |actor: u16| {
+        let mut tables = (stored.open(true, actor),);
+        for number in 0..10 {
+            tables.0.put(&(number, actor.to_string()), EMPTY);
+            tables.0.check().unwrap();
+            tables.0.keep();
+        }
+        store(&mut stored, &mut tables);
+        tables
+    };
+    let (gone, late) = (open(0), open(1));
+    drop(gone);
+    let in_memory = |stored: &Stored| (stored.hot.all().len(), stored.hot.left_count());
+    stored.reader.free_dropped();
+    assert_eq!(in_memory(&stored), (20, 10));
+    stored.reader.board().drop_version();
+    stored.reader.free_dropped();
+    assert_eq!(in_memory(&stored), (0, 0));
+    drop(late);
+    assert_eq!(in_memory(&stored), (0, 0));
 }

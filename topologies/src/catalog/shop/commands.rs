@@ -57,10 +57,11 @@ pub fn commands(line: &InvoiceLine) -> LineCommands {
         }
         LineKind::Refund => {
             let trade = trade(line);
-            (
-                Some(CustomerCommand::Refund(trade.clone())),
-                ProductCommand::Return(trade),
-            )
+            let refund = match line.customer {
+                Some(_) => CustomerCommand::Refund(trade.clone()),
+                None => CustomerCommand::GuestRefund(trade.clone()),
+            };
+            (Some(refund), ProductCommand::Return(trade))
         }
         LineKind::WriteOff => {
             // With a price it would change revenue, which the customers' events must add up to.

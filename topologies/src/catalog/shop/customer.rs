@@ -31,6 +31,9 @@ pub enum CustomerCommand {
     /// Gives back; units and price are positive numbers. Nothing happens if it is recorded already as one
     /// without a purchase.
     Refund(Trade),
+    /// Gives back without being known: no purchase can be found for it, so it is refused as
+    /// [`CustomerRejection::RefundWithoutPurchase`] whatever is held, unless it is recorded already.
+    GuestRefund(Trade),
     /// Is charged or credited without goods.
     Adjust(Adjustment),
     /// A refund was paid that was rejected as [`CustomerRejection::RefundWithoutPurchase`]. Nothing happens
@@ -146,6 +149,17 @@ impl Aggregate for Customer {
                     });
                 }
                 CustomerEvent::Refunded(trade)
+            }
+            CustomerCommand::GuestRefund(trade) => {
+                trade.check()?;
+                if self.unmatched.contains(&trade.line) {
+                    return Ok(());
+                }
+                return Err(CustomerRejection::RefundWithoutPurchase {
+                    stock_code: trade.stock_code,
+                    bought: 0,
+                    asked: trade.units,
+                });
             }
             CustomerCommand::Adjust(adjustment) => {
                 adjustment.check()?;

@@ -129,7 +129,7 @@ impl Dirt {
     pub fn rule(self) -> &'static str {
         match self {
             Self::NoCustomer => {
-                "belongs to a guest of this one invoice, so its refund never matches a purchase"
+                "belongs to a guest of this one invoice, and a guest's refund never matches a purchase"
             }
             Self::NoDescription => "is kept; the stock code alone says what it is",
             Self::ZeroPrice => "is kept: its units move, its amount is zero",

@@ -50,7 +50,7 @@ impl Shop {
                 (Ok(events), _) => events,
                 (
                     Err(CustomerRejection::RefundWithoutPurchase { bought, .. }),
-                    CustomerCommand::Refund(refund),
+                    CustomerCommand::Refund(refund) | CustomerCommand::GuestRefund(refund),
                 ) => {
                     let record = CustomerCommand::RecordUnmatchedRefund { refund, bought };
                     send(customer, record).expect("what was rejected can be recorded")

@@ -58,6 +58,13 @@ fn figures(report: &ShopReport) -> Table {
     row("partitions", report.partitions.to_string());
     row("lines read", grouped(report.lines));
     row("lines that cannot be read", grouped(report.unreadable));
+    if report.begun_behind > 0 {
+        let line = grouped(report.begun_behind);
+        row(
+            "sent by an earlier run, not again",
+            format!("up to line {line}"),
+        );
+    }
     row("commands", grouped(counts.commands));
     row("  accepted", grouped(counts.accepted));
     row("  repeats of an earlier run", grouped(counts.repeats));

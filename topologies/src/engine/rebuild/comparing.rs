@@ -15,13 +15,14 @@ use crate::engine::versions::Version;
 
 /// Tries to have both versions stand at one position.
 const TRIES: usize = 50;
-/// Longest that both stand still for a try.
+/// Longest that each is waited for in a try.
 const STILL: Duration = Duration::from_secs(1);
 
 impl Rebuild {
     /// Compares the candidate with the version that answers, row by row in each table that both have, at one position. What
     /// runs goes on meanwhile; the version that answers stands still until the candidate has come as far, some milliseconds
-    /// for one that has caught up. Once the rows are read, versions may be switched and dropped: a rollback does not wait. One
+    /// for one that has caught up. Within the deadline it comes as far, and within as long again both stand still, or it is given up,
+    /// as where one waits for an outbox that is full; no version is changed meanwhile. Once the rows are read, versions may be switched and dropped: a rollback does not wait. One
     /// comparison of a projection at a time.
     ///
     /// Cost: each row of both is read and hashed; rows that change meanwhile are kept in memory as they were, at most
@@ -76,12 +77,15 @@ impl Rebuild {
         active: &Version,
         candidate: &Version,
     ) -> Result<(Snapshot, Snapshot), RebuildError> {
-        for _ in 0..TRIES {
+        let clock = &self.engine.inner.clock;
+        let mut tries = Tries::within(self.deadline, clock.monotonic());
+        while tries.next(clock.monotonic()) {
             let target = self.engine.durable();
             let still = Still::at(&target, [&active.board, &candidate.board]);
             for board in still.0 {
                 // One that is held up for longer is tried again.
-                let _ = board.reached(&target, STILL.min(self.deadline)).await;
+                let wait = tries.wait(clock.monotonic());
+                let _ = board.reached(&target, wait).await;
             }
             let of =
                 |version: &Version| Snapshot::of(&version.board, &version.readers, KEPT_ROWS_MAX);
@@ -102,6 +106,39 @@ impl Rebuild {
     }
 }
 
+/// Tries to have both versions stand at one position: nobody else changes versions meanwhile, so they are over with the time
+/// that the caller has. There is always a first one.
+struct Tries {
+    left: usize,
+    until: Option<Duration>,
+    is_first: bool,
+}
+
+impl Tries {
+    fn within(deadline: Duration, now: Duration) -> Self {
+        Self {
+            left: TRIES,
+            until: now.checked_add(deadline),
+            is_first: true,
+        }
+    }
+
+    /// Whether there is another one.
+    fn next(&mut self, now: Duration) -> bool {
+        let is_in_time = self.until.is_none_or(|until| now < until);
+        let is_next = self.left > 0 && (self.is_first || is_in_time);
+        self.left = self.left.saturating_sub(1);
+        self.is_first = false;
+        is_next
+    }
+
+    /// How long one of both may be waited for.
+    fn wait(&self, now: Duration) -> Duration {
+        let left = self.until.map(|until| until.saturating_sub(now));
+        left.map_or(STILL, |left| left.min(STILL))
+    }
+}
+
 /// Versions that apply nothing behind a position until this is gone.
 struct Still<'b>([&'b Arc<ProgressBoard>; 2]);
 
@@ -119,5 +156,36 @@ impl Drop for Still<'_> {
         for board in self.0 {
             board.stop_behind(None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Story: while one of both stood still for an outbox that was full, a comparison kept others from changing versions for a
+    /// hundred seconds, whatever its deadline was.
+    #[test]
+    fn tries_are_over_with_the_deadline() {
+        let seconds = Duration::from_secs;
+        let mut tries = Tries::within(seconds(3), seconds(10));
+        let (mut now, mut count) = (seconds(10), 0);
+        while tries.next(now) {
+            // Each of both is waited for as long as may be.
+            now += tries.wait(now);
+            now += tries.wait(now);
+            count += 1;
+        }
+        assert_eq!((now, count), (seconds(13), 2));
+
+        let mut tries = Tries::within(Duration::ZERO, seconds(10));
+        assert!(tries.next(seconds(10)), "what stands still already is seen");
+        assert_eq!(tries.wait(seconds(10)), Duration::ZERO);
+        assert!(!tries.next(seconds(10)));
+
+        let mut tries = Tries::within(Duration::MAX, seconds(10));
+        assert_eq!(tries.wait(seconds(10)), STILL);
+        let all = (0..).take_while(|_| tries.next(seconds(10)));
+        assert_eq!(all.count(), TRIES);
     }
 }

@@ -83,6 +83,9 @@ impl Rebuild {
                 });
             }
         }
+        for (_, reader) in &version.readers {
+            reader.free_dropped();
+        }
         Ok(())
     }
 }

@@ -37,7 +37,7 @@ pub struct VersionProgress {
     pub of: u64,
     /// The same per partition.
     pub partitions: Vec<PartitionProgress>,
-    /// No event that it has not applied was recorded longer ago.
+    /// No event that it has not applied was recorded longer ago; before it has applied one, the time since it began.
     pub age: Duration,
     /// Events by which it comes further, per second, over the last seconds; `None` right after the start.
     pub per_second: Option<f64>,
@@ -103,7 +103,7 @@ pub(super) fn of(engine: &Engine, versions: &Versions, version: &Version) -> Ver
         applied,
         of,
         partitions,
-        age: version.board.lag().unwrap_or_default().age,
+        age: version.board.lag_since_begun().unwrap_or_default().age,
         per_second: speed.per_second,
         time_left: speed.time_left,
         failures: version.board.failures(),

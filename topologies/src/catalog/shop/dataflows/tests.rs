@@ -32,6 +32,9 @@ fn sales(path: &Path) -> Vec<Sale> {
                 CustomerEvent::RefundUnmatched { refund, bought: 0 }
             }
             CustomerCommand::Refund(trade) => CustomerEvent::Refunded(trade),
+            CustomerCommand::GuestRefund(refund) => {
+                CustomerEvent::RefundUnmatched { refund, bought: 0 }
+            }
             CustomerCommand::Adjust(adjustment) => CustomerEvent::Adjusted(adjustment),
             CustomerCommand::RecordUnmatchedRefund { .. } => unreachable!("no line asks for it"),
         };

@@ -99,8 +99,8 @@ pub(super) async fn compare(
     checks.push(products(engine, &totals)?);
     checks.extend(refunds(engine, &totals)?);
     let customer_lines: u64 = totals.by_country.values().map(|row| row.lines).sum();
-    // One event per customer's line, one per product's, and the note of the file.
-    let events = customer_lines + totals.lines + 1;
+    // One event per customer's line, one per product's, and the notes of the file.
+    let events = customer_lines + totals.lines + report.notes;
     checks.push(single("events in the log", events, report.log_events));
     checks.extend(if report.live_dataflows {
         live::compare(engine, path, report).await?

@@ -3,9 +3,9 @@
 //!
 //! Place: `reader` -> two bounded channels -> `sender` -> aggregates; then `checks` and `sales`. Invariants: (1) commands
 //! to one customer, and to one product, are sent in the file's order; (2) each command's id is made of
-//! the file's digest, the line and the category, and the data folder remembers the file, so a run that
-//! is interrupted and started again, or repeated, has no second effect; (3) a customer buys a code only once
-//! the fate of that customer's refunds of it is durable, so a refund that is decided anew after a crash is
+//! the file's digest, the line and the category, and the log has [`notes`] of the file and how far it was sent, so a run that
+//! is interrupted and started again, or repeated, has no second effect, however large the file; (3) a customer buys a code, or gives it back
+//! again, only once the fate of that customer's refunds of it is durable, so a refund that is decided anew after a crash is
 //! decided alike.
 //! Threads: one blocking thread reads; both senders run in the caller's task. Failure: a line that cannot be
 //! read is counted, named and passed; an engine that takes nothing any more ends the run with the line.
@@ -13,6 +13,7 @@
 mod checks;
 mod event_time;
 mod live;
+mod notes;
 mod reader;
 mod report;
 mod sales;
@@ -27,15 +28,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use millstream_engine::event::{EventId, StreamId, StreamIdError};
-use millstream_engine::log::{Direction, LogError};
-use millstream_engine::partition::{AppendError, DedupLimits, Expected, NewEvent};
+use millstream_engine::event::StreamIdError;
+use millstream_engine::log::LogError;
+use millstream_engine::partition::{AppendError, DedupLimits};
 use millstream_engine::time::{Clock, SystemClock};
 use millstream_operators::aggregate::CommandError;
 use millstream_operators::projection::QueryError;
 use tokio::sync::mpsc;
 
 use self::event_time::Disorder;
+use self::notes::Notes;
 use self::reader::Input;
 use super::{Customer, CustomerRejection, InvoiceLines, Product, ProductRejection};
 use crate::catalog::table::TableError;
@@ -48,7 +50,7 @@ pub const DEFAULT_INPUT: &str = "examples/data/online_retail.csv.zst";
 /// Batches of lines that wait between the reader and each sender.
 const WAITING_BATCHES: usize = 4;
 /// Ids of commands that each partition remembers: all of a file of a million lines, so that it can be
-/// repeated. Memory: 80 bytes each.
+/// repeated; of larger ones the log has [`notes`] how far they were sent. Memory: 80 bytes each.
 const REMEMBERED_EVENTS: u64 = 2_500_000;
 /// Time without any progress after which waiting for the tables is given up.
 const TABLES_STALL: Duration = Duration::from_secs(30);
@@ -134,9 +136,20 @@ pub enum ShopError {
     /// The engine did not open.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The file's name could not be noted in the log.
+    /// The file's name, or how far it was sent, could not be noted in the log.
     #[error("the input cannot be noted in the log: {0}")]
     Note(#[from] AppendError),
+    /// The data folder was made by a program that noted nowhere how far it had sent the file, and its partitions do not
+    /// remember all that they were sent: lines could have their effect once more. Nothing was sent; begin in another folder.
+    #[error("{} holds {events} events in a partition, which remembers what the last {remembered} were made of, and no note how far the file was sent: begin in another folder", folder.display())]
+    Forgotten {
+        /// The data folder.
+        folder: PathBuf,
+        /// Events of its longest partition.
+        events: u64,
+        /// Of how many each partition remembers the ids.
+        remembered: u64,
+    },
     /// The log could not be read.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -210,6 +223,11 @@ pub async fn run(
 /// # Errors
 /// [`ShopError::NoInput`] and [`ShopError::Input`], nothing was made then; [`ShopError::Open`].
 pub async fn open(options: &ShopOptions) -> Result<Engine, ShopError> {
+    open_remembering(REMEMBERED_EVENTS, options).await
+}
+
+/// [`open`] with partitions that remember the ids of so many events.
+async fn open_remembering(events_max: u64, options: &ShopOptions) -> Result<Engine, ShopError> {
     // First, so that a wrong file leaves no data folder behind.
     let lines = InvoiceLines::open(&options.input_path()?)?;
     let topology = if options.live_dataflows {
@@ -226,7 +244,7 @@ pub async fn open(options: &ShopOptions) -> Result<Engine, ShopError> {
     };
     config.partition.dedup = DedupLimits {
         ids_max: usize::MAX,
-        events_max: REMEMBERED_EVENTS,
+        events_max,
         // A file may be imported again whenever, not only within the hour.
         age_max: Duration::MAX,
     };
@@ -246,22 +264,28 @@ pub async fn import(
     options: &ShopOptions,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<ShopReport, ShopError> {
+    let remembered = engine.config().partition.dedup.events_max;
     let path = options.input_path()?;
     let clock = SystemClock::new();
     let input = Input::open(&path)?;
-    note(engine, &input).await?;
-    let digest = input.digest;
+    let notes = Notes::begin(engine, &input, remembered).await?;
+    let (digest, before) = (input.digest, notes.before());
 
     let start = clock.monotonic();
     let (customers, customer_batches) = mpsc::channel(WAITING_BATCHES);
     let (products, product_batches) = mpsc::channel(WAITING_BATCHES);
     let (stop, partitions) = (options.stop.clone(), engine.partitions());
     let reading = tokio::task::spawn_blocking(move || {
-        reader::read(input, partitions, &stop, &customers, &products)
+        reader::read(input, partitions, before, &stop, (&customers, &products))
     });
     let sent = tokio::try_join!(
-        sender::customers(engine.aggregate::<Customer>(), customer_batches, progress),
-        sender::products(engine.aggregate::<Product>(), product_batches),
+        sender::customers(
+            engine.aggregate::<Customer>(),
+            customer_batches,
+            &notes,
+            progress
+        ),
+        sender::products(engine.aggregate::<Product>(), product_batches, &notes),
     );
     // Whether or not the senders failed the reader ends: their channels are gone.
     let read = reading
@@ -273,6 +297,7 @@ pub async fn import(
     let tables = clock.monotonic().saturating_sub(start);
 
     let mut report = ShopReport::new(&path, engine, read, customers, products);
+    (report.begun_behind, report.notes) = (before, notes.count());
     report.live_dataflows = options.live_dataflows;
     report.seconds = Seconds {
         commands,
@@ -294,34 +319,6 @@ fn default_input() -> Option<PathBuf> {
     };
     let here = std::env::current_dir().ok().and_then(|here| above(&here));
     here.or_else(|| above(&std::env::current_exe().ok()?))
-}
-
-/// Notes in the log which file the data folder is made from. The event's identity is the file's digest: for
-/// the same file that is a repeat, for another one a conflict.
-async fn note(engine: &Engine, input: &Input) -> Result<(), ShopError> {
-    let stream = StreamId::new("import", "shop")?;
-    let text = serde_json::json!({ "file": input.name(), "blake3": input.hex() });
-    let event = NewEvent::json("ImportBegun", text.to_string()).with_id(EventId(reader::id(
-        &input.digest,
-        reader::Category::File,
-        0,
-    )));
-    let appended = engine.appender();
-    match appended
-        .append(stream.clone(), Expected::NoStream, vec![event])
-        .await
-    {
-        Ok(_) => Ok(()),
-        Err(AppendError::Conflict(_)) => {
-            let first = engine.read_stream(&stream, 0, 1, Direction::Forwards)?;
-            let text = first.first().map(|event| event.payload.as_slice());
-            Err(ShopError::OtherInput {
-                folder: engine.folder().to_path_buf(),
-                other: String::from_utf8_lossy(text.unwrap_or_default()).into_owned(),
-            })
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Waits until the tables show all that is durable, for as long as they come nearer.

@@ -57,7 +57,9 @@ pub(super) struct Batch<C> {
     pub(super) lines: Vec<u64>,
     /// Digest of the file, for ids of commands that follow.
     pub(super) digest: [u8; 32],
-    /// Where the reader was behind its last line.
+    /// Last line that was read for it or passed; all lines before are in this batch or one before it.
+    pub(super) through: u64,
+    /// Where the reader was behind that line.
     pub(super) progress: Progress,
 }
 
@@ -67,6 +69,7 @@ impl<C> Batch<C> {
             commands: Vec::with_capacity(BATCH_LINES),
             lines: Vec::with_capacity(BATCH_LINES),
             digest,
+            through: 0,
             progress: Progress::default(),
         }
     }
@@ -172,14 +175,17 @@ pub(super) struct Outcome {
     pub(super) latest: Latest,
 }
 
-/// Reads all of `input` for a log of so many partitions. Ends early when asked to stop, or when nobody takes the batches
-/// any more.
+/// Reads all of `input` for a log of so many partitions, and gives out what lies behind line `before`: of what lies before it
+/// only the batch that has this line. Ends early when asked to stop, or when nobody takes the batches any more.
 pub(super) fn read(
     input: Input,
     partitions: u16,
+    before: u64,
     stop: &StopSignal,
-    customers: &Sender<Batch<CustomerCommand>>,
-    products: &Sender<Batch<ProductCommand>>,
+    (customers, products): (
+        &Sender<Batch<CustomerCommand>>,
+        &Sender<Batch<ProductCommand>>,
+    ),
 ) -> Outcome {
     let mut outcome = Outcome {
         findings: Findings::default(),
@@ -196,8 +202,13 @@ pub(super) fn read(
         bytes: input.bytes.load(Ordering::Relaxed),
         bytes_total: input.bytes_total,
     };
-    let send = |mut batches: (Batch<_>, Batch<_>), progress: Progress| {
+    let send = |mut batches: (Batch<_>, Batch<_>), outcome: &Outcome| {
+        let (progress, through) = (progress(outcome), outcome.last_line);
         (batches.0.progress, batches.1.progress) = (progress, progress);
+        (batches.0.through, batches.1.through) = (through, through);
+        if through <= before {
+            return true;
+        }
         customers.blocking_send(batches.0).is_ok() && products.blocking_send(batches.1).is_ok()
     };
     for line in input.lines {
@@ -212,7 +223,7 @@ pub(super) fn read(
         if pending.1.lines.len() == BATCH_LINES {
             outcome.disorder.end_batch();
             let new = (Batch::new(input.digest), Batch::new(input.digest));
-            if !send(std::mem::replace(&mut pending, new), progress(&outcome)) {
+            if !send(std::mem::replace(&mut pending, new), &outcome) {
                 return outcome;
             }
         }
@@ -221,7 +232,7 @@ pub(super) fn read(
         }
     }
     outcome.disorder.end_batch();
-    let _ = send(pending, progress(&outcome)); // Nobody there: the senders' error is what counts.
+    let _ = send(pending, &outcome); // Nobody there: the senders' error is what counts.
     outcome
 }
 

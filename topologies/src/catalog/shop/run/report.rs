@@ -108,13 +108,16 @@ pub struct ShopReport {
     pub lines: u64,
     /// Last line that was read; line 1 is the header.
     pub last_line: u64,
+    /// Line up to which an earlier run had sent the file, as the log has noted: those lines are read but not sent again, so
+    /// that they are not among the commands. 0 if there is no note.
+    pub begun_behind: u64,
     /// Lines that cannot be read: nothing of them was stored.
     pub unreadable: u64,
     /// The first of them.
     pub unreadable_first: Vec<BadLine>,
     /// What became of the commands.
     pub counts: Counts,
-    /// Events in the log, of all runs, the note of the file included.
+    /// Events in the log, of all runs, the notes of the file included.
     pub log_events: u64,
     /// Times.
     pub seconds: Seconds,
@@ -133,6 +136,8 @@ pub struct ShopReport {
     /// The comparisons.
     pub checks: Vec<Check>,
     pub(super) unreadable_lines: BTreeSet<u64>,
+    /// Events in the log that note the file and how far it was sent.
+    pub(super) notes: u64,
     /// How far the log may be out of order.
     pub(super) disorder: Duration,
     /// What the watermark of live dataflows comes to.
@@ -158,6 +163,8 @@ impl ShopReport {
             partitions: engine.partitions(),
             lines: read.findings.lines,
             last_line: read.last_line,
+            begun_behind: 0,
+            notes: 0,
             unreadable: read.findings.unreadable,
             dirt: dirt.collect(),
             unreadable_first: read.findings.unreadable_first,
@@ -240,6 +247,7 @@ impl ShopReport {
             "partitions": self.partitions,
             "lines": self.lines,
             "last_line": self.last_line,
+            "begun_behind": self.begun_behind,
             "interrupted": self.interrupted,
             "broken_off": self.broken_off,
             "unreadable": self.unreadable,

@@ -1,5 +1,7 @@
 //! Whole runs through a real engine: a small file with every kind of dirt, damaged files, the real file.
 
+mod sending;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -71,6 +71,29 @@ fn unmatched_refund_is_recorded_and_moves_no_units() {
     );
 }
 
+/// Story: a guest's refund was matched with what stood as bought on the same cancellation, against the rule.
+#[test]
+fn refund_of_a_guest_matches_no_purchase() {
+    let mut guest = Customer::default();
+    let mut line = line("C536365", 5, "2.55");
+    send(&mut guest, commands(&line).customer.unwrap().command).unwrap();
+    (line.number, line.quantity) = (3, -5);
+    let asked = commands(&line).customer.unwrap().command;
+    let refused = CustomerRejection::RefundWithoutPurchase {
+        stock_code: "85123A".into(),
+        bought: 0,
+        asked: 5,
+    };
+    assert_eq!(send(&mut guest, asked.clone()), Err(refused));
+    let CustomerCommand::GuestRefund(refund) = asked.clone() else {
+        panic!("{asked:?}")
+    };
+    let record = CustomerCommand::RecordUnmatchedRefund { refund, bought: 0 };
+    send(&mut guest, record).unwrap();
+    assert_eq!(send(&mut guest, asked), Ok(Vec::new()));
+    assert_eq!(guest.held("85123A"), 5);
+}
+
 /// Goal: a refund that was paid is not paid again, though units are there by now.
 #[test]
 fn recorded_refund_is_not_paid_again() {
@@ -174,7 +197,10 @@ fn any_line_counts_the_same_on_both_sides() {
         let Some(to) = asked.customer else { return Ok(()) };
         let mut customer = Customer::default();
         let bought = match (send(&mut customer, to.command.clone()), to.command) {
-            (Err(CustomerRejection::RefundWithoutPurchase { bought, .. }), CustomerCommand::Refund(refund)) => {
+            (
+                Err(CustomerRejection::RefundWithoutPurchase { bought, .. }),
+                CustomerCommand::Refund(refund) | CustomerCommand::GuestRefund(refund),
+            ) => {
                 send(&mut customer, CustomerCommand::RecordUnmatchedRefund { refund, bought })
             }
             (answer, _) => answer,
