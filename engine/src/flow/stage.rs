@@ -294,6 +294,15 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
     fn until_due(&self, now: Timestamp) -> Option<Duration> {
         self.operator.next_due().map(|due| due.since(now))
     }
+
+    /// The same while it is blocked. Behind a barrier or the end no timer is served, and one that is overdue would have it
+    /// step without end.
+    fn until_unblocked(&self, now: Timestamp) -> Option<Duration> {
+        if self.barrier.is_none() && !self.ended {
+            return self.until_due(now);
+        }
+        self.operator.blocked_due().map(|due| due.since(now))
+    }
 }
 
 /// Resolves when all of them have.
@@ -337,7 +346,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> StageCore for FlowStage
         if blocked {
             let mut waits = Vec::new();
             self.operator.blocked(&mut waits);
-            return match (waits.is_empty(), self.until_due(turn.now)) {
+            return match (waits.is_empty(), self.until_unblocked(turn.now)) {
                 (true, Some(due)) => Step::IdleUntil(due),
                 _ => Step::Blocked(all(waits)),
             };
