@@ -50,7 +50,8 @@ impl Emit<Infallible> for Discard {
 /// What an operator may know of the turn it works in. Read once per turn, never per item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// Processing time.
+    /// Processing time: the clock's, but that in a stage it never goes back, also not over a restart, and never stands
+    /// still.
     pub now: Timestamp,
     /// For spans.
     pub monotonic: Duration,

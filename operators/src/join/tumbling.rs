@@ -226,6 +226,7 @@ where
             saved.shape.check(KIND, self.span.shape(), restoring)?;
             self.watermark = self.watermark.max(saved.watermark);
             self.now = self.now.max(saved.now);
+            restoring.goes_on_from(saved.now);
         }
         self.open.restore(OPEN, restoring)?;
         self.late.restore(restoring)

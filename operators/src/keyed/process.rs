@@ -312,6 +312,7 @@ where
             let parameters = self.process.parameters();
             saved.parameters.check(KIND, parameters, restoring)?;
             self.now = self.now.max(saved.now);
+            restoring.goes_on_from(saved.now);
         }
         self.table.restore(restoring)?;
         self.side.restore(restoring)

@@ -286,6 +286,7 @@ where
         self.core.watermark = watermark.unwrap_or(Timestamp::MIN);
         for saved in all {
             self.core.now = self.core.now.max(saved.now);
+            restoring.goes_on_from(saved.now);
         }
         self.core.table.restore(restoring)?;
         let key = &self.key;

@@ -370,6 +370,7 @@ where
             }
             self.giving.earlier = self.giving.earlier.max(saved.earlier);
             self.now = self.now.max(saved.now);
+            restoring.goes_on_from(saved.now);
         }
         self.windows = self.numbers.restore(OPEN, restoring)?;
         self.panes = self.windows.values().map(Table::len).sum();

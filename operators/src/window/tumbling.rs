@@ -318,6 +318,7 @@ where
             saved.parameters.check(KIND, parameters, restoring)?;
             self.watermark = self.watermark.max(saved.watermark);
             self.now = self.now.max(saved.now);
+            restoring.goes_on_from(saved.now);
         }
         self.open.restore(OPEN, restoring)?;
         self.given = in_order(self.given_numbers.restore(GIVEN, restoring)?);

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aligned_windows;
+mod clocks;
 mod deliveries;
 mod driver;
 mod engine;

@@ -273,6 +273,7 @@ where
             let own = saved.dirty.into_iter().filter(|key| restoring.owns(key));
             self.queues.wait_again(own, saved.early_at);
             self.queues.now = self.queues.now.max(saved.now);
+            restoring.goes_on_from(saved.now);
             self.rules.watermark = self.rules.watermark.max(saved.watermark);
         }
         self.keys.restore(OPEN, restoring)?;
