@@ -36,6 +36,15 @@ impl<K: Key, W: Work> Failing<K, W> {
         self.is_running = false;
     }
 
+    /// The input has ended: `true` if nobody goes on with what waits, since no checkpoint has it. What is left to be tried
+    /// is tried at once then, as when all of the input has come.
+    pub(crate) fn leaves_nothing(&mut self) -> bool {
+        let is_open = self.outside.as_ref();
+        let is_lost = is_open.is_some_and(|outside| !outside.has_checkpoints());
+        self.is_complete |= is_lost;
+        is_lost
+    }
+
     /// All of the input has come.
     pub(crate) fn complete(&mut self) {
         self.is_complete = true;

@@ -252,6 +252,8 @@ where
         if self.core.watermark == Timestamp::MAX {
             // What somebody had tried again since, after a restart at the end.
             self.finish(out);
+        } else if self.failing.leaves_nothing() {
+            self.run(out);
         }
         self.failing.end();
         self.core.side.end(&mut Discard);
