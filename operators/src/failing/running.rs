@@ -6,6 +6,7 @@ use super::cause::Failure;
 use super::entry::{Place, Work};
 use super::parked::Failing;
 use crate::Key;
+use crate::progress::Progress;
 
 /// Pieces of work that are tried in one call: then others have their turn.
 const TOGETHER: usize = 1_024;
@@ -92,7 +93,9 @@ impl<K: Key, W: Work> Failing<K, W> {
         left: &mut usize,
         attempt: &mut impl FnMut(&mut Self, Option<&K>, &mut W) -> Result<(), Failure>,
     ) {
+        let mut progress = Progress::default();
         loop {
+            progress.made_one();
             // A timer that the last one has set may have failed: then all the others are behind that.
             let held = key.as_ref().and_then(|key| self.heads.get(key));
             if let Some(place) = held {
