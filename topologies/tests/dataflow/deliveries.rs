@@ -48,7 +48,7 @@ impl Telling {
         let dataflow = Dataflow::build_with("telling", one, |flow| {
             let receiver = receiver.clone();
             let numbers = flow.source("numbers", feed.clone()).stream();
-            numbers.deliver_with(options, move |delivery| receiver.receive(&delivery));
+            numbers.deliver_with(options, move |delivery| receiver.receive(delivery));
         });
         Self {
             driver: Driver::new(dataflow.unwrap()).unwrap(),
@@ -161,7 +161,7 @@ fn what_is_tried_again_waits_for_a_refused_result_behind_a_barrier() {
         let policy = ItemPolicy::skip().attempts(1_000, secs(1));
         let odd = |number: &u64| (number % 2 == 1).then_some(*number).ok_or("even");
         let tried = numbers.try_map(policy, odd);
-        tried.deliver_with(minute(), move |delivery| receiver.receive(&delivery));
+        tried.deliver_with(minute(), move |delivery| receiver.receive(delivery));
     });
     let storage = InMemory::default();
     let driver = Driver::with_checkpoints(dataflow.unwrap(), 3, Resources::new(), storage);
@@ -201,7 +201,7 @@ fn a_window_that_is_due_waits_for_a_refused_result_at_the_end() {
             let counted = windows.window(window.in_processing_time());
             let counted = counted.aggregate(count());
             let counted = counted.map(|window: Windowed<u64, u64>| window.key);
-            counted.deliver_with(minute(), move |delivery| receiver.receive(&delivery));
+            counted.deliver_with(minute(), move |delivery| receiver.receive(delivery));
         });
         let driver = Driver::with(dataflow.unwrap(), seed, Resources::new());
         let mut telling = Telling {
