@@ -16,6 +16,7 @@ pub mod paced;
 mod parameters;
 pub mod past;
 pub mod pattern;
+mod progress;
 pub mod projection;
 #[cfg(test)]
 mod restart;

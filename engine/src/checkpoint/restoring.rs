@@ -13,6 +13,7 @@ use super::{
     CheckpointError, Epoch, Manifest, Part, SavedPart, SlotManifest, StageManifest, StoredPart,
 };
 use crate::flow::{exchange_hash, target_of};
+use crate::time::Timestamp;
 
 /// What one operator gave: by partition that was saved, its parts, the oldest first.
 #[derive(Debug, Default)]
@@ -36,6 +37,8 @@ pub struct Restoring {
     /// Nothing is stored of this stage.
     is_new: bool,
     is_stale: bool,
+    /// Processing time when what is restored was saved, as far as an operator has said it.
+    reached: Timestamp,
     failure: Failure,
 }
 
@@ -50,6 +53,7 @@ impl Restoring {
             saved_partitions: None,
             is_new: true,
             is_stale: false,
+            reached: Timestamp::MIN,
             failure: Failure::default(),
         }
     }
@@ -110,6 +114,16 @@ impl Restoring {
     /// Whether it was marked so.
     pub(super) const fn is_stale(&self) -> bool {
         self.is_stale
+    }
+
+    /// What an operator takes back was saved at this processing time, or a later one: the stage's goes on from there.
+    pub fn goes_on_from(&mut self, now: Timestamp) {
+        self.reached = self.reached.max(now);
+    }
+
+    /// The latest of those times; [`Timestamp::MIN`] if there was none.
+    pub(crate) const fn reached(&self) -> Timestamp {
+        self.reached
     }
 
     /// Why an operator was not given its state, if one was not.
@@ -281,6 +295,7 @@ impl SavedCheckpoint {
             saved_partitions: is_same_hash.then_some(saved.partitions.len()),
             is_new: false,
             is_stale: false,
+            reached: Timestamp::MIN,
             failure: Failure::default(),
         }
     }

@@ -89,6 +89,10 @@ macro_rules! inner_sink {
         fn blocked(&mut self, waits: &mut Vec<$crate::stage::Blocked>) {
             self.$sink.blocked(waits);
         }
+
+        fn blocked_due(&self) -> Option<$crate::time::Timestamp> {
+            self.$sink.blocked_due()
+        }
     };
     (@idle $sink:ident) => {
         fn idle(&mut self) {

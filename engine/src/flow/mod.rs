@@ -26,6 +26,7 @@ mod merge;
 mod message;
 mod operator;
 mod outlet;
+mod processing_time;
 mod resources;
 mod route;
 mod source;

@@ -50,7 +50,8 @@ impl Emit<Infallible> for Discard {
 /// What an operator may know of the turn it works in. Read once per turn, never per item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// Processing time.
+    /// Processing time: the clock's, but that in a stage it never goes back, also not over a restart, and never stands
+    /// still.
     pub now: Timestamp,
     /// For spans.
     pub monotonic: Duration,
@@ -156,9 +157,16 @@ pub trait Operator<In>: Send + 'static {
     }
 
     /// Adds what must be waited for until the output that was refused is queued. Asked only while it
-    /// [is blocked](Self::is_blocked). Nothing: it waits for [`next_due`](Self::next_due).
+    /// [is blocked](Self::is_blocked). Nothing: it waits for [`blocked_due`](Self::blocked_due).
     fn blocked(&mut self, waits: &mut Vec<Blocked>) {
         let _ = waits;
+    }
+
+    /// When what it is blocked by may be over without anything else that would wake the stage: it is flushed then. Asked
+    /// only while it [is blocked](Self::is_blocked), and only of whoever is: what else is due is not dealt with meanwhile
+    /// if a barrier waits or the input has ended.
+    fn blocked_due(&self) -> Option<Timestamp> {
+        self.next_due()
     }
 
     /// The input is idle: watermarks need not wait for it. Told again after what the clock gave out meanwhile.
@@ -349,6 +357,12 @@ impl<In, A: Operator<In>, B: Operator<A::Out>> Operator<In> for Then<A, B> {
         if self.second.is_blocked() {
             self.second.blocked(waits);
         }
+    }
+
+    fn blocked_due(&self) -> Option<Timestamp> {
+        let first = self.first.is_blocked().then(|| self.first.blocked_due());
+        let second = self.second.is_blocked().then(|| self.second.blocked_due());
+        first.into_iter().chain(second).flatten().min()
     }
 
     fn idle(&mut self) {

@@ -113,7 +113,8 @@ pub struct SourceHead<S, W> {
     controller: Option<BatchController>,
     fixed: usize,
     /// Items that each split gives in this round. The same for all: one that is always given less falls behind, and
-    /// what the others bring waits for its watermark.
+    /// what the others bring waits for its watermark. Zero until one of the round is pulled, which need not be the first:
+    /// that may have ended, or wait for others.
     wanted: usize,
     items: u64,
     stopping: bool,
@@ -175,6 +176,9 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
             } else {
                 at + 1
             };
+            if at == 0 {
+                self.wanted = 0;
+            }
             if self.splits[at].ended {
                 quiet += 1;
                 continue;
@@ -185,7 +189,7 @@ impl<S: Source, W: WatermarkPolicy<S::Item>> SourceHead<S, W> {
                 wait = Some(wait.map_or(ALIGNMENT_WAIT, |wait: Duration| wait.min(ALIGNMENT_WAIT)));
                 continue;
             }
-            if at == 0 || self.wanted == 0 {
+            if self.wanted == 0 {
                 self.wanted = self.items_wanted();
             }
             let (pulled, items) = self.pull_split(at, self.wanted, operator)?;

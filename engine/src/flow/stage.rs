@@ -11,6 +11,7 @@ use super::fence::Fence;
 use super::head::{Head, Pull};
 use super::load::{Doing, StageMeter};
 use super::operator::{Discard, Fault, Operator, Turn};
+use super::processing_time::ProcessingTime;
 use crate::checkpoint::{Epoch, Part, Saving, StageLink};
 use crate::fail_point;
 use crate::spill::SpillStore;
@@ -47,6 +48,7 @@ pub struct FlowStage<H, O> {
     head: H,
     operator: O,
     clock: Arc<dyn Clock>,
+    time: ProcessingTime,
     meter: StageMeter,
     counted_at: Duration,
     counts: Vec<(&'static str, usize)>,
@@ -93,6 +95,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             told: link.completed(),
             link,
         });
+        let mut reached = Timestamp::MIN;
         if let Some(Checkpoints { link, .. }) = &checkpoints
             && let Some(mut restoring) = link.restoring()
         {
@@ -100,6 +103,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             let watermark = restored.inspect_err(|_| link.tell_restored(&restoring))?;
             let restored = operator.restore(&mut restoring);
             restored.inspect_err(|_| link.tell_restored(&restoring))?;
+            reached = restoring.reached();
             restoring
                 .finish()
                 .inspect_err(|error| link.tell_unrestored(error))?;
@@ -120,6 +124,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             #[cfg(feature = "failpoints")]
             has_turned: false,
             spill: wiring.resources.get::<SpillStore>(),
+            time: ProcessingTime::from(reached, &*wiring.clock),
             clock: wiring.clock,
             meter,
             counted_at: Duration::ZERO,
@@ -294,6 +299,15 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
     fn until_due(&self, now: Timestamp) -> Option<Duration> {
         self.operator.next_due().map(|due| due.since(now))
     }
+
+    /// The same while it is blocked. Behind a barrier or the end no timer is served, and one that is overdue would have it
+    /// step without end.
+    fn until_unblocked(&self, now: Timestamp) -> Option<Duration> {
+        if self.barrier.is_none() && !self.ended {
+            return self.until_due(now);
+        }
+        self.operator.blocked_due().map(|due| due.since(now))
+    }
 }
 
 /// Resolves when all of them have.
@@ -313,10 +327,7 @@ fn all(mut waits: Vec<Blocked>) -> Blocked {
 
 impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> StageCore for FlowStage<H, O> {
     fn step(&mut self) -> Step {
-        let turn = Turn {
-            now: self.clock.now(),
-            monotonic: self.clock.monotonic(),
-        };
+        let turn = self.time.turn(&*self.clock);
         self.meter.does(turn.monotonic, Doing::Working);
         let pulled = match self.turn(&turn) {
             Ok(pulled) => pulled,
@@ -337,7 +348,7 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> StageCore for FlowStage
         if blocked {
             let mut waits = Vec::new();
             self.operator.blocked(&mut waits);
-            return match (waits.is_empty(), self.until_due(turn.now)) {
+            return match (waits.is_empty(), self.until_unblocked(turn.now)) {
                 (true, Some(due)) => Step::IdleUntil(due),
                 _ => Step::Blocked(all(waits)),
             };

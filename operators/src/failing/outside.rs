@@ -82,6 +82,11 @@ impl Outside {
         Ok(outside)
     }
 
+    /// Whether checkpoints have what waits.
+    pub(super) const fn has_checkpoints(&self) -> bool {
+        self.has_checkpoints
+    }
+
     /// It has its first turn.
     pub(super) fn begins(&self) {
         if let (Some(letters), Some((_pass, board))) = (&self.letters, self.board()) {

@@ -6,6 +6,7 @@ use super::cause::Failure;
 use super::entry::{Place, Work};
 use super::parked::Failing;
 use crate::Key;
+use crate::progress::Progress;
 
 /// Pieces of work that are tried in one call: then others have their turn.
 const TOGETHER: usize = 1_024;
@@ -34,6 +35,15 @@ impl<K: Key, W: Work> Failing<K, W> {
             self.run(place, &mut left, &mut attempt);
         }
         self.is_running = false;
+    }
+
+    /// The input has ended: `true` if nobody goes on with what waits, since no checkpoint has it. What is left to be tried
+    /// is tried at once then, as when all of the input has come.
+    pub(crate) fn leaves_nothing(&mut self) -> bool {
+        let is_open = self.outside.as_ref();
+        let is_lost = is_open.is_some_and(|outside| !outside.has_checkpoints());
+        self.is_complete |= is_lost;
+        is_lost
     }
 
     /// All of the input has come.
@@ -83,7 +93,9 @@ impl<K: Key, W: Work> Failing<K, W> {
         left: &mut usize,
         attempt: &mut impl FnMut(&mut Self, Option<&K>, &mut W) -> Result<(), Failure>,
     ) {
+        let mut progress = Progress::default();
         loop {
+            progress.made_one();
             // A timer that the last one has set may have failed: then all the others are behind that.
             let held = key.as_ref().and_then(|key| self.heads.get(key));
             if let Some(place) = held {

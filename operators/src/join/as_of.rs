@@ -29,6 +29,7 @@ use super::keyed::Keyed;
 use super::pieces::Pieces;
 use super::waiting::Waiting;
 use super::{JoinResult, micros};
+use crate::progress::Progress;
 use crate::table::StateMemory;
 use crate::{Key, Savable};
 
@@ -233,7 +234,9 @@ where
     fn watermark<E: Emit<G::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
         self.late.watermark(watermark, &mut Discard);
         self.watermark = watermark.0;
+        let mut progress = Progress::default();
         while let Some((time, item)) = self.waiting.pop(watermark.0) {
+            progress.made_one();
             self.give(time, &item, out);
         }
         if watermark == Timestamp::MAX {

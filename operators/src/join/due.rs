@@ -66,6 +66,12 @@ pub(super) struct DueQueue<T> {
     len: usize,
 }
 
+/// Whether what is due at `due` comes before a watermark. What is due at the end of time comes before that: there is none
+/// later.
+pub(super) const fn is_before(due: i64, before: i64) -> bool {
+    due < before || before == i64::MAX
+}
+
 impl<T> DueQueue<T> {
     /// For values that are mostly due within `span` of each other.
     pub(super) fn new(span: i64) -> Self {
@@ -124,7 +130,7 @@ impl<T> DueQueue<T> {
         self.buckets.insert(number, values);
     }
 
-    /// Takes the earliest value out if it is due before `before`.
+    /// Takes the earliest value out if it is due before `before`; whenever it is, if that is the end of time.
     pub(super) fn pop(&mut self, before: i64) -> Option<(i64, T)> {
         if self.sorted.is_empty() && self.in_turn.is_empty() && self.near.is_empty() {
             self.sort_next(before)?;
@@ -133,14 +139,14 @@ impl<T> DueQueue<T> {
         let near = self.first_near();
         // Of equal times, what is in the bucket came first.
         if let Some(due) = sorted.filter(|due| near.is_none_or(|(near, _)| *due <= near)) {
-            if due >= before {
+            if !is_before(due, before) {
                 return None;
             }
             self.len -= 1;
             return self.sorted.pop_front();
         }
         let (due, is_in_turn) = near?;
-        if due >= before {
+        if !is_before(due, before) {
             return None;
         }
         self.len -= 1;
@@ -167,7 +173,7 @@ impl<T> DueQueue<T> {
     fn sort_next(&mut self, before: i64) -> Option<()> {
         let first = self.buckets.first_entry()?;
         let number = *first.key();
-        if number.saturating_mul(self.width) >= before {
+        if !is_before(number.saturating_mul(self.width), before) {
             return None;
         }
         let mut bucket = first.remove();
@@ -214,6 +220,21 @@ impl<T> DueQueue<T> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_end_of_time_comes_before_itself() {
+        for span in [0, 3_200] {
+            let mut queue = DueQueue::new(span);
+            queue.push(i64::MAX, 1);
+            queue.push(i64::MAX - 1, 2);
+            assert_eq!(queue.pop(i64::MAX - 1), None);
+            assert_eq!(queue.pop(i64::MAX), Some((i64::MAX - 1, 2)));
+            queue.push(i64::MAX, 3);
+            assert_eq!(queue.pop(i64::MAX), Some((i64::MAX, 1)));
+            assert_eq!(queue.pop(i64::MAX), Some((i64::MAX, 3)));
+            assert_eq!(queue.pop(i64::MAX), None);
+        }
+    }
 
     proptest! {
         #[test]

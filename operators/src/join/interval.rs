@@ -29,6 +29,7 @@ use super::keyed::Keyed;
 use super::pieces::Pieces;
 use super::run::Held;
 use super::{JoinResult, micros};
+use crate::progress::Progress;
 use crate::table::StateMemory;
 use crate::{Key, Savable};
 
@@ -195,7 +196,9 @@ where
                 watermark.saturating_sub(before),
             ),
         };
+        let mut progress = Progress::default();
         while let Some((place, _)) = self.keys.pop(self.watermark, |due| due) {
+            progress.made_one();
             match self.drop_over(place, ends, out) {
                 Some(next) => self.keys.set_due(place, next, next),
                 None => {

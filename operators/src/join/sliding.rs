@@ -26,6 +26,7 @@ use super::held_back;
 use super::keyed::Keyed;
 use super::pieces::Pieces;
 use super::run::{Held, Run};
+use crate::progress::Progress;
 use crate::table::StateMemory;
 use crate::window::{Revision, Sliding, Span, TimeDomain, Window, Windowed, by_span};
 use crate::{Key, Savable};
@@ -224,7 +225,9 @@ where
             until => number_of(&span, first_open(&span, until)),
         };
         let at = |end| number_of(&span, end);
+        let mut progress = Progress::default();
         while let Some((place, end)) = self.keys.pop(before, at) {
+            progress.made_one();
             let (key, Pending { left, right }) = self.keys.table.peek_mut(place);
             let window = span.window_ending(end);
             let over = end.saturating_add(span.lateness);

@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 
 use super::group::{GroupResult, Items};
 use super::held_back;
+use crate::progress::Progress;
 use crate::table::StateMemory;
 use crate::window::{Revision, Shape, Slices, Span, TimeDomain, Tumbling, Windowed, by_span};
 use crate::{Key, Savable};
@@ -130,12 +131,14 @@ where
         K: Clone,
     {
         let lateness = self.span.lateness;
+        let mut progress = Progress::default();
         while (self.open.first_end()).is_some_and(|end| end.saturating_add(lateness) <= until) {
             let Some(mut slice) = self.open.pop() else {
                 break;
             };
             let window = self.span.window_ending(self.open.end_of(slice.number));
             for (key, sides) in slice.table.drain() {
+                progress.made_one();
                 let (left, right) = (Items::plain(&sides.left), Items::plain(&sides.right));
                 self.result.group(&key, window, left, right, |value| {
                     let result = Windowed {
@@ -226,6 +229,7 @@ where
             saved.shape.check(KIND, self.span.shape(), restoring)?;
             self.watermark = self.watermark.max(saved.watermark);
             self.now = self.now.max(saved.now);
+            restoring.goes_on_from(saved.now);
         }
         self.open.restore(OPEN, restoring)?;
         self.late.restore(restoring)

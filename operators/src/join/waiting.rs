@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use millstream_engine::checkpoint::{CheckpointError, Restoring, Saving};
 use millstream_engine::flow::Fault;
 
-use super::due::DueQueue;
+use super::due::{DueQueue, is_before};
 use crate::Savable;
 use crate::table::{StateMemory, Table};
 
@@ -89,7 +89,7 @@ impl<L> Waiting<L> {
         self.chunks.find_or_insert_with((slice, full), create)
     }
 
-    /// Takes the earliest item out if it is due before `before`.
+    /// Takes the earliest item out if it is due before `before`; whenever it is, if that is the end of time.
     pub(super) fn pop(&mut self, before: i64) -> Option<(i64, L)> {
         loop {
             if let Some(found) = self.queue.pop(before) {
@@ -97,7 +97,7 @@ impl<L> Waiting<L> {
                 return Some(found);
             }
             let (&slice, _) = self.slices.first_key_value()?;
-            if self.queue.len() > 0 || self.queue.begin_of(slice) >= before {
+            if self.queue.len() > 0 || !is_before(self.queue.begin_of(slice), before) {
                 return None;
             }
             self.open(slice);

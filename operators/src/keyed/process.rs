@@ -18,6 +18,7 @@ use super::expiring::Now;
 use super::table::{AHEAD, Fired, LARGE, Table};
 use crate::Key;
 use crate::parameters::Parameters;
+use crate::progress::Progress;
 use crate::table::StateMemory;
 use crate::window::TimeDomain;
 
@@ -103,7 +104,9 @@ where
         is_over: bool,
         out: &mut E,
     ) {
+        let mut progress = Progress::default();
         while let Some(due) = self.table.timers(domain).pop_due(until) {
+            progress.made_one();
             let hash = self.table.hash(&due.key);
             match self.table.fired(hash, domain, &due) {
                 Fired::Nothing => {}
@@ -312,6 +315,7 @@ where
             let parameters = self.process.parameters();
             saved.parameters.check(KIND, parameters, restoring)?;
             self.now = self.now.max(saved.now);
+            restoring.goes_on_from(saved.now);
         }
         self.table.restore(restoring)?;
         self.side.restore(restoring)

@@ -252,6 +252,8 @@ where
         if self.core.watermark == Timestamp::MAX {
             // What somebody had tried again since, after a restart at the end.
             self.finish(out);
+        } else if self.failing.leaves_nothing() {
+            self.run(out);
         }
         self.failing.end();
         self.core.side.end(&mut Discard);
@@ -286,6 +288,7 @@ where
         self.core.watermark = watermark.unwrap_or(Timestamp::MIN);
         for saved in all {
             self.core.now = self.core.now.max(saved.now);
+            restoring.goes_on_from(saved.now);
         }
         self.core.table.restore(restoring)?;
         let key = &self.key;

@@ -156,10 +156,17 @@ impl<T> PatternState<T> {
     ) -> Option<Timestamp> {
         loop {
             let first = self.buffer.first_key_value().map(|((time, _), _)| *time);
-            let next = first.filter(|time| *time < watermark);
+            // At the end of time there is no watermark after an item that has that time.
+            let is_over = watermark == Timestamp::MAX;
+            let next = first.filter(|time| is_over || *time < watermark);
             let deadline = self.runs.iter().map(|run| run.start).min();
             let deadline = deadline.map(|start| start.saturating_add(rules.within));
-            match deadline.filter(|at| *at <= next.unwrap_or(watermark)) {
+            let is_due = |at: &Timestamp| match next {
+                // One that would be later than the end of time is not over before the items are.
+                Some(next) => *at <= next && *at < Timestamp::MAX,
+                None => *at <= watermark,
+            };
+            match deadline.filter(is_due) {
                 Some(deadline) => self.expire(rules, deadline, found),
                 None if next.is_none() => {
                     let item = first.map(|time| Timestamp(time.0.saturating_add(1)));

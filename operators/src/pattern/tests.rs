@@ -160,6 +160,24 @@ fn a_pattern_that_ends_in_a_negation_matches_when_its_time_is_over() {
     assert_eq!(texts(ordered_not_paid(), &items, i64::MAX), all);
 }
 
+/// Story: items of the end of time were never looked at, since no watermark comes after them.
+#[test]
+fn items_of_the_end_of_time_are_looked_at() {
+    let both = Pattern::begin("a", |item: &u32| *item == 1)
+        .followed_by("b", |item| *item == 2)
+        .within(Duration::from_micros(10));
+    let (last, max) = (i64::MAX - 1, i64::MAX);
+    let items = [(last, 1), (max, 1), (max, 2)];
+    let found = texts(both, &items, max);
+    let expected = [last, max].map(|_| format!("{max} a[1] b[2]"));
+    assert_eq!(found, expected);
+    // What would be over after the end of time is over then.
+    let alone = Pattern::begin("a", |item: &u32| *item == 1)
+        .not_followed_by(|item| *item == 2)
+        .within(Duration::from_micros(10));
+    assert_eq!(texts(alone, &[(max, 1)], max), [format!("{last} a[1]")]);
+}
+
 #[test]
 fn a_long_run_is_freed_without_recursion() {
     let items: Vec<_> = (0..20_000).map(|time| (time, 1)).collect();

@@ -249,8 +249,8 @@ impl<T: Savable, Y: Order<T>, M: TryFunction<T>> Operator<T> for TryItems<T, Y, 
     }
 
     fn end<E: Emit<M::Out>>(&mut self, out: &mut E) {
-        if self.watermark == Timestamp::MAX {
-            // What somebody had tried again since, after a restart at the end.
+        if self.failing.leaves_nothing() || self.watermark == Timestamp::MAX {
+            // Also what somebody had tried again since, after a restart at the end.
             self.run(out);
         }
         self.failing.end();

@@ -23,6 +23,7 @@ use super::{Global, Revision, Sliding, TimeDomain, Triggered, Tumbling, Windowed
 use crate::Key;
 use crate::function::AggregateFunction;
 use crate::parameters::Parameters;
+use crate::progress::Progress;
 use crate::table::{Numbers, Seen, StateMemory, Table, TableMemory};
 
 /// Its kinds of state in checkpoints.
@@ -197,10 +198,12 @@ where
         }
         self.giving.earlier = from;
         self.giving.watermark = until;
+        let mut progress = Progress::default();
         let ended = (Bound::Excluded(from), Bound::Included(until));
         for (&end, table) in self.windows.range_mut(ended) {
             table.visit(|key, pane| {
                 self.giving.give(end, key, pane, Revision::OnTime, out);
+                progress.made_one();
                 Seen::Changed
             });
         }
@@ -215,6 +218,7 @@ where
                 if pane.changes > 0 {
                     self.giving.give(end, key, pane, Revision::Late, out);
                 }
+                progress.made_one();
                 Seen::Same // The table is gone.
             });
         }
@@ -226,7 +230,9 @@ where
             return;
         }
         self.early_at = None;
+        let mut progress = Progress::default();
         for (end, key) in self.dirty.drain(..) {
+            progress.made_one();
             let table = self.windows.get_mut(&end);
             let Some(pane) = table.and_then(|table| table.get_mut(&key)) else {
                 continue;
@@ -370,6 +376,7 @@ where
             }
             self.giving.earlier = self.giving.earlier.max(saved.earlier);
             self.now = self.now.max(saved.now);
+            restoring.goes_on_from(saved.now);
         }
         self.windows = self.numbers.restore(OPEN, restoring)?;
         self.panes = self.windows.values().map(Table::len).sum();

@@ -21,6 +21,7 @@ use super::{Revision, TimeDomain, Tumbling, Windowed};
 use crate::Key;
 use crate::function::AggregateFunction;
 use crate::parameters::Parameters;
+use crate::progress::Progress;
 use crate::table::{Numbers, StateMemory, Table, TableMemory};
 
 /// Its kinds of state in checkpoints.
@@ -84,6 +85,7 @@ where
     where
         K: Clone,
     {
+        let mut progress = Progress::default();
         while self.open.first_end().is_some_and(|end| end <= until) {
             let Some(mut slice) = self.open.pop() else {
                 break;
@@ -99,6 +101,7 @@ where
                 for (key, accumulator) in slice.table.drain() {
                     let value = self.function.finish(&accumulator);
                     out.emit(window.last(), windowed(key, value));
+                    progress.made_one();
                 }
                 self.open.recycle(slice.table);
                 continue;
@@ -106,6 +109,7 @@ where
             slice.table.for_each(|key, accumulator| {
                 let value = self.function.finish(accumulator);
                 out.emit(window.last(), windowed(key.clone(), value));
+                progress.made_one();
             });
             self.keep_given(slice);
         }
@@ -318,6 +322,7 @@ where
             saved.parameters.check(KIND, parameters, restoring)?;
             self.watermark = self.watermark.max(saved.watermark);
             self.now = self.now.max(saved.now);
+            restoring.goes_on_from(saved.now);
         }
         self.open.restore(OPEN, restoring)?;
         self.given = in_order(self.given_numbers.restore(GIVEN, restoring)?);

@@ -4,8 +4,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millstream::dataflow::{Dataflow, Driver, Feed, FlowOptions};
+use millstream_engine::checkpoint::{CheckpointOptions, InMemory};
+use millstream_engine::flow::Resources;
 use millstream_operators::breaker::BreakerOptions;
-use millstream_operators::sink::DeliverOptions;
+use millstream_operators::failing::ItemPolicy;
+use millstream_operators::function::count;
+use millstream_operators::sink::{DeliverOptions, Delivery};
+use millstream_operators::window::{Sliding, Windowed};
 
 use crate::support::{seconds, secs};
 
@@ -16,6 +21,15 @@ type Given = Vec<(u64, u64, bool)>;
 struct Receiver {
     given: Arc<Mutex<Given>>,
     is_down: Arc<Mutex<bool>>,
+}
+
+impl Receiver {
+    fn receive(&self, delivery: &Delivery<u64>) -> Result<(), &'static str> {
+        let is_taken = !*self.is_down.lock().unwrap();
+        let given = (delivery.id.number, delivery.item, is_taken);
+        self.given.lock().unwrap().push(given);
+        if is_taken { Ok(()) } else { Err("down") }
+    }
 }
 
 struct Telling {
@@ -34,12 +48,7 @@ impl Telling {
         let dataflow = Dataflow::build_with("telling", one, |flow| {
             let receiver = receiver.clone();
             let numbers = flow.source("numbers", feed.clone()).stream();
-            numbers.deliver_with(options, move |delivery| {
-                let is_taken = !*receiver.is_down.lock().unwrap();
-                let given = (delivery.id.number, delivery.item, is_taken);
-                receiver.given.lock().unwrap().push(given);
-                if is_taken { Ok(()) } else { Err("down") }
-            });
+            numbers.deliver_with(options, move |delivery| receiver.receive(delivery));
         });
         Self {
             driver: Driver::new(dataflow.unwrap()).unwrap(),
@@ -123,4 +132,90 @@ fn a_breaker_may_have_the_stage_fail() {
         failure.cause,
         "2 results in a row were refused, the last: down"
     );
+}
+
+/// Steps that are more than enough for whatever is to be done at one time.
+const STEPS: usize = 10_000;
+
+/// Refuses what it is given for a minute.
+fn minute() -> DeliverOptions {
+    DeliverOptions::default().backoff(secs(60), secs(60))
+}
+
+/// Story: behind a barrier nothing is tried again while a result is refused; what was due had the stage step without end.
+#[test]
+fn what_is_tried_again_waits_for_a_refused_result_behind_a_barrier() {
+    let (feed, receiver) = (Feed::new(1), Receiver::default());
+    let options = FlowOptions {
+        partitions: 1,
+        checkpoints: Some(CheckpointOptions {
+            interval_ms: 3_600_000,
+            pause_ms_min: 0,
+            ..CheckpointOptions::default()
+        }),
+        ..FlowOptions::default()
+    };
+    let dataflow = Dataflow::build_with("telling", options, |flow| {
+        let receiver = receiver.clone();
+        let numbers = flow.source("numbers", feed.clone()).stream();
+        let policy = ItemPolicy::skip().attempts(1_000, secs(1));
+        let odd = |number: &u64| (number % 2 == 1).then_some(*number).ok_or("even");
+        let tried = numbers.try_map(policy, odd);
+        tried.deliver_with(minute(), move |delivery| receiver.receive(delivery));
+    });
+    let storage = InMemory::default();
+    let driver = Driver::with_checkpoints(dataflow.unwrap(), 3, Resources::new(), storage);
+    let mut telling = Telling {
+        driver: driver.unwrap(),
+        feed,
+        receiver,
+    };
+    telling.set_down(true);
+    telling.push(10);
+    telling.push(11);
+    telling.driver.ask_for_checkpoint();
+    telling.driver.run().unwrap();
+    assert_eq!(telling.given(), [(0, 11, false)]);
+    telling.driver.ask_for_checkpoint();
+    telling.driver.run().unwrap();
+    telling.driver.clock().advance(secs(10));
+    assert_eq!(telling.driver.run_steps(STEPS), Ok(false), "it is at rest");
+    telling.set_down(false);
+    assert_eq!(telling.given_after(secs(50)), [(0, 11, true)]);
+}
+
+/// The same after the end of the input, where no window is given out any more, with one that is due.
+#[test]
+fn a_window_that_is_due_waits_for_a_refused_result_at_the_end() {
+    for seed in 0..16 {
+        let (feed, receiver) = (Feed::new(1), Receiver::default());
+        let one = FlowOptions {
+            partitions: 1,
+            ..FlowOptions::default()
+        };
+        let dataflow = Dataflow::build_with("telling", one, |flow| {
+            let receiver = receiver.clone();
+            let numbers = flow.source("numbers", feed.clone()).stream();
+            let windows = numbers.key_by(|number: &u64| *number);
+            let window = Sliding::of(secs(20)).every(secs(10));
+            let counted = windows.window(window.in_processing_time());
+            let counted = counted.aggregate(count());
+            let counted = counted.map(|window: Windowed<u64, u64>| window.key);
+            counted.deliver_with(minute(), move |delivery| receiver.receive(delivery));
+        });
+        let driver = Driver::with(dataflow.unwrap(), seed, Resources::new());
+        let mut telling = Telling {
+            driver: driver.unwrap(),
+            feed,
+            receiver,
+        };
+        telling.set_down(true);
+        telling.push(10);
+        telling.driver.clock().advance(secs(10));
+        telling.driver.begin_stop();
+        assert_eq!(telling.driver.run_steps(STEPS), Ok(false), "seed {seed}");
+        assert_eq!(telling.given(), [(0, 10, false)]);
+        telling.driver.clock().advance(secs(20));
+        assert_eq!(telling.driver.run_steps(STEPS), Ok(false), "seed {seed}");
+    }
 }

@@ -5,6 +5,7 @@
 
 mod aligned_windows;
 mod channels;
+mod clocks;
 mod deliveries;
 mod driver;
 mod engine;

@@ -1,11 +1,19 @@
 //! A dataflow that is stopped gives nothing that the whole input would not have given.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use millstream::dataflow::{Dataflow, Driver, Feed, FlowOptions};
+use millstream_engine::time::Timestamp;
+use millstream_operators::failing::ItemPolicy;
 use millstream_operators::function::sum;
+use millstream_operators::keyed::{Context, TryKeyedProcess};
 use millstream_operators::window::Tumbling;
 use proptest::prelude::*;
 
 use crate::aligned_windows::model;
-use crate::support::{Item, case, secs};
+use crate::support::{Item, case, seconds, secs};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
@@ -40,4 +48,65 @@ proptest! {
             left.swap_remove(at.unwrap());
         }
     }
+}
+
+/// Fails once, for the first item.
+#[derive(Clone, Default)]
+struct FailsOnce(Arc<AtomicBool>);
+
+impl FailsOnce {
+    fn take(&self, item: &Item) -> Result<i64, &'static str> {
+        let fails = item.1 == 0 && !self.0.swap(true, Ordering::Relaxed);
+        if fails { Err("once") } else { Ok(item.1) }
+    }
+}
+
+impl TryKeyedProcess<u8, Item> for FailsOnce {
+    type State = ();
+    type Out = i64;
+    type Side = Infallible;
+    type Error = &'static str;
+
+    fn item(
+        &mut self,
+        _key: &u8,
+        (): &mut (),
+        _time: Timestamp,
+        item: &Item,
+        ctx: &mut Context<'_, i64>,
+    ) -> Result<(), &'static str> {
+        self.take(item).map(|value| ctx.emit(value))
+    }
+}
+
+/// Story: one item failed and was to be tried again in a second, and all of its key waited behind it; a stop without
+/// checkpoints left them there, and said that all was well.
+#[test]
+fn a_stop_without_checkpoints_drops_nothing_that_waits() {
+    let feed = Feed::new(1);
+    let policy = ItemPolicy::skip().attempts(5, secs(1));
+    let one = FlowOptions {
+        partitions: 1,
+        ..FlowOptions::default()
+    };
+    let mut outputs = None;
+    let flow = Dataflow::build_with("stopped", one, |flow| {
+        let items = flow.source("items", feed.clone()).stream();
+        let [mapped, processed] = <[_; 2]>::try_from(items.share(2)).unwrap();
+        let function = FailsOnce::default();
+        let mapped = mapped.key_by(|item: &Item| item.0).named("mapped");
+        let mapped = mapped.try_map(policy, move |item: &Item| function.take(item));
+        let processed = processed.key_by(|item: &Item| item.0).named("processed");
+        let processed = processed.try_process(policy, FailsOnce::default());
+        outputs = Some((mapped.collect(), processed.collect()));
+    });
+    let mut driver = Driver::new(flow.unwrap()).unwrap();
+    (0..5_000).for_each(|value| feed.push(0, seconds(0), (1, value)));
+    driver.run().unwrap();
+    let (mapped, processed) = outputs.unwrap();
+    assert!(mapped.is_empty() && processed.is_empty());
+    driver.stop().unwrap();
+    let all: Vec<_> = (0..5_000).collect();
+    assert_eq!(mapped.take_items(), all);
+    assert_eq!(processed.take_items(), all);
 }

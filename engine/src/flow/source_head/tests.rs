@@ -246,3 +246,67 @@ fn splits_that_are_read_in_turn_give_the_same_number_of_items() {
     assert!(given[0] > 50);
     assert_eq!(given, vec![given[0]; 4]);
 }
+
+/// Has nothing any more, or as many items as it is asked for, which takes a while; notes how many that is.
+struct Slow {
+    is_over: bool,
+    clock: Arc<ManualClock>,
+    asked: Arc<std::sync::Mutex<Vec<usize>>>,
+}
+
+impl Source for Slow {
+    type Item = ();
+
+    fn pull<E: Emit<()>>(&mut self, items_max: usize, out: &mut E) -> Result<Pulled, Fault> {
+        if self.is_over {
+            return Ok(Pulled::End);
+        }
+        self.asked.lock().unwrap().push(items_max);
+        (0..items_max).for_each(|_| out.emit(Timestamp::EPOCH, ()));
+        let nanos = 20_000 + 200 * items_max as u64;
+        self.clock.advance(Duration::from_nanos(nanos));
+        Ok(Pulled::More)
+    }
+
+    fn position(&self) -> Result<Option<Vec<u8>>, Fault> {
+        Ok(None)
+    }
+
+    fn seek(&mut self, _position: &[u8]) -> Result<(), SeekError> {
+        Ok(())
+    }
+}
+
+/// Story: the size of pulls was chosen anew where the first split was pulled, and stayed as it was for good once that had
+/// ended.
+#[test]
+fn the_size_of_pulls_is_chosen_anew_after_the_first_split_has_ended() {
+    let clock = clock();
+    let mailbox = Mailbox::new(
+        MailboxLimits::default(),
+        Arc::<ManualClock>::clone(&clock) as _,
+    );
+    let asked = Arc::default();
+    let split = |number| Split {
+        source: Slow {
+            is_over: number == 0,
+            clock: Arc::clone(&clock),
+            asked: Arc::clone(&asked),
+        },
+        policy: Ascending::new(),
+        number,
+        of: None,
+        resumed: Timestamp::MIN,
+    };
+    let mut head = SourceHead::new(vec![split(0), split(1)], SourceOptions::default(), &mailbox);
+    for _ in 0..10 {
+        let turn = Turn {
+            now: clock.now(),
+            monotonic: clock.monotonic(),
+        };
+        head.pull(&mut Heard::default(), &turn, &*clock).unwrap();
+    }
+    let asked = asked.lock().unwrap();
+    // Before it knows what pulls cost it tries several sizes.
+    assert!(asked.iter().any(|items| *items != asked[0]), "{asked:?}");
+}

@@ -92,6 +92,7 @@ impl<K: Key, L: Savable, R: Savable, FL, FR, G, S> SlidingJoin<K, L, R, FL, FR, 
                 shape.check(TIME, self.span.shape(), restoring)?;
                 watermarks.push(watermark);
                 self.now = self.now.max(now);
+                restoring.goes_on_from(now);
             }
             let ends = self
                 .keys
@@ -122,6 +123,7 @@ impl<K: Key, L: Savable, R: Savable, FL, FR, G, S> SlidingJoin<K, L, R, FL, FR, 
             saved.shape.check(WHOLE, self.span.shape(), restoring)?;
             watermarks.push(saved.watermark);
             self.now = self.now.max(saved.now);
+            restoring.goes_on_from(saved.now);
             let own = saved
                 .keys
                 .into_iter()

@@ -116,6 +116,24 @@ fn sliding_windows_near_the_end_of_time_come_to_an_end() {
     );
 }
 
+/// Story: left items of the end of time were never given out, since no watermark comes after them.
+#[test]
+fn left_items_of_the_end_of_time_find_their_rows() {
+    let join = AsOfJoin::new(AsOf::new(), key, key, Inner(pair), KeepLate::default());
+    let mut join = Driven::new(join);
+    join.right(7, (1, 20));
+    for time in [i64::MAX, i64::MAX - 1, i64::MAX] {
+        join.left(time, (1, time - i64::MAX));
+    }
+    join.watermark(i64::MAX - 1);
+    assert_eq!(join.take(), []);
+    join.watermark(i64::MAX);
+    let (last, max) = (i64::MAX - 1, i64::MAX);
+    let all = [(last, (-1, 20)), (max, (0, 20)), (max, (0, 20))];
+    assert_eq!(join.take(), all);
+    assert_eq!(join.state(), 0);
+}
+
 #[test]
 fn what_was_deleted_does_not_come_back_by_a_late_value() {
     let table = AsOf::new().deleted_by(|item: &Item| item.1 == 0);

@@ -15,6 +15,7 @@ use crate::keyed::context::{Context, Scope, Timer};
 use crate::keyed::table::Fired;
 use crate::keyed::timers::Due;
 use crate::keyed::try_call::{Call, Reached};
+use crate::progress::Progress;
 use crate::window::TimeDomain;
 use crate::{Key, Savable};
 
@@ -33,7 +34,9 @@ where
         until: i64,
         out: &mut E,
     ) {
+        let mut progress = Progress::default();
         while let Some(due) = self.table.timers(domain).pop_due(until) {
+            progress.made_one();
             if !failing.is_empty() {
                 if failing.has_failed() {
                     return;

@@ -19,6 +19,7 @@ use super::rules::Rules;
 use crate::Key;
 use crate::function::AggregateFunction;
 use crate::parameters::Parameters;
+use crate::progress::Progress;
 use crate::table::{StateMemory, Table};
 use crate::window::{TimeDomain, Trigger, Triggered, Windowed};
 
@@ -106,7 +107,9 @@ where
     /// Gives out and drops what is due at the watermark.
     fn fire<E: Emit<Windowed<K, A::Output>>>(&mut self, out: &mut E) {
         let rules = &self.rules;
+        let mut progress = Progress::default();
         while let Some(Look { due, key, .. }) = self.queues.due.pop(rules.watermark) {
+            progress.made_one();
             let Some(place) = self.keys.find(&key) else {
                 continue;
             };
@@ -129,7 +132,9 @@ where
 
     /// Gives out early what the clock says is due.
     fn fire_early<E: Emit<Windowed<K, A::Output>>>(&mut self, now: i64, out: &mut E) {
+        let mut progress = Progress::default();
         for key in self.queues.take_dirty(now) {
+            progress.made_one();
             if let Some(sessions) = self.keys.get_mut(&key) {
                 self.rules.give_early(&key, sessions, out);
             }
@@ -278,6 +283,7 @@ where
             let own = saved.dirty.into_iter().filter(|key| restoring.owns(key));
             self.queues.wait_again(own, saved.early_at);
             self.queues.now = self.queues.now.max(saved.now);
+            restoring.goes_on_from(saved.now);
             self.rules.watermark = self.rules.watermark.max(saved.watermark);
         }
         self.keys.restore(OPEN, restoring)?;

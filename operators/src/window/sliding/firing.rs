@@ -11,6 +11,7 @@ use millstream_engine::time::Timestamp;
 
 use super::SlidingWindows;
 use crate::function::AggregateFunction;
+use crate::progress::Progress;
 use crate::table::Seen;
 use crate::window::fifo::Fifo;
 use crate::window::{Revision, Windowed};
@@ -42,9 +43,10 @@ where
     pub(super) fn fire<E: Emit<Windowed<K, A::Output>>>(&mut self, until: i64, out: &mut E) {
         // Ends that are too large for a number are all the same one.
         let due = |end: &i64, given| *end <= until && *end > given;
+        let mut progress = Progress::default();
         while let Some(end) = self.next_end().filter(|end| due(end, self.given)) {
-            self.close_slices(end, until);
-            self.give(end, until, out);
+            self.close_slices(end, until, &mut progress);
+            self.give((end, until), &mut progress, out);
             self.given = end;
         }
         // Also where no window had anything: how an item counts that comes later must not depend on other keys.
@@ -66,7 +68,7 @@ where
     }
 
     /// Moves slices that end by `end` to their keys, where what no window needs any more makes room for them.
-    fn close_slices(&mut self, end: i64, until: i64) {
+    fn close_slices(&mut self, end: i64, until: i64, progress: &mut Progress) {
         let first = self.slices_of(end).0;
         let keep = first.min(self.kept_from(until));
         while self.open.first_end().is_some_and(|first| first <= end) {
@@ -79,6 +81,7 @@ where
                 fifo.expire(&self.function, first, keep);
                 fifo.enter(&self.function, slice.number, first, part);
                 self.closed = self.closed + fifo.len() - before;
+                progress.made_one();
             }
             let last = Timestamp(self.open.end_of(slice.number).saturating_sub(1));
             let live = self.span.last_end(last).unwrap_or(i64::MAX);
@@ -88,13 +91,19 @@ where
     }
 
     /// Gives out the window that ends at `end`.
-    fn give<E: Emit<Windowed<K, A::Output>>>(&mut self, end: i64, until: i64, out: &mut E) {
+    fn give<E: Emit<Windowed<K, A::Output>>>(
+        &mut self,
+        (end, until): (i64, i64),
+        progress: &mut Progress,
+        out: &mut E,
+    ) {
         let window = self.span.window_ending(end);
         let first = self.slices_of(end).0;
         let keep = first.min(self.kept_from(until));
         let function = &self.function;
         let (mut alone, ahead) = (self.alone.get_mut(&end), &self.ahead);
         self.keys.visit(|key, fifo| {
+            progress.made_one();
             let before = fifo.len();
             let is_changed = fifo.expire(function, first, keep);
             self.closed = self.closed + fifo.len() - before;
@@ -123,6 +132,7 @@ where
         });
         let Some(alone) = alone else { return };
         alone.for_each(|key, sum| {
+            progress.made_one();
             let is_open = self.keys.get(key).is_none_or(Fifo::is_empty);
             if is_open && !ahead.has_given(key, end) {
                 let (key, value) = (key.clone(), function.finish(sum));

@@ -291,6 +291,7 @@ where
             self.live_until = self.live_until.max(saved.live_until);
             self.watermark = self.watermark.max(saved.watermark);
             self.now = self.now.max(saved.now);
+            restoring.goes_on_from(saved.now);
         }
         self.open.restore(OPEN, restoring)?;
         self.keys.restore(CLOSED, restoring)?;

@@ -1,0 +1,160 @@
+//! Firings of thousands of keys in one step, whose code takes its time for each.
+//!
+//! Story: a window that closed with millions of keys was taken for code that hangs, and again after each restart.
+
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use millstream_engine::flow::{Operator, Turn};
+use millstream_engine::mailbox::{Mailbox, MailboxLimits};
+use millstream_engine::stage::{
+    RestartPolicy, StageCore, StageHandle, StageSpec, StageStatus, Stall, Step, spawn_stage,
+};
+use millstream_engine::time::{Clock, ManualClock, Timestamp};
+
+use crate::function::count;
+use crate::keyed::{Context, KeyedProcess, NoSide, Process, Timer};
+use crate::window::{
+    CountLate, Session, SessionWindows, Sliding, SlidingWindows, Trigger, Triggered,
+    TriggeredWindows, Tumbling, TumblingWindows,
+};
+
+const KEYS: u64 = 2_000;
+/// What code needs for each result.
+const EACH: Duration = Duration::from_millis(100);
+
+/// A step whose results take their time.
+#[derive(Clone)]
+struct Slow {
+    clock: Arc<ManualClock>,
+    stage: Arc<OnceLock<StageHandle>>,
+    /// Of how many results, and how long it seemed to hang at most.
+    seen: Arc<Mutex<(u64, Duration)>>,
+}
+
+impl Slow {
+    fn result(&self) {
+        self.clock.advance(EACH);
+        let stall = self.stage.get().unwrap().stall(self.clock.monotonic());
+        let Some(Stall::InStep(span)) = stall else {
+            panic!("it is in a step: {stall:?}");
+        };
+        let mut seen = self.seen.lock().unwrap();
+        *seen = (seen.0 + 1, seen.1.max(span));
+    }
+}
+
+/// Makes one step once its handle is known.
+struct Once<F> {
+    slow: Slow,
+    fire: Option<F>,
+}
+
+impl<F: FnOnce(&Slow) + Send + 'static> StageCore for Once<F> {
+    fn step(&mut self) -> Step {
+        if self.slow.stage.get().is_none() {
+            return Step::Again;
+        }
+        if let Some(fire) = self.fire.take() {
+            fire(&self.slow);
+        }
+        Step::Done
+    }
+}
+
+async fn assert_is_no_hang(fire: impl FnOnce(&Slow) + Send + 'static) {
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let slow = Slow {
+        clock: Arc::clone(&clock),
+        stage: Arc::default(),
+        seen: Arc::default(),
+    };
+    let shared: Arc<dyn Clock> = clock;
+    let core = Once {
+        slow: slow.clone(),
+        fire: Some(fire),
+    };
+    let core = Mutex::new(Some(core));
+    let spec = StageSpec {
+        name: "slow/0".to_owned(),
+        mailbox: Mailbox::new(MailboxLimits::default(), Arc::clone(&shared)),
+        clock: shared,
+        factory: Box::new(move || {
+            let core = core.lock().unwrap().take();
+            Ok(Box::new(core.ok_or_else(|| "once".to_owned())?))
+        }),
+        policy: RestartPolicy::default(),
+        on_give_up: Box::new(|_, _| {}),
+    };
+    let handle = spawn_stage(spec).await.unwrap();
+    slow.stage.set(handle.clone()).ok().unwrap();
+    assert_eq!(handle.ended().await, StageStatus::Stopped);
+    let (results, longest) = *slow.seen.lock().unwrap();
+    assert_eq!(results, KEYS);
+    assert!(longest < Duration::from_secs(30), "{longest:?}");
+}
+
+/// Gives a result for each key at the end of the input.
+fn all_at_once<O: Operator<u64>>(mut operator: O) -> impl FnOnce(&Slow) + Send {
+    operator.begin(&Turn {
+        now: Timestamp::EPOCH,
+        monotonic: Duration::ZERO,
+    });
+    for key in 0..KEYS {
+        operator.item(Timestamp(1), key, &mut |_, _| {});
+    }
+    move |slow: &Slow| operator.watermark(Timestamp::MAX, &mut |_, _| slow.result())
+}
+
+fn itself(item: &u64) -> u64 {
+    *item
+}
+
+#[tokio::test]
+async fn windows_of_many_keys_are_given_out_without_seeming_to_hang() {
+    let (minute, late) = (Duration::from_secs(60), CountLate::new);
+    let window = Tumbling::of(minute);
+    let operator = TumblingWindows::new(window, itself, count(), late());
+    assert_is_no_hang(all_at_once(operator)).await;
+    let window = window.allowed_lateness(minute);
+    let operator = TumblingWindows::new(window, itself, count(), late());
+    assert_is_no_hang(all_at_once(operator)).await;
+    let operator = SlidingWindows::new(Sliding::of(minute), itself, count(), late());
+    assert_is_no_hang(all_at_once(operator)).await;
+    let operator = SessionWindows::new(Session::gap(minute), itself, count(), late());
+    assert_is_no_hang(all_at_once(operator)).await;
+    let window = Triggered::new(Tumbling::of(minute), Trigger::at_watermark());
+    let operator = TriggeredWindows::new(window, itself, count(), late());
+    assert_is_no_hang(all_at_once(operator)).await;
+}
+
+/// Gives each key out at a timer of its own.
+#[derive(Clone)]
+struct Later;
+
+impl KeyedProcess<u64, u64> for Later {
+    type State = u64;
+    type Out = u64;
+    type Side = std::convert::Infallible;
+
+    fn item(
+        &mut self,
+        _key: &u64,
+        state: &mut u64,
+        time: Timestamp,
+        item: u64,
+        ctx: &mut Context<'_, u64>,
+    ) {
+        *state = item;
+        ctx.set_event_timer(time.saturating_add(EACH));
+    }
+
+    fn timer(&mut self, key: &u64, _state: &mut u64, _timer: Timer, ctx: &mut Context<'_, u64>) {
+        ctx.emit(*key);
+    }
+}
+
+#[tokio::test]
+async fn timers_of_many_keys_fire_without_seeming_to_hang() {
+    assert_is_no_hang(all_at_once(Process::new(itself, Later, NoSide))).await;
+}
