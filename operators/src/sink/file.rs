@@ -11,8 +11,8 @@
 //! all stages have found that they can begin. A dataflow that cannot begin from its checkpoint begins anew and is at least
 //! once then.
 //! Bounds: a chunk of 64 KiB and a queue of eight. Threads: the sink's owner and one that writes. Failure: a row that
-//! cannot be written, or an error of the file system, fails the stage; so does a file that a checkpoint has and that is
-//! not there. Cost: per row its encoding; per checkpoint forcing the present file to the disk.
+//! cannot be written, or an error of the file system, fails the stage, and the present file is not completed; so does a
+//! file that a checkpoint has and that is not there. Cost: per row its encoding; per checkpoint forcing the present file to the disk.
 
 mod open;
 mod options;
@@ -130,8 +130,11 @@ impl<T, F: RowFormat> FileSink<T, F> {
         self.fault.get_or_insert(Fault(cause));
     }
 
-    /// Hands the chunk to the thread.
+    /// Hands the chunk to the thread. After a failure nothing more: a file that lacks a row must not get its name.
     fn cut(&mut self) {
+        if self.fault.is_some() {
+            return;
+        }
         match self.format.take_chunk() {
             Ok(chunk) if chunk.is_empty() => {}
             Ok(chunk) => {
@@ -150,6 +153,9 @@ impl<T, F: RowFormat> FileSink<T, F> {
             return;
         }
         self.cut();
+        if self.fault.is_some() {
+            return;
+        }
         if let Some(open) = &mut self.open {
             open.send(Command::Finish);
             if let Some(place) = &self.place {
@@ -207,6 +213,9 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
     type Out = Infallible;
 
     fn item<E: Emit<Infallible>>(&mut self, _time: Timestamp, item: T, _out: &mut E) {
+        if self.fault.is_some() {
+            return;
+        }
         if let Err(cause) = self.format.row(&item) {
             return self.fail(format!("a row cannot be written: {cause}"));
         }
@@ -281,7 +290,7 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
                 return Err(Fault("the thread that writes files is gone".to_owned()));
             }
         }
-        self.fault.take().map_or(Ok(()), Err)
+        self.fault.clone().map_or(Ok(()), Err)
     }
 
     fn is_blocked(&self) -> bool {

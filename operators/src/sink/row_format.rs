@@ -19,7 +19,7 @@ pub trait RowFormat: Clone + Send + 'static {
     /// Adds a row to the chunk.
     ///
     /// # Errors
-    /// Why it cannot be written.
+    /// Why it cannot be written: the sink fails, and the chunk is not taken any more.
     fn row<T: Serialize>(&mut self, row: &T) -> Result<(), String>;
 
     /// About how many bytes the chunk has.
@@ -45,7 +45,11 @@ impl RowFormat for JsonRows {
     fn begin(&mut self) {}
 
     fn row<T: Serialize>(&mut self, row: &T) -> Result<(), String> {
-        serde_json::to_writer(&mut self.chunk, row).map_err(|error| error.to_string())?;
+        let before = self.chunk.len();
+        if let Err(error) = serde_json::to_writer(&mut self.chunk, row) {
+            self.chunk.truncate(before);
+            return Err(error.to_string());
+        }
         self.chunk.push(b'\n');
         Ok(())
     }
@@ -90,7 +94,12 @@ impl RowFormat for CsvRows {
             let mut builder = csv::WriterBuilder::new();
             builder.has_headers(!has_header).from_writer(Vec::new())
         });
-        writer.serialize(row).map_err(|error| error.to_string())
+        let written = writer.serialize(row).map_err(|error| error.to_string());
+        if written.is_err() {
+            // It has begun a record, which the next row would go on with.
+            self.writer = None;
+        }
+        written
     }
 
     fn chunk_bytes(&self) -> usize {

@@ -1,5 +1,6 @@
 //! File and channel sinks, driven by hand.
 
+mod rows;
 mod tables;
 
 use std::convert::Infallible;
