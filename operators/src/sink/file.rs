@@ -61,6 +61,8 @@ pub struct FileSink<T, F> {
     synced: u64,
     /// A barrier waits until all is on the disk.
     settling: bool,
+    /// The beginning of a file that is gone on with, until its next row.
+    beginning: Option<Vec<u8>>,
     /// Complete files without their names, with the checkpoint that each is part of, once one has it.
     held: VecDeque<(Option<Epoch>, HeldFile)>,
     fault: Option<Fault>,
@@ -86,6 +88,7 @@ impl<T, F: RowFormat> FileSink<T, F> {
             gone: None,
             synced: 0,
             settling: false,
+            beginning: None,
             held: VecDeque::new(),
             fault: None,
             fence: Arc::default(),
@@ -109,6 +112,13 @@ impl<T, F: RowFormat> FileSink<T, F> {
     pub(super) fn with_place(mut self, naming: Naming, fence: Arc<Fence>) -> Self {
         self.place = Some(Place::new(naming, 1));
         self.fence = fence;
+        self
+    }
+
+    /// A sink that begins from this.
+    #[cfg(test)]
+    pub(super) fn with_saved(mut self, saved: Saved) -> Self {
+        self.restored.push(saved);
         self
     }
 
@@ -169,6 +179,7 @@ impl<T, F: RowFormat> FileSink<T, F> {
             open.number += 1;
         }
         self.format.begin();
+        self.beginning = None;
         (self.rows, self.bytes, self.due, self.synced) = (0, 0, None, 0);
     }
 
@@ -187,6 +198,7 @@ impl<T, F: RowFormat> FileSink<T, F> {
             gone,
         } = place.begin(&self.restored)?;
         let (present, file) = present.unzip();
+        let beginning = file.as_ref().map(|_| place.beginning(number)).transpose()?;
         let naming = place.naming().clone();
         let started = file_writer::start_holding(naming, number, file, Arc::clone(&fence));
         let (commands, shared, thread) = started.map_err(|error| place.fault(&error))?;
@@ -196,7 +208,7 @@ impl<T, F: RowFormat> FileSink<T, F> {
         self.restored = Vec::new();
         if let Some(Present { rows, bytes, due }) = present {
             (self.rows, self.bytes, self.due, self.synced) = (rows, bytes, due, bytes);
-            self.format.go_on();
+            self.beginning = beginning;
         }
         self.held.extend(held.into_iter().map(|held| (None, held)));
         Ok(())
@@ -215,6 +227,11 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
     fn item<E: Emit<Infallible>>(&mut self, _time: Timestamp, item: T, _out: &mut E) {
         if self.fault.is_some() {
             return;
+        }
+        if let Some(beginning) = self.beginning.take()
+            && !self.format.go_on(&beginning, &item)
+        {
+            self.finish();
         }
         if let Err(cause) = self.format.row(&item) {
             return self.fail(format!("a row cannot be written: {cause}"));
