@@ -1,8 +1,10 @@
 //! Why user code failed: its error with all that caused it, or its panic, and which class of causes that is.
 //!
+//! Failure: what errors say is user code like what gave them; where that panics a text says so.
 //! Cost: texts are made when something is kept or told; what is passed over at once needs none.
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +25,8 @@ pub(crate) const ERROR: &str = "error";
 const PANIC: &str = "panic";
 /// Class of events that cannot be read.
 const UNREADABLE: &str = "unreadable";
+/// Of an error that panics when it is asked for its text.
+const NO_TEXT: &str = "(an error whose text panics)";
 /// Class of what was not tried, as it found no room or waited.
 pub(crate) const NOT_TRIED: &str = "not_tried";
 
@@ -125,7 +129,7 @@ impl Failure {
     #[must_use]
     pub fn class(&self) -> &'static str {
         match &self.0 {
-            Why::Error(error) => class_of(&**error),
+            Why::Error(error) => told(|| class_of(&**error)).unwrap_or(ERROR),
             Why::Panic(_) => PANIC,
             Why::Unreadable(_) => UNREADABLE,
         }
@@ -134,7 +138,7 @@ impl Failure {
     /// What the error says, without what caused it.
     pub(crate) fn cause(&self) -> String {
         match &self.0 {
-            Why::Error(error) | Why::Unreadable(error) => error.to_string(),
+            Why::Error(error) | Why::Unreadable(error) => text_of(&**error),
             Why::Panic(panic) => panic_message(&**panic).to_owned(),
         }
     }
@@ -168,14 +172,19 @@ fn class_of(error: &(dyn Error + 'static)) -> &'static str {
 }
 
 /// What an error says, and what caused it.
-fn chain(error: &dyn Error) -> Causes {
-    let mut causes = vec![kept(error.to_string())];
-    let mut next = error.source();
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> Causes {
+    let source = |of: &'a (dyn Error + 'static)| told(|| of.source()).flatten();
+    let mut causes = vec![kept(text_of(error))];
+    let mut next = source(error);
     while let Some(cause) = next.filter(|_| causes.len() < CAUSES_MAX) {
-        causes.push(kept(cause.to_string()));
-        next = cause.source();
+        causes.push(kept(text_of(cause)));
+        next = source(cause);
     }
     causes
+}
+
+fn text_of(error: &dyn Error) -> String {
+    told(|| error.to_string()).unwrap_or_else(|| NO_TEXT.to_owned())
 }
 
 fn kept(mut text: String) -> String {
@@ -192,6 +201,11 @@ pub(crate) fn guarded<T, E: Into<Box<dyn Error + Send + Sync>>>(
         Ok(given) => given.map_err(Failure::of),
         Err(panic) => Err(Failure::panicked(panic)),
     }
+}
+
+/// What user code says of what has failed already; nothing if it panics: a second failure must not be the stage's.
+pub(crate) fn told<T>(tell: impl FnOnce() -> T) -> Option<T> {
+    guarded(|| Ok::<_, Infallible>(tell())).ok()
 }
 
 #[cfg(test)]
@@ -214,5 +228,27 @@ mod tests {
         let panicked = guarded(|| -> Result<(), String> { panic!("bang") }).unwrap_err();
         assert_eq!(panicked.class(), "panic");
         assert_eq!(panicked.causes(), ["panicked: bang"]);
+    }
+
+    /// Panics when it is asked for what caused it.
+    #[derive(Debug)]
+    struct Rootless;
+
+    impl fmt::Display for Rootless {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("rootless")
+        }
+    }
+
+    impl Error for Rootless {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            panic!("no root")
+        }
+    }
+
+    #[test]
+    fn an_error_that_panics_when_it_is_asked_says_what_it_can() {
+        assert_eq!(Failure::of(Rootless).class(), "error");
+        assert_eq!(Failure::of(Rootless).causes(), ["rootless"]);
     }
 }

@@ -9,7 +9,7 @@ use millstream_engine::time::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::cause::{Causes, ERROR, Failure, NOT_TRIED};
+use super::cause::{Causes, ERROR, Failure, NOT_TRIED, told};
 use super::standing::Stands;
 use crate::{Key, maybe, optional};
 
@@ -266,9 +266,10 @@ impl std::io::Write for Counted {
     }
 }
 
-/// How many bytes it takes where it is saved; what cannot be saved fails the stage when it is tried to.
+/// How many bytes it takes where it is saved; what cannot be saved counts as far as it can be, and fails the stage when it is
+/// tried to.
 pub(super) fn bytes_of<W: Serialize>(work: &W) -> usize {
     let mut counted = Counted::default();
-    let _ = rmp_serde::encode::write(&mut counted, work);
+    let _ = told(|| rmp_serde::encode::write(&mut counted, work));
     counted.0
 }

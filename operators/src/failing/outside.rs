@@ -12,6 +12,7 @@ use millstream_engine::metrics::DeadLetterMetrics;
 use millstream_engine::state::{DeadLetter, DeadLetterId, DeadLetterStatus, EarlierTries};
 use serde::Serialize;
 
+use super::cause::told;
 use super::entry::{Entry, Place, Work};
 use super::letters::{ItemLetters, Shown, letter_stage};
 use crate::projection::ITEMS;
@@ -223,10 +224,10 @@ pub(super) fn key_text<K: Serialize>(key: Option<&K>) -> CompactString {
     let Some(key) = key else {
         return NO_KEY.into();
     };
-    match serde_json::to_value(key) {
-        Ok(serde_json::Value::String(text)) => text.into(),
-        Ok(value) => value.to_string().into(),
-        Err(_) => "(a key without a text)".into(),
+    match told(|| serde_json::to_value(key)) {
+        Some(Ok(serde_json::Value::String(text))) => text.into(),
+        Some(Ok(value)) => value.to_string().into(),
+        None | Some(Err(_)) => "(a key without a text)".into(),
     }
 }
 
@@ -244,15 +245,21 @@ fn status<K, W>(entry: &Entry<K, W>) -> DeadLetterStatus {
         })
 }
 
+/// What the letter holds of the work.
+pub(super) fn payload_of<W: Work>(work: &W) -> (Encoding, Vec<u8>) {
+    if let Some(Ok(payload)) = told(|| work.to_json()) {
+        return (Encoding::Json, payload);
+    }
+    // Such as a map whose keys are no texts: as it is saved.
+    let saved = told(|| rmp_serde::to_vec_named(work));
+    (
+        Encoding::Opaque,
+        saved.and_then(Result::ok).unwrap_or_default(),
+    )
+}
+
 fn letter_of<K: Serialize, W: Work>(letters: &LetterStore, entry: &Entry<K, W>) -> DeadLetter {
-    let (encoding, payload) = match entry.work.to_json() {
-        Ok(payload) => (Encoding::Json, payload),
-        // Such as a map whose keys are no texts: as it is saved.
-        Err(_) => (
-            Encoding::Opaque,
-            rmp_serde::to_vec_named(&entry.work).unwrap_or_default(),
-        ),
-    };
+    let (encoding, payload) = payload_of(&entry.work);
     DeadLetter {
         projection: letters.owner(),
         stage: (&**letters.stage()).into(),

@@ -3,6 +3,7 @@
 
 mod batches;
 mod edits;
+mod mute;
 mod nil_keys;
 mod operators;
 mod restarts;

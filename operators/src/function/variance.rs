@@ -103,6 +103,11 @@ where
         if other.count == 0 {
             return;
         }
+        if accumulator.count == 0 {
+            // Not the formula: the square of a mean beyond 1.3e154 is infinite, and 0 times that is no number.
+            *accumulator = *other;
+            return;
+        }
         let (mine, theirs) = (accumulator.count as f64, other.count as f64);
         let both = mine + theirs;
         let apart = other.mean - accumulator.mean;

@@ -11,8 +11,8 @@
 //! all stages have found that they can begin. A dataflow that cannot begin from its checkpoint begins anew and is at least
 //! once then.
 //! Bounds: a chunk of 64 KiB and a queue of eight. Threads: the sink's owner and one that writes. Failure: a row that
-//! cannot be written, or an error of the file system, fails the stage; so does a file that a checkpoint has and that is
-//! not there. Cost: per row its encoding; per checkpoint forcing the present file to the disk.
+//! cannot be written, or an error of the file system, fails the stage, and the present file is not completed; so does a
+//! file that a checkpoint has and that is not there. Cost: per row its encoding; per checkpoint forcing the present file to the disk.
 
 mod open;
 mod options;
@@ -61,6 +61,8 @@ pub struct FileSink<T, F> {
     synced: u64,
     /// A barrier waits until all is on the disk.
     settling: bool,
+    /// The beginning of a file that is gone on with, until its next row.
+    beginning: Option<Vec<u8>>,
     /// Complete files without their names, with the checkpoint that each is part of, once one has it.
     held: VecDeque<(Option<Epoch>, HeldFile)>,
     fault: Option<Fault>,
@@ -86,6 +88,7 @@ impl<T, F: RowFormat> FileSink<T, F> {
             gone: None,
             synced: 0,
             settling: false,
+            beginning: None,
             held: VecDeque::new(),
             fault: None,
             fence: Arc::default(),
@@ -112,6 +115,13 @@ impl<T, F: RowFormat> FileSink<T, F> {
         self
     }
 
+    /// A sink that begins from this.
+    #[cfg(test)]
+    pub(super) fn with_saved(mut self, saved: Saved) -> Self {
+        self.restored.push(saved);
+        self
+    }
+
     /// More than how many commands must be done before it goes on; `None` if it need not wait.
     fn waits_for(&self) -> Option<u64> {
         let open = self.open.as_ref()?;
@@ -130,8 +140,11 @@ impl<T, F: RowFormat> FileSink<T, F> {
         self.fault.get_or_insert(Fault(cause));
     }
 
-    /// Hands the chunk to the thread.
+    /// Hands the chunk to the thread. After a failure nothing more: a file that lacks a row must not get its name.
     fn cut(&mut self) {
+        if self.fault.is_some() {
+            return;
+        }
         match self.format.take_chunk() {
             Ok(chunk) if chunk.is_empty() => {}
             Ok(chunk) => {
@@ -150,6 +163,9 @@ impl<T, F: RowFormat> FileSink<T, F> {
             return;
         }
         self.cut();
+        if self.fault.is_some() {
+            return;
+        }
         if let Some(open) = &mut self.open {
             open.send(Command::Finish);
             if let Some(place) = &self.place {
@@ -163,6 +179,7 @@ impl<T, F: RowFormat> FileSink<T, F> {
             open.number += 1;
         }
         self.format.begin();
+        self.beginning = None;
         (self.rows, self.bytes, self.due, self.synced) = (0, 0, None, 0);
     }
 
@@ -181,6 +198,7 @@ impl<T, F: RowFormat> FileSink<T, F> {
             gone,
         } = place.begin(&self.restored)?;
         let (present, file) = present.unzip();
+        let beginning = file.as_ref().map(|_| place.beginning(number)).transpose()?;
         let naming = place.naming().clone();
         let started = file_writer::start_holding(naming, number, file, Arc::clone(&fence));
         let (commands, shared, thread) = started.map_err(|error| place.fault(&error))?;
@@ -190,7 +208,7 @@ impl<T, F: RowFormat> FileSink<T, F> {
         self.restored = Vec::new();
         if let Some(Present { rows, bytes, due }) = present {
             (self.rows, self.bytes, self.due, self.synced) = (rows, bytes, due, bytes);
-            self.format.go_on();
+            self.beginning = beginning;
         }
         self.held.extend(held.into_iter().map(|held| (None, held)));
         Ok(())
@@ -207,6 +225,14 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
     type Out = Infallible;
 
     fn item<E: Emit<Infallible>>(&mut self, _time: Timestamp, item: T, _out: &mut E) {
+        if self.fault.is_some() {
+            return;
+        }
+        if let Some(beginning) = self.beginning.take()
+            && !self.format.go_on(&beginning, &item)
+        {
+            self.finish();
+        }
         if let Err(cause) = self.format.row(&item) {
             return self.fail(format!("a row cannot be written: {cause}"));
         }
@@ -281,7 +307,7 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
                 return Err(Fault("the thread that writes files is gone".to_owned()));
             }
         }
-        self.fault.take().map_or(Ok(()), Err)
+        self.fault.clone().map_or(Ok(()), Err)
     }
 
     fn is_blocked(&self) -> bool {

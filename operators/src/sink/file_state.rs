@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 
 use millstream_engine::flow::Fault;
 use millstream_engine::time::Timestamp;
@@ -281,6 +281,15 @@ impl Place {
             )),
             Err(error) => fault(error.to_string()),
         }
+    }
+
+    /// The first bytes of the present file, up to 64 KiB.
+    pub(super) fn beginning(&self, number: u64) -> Result<Vec<u8>, Fault> {
+        let path = self.naming.temporary(self.naming.file(number));
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(64 << 10).read_to_end(&mut bytes));
+        read.map_err(|error| self.fault(&error))?;
+        Ok(bytes)
     }
 
     /// Opens the file as it was when it had so many bytes.

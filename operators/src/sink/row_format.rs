@@ -1,5 +1,7 @@
 //! How rows are written into files.
 
+use std::io;
+
 use serde::Serialize;
 
 /// How rows are written.
@@ -13,13 +15,17 @@ pub trait RowFormat: Clone + Send + 'static {
     /// A file begins.
     fn begin(&mut self);
 
-    /// A file that has rows is gone on with; only if it [can be](Self::GOES_ON).
-    fn go_on(&mut self) {}
+    /// A file that has rows is gone on with by this row, if it can have it, otherwise it is completed before this row; only
+    /// if files [can be](Self::GOES_ON) gone on with. `beginning` is that of the file, up to 64 KiB. Default: it can.
+    fn go_on<T: Serialize>(&mut self, beginning: &[u8], row: &T) -> bool {
+        let _ = (beginning, row);
+        true
+    }
 
     /// Adds a row to the chunk.
     ///
     /// # Errors
-    /// Why it cannot be written.
+    /// Why it cannot be written: the sink fails, and the chunk is not taken any more.
     fn row<T: Serialize>(&mut self, row: &T) -> Result<(), String>;
 
     /// About how many bytes the chunk has.
@@ -45,7 +51,11 @@ impl RowFormat for JsonRows {
     fn begin(&mut self) {}
 
     fn row<T: Serialize>(&mut self, row: &T) -> Result<(), String> {
-        serde_json::to_writer(&mut self.chunk, row).map_err(|error| error.to_string())?;
+        let before = self.chunk.len();
+        if let Err(error) = serde_json::to_writer(&mut self.chunk, row) {
+            self.chunk.truncate(before);
+            return Err(error.to_string());
+        }
         self.chunk.push(b'\n');
         Ok(())
     }
@@ -59,11 +69,12 @@ impl RowFormat for JsonRows {
     }
 }
 
-/// CSV with a header of the fields' names in every file.
+/// CSV with a header of the fields' names in every file. Each row has as many fields as the first one of its file.
 #[derive(Debug, Default)]
 pub struct CsvRows {
     writer: Option<csv::Writer<Vec<u8>>>,
-    has_header: bool,
+    /// Of each row of the present file; 0 before the first one.
+    fields: usize,
 }
 
 impl Clone for CsvRows {
@@ -72,25 +83,87 @@ impl Clone for CsvRows {
     }
 }
 
+impl CsvRows {
+    /// The first row of a chunk: a writer by itself compares only rows of one chunk.
+    fn first<T: Serialize>(&mut self, row: &T) -> Result<(), csv::Error> {
+        let mut builder = csv::WriterBuilder::new();
+        let header = match self.fields {
+            0 => header(row)?.0,
+            _ => Vec::new(),
+        };
+        let row_at = header.len();
+        let mut writer = builder.has_headers(false).from_writer(header);
+        writer.serialize(row)?;
+        writer.flush()?;
+        let (_, fields) = record(&writer.get_ref()[row_at..]);
+        if self.fields > 0 && fields != self.fields {
+            let expected = self.fields;
+            let cause = format!("it has {fields} fields, and those before it have {expected}");
+            return Err(io::Error::other(cause).into());
+        }
+        self.fields = fields;
+        self.writer = Some(writer);
+        Ok(())
+    }
+}
+
+/// Names of the row's fields, as the line of a file, nothing if they have none; and how many fields it has.
+fn header<T: Serialize>(row: &T) -> Result<(Vec<u8>, usize), csv::Error> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.serialize(row)?;
+    let lines = writer.into_inner();
+    let mut lines = lines.map_err(csv::IntoInnerError::into_error)?;
+    let (bytes, fields) = record(&lines);
+    // Otherwise the row is alone.
+    let has_header = bytes < lines.len();
+    lines.truncate(if has_header { bytes } else { 0 });
+    Ok((lines, fields))
+}
+
+/// Bytes of the first record, and how many fields it has.
+fn record(bytes: &[u8]) -> (usize, usize) {
+    let (mut fields, mut is_quoted) = (1, false);
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            // One that is part of a text is there twice.
+            b'"' => is_quoted = !is_quoted,
+            b',' if !is_quoted => fields += 1,
+            b'\n' if !is_quoted => return (at + 1, fields),
+            _ => {}
+        }
+    }
+    (bytes.len(), fields)
+}
+
 impl RowFormat for CsvRows {
     const EXTENSION: &'static str = "csv";
     const GOES_ON: bool = true;
 
     fn begin(&mut self) {
-        self.has_header = false;
+        self.fields = 0;
     }
 
-    fn go_on(&mut self) {
-        self.has_header = true;
+    fn go_on<T: Serialize>(&mut self, beginning: &[u8], row: &T) -> bool {
+        let (bytes, fields) = record(beginning);
+        self.fields = fields;
+        match header(row) {
+            Ok((names, own)) if names.is_empty() => own == fields,
+            Ok((names, _)) => names == beginning[..bytes],
+            // That is told when it is written.
+            Err(_) => true,
+        }
     }
 
     fn row<T: Serialize>(&mut self, row: &T) -> Result<(), String> {
-        let has_header = std::mem::replace(&mut self.has_header, true);
-        let writer = self.writer.get_or_insert_with(|| {
-            let mut builder = csv::WriterBuilder::new();
-            builder.has_headers(!has_header).from_writer(Vec::new())
-        });
-        writer.serialize(row).map_err(|error| error.to_string())
+        let written = match &mut self.writer {
+            Some(writer) => writer.serialize(row),
+            None => self.first(row),
+        };
+        if written.is_err() {
+            // It has begun a record, which the next row would go on with.
+            self.writer = None;
+        }
+        written.map_err(|error| error.to_string())
     }
 
     fn chunk_bytes(&self) -> usize {

@@ -1,6 +1,7 @@
 //! File and channel sinks, driven by hand.
 
 mod checkpointed;
+mod rows;
 mod tables;
 
 use std::convert::Infallible;

@@ -4,7 +4,7 @@ use millstream_engine::time::Timestamp;
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
-use super::laws::{check, check_with, items};
+use super::laws::{added, check, check_with, items};
 use crate::function::{
     AggregateFunction, count, mean, stddev, stddev_sample, sum, variance, variance_sample,
 };
@@ -92,4 +92,15 @@ fn spread_far_from_zero_keeps_its_digits() {
     function.merge(&mut one, &other);
     let found = function.finish(&one).unwrap();
     assert!((found - 1.0).abs() < 1e-6, "{found}");
+}
+
+/// Windows merge parts into an empty accumulator.
+#[test]
+fn spread_of_what_is_merged_into_nothing_is_that_of_the_part() {
+    let function = variance(|item: &f64| *item);
+    let part = added(&function, &[(Timestamp::EPOCH, 1e200); 3]);
+    let mut merged = function.create();
+    function.merge(&mut merged, &part);
+    assert_eq!(merged, part);
+    assert_eq!(function.finish(&merged), Some(0.0));
 }
