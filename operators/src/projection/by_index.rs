@@ -2,8 +2,8 @@
 //!
 //! Invariant: a row is given only if the index finds it in the asked range as it is. Of a snapshot, entry and row are of one
 //! moment, and so each row is given once. Of a table as it is now the row may have moved since its entry was read: it is
-//! given where it was found, and once per read, since it was in the range all the time; a row that moves between
-//! two pages may be in both or in neither.
+//! given where it was found, and once per slice of up to 1,024 entries, since it was in the range all the time; a row that
+//! moves between two slices, of one call or of two pages, may be in both or in neither.
 
 use std::collections::HashSet;
 use std::ops::{Bound, RangeBounds};

@@ -123,7 +123,7 @@ where
             both.merge(token);
             // One that was made before the token and holds has nothing to do with what it has seen; an actor that has begun
             // again since has gone back behind it.
-            if both == made.token || self.shared.board.behind(token).is_none() {
+            if both == made.token || (self.shared.board.behind(token).is_none() && made.holds()) {
                 return Ok(Arc::clone(&made.answer));
             }
         }

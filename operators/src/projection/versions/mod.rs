@@ -13,8 +13,8 @@
 //! An event that was freed after others counts from where the projection was by then: a table of the past is what this
 //! table was, not what it would have been.
 //! Cost: an event that changes a row of such a table has it encoded and two rows stored; tables that are not versioned pay
-//! a branch per event. Pruning costs a read and up to three deletes for each change that goes, twice as many per store as
-//! have come.
+//! a branch per event. Pruning costs a read and up to two deletes for each change that goes: twice as many per store as
+//! have come, of many that come at once a few thousand more than have come.
 //! Not here: replays of the log, see `past`.
 
 mod asking;
