@@ -3,7 +3,7 @@
 //!
 //! Place: `reader` -> two bounded channels -> `sender` -> aggregates; then `checks` and `sales`. Invariants: (1) commands
 //! to one customer, and to one product, are sent in the file's order; (2) each command's id is made of
-//! the file's digest, the line and the category, and the log has [`notes`] of the file and how far it was sent, so a run that
+//! the file's digest, the line and the category, and the log has notes of the file and how far it was sent, so a run that
 //! is interrupted and started again, or repeated, has no second effect, however large the file; (3) a customer buys a code, or gives it back
 //! again, only once the fate of that customer's refunds of it is durable, so a refund that is decided anew after a crash is
 //! decided alike.
