@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
-use super::frame::{Frame, FrameHeader, KindSet};
+use super::frame::{Frame, FrameHeader, FramePart, Kind, KindSet};
 use super::stamps::Stamps;
 use super::{LogError, LogReader};
 use crate::event::{Offset, PartitionId};
@@ -224,9 +224,13 @@ impl Feed {
             lane,
             held: None,
             read_ahead: VecDeque::new(),
+            wanted: None,
         })
     }
 }
+
+/// Says which kinds of events somebody wants.
+pub type WantedKinds = Arc<dyn Fn(&Kind) -> bool + Send + Sync>;
 
 /// When the last event before `end` was recorded.
 pub(crate) fn recorded_before(
@@ -290,6 +294,8 @@ pub struct LogCursor {
     /// Taken from the lane, but what comes before it must be read from the log first.
     held: Option<Arc<Frame>>,
     read_ahead: VecDeque<Arc<Frame>>,
+    /// Which kinds are read from the log; all if nothing is said.
+    wanted: Option<WantedKinds>,
 }
 
 impl LogCursor {
@@ -297,6 +303,12 @@ impl LogCursor {
     #[must_use]
     pub fn partition(&self) -> PartitionId {
         self.partition
+    }
+
+    /// From now on reads of the log take the kinds alone that are wanted: frames [need not have
+    /// others](LogReader::read_part). What has just been committed comes whole.
+    pub fn want(&mut self, wanted: WantedKinds) {
+        self.wanted = Some(wanted);
     }
 
     /// First offset that was not handed out yet.
@@ -349,7 +361,14 @@ impl LogCursor {
             if self.lag() == 0 {
                 return Ok(None);
             }
-            let frames = self.reader.read(self.partition, self.next, READ_BYTES)?;
+            let (partition, from) = (self.partition, self.next);
+            let frames = match &self.wanted {
+                Some(wanted) => {
+                    let part = FramePart::Kinds(&**wanted);
+                    self.reader.read_part(partition, from, READ_BYTES, part)
+                }
+                None => self.reader.read(partition, from, READ_BYTES),
+            }?;
             if frames.is_empty() {
                 return Err(LogError::Chain {
                     partition: self.partition,

@@ -25,7 +25,7 @@ mod writer;
 pub use embedded::{EmbeddedLog, EmbeddedReader, EmbeddedStore, MAP_BYTES_DEFAULT, Verified};
 pub use error::LogError;
 pub(crate) use feed::recorded_before;
-pub use feed::{Feed, FrameSlice, LogCursor};
+pub use feed::{Feed, FrameSlice, LogCursor, WantedKinds};
 pub use stamps::{Asked, Stamp, Stamps};
 pub use stats::PartitionStats;
 pub use stream::{Direction, StreamReader, StreamRef, for_each_event};
@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 use crate::event::{Offset, PartitionId};
 use crate::time::Timestamp;
-use frame::{Frame, FrameHash, FrameHeader, SealedFrame};
+use frame::{Frame, FrameHash, FrameHeader, FramePart, SealedFrame};
 
 /// Where a partition ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,8 +69,8 @@ pub trait LogReader: Send + Sync {
     /// [`LogError::UnknownPartition`], [`LogError::Frame`], [`LogError::Store`].
     fn head(&self, partition: PartitionId) -> Result<Head, LogError>;
 
-    /// Frames from the one that holds `from` on, oldest first, up to about `bytes_max` of stored bytes and at
-    /// least one. Empty means that nothing is at or after `from` yet. The first frame may begin before `from`.
+    /// Frames from the one that holds `from` on, oldest first, until they take about `bytes_max` of memory and at
+    /// least one: compression may have made them far smaller. Empty means that nothing is at or after `from` yet. The first frame may begin before `from`.
     ///
     /// # Errors
     /// As [`head`](Self::head), and [`LogError::Chain`] for a gap.
@@ -80,6 +80,23 @@ pub trait LogReader: Send + Sync {
         from: Offset,
         bytes_max: usize,
     ) -> Result<Vec<Frame>, LogError>;
+
+    /// As [`read`](Self::read), for a reader that wants a part of each frame: the rest may be [passed
+    /// over](frame::Frame::parse_part). Cost: in proportion to what is wanted where frames have enough of each kind for them
+    /// to lie apart.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn read_part(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        bytes_max: usize,
+        part: FramePart<'_>,
+    ) -> Result<Vec<Frame>, LogError> {
+        let _ = part;
+        self.read(partition, from, bytes_max)
+    }
 
     /// The one frame that holds `offset`; `None` when nothing is there yet.
     ///

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use super::DedupLimits;
 use crate::event::{Offset, PartitionId, stream_hash};
-use crate::log::frame::{COMMANDS, Frame};
+use crate::log::frame::{COMMANDS, Frame, FramePart};
 use crate::log::{LogError, LogReader, recorded_before};
 use crate::time::Timestamp;
 
@@ -118,7 +118,7 @@ impl DedupWindow {
         };
         let mut next = Offset(end.0.saturating_sub(limits.events_max));
         while next < end {
-            let frames = reader.read(partition, next, READ_BYTES)?;
+            let frames = reader.read_part(partition, next, READ_BYTES, FramePart::Commands)?;
             let Some(last) = frames.last() else { break };
             next = last.header().end();
             for frame in &frames {

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use millstream_engine::codec::EventReader;
 use millstream_engine::event::{Offset, PartitionId, Position};
+use millstream_engine::log::WantedKinds;
 use millstream_engine::log::frame::{Frame, Kind, Record, SHAPES};
 
 use super::enrich::Sight;
@@ -50,6 +51,11 @@ impl<P: Projection> Applier<P> {
     /// How much is wanted of a frame with these kinds.
     pub(super) fn portion(&self, kinds: &[Kind]) -> Portion {
         self.wanted.portion(P::CATEGORY, kinds)
+    }
+
+    /// The kinds of events that are read from the log.
+    pub(super) fn kinds(&self) -> WantedKinds {
+        self.wanted.kinds(P::CATEGORY)
     }
 
     /// Whether an event is the projection's, as far as it can be told without asking user code.

@@ -1,16 +1,20 @@
 //! Which events of its category a projection reads.
 //!
 //! Place: a frame from the log -> **[`Wanted`]** -> the events that are decoded and projected. Types are looked at once per
-//! frame, so a frame without any that is wanted costs its reading and nothing else; what is not wanted is never decoded.
+//! frame. What is not wanted is never decoded, and of frames with enough of each kind for them to lie apart, not read.
 //! Invariant: a position moves over events that are not wanted, so a projection is not behind because of them.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use millstream_engine::event::{Metadata, PartitionId, Position};
+use millstream_engine::log::WantedKinds;
 use millstream_engine::log::frame::{Kind, KindSet, Record};
 use millstream_engine::time::Timestamp;
 use uuid::Uuid;
+
+use super::decision::DECISIONS;
 
 type Filter = Box<dyn Fn(&Envelope<'_>) -> bool + Send + Sync>;
 
@@ -164,11 +168,20 @@ impl Wanted {
         }
     }
 
-    fn has_kind(&self, category: &str, kind: &Kind) -> bool {
-        kind.category == category
-            && match &self.types {
-                None => true,
-                Some(types) => types.iter().any(|wanted| *wanted == *kind.event_type),
-            }
+    /// The kinds that are wanted, and decisions about dead letters, which projections hear of.
+    pub(super) fn kinds(&self, category: &'static str) -> WantedKinds {
+        let types = self.types.clone();
+        Arc::new(move |kind| {
+            kind.category == DECISIONS || is_kind(types.as_deref(), category, kind)
+        })
     }
+
+    fn has_kind(&self, category: &str, kind: &Kind) -> bool {
+        is_kind(self.types.as_deref(), category, kind)
+    }
+}
+
+fn is_kind(types: Option<&[Cow<'static, str>]>, category: &str, kind: &Kind) -> bool {
+    let is_type = |types: &[Cow<'_, str>]| types.iter().any(|wanted| *wanted == *kind.event_type);
+    kind.category == category && types.is_none_or(is_type)
 }

@@ -188,18 +188,18 @@ impl<E: Event, R: RecordShape<E>> LogSource<E, R> {
         out: &mut X,
     ) -> Result<usize, Fault> {
         let end = self.split.until.unwrap_or(Offset(u64::MAX));
-        let (mut looked, mut next) = (0, slot);
+        let mut looked = 0;
         let partition = self.split.partition;
         for record in slice.frame.records_from(slot) {
             if looked == items_max {
-                self.at_work = Some((slice.clone(), next));
+                let next = record.offset.0 - slice.frame.header().first.0;
+                self.at_work = Some((slice.clone(), next as u32));
                 return Ok(looked);
             }
             if record.offset >= end {
                 return Ok(looked);
             }
             looked += 1;
-            next += 1;
             if !self.all_wanted && !self.is_wanted(&record.kind.category) {
                 continue;
             }
@@ -266,7 +266,14 @@ impl<E: Event, R: RecordShape<E>> Source for LogSource<E, R> {
             self.access
                 .feed
                 .subscribe(self.split.partition, self.split.from, mailbox, reader);
-        self.cursor = Some(cursor.map_err(|error| Fault(error.to_string()))?);
+        let cursor = self
+            .cursor
+            .insert(cursor.map_err(|error| Fault(error.to_string()))?);
+        if let Some(categories) = self.split.categories.clone() {
+            cursor.want(Arc::new(move |kind| {
+                categories.iter().any(|wanted| *wanted == *kind.category)
+            }));
+        }
         Ok(())
     }
 

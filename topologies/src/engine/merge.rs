@@ -17,7 +17,7 @@ use millstream_engine::time::Timestamp;
 
 use super::read::{READ_BYTES, StoredEvent, may_hold};
 
-/// Stored bytes of the first read of a partition. Each later one of the same page takes twice as many.
+/// Memory that frames of the first read of a partition take, in bytes. Each later one of the same page takes twice as many.
 const AHEAD_BYTES: usize = 4 << 10;
 /// Events of a partition that are unpacked before it is known whether they are on the page.
 const AHEAD_EVENTS: usize = 64;

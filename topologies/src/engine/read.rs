@@ -13,7 +13,7 @@ use millstream_engine::time::Timestamp;
 use super::Engine;
 use super::merge::read_all;
 
-/// Stored bytes that one read of a partition takes from the log.
+/// Memory that frames of one read of a partition take, in bytes.
 pub(super) const READ_BYTES: usize = 1 << 20;
 
 /// An event as it is stored, readable without the program that wrote it.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::event::{Offset, PartitionId, StoreId};
 use crate::index::{IndexEntry, IndexError, IndexStats};
-use crate::log::frame::{Frame, FrameError, FrameHeader};
+use crate::log::frame::{Frame, FrameError, FrameHeader, FramePart};
 use crate::log::frame_cache::FrameCache;
 use crate::log::index_chunks::INDEX;
 use crate::log::indexes::{BesideIndex, Indexes};
@@ -206,6 +206,16 @@ impl LogReader for EmbeddedReader {
         from: Offset,
         bytes_max: usize,
     ) -> Result<Vec<Frame>, LogError> {
+        self.read_part(partition, from, bytes_max, FramePart::Whole)
+    }
+
+    fn read_part(
+        &self,
+        partition: PartitionId,
+        from: Offset,
+        bytes_max: usize,
+        part: FramePart<'_>,
+    ) -> Result<Vec<Frame>, LogError> {
         let table = self.table(partition)?;
         self.environment.read(|reader| {
             let key = from.0.to_be_bytes();
@@ -218,12 +228,15 @@ impl LogReader for EmbeddedReader {
             for entry in reader.range(table, Bound::Included(&start), Bound::Unbounded)? {
                 let (key, value) = entry?;
                 let offset = offset_of(partition, key)?;
-                if !frames.is_empty() && bytes + value.len() > bytes_max {
+                if !frames.is_empty() && bytes >= bytes_max {
                     break;
                 }
                 let parsed = match frames.is_empty() {
-                    true => unpacked_from(value, from),
-                    false => Frame::parse(value).map(|frame| (*frame.header(), Some(frame))),
+                    true => unpacked_from(value, from, part),
+                    false => {
+                        let frame = Frame::parse_part(value, part);
+                        frame.map(|frame| (*frame.header(), Some(frame)))
+                    }
                 };
                 let (header, frame) = parsed.map_err(|cause| damaged(partition, offset, cause))?;
                 same_place(partition, offset, &header)?;
@@ -235,7 +248,7 @@ impl LogReader for EmbeddedReader {
                     hash: header.hash,
                 });
                 if let Some(frame) = frame {
-                    bytes += value.len();
+                    bytes += frame.memory_bytes();
                     frames.push(frame);
                 }
             }
@@ -257,10 +270,14 @@ impl LogReader for EmbeddedReader {
 
 /// A frame, unpacked if it has events at or after `from`. One that has none stands before what is wanted, and mostly nothing
 /// is behind it yet: whoever waits for more asks often.
-fn unpacked_from(value: &[u8], from: Offset) -> Result<(FrameHeader, Option<Frame>), FrameError> {
+fn unpacked_from(
+    value: &[u8],
+    from: Offset,
+    part: FramePart<'_>,
+) -> Result<(FrameHeader, Option<Frame>), FrameError> {
     if FrameHeader::parse(value)?.end() <= from {
         return Ok((FrameHeader::parse_checked(value)?, None));
     }
-    let frame = Frame::parse(value)?;
+    let frame = Frame::parse_part(value, part)?;
     Ok((*frame.header(), Some(frame)))
 }

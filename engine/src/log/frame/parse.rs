@@ -3,162 +3,58 @@
 use std::ops::Range;
 
 use compact_str::CompactString;
-use uuid::Uuid;
 
 use super::bytes::{Cursor, varint_bytes};
-use super::records::Mark;
-use super::{
-    BODY_BYTES_MAX, CRC_AT, FORMAT_VERSION, FrameHash, HASH_AT, HEADER_BYTES, crc_of, hash_of,
-};
-use super::{Encoding, Kind};
-use crate::event::{Offset, PartitionId};
-use crate::time::Timestamp;
+use super::header::{FrameError, FrameHeader};
+use super::part::FramePart;
+use super::records::Starts;
+use super::sections::{Apart, ReadApart};
+use super::{Encoding, HEADER_BYTES, Kind, hash_of};
 
-/// Why bytes are not a frame. Nothing of such a frame may be used; positions are in bytes.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FrameError {
-    /// Shorter than a header.
-    #[error("frame of {bytes} bytes is shorter than its header of {HEADER_BYTES}")]
-    Short {
-        /// Length found.
-        bytes: usize,
-    },
-    /// Written by a newer program: open the store with that.
-    #[error("frame has format version {found}, this program knows {FORMAT_VERSION}")]
-    Version {
-        /// Version found.
-        found: u8,
-    },
-    /// The bytes are not those that were written.
-    #[error("frame checksum is {found:08x}, its bytes give {computed:08x}")]
-    Checksum {
-        /// Stored checksum.
-        found: u32,
-        /// Checksum of the bytes.
-        computed: u32,
-    },
-    /// The checksum holds but the hash does not: the frame was changed on purpose.
-    #[error("frame hash does not match its bytes: the frame was changed after it was written")]
-    Hash,
-    /// The checksum holds but the content is not what a writer makes.
-    #[error("frame content is malformed at byte {at}: {what}")]
-    Malformed {
-        /// Byte of the stored frame when in the header, of the uncompressed body otherwise.
-        at: usize,
-        /// What was expected.
-        what: &'static str,
-    },
-}
-
-/// What stands before the events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameHeader {
-    /// The partition.
-    pub partition: PartitionId,
-    /// Offset of the first event.
-    pub first: Offset,
-    /// Number of events, at least 1.
-    pub count: u32,
-    /// Recorded time of the first event.
-    pub recorded_first: Timestamp,
-    /// Recorded time of the last event.
-    pub recorded_last: Timestamp,
-    /// Base of the events' ids.
-    pub ids: Uuid,
-    /// Hash of the frame before.
-    pub previous: FrameHash,
-    /// Hash of this frame.
-    pub hash: FrameHash,
-    is_packed: bool,
-    body_bytes: usize,
-}
-
-/// A frame that was read and found whole.
+/// A frame that was read and found whole, or [the part of it that was wanted](Self::parse_part).
 #[derive(Clone, Debug)]
 pub struct Frame {
     pub(super) header: FrameHeader,
     pub(super) kinds: Vec<Kind>,
     attachments: Vec<(u8, Range<usize>)>,
     pub(super) body: Vec<u8>,
-    pub(super) records_at: usize,
-    /// Where records begin in the body, in strides.
-    pub(super) marks: Vec<Mark>,
+    /// Where records begin in the body.
+    pub(super) starts: Starts,
 }
 
-fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes[at..at + N]
-        .try_into()
-        .expect("the header's length was checked")
-}
-
-impl FrameHeader {
-    /// Offset after the last event: where the next frame begins.
-    pub fn end(&self) -> Offset {
-        self.first.plus(u64::from(self.count))
-    }
-
-    /// Reads the header alone, without looking at the checksum.
-    ///
-    /// # Errors
-    /// [`FrameError`] when it is too short, of another version or makes no sense.
-    pub fn parse(bytes: &[u8]) -> Result<Self, FrameError> {
-        if bytes.len() < HEADER_BYTES {
-            return Err(FrameError::Short { bytes: bytes.len() });
-        }
-        if bytes[0] != FORMAT_VERSION {
-            return Err(FrameError::Version { found: bytes[0] });
-        }
-        let malformed = |at, what| Err(FrameError::Malformed { at, what });
-        if bytes[1] > 1 {
-            return malformed(1, "compression is 0 or 1");
-        }
-        let body_bytes = u32::from_be_bytes(array(bytes, 16)) as usize;
-        if body_bytes > BODY_BYTES_MAX {
-            return malformed(16, "body is at most 64 MiB");
-        }
-        let count = u32::from_be_bytes(array(bytes, 12));
-        let first = u64::from_be_bytes(array(bytes, 4));
-        if count == 0 || first.checked_add(u64::from(count)).is_none() {
-            return malformed(4, "offsets are at least one and fit 64 bits");
-        }
-        let time = |at| Timestamp(i64::from_be_bytes(array(bytes, at)));
-        Ok(Self {
-            partition: PartitionId(u16::from_be_bytes(array(bytes, 2))),
-            first: Offset(first),
-            count,
-            recorded_first: time(20),
-            recorded_last: time(28),
-            ids: Uuid::from_bytes(array(bytes, 36)),
-            previous: FrameHash(array(bytes, 52)),
-            hash: FrameHash(array(bytes, HASH_AT)),
-            is_packed: bytes[1] == 1,
-            body_bytes,
-        })
-    }
-
-    /// Reads the header and looks at the checksum, of which the body is a part, but unpacks nothing.
-    ///
-    /// # Errors
-    /// As [`parse`](Self::parse), and [`FrameError::Checksum`].
-    pub fn parse_checked(bytes: &[u8]) -> Result<Self, FrameError> {
-        let header = Self::parse(bytes)?;
-        let found = u32::from_be_bytes(array(bytes, CRC_AT));
-        let computed = crc_of(bytes, &bytes[HEADER_BYTES..]);
-        if found != computed {
-            return Err(FrameError::Checksum { found, computed });
-        }
-        Ok(header)
-    }
+/// What stands before the records of a body, or at the beginning of a directory.
+pub(super) struct ListedTables {
+    pub(super) kinds: Vec<Kind>,
+    /// Of the attachments, whose bytes are elsewhere.
+    pub(super) tags: Vec<u8>,
+    /// Where the lists end.
+    pub(super) end: usize,
 }
 
 impl Frame {
-    /// Reads a stored frame: checks the CRC, unpacks the body, reads every record once.
+    /// Reads a stored frame: checks its checksums, unpacks the body, reads every record once.
     ///
     /// # Errors
     /// [`FrameError`], on any bytes that a writer did not make. Never panics.
     pub fn parse(bytes: &[u8]) -> Result<Self, FrameError> {
+        Self::parse_part(bytes, FramePart::Whole)
+    }
+
+    /// As [`parse`](Self::parse), but of what lies apart only that part is looked at. Other events are then [passed
+    /// over](Self::records).
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse). What is wrong with what is not wanted is not found.
+    pub fn parse_part(bytes: &[u8], part: FramePart<'_>) -> Result<Self, FrameError> {
         let header = FrameHeader::parse_checked(bytes)?;
+        if header.is_apart {
+            Self::parse_apart(header, bytes, part)
+        } else {
+            Self::parse_whole(header, bytes)
+        }
+    }
+
+    fn parse_whole(header: FrameHeader, bytes: &[u8]) -> Result<Self, FrameError> {
         let stored = &bytes[HEADER_BYTES..];
         let body = if header.is_packed {
             let fault = FrameError::Malformed {
@@ -179,17 +75,41 @@ impl Frame {
                 what: "body has the stated length",
             });
         }
-        let mut frame = Self {
+        let mut cursor = Cursor::new(&body, 0);
+        let kinds = read_kinds(&mut cursor)?;
+        let attachments = read_attachments(&mut cursor)?;
+        let starts = Starts::check(&body, cursor.at, header.count as usize, kinds.len())?;
+        Ok(Self {
             header,
-            kinds: Vec::new(),
-            attachments: Vec::new(),
+            kinds,
+            attachments,
             body,
-            records_at: 0,
-            marks: Vec::new(),
-        };
-        frame.read_tables()?;
-        frame.marks = frame.check_records()?;
-        Ok(frame)
+            starts,
+        })
+    }
+
+    fn parse_apart(
+        header: FrameHeader,
+        bytes: &[u8],
+        part: FramePart<'_>,
+    ) -> Result<Self, FrameError> {
+        let directory = &bytes[HEADER_BYTES..HEADER_BYTES + header.body_bytes];
+        let tables = ListedTables::read(directory)?;
+        let read = ReadApart::read(bytes, directory.len(), &tables, part)?;
+        let starts = Starts::check_apart(&read.body, header.count as usize, &read.kinds)?;
+        if part.is_whole() && !starts.are_all() {
+            return Err(FrameError::Malformed {
+                at: HEADER_BYTES,
+                what: "all events are of a kind",
+            });
+        }
+        Ok(Self {
+            header,
+            kinds: tables.kinds,
+            attachments: read.attachments,
+            body: read.body,
+            starts,
+        })
     }
 
     /// The frame that a builder has just written as `body`, whose last `records` bytes are the events, each
@@ -212,13 +132,24 @@ impl Frame {
             end = start - 1 - varint_bytes(bytes.len() as u64);
         }
         ranges.reverse();
+        let starts = starts.iter().map(|start| start + records_at as u32);
         Self {
             header,
             kinds: kinds.to_vec(),
             attachments: ranges,
-            marks: Mark::unlooked(starts, records_at as u32),
             body,
-            records_at,
+            starts: Starts::unlooked(starts.collect()),
+        }
+    }
+
+    /// The frame that a builder has just written, with its events by kind.
+    pub(super) fn sealed_apart(header: FrameHeader, kinds: &[Kind], apart: Apart) -> Self {
+        Self {
+            header,
+            kinds: kinds.to_vec(),
+            attachments: apart.attachments,
+            body: apart.body,
+            starts: Starts::unlooked(apart.starts),
         }
     }
 
@@ -244,7 +175,7 @@ impl Frame {
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>()
             + self.body.capacity()
-            + self.marks.capacity() * size_of::<Mark>()
+            + self.starts.memory_bytes()
             + self.kinds.len() * size_of::<Kind>()
     }
 
@@ -260,33 +191,51 @@ impl Frame {
             .find(|(known, _)| *known == tag)
             .map(|(_, at)| &self.body[at.clone()])
     }
+}
 
-    fn read_tables(&mut self) -> Result<(), FrameError> {
-        let mut cursor = Cursor::new(&self.body, 0);
-        // Counts come from the bytes, so nothing is reserved by them: a list ends where the body does.
-        let kinds = cursor.varint().unwrap_or(u64::MAX);
-        for _ in 0..kinds {
-            let at = cursor.at;
-            let kind =
-                read_kind(&mut cursor).ok_or(FrameError::Malformed { at, what: "a kind" })?;
-            self.kinds.push(kind);
-        }
-        let attachments = cursor.varint().unwrap_or(u64::MAX);
-        for _ in 0..attachments {
-            let at = cursor.at;
-            let fault = FrameError::Malformed {
-                at,
-                what: "an attachment",
-            };
-            let (Some(tag), Some(bytes)) = (cursor.byte(), cursor.sized()) else {
-                return Err(fault);
-            };
-            self.attachments
-                .push((tag, cursor.at - bytes.len()..cursor.at));
-        }
-        self.records_at = cursor.at;
-        Ok(())
+impl ListedTables {
+    /// The lists at the beginning of a directory.
+    fn read(directory: &[u8]) -> Result<Self, FrameError> {
+        let mut cursor = Cursor::new(directory, 0);
+        let kinds = read_kinds(&mut cursor)?;
+        let at = cursor.at;
+        let tags = cursor.sized().ok_or(FrameError::Malformed {
+            at,
+            what: "tags of attachments",
+        })?;
+        Ok(Self {
+            kinds,
+            tags: tags.to_vec(),
+            end: cursor.at,
+        })
     }
+}
+
+// Counts come from the bytes, so nothing is reserved by them: a list ends where the bytes do.
+
+fn read_kinds(cursor: &mut Cursor<'_>) -> Result<Vec<Kind>, FrameError> {
+    let mut kinds = Vec::new();
+    for _ in 0..cursor.varint().unwrap_or(u64::MAX) {
+        let at = cursor.at;
+        kinds.push(read_kind(cursor).ok_or(FrameError::Malformed { at, what: "a kind" })?);
+    }
+    Ok(kinds)
+}
+
+fn read_attachments(cursor: &mut Cursor<'_>) -> Result<Vec<(u8, Range<usize>)>, FrameError> {
+    let mut attachments = Vec::new();
+    for _ in 0..cursor.varint().unwrap_or(u64::MAX) {
+        let at = cursor.at;
+        let fault = FrameError::Malformed {
+            at,
+            what: "an attachment",
+        };
+        let (Some(tag), Some(bytes)) = (cursor.byte(), cursor.sized()) else {
+            return Err(fault);
+        };
+        attachments.push((tag, cursor.at - bytes.len()..cursor.at));
+    }
+    Ok(attachments)
 }
 
 fn read_kind(cursor: &mut Cursor<'_>) -> Option<Kind> {
@@ -296,4 +245,30 @@ fn read_kind(cursor: &mut Cursor<'_>) -> Option<Kind> {
         schema_version: u32::try_from(cursor.varint()?).ok()?,
         encoding: Encoding::from_byte(cursor.byte()?)?,
     })
+}
+
+/// For tests: checksums that fit the sections, as far as the directory can be read.
+#[cfg(test)]
+pub(super) fn seal_sections(bytes: &mut [u8], directory: usize) {
+    let (lines, mut rest) = bytes[HEADER_BYTES..].split_at_mut(directory);
+    let Ok(tables) = ListedTables::read(lines) else {
+        return;
+    };
+    let mut at = tables.end;
+    loop {
+        let mut cursor = Cursor::new(lines, at);
+        let (Some(_), Some(stored)) = (cursor.varint(), cursor.varint()) else {
+            return;
+        };
+        let crc_at = cursor.at;
+        let stored = usize::try_from(stored).unwrap_or(usize::MAX);
+        let Some((section, behind)) = std::mem::take(&mut rest).split_at_mut_checked(stored) else {
+            return;
+        };
+        let Some(place) = lines.get_mut(crc_at..crc_at + 4) else {
+            return;
+        };
+        place.copy_from_slice(&crc32c::crc32c(section).to_be_bytes());
+        (rest, at) = (behind, crc_at + 4);
+    }
 }

@@ -13,6 +13,8 @@ const HAS_CORRELATION: u8 = 4;
 const HAS_CAUSATION: u8 = 8;
 const HAS_USER: u8 = 16;
 const KNOWN: u8 = 31;
+/// Least that a record takes: kind, flags, a stream id of one byte, version, recorded time, an empty payload.
+pub(super) const RECORD_BYTES_MIN: usize = 7;
 
 /// How a payload is written. The numbers are part of the on-disk format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,25 +116,6 @@ impl<'a> Stored<'a> {
             put_bytes(out, user.as_bytes());
         }
         put_bytes(out, self.payload);
-    }
-
-    /// Passes over a record that was read before, by its lengths alone.
-    #[inline]
-    pub(super) fn pass_over(cursor: &mut Cursor<'_>) -> Option<()> {
-        cursor.varint()?; // kind
-        let flags = cursor.byte()?;
-        cursor.sized()?; // stream
-        cursor.varint()?; // version
-        cursor.varint()?; // recorded after
-        if flags & HAS_EVENT_TIME != 0 {
-            cursor.varint()?;
-        }
-        let ids = flags & (HAS_ID | HAS_CORRELATION | HAS_CAUSATION);
-        cursor.take(16 * ids.count_ones() as usize)?;
-        if flags & HAS_USER != 0 {
-            cursor.sized()?;
-        }
-        cursor.sized().map(|_| ()) // payload
     }
 
     /// Passes over a record as [`read`](Self::read) does, with the same outcome; gives its kind and the length of its

@@ -5,58 +5,19 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::bytes::{put_bytes, put_varint};
+use super::draft::{Draft, DraftError};
 use super::record::Stored;
+use super::sections::{Apart, COMPRESS_BYTES_MIN, are_apart};
 use super::{
-    BODY_BYTES_MAX, CRC_AT, FORMAT_VERSION, Frame, FrameHash, FrameHeader, HASH_AT, HEADER_BYTES,
-    Kind, crc_of, hash_of,
+    APART, BODY_BYTES_MAX, CRC_AT, FORMAT_VERSION, Frame, FrameHash, FrameHeader, HASH_AT,
+    HEADER_BYTES, Kind, crc_of, hash_of,
 };
-use crate::event::{EventId, Metadata, Offset, PartitionId};
+use crate::event::{Offset, PartitionId};
 use crate::index::IndexEntry;
 use crate::time::Timestamp;
 
-/// Below this a body is stored as it is: there is nothing to gain.
-const COMPRESS_BYTES_MIN: usize = 128;
 /// Most that events may take of a body: the rest is for attachments, so that what was taken can be sealed.
 const RECORDS_BYTES_MAX: usize = BODY_BYTES_MAX - (8 << 20);
-
-/// An event on its way into a frame.
-#[derive(Clone, Debug)]
-pub struct Draft<'a> {
-    /// Number of its kind, from [`FrameBuilder::kind`].
-    pub kind: u32,
-    /// The stream's id without its category.
-    pub stream: &'a str,
-    /// Hash of the stream's whole id, see [`stream_hash`](crate::event::stream_hash).
-    pub hash: u64,
-    /// Its number in the stream.
-    pub version: u64,
-    /// When it happened, where its source says so.
-    pub event_time: Option<Timestamp>,
-    /// Its identity, where the appender brings its own.
-    pub id: Option<EventId>,
-    /// Where it came from.
-    pub metadata: Metadata,
-    /// What happened.
-    pub payload: &'a [u8],
-}
-
-/// Why an event was not taken into a frame. The frame is as it was.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum DraftError {
-    /// The body would pass [`BODY_BYTES_MAX`], of which 8 MiB are kept for attachments: seal this frame, start another; split the event if it is alone.
-    #[error("frame would have {bytes} bytes, more than {BODY_BYTES_MAX}")]
-    TooLarge {
-        /// Length that the body would have.
-        bytes: usize,
-    },
-    /// The frame has no such kind.
-    #[error("frame has no kind {kind}")]
-    UnknownKind {
-        /// The number asked for.
-        kind: u32,
-    },
-}
 
 /// A frame ready to be stored.
 #[derive(Clone, Debug)]
@@ -88,6 +49,8 @@ pub struct FrameBuilder {
     streams: Vec<(u64, u64)>,
     /// Where each event begins in `records`.
     starts: Vec<u32>,
+    /// Kind of each event, as long as a byte holds them.
+    kind_of: Vec<u8>,
     count: u32,
     first_at: Timestamp,
     last_at: Timestamp,
@@ -101,6 +64,14 @@ pub struct FrameMark {
     count: u32,
     first_at: Timestamp,
     last_at: Timestamp,
+}
+
+/// Where a frame lies, and behind which one.
+struct Place {
+    partition: PartitionId,
+    first: Offset,
+    ids: Uuid,
+    previous: FrameHash,
 }
 
 /// More than a kind takes in a body.
@@ -152,6 +123,7 @@ impl FrameBuilder {
         self.records.truncate(mark.records);
         self.streams.truncate(mark.count as usize);
         self.starts.truncate(mark.count as usize);
+        self.kind_of.truncate(mark.count as usize);
         (self.count, self.first_at, self.last_at) = (mark.count, mark.first_at, mark.last_at);
     }
 
@@ -210,6 +182,7 @@ impl FrameBuilder {
             payload: draft.payload,
         };
         self.starts.push(self.records.len() as u32); // At most 64 MiB.
+        self.kind_of.push(draft.kind as u8);
         stored.write(&mut self.records);
         self.streams.push((draft.hash, draft.version));
         (self.first_at, self.last_at) = (first_at, now);
@@ -234,10 +207,40 @@ impl FrameBuilder {
         attachments: &[(u8, &[u8])],
     ) -> Result<SealedFrame, DraftError> {
         assert!(self.count > 0, "an empty frame is not sealed");
+        let place = Place {
+            partition,
+            first,
+            ids,
+            previous,
+        };
+        // With a byte per event more, the largest bodies would pass what a reader is ready for.
+        let is_full = self.records.len() + self.kind_of.len() > RECORDS_BYTES_MAX;
+        let (bytes, frame) = if are_apart(self.kinds.len(), self.records.len()) && !is_full {
+            self.seal_apart(&place, attachments)?
+        } else {
+            self.seal_whole(&place, attachments)?
+        };
+        let sealed = SealedFrame {
+            partition: place.partition,
+            first: place.first,
+            count: self.count,
+            hash: frame.header().hash,
+            bytes,
+            frame: Arc::new(frame),
+            entries: self.entries(place.first),
+        };
+        self.clear();
+        Ok(sealed)
+    }
+
+    /// The first format: the events as they came.
+    fn seal_whole(
+        &self,
+        place: &Place,
+        attachments: &[(u8, &[u8])],
+    ) -> Result<(Vec<u8>, Frame), DraftError> {
         let body = self.body(attachments);
-        if body.len() > BODY_BYTES_MAX {
-            return Err(DraftError::TooLarge { bytes: body.len() });
-        }
+        fits(body.len())?;
         let packed = if body.len() >= COMPRESS_BYTES_MIN {
             lz4_flex::block::compress(&body)
         } else {
@@ -245,29 +248,8 @@ impl FrameBuilder {
         };
         let is_packed = !packed.is_empty() && packed.len() < body.len();
         let stored = if is_packed { &packed } else { &body };
-
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + stored.len());
-        bytes.extend_from_slice(&[FORMAT_VERSION, u8::from(is_packed)]);
-        bytes.extend_from_slice(&partition.0.to_be_bytes());
-        bytes.extend_from_slice(&first.0.to_be_bytes());
-        bytes.extend_from_slice(&self.count.to_be_bytes());
-        bytes.extend_from_slice(
-            &u32::try_from(body.len())
-                .expect("at most 64 MiB, checked above")
-                .to_be_bytes(),
-        );
-        bytes.extend_from_slice(&self.first_at.0.to_be_bytes());
-        bytes.extend_from_slice(&self.last_at.0.to_be_bytes());
-        bytes.extend_from_slice(&ids.as_u128().to_be_bytes());
-        bytes.extend_from_slice(&previous.0);
-        debug_assert_eq!(bytes.len(), HASH_AT);
-        let hash = hash_of(&bytes, stored);
-        bytes.extend_from_slice(&hash.0);
-        debug_assert_eq!(bytes.len(), CRC_AT);
-        let crc = crc_of(&bytes, stored);
-        bytes.extend_from_slice(&crc.to_be_bytes());
-        bytes.extend_from_slice(stored);
-
+        let format = [FORMAT_VERSION, u8::from(is_packed)];
+        let bytes = self.sealed(place, format, body.len(), stored, stored.len());
         let header = FrameHeader::parse(&bytes).expect("a header that was just written");
         let records = self.records.len();
         let frame = Frame::sealed(
@@ -278,17 +260,65 @@ impl FrameBuilder {
             records,
             &self.starts,
         );
-        let sealed = SealedFrame {
-            partition,
-            first,
-            count: self.count,
-            hash,
-            bytes,
-            frame: Arc::new(frame),
-            entries: self.entries(first),
-        };
-        self.clear();
-        Ok(sealed)
+        Ok((bytes, frame))
+    }
+
+    /// The second format: the events by kind.
+    fn seal_apart(
+        &self,
+        place: &Place,
+        attachments: &[(u8, &[u8])],
+    ) -> Result<(Vec<u8>, Frame), DraftError> {
+        let kinds = self.kinds.len();
+        let apart = Apart::of(
+            &self.records,
+            &self.starts,
+            &self.kind_of,
+            kinds,
+            attachments,
+        );
+        fits(apart.body.len())?;
+        let mut tables = Vec::with_capacity(self.kinds_bytes + 16);
+        self.put_kinds(&mut tables);
+        let tags: Vec<_> = attachments.iter().map(|(tag, _)| *tag).collect();
+        put_bytes(&mut tables, &tags);
+        let (stored, directory) = apart.stored(tables);
+        let bytes = self.sealed(place, [APART, 0], directory, &stored, directory);
+        let header = FrameHeader::parse(&bytes).expect("a header that was just written");
+        Ok((bytes, Frame::sealed_apart(header, &self.kinds, apart)))
+    }
+
+    /// The bytes of a frame, of whose `stored` body the first `covered` bytes count for the header's checksum.
+    fn sealed(
+        &self,
+        place: &Place,
+        format: [u8; 2],
+        body_bytes: usize,
+        stored: &[u8],
+        covered: usize,
+    ) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + stored.len());
+        bytes.extend_from_slice(&format);
+        bytes.extend_from_slice(&place.partition.0.to_be_bytes());
+        bytes.extend_from_slice(&place.first.0.to_be_bytes());
+        bytes.extend_from_slice(&self.count.to_be_bytes());
+        bytes.extend_from_slice(
+            &u32::try_from(body_bytes)
+                .expect("at most 64 MiB, which was checked")
+                .to_be_bytes(),
+        );
+        bytes.extend_from_slice(&self.first_at.0.to_be_bytes());
+        bytes.extend_from_slice(&self.last_at.0.to_be_bytes());
+        bytes.extend_from_slice(&place.ids.as_u128().to_be_bytes());
+        bytes.extend_from_slice(&place.previous.0);
+        debug_assert_eq!(bytes.len(), HASH_AT);
+        let hash = hash_of(&bytes, stored);
+        bytes.extend_from_slice(&hash.0);
+        debug_assert_eq!(bytes.len(), CRC_AT);
+        let crc = crc_of(&bytes, &stored[..covered]);
+        bytes.extend_from_slice(&crc.to_be_bytes());
+        bytes.extend_from_slice(stored);
+        bytes
     }
 
     fn entries(&self, first: Offset) -> Vec<IndexEntry> {
@@ -309,18 +339,13 @@ impl FrameBuilder {
         self.records.clear();
         self.streams.clear();
         self.starts.clear();
+        self.kind_of.clear();
         self.count = 0;
     }
 
     fn body(&self, attachments: &[(u8, &[u8])]) -> Vec<u8> {
         let mut body = Vec::with_capacity(self.records.len() + self.kinds_bytes + 16);
-        put_varint(&mut body, self.kinds.len() as u64);
-        for kind in &self.kinds {
-            put_bytes(&mut body, kind.category.as_bytes());
-            put_bytes(&mut body, kind.event_type.as_bytes());
-            put_varint(&mut body, u64::from(kind.schema_version));
-            body.push(kind.encoding as u8);
-        }
+        self.put_kinds(&mut body);
         put_varint(&mut body, attachments.len() as u64);
         for (tag, bytes) in attachments {
             body.push(*tag);
@@ -329,4 +354,22 @@ impl FrameBuilder {
         body.extend_from_slice(&self.records);
         body
     }
+
+    fn put_kinds(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.kinds.len() as u64);
+        for kind in &self.kinds {
+            put_bytes(out, kind.category.as_bytes());
+            put_bytes(out, kind.event_type.as_bytes());
+            put_varint(out, u64::from(kind.schema_version));
+            out.push(kind.encoding as u8);
+        }
+    }
+}
+
+/// Whether a body is no longer than readers are ready for.
+fn fits(bytes: usize) -> Result<(), DraftError> {
+    if bytes > BODY_BYTES_MAX {
+        return Err(DraftError::TooLarge { bytes });
+    }
+    Ok(())
 }

@@ -119,6 +119,10 @@ impl<P: Projection> ProjectionCore<P> {
             is_behind: false,
             dead_letters: DeadLetterMetrics::new(&stage_name, first),
         };
+        let kinds = core.applier.kinds();
+        for source in &mut core.sources {
+            source.cursor.want(Arc::clone(&kinds));
+        }
         core.restore_parked(&parts.store)?;
         // Not before it is known which streams these rows lack events of.
         for source in &core.sources {

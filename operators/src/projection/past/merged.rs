@@ -14,7 +14,7 @@ use millstream_engine::time::Timestamp;
 use crate::past::{Cut, PastError};
 use crate::projection::decided::Decided;
 
-/// Stored bytes that one read takes from the log; there is one read per partition in memory.
+/// Memory that frames of one read of the log take, in bytes; there is one read per partition in memory.
 const READ_BYTES: usize = 256 << 10;
 
 /// One partition on its way.

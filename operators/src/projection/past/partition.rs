@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use millstream_engine::event::{Offset, PartitionId, Position, StreamId};
-use millstream_engine::log::frame::{Frame, KindSet, Record};
+use millstream_engine::log::frame::{Frame, FramePart, KindSet, Record};
 use millstream_engine::log::{Direction, LogError, StreamReader, StreamRef, for_each_event};
 use millstream_engine::stage::caught;
 use millstream_engine::state::{StateWrite, TableId};
@@ -22,7 +22,7 @@ use crate::projection::in_memory::InMemory;
 use crate::projection::wanted::Portion;
 use crate::projection::{LetterDecision, Order, Projection, TableSet};
 
-/// Stored bytes that one read takes from the log.
+/// Memory that frames of one read of the log take, in bytes.
 const READ_BYTES: usize = 1 << 20;
 
 /// What is replayed, without its moment.
@@ -98,9 +98,14 @@ impl<P: Projection> Part<'_, P> {
             return self.replay_stream(stream, cut);
         }
         self.beside.enter(&*self.job.streams, partition, cut)?;
-        let mut next = Offset(0);
+        let (mut next, kinds) = (Offset(0), self.applier.kinds());
         while next < cut.end() {
-            let frames = self.job.streams.read(partition, next, READ_BYTES)?;
+            let streams = &self.job.streams;
+            let frames = if self.beside.is_empty() {
+                streams.read_part(partition, next, READ_BYTES, FramePart::Kinds(&*kinds))
+            } else {
+                streams.read(partition, next, READ_BYTES)
+            }?;
             let Some(last) = frames.last() else { break };
             next = last.header().end();
             for frame in &frames {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::text::{json_line, one_line};
 use crate::StoredEvent;
 
-/// Stored bytes that one read takes from the log.
+/// Memory that frames of one read of the log take, in bytes.
 const READ_BYTES: usize = 1 << 20;
 
 /// Prints events as they are asked for, up to a limit.

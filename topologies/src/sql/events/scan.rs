@@ -9,7 +9,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, Result};
 use millstream_engine::event::{Offset, PartitionId, StreamId};
-use millstream_engine::log::frame::{Frame, Record};
+use millstream_engine::log::frame::{Frame, FramePart, Kind, Record};
 use millstream_engine::log::{Direction, LogError, LogReader, StreamRef, for_each_event};
 use millstream_engine::time::Timestamp;
 
@@ -19,7 +19,7 @@ use super::super::ranges::{Datum, Probe};
 use super::Log;
 use super::columns::Events;
 
-/// Stored bytes that one read of the log takes.
+/// Memory that frames of one read of the log take, in bytes.
 const READ_BYTES: usize = 1 << 20;
 /// Streams that are found one by one; of more the log is read.
 const STREAMS_MAX: usize = 1_024;
@@ -105,12 +105,15 @@ impl EventsScan {
 
     /// Whether any event of a frame can be wanted, by the kinds it lists.
     fn may_hold(&self, frame: &Frame) -> bool {
+        frame.kinds().iter().any(|kind| self.may_be_of(kind))
+    }
+
+    fn may_be_of(&self, kind: &Kind) -> bool {
         let holds = |column: &str, text: &str| {
             let ranges = self.constraint.column(column);
             ranges.is_none_or(|ranges| ranges.holds(Probe::Text(text)))
         };
-        let mut kinds = frame.kinds().iter();
-        kinds.any(|kind| holds("category", &kind.category) && holds("type", &kind.event_type))
+        holds("category", &kind.category) && holds("type", &kind.event_type)
     }
 
     fn read_part(&self, partition: PartitionId, reading: &mut Reading<'_>) -> Result<()> {
@@ -118,7 +121,9 @@ impl EventsScan {
         while next < to && reading.output.is_wanted() {
             // A whole read for a few events at the end of what is wanted would be a waste.
             let bytes_max = if to.0 - next.0 < 64 { 1 } else { READ_BYTES };
-            let frames = self.log.reader.read(partition, next, bytes_max);
+            let wanted = |kind: &Kind| self.may_be_of(kind);
+            let part = FramePart::Kinds(&wanted);
+            let frames = self.log.reader.read_part(partition, next, bytes_max, part);
             let frames = frames.map_err(external)?;
             let Some(last) = frames.last() else { break };
             let behind = last.header().end();

@@ -5,7 +5,8 @@ mod upkeep;
 
 use super::*;
 use crate::event::Metadata;
-use crate::log::frame::{Draft, Encoding, FrameBuilder, FrameHash, Kind, with_checksum};
+use crate::log::LogStore as _;
+use crate::log::frame::{Draft, Encoding, FrameBuilder, FrameHash, FramePart, Kind, with_checksum};
 use crate::time::Timestamp;
 
 fn open(folder: &Path) -> EmbeddedLog {
@@ -84,4 +85,73 @@ fn a_frame_before_what_is_wanted_is_not_unpacked() {
     bytes[body] ^= 1;
     put(&bytes);
     assert!(matches!(read(1), Err(LogError::Frame { .. })));
+}
+
+/// Appends a frame of some events with payloads of `bytes` that compress well.
+fn append(log: &mut EmbeddedLog, at: &mut Head, events: u32, bytes: usize) {
+    let mut builder = FrameBuilder::new();
+    let payload = vec![7; bytes];
+    for number in 0..events {
+        let event_type = if number % 10 == 0 { "Seldom" } else { "Often" };
+        let kind = builder.kind(&Kind {
+            category: "account".into(),
+            event_type: event_type.into(),
+            schema_version: 1,
+            encoding: Encoding::Opaque,
+        });
+        let draft = Draft {
+            kind,
+            stream: "42",
+            hash: 7,
+            version: at.next.0 + u64::from(number),
+            event_time: None,
+            id: None,
+            metadata: Metadata::default(),
+            payload: &payload,
+        };
+        builder.push(Timestamp(1), &draft).unwrap();
+    }
+    let sealed = builder.seal(PartitionId(0), at.next, Uuid::nil(), at.hash, &[]);
+    let sealed = sealed.unwrap();
+    let next = Head {
+        next: sealed.frame.header().end(),
+        hash: sealed.hash,
+    };
+    log.store.append(&[sealed]).unwrap();
+    *at = next;
+}
+
+/// Story: a reader that was behind took a megabyte of what was stored, which was twenty and more once it was unpacked.
+#[test]
+fn a_read_is_bounded_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, mut at) = (open(folder.path()), Head::default());
+    for _ in 0..20 {
+        append(&mut log, &mut at, 1, 1 << 20);
+    }
+    let frames = log.reader.read(PartitionId(0), Offset(3), 3 << 19).unwrap();
+    let offsets: Vec<_> = frames.iter().map(|frame| frame.header().first.0).collect();
+    assert_eq!(offsets, [3, 4]);
+}
+
+/// Who wants a tenth of the events takes more frames with one read, and nothing is left out.
+#[test]
+fn a_part_of_the_frames_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, mut at) = (open(folder.path()), Head::default());
+    for _ in 0..8 {
+        append(&mut log, &mut at, 100, 1_000);
+    }
+    let p0 = PartitionId(0);
+    let whole = log.reader.read(p0, Offset(150), 300 << 10).unwrap();
+    let seldom = |kind: &Kind| kind.event_type == "Seldom";
+    let part = FramePart::Kinds(&seldom);
+    let read = log.reader.read_part(p0, Offset(150), 300 << 10, part);
+    let read = read.unwrap();
+    assert!(whole.len() < read.len() && read.len() == 7);
+    let offsets = read.iter().flat_map(|frame| frame.records()).map(|record| {
+        assert_eq!(record.kind.event_type, "Seldom");
+        record.offset.0
+    });
+    assert!(offsets.eq((100..800).step_by(10)));
 }
