@@ -189,6 +189,8 @@ fn a_log_is_read_without_its_writer() {
 fn the_number_of_partitions_is_fixed() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()).unwrap());
+    let file = || std::fs::read(folder.path().join("data.mdb")).unwrap();
+    let before = file();
     let error = EmbeddedLog::open(folder.path(), 4, options()).unwrap_err();
     assert!(
         matches!(
@@ -200,6 +202,11 @@ fn the_number_of_partitions_is_fixed() {
         ),
         "{error}"
     );
+    // Not a database of a partition that it has not.
+    assert!(file() == before, "it was changed");
+    let as_stored = EmbeddedLog::open_as_stored(folder.path(), None, 4, options()).unwrap();
+    assert_eq!(as_stored.reader.partitions(), PARTITIONS);
+    drop(as_stored);
     open(folder.path()).unwrap();
 }
 

@@ -76,20 +76,37 @@ impl EmbeddedLog {
     /// Opens or creates the log in `folder`. `options.databases` is filled in here.
     ///
     /// # Errors
-    /// [`LogError::Partitions`] when it was created with another number; [`LogError::Store`] when the folder is held by
-    /// another process or the files are damaged; [`LogError::Frame`] when a partition's last frame is.
+    /// [`LogError::Partitions`] when it was created with another number: it is as it was; [`LogError::Store`] when the folder is held
+    /// by another process or the files are damaged; [`LogError::Frame`] when a partition's last frame is.
     pub fn open(
         folder: &Path,
         partitions: u16,
+        options: EnvironmentOptions,
+    ) -> Result<Self, LogError> {
+        Self::open_as_stored(folder, Some(partitions), partitions, options)
+    }
+
+    /// The same with `asked` partitions; where nothing is asked, with as many as it was created with, and a new one with
+    /// `partitions_new`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_as_stored(
+        folder: &Path,
+        asked: Option<u16>,
+        partitions_new: u16,
         mut options: EnvironmentOptions,
     ) -> Result<Self, LogError> {
-        if partitions == 0 {
+        let lock = FolderLock::acquire(folder)?;
+        // Before it is opened for writing, which makes the databases of all partitions.
+        let stored = stored_partitions(folder)?;
+        let partitions = asked.or(stored).unwrap_or(partitions_new);
+        if partitions == 0 || stored.is_some_and(|stored| stored != partitions) {
             return Err(LogError::Partitions {
-                stored: 1,
-                asked: 0,
+                stored: stored.unwrap_or(1),
+                asked: partitions,
             });
         }
-        let lock = FolderLock::acquire(folder)?;
         options.databases = databases(partitions);
         let environment = Environment::open(folder, options)?;
         Self::of(environment, partitions, Some(lock), &index_chunks::config())
@@ -205,6 +222,33 @@ fn named(writer: &mut Writer, description: Table) -> Result<StoreId, LogError> {
     txn.put(description, STORE_KEY, id.as_bytes())?;
     txn.commit()?;
     Ok(StoreId(id))
+}
+
+/// Partitions of the log in `folder`; `None` when there is none yet.
+fn stored_partitions(folder: &Path) -> Result<Option<u16>, LogError> {
+    if !Environment::is_in(folder) {
+        return Ok(None);
+    }
+    match described_in(folder) {
+        Ok((partitions, _)) => Ok(Some(partitions)),
+        // A log whose creation was interrupted: opening it for writing makes it anew.
+        Err(LogError::Description { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the description of the log in `folder` says, beside whoever writes it.
+fn described_in(folder: &Path) -> Result<(u16, Option<StoreId>), LogError> {
+    let options = EnvironmentOptions {
+        databases: vec![DESCRIPTION.to_owned()],
+        read_only: true,
+        map_bytes_max: MAP_BYTES_DEFAULT,
+        ..EnvironmentOptions::default()
+    };
+    let environment = Environment::open(folder, options)?;
+    let description = environment.table(DESCRIPTION)?;
+    let (stored, id) = environment.read(|reader| described(reader, description))??;
+    Ok((described_partitions(&stored.unwrap_or_default())?, id))
 }
 
 fn described_partitions(bytes: &[u8]) -> Result<u16, LogError> {

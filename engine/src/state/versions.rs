@@ -212,13 +212,16 @@ impl StateWriterHandle {
         self.ask(move |writer| writer.forget_dropped(&name, &declared))
     }
 
-    /// As [`StateWriter::drop_version`], on the writer's thread; its rows are deleted in slices between the commits that
-    /// follow. Stop what writes to it first. Blocks the thread.
+    /// As [`StateWriter::drop_version`], on the writer's thread, and safe from a power failure; its rows are deleted in slices
+    /// between the commits that follow. Stop what writes to it first. Blocks the thread.
     ///
     /// # Errors
     /// As there; [`StateError::Closed`].
     pub fn drop_version(&self, name: &str, version: u32) -> Result<(), StateError> {
         let name = name.to_owned();
-        self.ask(move |writer| writer.drop_version(&name, version))
+        self.ask(move |writer| {
+            writer.drop_version(&name, version)?;
+            writer.sync()
+        })
     }
 }

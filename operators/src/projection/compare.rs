@@ -94,21 +94,24 @@ impl ComparedTable {
     }
 }
 
-/// Compares the tables of two versions, and their names.
+/// Compares the tables of two versions, and their names, for as long as `goes_on` says nothing else, which is asked for each page
+/// of rows.
 ///
 /// # Errors
-/// A row cannot be read; [`QueryError::SnapshotLost`].
+/// A row cannot be read; [`QueryError::SnapshotLost`]; what `goes_on` says.
 #[doc(hidden)]
 pub fn compare(
     active: &Snapshot,
     candidate: &Snapshot,
     common_fields: bool,
+    goes_on: &dyn Fn() -> Result<(), QueryError>,
     into: &mut Comparison,
 ) -> Result<(), QueryError> {
     for (name, table) in active.all() {
         match candidate.all().find(|(other, _)| *other == name) {
             Some((_, other)) => {
-                let compared = compare_tables(name, table, other, common_fields)?;
+                let sides = (Side::of(table, goes_on), Side::of(other, goes_on));
+                let compared = compare_tables(name, sides, common_fields)?;
                 into.tables.push(compared);
             }
             None => into.only_active.push(name),
@@ -122,15 +125,13 @@ pub fn compare(
 
 fn compare_tables(
     name: &'static str,
-    active: &dyn AnySnapshot,
-    candidate: &dyn AnySnapshot,
+    (mut left, mut right): (Side<'_>, Side<'_>),
     common_fields: bool,
 ) -> Result<ComparedTable, QueryError> {
     let mut compared = ComparedTable {
         table: name,
         ..ComparedTable::default()
     };
-    let (mut left, mut right) = (Side::of(active), Side::of(candidate));
     loop {
         let order = match (left.key()?, right.key()?) {
             (None, None) => return Ok(compared),
@@ -204,6 +205,7 @@ fn is_same(was: &Canonical, is: &Canonical, common_fields: bool) -> bool {
 /// The rows of one side, in order of key.
 struct Side<'s> {
     table: &'s dyn AnySnapshot,
+    goes_on: &'s dyn Fn() -> Result<(), QueryError>,
     page: Peekable<IntoIter<(Vec<u8>, Canonical)>>,
     /// Last key that was given.
     behind: Option<Vec<u8>>,
@@ -211,9 +213,10 @@ struct Side<'s> {
 }
 
 impl<'s> Side<'s> {
-    fn of(table: &'s dyn AnySnapshot) -> Self {
+    fn of(table: &'s dyn AnySnapshot, goes_on: &'s dyn Fn() -> Result<(), QueryError>) -> Self {
         Self {
             table,
+            goes_on,
             page: Vec::new().into_iter().peekable(),
             behind: None,
             is_over: false,
@@ -222,6 +225,7 @@ impl<'s> Side<'s> {
 
     fn key(&mut self) -> Result<Option<&[u8]>, QueryError> {
         while self.page.peek().is_none() && !self.is_over {
+            (self.goes_on)()?;
             let (rows, behind) = self.table.page(self.behind.take(), PAGE_ROWS)?;
             self.is_over = behind.is_none();
             self.behind = behind;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Lag;
+use super::{EffectId, Lag};
 use millstream_engine::codec::{DecodeError, EncodeError};
 use millstream_engine::event::{PartitionId, Position};
 use millstream_engine::log::LogError;
@@ -133,6 +133,21 @@ pub enum QueryError {
         /// Where it was.
         position: Position,
     },
+    /// Another effect was given up at this place than the one that is to be settled: it is as it was. List them anew.
+    #[error(
+        "effect {index} of the event at {position} is another one by now, {}, and {} was to be settled: list them anew",
+        told(*found), told(*asked)
+    )]
+    OtherEffect {
+        /// Of the event.
+        position: Position,
+        /// Number of the effect among those of its event.
+        index: u32,
+        /// Which one was to be settled.
+        asked: Option<EffectId>,
+        /// Which one is there.
+        found: Option<EffectId>,
+    },
     /// The stored rows could not be read.
     #[error(transparent)]
     State(#[from] StateError),
@@ -142,6 +157,11 @@ pub enum QueryError {
     /// A stored row is not of the table's type: raise the projection's version.
     #[error("a stored row cannot be read: {0}")]
     Row(#[from] DecodeError),
+}
+
+/// An effect as errors name it.
+fn told(effect: Option<EffectId>) -> String {
+    effect.map_or_else(|| "a damaged one".to_owned(), |id| id.to_string())
 }
 
 impl QueryError {
@@ -163,6 +183,7 @@ impl QueryError {
             | Self::UnknownIndex { .. }
             | Self::ForeignCursor
             | Self::EventGone { .. }
+            | Self::OtherEffect { .. }
             | Self::VersionsGone { .. }
             | Self::Unwritable(_)
             | Self::Row(_) => false,

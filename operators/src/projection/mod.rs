@@ -74,8 +74,8 @@ pub use outbox::{
 };
 pub use outbox::{
     Deliver, Delivering, DeliveryConfig, DeliveryCore, DeliveryParts, Effect, EffectEvent,
-    EffectId, EffectPlace, EffectsThat, GivenUp, GivenUpEffects, ListedGivenUp, Outbox, OutboxMut,
-    StoredCause, StoredEffect, StoredEffects,
+    EffectId, EffectPlace, EffectsThat, GivenUp, GivenUpEffects, GivenUpId, ListedGivenUp, Outbox,
+    OutboxMut, StoredCause, StoredEffect, StoredEffects,
 };
 pub use owners::Owners;
 pub use pacer::Pacer;

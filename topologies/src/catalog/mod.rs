@@ -8,7 +8,10 @@ mod bad_line;
 pub mod bank;
 pub mod nexmark;
 pub mod shop;
+mod stop;
 pub mod table;
+
+pub use stop::StopSignal;
 
 #[cfg(test)]
 mod testing;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::catalog::bank::run;
+use crate::catalog::StopSignal;
+use crate::catalog::bank::{BankReport, run};
 
 /// Runs the bank on the real history of the PKDD'99 challenge, and checks the balance after every transaction.
 ///
@@ -27,15 +28,16 @@ pub(super) struct BankArguments {
     partitions: Option<u16>,
 }
 
-/// Runs it and prints what it came to, with `is_json` as one line of JSON; gives whether all checks hold.
+/// Runs it until it is asked to stop, and prints what it came to, with `is_json` as one line of JSON.
 ///
 /// # Errors
 /// Files that cannot be read, with line and field; an engine that does not open or does not end in order.
 pub(super) async fn run_bank(
     arguments: &BankArguments,
+    stop: &StopSignal,
     is_json: bool,
     out: &mut impl Write,
-) -> Result<bool> {
+) -> Result<BankReport> {
     let temporary;
     let data = match &arguments.data {
         Some(data) => data.as_path(),
@@ -44,15 +46,15 @@ pub(super) async fn run_bank(
             temporary.path()
         }
     };
-    let (trans, order) = (&arguments.trans, &arguments.order);
-    let report = run::run(data, arguments.partitions, trans, order).await?;
+    let files = (arguments.trans.as_path(), arguments.order.as_path());
+    let report = run::run_until(data, arguments.partitions, files, stop).await?;
     if is_json {
         writeln!(out, "{}", report.to_json())?;
     } else {
         write!(out, "{report}")?;
     }
     out.flush()?;
-    Ok(report.is_good())
+    Ok(report)
 }
 
 #[cfg(test)]
@@ -76,8 +78,9 @@ mod tests {
 
     async fn output(arguments: BankArguments, is_json: bool) -> Result<(bool, String)> {
         let mut out = Vec::new();
-        let is_good = run_bank(&arguments, is_json, &mut out).await?;
-        Ok((is_good, String::from_utf8(out)?))
+        let stop = StopSignal::default();
+        let report = run_bank(&arguments, &stop, is_json, &mut out).await?;
+        Ok((report.is_good(), String::from_utf8(out)?))
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::num::NonZeroUsize;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::catalog::nexmark::direct::Variant;
-use crate::catalog::nexmark::{NexmarkConfig, NexmarkOptions, NexmarkReport, Query, run};
+use crate::catalog::nexmark::{NexmarkConfig, NexmarkOptions, NexmarkReport, Query, run_until};
 use crate::dataflow::FlowOptions;
 use millstream_engine::flow::BatchSize;
 
@@ -83,16 +83,17 @@ impl NexmarkArguments {
     }
 }
 
-/// Runs it and prints what it came to, with `is_json` as one line of JSON.
+/// Runs it until `stop` resolves, and prints what it came to, with `is_json` as one line of JSON.
 ///
 /// # Errors
 /// A configuration that cannot be, or a stage that failed.
 pub(super) async fn run_nexmark(
     arguments: &NexmarkArguments,
+    stop: impl Future<Output = ()>,
     is_json: bool,
     out: &mut impl Write,
 ) -> Result<()> {
-    let report = run(arguments.options())
+    let report = run_until(arguments.options(), stop)
         .await
         .with_context(|| format!("running {}", arguments.query.name()))?;
     if is_json {
@@ -100,6 +101,12 @@ pub(super) async fn run_nexmark(
     } else {
         print(&report, out)?;
     }
+    out.flush()?;
+    let (read, events) = (report.events, arguments.events);
+    ensure!(
+        !report.interrupted,
+        "stopped after {read} of {events} events"
+    );
     Ok(())
 }
 

@@ -1,8 +1,8 @@
 //! `millstream run`: a ready-made topology on real data, with progress, a summary and checks.
 //!
-//! Another topology is one more variant of [`Topology`] with a function beside [`shop`]. Ctrl-C and
-//! SIGTERM stop the shop's reading and let its engine end in order; a second one ends the process at once. The bank and
-//! Nexmark, which nobody serves, end at once.
+//! Another topology is one more variant of [`Topology`] with a function beside [`shop`]. Ctrl-C and SIGTERM stop its reading, and
+//! all that was read is dealt with, told, and made durable where there is an engine; the status is 1 then. A second one ends the
+//! process at once.
 
 mod shop_summary;
 
@@ -10,7 +10,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -21,11 +21,10 @@ use tracing_subscriber::EnvFilter;
 use super::bank::{BankArguments, run_bank};
 use super::nexmark::{NexmarkArguments, run_nexmark};
 use super::say;
+use crate::catalog::StopSignal;
 use crate::catalog::shop::rules::{self, Dirt};
 use crate::catalog::shop::run::{Progress, import, open};
-use crate::catalog::shop::{
-    InvoiceLine, InvoiceLines, ShopError, ShopOptions, ShopReport, StopSignal,
-};
+use crate::catalog::shop::{InvoiceLine, InvoiceLines, ShopError, ShopOptions, ShopReport};
 use crate::catalog::table::TableError;
 use crate::engine::signal;
 use crate::server::{MetricsServer, serve_metrics};
@@ -54,7 +53,16 @@ impl Topology {
             Self::Bank(arguments) => bank(arguments, is_json, out),
             Self::Nexmark(arguments) => {
                 log_to_stderr();
-                runtime()?.block_on(run_nexmark(arguments, is_json, out))
+                let (tell, mut told) = watch::channel(false);
+                runtime()?.block_on(async {
+                    tokio::spawn(stop_at_signal(StopSignal::default(), tell));
+                    let stop = async move {
+                        if told.wait_for(|told| *told).await.is_err() {
+                            std::future::pending().await
+                        }
+                    };
+                    run_nexmark(arguments, stop, is_json, out).await
+                })
             }
         }
     }
@@ -131,10 +139,19 @@ pub(super) fn shop(arguments: &ShopArguments, is_json: bool, out: &mut impl Writ
 /// Runs the bank.
 fn bank(arguments: &BankArguments, is_json: bool, out: &mut impl Write) -> Result<()> {
     log_to_stderr();
-    if runtime()?.block_on(run_bank(arguments, is_json, out))? {
-        return Ok(());
-    }
-    bail!("not all checks hold")
+    let report = runtime()?.block_on(async {
+        let stop = StopSignal::default();
+        let (tell, _) = watch::channel(false);
+        tokio::spawn(stop_at_signal(stop.clone(), tell));
+        run_bank(arguments, &stop, is_json, out).await
+    })?;
+    let commands = report.commands;
+    ensure!(
+        !report.interrupted,
+        "stopped after {commands} commands; what was sent is durable, and a run with the same --data goes on"
+    );
+    ensure!(report.is_good(), "not all checks hold");
+    Ok(())
 }
 
 async fn run_shop(

@@ -4,7 +4,8 @@
 //! answer, which the command waits for. Unlike [`requests`](super::requests) they are of this engine alone: what an engine
 //! that is gone has left is removed, and the command says that it is gone.
 //! Invariants: (1) files appear whole or not at all; (2) a question is taken once: its file gets another name first;
-//! (3) nobody is answered who has gone: it takes its file away.
+//! (3) nobody is answered who has gone: it takes its file away; (4) what is under way when the engine has ended is answered with
+//! that, and a shutdown waits for it: it holds the engine, and with it the data folder.
 //! Threads: the monitor's looks, a task of the runtime for each question does it.
 
 use std::fs;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Engine;
+use super::under_way::SHUT_DOWN;
 
 /// Folder of questions in a data folder.
 const FOLDER: &str = "requests";
@@ -100,11 +102,13 @@ where
             // Withdrawn.
             continue;
         }
+        let mut under_way = engine.inner.running.requests().one();
         let of_engine = engine.clone();
         engine.inner.runtime.spawn(async move {
-            let answer = match read(&taken) {
-                Ok(question) => answer(of_engine, question).await,
-                Err(error) => Err(format!("the request cannot be read: {error}")),
+            let answer = tokio::select! {
+                biased;
+                answer = answered(of_engine, &taken, answer) => answer,
+                () = under_way.over() => Err(SHUT_DOWN.to_owned()),
             };
             if fs::remove_file(&taken).is_err() {
                 return;
@@ -113,6 +117,18 @@ where
                 tracing::error!(request = %taken.display(), %error, "an answer cannot be written");
             }
         });
+    }
+}
+
+/// What is said to a question. The engine is let go with it.
+async fn answered<Q: DeserializeOwned, T, F: Future<Output = Result<T, String>>>(
+    engine: Engine,
+    question: &Path,
+    answer: fn(Engine, Q) -> F,
+) -> Result<T, String> {
+    match read(question) {
+        Ok(question) => answer(engine, question).await,
+        Err(error) => Err(format!("the request cannot be read: {error}")),
     }
 }
 
@@ -141,4 +157,44 @@ fn files(data: &Path, end: &str) -> Vec<PathBuf> {
         .collect();
     found.sort_unstable();
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::Topology;
+    use crate::catalog::bank::Account;
+
+    const KIND_OF_TEST: &str = "test";
+
+    /// An answer that does not come, which holds the engine.
+    async fn never(engine: Engine, (): ()) -> Result<(), String> {
+        std::future::pending::<()>().await;
+        drop(engine);
+        Ok(())
+    }
+
+    /// Story: a request that was under way held the engine after its shutdown, and nobody could open its folder until it ended.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_shutdown_ends_the_requests_under_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let topology = || {
+            let bank = Topology::named("bank").aggregate::<Account>();
+            bank.build().unwrap()
+        };
+        let engine = Engine::open(folder.path()).run(topology()).await.unwrap();
+        let asked = ask(folder.path(), KIND_OF_TEST, &()).unwrap();
+        take_up(&engine, KIND_OF_TEST, never);
+        engine.shutdown().await.unwrap();
+        assert_eq!(Arc::strong_count(&engine.inner), 1);
+        assert_eq!(
+            asked.answer::<()>().unwrap(),
+            Some(Err(SHUT_DOWN.to_owned()))
+        );
+        drop(engine);
+        let engine = Engine::open(folder.path()).run(topology()).await.unwrap();
+        engine.shutdown().await.unwrap();
+    }
 }

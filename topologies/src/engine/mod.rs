@@ -38,6 +38,7 @@ mod start;
 mod state_memory;
 mod table_at;
 mod tokens;
+mod under_way;
 pub(crate) mod verify;
 pub(crate) mod version_requests;
 mod versions;

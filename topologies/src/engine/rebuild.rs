@@ -200,6 +200,12 @@ impl Rebuild {
         &self,
         change: impl Future<Output = Result<T, RebuildError>> + Send + 'static,
     ) -> Result<T, RebuildError> {
+        let under_way = self.engine.inner.running.requests().one();
+        let change = async move {
+            let changed = change.await;
+            drop(under_way);
+            changed
+        };
         match self.engine.inner.runtime.spawn(change).await {
             Ok(changed) => changed,
             Err(ended) => match ended.try_into_panic() {

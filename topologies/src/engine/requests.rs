@@ -65,11 +65,18 @@ pub(super) fn take_up(engine: &Engine, busy: &Arc<AtomicBool>) {
     if found.is_empty() || busy.swap(true, Ordering::AcqRel) {
         return;
     }
+    let mut under_way = engine.inner.running.requests().one();
     let (engine, busy) = (engine.clone(), Arc::clone(busy));
     let runtime = engine.inner.runtime.clone();
     runtime.spawn(async move {
         for request in found {
-            match take(&engine, &request).await {
+            let taken = tokio::select! {
+                biased;
+                taken = take(&engine, &request) => taken,
+                // The next engine has what is not done yet.
+                () = under_way.over() => break,
+            };
+            match taken {
                 Ok(()) => {}
                 // With the next checkpoint of a dataflow: the others need not wait for that.
                 Err(Untaken::Append(cause @ dead_letters::DecideError::Unsaved { .. })) => {
@@ -88,6 +95,9 @@ pub(super) fn take_up(engine: &Engine, busy: &Arc<AtomicBool>) {
             }
         }
         busy.store(false, Ordering::Release);
+        // A shutdown waits for this one: the engine goes first.
+        drop(engine);
+        drop(under_way);
     });
 }
 

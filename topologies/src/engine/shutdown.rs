@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::monitor::Looks;
 use super::signals::{end_at_once, signal};
+use super::under_way::{SHUT_DOWN, UnderWay};
 use super::{Engine, Inner, ShutdownError, dataflows};
 use crate::dataflow::DataflowHandle;
 
@@ -37,6 +38,7 @@ pub(super) struct Running {
     stages: Mutex<Option<Stages>>,
     outcome: Arc<watch::Sender<Outcome>>,
     looks: Arc<Looks>,
+    requests: Arc<UnderWay>,
     pub(super) partitions: Vec<StageHandle>,
     pub(super) projections: Vec<StageHandle>,
     pub(super) deliveries: Vec<StageHandle>,
@@ -53,7 +55,13 @@ impl Running {
             stages: Mutex::new(Some(stages)),
             outcome: Arc::new(watch::Sender::new(None)),
             looks: Arc::default(),
+            requests: Arc::default(),
         }
+    }
+
+    /// Those of the command line.
+    pub(super) fn requests(&self) -> &Arc<UnderWay> {
+        &self.requests
     }
 
     /// Those of the monitor.
@@ -118,7 +126,10 @@ impl Engine {
     /// clones, wait for the same end. The data folder is free for another
     /// process then, and for this one once every handle, reader and subscription of this engine is dropped.
     ///
-    /// Once begun it goes on, also if whoever waits for it does no longer.
+    /// Once begun it goes on, also if whoever waits for it does no longer. All of it runs on the runtime that opened the engine, its
+    /// deadlines as well: a current-thread runtime has to be driven meanwhile, by the `block_on` that this is awaited in or another
+    /// one. Where nobody drives it, as where that `block_on` has returned and this is awaited on another runtime, it waits until
+    /// somebody does.
     ///
     /// An engine that is dropped without it ends in the same order, in the background, if a runtime is left
     /// to do so; what was acknowledged is durable in any case.
@@ -132,11 +143,12 @@ impl Engine {
             let telling = Telling(Arc::clone(&inner.running.outcome));
             let (feed, versions) = (Arc::clone(&inner.feed), inner.versions.clone());
             let (deadline, looks) = (inner.config.shutdown_deadline, inner.running.looks());
+            let requests = Arc::clone(inner.running.requests());
             inner.runtime.spawn(async move {
                 let outcome = end(stages, &feed, deadline).await;
                 // Nobody need wait longer for what will not come.
                 for version in versions.iter().flat_map(|one| one.started()) {
-                    version.board.stop("the engine was shut down");
+                    version.board.stop(SHUT_DOWN);
                 }
                 // Whoever is told may open the folder again at once.
                 drop((feed, versions));
@@ -144,6 +156,12 @@ impl Engine {
                 if looked.await.is_err() {
                     tracing::warn!(
                         "the monitor does not come back, and holds the folder until it does"
+                    );
+                }
+                // None begins any more, since the monitor has ended.
+                if !requests.end(deadline).await {
+                    tracing::warn!(
+                        "a request of the command line does not end, and holds the folder until it does"
                     );
                 }
                 telling.tell(outcome);

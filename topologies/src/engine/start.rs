@@ -3,7 +3,6 @@
 mod partitions;
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use millstream_engine::event::TokenSeal;
@@ -207,20 +206,14 @@ fn open(builder: &EngineBuilder) -> Result<Opened, OpenError> {
         cause,
     };
     let log_folder = folder.join("log");
-    let stored = stored_partitions(&log_folder).map_err(log)?;
-    let partitions = config.partitions.or(stored).unwrap_or(config::PARTITIONS);
-    // Before the log is opened for writing, which makes the databases of all partitions.
-    if let Some(stored) = stored.filter(|stored| *stored != partitions) {
-        let asked = partitions;
-        return Err(log(LogError::Partitions { stored, asked }));
-    }
     let options = EnvironmentOptions {
         map_bytes_max: config.log.map_bytes_max,
         preallocate_step_bytes: config.log.preallocate_step_bytes,
         ..EnvironmentOptions::default()
     };
-    let EmbeddedLog { store, reader } =
-        EmbeddedLog::open(&log_folder, partitions, options).map_err(log)?;
+    let (asked, partitions_new) = (config.partitions, config::PARTITIONS);
+    let opened = EmbeddedLog::open_as_stored(&log_folder, asked, partitions_new, options);
+    let EmbeddedLog { store, reader } = opened.map_err(log)?;
     let key = match token_key {
         Some(key) => *key,
         None => tokens::key_in(folder)?,
@@ -230,7 +223,7 @@ fn open(builder: &EngineBuilder) -> Result<Opened, OpenError> {
     let feed = Arc::new(Feed::new(&reader).map_err(log)?);
     let group_writer = GroupWriter::new(store, Arc::clone(&feed), Arc::clone(clock));
     let per_partition = config.partition.frames_in_flight_max as usize + 1;
-    let places = per_partition * usize::from(partitions);
+    let places = per_partition * usize::from(reader.partitions());
     let (writer, writer_thread) = LogWriter::start(group_writer, places);
     let (store, state_writer) =
         StateStore::open(&folder.join("state"), config.state.clone()).map_err(state)?;
@@ -246,19 +239,6 @@ fn open(builder: &EngineBuilder) -> Result<Opened, OpenError> {
         state_thread,
         seal,
     })
-}
-
-/// Partitions of the log in `folder`; `None` when there is no log yet.
-fn stored_partitions(folder: &Path) -> Result<Option<u16>, LogError> {
-    if !folder.join("data.mdb").is_file() || folder.join("creating").exists() {
-        return Ok(None);
-    }
-    match EmbeddedReader::open_beside(folder) {
-        Ok(reader) => Ok(Some(reader.partitions())),
-        // A log whose creation was interrupted: opening it for writing makes it anew.
-        Err(LogError::Description { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Registers the projections. Blocks on the state's writer.

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{
-    DESCRIPTION, EmbeddedReader, MAP_BYTES_DEFAULT, damaged, described, described_partitions,
-    follows, offset_of, partition_name, same_place,
+    EmbeddedReader, MAP_BYTES_DEFAULT, damaged, described_in, follows, offset_of, partition_name,
+    same_place,
 };
 use crate::event::{Offset, PartitionId, StoreId};
 use crate::index::{IndexEntry, IndexError, IndexStats};
@@ -27,12 +27,6 @@ impl EmbeddedReader {
     /// # Errors
     /// [`LogError::Description`] when the folder holds no log; [`LogError::Store`] when it is damaged.
     pub fn open_beside(folder: &Path) -> Result<Self, LogError> {
-        let options = |databases| EnvironmentOptions {
-            databases,
-            read_only: true,
-            map_bytes_max: MAP_BYTES_DEFAULT,
-            ..EnvironmentOptions::default()
-        };
         let file = folder.join("data.mdb");
         if !file.is_file() {
             return Err(LogError::Description {
@@ -40,14 +34,16 @@ impl EmbeddedReader {
             });
         }
         // The number of partitions stands in the log, and databases are opened once: so it is opened twice.
-        let environment = Environment::open(folder, options(vec![DESCRIPTION.to_owned()]))?;
-        let description = environment.table(DESCRIPTION)?;
-        let (stored, id) = environment.read(|reader| described(reader, description))??;
-        drop(environment);
-        let partitions = described_partitions(&stored.unwrap_or_default())?;
+        let (partitions, id) = described_in(folder)?;
         let mut names: Vec<_> = (0..partitions).map(partition_name).collect();
         names.push(INDEX.to_owned());
-        let environment = Environment::open(folder, options(names))?;
+        let options = EnvironmentOptions {
+            databases: names,
+            read_only: true,
+            map_bytes_max: MAP_BYTES_DEFAULT,
+            ..EnvironmentOptions::default()
+        };
+        let environment = Environment::open(folder, options)?;
         let tables = (0..partitions)
             .map(|p| environment.table(&partition_name(p)))
             .collect::<Result<_, _>>()?;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::SimulatedDisk;
 
 #[test]
 fn which_version_answers_is_kept_and_can_be_taken_back() {
@@ -58,4 +59,23 @@ fn the_version_that_answers_cannot_be_dropped_and_others_are_remembered() {
     writer.register_projection("p", 1, &["a"]).unwrap();
     let versions = writer.activate_version("p", 1).unwrap();
     assert_eq!((versions.active, versions.previous), (1, Some(2)));
+}
+
+/// Story: a version that had been dropped was there again after a power failure, and was gone on with.
+#[test]
+fn what_was_dropped_stays_so_after_a_power_failure() {
+    let disk = SimulatedDisk::new();
+    let (_store, writer) = StateStore::open_simulated(&disk, options()).unwrap();
+    let (handle, stepped) = stepped(writer);
+    for version in 1..=2 {
+        handle.register_projection("p", version, &["a"]).unwrap();
+        handle.activate_version("p", version).unwrap();
+    }
+    handle.drop_version("p", 1).unwrap();
+    disk.crash(disk.unsynced());
+    drop((handle, stepped));
+    let (store, _writer) = StateStore::open_simulated(&disk, options()).unwrap();
+    assert_eq!(store.projection("p", 1).unwrap(), None);
+    let versions = store.versions("p").unwrap().unwrap();
+    assert_eq!((versions.active, &versions.dropped[..]), (2, &[1][..]));
 }

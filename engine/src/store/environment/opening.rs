@@ -27,6 +27,12 @@ const CREATING_FILE: &str = "creating";
 static OPENING: Mutex<()> = Mutex::new(());
 
 impl Environment {
+    /// Whether there is one in `folder` whose creation was not interrupted.
+    #[must_use]
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(DATA_FILE).is_file() && !folder.join(CREATING_FILE).exists()
+    }
+
     /// Opens the environment in `folder`, creating folder, file and databases that are missing (unless
     /// read-only), after checking the file's meta pages, length and structure. What is read from one of
     /// [`Durability::Full`] that may be written is durable: it is synced here.

@@ -10,14 +10,24 @@ use millstream_engine::state::{RowsSize, StateBatch, StateError, StateWrite};
 use millstream_engine::time::Timestamp;
 
 use super::super::{QueryError, Row};
-use super::format::{self, Effect, EffectPlace, Span, prefix};
+use super::format::{self, Effect, EffectId, EffectPlace, Span, prefix};
 use super::histories::is_gone;
 use super::outlets::Outlets;
+
+/// Which effect it is that was given up. Its place alone does not say so: once an older log was restored, or the newer one again,
+/// another effect may have come there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GivenUpId {
+    /// Where it lies in its outbox.
+    pub place: EffectPlace,
+    /// Which one it is. `None` where what is stored is damaged so that nobody can tell.
+    pub id: Option<EffectId>,
+}
 
 /// An effect that was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GivenUp<E> {
-    /// What it is settled by.
+    /// Where it lies in its outbox.
     pub place: EffectPlace,
     /// The effect; `attempt` says how many tries there were. None: the log does not have its event any more.
     pub effect: Effect<E>,
@@ -27,8 +37,19 @@ pub struct GivenUp<E> {
     pub at: Timestamp,
 }
 
-/// One that was given up with its place, which settles it also if it cannot be read.
-pub type ListedGivenUp<E> = (EffectPlace, Result<GivenUp<E>, QueryError>);
+impl<E> GivenUp<E> {
+    /// What it is settled by.
+    #[must_use]
+    pub const fn which(&self) -> GivenUpId {
+        GivenUpId {
+            place: self.place,
+            id: Some(self.effect.id),
+        }
+    }
+}
+
+/// One that was given up with what settles it, also if it cannot be read.
+pub type ListedGivenUp<E> = (GivenUpId, Result<GivenUp<E>, QueryError>);
 
 /// The effects of one outbox that were given up. Clones mean the same.
 pub struct GivenUpEffects<E> {
@@ -98,9 +119,17 @@ impl<E: Row> GivenUpEffects<E> {
         )?;
         let listed = page.rows.iter().map(|(key, row)| {
             let place = EffectPlace::of_key(key).ok_or_else(damaged)?;
-            Ok((place, self.read(place, row)))
+            Ok((self.which(place, row), self.read(place, row)))
         });
         listed.collect()
+    }
+
+    /// Which one a stored row is.
+    fn which(&self, place: EffectPlace, row: &[u8]) -> GivenUpId {
+        let stored = format::read_given_up(row).and_then(|(_, stored)| format::read(stored));
+        let id_at = |recorded_at| self.outlets.effect_id(self.outbox, place, recorded_at);
+        let id = stored.map(|stored| id_at(stored.recorded_at));
+        GivenUpId { place, id }
     }
 
     fn read(&self, place: EffectPlace, row: &[u8]) -> Result<GivenUp<E>, QueryError> {
@@ -124,32 +153,42 @@ impl<E: Row> GivenUpEffects<E> {
         })
     }
 
-    /// Has one delivered again, under its id; `false` if it was not given up. Effects of its stream that came after it may have
-    /// been delivered before. Waits for the state's writer, and is durable as rows are.
+    /// Has one delivered again, under its id; `false` if none was given up at its place. Effects of its stream that came after it may
+    /// have been delivered before. Waits for the state's writer, and is durable as rows are.
     ///
     /// # Errors
-    /// [`QueryError::State`]; [`QueryError::Row`] when it cannot be read: nobody could deliver it, so it stays where it is;
+    /// [`QueryError::State`]; [`QueryError::OtherEffect`]: another one lies at its place, which stays; [`QueryError::Row`] when it cannot be read: nobody could deliver it, so it stays where it is;
     /// [`QueryError::EventGone`]: the log has another event there, or may get one, so it could take the place of that one's effect.
-    pub async fn redrive(&self, place: EffectPlace) -> Result<bool, QueryError> {
+    pub async fn redrive(&self, which: GivenUpId) -> Result<bool, QueryError> {
         let own = self.clone();
-        blocking(move || own.settle(place, true)).await
+        blocking(move || own.settle(which, true)).await
     }
 
-    /// Throws one away; `false` if it was not given up. Waits for the state's writer.
+    /// Throws one away; `false` if none was given up at its place. Waits for the state's writer.
     ///
     /// # Errors
-    /// [`QueryError::State`].
-    pub async fn discard(&self, place: EffectPlace) -> Result<bool, QueryError> {
+    /// [`QueryError::State`]; [`QueryError::OtherEffect`]: another one lies at its place, which stays.
+    pub async fn discard(&self, which: GivenUpId) -> Result<bool, QueryError> {
         let own = self.clone();
-        blocking(move || own.settle(place, false)).await
+        blocking(move || own.settle(which, false)).await
     }
 
-    fn settle(&self, place: EffectPlace, is_redriven: bool) -> Result<bool, QueryError> {
+    fn settle(&self, which: GivenUpId, is_redriven: bool) -> Result<bool, QueryError> {
+        let place = which.place;
         let (ids, key) = (self.outlets.ids, place.key(self.outbox));
         let _one = self.outlets.settling();
         let Some(row) = self.outlets.store.get(ids.given_up, &key)? else {
             return Ok(false);
         };
+        let found = self.which(place, &row);
+        if found != which {
+            return Err(QueryError::OtherEffect {
+                position: place.position,
+                index: place.index,
+                asked: which.id,
+                found: found.id,
+            });
+        }
         let mut writes = vec![StateWrite::DeleteRow {
             table: ids.given_up,
             key: key.clone(),

@@ -38,7 +38,7 @@ pub use calling::{Deliver, Delivering};
 pub use config::DeliveryConfig;
 pub use delivery::{DeliveryCore, DeliveryParts};
 pub use format::{Effect, EffectId, EffectPlace};
-pub use given_up::{GivenUp, GivenUpEffects, ListedGivenUp};
+pub use given_up::{GivenUp, GivenUpEffects, GivenUpId, ListedGivenUp};
 pub use outlets::Outlets;
 pub use registering::{OpenOutlets, effects_of};
 pub use stored::{EffectEvent, EffectsThat, StoredCause, StoredEffect, StoredEffects};

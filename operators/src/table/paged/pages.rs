@@ -1,65 +1,21 @@
-//! Entries in pages: which are in memory, and how the others get there and away.
+//! Entries in pages, by their places. `room` says which are in memory, and how the others get there and away; `codec` how they are
+//! written.
+
+mod codec;
+mod room;
 
 use std::fmt;
 use std::sync::Arc;
 
 use millstream_engine::spill::{PageOwner, SpillError, SpillStore};
-use millstream_engine::stage::still_working;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+
+pub(in crate::table) use codec::Codec;
+use codec::Slot;
 
 /// Entries of a page; few in tests of operators, so that a handful of keys lies in several.
 pub(in crate::table) const PAGE: usize = if cfg!(test) { 2 } else { 32 };
-/// Pages that are given up at a time: one transaction.
-const GIVE_UP: usize = if cfg!(test) { 3 } else { 64 };
 /// Pages that stay in memory whatever it costs.
 const PAGES_MIN: usize = if cfg!(test) { 1 } else { 4 };
-
-/// An entry; none only while a table is put together.
-type Slot<K, A> = Option<(K, A)>;
-
-/// Appends slots to bytes.
-type Encode<K, A> = fn(&[Slot<K, A>], &mut Vec<u8>) -> Result<(), String>;
-/// Reads them back.
-type Decode<K, A> = fn(&[u8]) -> Result<Vec<Slot<K, A>>, String>;
-
-/// How pages are written and read.
-pub(in crate::table) struct Codec<K, A> {
-    encode: Encode<K, A>,
-    decode: Decode<K, A>,
-    encode_one: fn(&K, &A) -> Option<usize>,
-}
-
-impl<K, A> Clone for Codec<K, A> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<K, A> Copy for Codec<K, A> {}
-
-impl<K: Serialize + DeserializeOwned, A: Serialize + DeserializeOwned> Codec<K, A> {
-    /// As checkpoints write them, so that whatever can be in those can be in pages.
-    pub(in crate::table) fn new() -> Self {
-        Self {
-            encode: |slots, into| {
-                rmp_serde::encode::write_named(into, slots).map_err(|error| error.to_string())
-            },
-            decode: |bytes| rmp_serde::from_slice(bytes).map_err(|error| error.to_string()),
-            encode_one: |key, value| {
-                let bytes = rmp_serde::to_vec_named(&(key, value));
-                bytes.ok().map(|bytes| bytes.len())
-            },
-        }
-    }
-}
-
-impl<K, A> Codec<K, A> {
-    /// Bytes of an entry when it is written.
-    pub(in crate::table) fn bytes_of(&self, key: &K, value: &A) -> usize {
-        (self.encode_one)(key, value).unwrap_or(0)
-    }
-}
 
 struct Page<K, A> {
     /// None: they are stored.
@@ -110,127 +66,9 @@ impl<K, A> Pages<K, A> {
         self.len
     }
 
-    /// Bytes in memory, about.
-    pub(in crate::table) fn bytes(&self) -> usize {
-        self.in_memory * self.page_bytes() + self.pages.capacity() * size_of::<Page<K, A>>()
-    }
-
-    fn page_bytes(&self) -> usize {
-        PAGE * (size_of::<Slot<K, A>>() + self.entry_bytes)
-    }
-
-    /// Lets so many bytes more be taken until it is asked again.
-    pub(in crate::table) fn allow(&mut self, bytes: usize) {
-        self.in_memory_max = (self.in_memory + bytes / self.page_bytes()).max(PAGES_MIN);
-    }
-
-    /// Gives up pages until it has so many bytes, and takes no more until it is asked again.
-    pub(in crate::table) fn shrink_to(&mut self, bytes: usize) {
-        let above = self.bytes().saturating_sub(bytes);
-        let pages = above.div_ceil(self.page_bytes());
-        let wanted = self.in_memory.saturating_sub(pages).max(PAGES_MIN);
-        self.in_memory_max = wanted;
-        while self.in_memory > wanted && self.failed.is_none() {
-            self.give_up(GIVE_UP.min(self.in_memory - wanted));
-        }
-    }
-
-    /// Why pages could not be given up, if that was tried.
-    pub(in crate::table) const fn failed(&self) -> Option<&SpillError> {
-        self.failed.as_ref()
-    }
-
-    /// Puts `count` pages out of memory, those first that were not used for longest.
-    fn give_up(&mut self, count: usize) {
-        let mut chosen: Vec<usize> = Vec::with_capacity(count);
-        // Twice round: the first time all may have been used.
-        for _ in 0..self.pages.len() * 2 {
-            if chosen.len() == count {
-                break;
-            }
-            self.hand = (self.hand + 1) % self.pages.len();
-            let page = &mut self.pages[self.hand];
-            if page.slots.is_some() && !std::mem::take(&mut page.is_used) {
-                if chosen.contains(&self.hand) {
-                    break;
-                }
-                chosen.push(self.hand);
-            }
-        }
-        match self.write(&chosen) {
-            Ok(()) => {
-                for &page in &chosen {
-                    self.pages[page].slots = None;
-                }
-                self.in_memory -= chosen.len();
-            }
-            Err(error) => self.failed = Some(error),
-        }
-    }
-
-    /// Stores those of the pages that are not stored as they are.
-    fn write(&mut self, pages: &[usize]) -> Result<(), SpillError> {
-        let (mut buffer, mut ends) = (Vec::new(), Vec::with_capacity(pages.len()));
-        for &number in pages {
-            let page = &self.pages[number];
-            if let Some(slots) = page.slots.as_ref().filter(|_| !page.is_stored) {
-                if let Err(cause) = (self.codec.encode)(slots, &mut buffer) {
-                    panic!("state that checkpoints can write cannot be written: {cause}");
-                }
-                ends.push((number, buffer.len()));
-            }
-        }
-        let mut from = 0;
-        let mut rows = Vec::with_capacity(ends.len());
-        for &(number, end) in &ends {
-            rows.push((number as u32, &buffer[from..end]));
-            from = end;
-        }
-        if rows.is_empty() {
-            return Ok(());
-        }
-        self.owner.write(rows)?;
-        for (number, _) in ends {
-            self.pages[number].is_stored = true;
-        }
-        Ok(())
-    }
-
-    /// Measures entries of so many pages in memory: they may grow.
-    pub(in crate::table) fn measure(&mut self, pages: usize) {
-        let every = self.pages.len().div_ceil(pages).max(1);
-        let some = self.pages.iter().step_by(every);
-        let entries = some.filter_map(|page| page.slots.as_ref()?.first()?.as_ref());
-        let bytes = entries.map(|(key, value)| self.codec.bytes_of(key, value));
-        let (count, sum) = bytes.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
-        if count > 0 {
-            self.entry_bytes = usize::div_ceil(sum, count);
-        }
-    }
-
-    /// Reads a page that is stored.
-    fn read(&self, number: usize) -> Vec<Slot<K, A>> {
-        // One turn may read all of them, which takes long and is no hang.
-        still_working();
-        let read = self.owner.read(number as u32, self.codec.decode);
-        match read {
-            Ok(Ok(slots)) => slots,
-            Ok(Err(cause)) => panic!("state on disk cannot be read back: {cause}"),
-            Err(error) => panic!("{error}"),
-        }
-    }
-
     /// How many slots a page has.
     fn len_of(&self, number: usize) -> usize {
         (self.len - number * PAGE).min(PAGE)
-    }
-
-    /// Makes room for one page more.
-    #[inline]
-    fn make_room(&mut self) {
-        if self.in_memory >= self.in_memory_max && self.failed.is_none() {
-            self.give_up(GIVE_UP.min(self.in_memory / PAGES_MIN));
-        }
     }
 
     /// The slots of a page, which are in memory from now on.

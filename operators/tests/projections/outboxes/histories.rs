@@ -163,10 +163,10 @@ async fn effects_of_replaced_events_are_put_aside() {
         assert_eq!(aside.len(), 5);
         assert_eq!(aside[4].1.matches("does not have its event").count(), 1);
         let all = GivenUpEffects::<u64>::of(&outlets, SENT.name());
-        let (place, _) = all.list(None, 1).unwrap().remove(0);
-        let outcome = all.redrive(place).await;
+        let (which, _) = all.list(None, 1).unwrap().remove(0);
+        let outcome = all.redrive(which).await;
         assert!(
-            matches!(outcome, Err(QueryError::EventGone { position }) if position == place.position)
+            matches!(outcome, Err(QueryError::EventGone { position }) if position == which.place.position)
         );
     }
 }
@@ -178,12 +178,16 @@ fn values(outlets: &Arc<Outlets>) -> Vec<u64> {
 }
 
 /// Story: what was put aside for an older log stayed so for ever, also once the newer log was back, and was lost where an effect was
-/// given up that had come to its place.
+/// given up that had come to its place. And whoever had listed it before threw away that other one.
 #[tokio::test]
 async fn effects_whose_events_are_back_are_what_they_were() {
     let outside = Outside::default();
     let (mut world, newer) = restored(&outside).await;
     let outlets = world.outlets();
+    let all = GivenUpEffects::<u64>::of(&outlets, SENT.name());
+    // The second of those that were put aside.
+    let (listed_before, six) = all.list(None, 100).unwrap().remove(1);
+    assert_eq!(six.unwrap().effect.value, 6);
     let mut running = world.open::<1>(&outlets);
     (100..110).for_each(|value| world.append(value));
     world.run(&mut running, 15);
@@ -196,10 +200,20 @@ async fn effects_whose_events_are_back_are_what_they_were() {
     let others: Vec<_> = (0..5).chain(100..110).collect();
     assert_eq!(values(&outlets), others);
     // The one that had to make way comes back to its place once that is free.
-    let all = GivenUpEffects::<u64>::of(&outlets, SENT.name());
-    let (place, other) = all.list(None, 100).unwrap().remove(6);
+    let (which, other) = all.list(None, 100).unwrap().remove(6);
     assert_eq!(other.unwrap().effect.value, 101);
-    assert!(all.discard(place).await.unwrap());
+    assert_ne!(which, listed_before, "another one has come to the place");
+    for settled in [
+        all.discard(listed_before).await,
+        all.redrive(listed_before).await,
+    ] {
+        assert!(
+            matches!(settled, Err(QueryError::OtherEffect { found, .. }) if found == which.id),
+            "{settled:?}"
+        );
+    }
+    assert_eq!(values(&outlets)[6], 101, "it stays");
+    assert!(all.discard(which).await.unwrap());
     drop((running, delivery, outlets, all));
     let outlets = world.outlets();
     assert_eq!((values(&outlets)[6], values(&outlets).len()), (6, 15));
@@ -216,9 +230,9 @@ async fn effects_whose_events_are_back_are_what_they_were() {
     }
     let outlets = world.outlets();
     let all = GivenUpEffects::<u64>::of(&outlets, SENT.name());
-    let (place, nine) = all.list(None, 100).unwrap().remove(8);
+    let (which, nine) = all.list(None, 100).unwrap().remove(8);
     assert_eq!(nine.unwrap().effect.attempt, 1);
-    assert!(all.redrive(place).await.unwrap());
+    assert!(all.redrive(which).await.unwrap());
     outside.is_down.store(false, Ordering::SeqCst);
     let mut delivery = outside.deliveries(&world, &outlets, DeliveryConfig::default());
     until(&world, &outlets, &mut delivery, 1).await;

@@ -25,8 +25,9 @@ use uuid::Uuid;
 
 use super::account::{Account, AccountCommand, AccountRejection};
 use super::berka::{BerkaError, History, INCOMPLETE_FROM, Step};
-use super::report::BankReport;
+use super::report::{BankReport, Check, Replayed};
 use super::verify;
+use crate::catalog::StopSignal;
 use crate::{Engine, InvalidTopology, OpenError, ReadEventsError, ShutdownError};
 
 /// Commands of one bulk: large enough that a frame is worth its sync, a few hundred KiB in memory.
@@ -110,6 +111,20 @@ pub async fn run(
     trans: &Path,
     order: &Path,
 ) -> Result<BankReport, BankRunError> {
+    run_until(data, partitions, (trans, order), &StopSignal::default()).await
+}
+
+/// The same for the two files `trans` and `order`, until it is asked to stop: what was sent is durable then, and the next run over
+/// the same folder goes on behind it.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_until(
+    data: &Path,
+    partitions: Option<u16>,
+    (trans, order): (&Path, &Path),
+    stop: &StopSignal,
+) -> Result<BankReport, BankRunError> {
     // Before the folder: a mistyped path must not leave an empty store behind.
     let history = read_history(trans, order)?;
     let mut builder = Engine::open(data);
@@ -117,7 +132,7 @@ pub async fn run(
         builder = builder.partitions(partitions);
     }
     let engine = builder.run(super::topology()?).await?;
-    let report = import(&engine, &history).await;
+    let report = import_until(&engine, &history, stop).await;
     // Shut down in either case; the import's own error says more.
     let ended = engine.shutdown().await;
     let report = report?;
@@ -133,19 +148,33 @@ pub async fn run(
 /// # Panics
 /// When the engine's topology has no accounts.
 pub async fn import(engine: &Engine, history: &History) -> Result<BankReport, BankRunError> {
+    import_until(engine, history, &StopSignal::default()).await
+}
+
+/// The same, until it is asked to stop.
+async fn import_until(
+    engine: &Engine,
+    history: &History,
+    stop: &StopSignal,
+) -> Result<BankReport, BankRunError> {
     let clock = SystemClock::new();
     let start = clock.monotonic();
-    let sent = send_all(engine, history).await?;
+    let sent = send_all(engine, history, stop).await?;
     let seconds = clock.monotonic().saturating_sub(start).as_secs_f64();
-    engine
-        .projected(&engine.durable(), PROJECTED_WITHIN)
-        .await?;
-    let (replayed, checks) = verify::all(engine, history, &sent)?;
+    let (replayed, checks) = if sent.interrupted {
+        <(Replayed, Vec<Check>)>::default()
+    } else {
+        engine
+            .projected(&engine.durable(), PROJECTED_WITHIN)
+            .await?;
+        verify::all(engine, history, &sent)?
+    };
     Ok(BankReport {
         recorded: history.report(),
         replayed,
         commands: sent.commands,
         repeats: sent.repeats,
+        interrupted: sent.interrupted,
         seconds,
         checks,
     })
@@ -156,6 +185,8 @@ pub async fn import(engine: &Engine, history: &History) -> Result<BankReport, Ba
 pub(super) struct Sent {
     pub(super) commands: u64,
     pub(super) repeats: u64,
+    /// Asked to stop before all were sent.
+    pub(super) interrupted: bool,
     /// The books' control row was looked at so often while commands were coming in.
     pub(super) looks: u64,
     /// Sums other than zero among them.
@@ -165,14 +196,23 @@ pub(super) struct Sent {
 /// Where a command of a bulk comes from.
 type Origin = (u64, u32);
 
-/// Sends bulk after bulk, and looks into the books after each.
-async fn send_all(engine: &Engine, history: &History) -> Result<Sent, BankRunError> {
+/// Sends bulk after bulk until it is asked to stop, and looks into the books after each.
+async fn send_all(
+    engine: &Engine,
+    history: &History,
+    stop: &StopSignal,
+) -> Result<Sent, BankRunError> {
     let accounts = engine.aggregate::<Account>();
     let mut sent = Sent::default();
     let mut versions: HashMap<u32, u64> = HashMap::new();
     let (mut bulk, mut origins) = (Vec::new(), Vec::new());
     let mut steps = history.steps().peekable();
     while let Some(step) = steps.next() {
+        // Between two bulks.
+        if bulk.is_empty() && stop.is_stopped() {
+            sent.interrupted = true;
+            break;
+        }
         let events = versions.entry(step.recorded.account).or_default();
         for command in commands(&step, events) {
             bulk.push(command);

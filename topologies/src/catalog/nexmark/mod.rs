@@ -23,7 +23,7 @@ pub use config::{NexmarkConfig, NexmarkConfigError};
 pub use event::{Auction, Bid, NexmarkEvent, Person};
 pub use generator::{Generated, NexmarkSource};
 pub use queries::{Query, Tally};
-pub use run::{NexmarkError, NexmarkOptions, NexmarkReport, run};
+pub use run::{NexmarkError, NexmarkOptions, NexmarkReport, run, run_until};
 
 #[cfg(test)]
 mod tests;

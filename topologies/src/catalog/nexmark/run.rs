@@ -34,6 +34,8 @@ pub struct NexmarkReport {
     pub query: String,
     /// Events read.
     pub events: u64,
+    /// Whether it was stopped before it had read all: windows that were open then have given nothing.
+    pub interrupted: bool,
     /// Rows that came out.
     pub results: u64,
     /// Of the rows, whatever their order.
@@ -64,6 +66,17 @@ pub enum NexmarkError {
 /// # Errors
 /// [`NexmarkError`].
 pub async fn run(options: NexmarkOptions) -> Result<NexmarkReport, NexmarkError> {
+    run_until(options, std::future::pending()).await
+}
+
+/// The same, until `stop` resolves: what was read by then is dealt with.
+///
+/// # Errors
+/// [`NexmarkError`].
+pub async fn run_until(
+    options: NexmarkOptions,
+    stop: impl Future<Output = ()>,
+) -> Result<NexmarkReport, NexmarkError> {
     options.config.validate()?;
     let tally = Tally::new(options.checksum);
     let flow = Dataflow::build_with("nexmark", options.flow, |flow| {
@@ -71,15 +84,32 @@ pub async fn run(options: NexmarkOptions) -> Result<NexmarkReport, NexmarkError>
         query.declare(flow, &options.config, options.variant, &tally);
     })?;
     let clock = SystemClock::new();
-    let handle = flow.run().await?;
+    let handle = flow.start().await.map_err(RunDataflowError::from)?;
+    let ended = tokio::select! {
+        biased;
+        ended = handle.wait() => ended,
+        () = stop => handle.stop().await,
+    };
+    ended.map_err(RunDataflowError::from)?;
+    let (events, loads) = (options.config.events, handle.loads());
+    let read = read(&loads);
     Ok(NexmarkReport {
         query: options.query.name(),
-        events: options.config.events,
+        events: read,
+        interrupted: read < events,
         results: tally.rows(),
         checksum: tally.checksum(),
         elapsed: clock.monotonic(),
-        loads: handle.loads(),
+        loads,
     })
+}
+
+/// Events that the source has given.
+fn read(loads: &[StageLoad]) -> u64 {
+    // Declared first.
+    let source = loads.first().map(|load| &load.stage);
+    let own = loads.iter().filter(|load| Some(&load.stage) == source);
+    own.map(|load| load.items_total).sum()
 }
 
 impl NexmarkReport {
@@ -96,6 +126,7 @@ impl NexmarkReport {
         json!({
             "query": self.query,
             "events": self.events,
+            "interrupted": self.interrupted,
             "results": self.results,
             "checksum": checksum.map(|checksum| format!("{:016x}", checksum.sum())),
             "seconds": self.elapsed.as_secs_f64(),

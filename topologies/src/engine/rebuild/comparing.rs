@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use millstream_engine::event::Token;
 use millstream_engine::fail_point;
-use millstream_operators::projection::{Comparison, ProgressBoard, Snapshot, compare};
+use millstream_operators::projection::{Comparison, ProgressBoard, QueryError, Snapshot, compare};
 
 use super::guards::Hurried;
 use super::{Rebuild, RebuildError};
 use crate::engine::query::KEPT_ROWS_MAX;
 use crate::engine::start::blocking;
+use crate::engine::under_way::SHUT_DOWN;
 use crate::engine::versions::Version;
 
 /// Tries to have both versions stand at one position.
@@ -30,7 +31,8 @@ impl Rebuild {
     ///
     /// # Errors
     /// [`RebuildError::NoCandidate`]; [`RebuildError::Behind`]; [`RebuildError::Moving`]; [`RebuildError::Query`], such as
-    /// [`Dropped`](millstream_operators::projection::QueryError::Dropped) of one that was dropped meanwhile.
+    /// [`Dropped`](QueryError::Dropped) of one that was dropped meanwhile, and [`Stopped`](QueryError::Stopped) once the engine was
+    /// shut down.
     pub async fn compare(&self) -> Result<Comparison, RebuildError> {
         self.compare_with(false).await
     }
@@ -64,8 +66,19 @@ impl Rebuild {
             only_active: Vec::new(),
             only_candidate: Vec::new(),
         };
+        // It holds what it reads, also if nobody waits for it any more.
+        let under_way = self.engine.inner.running.requests().one();
         let compared = blocking(move || {
-            let outcome = compare(&before, &after, common_fields, &mut comparison);
+            let projection = comparison.projection;
+            let goes_on = || match under_way.is_over() {
+                true => Err(QueryError::Stopped {
+                    projection,
+                    cause: SHUT_DOWN.to_owned(),
+                }),
+                false => Ok(()),
+            };
+            let outcome = compare(&before, &after, common_fields, &goes_on, &mut comparison);
+            drop((before, after));
             outcome.map(|()| comparison)
         });
         Ok(compared.await?)

@@ -137,9 +137,9 @@ async fn one_that_is_given_up_lets_others_go_on_and_can_be_sent_again() {
     );
     let other = listed(Some(given_up.place), 10);
     assert_eq!(other.effect.value, "a.1: 1 (0)");
-    assert!(mails.discard(other.place).await.unwrap());
-    assert!(!mails.redrive(other.place).await.unwrap());
-    assert!(mails.redrive(given_up.place).await.unwrap());
+    assert!(mails.discard(other.which()).await.unwrap());
+    assert!(!mails.redrive(other.which()).await.unwrap());
+    assert!(mails.redrive(given_up.which()).await.unwrap());
     outside.until(|outside| outside.taken().len() == 2).await;
     assert_eq!(outside.taken()[1].id, given_up.effect.id);
     assert!(mails.list(None, 10).unwrap().is_empty());
@@ -177,19 +177,19 @@ async fn one_that_cannot_be_read_is_seen_and_thrown_away() {
         .unwrap();
     let engine = open_with(folder.path(), crate::support::config(), later).await;
     let numbers = engine.outbox(&NUMBERS).unwrap();
-    let (place, unreadable) = numbers.list(None, 10).unwrap().remove(0);
+    let (which, unreadable) = numbers.list(None, 10).unwrap().remove(0);
     assert!(
         matches!(unreadable, Err(QueryError::Row(_))),
         "{unreadable:?}"
     );
-    let refused = numbers.redrive(place).await.unwrap_err();
+    let refused = numbers.redrive(which).await.unwrap_err();
     assert!(matches!(refused, QueryError::Row(_)), "{refused}");
     assert_eq!(
         numbers.list(None, 10).unwrap().len(),
         1,
         "it is still there"
     );
-    assert!(numbers.discard(place).await.unwrap());
+    assert!(numbers.discard(which).await.unwrap());
     assert!(numbers.list(None, 10).unwrap().is_empty());
     close(engine).await;
 }

@@ -24,8 +24,6 @@ mod tests;
 pub use report::{Check, Counts, Progress, RejectedLine, Seconds, ShopReport};
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use millstream_engine::event::StreamIdError;
@@ -40,6 +38,7 @@ use self::event_time::Disorder;
 use self::notes::Notes;
 use self::reader::Input;
 use super::{Customer, CustomerRejection, InvoiceLines, Product, ProductRejection};
+pub use crate::catalog::StopSignal;
 use crate::catalog::table::TableError;
 use crate::dataflow::{InvalidDataflow, RunDataflowError, TakeCheckpointError};
 use crate::{Engine, EngineConfig, InvalidTopology, OpenError, ShutdownError};
@@ -91,23 +90,6 @@ impl ShopOptions {
     pub fn input_path(&self) -> Result<PathBuf, ShopError> {
         let asked = self.input.clone();
         asked.or_else(default_input).ok_or(ShopError::NoInput)
-    }
-}
-
-/// Asks a run to stop reading. Clones mean the same run.
-#[derive(Clone, Debug, Default)]
-pub struct StopSignal(Arc<AtomicBool>);
-
-impl StopSignal {
-    /// Asks. What was read becomes durable; nothing more is read.
-    pub fn stop(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether somebody asked.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
     }
 }
 

@@ -1,0 +1,170 @@
+//! Ctrl-C in runs that nobody serves: they end in order with status 1, say what was done, and go on from there the next time.
+
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use millstream::catalog::bank::berka::{ORDER_COLUMNS, TRANS_COLUMNS};
+use millstream_engine::event::PartitionId;
+use millstream_engine::log::{EmbeddedReader, LogReader};
+use serde_json::Value;
+
+/// Its number.
+const SIGINT: u32 = 2;
+/// Accounts with one transaction each, which are two commands: many bulks.
+const ACCOUNTS: u64 = 40_000;
+
+fn millstream(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+    command.args(words).env_remove("RUST_LOG");
+    command
+}
+
+fn start(words: &[&str]) -> Child {
+    let mut command = millstream(words);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// Waits until it holds or the process has ended.
+fn until(child: &mut Child, mut holds: impl FnMut(u32) -> bool) {
+    while !holds(child.id()) && child.try_wait().unwrap().is_none() {
+        std::thread::yield_now();
+    }
+}
+
+/// Ctrl-C; what it came to.
+fn interrupted(mut child: Child) -> Output {
+    // Its id is nobody else's before it was waited for.
+    if child.try_wait().unwrap().is_none() {
+        let id = child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-INT", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// Whether a process looks after Ctrl-C itself.
+fn listens(process: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
+    caught & 1 << (SIGINT - 1) != 0
+}
+
+fn last_line(output: &Output) -> Value {
+    let stdout = std::str::from_utf8(&output.stdout).unwrap();
+    let line = stdout.lines().last();
+    serde_json::from_str(line.unwrap_or_else(|| panic!("{output:?}"))).unwrap()
+}
+
+/// Goal: a query that would go on for days ends at Ctrl-C, and tells how far it was.
+#[test]
+fn nexmark_ends_in_order() {
+    let words = [
+        "run",
+        "nexmark",
+        "--query",
+        "q1",
+        "--partitions",
+        "2",
+        "--json",
+    ];
+    let mut child = start(&[&words[..], &["--events", "1000000000000"]].concat());
+    until(&mut child, listens);
+    let output = interrupted(child);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let report = last_line(&output);
+    assert_eq!(report["interrupted"], true, "{report}");
+    let events = report["events"].as_u64().unwrap();
+    assert!(events < 1_000_000_000_000, "{report}");
+    let stderr = std::str::from_utf8(&output.stderr).unwrap();
+    let told = format!("stopped after {events} of 1000000000000 events");
+    assert!(stderr.contains(&told), "{stderr}");
+
+    let whole = millstream(&[&words[..], &["--events", "5000"]].concat())
+        .output()
+        .unwrap();
+    assert_eq!(whole.status.code(), Some(0), "{whole:?}");
+    let report = last_line(&whole);
+    assert_eq!(
+        (&report["interrupted"], &report["events"]),
+        (&false.into(), &5_000.into())
+    );
+}
+
+/// Events in a log beside the process that writes it; none while it is being made.
+fn events(data: &Path) -> u64 {
+    let Ok(reader) = EmbeddedReader::open_beside(&data.join("log")) else {
+        return 0;
+    };
+    let partitions = (0..reader.partitions()).map(PartitionId);
+    let heads = partitions.map(|partition| reader.head(partition).map_or(0, |head| head.next.0));
+    heads.sum()
+}
+
+/// Goal: an import ends behind what it has sent, and the next one goes on there. Method: Ctrl-C comes once the log has something;
+/// where it was too late for that run, with another folder.
+#[test]
+fn the_bank_ends_in_order_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trans, order) = (
+        folder.path().join("trans.asc"),
+        folder.path().join("order.csv"),
+    );
+    let (mut rows, mut places) = (TRANS_COLUMNS.join(";"), ORDER_COLUMNS.join(","));
+    for account in 1..=ACCOUNTS {
+        write!(
+            rows,
+            "\n{account};{account};930101;PRIJEM;VKLAD;700.00;700.00;;;"
+        )
+        .unwrap();
+        write!(places, "\n0,{account},{account},,,").unwrap();
+    }
+    std::fs::write(&trans, rows + "\n").unwrap();
+    std::fs::write(&order, places + "\n").unwrap();
+    for attempt in 0..20 {
+        let data = folder.path().join(format!("data-{attempt}"));
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let (trans, order, folder) = (text(&trans), text(&order), text(&data));
+        let words = [
+            "run", "bank", "--json", "--trans", &trans, "--order", &order, "--data", &folder,
+        ];
+        let mut child = start(&words);
+        until(&mut child, |_| events(&data) > 0);
+        let output = interrupted(child);
+        let first = last_line(&output);
+        if first["interrupted"] == false {
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(first["ok"], false, "{first}");
+        let commands = first["commands"].as_u64().unwrap();
+        assert!(commands > 0 && commands < 2 * ACCOUNTS, "{first}");
+        let stderr = std::str::from_utf8(&output.stderr).unwrap();
+        assert!(
+            stderr.contains(&format!("stopped after {commands} commands")),
+            "{stderr}"
+        );
+        assert_eq!(events(&data), commands);
+
+        let rest = millstream(&words).output().unwrap();
+        assert_eq!(rest.status.code(), Some(0), "{rest:?}");
+        let rest = last_line(&rest);
+        assert_eq!(
+            (&rest["ok"], &rest["repeats"]),
+            (&true.into(), &commands.into())
+        );
+        return;
+    }
+    panic!("each run ended before it was interrupted");
+}
