@@ -92,7 +92,7 @@ impl Upkeep {
                 Err(cause) if cause.is_damage() => indexes[at].damage.note(&cause),
                 Err(cause) => {
                     if !std::mem::replace(&mut self.told[at], true) {
-                        tracing::error!(partition = at, %cause, "stream index upkeep failed, it is tried again");
+                        tracing::error!(partition = at, %cause, "stream index upkeep failed: it is tried again, or goes on without merging where pages are damaged");
                     }
                 }
             }

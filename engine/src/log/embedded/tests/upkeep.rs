@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::super::upkeep::{Budget, Upkeep};
 use super::super::*;
@@ -17,6 +17,9 @@ const RUN: u64 = 16;
 struct Failing {
     chunks: Mutex<BTreeMap<ChunkKey, Vec<u8>>>,
     is_failing: AtomicBool,
+    /// Whether it will always fail.
+    is_damaged: AtomicBool,
+    reads: AtomicUsize,
 }
 
 impl Failing {
@@ -33,6 +36,11 @@ impl Failing {
 
 impl RunStore for Failing {
     fn read(&self, key: ChunkKey) -> Result<Option<Vec<u8>>, IndexError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        if self.is_damaged.load(Ordering::Relaxed) {
+            let source = std::io::Error::from(std::io::ErrorKind::InvalidData);
+            return Err(IndexError::Store { key, source });
+        }
         if self.is_failing.load(Ordering::Relaxed) {
             let source = std::io::Error::other("no reader slot is free");
             return Err(IndexError::Store { key, source });
@@ -136,6 +144,27 @@ fn a_merge_that_could_not_be_read_is_tried_again() {
     indexes.stores[0].is_failing.store(false, Ordering::Relaxed);
     while indexes.turn(&LARGE) {}
     assert_eq!(indexes.own[0].index.stats().level_runs, [0, 1]);
+    assert!(!indexes.own[0].damage.is_noted());
+}
+
+/// Story: a merge that came to a damaged page of the log began again with each commit, for as long as the process ran, and wrote
+/// and deleted the same chunks.
+#[test]
+fn a_merge_that_meets_a_damaged_page_does_not_begin_again() {
+    let mut indexes = Indexes::new(1);
+    for _ in 0..2 {
+        indexes.push(0..1);
+        assert!(indexes.turn(&LARGE));
+    }
+    indexes.stores[0].is_damaged.store(true, Ordering::Relaxed);
+    assert!(!indexes.turn(&LARGE));
+    let reads = indexes.stores[0].reads.load(Ordering::Relaxed);
+    assert!(!indexes.turn(&LARGE));
+    assert_eq!(indexes.stores[0].reads.load(Ordering::Relaxed), reads);
+    // Flushes go on, and no merge brings the note of an index that is to be made anew: it would not mend the page.
+    indexes.push(0..1);
+    assert!(indexes.turn(&LARGE));
+    assert_eq!(indexes.own[0].index.stats().level_runs, [3]);
     assert!(!indexes.own[0].damage.is_noted());
 }
 
