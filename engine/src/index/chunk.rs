@@ -97,7 +97,8 @@ pub trait RunStore: Send + Sync {
     /// thread, also while a slice is being committed.
     ///
     /// # Errors
-    /// [`IndexError::Store`] when the store could not be read.
+    /// [`IndexError::Store`] when the store could not be read; of the kind [`InvalidData`](std::io::ErrorKind::InvalidData) where it
+    /// will not be later either, since it is damaged itself.
     fn read(&self, key: ChunkKey) -> Result<Option<Vec<u8>>, IndexError>;
 }
 

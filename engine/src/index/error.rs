@@ -71,7 +71,7 @@ impl IndexError {
     /// Whether the same call may succeed later. No wildcard: each new variant must decide.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Store { .. } => true,
+            Self::Store { source, .. } => source.kind() != std::io::ErrorKind::InvalidData,
             Self::Corrupt { .. }
             | Self::Missing { .. }
             | Self::UnknownFormat { .. }

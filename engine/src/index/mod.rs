@@ -43,6 +43,7 @@ pub use error::IndexError;
 pub use manifest::emptied;
 pub use stats::IndexStats;
 pub use stream_index::StreamIndex;
+pub use upkeep::FlushDue;
 pub use verify::verify;
 
 /// Where an event of a stream lies. Ordered by hash, version, offset.

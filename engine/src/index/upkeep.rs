@@ -9,7 +9,36 @@ use super::maintenance::{Context, Flip, Frozen, replace};
 use super::stats::IndexStats;
 use super::stream_index::{StreamIndex, lock};
 
+/// A flush that should begin, or go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushDue {
+    /// Whether a slice of it was handed out.
+    pub is_begun: bool,
+    /// Entries in memory, those of the flush included.
+    pub tail_entries: usize,
+    /// Whether these are more than twice [`tail_entries_max`](super::IndexConfig::tail_entries_max).
+    pub is_late: bool,
+}
+
 impl StreamIndex {
+    /// Whether [`maintain`](Self::maintain) would flush now; it does so before anything else. `None` when no flush is due.
+    pub fn flush_due(&self) -> Option<FlushDue> {
+        let entries_max = self.config.tail_entries_max;
+        let (active, frozen) = self.tail_entries();
+        let tail_entries = active + frozen;
+        (active >= entries_max || frozen > 0).then_some(FlushDue {
+            is_begun: frozen > 0,
+            tail_entries,
+            is_late: tail_entries.div_ceil(2) > entries_max,
+        })
+    }
+
+    /// Entries that are not part of a flush, and those that are.
+    fn tail_entries(&self) -> (usize, usize) {
+        let view = self.view();
+        (view.tail.active_entries(), view.tail.frozen_entries())
+    }
+
     /// The next slice of work, about `budget_bytes` of writes (one chunk and a manifest more at the
     /// most, and at least one write); `None` when there is nothing to do. Commit the writes at once,
     /// then call [`applied`](Self::applied); if the commit fails, drop the index and open it anew.
@@ -55,17 +84,20 @@ impl StreamIndex {
         }
     }
 
-    /// Tells that the writes of the last slice are durable. Without one, does nothing.
-    pub fn applied(&self) {
+    /// Tells that the writes of the last slice are durable. Without one, does nothing. Answers whether a merge is whole with it.
+    pub fn applied(&self) -> bool {
         let mut maintenance = lock(&self.maintenance);
         let Some(outstanding) = maintenance.applied() else {
-            return;
+            return false;
         };
         self.flush_bytes
             .fetch_add(outstanding.flush_bytes, Ordering::Relaxed);
         self.merge_bytes
             .fetch_add(outstanding.merge_bytes, Ordering::Relaxed);
-        let Some(flip) = outstanding.flip else { return };
+        let Some(flip) = outstanding.flip else {
+            return false;
+        };
+        let is_merge = matches!(flip, Flip::Merge { .. });
         // Only this function changes the runs, under the lock of the maintenance.
         let mut runs = self.view().runs.to_vec();
         let frozen = match flip {
@@ -86,6 +118,7 @@ impl StreamIndex {
         };
         // Megabytes are freed here, after the lock.
         drop(frozen);
+        is_merge
     }
 
     /// Flushes the whole tail, for a clean shutdown: `commit` is called with one slice after the

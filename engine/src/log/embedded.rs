@@ -1,13 +1,14 @@
 //! The log in LMDB: one database per partition, one value per frame under its first offset.
 //!
 //! Keys are big-endian offsets, so puts only append. Here: opening, and what both sides know of keys and of the
-//! chain; `append` and `read` are the two sides, `verify` walks everything. Threads: [`EmbeddedStore`] belongs to
+//! chain; `append` and `read` are the two sides, `upkeep` gives the indexes their turns, `verify` walks everything. Threads: [`EmbeddedStore`] belongs to
 //! one, [`EmbeddedReader`] clones cheaply. Failure: see [`GroupWriter`](super::GroupWriter).
 
 mod append;
 mod read;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod verify;
 
 use std::path::Path;
@@ -26,6 +27,7 @@ use crate::store::{
     Environment, EnvironmentOptions, FolderLock, Reader, SimulatedDisk, Table, Writer,
 };
 
+use upkeep::Upkeep;
 pub use verify::Verified;
 
 /// Address space of a log of which nothing else is said, in bytes: for its writer, and for those who read beside one.
@@ -55,10 +57,7 @@ pub struct EmbeddedStore {
     heads: Vec<Head>,
     index_table: Table,
     indexes: Arc<Vec<OwnIndex>>,
-    /// Partition whose index is looked after next.
-    upkeep: usize,
-    /// Partitions of whose index was told that its upkeep fails.
-    told: Vec<bool>,
+    upkeep: Upkeep,
     _lock: Option<FolderLock>,
 }
 
@@ -180,8 +179,7 @@ impl EmbeddedLog {
                 heads,
                 index_table,
                 indexes,
-                upkeep: 0,
-                told: vec![false; usize::from(partitions)],
+                upkeep: Upkeep::new(partitions),
                 _lock: lock,
             },
             reader,

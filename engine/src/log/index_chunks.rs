@@ -6,6 +6,7 @@
 //! Failure: an index that is damaged is emptied and fed again from the frames when the log is next opened for writing,
 //! whoever met the damage (see [`Damage`]); nothing is lost but time. Until then streams whose chunk it is cannot be read.
 
+use std::io;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -43,16 +44,24 @@ fn key(partition: PartitionId, chunk: ChunkKey) -> [u8; 2 + ChunkKey::BYTES] {
 
 impl RunStore for IndexChunks {
     fn read(&self, chunk: ChunkKey) -> Result<Option<Vec<u8>>, IndexError> {
-        let failed = |error: StoreError| IndexError::Store {
-            key: chunk,
-            source: std::io::Error::other(error),
-        };
+        let failed = |error| not_read(chunk, error);
         let key = key(self.partition, chunk);
         self.environment
             .read(|reader| Ok(reader.get(self.table, &key)?.map(<[u8]>::to_vec)))
             .and_then(|found| found)
             .map_err(failed)
     }
+}
+
+/// A chunk could not be read: for now, or for good where the log's own pages are damaged, which no index made anew mends.
+fn not_read(key: ChunkKey, error: StoreError) -> IndexError {
+    let kind = if error.is_damage() {
+        io::ErrorKind::InvalidData
+    } else {
+        io::ErrorKind::Other
+    };
+    let source = io::Error::new(kind, error);
+    IndexError::Store { key, source }
 }
 
 /// Limits of the index.
@@ -281,5 +290,23 @@ fn empty(
             txn.delete(table, &key)?;
         }
         txn.commit()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_page_is_not_read_later_either() {
+        let read_later = |error| not_read(ChunkKey::MANIFEST, error).is_retryable();
+        assert!(read_later(StoreError::ReadersFull { max_readers: 1 }));
+        let file = std::path::PathBuf::from("data.mdb");
+        let what = "LMDB says so".to_owned();
+        assert!(!read_later(StoreError::Damaged {
+            file,
+            page: 0,
+            what
+        }));
     }
 }

@@ -81,11 +81,12 @@ impl Subscription {
             if let Some(slice) = self.try_next()? {
                 return Ok(Some(slice));
             }
-            if closed {
-                return Ok(None);
-            }
+            // A log that stopped is closed as well in the end: that is no orderly one.
             if let Some(cause) = stopped {
                 return Err(cause);
+            }
+            if closed {
+                return Ok(None);
             }
             if self.cursors.is_empty() {
                 // No partition has it among those it wakes.
@@ -104,9 +105,11 @@ impl Subscription {
         let count = self.cursors.len();
         for step in 0..count {
             let at = (self.turn + step) % count;
-            if let Some(slice) = self.cursors[at].pull()? {
+            let pulled = self.cursors[at].pull();
+            if !matches!(pulled, Ok(None)) {
+                // Also after an error: one partition that cannot be read does not keep the others back.
                 self.turn = at + 1;
-                return Ok(Some(slice));
+                return pulled;
             }
         }
         Ok(None)
@@ -120,49 +123,4 @@ impl Subscription {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::task::{Context, Poll, Waker};
-
-    use super::*;
-    use crate::log::Head;
-    use crate::log::frame::Frame;
-    use crate::time::{ManualClock, Timestamp};
-
-    struct Empty;
-
-    impl LogReader for Empty {
-        fn partitions(&self) -> u16 {
-            1
-        }
-
-        fn head(&self, _: PartitionId) -> Result<Head, LogError> {
-            Ok(Head::default())
-        }
-
-        fn read(&self, _: PartitionId, _: Offset, _: usize) -> Result<Vec<Frame>, LogError> {
-            Ok(Vec::new())
-        }
-    }
-
-    /// Story: nobody woke a subscription to no partitions: it waited on after the log had ended.
-    #[test]
-    fn one_of_no_partitions_ends_with_the_log() {
-        let ends: [fn(&Feed); 2] = [Feed::close, |feed| feed.stop(LogError::Panicked)];
-        for (at, end) in ends.into_iter().enumerate() {
-            let feed = Arc::new(Feed::new(&Empty).unwrap());
-            let reader: Arc<dyn LogReader> = Arc::new(Empty);
-            let clock = Arc::new(ManualClock::new(Timestamp(1)));
-            let limits = SubscriptionLimits::default();
-            let mut subscription = Subscription::new(&feed, &reader, &[], limits, clock).unwrap();
-            let mut next = Box::pin(subscription.next());
-            let mut context = Context::from_waker(Waker::noop());
-            assert!(next.as_mut().poll(&mut context).is_pending());
-            end(&feed);
-            match next.as_mut().poll(&mut context) {
-                Poll::Ready(Ok(None)) => assert_eq!(at, 0),
-                Poll::Ready(Err(LogError::Panicked)) => assert_eq!(at, 1),
-                other => panic!("{at}: {other:?}"),
-            }
-        }
-    }
-}
+mod tests;

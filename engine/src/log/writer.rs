@@ -80,6 +80,11 @@ impl<S: LogStore> GroupWriter<S> {
             // A panic must not leave those who wait without an answer: it is a failure like any other. So is one of whoever is
             // woken by a frame, which may be a waker of the program's own.
             let stored = catch_unwind(AssertUnwindSafe(|| {
+                // Who reads the log itself sees a frame once it is stored: what follows from it is later.
+                for sealed in &frames {
+                    let recorded = sealed.frame.header().recorded_last;
+                    self.feed.stamps().published(recorded);
+                }
                 let stored = self.store.append(&frames);
                 self.append_time = self.clock.monotonic().saturating_sub(start);
                 let publish = |frame: &SealedFrame| self.feed.publish(&frame.frame);

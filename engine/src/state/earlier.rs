@@ -39,7 +39,8 @@ fn version_of(key: &[u8]) -> u64 {
     version.map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-/// Makes `old`, the place of which `new` takes, an earlier snapshot, and keeps at most `places` of them.
+/// Makes `old`, the place of which `new` takes, an earlier snapshot, and keeps at most `places` of them. One that is stored a
+/// second time changes nothing.
 pub(super) fn keep(
     txn: &mut WriteTxn<'_>,
     table: Table,
@@ -47,12 +48,20 @@ pub(super) fn keep(
     (old, new): (&Snapshot, &Snapshot),
     places: usize,
 ) -> Result<(), StateError> {
+    let moment = |of: &Snapshot| {
+        (
+            of.aggregate_version,
+            of.stream_version,
+            of.position,
+            of.frame,
+        )
+    };
+    if moment(old) == moment(new) {
+        return Ok(());
+    }
     // A state of another shape is of no use any more, and a stream that became shorter is another one.
     if old.aggregate_version != new.aggregate_version || old.stream_version >= new.stream_version {
         return forget(txn, table, stream);
-    }
-    if places == 0 {
-        return Ok(());
     }
     let full = chain::next_link(stream, old, None, usize::MAX, 1);
     txn.put(table, &key(stream, old.stream_version), &full.value)?;

@@ -138,6 +138,15 @@ fn way_on(found: u8) -> &'static str {
 }
 
 impl StateError {
+    /// Whether what is stored is broken, an entry or the file below, as opposed to the call or the machine.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Format { .. } => true,
+            Self::Store(cause) => cause.is_damage(),
+            _ => false,
+        }
+    }
+
     /// Whether the same call may succeed later in this process. No wildcard: each new variant must decide.
     pub fn is_retryable(&self) -> bool {
         match self {

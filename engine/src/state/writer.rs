@@ -320,12 +320,12 @@ impl Apply<'_, '_> {
         if link.number == 0 {
             self.delete_links(stream, 1)?;
             let table = self.databases.snapshots;
-            if let Some(before) = &before {
+            if self.earlier_max == 0 || is_passed_over {
+                // There were places before; or they are passed over as well, and would take the places of others.
+                earlier::forget(self.txn, table, stream)?;
+            } else if let Some(before) = &before {
                 let two = (&before.snapshot, snapshot);
                 earlier::keep(self.txn, table, stream, two, self.earlier_max)?;
-            } else if is_passed_over {
-                // So are the earlier ones, which would take the places of others.
-                earlier::forget(self.txn, table, stream)?;
             }
         }
         let key = chain::link_key(stream, link.number);

@@ -19,7 +19,7 @@ impl LogStore for Taking {
 
 impl LogReader for Taking {
     fn partitions(&self) -> u16 {
-        1
+        2
     }
 
     fn head(&self, _: PartitionId) -> Result<Head, LogError> {
@@ -135,4 +135,38 @@ fn those_who_wait_when_the_thread_dies_are_told() {
     let died = std::thread::scope(|scope| scope.spawn(dies).join());
     assert!(died.is_err());
     assert!(is_stopped(&told));
+}
+
+/// As soon as a frame is stored, a turn of another partition begins: whoever reads the log itself has seen the frame.
+struct FollowedAtOnce {
+    feed: Arc<Feed>,
+    at: Arc<Mutex<Option<Timestamp>>>,
+}
+
+impl LogStore for FollowedAtOnce {
+    fn append(&mut self, _: &[SealedFrame]) -> Result<(), LogError> {
+        let stamp = self.feed.stamps().begin(PartitionId(1), Timestamp::MIN);
+        *self.at.lock().unwrap() = Some(stamp.at());
+        Ok(())
+    }
+}
+
+/// Story: a frame could be read between its commit and its being published, and what followed from it be recorded at the same
+/// time, in a partition that comes before.
+#[test]
+fn what_follows_from_a_stored_frame_is_recorded_later() {
+    let feed = Arc::new(Feed::new(&Taking).unwrap());
+    let at = Arc::<Mutex<Option<Timestamp>>>::default();
+    let store = FollowedAtOnce {
+        feed: Arc::clone(&feed),
+        at: Arc::clone(&at),
+    };
+    let clock = Arc::new(ManualClock::new(Timestamp(1)));
+    let (first, told) = submission(Some(first_frame()));
+    let cause = first.frame.as_ref().unwrap().frame.header().recorded_last;
+    let mut writer = GroupWriter::new(store, feed, clock);
+    writer.step(vec![first]).unwrap();
+    assert!(matches!(*told.lock().unwrap(), Some(Ok(_))));
+    let effect = at.lock().unwrap().expect("a turn began");
+    assert!(effect > cause, "{effect:?} {cause:?}");
 }

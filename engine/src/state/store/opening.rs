@@ -28,12 +28,13 @@ impl StateStore {
         let mut store = Self::of(opened.environment)?;
         let content = store.convert();
         let content = content.and_then(|()| store.check(options.check_bytes_max));
-        if let Err(damage @ StateError::Format { .. }) = content {
-            drop(store); // One environment per folder.
-            opened = reset(folder, environment_options(&options), &damage)?;
-            store = Self::of(opened.environment)?;
-        } else {
-            content?;
+        match content {
+            Err(damage) if damage.is_damage() => {
+                drop(store); // One environment per folder.
+                opened = reset(folder, environment_options(&options), &damage)?;
+                store = Self::of(opened.environment)?;
+            }
+            content => content?,
         }
         if opened.set_aside.is_some() {
             // The lock went away with the folder that was set aside.

@@ -210,6 +210,40 @@ fn no_bit_of_a_databases_name_may_change() {
     }
 }
 
+/// Story: a page that LMDB cannot read, met by the second look at opening and not by the first, kept the engine from starting.
+#[test]
+fn a_page_that_only_the_second_look_meets_is_damage_too() {
+    const LEAF: [u8; 2] = 2u16.to_ne_bytes();
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let options = || StateOptions {
+        check_bytes_max: 64 << 10,
+        ..options()
+    };
+    let (store, mut writer) = StateStore::open(&state, options()).unwrap();
+    let table = writer.register_projection("p", 1, &["t"]).unwrap().tables[0];
+    let rows = (0..ROWS).map(|n| put(table, &row_key(n), &[1; 1_000]));
+    commit(&mut writer, rows.collect());
+    let first = [&table.0.to_be_bytes()[..], &row_key(0)].concat();
+    drop((store, writer));
+    let path = state.join("data.mdb");
+    let mut file = std::fs::read(&path).unwrap();
+    let mut damaged = 0;
+    // The page of the first rows: the first look goes from the last ones on.
+    for page in file.chunks_exact_mut(4_096) {
+        if page[10..12] == LEAF && page.windows(first.len()).any(|bytes| *bytes == first) {
+            page[10..12].fill(0);
+            damaged += 1;
+        }
+    }
+    assert_eq!(damaged, 1);
+    std::fs::write(&path, file).unwrap();
+    let (store, writer) = StateStore::open(&state, options()).unwrap();
+    assert!(writer.set_aside().is_some());
+    assert_eq!(store.projections().unwrap(), []);
+}
+
 /// What opening does not read is found by verification.
 #[test]
 fn rows_that_opening_does_not_read_are_verified() {

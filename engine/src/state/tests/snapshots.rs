@@ -259,12 +259,13 @@ fn earlier_snapshots_are_kept_and_spread() {
     assert!(sizes.contains(&("snapshots".into(), 0)), "{sizes:?}");
 }
 
-/// Without places for them no earlier snapshot is kept, and with fewer places those that were kept go.
+/// Without places for them no earlier snapshot is kept, and with fewer places those that were kept go. Story: with none any
+/// more those of before stayed.
 #[test]
 fn places_for_earlier_snapshots_are_a_choice() {
     let folder = tempfile::tempdir().unwrap();
     let mut next = 0;
-    for (places, kept) in [(0, 0), (5, 5), (2, 2)] {
+    for (places, kept) in [(0, 0), (5, 5), (2, 2), (0, 0)] {
         let options = StateOptions {
             snapshot_earlier_max: places,
             ..options()
@@ -280,6 +281,31 @@ fn places_for_earlier_snapshots_are_a_choice() {
             .collect();
         assert_eq!(found.len(), kept + 1, "{found:?}");
     }
+}
+
+/// Story: the snapshot of one moment, stored a second time, was taken for that of a stream that had become shorter: all
+/// earlier ones went.
+#[test]
+fn a_snapshot_that_is_stored_twice_leaves_the_earlier_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut writer) = open(folder.path());
+    let all: Vec<_> = (1..=3)
+        .map(|version| snapshot(version, noise(version, 64)))
+        .collect();
+    for made in all.iter().chain(all.last()) {
+        store_snapshot(&mut writer, made);
+    }
+    for (made, version) in all.iter().zip(1..) {
+        assert_eq!(at(&store, version).as_ref(), Some(made));
+    }
+    // Another frame at the same version is of another stream, one that was begun anew.
+    let other = Snapshot {
+        frame: FrameHash([9; 32]),
+        ..snapshot(3, noise(9, 64))
+    };
+    store_snapshot(&mut writer, &other);
+    assert_eq!(at(&store, 2), None);
+    assert_eq!(at(&store, 3), Some(other));
 }
 
 /// Parts of a large state are earlier snapshots themselves; when a chain is replaced, its last one stays.
