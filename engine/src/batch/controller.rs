@@ -27,6 +27,8 @@ fn is_probe(batch: u32) -> bool {
 
 /// Sizes tried before the first fit, multiples of the starting size.
 const EXPLORED: [usize; 4] = [1, 4, 2, 8];
+/// Part of the bound on a turn's work that the fixed cost must leave for that bound to be kept.
+const ROOM_MIN: f64 = 0.25;
 /// Part of the old mean of bytes per item that a new batch replaces.
 const BYTES_STEP: f64 = 1.0 / 16.0;
 
@@ -41,9 +43,10 @@ pub struct BatchLimits {
     pub items_max: usize,
     /// Most bytes per batch, by the mean of recent items. Default 1 MiB.
     pub bytes_max: u64,
-    /// Longest work per turn. Microseconds, default 1,000: other actors of the thread wait as long.
+    /// Longest work per turn. Microseconds, default 1,000: other actors of the thread wait as long. Where the fixed cost of a
+    /// batch alone takes more than three quarters of it, as much work on items as that cost is.
     pub work_us_max: u64,
-    /// Longest that the first item of a batch may wait for the last. Microseconds, default 10,000.
+    /// Longest that the first item of a batch may wait for the last. Microseconds, default 10,000; with the same exception.
     pub latency_us_target: u64,
 }
 
@@ -219,16 +222,25 @@ impl BatchController {
     /// `wanted` within all limits, at least one.
     fn bounded(&self, wanted: usize) -> usize {
         let seconds = self.limits.work_us_max.min(self.limits.latency_us_target) as f64 * 1e-6;
-        let by_work = most(
-            (seconds - self.model.fixed()).max(0.0),
-            self.model.per_item(),
-        );
+        let fixed = self.model.fixed();
+        let by_work = most(room(seconds, fixed), self.model.per_item());
         let by_bytes = most(self.limits.bytes_max as f64, self.bytes_per_item);
         wanted
             .min(self.limits.items_max)
             .min(by_work)
             .min(by_bytes)
             .max(1)
+    }
+}
+
+/// Seconds of a batch's work that are for its items. One never takes less than F: where that alone is about the bound, or passes it,
+/// small batches keep no bound and only make every item dearer, so items get as much as F then.
+fn room(seconds: f64, fixed: f64) -> f64 {
+    let left = seconds - fixed;
+    if left < seconds * ROOM_MIN {
+        fixed
+    } else {
+        left
     }
 }
 

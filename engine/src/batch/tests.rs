@@ -143,6 +143,19 @@ fn no_bound_is_passed() {
     );
 }
 
+/// Story: a fixed cost of more than the bound on work left no room for items, so batches were of one item for good: as much
+/// above the bound, and a thousand times dearer per item.
+#[test]
+fn a_fixed_cost_above_the_bound_on_work_is_spread_over_as_much_work() {
+    let mut controller = BatchController::new(BatchLimits::default());
+    for _ in 0..500 {
+        let items = controller.batch_items(1_000_000);
+        controller.observe(items, Duration::from_micros(1_500 + items as u64));
+    }
+    let target = controller.target_items();
+    assert!((1_000..=2_000).contains(&target), "{target}");
+}
+
 #[test]
 fn an_idle_receiver_takes_what_is_there() {
     let mut controller = BatchController::new(BatchLimits::default());

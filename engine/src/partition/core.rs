@@ -94,8 +94,6 @@ impl PartitionCore {
             let frames = submitted - settled;
             return Err(OpenPartitionError::InFlight { frames });
         }
-        // A core that panicked has not ended its turn.
-        shared.watch.end_turn();
         let (head, recorded_last, window) = if is_stopped {
             // A log that stopped may not be readable either, and callers wait to be told why: all that this core does.
             (
@@ -246,6 +244,22 @@ pub fn random_ids(now: Timestamp) -> Uuid {
     ))
 }
 
+/// A turn under way, for whoever watches. It ends also where an input panics: what nobody works on any more does not hang.
+struct Busy(Arc<PartitionShared>);
+
+impl Busy {
+    fn begin(shared: &Arc<PartitionShared>, now: Duration) -> Self {
+        shared.watch.begin_turn(now);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.watch.end_turn();
+    }
+}
+
 impl StageCore for PartitionCore {
     fn step(&mut self) -> Step {
         self.learn_settled();
@@ -265,7 +279,7 @@ impl StageCore for PartitionCore {
             return self.rest(0);
         }
         let start = self.clock.monotonic();
-        self.shared.watch.begin_turn(start);
+        let busy = Busy::begin(&self.shared, start);
         // With a frame in flight the next one waits for its commit in any case.
         let items = if self.in_flight() > 0 {
             self.controller.batch_items_most(queued)
@@ -273,7 +287,7 @@ impl StageCore for PartitionCore {
             self.controller.batch_items(queued)
         };
         let (taken, stamp) = self.turn(items);
-        self.shared.watch.end_turn();
+        drop(busy);
         if let Err(cause) = self.submit(stamp) {
             return Step::Failed(cause);
         }

@@ -15,7 +15,8 @@ use super::Aggregate;
 /// When a command is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Acknowledge {
-    /// Once it is decided. The events may still be lost by a crash: for what can be sent again.
+    /// Once it is decided. The events may still be lost by a crash: for what can be sent again. What is refused is
+    /// answered once all that it may rest on is on disk.
     Accepted,
     /// Once its events are on disk.
     #[default]

@@ -54,10 +54,12 @@ where
     A::Command: Clone,
 {
     /// Sends a command that expects a version; when the stream is at another one, waits and sends it
-    /// again, now expecting that one. For commands that are right whatever happened in between.
+    /// again, now expecting that one. For commands that are right whatever happened in between: one that expected no stream is
+    /// then sent to the one that there is, and one that expected a version of a stream without events begins it.
     ///
     /// # Errors
-    /// [`CommandError::Conflict`] after the last try; any other error at once.
+    /// [`CommandError::Conflict`] after the last try, at once for [`Expected::Exists`], since that would not come to be by being
+    /// asked for; any other error at once.
     pub async fn send_retrying(
         &self,
         id: &str,
@@ -69,7 +71,9 @@ where
         for attempt in 1.. {
             let sent = self.send_with(id, command.clone(), options.clone()).await;
             match sent {
-                Err(CommandError::Conflict(conflict)) if attempt < retry.attempts_max => {
+                Err(CommandError::Conflict(conflict))
+                    if attempt < retry.attempts_max && options.expected != Expected::Exists =>
+                {
                     options.expected = Expected::unchanged_since(conflict.actual);
                     tokio::time::sleep(retry.wait(attempt)).await;
                 }

@@ -58,7 +58,7 @@ pub struct BulkCommand<C> {
     pub id: CompactString,
     /// What is asked.
     pub command: C,
-    /// What goes with it. A bulk is answered once: as durable unless all of it is asked as accepted.
+    /// What goes with it. A bulk is answered once: as durable unless all of it is asked as accepted and nothing is refused.
     pub options: CommandOptions,
 }
 

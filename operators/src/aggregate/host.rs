@@ -4,8 +4,8 @@
 //! at its first use, fed in the lane's order, and passivated when idle or over the memory budget. It has
 //! no queue and no task of its own, so a million of them cost little more than their state.
 //! Invariants: (1) an instance with a frame in flight stays resident, so what is activated is always
-//! durable; (2) `decide`, `evolve` and what reads and writes events and states run guarded: a panic is one caller's error, takes back that command's
-//! events, and leaves neighbours alone; (3) checks run repeat, expected version, decide.
+//! durable; (2) `decide`, `evolve`, `Default`, destructors and what reads and writes events and states run guarded: a panic is one
+//! caller's error, takes back that command's events, and leaves neighbours alone; (3) checks run repeat, expected version, decide.
 //! Cost: one hash lookup per command, no allocation that the aggregate does not make itself.
 
 mod ahead;
@@ -32,7 +32,7 @@ use super::activation::Activator;
 use super::command::{Ack, Acknowledge, BulkReply, CommandError, CommandItem, CommandResult};
 use super::command::{Envelope, Item};
 use super::config::AggregateConfig;
-use super::instances::{Instance, Instances, Verdict, fold};
+use super::instances::{Instance, Instances, Verdict, fold, weight};
 use super::snapshots::SnapshotPolicy;
 use super::taking::{Taken, Taker};
 use super::{Aggregate, Decision};
@@ -46,8 +46,13 @@ pub struct SnapshotStore {
     pub writer: StateWriterHandle,
 }
 
-/// Places looked at per sweep, at least.
+/// Commands that may wait for an instance that broke, until what else comes is left in the lane. They hold no credits of the mailbox
+/// any more, so they have a bound of their own.
+const WAITING_MAX: usize = 1_024;
+/// Places looked at per sweep, at least; more where the last sweep was longer ago.
 const SWEEP_STEPS: usize = 256;
+/// Sweeps that are made up for at once: about a millisecond.
+const SWEEPS_MAX: u128 = 64;
 /// Places looked at per instance that came since the sweep before, so that a flood of new ones is kept up with.
 const SWEEP_PER_ACTIVATION: usize = 4;
 /// Time between two sweeps for idle instances.
@@ -79,6 +84,8 @@ pub struct Host<A: Aggregate> {
     swept_at: Duration,
     /// Instances that came since the last sweep.
     activated: usize,
+    /// Whether it was said that what is in flight alone is more than the budget.
+    is_excess_said: bool,
 }
 
 impl<A: Aggregate> std::fmt::Debug for Host<A> {
@@ -141,6 +148,7 @@ impl<A: Aggregate> Host<A> {
             settled: 0,
             swept_at: Duration::ZERO,
             activated: 0,
+            is_excess_said: false,
         }
     }
 
@@ -156,16 +164,24 @@ impl<A: Aggregate> Host<A> {
         let named = envelope.options.id;
         if let Some(before) = named.and_then(|id| turn.seen(envelope.hash, id)) {
             self.tally.repeats += 1;
+            let_go(envelope);
             return Outcome::Done(Ok(self.repeated(before)));
         }
         let slot = match self.resident(&envelope, seen, turn) {
             Ok(Some(slot)) => slot,
-            Ok(None) => return Outcome::Wait(envelope),
-            Err(error) => return Outcome::Done(Err(error)),
+            Ok(None) => {
+                self.tally.commands -= 1; // Counted once, when it is done.
+                return Outcome::Wait(envelope);
+            }
+            Err(error) => {
+                let_go(envelope);
+                return Outcome::Done(Err(error));
+            }
         };
         let events = self.instances.get_mut(slot).events;
         if let Err(conflict) = envelope.options.expected.check(events) {
             self.tally.conflicts += 1;
+            let_go(envelope);
             return Outcome::Done(Err(conflict.into()));
         }
         Outcome::Done(self.decide_on(slot, envelope, turn))
@@ -208,7 +224,10 @@ impl<A: Aggregate> Host<A> {
             id: &envelope.id,
             hash: envelope.hash,
         };
-        let found = self.activator.activate(stream, turn.streams)?;
+        let found = match caught(|| self.activator.activate(stream, turn.streams)) {
+            Ok(found) => found?,
+            Err(panic) => return Err(self.panicked(&*panic)),
+        };
         self.activated += 1;
         if found.events > 0 {
             let elapsed = turn.clock.monotonic().saturating_sub(start);
@@ -243,9 +262,11 @@ impl<A: Aggregate> Host<A> {
         } = envelope;
         let instance = self.instances.get_mut(slot);
         instance.used = seconds(turn.monotonic);
-        self.events.clear();
         let (state, out) = (&instance.state, &mut self.events);
-        let decided = caught(|| state.decide(command, &mut Decision::at(out, turn.now)));
+        let decided = caught(|| {
+            out.clear(); // Of the command before: destructors of events.
+            state.decide(command, &mut Decision::at(out, turn.now))
+        });
         match decided {
             Ok(Ok(())) => {}
             Ok(Err(rejection)) => {
@@ -338,9 +359,9 @@ impl<A: Aggregate> Host<A> {
             return Err(self.panicked(&*panic));
         }
         instance.events += emitted;
-        instance.frame = turn.frame;
         let emitted_capped = u16::try_from(emitted).unwrap_or(u16::MAX);
         instance.unsaved = instance.unsaved.saturating_add(emitted_capped);
+        self.instances.wrote(slot, turn.frame);
         self.tally.events += emitted;
         self.policy.count_events(emitted);
         self.weigh(slot, emitted, payload_bytes);
@@ -357,6 +378,14 @@ impl<A: Aggregate> Host<A> {
         let message = panic_message(panic).to_owned();
         tracing::error!(category = A::CATEGORY, message, "an aggregate panicked");
         CommandError::Panicked { message }
+    }
+}
+
+/// Drops what is the program's own. Whom a panic in there would concern is gone.
+fn let_go<T>(value: T) {
+    if let Err(panic) = caught(|| drop(value)) {
+        let message = panic_message(&*panic);
+        tracing::error!(message, "a destructor panicked");
     }
 }
 

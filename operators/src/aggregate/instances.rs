@@ -5,8 +5,11 @@
 //! that goes round (the CLOCK algorithm, Corbató 1968), so that touching an instance is one store, not
 //! two list operations.
 
+use std::collections::VecDeque;
+
 use compact_str::CompactString;
 use hashbrown::HashTable;
+use millstream_engine::stage::{caught, panic_message};
 
 use super::slab::Slab;
 
@@ -49,6 +52,8 @@ pub(super) struct Instances<A> {
     slots: Slab<Instance<A>>,
     vacant: Vec<u32>,
     heap_bytes: u64,
+    /// Submissions in flight, each with what the instances weigh whose last event it carries.
+    pinned: VecDeque<(u64, u64)>,
     hand: usize,
 }
 
@@ -59,6 +64,7 @@ impl<A: Default> Instances<A> {
             slots: Slab::new(),
             vacant: Vec::new(),
             heap_bytes: 0,
+            pinned: VecDeque::new(),
             hand: 0,
         }
     }
@@ -69,7 +75,46 @@ impl<A: Default> Instances<A> {
 
     /// Estimate of the memory that all instances take.
     pub(super) fn bytes(&self) -> u64 {
-        (self.table.len() * (size_of::<Instance<A>>() + 8)) as u64 + self.heap_bytes
+        self.table.len() as u64 * weight::<A>(0) + self.heap_bytes
+    }
+
+    /// What those of them take that must stay, since events of theirs are in flight.
+    pub(super) fn pinned_bytes(&self) -> u64 {
+        self.pinned.iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// Says that this submission carries the last event of an instance.
+    pub(super) fn wrote(&mut self, slot: u32, frame: u64) {
+        let instance = &mut self.slots[slot as usize];
+        let before = std::mem::replace(&mut instance.frame, frame);
+        if before == frame {
+            return;
+        }
+        let bytes = weight::<A>(instance.heap_bytes);
+        if let Some(pinned) = self.pinned_by(before) {
+            *pinned -= bytes;
+        }
+        match self.pinned.back_mut() {
+            Some((last, pinned)) if *last == frame => *pinned += bytes,
+            _ => self.pinned.push_back((frame, bytes)),
+        }
+    }
+
+    /// All submissions up to this one are durable.
+    pub(super) fn settled(&mut self, frame: u64) {
+        while self
+            .pinned
+            .front()
+            .is_some_and(|(first, _)| *first <= frame)
+        {
+            self.pinned.pop_front();
+        }
+    }
+
+    fn pinned_by(&mut self, frame: u64) -> Option<&mut u64> {
+        let mut pinned = self.pinned.iter_mut().rev();
+        let found = pinned.find(|(number, _)| *number == frame);
+        found.map(|(_, bytes)| bytes)
     }
 
     pub(super) fn find(&self, hash: u64, id: &str) -> Option<u32> {
@@ -100,7 +145,8 @@ impl<A: Default> Instances<A> {
         self.heap_bytes += u64::from(instance.heap_bytes);
         let slot = match self.vacant.pop() {
             Some(slot) => {
-                self.slots[slot as usize] = instance;
+                let vacant = std::mem::replace(&mut self.slots[slot as usize], instance);
+                guarded(|| drop(vacant));
                 slot
             }
             None => {
@@ -116,8 +162,12 @@ impl<A: Default> Instances<A> {
 
     pub(super) fn set_heap_bytes(&mut self, slot: u32, bytes: u32) {
         let instance = &mut self.slots[slot as usize];
-        self.heap_bytes = self.heap_bytes - u64::from(instance.heap_bytes) + u64::from(bytes);
+        let (before, frame) = (instance.heap_bytes, instance.frame);
         instance.heap_bytes = bytes;
+        self.heap_bytes = self.heap_bytes - u64::from(before) + u64::from(bytes);
+        if let Some(pinned) = self.pinned_by(frame) {
+            *pinned = *pinned - u64::from(before) + u64::from(bytes);
+        }
     }
 
     pub(super) fn remove(&mut self, slot: u32) {
@@ -127,11 +177,16 @@ impl<A: Default> Instances<A> {
             entry.remove();
         }
         self.heap_bytes -= u64::from(instance.heap_bytes);
-        // The state's own memory goes now, not when the place is used again.
-        instance.state = A::default();
+        let (frame, bytes) = (instance.frame, weight::<A>(instance.heap_bytes));
         instance.id = CompactString::default();
         instance.heap_bytes = 0;
+        // The state's own memory goes now, not when the place is used again. Last, since it is the program's own code that may panic.
+        let state = &mut instance.state;
+        guarded(|| drop(std::mem::take(state)));
         self.vacant.push(slot);
+        if let Some(pinned) = self.pinned_by(frame) {
+            *pinned -= bytes;
+        }
     }
 
     /// Moves the hand over up to `steps` places and does with each instance what `judge` says; gives how
@@ -142,7 +197,11 @@ impl<A: Default> Instances<A> {
         mut judge: impl FnMut(&Instance<A>) -> Verdict,
     ) -> u64 {
         let mut removed = 0;
+        let mut left = self.table.len();
         for _ in 0..steps.min(self.slots.len()) {
+            if left == 0 {
+                break; // Nothing but vacant places is left.
+            }
             self.hand = if self.hand + 1 < self.slots.len() {
                 self.hand + 1
             } else {
@@ -152,6 +211,7 @@ impl<A: Default> Instances<A> {
             if instance.id.is_empty() {
                 continue;
             }
+            left -= 1;
             match judge(instance) {
                 Verdict::Keep => {}
                 Verdict::Remove => {
@@ -162,6 +222,19 @@ impl<A: Default> Instances<A> {
             }
         }
         removed
+    }
+}
+
+/// Estimate of the memory that an instance takes with so much on the heap.
+pub(super) const fn weight<A>(heap_bytes: u32) -> u64 {
+    (size_of::<Instance<A>>() + 8) as u64 + heap_bytes as u64
+}
+
+/// Runs `Default` or a destructor of a state: nobody's command, so that nobody is told of its panic.
+fn guarded(run: impl FnOnce()) {
+    if let Err(panic) = caught(run) {
+        let message = panic_message(&*panic);
+        tracing::error!(message, "letting an aggregate's state go panicked");
     }
 }
 

@@ -1,12 +1,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 
+use super::super::turn::RawDraft;
 use super::*;
-use crate::event::Offset;
+use crate::event::{Metadata, Offset, stream_hash};
 use crate::index::IndexEntry;
-use crate::log::frame::Frame;
 use crate::log::frame::fixtures::first_frame;
-use crate::log::{Direction, Feed, GroupWriter, LogReader, LogStore};
+use crate::log::frame::{Encoding, Frame, Kind};
+use crate::log::{Direction, Feed, GroupWriter, LogReader, LogStore, SteppedLogWriter};
 use crate::mailbox::MailboxLimits;
 use crate::time::ManualClock;
 
@@ -180,4 +181,106 @@ fn answers_that_nobody_gives_are_given_at_their_end() {
     drop(done);
     assert!(is_told.load(Ordering::Acquire));
     assert!(matches!(core.shared.stopped(), Some(LogError::Closed)));
+}
+
+/// A disk that takes everything.
+struct Taking;
+
+impl LogStore for Taking {
+    fn append(&mut self, _: &[SealedFrame]) -> Result<(), LogError> {
+        Ok(())
+    }
+}
+
+/// What an input does with its items, one per turn.
+#[derive(Clone, Copy)]
+enum Item {
+    Stores,
+    StoresNothing,
+    Panics,
+}
+
+struct Items(Vec<Item>);
+
+impl PartitionInput for Items {
+    fn queued(&self) -> usize {
+        self.0.len()
+    }
+
+    fn take(&mut self, _: usize, turn: &mut Turn<'_>) -> usize {
+        match self.0.remove(0) {
+            Item::Stores => {
+                let kind = Kind {
+                    category: "tally".into(),
+                    event_type: "Added".into(),
+                    schema_version: 1,
+                    encoding: Encoding::Opaque,
+                };
+                let draft = RawDraft {
+                    stream: "1",
+                    hash: stream_hash("tally-1"),
+                    version: 0,
+                    event_time: None,
+                    id: None,
+                    metadata: Metadata::default(),
+                };
+                turn.append_raw(&kind, &draft, b"1")
+                    .expect("one small event");
+            }
+            Item::StoresNothing => {}
+            Item::Panics => panic!("an input panics"),
+        }
+        1
+    }
+
+    fn completion(&mut self) -> Option<Completion> {
+        None
+    }
+
+    fn settled(&mut self, _: u64) {}
+
+    fn refuse(&mut self, _: &LogError) {}
+}
+
+/// A core with these items on a disk that takes everything, the writer stepped by hand, and the core's clock.
+fn with_items(items: Vec<Item>) -> (PartitionCore, SteppedLogWriter<Taking>, Arc<ManualClock>) {
+    let log = Failing::default();
+    let manual = Arc::new(ManualClock::new(Timestamp(1)));
+    let clock: Arc<dyn Clock> = manual.clone();
+    let feed = Arc::new(Feed::new(&log).expect("nothing is there"));
+    let group = GroupWriter::new(Taking, feed, Arc::clone(&clock));
+    let (writer, stepped) = LogWriter::stepped(group, 8);
+    let opened = PartitionCore::open(parts(&log, &writer, &clock, vec![Box::new(Items(items))]));
+    (opened.expect("nothing is there"), stepped, manual)
+}
+
+/// Story: a turn that stored nothing ended in the place of one whose frame was still being written. Whoever merges partitions by time
+/// took this one for quiet, and applied the frame after later ones of others.
+#[test]
+fn a_turn_that_stores_nothing_leaves_those_before_it_open() {
+    let (mut core, mut writer, _) = with_items(vec![Item::Stores, Item::StoresNothing]);
+    core.step();
+    assert_eq!((core.in_flight(), writer.waiting()), (1, 1));
+    let asked = core.stamps.ask(PartitionId(0), Timestamp(9));
+    core.step();
+    assert_eq!(core.queued(), 0, "the empty turn is over");
+    assert!(!core.stamps.is_quiet(PartitionId(0), asked));
+    assert!(writer.step());
+    assert!(core.stamps.is_quiet(PartitionId(0), asked));
+}
+
+/// Story: the turn of an input that panicked went on for whoever watched. A partition that was given up was told of as one whose
+/// aggregate does not return, for ever.
+#[test]
+fn a_turn_that_panics_is_over() {
+    let (mut core, _writer, clock) = with_items(vec![Item::Panics]);
+    let stepped = catch_unwind(AssertUnwindSafe(|| core.step()));
+    assert!(stepped.is_err());
+    clock.advance(Duration::from_secs(9));
+    let busy = core.shared.watch().busy(clock.monotonic());
+    assert_eq!(busy, Duration::ZERO);
+    assert!(core.stamps.is_quiet(
+        PartitionId(0),
+        core.stamps.ask(PartitionId(0), Timestamp(9))
+    ));
 }

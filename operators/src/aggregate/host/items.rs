@@ -75,13 +75,14 @@ impl<A: Aggregate> Host<A> {
         turn: &mut Turn<'_>,
     ) -> usize {
         let acknowledge = envelope.options.acknowledge;
-        match (self.decide(envelope, seen, turn), acknowledge) {
-            (Outcome::Done(answer), Acknowledge::Durable) => self.replies.push(reply, answer),
-            (Outcome::Done(answer), Acknowledge::Accepted) => {
+        match self.decide(envelope, seen, turn) {
+            // What is refused may rest on events in flight: whoever looks for them then must find them.
+            Outcome::Done(Ok(ack)) if acknowledge == Acknowledge::Accepted => {
                 // A caller that gave up is no error.
-                let _ = reply.send(answer);
+                let _ = reply.send(Ok(ack));
             }
-            (Outcome::Wait(envelope), _) => {
+            Outcome::Done(answer) => self.replies.push(reply, answer),
+            Outcome::Wait(envelope) => {
                 self.waiting.push_back(Waiting::One(envelope, reply));
                 return 0;
             }
@@ -138,8 +139,17 @@ impl<A: Aggregate> Host<A> {
         count
     }
 
+    /// Whether as many commands wait as may.
+    fn is_crowded(&self) -> bool {
+        let commands = self.waiting.iter().map(|waiting| match waiting {
+            Waiting::One(..) => 1,
+            Waiting::Bulk { rest, .. } => rest.len(),
+        });
+        commands.sum::<usize>() >= WAITING_MAX
+    }
+
     fn answer_bulk(&mut self, answers: Vec<CommandResult<A>>, accepted: bool, reply: BulkReply<A>) {
-        if accepted {
+        if accepted && answers.iter().all(Result::is_ok) {
             let _ = reply.send(Ok(answers));
         } else {
             self.bulk_replies.push(reply, Ok(answers));
@@ -147,7 +157,7 @@ impl<A: Aggregate> Host<A> {
     }
 }
 
-/// Whether a bulk is answered once it is decided.
+/// Whether a bulk is answered once it is decided, if nothing of it is refused.
 fn is_accepted<A: Aggregate>(envelopes: &[Envelope<A>]) -> bool {
     let mut levels = envelopes
         .iter()
@@ -170,7 +180,7 @@ impl<A: Aggregate> PartitionInput for Host<A> {
             taken += self.handle_waiting(item, turn);
         }
         self.waiting.append(&mut before);
-        while taken < items_max && !turn.is_full() {
+        while taken < items_max && !turn.is_full() && !self.is_crowded() {
             // A bulk counts for its commands: by bytes, the lane gives about as many as are wanted.
             let wanted = items_max - taken;
             let bytes = (wanted * size_of::<Envelope<A>>()) as u64;
@@ -222,15 +232,15 @@ impl<A: Aggregate> PartitionInput for Host<A> {
 
     fn settled(&mut self, frame: u64) {
         self.settled = frame;
+        self.instances.settled(frame);
     }
 
     fn tidy(&mut self, turn: &Turn<'_>) -> bool {
-        if self.instances.bytes() > self.config.resident_bytes_max {
-            self.passivate_excess(turn.monotonic);
-        }
-        if turn.monotonic.saturating_sub(self.swept_at) >= SWEEP_EVERY {
+        self.passivate_excess(turn.monotonic);
+        let since = turn.monotonic.saturating_sub(self.swept_at);
+        if since >= SWEEP_EVERY {
             self.swept_at = turn.monotonic;
-            self.passivate_idle(turn.monotonic);
+            self.passivate_idle(turn.monotonic, since);
             self.metrics
                 .observe_resident(self.instances.len(), self.instances.bytes());
         }

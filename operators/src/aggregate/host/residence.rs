@@ -31,10 +31,12 @@ impl<A: Aggregate> Host<A> {
         }
     }
 
-    /// Passivates what is idle.
-    pub(super) fn passivate_idle(&mut self, now: Duration) {
+    /// Passivates what is idle; the last sweep was so long ago.
+    pub(super) fn passivate_idle(&mut self, now: Duration, since: Duration) {
         let (tick, settled) = (seconds(now), self.settled);
-        let steps = SWEEP_STEPS.max(std::mem::take(&mut self.activated) * SWEEP_PER_ACTIVATION);
+        let sweeps = (since.as_nanos() / SWEEP_EVERY.as_nanos()).clamp(1, SWEEPS_MAX);
+        let activated = std::mem::take(&mut self.activated);
+        let steps = (sweeps as usize * SWEEP_STEPS).max(activated * SWEEP_PER_ACTIVATION);
         let idle_after = self.config.idle_seconds_max;
         self.tally.passivations += self.instances.sweep(steps, |instance| {
             let is_idle = tick.saturating_sub(instance.used) >= idle_after;
@@ -42,22 +44,55 @@ impl<A: Aggregate> Host<A> {
         });
     }
 
+    /// Bytes that are to go. Where those with events in flight, which must stay, are more than the budget alone, they are
+    /// not made up for by others: one large instance would drive out all its neighbours in each turn, and be above the budget still.
+    fn excess(&self) -> i64 {
+        let (all, pinned) = (self.instances.bytes(), self.instances.pinned_bytes());
+        let budget = self.config.resident_bytes_max;
+        let counted = if pinned < budget { all } else { all - pinned };
+        counted as i64 - budget as i64
+    }
+
     /// Passivates until the budget is kept: first who was not used in this second, among some; then anyone
     /// without a frame in flight.
     pub(super) fn passivate_excess(&mut self, now: Duration) {
+        if self.instances.bytes() <= self.config.resident_bytes_max {
+            return;
+        }
+        self.say_excess();
         let (tick, settled) = (seconds(now), self.settled);
         for (steps, spare) in [(SWEEP_STEPS, true), (usize::MAX, false)] {
-            let mut excess = self.instances.bytes() as i64 - self.config.resident_bytes_max as i64;
+            let mut excess = self.excess();
+            if excess <= 0 {
+                return;
+            }
             self.tally.passivations += self.instances.sweep(steps, |instance| {
                 if excess <= 0 {
                     return Verdict::Stop;
                 }
                 let goes = instance.frame <= settled && !(spare && instance.used == tick);
                 if goes {
-                    excess -= i64::from(instance.heap_bytes) + size_of::<Instance<A>>() as i64 + 8;
+                    excess -= weight::<A>(instance.heap_bytes) as i64;
                 }
                 Verdict::remove_if(goes)
             });
+        }
+    }
+
+    /// Says once that the budget cannot be kept.
+    fn say_excess(&mut self) {
+        let (pinned_bytes, budget_bytes) = (
+            self.instances.pinned_bytes(),
+            self.config.resident_bytes_max,
+        );
+        if pinned_bytes >= budget_bytes && !std::mem::replace(&mut self.is_excess_said, true) {
+            let category = A::CATEGORY;
+            tracing::warn!(
+                category,
+                pinned_bytes,
+                budget_bytes,
+                "instances that are being written take more than their budget"
+            );
         }
     }
 }
