@@ -56,11 +56,32 @@ pub struct RegisteredProjection {
     pub table_names: Vec<CompactString>,
 }
 
+/// A table of a projection as it was found, which may be dropped since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundTable {
+    /// Its projection.
+    pub projection: CompactString,
+    /// Version of that.
+    pub version: u32,
+    /// Its id.
+    pub id: TableId,
+}
+
 impl RegisteredProjection {
     /// The table of this name.
     pub fn table(&self, name: &str) -> Option<TableId> {
         let at = self.table_names.iter().position(|known| known == name)?;
         Some(self.tables[at])
+    }
+
+    /// One of its tables, for whoever reads it while somebody else may drop it.
+    #[must_use]
+    pub fn found(&self, table: TableId) -> FoundTable {
+        FoundTable {
+            projection: self.name.clone(),
+            version: self.version,
+            id: table,
+        }
     }
 
     /// The same projection with its tables in the order of `names`.

@@ -58,6 +58,16 @@ pub enum StateError {
         /// Version that was asked for.
         version: u32,
     },
+    /// The table was dropped, or made anew, since it was found: what is left of its rows is being deleted. Open it again.
+    #[error(
+        "a table of version {version} of projection {projection} was dropped or made anew while it was read: open it again"
+    )]
+    Dropped {
+        /// Name of the projection.
+        projection: String,
+        /// Its version.
+        version: u32,
+    },
     /// The version of a projection that is to be dropped answers queries: switch to another one first. Nothing was dropped.
     #[error(
         "version {version} of projection {projection} answers queries: switch to another one first"
@@ -157,6 +167,7 @@ impl StateError {
             | Self::Name { .. }
             | Self::Tables { .. }
             | Self::UnknownProjection { .. }
+            | Self::Dropped { .. }
             | Self::ActiveVersion { .. }
             | Self::IdsUsedUp
             | Self::RowKey { .. }

@@ -46,7 +46,7 @@ mod sync {
 }
 
 pub use batch::{Done, StateBatch, StateWrite};
-pub use catalog::{NAME_BYTES_MAX, ProjectionId, RegisteredProjection, TableId};
+pub use catalog::{FoundTable, NAME_BYTES_MAX, ProjectionId, RegisteredProjection, TableId};
 pub use dead_letter::{
     CAUSES_MAX, DeadLetter, DeadLetterId, DeadLetterStatus, EARLIER_MAX, EarlierTries,
     FOLLOWERS_MAX, ParseDeadLetterIdError,

@@ -3,7 +3,7 @@
 use std::ops::Bound;
 
 use super::view::{PAGE_BYTES_MAX, as_ref, row_bounds, row_value};
-use super::{Row, StateError, StateStore, StateView, TableId};
+use super::{FoundTable, Row, StateError, StateStore, StateView, TableId};
 
 /// Rows of a range, from its front.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,5 +83,22 @@ impl StateStore {
         is_descending: bool,
     ) -> Result<RowPage, StateError> {
         self.view(|view| view.page(table, from, to, limit, is_descending))
+    }
+
+    /// The same of a table that somebody else may drop meanwhile, looked for in the same moment.
+    ///
+    /// # Errors
+    /// As [`StateView::check_there`] and [`StateView::scan`].
+    pub fn page_of(
+        &self,
+        table: &FoundTable,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        limit: usize,
+    ) -> Result<RowPage, StateError> {
+        self.view(|view| {
+            view.check_there(table)?;
+            view.page(table.id, from, to, limit, false)
+        })
     }
 }

@@ -11,8 +11,8 @@ use super::progress::progress_key;
 use super::seal::{self, SEAL_BYTES};
 use super::store::Databases;
 use super::{
-    DeadLetter, DeadLetterId, Progress, ProjectionId, ROW_KEY_BYTES_MAX, RegisteredProjection,
-    Snapshot, StateError, TableId, chain, earlier,
+    DeadLetter, DeadLetterId, FoundTable, Progress, ProjectionId, ROW_KEY_BYTES_MAX,
+    RegisteredProjection, Snapshot, StateError, TableId, chain, earlier,
 };
 use crate::event::{PartitionId, StreamId};
 use crate::store::{Reader, Table};
@@ -157,6 +157,21 @@ impl StateView<'_> {
                 RegisteredProjection::decode(key, value)
             })
             .collect()
+    }
+
+    /// That a table is there: rows of one that was dropped are deleted bit by bit, so what is found of it may lack some.
+    ///
+    /// # Errors
+    /// [`StateError::Dropped`]; [`StateError::Format`], [`StateError::Store`].
+    pub fn check_there(&self, table: &FoundTable) -> Result<(), StateError> {
+        let registered = self.projection(&table.projection, table.version)?;
+        if registered.is_some_and(|registered| registered.tables.contains(&table.id)) {
+            return Ok(());
+        }
+        Err(StateError::Dropped {
+            projection: table.projection.to_string(),
+            version: table.version,
+        })
     }
 
     /// The stored parts of a snapshot, copied out: decoding waits until the read has ended.

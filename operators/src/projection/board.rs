@@ -1,6 +1,7 @@
 //! How far a projection has come, for readers that want to wait for it.
 
 mod lag;
+mod taking;
 mod waiting;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,8 @@ use tokio::sync::Notify;
 
 pub use self::lag::Lag;
 use self::lag::Seen;
+use self::taking::Begun;
+pub(super) use self::taking::Mark;
 use super::following::{Actor, Neighbours};
 use super::role::Role;
 
@@ -83,6 +86,8 @@ pub struct ProgressBoard {
     pub(super) actors: Mutex<BTreeMap<u16, Actor>>,
     /// How many wait for what is stored.
     pub(super) hurried: AtomicUsize,
+    /// Rows that are taken back, and those that were.
+    begun: Begun,
     role: Role,
     pub(super) neighbours: Neighbours,
 }
@@ -152,6 +157,7 @@ impl ProgressBoard {
             parked: DashMap::default(),
             actors: Mutex::default(),
             hurried: AtomicUsize::new(0),
+            begun: Begun::default(),
             role: Role::new(version, partitions),
             neighbours: Neighbours::default(),
         })
@@ -249,6 +255,13 @@ impl ProgressBoard {
         visible.next.store(next.0, Ordering::Release);
         if let Some(log) = &self.log {
             visible.seen.show(log, partition, next, recorded);
+        }
+    }
+
+    /// Says that no more than what lies before `next` is visible, where more was.
+    pub(super) fn show_at_most(&self, partition: PartitionId, next: Offset) {
+        if self.visible(partition) > next {
+            self.show(partition, next, Timestamp::MIN);
         }
     }
 

@@ -39,6 +39,17 @@ pub enum QueryError {
         /// How long the query waited.
         waited: Duration,
     },
+    /// The projection begins again after a failure and takes back the rows that it had not stored; it was not done when the
+    /// deadline passed. Ask again.
+    #[error(
+        "{projection} begins again and was still taking back what it had not stored after {waited:?}"
+    )]
+    BeginsAgain {
+        /// Name of the projection.
+        projection: &'static str,
+        /// How long the query waited.
+        waited: Duration,
+    },
     /// The projection was given up: it will not come further before the process is started again.
     #[error("{projection} was given up: {cause}")]
     Stopped {
@@ -171,6 +182,7 @@ impl QueryError {
         match self {
             Self::Behind { .. }
             | Self::Stale { .. }
+            | Self::BeginsAgain { .. }
             | Self::SnapshotLost { .. }
             | Self::MadeAnew { .. } => true,
             Self::State(cause) => cause.is_retryable(),

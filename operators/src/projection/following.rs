@@ -193,7 +193,8 @@ impl ProgressBoard {
             return Ok(());
         }
         let _sooner = self.store_sooner();
-        self.until(|| behind().is_none(), deadline).await?;
+        self.until(|| behind().is_none().then_some(()), deadline)
+            .await?;
         match behind() {
             None => Ok(()),
             Some((partition, behind)) => Err(QueryError::Behind {

@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use millstream_engine::event::Token;
+use tokio::time::Instant;
 
+use super::board::Mark;
 use super::{Lag, ParkedStream, QueryError, Row, TableKey, TableReader};
 
 /// How long a query waits for its token unless it says otherwise.
@@ -37,6 +39,15 @@ pub struct Query<K: TableKey, R: Row> {
     /// How far it may be behind the log.
     within: Option<Lag>,
     deadline: Duration,
+    /// Since when it has waited, if it has.
+    began: Option<Instant>,
+}
+
+/// What is read from, once it is as far as was asked for.
+struct Fresh<K: TableKey, R: Row> {
+    reader: TableReader<K, R>,
+    /// If it is another one after the read, rows were taken back meanwhile.
+    mark: Mark,
 }
 
 impl<K: TableKey, R: Row> fmt::Debug for Query<K, R> {
@@ -60,6 +71,7 @@ impl<K: TableKey, R: Row> Query<K, R> {
             token: Token::default(),
             within: None,
             deadline: DEADLINE,
+            began: None,
         }
     }
 
@@ -113,8 +125,8 @@ impl<K: TableKey, R: Row> Query<K, R> {
     /// [`QueryError::Behind`] when the deadline passes; [`QueryError::Stopped`],
     /// [`QueryError::UnknownTable`]; as [`TableReader::get`].
     pub async fn get(self, key: impl Into<K>) -> Result<Option<R>, QueryError> {
-        let key = key.into();
-        self.ask(|reader| reader.get(&key)).await
+        let (key, has_condition) = (key.into(), self.has_condition());
+        self.ask(has_condition, |reader| reader.get(&key)).await
     }
 
     /// The rows under `keys`, in their order, once the projection has come far enough.
@@ -122,7 +134,9 @@ impl<K: TableKey, R: Row> Query<K, R> {
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn get_many(self, keys: &[K]) -> Result<Vec<Option<R>>, QueryError> {
-        self.ask(|reader| reader.get_many(keys)).await
+        let has_condition = self.has_condition();
+        self.ask(has_condition, |reader| reader.get_many(keys))
+            .await
     }
 
     /// As [`get`](Self::get), with whether `stream` is parked, which is the id of the stream (without the category)
@@ -135,7 +149,8 @@ impl<K: TableKey, R: Row> Query<K, R> {
     /// As [`get`](Self::get).
     pub async fn answer(self, key: impl Into<K>, stream: &str) -> Result<Answer<R>, QueryError> {
         let key = key.into();
-        self.ask(|reader| {
+        // Rows that are taken back lack events of streams that are not told to be parked yet.
+        self.ask(true, |reader| {
             let parked = reader.parked(stream);
             let row = reader.get(&key)?;
             Ok(Answer { row, parked })
@@ -149,45 +164,94 @@ impl<K: TableKey, R: Row> Query<K, R> {
     /// # Errors
     /// As [`get`](Self::get).
     pub async fn rows(mut self) -> Result<Vec<(K, R)>, QueryError> {
+        let has_condition = self.has_condition();
         loop {
-            match (rows(self.fresh().await?).await, &self.again) {
-                (Err(QueryError::Dropped { .. }), Some(_)) => {}
-                (rows, _) => return rows,
+            let fresh = self.fresh(has_condition).await?;
+            let found = rows(fresh.reader.clone()).await;
+            if !self.is_to_be_read_again(has_condition, &fresh, &found)? {
+                return found;
             }
         }
     }
 
-    /// The table, once the projection has come far enough: for ranges, pages, indexes and whatever else it answers.
+    /// The table, once the projection has come far enough: for ranges, pages, indexes and whatever else it answers. It is as
+    /// far for as long as the projection does not begin again after a failure, which takes back what was not stored; a
+    /// [`Snapshot`](super::Snapshot) stays as it was.
     ///
     /// # Errors
     /// As [`get`](Self::get), of waiting.
-    pub async fn ready(self) -> Result<TableReader<K, R>, QueryError> {
-        let mut own = self;
-        own.fresh().await
+    pub async fn ready(mut self) -> Result<TableReader<K, R>, QueryError> {
+        let has_condition = self.has_condition();
+        Ok(self.fresh(has_condition).await?.reader)
     }
 
-    /// The reader, once the projection has come far enough.
-    async fn fresh(&mut self) -> Result<TableReader<K, R>, QueryError> {
+    fn has_condition(&self) -> bool {
+        self.within.is_some() || !self.token.positions().is_empty()
+    }
+
+    /// What is left of the deadline.
+    fn left(&mut self) -> Duration {
+        let now = Instant::now();
+        let began = *self.began.get_or_insert(now);
+        self.deadline.saturating_sub(now - began)
+    }
+
+    /// The reader, once the projection has come far enough, and at once if it does not have to.
+    async fn fresh(&mut self, is_asked: bool) -> Result<Fresh<K, R>, QueryError> {
         loop {
             let reader = self.reader.clone()?;
             let board = reader.board();
-            let fresh = board.fresh(&self.token, self.within, self.deadline).await;
+            let mark = if is_asked {
+                board.fresh_now(&self.token, self.within)
+            } else {
+                Some(board.mark())
+            };
+            let fresh = match mark {
+                Some(mark) => Ok(mark),
+                None => {
+                    let left = self.left();
+                    board.settled(&self.token, self.within, left).await
+                }
+            };
             match (fresh, &self.again) {
                 (_, Some(again)) if board.is_dropped() => self.reader = again(),
-                (fresh, _) => return fresh.map(|()| reader),
+                (fresh, _) => return fresh.map(|mark| Fresh { reader, mark }),
             }
         }
     }
 
-    /// Asks the reader, and another one if it is dropped before it has answered.
-    async fn ask<T>(
+    /// Whether what was read is no answer: the version was dropped meanwhile and another one has the table, or the projection
+    /// has begun again, so that rows may be from before what was waited for.
+    fn is_to_be_read_again<T>(
+        &mut self,
+        is_asked: bool,
+        from: &Fresh<K, R>,
+        found: &Result<T, QueryError>,
+    ) -> Result<bool, QueryError> {
+        if matches!(found, Err(QueryError::Dropped { .. })) && self.again.is_some() {
+            return Ok(true);
+        }
+        let board = from.reader.board();
+        if !is_asked || board.mark() == from.mark {
+            return Ok(false);
+        }
+        if self.left().is_zero() {
+            return Err(board.begins_again(self.deadline));
+        }
+        Ok(true)
+    }
+
+    /// Asks the reader: another one if it is dropped before it has answered, and once more if rows were taken back meanwhile.
+    pub(super) async fn ask<T>(
         mut self,
+        is_asked: bool,
         ask: impl Fn(&TableReader<K, R>) -> Result<T, QueryError>,
     ) -> Result<T, QueryError> {
         loop {
-            match (ask(&self.fresh().await?), &self.again) {
-                (Err(QueryError::Dropped { .. }), Some(_)) => {}
-                (answer, _) => return answer,
+            let fresh = self.fresh(is_asked).await?;
+            let found = ask(&fresh.reader);
+            if !self.is_to_be_read_again(is_asked, &fresh, &found)? {
+                return found;
             }
         }
     }

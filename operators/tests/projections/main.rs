@@ -7,6 +7,7 @@
 mod sending;
 mod support;
 
+mod begin_again;
 mod enrich;
 mod lags;
 mod letters;

@@ -6,7 +6,7 @@ use std::path::Path;
 use datafusion::common::{DataFusionError, Result};
 use millstream_engine::checkpoint::InState;
 use millstream_engine::log::{EmbeddedReader, LogReader};
-use millstream_engine::state::{RegisteredProjection, StateStore, TableId};
+use millstream_engine::state::{FoundTable, RegisteredProjection, StateStore};
 use millstream_operators::projection::{KeyPart, effects_of};
 
 use super::SqlError;
@@ -21,7 +21,7 @@ const DATA_FILE: &str = "data.mdb";
 #[derive(Debug)]
 pub(super) struct StoredTables {
     stored: Option<StateStore>,
-    tables: BTreeMap<TableName, TableId>,
+    tables: BTreeMap<TableName, FoundTable>,
     keys: BTreeMap<String, Vec<KeyPart>>,
 }
 
@@ -56,7 +56,7 @@ pub(super) fn open(
     Ok((reader, tables))
 }
 
-fn named(store: &StateStore, partitions: u16) -> Result<BTreeMap<TableName, TableId>, SqlError> {
+fn named(store: &StateStore, partitions: u16) -> Result<BTreeMap<TableName, FoundTable>, SqlError> {
     // By whether a dataflow has it, which may be called as a projection is.
     let mut shown: BTreeMap<(bool, String), RegisteredProjection> = BTreeMap::new();
     let all = store.projections()?.into_iter();
@@ -89,7 +89,7 @@ fn named(store: &StateStore, partitions: u16) -> Result<BTreeMap<TableName, Tabl
                 owner: Some(owner.clone()),
                 name: name.to_string(),
             };
-            tables.insert(table, *id);
+            tables.insert(table, projection.found(*id));
         }
     }
     Ok(tables)
@@ -108,9 +108,9 @@ impl Tables for StoredTables {
 
     fn open(&self, table: &TableName) -> Result<Opened, DataFusionError> {
         let found = self.tables.get(table).zip(self.stored.as_ref());
-        let (id, store) = found
+        let (rows, store) = found
             .ok_or_else(|| DataFusionError::Plan(format!("there is no table {:?}", table.name)))?;
         let keys = self.keys.get(&table.name).cloned();
-        Ok((RowsOf::Stored(store.clone(), *id), keys))
+        Ok((RowsOf::Stored(store.clone(), rows.clone()), keys))
     }
 }

@@ -1,3 +1,5 @@
+use std::ops::Bound;
+
 use super::*;
 
 #[test]
@@ -173,4 +175,34 @@ fn tables_are_added_and_taken_away() {
     let other = writer.register_projection("q", 1, &["a"]).unwrap();
     let all = [&first.tables[..], &changed.tables, &emptied.tables].concat();
     assert!(!all.contains(&other.tables[0]) && other.id != first.id);
+}
+
+/// Story: whoever read a table page by page beside an engine that dropped it got fewer rows and no error. Goal: an error, from the
+/// moment of the drop on, also where all rows are there still and where a table of the same name takes its place.
+#[test]
+fn a_table_that_is_dropped_between_two_pages_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, mut writer) = open(folder.path());
+    let page = |table: &FoundTable, from: Bound<&[u8]>| {
+        let page = store.page_of(table, from, Bound::Unbounded, 1)?;
+        Ok::<_, StateError>(page.rows.into_iter().map(|(key, _)| key).next())
+    };
+    let mut drops: [&mut dyn FnMut(&mut StateWriter); 3] = [
+        &mut |writer| writer.drop_projection("p", 1).unwrap(),
+        &mut |writer| drop(writer.reset_projection("p", 1).unwrap()),
+        &mut |writer| drop(writer.set_tables("p", 1, &["a"], &[]).unwrap()),
+    ];
+    for dropping in &mut drops {
+        let registered = writer.set_tables("p", 1, &["a"], &[]).unwrap();
+        let table = registered.found(registered.tables[0]);
+        let rows = [&b"k"[..], b"l"].map(|key| put(table.id, key, b"row"));
+        commit(&mut writer, rows.to_vec());
+        assert_eq!(page(&table, Bound::Unbounded).unwrap().unwrap(), b"k");
+        dropping(&mut writer);
+        while {
+            let rest = page(&table, Bound::Excluded(b"k"));
+            assert!(matches!(rest, Err(StateError::Dropped { .. })), "{rest:?}");
+            writer.step_drops().unwrap()
+        } {}
+    }
 }

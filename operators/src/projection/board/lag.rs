@@ -23,6 +23,12 @@ pub struct Lag {
     pub age: Duration,
 }
 
+impl Lag {
+    pub(super) fn is_within(self, most: Self) -> bool {
+        self.events <= most.events && self.age <= most.age
+    }
+}
+
 /// No mark.
 const NONE: u64 = u64::MAX;
 

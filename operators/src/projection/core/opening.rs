@@ -79,6 +79,11 @@ impl<P: Projection> ProjectionCore<P> {
         let board = Arc::clone(&parts.board);
         let shown = board.show_together();
         let (sources, complete) = sources(&parts)?;
+        let taking_back = board.take_back();
+        for source in &sources {
+            // Before the rows: should this fail on the way, nobody is told that they are further.
+            board.show_at_most(source.cursor.partition(), source.stored);
+        }
         let first = parts.partitions.first().copied().unwrap_or_default();
         let (writers, others) = writers(&parts, complete)?;
         let sight = Self::sight(&parts)?;
@@ -138,7 +143,7 @@ impl<P: Projection> ProjectionCore<P> {
         for other in &core.following.boards {
             other.wake_when_stored(&core.mailbox);
         }
-        drop(shown);
+        drop((taking_back, shown));
         core.read_decisions()?;
         core.board.count_opened();
         core.board.announce();

@@ -4,6 +4,7 @@ mod derived;
 mod handlers;
 mod letting_go;
 mod model;
+mod taking_back;
 mod together;
 
 use std::path::Path;

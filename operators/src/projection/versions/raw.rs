@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::ops::Bound;
 
-use millstream_engine::state::{RegisteredProjection, StateError, StateStore};
+use millstream_engine::state::{FoundTable, RegisteredProjection, StateError, StateStore};
 
 use super::format::{Stamp, Version, place_bytes, place_of, version_of, version_prefix};
 use super::reading::{Standing, change_at, changes_from, oldest_of, standing, version_at};
@@ -87,6 +87,8 @@ pub struct RawVersion {
 #[derive(Clone, Debug)]
 pub struct RawVersions {
     store: StateStore,
+    /// The table of its changes, which is dropped with that of its versions.
+    found: FoundTable,
     ids: VersionIds,
     seed: u64,
 }
@@ -109,6 +111,7 @@ impl RawVersions {
         let ids = VersionIds { changes, versions };
         Ok(Some(Self {
             store: store.clone(),
+            found: registered.found(changes),
             ids,
             seed: ids.seed(store)?,
         }))
@@ -185,6 +188,7 @@ impl RawVersions {
         let (mut found, mut from) = (Vec::new(), Bound::Included(first));
         loop {
             let page = self.store.view(|view| {
+                view.check_there(&self.found)?;
                 let begin = from.as_ref().map(Vec::as_slice);
                 let to = Bound::Included(&last[..]);
                 let page = view.page(self.ids.versions, begin, to, PAGE, false)?;
@@ -289,10 +293,16 @@ impl RawChanges {
 
     fn read(&mut self, at: usize) -> Result<(), RawChangesError> {
         self.reads += 1;
-        let RawVersions { store, ids, seed } = &self.of;
+        let RawVersions {
+            store,
+            found: table,
+            ids,
+            seed,
+        } = &self.of;
         let (ids, feed) = (*ids, &mut self.feeds[at]);
         let (actor, read, is_oldest) = (feed.actor, feed.read, feed.is_oldest);
         let found = store.view(|view| {
+            view.check_there(table)?;
             let from = match standing(view, ids, actor, read, *seed)? {
                 Standing::Same => read.number + 1,
                 // What was the oldest is gone since.

@@ -22,7 +22,7 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use millstream_engine::codec::ValueReader;
-use millstream_engine::state::{Row, RowPage, StateStore, TableId};
+use millstream_engine::state::{FoundTable, Row, RowPage, StateStore};
 use millstream_operators::projection::{KeyPart, QueryError, RawTable};
 
 use super::constraint::{Constraint, bounded};
@@ -41,7 +41,7 @@ pub(crate) enum RowsOf {
     /// A running engine, at one moment.
     Kept(Arc<dyn RawTable>),
     /// The state of a folder, page by page.
-    Stored(StateStore, TableId),
+    Stored(StateStore, FoundTable),
 }
 
 impl RowsOf {
@@ -53,7 +53,7 @@ impl RowsOf {
     ) -> Result<RowPage, QueryError> {
         match self {
             Self::Kept(table) => table.page(from, to, limit),
-            Self::Stored(store, id) => Ok(store.page(*id, from, to, limit, false)?),
+            Self::Stored(store, table) => Ok(store.page_of(table, from, to, limit)?),
         }
     }
 
@@ -79,7 +79,7 @@ impl fmt::Debug for RowsOf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kept(_) => f.write_str("Kept"),
-            Self::Stored(_, id) => f.debug_tuple("Stored").field(id).finish(),
+            Self::Stored(_, table) => f.debug_tuple("Stored").field(table).finish(),
         }
     }
 }
