@@ -1,7 +1,7 @@
 //! Rows that cannot be written, or are of another form than those before them.
 
 use super::*;
-use crate::sink::file_state::{Present, Saved};
+use crate::sink::file_saved::{Present, Saved};
 use crate::sink::file_writer::Command;
 
 /// Has its first field written before it fails.
@@ -126,6 +126,7 @@ async fn goes_on<T: Serialize + 'static>(beginning: &str, row: T) -> Vec<(String
         }),
         held: Vec::new(),
         gone: None,
+        scheme: None,
     };
     let options = FileSinkOptions::new(folder.path(), "rows");
     let sink = FileSink::<T, _>::new(options, CsvRows::default());
