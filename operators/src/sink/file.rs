@@ -15,6 +15,8 @@
 //! cannot be written, or an error of the file system, fails the stage, and the present file is not completed; so does a
 //! file that a checkpoint has and that is not there. Cost: per row its encoding; per checkpoint forcing the present file to the disk.
 
+#[cfg(test)]
+mod by_hand;
 mod open;
 mod options;
 
@@ -97,32 +99,6 @@ impl<T, F: RowFormat> FileSink<T, F> {
             fence: Arc::default(),
             types: PhantomData,
         }
-    }
-
-    /// A sink whose thread is the test.
-    #[cfg(test)]
-    pub(super) fn with_writer(
-        mut self,
-        commands: crossbeam_channel::Sender<Command>,
-        shared: Arc<file_writer::Shared>,
-    ) -> Self {
-        self.open = Some(Open::new(commands, shared, 0, None, Arc::default()));
-        self
-    }
-
-    /// A sink whose checkpoint has nothing, before its first turn.
-    #[cfg(test)]
-    pub(super) fn with_place(mut self, naming: Naming, fence: Arc<Fence>) -> Self {
-        self.place = Some(Place::new(naming, 1));
-        self.fence = fence;
-        self
-    }
-
-    /// A sink that begins from this.
-    #[cfg(test)]
-    pub(super) fn with_saved(mut self, saved: Saved) -> Self {
-        self.restored.push(saved);
-        self
     }
 
     /// More than how many commands must be done before it goes on; `None` if it need not wait.

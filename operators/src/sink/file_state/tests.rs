@@ -166,7 +166,7 @@ fn the_first_partition_takes_what_those_that_are_gone_have_left() {
         bytes: 3,
         scheme: None,
     };
-    assert_eq!(begun.held, [held.clone()]);
+    assert_eq!(begun.held, std::slice::from_ref(&held));
     assert_eq!(
         names(folder.path()),
         [
@@ -178,7 +178,7 @@ fn the_first_partition_takes_what_those_that_are_gone_have_left() {
     );
     // The same once more, as after a crash before the next checkpoint.
     let begun = place(folder.path(), 0, 2).begin(&all).unwrap();
-    assert_eq!(begun.held, [held.clone()]);
+    assert_eq!(begun.held, std::slice::from_ref(&held));
     let begun = place(folder.path(), 1, 2).begin(&all).unwrap();
     assert_eq!((begun.number, begun.held.len()), (0, 0));
     assert!(begun.present.is_some());
