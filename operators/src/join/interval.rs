@@ -239,7 +239,9 @@ where
     /// The input is complete: items whose interval reaches to the end of time, which are never due, are over as well.
     #[cold]
     fn end<E: Emit<G::Out>>(&mut self, out: &mut E) {
+        let mut progress = Progress::default();
         for place in 0..self.keys.table.len() {
+            progress.made_one();
             self.drop_over(place, (i64::MAX, i64::MAX), out);
         }
         self.keys = Keyed::new(self.bounds.queue_span());

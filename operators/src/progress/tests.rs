@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use millstream_engine::flow::{Operator, Turn};
+use millstream_engine::flow::{Operator, Side, Turn};
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::stage::{
     RestartPolicy, StageCore, StageHandle, StageSpec, StageStatus, Stall, Step, spawn_stage,
@@ -13,6 +13,7 @@ use millstream_engine::stage::{
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
 
 use crate::function::count;
+use crate::join::{Bounds, IntervalJoin, LeftOuter};
 use crate::keyed::{Context, KeyedProcess, NoSide, Process, Timer};
 use crate::window::{
     CountLate, Session, SessionWindows, Sliding, SlidingWindows, Trigger, Triggered,
@@ -157,4 +158,18 @@ impl KeyedProcess<u64, u64> for Later {
 #[tokio::test]
 async fn timers_of_many_keys_fire_without_seeming_to_hang() {
     assert_is_no_hang(all_at_once(Process::new(itself, Later, NoSide))).await;
+}
+
+/// Items whose interval reaches to the end of time are never due, and given out once the input is complete.
+#[tokio::test]
+async fn items_that_wait_for_ever_are_given_out_without_seeming_to_hang() {
+    let alone = |key: &u64, _: &u64, _: Option<&u64>| *key;
+    let bounds = Bounds::between(Duration::ZERO, Duration::MAX);
+    let late = CountLate::new();
+    let mut join = IntervalJoin::new(bounds, itself, itself, LeftOuter(alone), late);
+    for key in 0..KEYS {
+        join.item(Timestamp(1), Side::Left(key), &mut |_, _| {});
+    }
+    let end = move |slow: &Slow| join.watermark(Timestamp::MAX, &mut |_, _| slow.result());
+    assert_is_no_hang(end).await;
 }

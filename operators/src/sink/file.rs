@@ -7,13 +7,16 @@
 //! their own where that matters. What had no name yet is deleted.
 //! With checkpoints exactly once, over crashes and with another number of partitions: a file gets its name when a
 //! checkpoint is complete that has all of it, so nothing is in sight that could be written again. A checkpoint knows how
-//! far the present file is; a restart cuts it there and goes on, and deletes what was begun later: at its first turn, when
+//! far the present file is; a restart cuts it there and goes on, or completes it if folder, prefix or format were changed, and
+//! deletes what was begun later: at its first turn, when
 //! all stages have found that they can begin. A dataflow that cannot begin from its checkpoint begins anew and is at least
 //! once then.
 //! Bounds: a chunk of 64 KiB and a queue of eight. Threads: the sink's owner and one that writes. Failure: a row that
 //! cannot be written, or an error of the file system, fails the stage, and the present file is not completed; so does a
 //! file that a checkpoint has and that is not there. Cost: per row its encoding; per checkpoint forcing the present file to the disk.
 
+#[cfg(test)]
+mod by_hand;
 mod open;
 mod options;
 
@@ -31,8 +34,10 @@ use serde::Serialize;
 
 use self::open::Open;
 pub use self::options::FileSinkOptions;
-use super::file_state::{Begun, HeldFile, Place, Present, Saved};
-use super::file_writer::{self, Command, FileId, Naming};
+use super::file_naming::{FileId, HeldFile, Naming};
+use super::file_saved::{Present, Saved};
+use super::file_state::{Begun, Place};
+use super::file_writer::{self, Command};
 use super::row_format::RowFormat;
 
 /// Its kind of state in checkpoints.
@@ -96,32 +101,6 @@ impl<T, F: RowFormat> FileSink<T, F> {
         }
     }
 
-    /// A sink whose thread is the test.
-    #[cfg(test)]
-    pub(super) fn with_writer(
-        mut self,
-        commands: crossbeam_channel::Sender<Command>,
-        shared: Arc<file_writer::Shared>,
-    ) -> Self {
-        self.open = Some(Open::new(commands, shared, 0, None, Arc::default()));
-        self
-    }
-
-    /// A sink whose checkpoint has nothing, before its first turn.
-    #[cfg(test)]
-    pub(super) fn with_place(mut self, naming: Naming, fence: Arc<Fence>) -> Self {
-        self.place = Some(Place::new(naming, 1));
-        self.fence = fence;
-        self
-    }
-
-    /// A sink that begins from this.
-    #[cfg(test)]
-    pub(super) fn with_saved(mut self, saved: Saved) -> Self {
-        self.restored.push(saved);
-        self
-    }
-
     /// More than how many commands must be done before it goes on; `None` if it need not wait.
     fn waits_for(&self) -> Option<u64> {
         let open = self.open.as_ref()?;
@@ -173,8 +152,12 @@ impl<T, F: RowFormat> FileSink<T, F> {
                     partition: place.partition(),
                     number: open.number,
                 };
-                let bytes = self.bytes;
-                self.held.push_back((None, HeldFile { id, bytes }));
+                let held = HeldFile {
+                    id,
+                    bytes: self.bytes,
+                    scheme: None,
+                };
+                self.held.push_back((None, held));
             }
             open.number += 1;
         }
@@ -256,14 +239,14 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
             folder: self.options.folder.clone(),
             prefix: self.options.prefix.clone(),
             partition: wiring.partition,
-            extension: F::EXTENSION,
+            extension: F::EXTENSION.to_owned(),
         };
         if wiring.checkpoints.is_some() {
             // What is there says nothing before it is known which checkpoint it begins from.
             self.place = Some(Place::new(naming, wiring.partitions));
             return Ok(());
         }
-        let started = file_writer::start(naming, wiring.fence());
+        let started = file_writer::start(naming, wiring.partitions, wiring.fence());
         let (commands, shared) = started.map_err(|error| {
             let folder = self.options.folder.display();
             Fault(format!("{folder}: {error}"))
@@ -353,8 +336,12 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
             partition: self.place.as_ref().map_or(0, Place::partition),
             number: self.open.as_ref().map_or(0, |open| open.number),
             present,
-            held: self.held.iter().map(|(_, held)| *held).collect(),
+            held: self.held.iter().map(|(_, held)| held.clone()).collect(),
             gone: self.gone.clone(),
+            scheme: self
+                .place
+                .as_ref()
+                .and_then(|place| place.naming().scheme()),
         };
         Ok(saving.whole(KIND, &saved)?)
     }
@@ -368,7 +355,7 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
     fn checkpointed(&mut self, epoch: Epoch) -> Result<(), Fault> {
         let is_final = |(of, _): &(Option<Epoch>, HeldFile)| of.is_some_and(|of| of <= epoch);
         let count = self.held.iter().take_while(|held| is_final(held)).count();
-        let files: Vec<_> = self.held.drain(..count).map(|(_, held)| held.id).collect();
+        let files: Vec<_> = self.held.drain(..count).map(|(_, held)| held).collect();
         if let Some(open) = &mut self.open
             && !files.is_empty()
         {

@@ -1,4 +1,4 @@
-//! What checkpoints have of a file sink, and how its folder is made what a checkpoint says.
+//! How the folder of a file sink is made what a checkpoint says.
 //!
 //! Place: called by the file sink at the start of a run, before its thread writes anything. Invariants: (1) a complete
 //! file with its name is not touched; (2) what a checkpoint has is never deleted. Failure: an error of the file system,
@@ -6,90 +6,17 @@
 //! With fewer partitions than before the first one takes what those that are gone have left, and remembers how far they
 //! came: files of theirs that are later than a checkpoint are in the way of its start like all others. Not so for
 //! checkpoints of versions that did not remember it.
+//! Once folder, prefix or format are changed, what was begun before is completed under the names of before, the file that
+//! was being written with the next checkpoint; what was begun later than the checkpoint stays there under its temporary name.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 
+use super::file_naming::{FileId, HeldFile, Naming, Scheme};
+use super::file_saved::{Limits, Present, Saved};
 use millstream_engine::flow::Fault;
-use millstream_engine::time::Timestamp;
-use serde::{Deserialize, Serialize};
-
-use super::file_writer::{FileId, Naming};
-
-/// What one partition of a sink saves.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Saved {
-    pub(super) partition: usize,
-    /// Of the present file, or the next one.
-    pub(super) number: u64,
-    pub(super) present: Option<Present>,
-    /// Complete files that get their names with this checkpoint, the oldest first.
-    pub(super) held: Vec<HeldFile>,
-    /// Partitions that there were once, with the number behind their last file; the first partition has them.
-    #[serde(default)]
-    pub(super) gone: Option<BTreeMap<usize, u64>>,
-}
-
-impl Saved {
-    /// The present file, or the next one.
-    pub(super) const fn file(&self) -> FileId {
-        FileId {
-            partition: self.partition,
-            number: self.number,
-        }
-    }
-}
-
-/// Up to where a checkpoint knows the files of each partition.
-struct Limits {
-    /// The number of the first file that it does not have complete.
-    by_partition: BTreeMap<usize, u64>,
-    /// Those that are not among these had no files.
-    has_all: bool,
-}
-
-impl Limits {
-    fn of(saved: &[Saved]) -> Self {
-        let own = saved.iter().map(|saved| (saved.partition, saved.number));
-        let gone = saved.iter().filter_map(|saved| saved.gone.as_ref());
-        Self {
-            has_all: gone.clone().next().is_some(),
-            by_partition: gone
-                .flatten()
-                .map(|(&of, &to)| (of, to))
-                .chain(own)
-                .collect(),
-        }
-    }
-
-    /// Where a partition goes on.
-    fn next(&self, partition: usize) -> u64 {
-        self.by_partition.get(&partition).copied().unwrap_or(0)
-    }
-
-    /// Whether a complete file is later than the checkpoint.
-    fn is_later(&self, file: FileId) -> bool {
-        let is_known = self.has_all || self.by_partition.contains_key(&file.partition);
-        is_known && file.number >= self.next(file.partition)
-    }
-}
-
-/// A file that rows are written to.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Present {
-    pub(super) rows: u64,
-    pub(super) bytes: u64,
-    /// When it is too old.
-    pub(super) due: Option<Timestamp>,
-}
-
-/// A complete file without its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct HeldFile {
-    pub(super) id: FileId,
-    pub(super) bytes: u64,
-}
 
 /// Where a run begins.
 #[derive(Debug)]
@@ -98,10 +25,19 @@ pub(super) struct Begun {
     pub(super) number: u64,
     /// The present file, at its end.
     pub(super) present: Option<(Present, File)>,
-    /// Files of partitions that are gone, complete with the next checkpoint.
+    /// Files of partitions that are gone, and of another scheme, complete with the next checkpoint.
     pub(super) held: Vec<HeldFile>,
     /// What the first partition saves of those that are gone.
     pub(super) gone: Option<BTreeMap<usize, u64>>,
+}
+
+/// Where files are that a checkpoint has.
+struct Home {
+    naming: Naming,
+    /// If it is another one than that of the sink.
+    scheme: Option<Scheme>,
+    /// Where they were, if that is not there any more.
+    gone: Option<PathBuf>,
 }
 
 /// Where one partition of a sink writes.
@@ -125,25 +61,62 @@ impl Place {
     }
 
     pub(super) fn fault(&self, error: &io::Error) -> Fault {
-        Fault(format!("{}: {error}", self.naming.folder.display()))
+        fault_of(&self.naming.folder, error)
     }
 
     /// Whether nobody but this partition deals with files of `partition`.
     const fn deals_with(&self, partition: usize) -> bool {
-        let own = self.naming.partition;
-        partition == own || (own == 0 && partition >= self.partitions)
+        self.naming.deals_with(partition, self.partitions)
+    }
+
+    /// Where files of a scheme are. A folder that was moved, and is named anew in the program, is where that says.
+    fn home(&self, scheme: Option<&Scheme>) -> Result<Home, Fault> {
+        let own = |gone| Home {
+            naming: self.naming.clone(),
+            scheme: None,
+            gone,
+        };
+        let Some(scheme) = scheme else {
+            return Ok(own(None));
+        };
+        let has_names = self.naming.has_names_of(scheme);
+        if has_names && self.naming.is_in(scheme) {
+            return Ok(own(None));
+        }
+        let naming = self.naming.by(scheme);
+        let is_there = naming.folder.try_exists();
+        let is_there = is_there.map_err(|error| fault_of(&naming.folder, &error))?;
+        let gone = (!is_there).then(|| naming.folder.clone());
+        if has_names && gone.is_some() {
+            return Ok(own(gone));
+        }
+        let scheme = Some(scheme.clone());
+        Ok(Home {
+            naming,
+            scheme,
+            gone,
+        })
+    }
+
+    /// Where a complete file is that `saved` has.
+    fn home_of(&self, held: &HeldFile, saved: &Saved) -> Result<Home, Fault> {
+        self.home(held.scheme.as_deref().or(saved.scheme.as_ref()))
     }
 
     /// Whether the folder can be made what the partitions in `saved` left. Touches nothing: other stages may refuse to
     /// begin, and then the checkpoint of these files may not be the one that the next start begins from.
     pub(super) fn check(&self, saved: &[Saved]) -> Result<(), Fault> {
-        self.check_none_later(saved)?;
-        for saved in saved.iter().filter(|of| self.deals_with(of.partition)) {
-            for held in &saved.held {
-                self.check_held(*held)?;
+        self.check_none_later(&self.naming, saved)?;
+        for of in saved.iter().filter(|of| self.deals_with(of.partition)) {
+            let home = self.home(of.scheme.as_ref())?;
+            if home.scheme.is_some() {
+                self.check_none_later(&home.naming, saved)?;
             }
-            if let Some(present) = saved.present {
-                self.check_present(saved.file(), present.bytes)?;
+            for held in &of.held {
+                self.check_held(&self.home_of(held, of)?, held)?;
+            }
+            if let Some(present) = of.present {
+                self.check_present(&home, of.file(), present.bytes)?;
             }
         }
         Ok(())
@@ -163,38 +136,48 @@ impl Place {
             gone: self.gone(saved)?,
         };
         let mut complete = Vec::new();
-        for saved in saved.iter().filter(|of| self.deals_with(of.partition)) {
-            complete.extend(saved.held.iter().map(|held| held.id));
-            let id = saved.file();
-            let file = saved.present.map(|present| self.cut(id, present.bytes));
-            let file = file.transpose()?;
-            if saved.partition == own {
-                begun.present = saved.present.zip(file);
-            } else if let Some(present) = saved.present {
-                let bytes = present.bytes;
-                begun.held.push(HeldFile { id, bytes });
+        for of in saved.iter().filter(|of| self.deals_with(of.partition)) {
+            for held in &of.held {
+                let scheme = self.home_of(held, of)?.scheme.map(Box::new);
+                let held = held.clone();
+                complete.push(HeldFile { scheme, ..held });
             }
+            let Some(present) = of.present else {
+                continue;
+            };
+            let Home { naming, scheme, .. } = self.home(of.scheme.as_ref())?;
+            let (id, bytes) = (of.file(), present.bytes);
+            let file = cut(&naming.temporary(id), bytes)?;
+            if of.partition == own && scheme.is_none() {
+                begun.present = Some((present, file));
+                continue;
+            }
+            if of.partition == own {
+                // Its number is taken, should the next start be with the names of before.
+                begun.number += 1;
+            }
+            let scheme = scheme.map(Box::new);
+            begun.held.push(HeldFile { id, bytes, scheme });
         }
         let named = self.naming.name_all(&complete);
         named.map_err(|error| self.fault(&error))?;
-        // Also what another partition is about to name: it took over files of this one when there were fewer.
-        let all_held = || saved.iter().flat_map(|saved| &saved.held);
-        let is_kept = |file: FileId| {
-            let is_present = begun.present.is_some() && file == self.naming.file(begun.number);
-            is_present
-                || begun
-                    .held
-                    .iter()
-                    .chain(all_held())
-                    .any(|held| held.id == file)
-        };
-        let is_over = |file: FileId| self.deals_with(file.partition) && !is_kept(file);
-        let free = self.naming.first_free(is_over);
-        let free = free.map_err(|error| self.fault(&error))?;
+        let free = self.delete_what_is_over(saved, &begun)?;
         if begun.present.is_none() {
             begun.number = begun.number.max(free);
         }
         Ok(begun)
+    }
+
+    /// Deletes what was begun and no checkpoint has; gives the number behind the files that are there.
+    fn delete_what_is_over(&self, saved: &[Saved], begun: &Begun) -> Result<u64, Fault> {
+        let mut kept: Vec<_> = begun.held.iter().map(|held| held.id).collect();
+        kept.extend(begun.present.iter().map(|_| self.naming.file(begun.number)));
+        // Also what another partition is about to name: it took over files of this one when there were fewer.
+        let all_held = saved.iter().flat_map(|saved| &saved.held);
+        kept.extend(all_held.map(|held| held.id));
+        let is_over = |file: FileId| self.deals_with(file.partition) && !kept.contains(&file);
+        let free = self.naming.first_free(is_over);
+        free.map_err(|error| self.fault(&error))
     }
 
     /// How far partitions came that are gone, if this is the first one.
@@ -216,30 +199,35 @@ impl Place {
     }
 
     /// No file that came after the checkpoint has its name already: its rows would come once more.
-    fn check_none_later(&self, saved: &[Saved]) -> Result<(), Fault> {
+    fn check_none_later(&self, naming: &Naming, saved: &[Saved]) -> Result<(), Fault> {
         let limits = Limits::of(saved);
         let mut first: Option<FileId> = None;
-        let scanned = self.naming.each_complete(|file| {
+        let scanned = naming.each_complete(|file| {
             let is_later = self.deals_with(file.partition) && limits.is_later(file);
             let order = |file: FileId| (file.partition, file.number);
             if is_later && first.is_none_or(|first| order(file) < order(first)) {
                 first = Some(file);
             }
         });
-        scanned.map_err(|error| self.fault(&error))?;
+        scanned.map_err(|error| fault_of(&naming.folder, &error))?;
         let Some(later) = first else {
             return Ok(());
         };
-        let complete = self.naming.complete(later);
+        let complete = naming.complete(later);
         let complete = complete.display();
-        let mut has_begun = saved.iter().filter(|saved| saved.file() == later);
-        let present = has_begun.find_map(|saved| saved.present);
+        let mut present = None;
+        for of in saved.iter().filter(|of| of.file() == later) {
+            // Otherwise it is in another folder that the checkpoint has the beginning of a file of this number.
+            if self.home(of.scheme.as_ref())?.naming == *naming {
+                present = present.or(of.present);
+            }
+        }
         Err(Fault(match present {
             Some(Present { bytes, .. }) => format!(
                 "{complete}: it was completed after the checkpoint, which has its first {bytes} bytes: to begin there \
                  all the same, rename it to {}, where what came later is cut off, and move later files of its \
                  partition away",
-                self.naming.temporary(later).display()
+                naming.temporary(later).display()
             ),
             None => format!(
                 "{complete}: it was completed after the checkpoint, whose start would write its rows once more: move \
@@ -249,8 +237,8 @@ impl Place {
     }
 
     /// A complete file is all there, unless it has its name and whoever waited for it took it away.
-    fn check_held(&self, held: HeldFile) -> Result<(), Fault> {
-        let path = self.naming.temporary(held.id);
+    fn check_held(&self, home: &Home, held: &HeldFile) -> Result<(), Fault> {
+        let path = home.naming.temporary(held.id);
         match fs::metadata(&path) {
             Ok(found) if found.len() == held.bytes => Ok(()),
             Ok(found) => Err(Fault(format!(
@@ -259,14 +247,19 @@ impl Place {
                 found.len(),
                 held.bytes
             ))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Fault(format!("{}: {error}", path.display()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match &home.gone {
+                Some(folder) if !home.naming.complete(held.id).exists() => {
+                    Err(self.gone_with(folder, home, held.id))
+                }
+                _ => Ok(()),
+            },
+            Err(error) => Err(fault_of(&path, &error)),
         }
     }
 
     /// A file that was begun has at least what the checkpoint has of it.
-    fn check_present(&self, id: FileId, bytes: u64) -> Result<(), Fault> {
-        let path = self.naming.temporary(id);
+    fn check_present(&self, home: &Home, id: FileId, bytes: u64) -> Result<(), Fault> {
+        let path = home.naming.temporary(id);
         let fault = |cause: String| Err(Fault(format!("{}: {cause}", path.display())));
         match fs::metadata(&path) {
             Ok(found) if found.len() >= bytes => Ok(()),
@@ -274,13 +267,29 @@ impl Place {
                 "it has {} bytes, the checkpoint has {bytes}",
                 found.len()
             )),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => fault(format!(
-                "the checkpoint has {bytes} bytes of this file, which is not there: if it was completed since and \
-                 moved away from {}, move it to this name, where what came later is cut off",
-                self.naming.complete(id).display()
-            )),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match &home.gone {
+                Some(folder) => Err(self.gone_with(folder, home, id)),
+                None => fault(format!(
+                    "the checkpoint has {bytes} bytes of this file, which is not there: if it was completed since and \
+                     moved away from {}, move it to this name, where what came later is cut off",
+                    home.naming.complete(id).display()
+                )),
+            },
             Err(error) => fault(error.to_string()),
         }
+    }
+
+    /// A file of the checkpoint is neither in the folder that the sink had nor in that which it has.
+    fn gone_with(&self, folder: &Path, home: &Home, id: FileId) -> Fault {
+        let path = home.naming.temporary(id);
+        let name = path.file_name().unwrap_or_default().display();
+        let folder = folder.display();
+        let own = self.naming.folder.display();
+        Fault(format!(
+            "{folder}: the folder is not there, and the checkpoint has rows of the file {name} that was in it: give it \
+             back with all that was in it, also hidden files, for one start; if only the folder of the sink was changed, \
+             these may be moved to {own} instead"
+        ))
     }
 
     /// The first bytes of the present file, up to 64 KiB.
@@ -291,29 +300,32 @@ impl Place {
         read.map_err(|error| self.fault(&error))?;
         Ok(bytes)
     }
+}
 
-    /// Opens the file as it was when it had so many bytes.
-    fn cut(&self, id: FileId, bytes: u64) -> Result<File, Fault> {
-        let path = self.naming.temporary(id);
-        let fault = |cause: String| Fault(format!("{}: {cause}", path.display()));
-        let opened = OpenOptions::new().write(true).open(&path);
-        let cut = opened.and_then(|mut file| {
-            let found = file.metadata()?.len();
-            if found > bytes {
-                file.set_len(bytes)?;
-                // The rest must not come back, since nothing may be written to it any more.
-                file.sync_all()?;
-            }
-            file.seek(SeekFrom::Start(bytes))?;
-            Ok((file, found))
-        });
-        match cut {
-            Ok((file, found)) if found >= bytes => Ok(file),
-            Ok((_, found)) => Err(fault(format!(
-                "it has {found} bytes, the checkpoint has {bytes}"
-            ))),
-            Err(error) => Err(fault(error.to_string())),
+fn fault_of(path: &Path, error: &io::Error) -> Fault {
+    Fault(format!("{}: {error}", path.display()))
+}
+
+/// Opens the file as it was when it had so many bytes.
+fn cut(path: &Path, bytes: u64) -> Result<File, Fault> {
+    let opened = OpenOptions::new().write(true).open(path);
+    let cut = opened.and_then(|mut file| {
+        let found = file.metadata()?.len();
+        if found > bytes {
+            file.set_len(bytes)?;
+            // The rest must not come back, since nothing may be written to it any more.
+            file.sync_all()?;
         }
+        file.seek(SeekFrom::Start(bytes))?;
+        Ok((file, found))
+    });
+    match cut {
+        Ok((file, found)) if found >= bytes => Ok(file),
+        Ok((_, found)) => Err(Fault(format!(
+            "{}: it has {found} bytes, the checkpoint has {bytes}",
+            path.display()
+        ))),
+        Err(error) => Err(fault_of(path, &error)),
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -17,8 +17,9 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use millstream_engine::fail_point;
 use millstream_engine::flow::Fence;
 use millstream_engine::threads;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+
+use super::file_naming::{HeldFile, Naming, sync_folder};
 
 /// Commands that wait for the thread.
 const PLACES: usize = 8;
@@ -33,117 +34,7 @@ pub(super) enum Command {
     /// Forces the present file to the disk.
     Sync,
     /// Gives complete files their names, as far as they do not have them.
-    Name(Vec<FileId>),
-}
-
-/// A file of a sink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct FileId {
-    /// Of the sink.
-    pub(super) partition: usize,
-    pub(super) number: u64,
-}
-
-/// How files of one partition are named: `prefix-000-000000.extension`.
-#[derive(Clone, Debug)]
-pub(super) struct Naming {
-    pub(super) folder: PathBuf,
-    pub(super) prefix: String,
-    pub(super) partition: usize,
-    pub(super) extension: &'static str,
-}
-
-impl Naming {
-    pub(super) const fn file(&self, number: u64) -> FileId {
-        FileId {
-            partition: self.partition,
-            number,
-        }
-    }
-
-    fn name(&self, file: FileId) -> String {
-        let FileId { partition, number } = file;
-        let (prefix, extension) = (&self.prefix, self.extension);
-        format!("{prefix}-{partition:03}-{number:06}.{extension}")
-    }
-
-    pub(super) fn complete(&self, file: FileId) -> PathBuf {
-        self.folder.join(self.name(file))
-    }
-
-    pub(super) fn temporary(&self, file: FileId) -> PathBuf {
-        self.folder.join(format!(".{}.part", self.name(file)))
-    }
-
-    /// The file that has this name, whatever its extension, which is given as well.
-    fn file_of<'a>(&self, name: &'a str) -> Option<(FileId, &'a str)> {
-        let rest = name.strip_prefix(&self.prefix)?.strip_prefix('-')?;
-        let (partition, rest) = rest.split_once('-')?;
-        let (number, extension) = rest.split_once('.')?;
-        let file = FileId {
-            partition: partition.parse().ok()?,
-            number: number.parse().ok()?,
-        };
-        Some((file, extension))
-    }
-
-    /// The number behind those that are there. Deletes incomplete files for which `is_over` holds.
-    pub(super) fn first_free(&self, is_over: impl Fn(FileId) -> bool) -> io::Result<u64> {
-        let mut next = 0;
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else { continue };
-            let hidden = name.strip_prefix('.').and_then(|name| {
-                let name = name.strip_suffix(".part")?;
-                self.file_of(name)
-            });
-            // Of another format it is another sink's, which may be writing to it.
-            if hidden.is_some_and(|(file, extension)| extension == self.extension && is_over(file))
-            {
-                fs::remove_file(entry.path())?;
-            }
-            if let Some((file, extension)) = self.file_of(name)
-                && file.partition == self.partition
-                && extension == self.extension
-            {
-                next = next.max(file.number + 1);
-            }
-        }
-        Ok(next)
-    }
-
-    /// Gives each complete file; none if there is no folder yet.
-    pub(super) fn each_complete(&self, mut take: impl FnMut(FileId)) -> io::Result<()> {
-        let entries = match fs::read_dir(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries?,
-        };
-        for entry in entries {
-            let name = entry?.file_name();
-            let file = name.to_str().and_then(|name| self.file_of(name));
-            if let Some((file, extension)) = file
-                && extension == self.extension
-            {
-                take(file);
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives complete files their names, as far as they do not have them.
-    pub(super) fn name_all(&self, files: &[FileId]) -> io::Result<()> {
-        for &file in files {
-            fail_point!(FILE_SINK_BEFORE_NAME, std::convert::identity);
-            match fs::rename(self.temporary(file), self.complete(file)) {
-                // It has its name, and whoever waited for it may have taken it away.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                renamed => renamed?,
-            }
-            fail_point!(FILE_SINK_NAMED, std::convert::identity);
-        }
-        sync_folder(&self.folder)
-    }
+    Name(Vec<HeldFile>),
 }
 
 /// What thread and sink share.
@@ -216,15 +107,15 @@ impl Drop for Thread {
     }
 }
 
-/// Starts the thread; it ends when the sender is dropped.
+/// Starts the thread of a sink of so many partitions; it ends when the sender is dropped.
 pub(super) fn start(
     naming: Naming,
+    partitions: usize,
     fence: Arc<Fence>,
 ) -> io::Result<(Sender<Command>, Arc<Shared>)> {
     fs::create_dir_all(&naming.folder)?;
-    let partition = naming.partition;
     let writer = Writer {
-        number: naming.first_free(|file| file.partition == partition)?,
+        number: naming.first_free(|file| naming.deals_with(file.partition, partitions))?,
         naming,
         file: None,
         holds: false,
@@ -346,16 +237,4 @@ impl Writer {
             let _ = fs::remove_file(self.temporary());
         }
     }
-}
-
-/// Makes a renaming durable.
-#[cfg(unix)]
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-/// Folders cannot be opened here, and renamings are part of the file system's journal.
-#[cfg(not(unix))]
-fn sync_folder(_folder: &Path) -> io::Result<()> {
-    Ok(())
 }

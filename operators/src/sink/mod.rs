@@ -16,6 +16,8 @@
 mod channel;
 mod deliver;
 mod file;
+mod file_naming;
+mod file_saved;
 mod file_state;
 mod file_writer;
 mod late_letters;

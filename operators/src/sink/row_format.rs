@@ -1,8 +1,12 @@
 //! How rows are written into files.
 
+mod names;
+
 use std::io;
 
 use serde::Serialize;
+
+use self::names::{has_names, names_of};
 
 /// How rows are written.
 pub trait RowFormat: Clone + Send + 'static {
@@ -69,12 +73,15 @@ impl RowFormat for JsonRows {
     }
 }
 
-/// CSV with a header of the fields' names in every file. Each row has as many fields as the first one of its file.
+/// CSV with a header of the fields' names in every file. Each row has as many fields as the first one of its file, of the same
+/// names.
 #[derive(Debug, Default)]
 pub struct CsvRows {
     writer: Option<csv::Writer<Vec<u8>>>,
     /// Of each row of the present file; 0 before the first one.
     fields: usize,
+    /// As the header has them; none where there is none.
+    names: Vec<&'static str>,
 }
 
 impl Clone for CsvRows {
@@ -87,10 +94,8 @@ impl CsvRows {
     /// The first row of a chunk: a writer by itself compares only rows of one chunk.
     fn first<T: Serialize>(&mut self, row: &T) -> Result<(), csv::Error> {
         let mut builder = csv::WriterBuilder::new();
-        let header = match self.fields {
-            0 => header(row)?.0,
-            _ => Vec::new(),
-        };
+        let is_first = self.fields == 0;
+        let header = if is_first { header(row)?.0 } else { Vec::new() };
         let row_at = header.len();
         let mut writer = builder.has_headers(false).from_writer(header);
         writer.serialize(row)?;
@@ -102,8 +107,18 @@ impl CsvRows {
             return Err(io::Error::other(cause).into());
         }
         self.fields = fields;
+        if is_first && row_at > 0 {
+            self.names = names_of(row);
+        }
         self.writer = Some(writer);
         Ok(())
+    }
+
+    /// What a row is told whose fields have other names than the header.
+    #[cold]
+    fn other_names<T: Serialize>(&self, row: &T) -> String {
+        let (expected, names) = (self.names.join(","), names_of(row).join(","));
+        format!("its fields are {names}, and the header of its file has {expected}")
     }
 }
 
@@ -141,6 +156,7 @@ impl RowFormat for CsvRows {
 
     fn begin(&mut self) {
         self.fields = 0;
+        self.names.clear();
     }
 
     fn go_on<T: Serialize>(&mut self, beginning: &[u8], row: &T) -> bool {
@@ -148,13 +164,19 @@ impl RowFormat for CsvRows {
         self.fields = fields;
         match header(row) {
             Ok((names, own)) if names.is_empty() => own == fields,
-            Ok((names, _)) => names == beginning[..bytes],
+            Ok((names, _)) => {
+                self.names = names_of(row);
+                names == beginning[..bytes]
+            }
             // That is told when it is written.
             Err(_) => true,
         }
     }
 
     fn row<T: Serialize>(&mut self, row: &T) -> Result<(), String> {
+        if !self.names.is_empty() && !has_names(row, &self.names) {
+            return Err(self.other_names(row));
+        }
         let written = match &mut self.writer {
             Some(writer) => writer.serialize(row),
             None => self.first(row),

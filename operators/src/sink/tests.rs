@@ -1,5 +1,6 @@
 //! File and channel sinks, driven by hand.
 
+mod changed;
 mod checkpointed;
 mod rows;
 mod tables;
@@ -129,6 +130,37 @@ async fn files_are_complete_by_rows_and_at_the_end() {
     assert_eq!(names[0], ".rows-001-000003.jsonl.part");
     assert_eq!(names[4], "rows-002-000003.jsonl");
     assert_eq!(names.len(), 5);
+}
+
+/// Without checkpoints. Story: files of partitions that there were no more stayed under their temporary names for good.
+#[test]
+fn the_first_partition_deletes_what_those_that_are_gone_had_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+    let part = |partition| format!(".rows-00{partition}-000003.jsonl.part");
+    for partition in 0..5 {
+        std::fs::write(folder.path().join(part(partition)), "half").unwrap();
+    }
+    let others = [".lines-004-000000.jsonl.part", ".rows-004-000000.csv.part"];
+    for other in others {
+        std::fs::write(folder.path().join(other), "of another sink").unwrap();
+    }
+    let mut expected: Vec<_> = others.map(str::to_owned).into();
+    expected.extend([part(1), part(2)]);
+    let options = FileSinkOptions::new(folder.path(), "rows");
+    let mut sink = FileSink::<Row, _>::new(options, JsonRows::default());
+    let first = Wiring {
+        partition: 0,
+        ..wiring(&clock)
+    };
+    sink.open(&first).unwrap();
+    let mut names: Vec<_> = files(folder.path())
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    expected.sort();
+    names.sort();
+    assert_eq!(names, expected);
 }
 
 #[tokio::test]
@@ -292,12 +324,12 @@ async fn a_full_channel_holds_the_sink_back_and_loses_nothing() {
     settle::<u64, _>(&mut sink).await.unwrap_err();
 }
 
-fn naming(folder: &std::path::Path) -> super::file_writer::Naming {
-    super::file_writer::Naming {
+fn naming(folder: &std::path::Path) -> super::file_naming::Naming {
+    super::file_naming::Naming {
         folder: folder.to_owned(),
         prefix: "rows".to_owned(),
         partition: 0,
-        extension: "csv",
+        extension: "csv".to_owned(),
     }
 }
 

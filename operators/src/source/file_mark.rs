@@ -82,6 +82,11 @@ impl FileMark {
         }
     }
 
+    /// Whether there is anything before the position that tells files apart.
+    pub(super) const fn has_bytes(&self) -> bool {
+        self.hashed_bytes > 0
+    }
+
     /// Compares what `file` holds before byte `offset`, and leaves it anywhere.
     pub(super) fn compare(&self, file: &File, offset: u64) -> io::Result<Before> {
         let found = read_before(file, offset)?;

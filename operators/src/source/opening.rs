@@ -168,6 +168,11 @@ fn find_renamed(path: &Path, mark: &FileMark, offset: u64) -> io::Result<Option<
         if !metadata.is_file() || FileNumber::of(&metadata) != Some(number) {
             continue;
         }
+        // Numbers of files that were deleted are given again, also to one that a rotation compressed; and where nothing was read
+        // there are no bytes that tell them apart.
+        if !mark.has_bytes() && is_compressed(&entry.path()) {
+            continue;
+        }
         let file = File::open(entry.path())?;
         if let Before::Same(before) = mark.compare(&file, offset)? {
             tracing::info!(
@@ -254,6 +259,13 @@ fn is_rotated(name: &OsStr, other: &OsStr) -> bool {
     rest.bytes().all(is_part)
         && rest.starts_with(['.', '-', '_'])
         && rest.bytes().any(|byte| byte.is_ascii_digit())
+}
+
+/// Whether it is called as compressed files are.
+fn is_compressed(path: &Path) -> bool {
+    let endings = ["gz", "bz2", "xz", "zst", "lz4", "zip", "Z"];
+    path.extension()
+        .is_some_and(|ending| endings.iter().any(|one| ending == *one))
 }
 
 fn entries(path: &Path) -> io::Result<Vec<DirEntry>> {

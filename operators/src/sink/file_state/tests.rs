@@ -1,5 +1,7 @@
 //! Folders with files in them, and what partitions make of them.
 
+mod schemes;
+
 use super::*;
 use std::io::Write as _;
 use std::path::Path;
@@ -9,7 +11,7 @@ fn place(folder: &Path, partition: usize, partitions: usize) -> Place {
         folder: folder.to_owned(),
         prefix: "rows".to_owned(),
         partition,
-        extension: "csv",
+        extension: "csv".to_owned(),
     };
     Place::new(naming, partitions)
 }
@@ -18,6 +20,7 @@ fn saved(partition: usize, number: u64, bytes: Option<u64>, held: &[(usize, u64)
     let held = held.iter().map(|&(partition, number)| HeldFile {
         id: FileId { partition, number },
         bytes: 4,
+        scheme: None,
     });
     Saved {
         partition,
@@ -29,6 +32,7 @@ fn saved(partition: usize, number: u64, bytes: Option<u64>, held: &[(usize, u64)
         }),
         held: held.collect(),
         gone: None,
+        scheme: None,
     }
 }
 
@@ -157,8 +161,12 @@ fn the_first_partition_takes_what_those_that_are_gone_have_left() {
         partition: 2,
         number: 1,
     };
-    let (id, bytes) = (taken, 3);
-    assert_eq!(begun.held, [HeldFile { id, bytes }]);
+    let held = HeldFile {
+        id: taken,
+        bytes: 3,
+        scheme: None,
+    };
+    assert_eq!(begun.held, std::slice::from_ref(&held));
     assert_eq!(
         names(folder.path()),
         [
@@ -170,7 +178,7 @@ fn the_first_partition_takes_what_those_that_are_gone_have_left() {
     );
     // The same once more, as after a crash before the next checkpoint.
     let begun = place(folder.path(), 0, 2).begin(&all).unwrap();
-    assert_eq!(begun.held, [HeldFile { id, bytes }]);
+    assert_eq!(begun.held, std::slice::from_ref(&held));
     let begun = place(folder.path(), 1, 2).begin(&all).unwrap();
     assert_eq!((begun.number, begun.held.len()), (0, 0));
     assert!(begun.present.is_some());

@@ -1,7 +1,7 @@
 //! Rows that cannot be written, or are of another form than those before them.
 
 use super::*;
-use crate::sink::file_state::{Present, Saved};
+use crate::sink::file_saved::{Present, Saved};
 use crate::sink::file_writer::Command;
 
 /// Has its first field written before it fails.
@@ -110,6 +110,63 @@ fn a_csv_row_has_as_many_fields_as_those_before_it_whatever_the_chunks() {
     }
 }
 
+/// Rows of one type whose fields have other names: as many, or as many in another order.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Named {
+    Pair { a: u64, b: u64 },
+    Other { a: u64, c: u64 },
+    Turned { b: u64, a: u64 },
+    Bare(u64, u64),
+    Held(Short),
+}
+
+/// The story: rows were compared by the number of their fields, so that one stood under a header that was not its own.
+#[test]
+fn a_csv_row_has_the_names_of_those_before_it() {
+    let others = [
+        (Named::Other { a: 3, c: 4 }, "its fields are a,c, "),
+        (Named::Turned { b: 3, a: 4 }, "its fields are b,a, "),
+        (Named::Bare(3, 4), "its fields are , "),
+    ];
+    for (other, cause) in &others {
+        for takes in [false, true] {
+            let mut format = CsvRows::default();
+            format.begin();
+            format.row(&Named::Pair { a: 1, b: 2 }).unwrap();
+            if takes {
+                assert_eq!(format.take_chunk().unwrap(), b"a,b\n1,2\n");
+            }
+            let told = format.row(other).unwrap_err();
+            assert!(told.starts_with(cause), "{told}");
+            assert!(told.ends_with("has a,b"), "{told}");
+        }
+    }
+    // By name, not by type; and another file has a header of its own.
+    let mut format = CsvRows::default();
+    format.begin();
+    format.row(&Named::Pair { a: 1, b: 2 }).unwrap();
+    let short = Short { a: 3, b: Some(4) };
+    format.row(&Named::Held(short)).unwrap();
+    assert_eq!(format.take_chunk().unwrap(), b"a,b\n1,2\n3,4\n");
+    format.begin();
+    format.row(&Named::Other { a: 5, c: 6 }).unwrap();
+    assert_eq!(format.take_chunk().unwrap(), b"a,c\n5,6\n");
+    // Where there is no header a row's names say nothing.
+    format.begin();
+    format.row(&Named::Bare(1, 2)).unwrap();
+    format.row(&Named::Pair { a: 3, b: 4 }).unwrap();
+    assert_eq!(format.take_chunk().unwrap(), b"1,2\n3,4\n");
+}
+
+#[test]
+fn a_csv_row_has_the_names_of_those_before_a_restart() {
+    let mut format = CsvRows::default();
+    assert!(format.go_on(b"a,b\n1,2\n", &Named::Pair { a: 3, b: 4 }));
+    format.row(&Named::Pair { a: 3, b: 4 }).unwrap();
+    assert!(format.row(&Named::Other { a: 5, c: 6 }).is_err());
+}
+
 /// The first row after a restart whose checkpoint has a file with this beginning; all files then.
 async fn goes_on<T: Serialize + 'static>(beginning: &str, row: T) -> Vec<(String, String)> {
     let folder = tempfile::tempdir().unwrap();
@@ -126,6 +183,7 @@ async fn goes_on<T: Serialize + 'static>(beginning: &str, row: T) -> Vec<(String
         }),
         held: Vec::new(),
         gone: None,
+        scheme: None,
     };
     let options = FileSinkOptions::new(folder.path(), "rows");
     let sink = FileSink::<T, _>::new(options, CsvRows::default());

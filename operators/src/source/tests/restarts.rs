@@ -3,6 +3,8 @@
 //! The story: positions were bytes without a file. After a rotation a restart skipped so many bytes of the new file, often
 //! into the middle of a record, and never read the rest of the old one; a file that was cut ended in silence.
 
+mod rotations;
+
 use std::time::{Duration, SystemTime};
 
 use millstream_engine::flow::Fault;

@@ -1,7 +1,10 @@
 //! Files that are read by threads, and pipes, which are read at all.
 
+use std::time::Duration;
+
 use crossbeam_channel::{Receiver, Sender, bounded};
 use millstream_engine::mailbox::Wake;
+use millstream_engine::time::{Clock as _, SystemClock};
 
 use super::*;
 
@@ -91,7 +94,13 @@ fn a_reader_ends_when_its_source_is_gone() {
     } = threaded;
     drop(source);
     // The thread holds the mailbox for as long as it lives.
+    let clock = SystemClock::new();
     while Arc::strong_count(&mailbox) > 1 {
+        let waited = clock.monotonic();
+        assert!(
+            waited < Duration::from_secs(300),
+            "the thread goes on without its source"
+        );
         std::thread::yield_now();
     }
 }

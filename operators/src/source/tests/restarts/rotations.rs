@@ -1,0 +1,86 @@
+//! What rotations do to a file that is followed, besides renaming it.
+
+use super::*;
+
+/// What no line of JSON is.
+const COMPRESSED: &[u8] = b"\x1f\x8b\x08\x00\n\x00\x01\n";
+
+#[test]
+fn a_copy_that_is_made_before_the_file_is_cut_is_not_read() {
+    let (folder, path) = file(&line("tea", 1).repeat(3));
+    let mut running = source(&path, json(), follow());
+    assert_eq!(good(&mut running).len(), 3);
+    let position = saved(&running);
+    std::fs::copy(&path, folder.path().join("sales.1")).unwrap();
+    std::fs::write(&path, line("milk", 2)).unwrap();
+    assert_eq!(looks(&mut running), [sale("milk", 2)]);
+    let mut restarted = resumed(&path, json(), follow(), &position);
+    assert_eq!(looks(&mut restarted), [sale("milk", 2)]);
+}
+
+#[test]
+fn files_that_were_compressed_are_not_read() {
+    let (folder, path) = file(&line("tea", 1));
+    let mut running = source(&path, json(), follow());
+    assert_eq!(good(&mut running), [sale("tea", 1)]);
+    let position = saved(&running);
+    append(&path, &line("rest", 2));
+    std::fs::rename(&path, folder.path().join("sales.1")).unwrap();
+    // What had the name in between is compressed, and written to last.
+    for name in ["sales.0.gz", "sales-20261127.zst"] {
+        std::fs::write(folder.path().join(name), COMPRESSED).unwrap();
+        written(&folder.path().join(name), 4_000_000_000);
+    }
+    std::fs::write(&path, line("milk", 3)).unwrap();
+    let expected = [sale("rest", 2), sale("milk", 3)];
+    assert_eq!(looks(&mut running), expected);
+    let mut restarted = resumed(&path, json(), follow(), &position);
+    assert_eq!(looks(&mut restarted), expected);
+    // The one that was read is compressed itself: what it had more is lost.
+    std::fs::remove_file(folder.path().join("sales.1")).unwrap();
+    std::fs::write(folder.path().join("sales.1.gz"), COMPRESSED).unwrap();
+    let mut restarted = resumed(&path, json(), follow(), &position);
+    assert_eq!(looks(&mut restarted), [sale("milk", 3)]);
+}
+
+/// Story: of a file that was opened and not read from, a position knows the number alone. The number was that of another
+/// file by the next start, one that had been compressed, and its bytes were read as lines.
+#[test]
+fn a_compressed_file_that_got_the_number_of_an_unread_one_is_not_read() {
+    let (folder, path) = file("");
+    let mut running = source(&path, json(), follow());
+    assert_eq!(good(&mut running), []);
+    let position = saved(&running);
+    drop(running);
+    let compressed = folder.path().join("sales.1.gz");
+    std::fs::rename(&path, &compressed).unwrap();
+    std::fs::write(&compressed, COMPRESSED).unwrap();
+    std::fs::write(&path, line("milk", 1)).unwrap();
+    let mut restarted = resumed(&path, json(), follow(), &position);
+    assert_eq!(looks(&mut restarted), [sale("milk", 1)]);
+    // One that was only renamed is read first, whatever its name is now.
+    for name in ["sales.1", "old sales"] {
+        let renamed = folder.path().join(name);
+        std::fs::rename(&compressed, &renamed).unwrap();
+        std::fs::write(&renamed, line("rest", 2)).unwrap();
+        let mut restarted = resumed(&path, json(), follow(), &position);
+        assert_eq!(looks(&mut restarted), [sale("rest", 2), sale("milk", 1)]);
+        std::fs::rename(&renamed, &compressed).unwrap();
+    }
+}
+
+#[test]
+fn a_touch_is_no_content() {
+    let (folder, path) = file(&line("tea", 1));
+    std::fs::write(folder.path().join("sales.1"), line("read long ago", 0)).unwrap();
+    written(&folder.path().join("sales.1"), 10);
+    let mut running = source(&path, json(), follow());
+    assert_eq!(good(&mut running), [sale("tea", 1)]);
+    let position = saved(&running);
+    for name in [path.as_path(), &folder.path().join("sales.1")] {
+        written(name, 4_000_000_000);
+        assert_eq!(looks(&mut running), []);
+        let mut restarted = resumed(&path, json(), follow(), &position);
+        assert_eq!(looks(&mut restarted), []);
+    }
+}
