@@ -41,18 +41,14 @@ fn subscribed(
 /// closed then had ended in order, as its subscribers were told.
 #[test]
 fn one_ends_as_the_log_does() {
-    let ends: [(fn(&Feed), bool); 3] = [
-        (Feed::close, true),
-        (|feed| feed.stop(LogError::Panicked), false),
-        (
-            |feed| {
-                feed.stop(LogError::Panicked);
-                feed.close();
-            },
-            false,
-        ),
-    ];
-    for (at, (end, is_orderly)) in ends.into_iter().enumerate() {
+    let fail = |feed: &Feed| feed.stop(LogError::Panicked);
+    let fail_and_close = |feed: &Feed| {
+        feed.stop(LogError::Panicked);
+        feed.close();
+    };
+    let ends: [fn(&Feed); 3] = [Feed::close, fail, fail_and_close];
+    for (at, end) in ends.into_iter().enumerate() {
+        let is_orderly = at == 0;
         for partitions in [&[][..], &[0]] {
             let feed = Arc::new(Feed::new(&Empty).unwrap());
             let mut subscription = subscribed(&feed, Empty, partitions);
