@@ -26,6 +26,7 @@ pub struct Saving {
     epoch: Epoch,
     has_barrier: bool,
     is_savepoint: bool,
+    holds_end: bool,
     store: Option<Arc<SpillStore>>,
     parts: Vec<Part>,
 }
@@ -37,6 +38,7 @@ impl Saving {
             epoch,
             has_barrier: true,
             is_savepoint: false,
+            holds_end: false,
             store: None,
             parts: Vec::new(),
         }
@@ -48,6 +50,7 @@ impl Saving {
             epoch,
             has_barrier: false,
             is_savepoint: false,
+            holds_end: false,
             store: None,
             parts: Vec::new(),
         }
@@ -57,6 +60,13 @@ impl Saving {
     #[must_use]
     pub const fn of_savepoint(mut self, is_savepoint: bool) -> Self {
         self.is_savepoint = is_savepoint;
+        self
+    }
+
+    /// The same where an operator of the stage holds the end of time back, or not.
+    #[must_use]
+    pub const fn of_held_end(mut self, holds_end: bool) -> Self {
+        self.holds_end = holds_end;
         self
     }
 
@@ -71,6 +81,12 @@ impl Saving {
     /// outside of its parts.
     pub const fn is_savepoint(&self) -> bool {
         self.is_savepoint
+    }
+
+    /// Whether an operator of the stage holds the end of time back: a restart tells it anew, since those behind it do not
+    /// know of it.
+    pub const fn holds_end(&self) -> bool {
+        self.holds_end
     }
 
     /// Whether a barrier is to be passed on.

@@ -1,8 +1,9 @@
 //! Where a stage's items come from.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use super::operator::{Fault, Turn};
+use super::operator::{Discard, Fault, Operator, Turn};
 use crate::checkpoint::{Epoch, Restoring, Saving};
 use crate::time::{Clock, Timestamp};
 
@@ -19,6 +20,16 @@ pub enum Pull {
     Barrier(Epoch),
     /// Everything has come, and [`Operator::end`](super::Operator::end) was called.
     Ended,
+}
+
+/// Tells an operator the end of its input, if nothing must come out before; if something must, the head looks again at its
+/// next pull.
+pub fn tell_end<T, O: Operator<T, Out = Infallible>>(operator: &mut O) -> Pull {
+    if !operator.before_end(&mut Discard) {
+        return Pull::More;
+    }
+    operator.end(&mut Discard);
+    Pull::Ended
 }
 
 /// Drives a stage's operator with what comes in.
@@ -74,7 +85,7 @@ pub trait Head<O>: Send + 'static {
         Ok(())
     }
 
-    /// Gives where it stands.
+    /// Gives where it stands: before the end of time, if the operator [holds it back](Saving::holds_end).
     ///
     /// # Errors
     /// [`Fault`]: it cannot be written.

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub use self::two_inlets::{Side, TwoInlets};
 use super::barriers::{Arrival, Barriers};
 use super::edge::{BatchSize, Edge};
-use super::head::{Head, Pull};
+use super::head::{Head, Pull, tell_end};
 use super::lanes::Lanes;
 use super::merge::{Merged, WatermarkMerger};
 use super::message::Message;
@@ -101,7 +101,7 @@ impl Intake {
             Merged::Watermark(watermark) => operator.watermark(watermark, &mut Discard),
             Merged::Idle => operator.idle(),
             Merged::Ended => {
-                operator.end(&mut Discard);
+                // Whoever drives the operator tells it.
                 self.ended = true;
                 return;
             }
@@ -145,7 +145,8 @@ impl Intake {
     }
 
     fn save(&self, saving: &mut Saving) -> Result<(), Fault> {
-        Ok(saving.whole(KIND, &self.merger.watermark())?)
+        let watermark = self.merger.saved(saving.holds_end());
+        Ok(saving.whole(KIND, &watermark)?)
     }
 
     /// The earliest of several partitions: none had told more than it.
@@ -188,6 +189,9 @@ impl<T: Send + 'static, O: Operator<T, Out = Infallible>> Head<O> for Inlet<T> {
     type Item = T;
 
     fn pull(&mut self, operator: &mut O, turn: &Turn, clock: &dyn Clock) -> Result<Pull, Fault> {
+        if self.intake.ended {
+            return Ok(tell_end(operator));
+        }
         let mut last = turn.monotonic;
         while let Some((lane, message)) = self.lanes.next() {
             let arrival = self.intake.barrier(lane, &message, last);
@@ -201,7 +205,7 @@ impl<T: Send + 'static, O: Operator<T, Out = Infallible>> Head<O> for Inlet<T> {
                 self.lanes.recycle(lane, batch);
             }
             if self.intake.ended {
-                return Ok(Pull::Ended);
+                return Ok(tell_end(operator));
             }
             match arrival {
                 None | Some(Arrival::Stale) => {}
@@ -247,6 +251,11 @@ impl<T: Send + 'static, O: Operator<T, Out = Infallible>> Head<O> for Inlet<T> {
 
     fn watermark(&self) -> Timestamp {
         self.intake.watermark()
+    }
+
+    /// Once all lanes have ended and the operator holds the end back: no barrier comes in any more.
+    fn is_source(&self) -> bool {
+        self.intake.ended
     }
 
     fn aligned(&self) -> Duration {

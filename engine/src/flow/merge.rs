@@ -50,6 +50,8 @@ pub enum Merged {
 pub struct WatermarkMerger {
     lanes: Vec<Lane>,
     merged: Timestamp,
+    /// What it was before it came to its end.
+    before_end: Timestamp,
     idle: bool,
 }
 
@@ -66,6 +68,7 @@ impl WatermarkMerger {
         Self {
             lanes: vec![lane; lanes],
             merged: Timestamp::MIN,
+            before_end: Timestamp::MIN,
             idle: false,
         }
     }
@@ -77,6 +80,14 @@ impl WatermarkMerger {
 
     /// The merged watermark.
     pub fn watermark(&self) -> Timestamp {
+        self.merged
+    }
+
+    /// What is saved of it, whose end does not count where it `is_held` back.
+    pub fn saved(&self, is_held: bool) -> Timestamp {
+        if is_held && self.merged == Timestamp::MAX {
+            return self.before_end;
+        }
         self.merged
     }
 
@@ -181,6 +192,9 @@ impl WatermarkMerger {
         };
         if minimum <= self.merged {
             return Merged::Same;
+        }
+        if minimum == Timestamp::MAX {
+            self.before_end = self.merged;
         }
         self.merged = minimum;
         Merged::Watermark(minimum)

@@ -39,7 +39,7 @@ pub use alignment::Alignment;
 pub use edge::{BatchSize, Edge, EdgeOptions, Wiring};
 pub(crate) use fence::Fenced;
 pub use fence::{Fence, Pass};
-pub use head::{Head, Pull};
+pub use head::{Head, Pull, tell_end};
 pub(crate) use inlet::KIND as INPUT_KIND;
 pub use inlet::{Inlet, Side, TwoInlets};
 pub use load::{StageLoad, StageMeter};

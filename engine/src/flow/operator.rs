@@ -172,6 +172,20 @@ pub trait Operator<In>: Send + 'static {
     /// The input is idle: watermarks need not wait for it. Told again after what the clock gave out meanwhile.
     fn idle(&mut self) {}
 
+    /// Whether it keeps the end of time, a watermark of [`Timestamp::MAX`] that it was told, from those behind it, since it
+    /// still works on what belongs before that. They are told once it does no more: it lets go of it at
+    /// [`processing_time`](Self::processing_time), and at no other call.
+    fn holds_end(&self) -> bool {
+        false
+    }
+
+    /// The input has ended and [`end`](Self::end) comes next, once this gives `true`: called again in later turns until then,
+    /// so that what must come out before it takes no turn for ever.
+    fn before_end<E: Emit<Self::Out>>(&mut self, out: &mut E) -> bool {
+        let _ = out;
+        true
+    }
+
     /// The input has ended, after a last watermark of [`Timestamp::MAX`] if it was complete.
     fn end<E: Emit<Self::Out>>(&mut self, out: &mut E) {
         let _ = out;
@@ -301,8 +315,10 @@ impl<In, A: Operator<In>, B: Operator<A::Out>> Operator<In> for Then<A, B> {
     fn watermark<E: Emit<B::Out>>(&mut self, watermark: Timestamp, out: &mut E) {
         let operator = &mut self.second;
         self.first.watermark(watermark, &mut Into { operator, out });
-        let watermark = self.first.output_watermark(watermark);
-        self.second.watermark(watermark, out);
+        if !self.first.holds_end() {
+            let watermark = self.first.output_watermark(watermark);
+            self.second.watermark(watermark, out);
+        }
     }
 
     fn output_watermark(&self, watermark: Timestamp) -> Timestamp {
@@ -312,8 +328,11 @@ impl<In, A: Operator<In>, B: Operator<A::Out>> Operator<In> for Then<A, B> {
 
     fn late_before(&mut self, limit: Timestamp) {
         self.first.late_before(limit);
-        let limit = self.first.output_watermark(limit);
-        self.second.late_before(limit);
+        // What is given out before the end of time is let go of is not late for it.
+        if !self.first.holds_end() {
+            let limit = self.first.output_watermark(limit);
+            self.second.late_before(limit);
+        }
     }
 
     fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
@@ -327,8 +346,13 @@ impl<In, A: Operator<In>, B: Operator<A::Out>> Operator<In> for Then<A, B> {
     }
 
     fn processing_time<E: Emit<B::Out>>(&mut self, now: Timestamp, out: &mut E) {
+        let holds = self.first.holds_end();
         let operator = &mut self.second;
         self.first.processing_time(now, &mut Into { operator, out });
+        if holds && !self.first.holds_end() {
+            let watermark = self.first.output_watermark(Timestamp::MAX);
+            self.second.watermark(watermark, out);
+        }
         self.second.processing_time(now, out);
     }
 
@@ -368,6 +392,16 @@ impl<In, A: Operator<In>, B: Operator<A::Out>> Operator<In> for Then<A, B> {
     fn idle(&mut self) {
         self.first.idle();
         self.second.idle();
+    }
+
+    fn holds_end(&self) -> bool {
+        self.first.holds_end() || self.second.holds_end()
+    }
+
+    fn before_end<E: Emit<B::Out>>(&mut self, out: &mut E) -> bool {
+        let operator = &mut self.second;
+        // In their order: what the first gives out may have to be waited for in the second.
+        self.first.before_end(&mut Into { operator, out }) && self.second.before_end(out)
     }
 
     fn end<E: Emit<B::Out>>(&mut self, out: &mut E) {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alignment::Alignment;
 use super::edge::BatchSize;
-use super::head::{Head, Pull};
+use super::head::{Head, Pull, tell_end};
 use super::merge::WatermarkMerger;
 use super::operator::{Discard, Fault, Operator, Turn};
 use super::source::{Pulled, SeekError, Source};
@@ -241,16 +241,14 @@ where
             operator.watermark(Timestamp::MAX, &mut Discard);
         }
         if self.stopping || self.splits.is_empty() {
-            operator.end(&mut Discard);
-            return Ok(Pull::Ended);
+            return Ok(tell_end(operator));
         }
         let wait = match self.pull_splits(operator, turn, clock)? {
             Sweep::Cut => return Ok(Pull::More),
             Sweep::Over(wait) => wait,
         };
         if self.splits.iter().all(|reading| reading.ended) {
-            operator.end(&mut Discard);
-            return Ok(Pull::Ended);
+            return Ok(tell_end(operator));
         }
         let idle = self.until_idle(clock.monotonic());
         Ok(match (wait, idle) {
@@ -303,7 +301,7 @@ where
             })
         });
         let saved = SavedSource {
-            watermark: self.merger.watermark(),
+            watermark: self.merger.saved(saving.holds_end()),
             splits: splits.collect::<Result<_, Fault>>()?,
         };
         Ok(saving.whole(KIND, &saved)?)

@@ -237,7 +237,9 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
     }
 
     fn saved(&mut self, saving: Saving) -> Result<Vec<Part>, Fault> {
-        let mut saving = saving.through(self.spill.clone());
+        let mut saving = saving
+            .through(self.spill.clone())
+            .of_held_end(self.operator.holds_end());
         self.head.save(&mut saving)?;
         self.operator.save(&mut saving)?;
         Ok(saving.into_parts())

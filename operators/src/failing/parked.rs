@@ -43,7 +43,7 @@ pub(crate) struct Failing<K, W> {
     pub(super) has_begun: bool,
     /// Before this nothing more that somebody decided is carried out.
     pub(super) hurried_at: Timestamp,
-    /// All of the input has come: what is left to be tried is tried at once.
+    /// All of the input has come: what is left to be tried is tried without a wait.
     pub(super) is_complete: bool,
     /// Work is taken off and put back: what is empty now may not be in a moment.
     pub(super) is_running: bool,

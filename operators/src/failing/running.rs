@@ -23,22 +23,20 @@ impl<K: Key, W: Work> Failing<K, W> {
             return;
         }
         self.is_running = true;
-        let mut left = if self.is_complete {
-            usize::MAX
-        } else {
-            TOGETHER
-        };
+        let mut left = TOGETHER;
+        let mut progress = Progress::default();
         while left > 0 && self.fault.is_none() {
             let first = self.due.first().copied();
             let first = first.filter(|(due, _)| self.is_complete || *due <= self.now);
             let Some((_, place)) = first else { break };
+            progress.made_one();
             self.run(place, &mut left, &mut attempt);
         }
         self.is_running = false;
     }
 
-    /// The input has ended: `true` if nobody goes on with what waits, since no checkpoint has it. What is left to be tried
-    /// is tried at once then, as when all of the input has come.
+    /// The input ends: `true` if nobody goes on with what waits, since no checkpoint has it. What is left to be tried
+    /// is tried without a wait then, as when all of the input has come.
     pub(crate) fn leaves_nothing(&mut self) -> bool {
         let is_open = self.outside.as_ref();
         let is_lost = is_open.is_some_and(|outside| !outside.has_checkpoints());
@@ -49,6 +47,11 @@ impl<K: Key, W: Work> Failing<K, W> {
     /// All of the input has come.
     pub(crate) fn complete(&mut self) {
         self.is_complete = true;
+    }
+
+    /// Whether something is to be tried again, now or later.
+    pub(crate) fn is_trying(&self) -> bool {
+        !self.due.is_empty()
     }
 
     fn run(

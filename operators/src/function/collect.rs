@@ -32,6 +32,7 @@ impl<T: Stored> AggregateFunction<T> for Collect {
     type Accumulator = Vec<T>;
     type Output = Vec<T>;
     const MERGES: bool = true;
+    const GROWS: bool = true;
 
     fn create(&self) -> Vec<T> {
         Vec::new()
@@ -54,6 +55,7 @@ impl<T: Stored + Ord> AggregateFunction<T> for CollectSorted {
     type Accumulator = Vec<(Timestamp, T)>;
     type Output = Vec<T>;
     const MERGES: bool = true;
+    const GROWS: bool = true;
 
     fn create(&self) -> Self::Accumulator {
         Vec::new()

@@ -66,6 +66,12 @@ pub trait AggregateFunction<T>: Clone + Send + 'static {
     /// merging all the others. Implies [`MERGES`](Self::MERGES). Must be exact, so nothing that adds floats.
     const INVERTS: bool = false;
 
+    /// Whether an accumulator grows with the items that it takes in, as a list or a set of them does: overlapping windows
+    /// keep each slice once then and merge all of a window's when it closes. Otherwise one that merges and does not invert
+    /// shares merges between windows, and keeps sums of slices besides: of accumulators that grow, as much as the square of
+    /// the items. Changes no result.
+    const GROWS: bool = false;
+
     /// The parameters that accumulators depend on, as text: the precision of a sketch, the length of a list. Windows and
     /// running aggregates store it beside their accumulators and refuse those that were stored with another at the start,
     /// by a [`CheckpointError::Parameters`](millstream_engine::checkpoint::CheckpointError::Parameters) with both.

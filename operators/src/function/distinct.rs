@@ -49,6 +49,7 @@ where
     type Accumulator = BTreeSet<K>;
     type Output = u64;
     const MERGES: bool = true;
+    const GROWS: bool = true;
 
     fn create(&self) -> BTreeSet<K> {
         BTreeSet::new()
@@ -75,6 +76,7 @@ where
     type Accumulator = BTreeSet<K>;
     type Output = BTreeSet<K>;
     const MERGES: bool = true;
+    const GROWS: bool = true;
 
     fn create(&self) -> BTreeSet<K> {
         BTreeSet::new()

@@ -28,6 +28,7 @@ where
     type Output = A::Output;
     const MERGES: bool = A::MERGES;
     const INVERTS: bool = A::INVERTS;
+    const GROWS: bool = A::GROWS;
 
     fn parameters(&self) -> String {
         self.function.parameters()

@@ -15,6 +15,7 @@ macro_rules! tuple {
             type Output = ($($part::Output,)+);
             const MERGES: bool = $($part::MERGES)&&+;
             const INVERTS: bool = $($part::INVERTS)&&+;
+            const GROWS: bool = $($part::GROWS)||+;
 
             fn parameters(&self) -> String {
                 let all = [$(self.$index.parameters()),+];

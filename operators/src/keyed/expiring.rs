@@ -17,7 +17,9 @@ use super::context::{Context, Timer, Ttl};
 ///
 /// For a type of one's own without anything that expires, `expire` gives [`Left::NOTHING`] where it is as it begins, so that
 /// the key is forgotten, and [`Left::kept`] otherwise; numbers, texts and tuples of them do so. Others ask their parts and
-/// join the answers with [`Left::and`].
+/// join the answers with [`Left::and`]. One that says that it is kept although it is as it began keeps its key for good; one
+/// that does not ask a part with a time to live has that part drop nothing: what is over in it is not seen, but stays in memory
+/// until it is overwritten. Other parts of the same key, as of a tuple, expire all the same.
 pub trait KeyedState: Default + Serialize + DeserializeOwned + Send + 'static {
     /// Drops what is over at `now`, and tells what is left.
     fn expire(&mut self, now: &Now) -> Left;

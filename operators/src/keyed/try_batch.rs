@@ -211,6 +211,7 @@ where
             failing,
             ahead,
             held,
+            ..
         } = self;
         // A frame before may have been left in the middle.
         ahead.clear();

@@ -1,8 +1,8 @@
 //! Drives a process that may fail: items, timers, output, and what waits.
 //!
 //! In the original order each call comes before those of its key that came later: a key's items and timers wait in one
-//! queue. At the end of a complete input what is left to be tried is tried at once; states of keys that still wait, with
-//! their timers, stay.
+//! queue. At the end of a complete input what is left to be tried is tried at once, so much in each turn, before those behind
+//! are told of the end; states of keys that still wait, with their timers, stay.
 //! Cost beside that of [`Process`](super::Process): a clone of the key's state per call, and a frame that catches panics per
 //! batch.
 
@@ -54,6 +54,8 @@ pub struct TryProcess<T: Savable, K: Key, F, P: TryKeyedProcess<K, T>, L = NoSid
     pub(super) ahead: Vec<(u32, u64, K)>,
     /// Items of a batch that must wait.
     pub(super) held: Vec<Held>,
+    /// Time has come to its end, and something is left to be tried before those behind it are told.
+    holds_end: bool,
 }
 
 impl<T, K, F, P, L> TryProcess<T, K, F, P, L>
@@ -83,6 +85,7 @@ where
             failing,
             ahead: Vec::new(),
             held: Vec::new(),
+            holds_end: false,
         }
     }
 
@@ -111,18 +114,27 @@ where
         });
     }
 
-    /// All of the input has come.
+    /// All of the input has come: a part of what is left to be done, in each turn until nothing is.
     fn finish<E: Emit<P::Out>>(&mut self, out: &mut E) {
         self.failing.complete();
         // Before the end of time is told: what it gives out is not late.
         self.run(out);
+        if self.failing.is_trying() {
+            return;
+        }
         self.core.watermark = Timestamp::MAX;
         for domain in [TimeDomain::Event, TimeDomain::Processing] {
             self.core.fire(&mut self.failing, domain, i64::MAX, out);
         }
         // Timers that failed.
         self.run(out);
+        if self.failing.is_trying() {
+            return;
+        }
         self.forget();
+        if std::mem::take(&mut self.holds_end) {
+            self.core.side.watermark(Timestamp::MAX, &mut Discard);
+        }
     }
 
     /// What was reached while its key was held waits in the queue of the key, but is set until its turn comes: after a
@@ -181,7 +193,8 @@ where
                 self.failing.complete();
             }
         } else if is_over {
-            self.finish(out);
+            self.holds_end = true;
+            return self.finish(out);
         } else {
             let core = &mut self.core;
             core.watermark = core.watermark.max(watermark);
@@ -192,7 +205,9 @@ where
 
     fn late_before(&mut self, limit: Timestamp) {
         self.core.late_before = limit;
-        self.core.side.late_before(limit);
+        if !self.holds_end {
+            self.core.side.late_before(limit);
+        }
     }
 
     fn open(&mut self, wiring: &Wiring) -> Result<(), Fault> {
@@ -211,6 +226,9 @@ where
 
     fn processing_time<E: Emit<P::Out>>(&mut self, now: Timestamp, out: &mut E) {
         self.core.now = self.core.now.max(now);
+        if self.holds_end {
+            return self.finish(out);
+        }
         // First, so that timers of keys that wait are behind what came before them.
         self.core.fire_reached(&mut self.failing, out);
         self.run(out);
@@ -218,6 +236,9 @@ where
     }
 
     fn next_due(&self) -> Option<Timestamp> {
+        if self.holds_end {
+            return Some(Timestamp::MIN);
+        }
         let timer = self.core.table.first(TimeDomain::Processing).map(Timestamp);
         match (timer, self.failing.next_due()) {
             (Some(timer), Some(due)) => Some(timer.min(due)),
@@ -248,13 +269,26 @@ where
         self.core.side.idle();
     }
 
-    fn end<E: Emit<P::Out>>(&mut self, out: &mut E) {
+    fn holds_end(&self) -> bool {
+        self.holds_end
+    }
+
+    fn before_end<E: Emit<P::Out>>(&mut self, out: &mut E) -> bool {
+        if self.holds_end {
+            return false;
+        }
         if self.core.watermark == Timestamp::MAX {
             // What somebody had tried again since, after a restart at the end.
             self.finish(out);
         } else if self.failing.leaves_nothing() {
             self.run(out);
+        } else {
+            return true;
         }
+        !self.failing.is_trying()
+    }
+
+    fn end<E: Emit<P::Out>>(&mut self, _out: &mut E) {
         self.failing.end();
         self.core.side.end(&mut Discard);
     }

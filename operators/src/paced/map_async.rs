@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millstream_engine::checkpoint::{Restoring, Saving};
-use millstream_engine::flow::{Fault, Fence, Head, Operator, Pull, Turn, Wiring};
+use millstream_engine::flow::{Fault, Fence, Head, Operator, Pull, Turn, Wiring, tell_end};
 use millstream_engine::mailbox::Mailbox;
 use millstream_engine::metrics::BreakerMetrics;
 use millstream_engine::time::{Clock, Timestamp};
@@ -72,6 +72,8 @@ type Outcome<T, U, E> = Result<U, AsyncError<T, E>>;
 pub struct MapAsync<H, T, F, C, U, E> {
     inner: H,
     inner_ended: bool,
+    /// All was given on but the end.
+    is_over: bool,
     holds_barrier: bool,
     recorder: Recorder<T>,
     teller: Teller,
@@ -101,6 +103,7 @@ where
         Self {
             inner,
             inner_ended: false,
+            is_over: false,
             holds_barrier: false,
             recorder: Recorder::new(),
             teller: Teller::new(),
@@ -144,7 +147,10 @@ where
                 Some(Next::Mark(mark)) => {
                     self.teller.mark(operator, mark);
                     match mark {
-                        Mark::End => return Some(Pull::Ended),
+                        Mark::End => {
+                            self.is_over = true;
+                            return Some(tell_end(operator));
+                        }
                         Mark::Barrier(epoch) => {
                             self.holds_barrier = false;
                             return Some(Pull::Barrier(epoch));
@@ -188,6 +194,9 @@ where
     type Item = Outcome<T, U, E>;
 
     fn pull(&mut self, operator: &mut O, turn: &Turn, clock: &dyn Clock) -> Result<Pull, Fault> {
+        if self.is_over {
+            return Ok(tell_end(operator));
+        }
         let mut now = turn.monotonic;
         loop {
             self.poll(now);
@@ -244,6 +253,11 @@ where
     /// What the inner one has told may wait here for a moment.
     fn watermark(&self) -> Timestamp {
         <H as Head<Recorder<T>>>::watermark(&self.inner)
+    }
+
+    /// Once all was given on and the operator holds the end back: no barrier comes in any more.
+    fn is_source(&self) -> bool {
+        self.is_over
     }
 
     fn aligned(&self) -> Duration {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use millstream_engine::checkpoint::{Restoring, Saving};
-use millstream_engine::flow::{Fault, Head, Operator, Pull, Turn};
+use millstream_engine::flow::{Fault, Head, Operator, Pull, Turn, tell_end};
 use millstream_engine::time::{Clock, Timestamp};
 
 use super::recorder::{Mark, Recorded, Recorder, Teller};
@@ -29,6 +29,8 @@ pub struct RateLimit<H, T> {
     full_at: Duration,
     items: u64,
     inner_ended: bool,
+    /// All was given on but the end.
+    is_over: bool,
 }
 
 impl<H, T> RateLimit<H, T> {
@@ -45,6 +47,7 @@ impl<H, T> RateLimit<H, T> {
             full_at: Duration::ZERO,
             items: 0,
             inner_ended: false,
+            is_over: false,
         }
     }
 
@@ -69,6 +72,9 @@ where
     type Item = T;
 
     fn pull(&mut self, operator: &mut O, turn: &Turn, clock: &dyn Clock) -> Result<Pull, Fault> {
+        if self.is_over {
+            return Ok(tell_end(operator));
+        }
         let mut pulled = Pull::More;
         if self.recorder.is_empty() && !self.inner_ended {
             pulled = self.inner.pull(&mut self.recorder, turn, clock)?;
@@ -93,7 +99,10 @@ where
                 Some(Recorded::Mark(mark)) => {
                     self.teller.mark(operator, mark);
                     match mark {
-                        Mark::End => return Ok(Pull::Ended),
+                        Mark::End => {
+                            self.is_over = true;
+                            return Ok(tell_end(operator));
+                        }
                         Mark::Barrier(epoch) => return Ok(Pull::Barrier(epoch)),
                         Mark::Watermark(_) | Mark::Idle => {}
                     }
@@ -124,6 +133,11 @@ where
     /// What the inner one has told may wait here for a moment.
     fn watermark(&self) -> Timestamp {
         <H as Head<Recorder<T>>>::watermark(&self.inner)
+    }
+
+    /// Once all was given on and the operator holds the end back: no barrier comes in any more.
+    fn is_source(&self) -> bool {
+        self.is_over
     }
 
     fn aligned(&self) -> Duration {

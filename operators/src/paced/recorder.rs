@@ -21,13 +21,12 @@ pub enum Mark {
 }
 
 impl Mark {
-    /// Gives the mark to an operator. A barrier is the head's business.
+    /// Gives the mark to an operator. A barrier and the end are the head's business.
     pub fn tell<T, O: Operator<T, Out = Infallible>>(self, operator: &mut O) {
         match self {
             Self::Watermark(watermark) => operator.watermark(watermark, &mut Discard),
             Self::Idle => operator.idle(),
-            Self::Barrier(_) => {}
-            Self::End => operator.end(&mut Discard),
+            Self::Barrier(_) | Self::End => {}
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use millstream_engine::flow::{Emit, Operator, stateless};
+use millstream_engine::flow::{Emit, Operator, Pull, stateless, tell_end};
 use millstream_engine::time::Timestamp;
 use proptest::prelude::*;
 
@@ -122,6 +122,7 @@ fn limits_of_items_hold_for_items_alone() {
     teller.rest(&mut told);
     teller.rest(&mut told);
     teller.mark(&mut told, Mark::End);
+    assert_eq!(tell_end(&mut told), Pull::Ended);
     let expected = [
         ("watermark", 10),
         ("limit", 30),

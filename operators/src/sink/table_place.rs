@@ -36,17 +36,22 @@ impl TablePlace {
             Arc::clone(&hot),
             Arc::clone(&board),
         );
-        let moved = reader.clone();
+        let (moved, left) = (reader.clone(), Arc::clone(&hot));
         Self {
             id,
             hot,
             board,
             reader: Arc::new(reader),
-            move_reader: Arc::new(move |id| moved.read_from(id)),
+            move_reader: Arc::new(move |id| {
+                // First: rows of the one before are none of that one, which has none in memory yet.
+                left.forget_all();
+                moved.read_from(id);
+            }),
         }
     }
 
-    /// This place for a table that may have been made anew: its readers read that one from now on.
+    /// This place for a table that may have been made anew: its readers read that one from now on, and nothing that
+    /// a run before had in memory.
     #[must_use]
     pub fn moved_to(&self, place: &Self) -> Self {
         (self.move_reader)(place.id);

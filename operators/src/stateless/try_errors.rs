@@ -111,6 +111,14 @@ impl<T: 'static, X: Again<T>> Operator<Result<T, X>> for TryErrors<T, X> {
         self.errors.blocked(waits);
     }
 
+    fn holds_end(&self) -> bool {
+        self.errors.holds_end()
+    }
+
+    fn before_end<E: Emit<T>>(&mut self, out: &mut E) -> bool {
+        self.errors.before_end(out)
+    }
+
     fn end<E: Emit<T>>(&mut self, out: &mut E) {
         self.errors.end(out);
     }

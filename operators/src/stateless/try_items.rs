@@ -128,6 +128,8 @@ pub struct TryItems<T: Savable, Y: Order<T>, M> {
     failing: Failing<Y::Key, Arrived<T>>,
     late_before: Timestamp,
     watermark: Timestamp,
+    /// Time has come to its end, and something is left to be tried before those behind it are told.
+    holds_end: bool,
 }
 
 impl<T: Savable, Y: Order<T>, M: TryFunction<T>> TryItems<T, Y, M> {
@@ -139,6 +141,7 @@ impl<T: Savable, Y: Order<T>, M: TryFunction<T>> TryItems<T, Y, M> {
             failing: Failing::new(policy, ordinal),
             late_before: Timestamp::MIN,
             watermark: Timestamp::MIN,
+            holds_end: false,
         }
     }
 
@@ -211,6 +214,7 @@ impl<T: Savable, Y: Order<T>, M: TryFunction<T>> Operator<T> for TryItems<T, Y, 
             // Told once more after a restart: nobody takes what comes of it before the first turn.
             if self.failing.has_begun() {
                 self.run(out);
+                self.holds_end = self.failing.is_trying();
             }
         }
     }
@@ -230,9 +234,13 @@ impl<T: Savable, Y: Order<T>, M: TryFunction<T>> Operator<T> for TryItems<T, Y, 
 
     fn processing_time<E: Emit<M::Out>>(&mut self, _now: Timestamp, out: &mut E) {
         self.run(out);
+        self.holds_end &= self.failing.is_trying();
     }
 
     fn next_due(&self) -> Option<Timestamp> {
+        if self.holds_end {
+            return Some(Timestamp::MIN);
+        }
         self.failing.next_due()
     }
 
@@ -248,11 +256,23 @@ impl<T: Savable, Y: Order<T>, M: TryFunction<T>> Operator<T> for TryItems<T, Y, 
         self.failing.blocked(waits);
     }
 
-    fn end<E: Emit<M::Out>>(&mut self, out: &mut E) {
-        if self.failing.leaves_nothing() || self.watermark == Timestamp::MAX {
+    fn holds_end(&self) -> bool {
+        self.holds_end
+    }
+
+    fn before_end<E: Emit<M::Out>>(&mut self, out: &mut E) -> bool {
+        if self.holds_end {
+            return false;
+        }
+        let is_last = self.failing.leaves_nothing() || self.watermark == Timestamp::MAX;
+        if is_last {
             // Also what somebody had tried again since, after a restart at the end.
             self.run(out);
         }
+        !is_last || !self.failing.is_trying()
+    }
+
+    fn end<E: Emit<M::Out>>(&mut self, _out: &mut E) {
         self.failing.end();
     }
 
@@ -293,6 +313,7 @@ impl<T: Savable, Y: Order<T>, M: Clone> Clone for TryItems<T, Y, M> {
             failing: self.failing.fresh(),
             late_before: Timestamp::MIN,
             watermark: Timestamp::MIN,
+            holds_end: false,
         }
     }
 }

@@ -4,7 +4,8 @@
 //! leaves. One that only merges keeps two stacks (the queue made of two stacks of Okasaki, as used for sliding
 //! windows by Tangwongsan et al., "Low-latency sliding-window aggregation in worst-case constant time", 2017): suffix
 //! aggregates of the older slices, and one aggregate of the newer. Either way a slice costs a constant number of
-//! merges in the mean, however many slices a window has.
+//! merges in the mean, however many slices a window has. Where accumulators grow with their items the suffixes would have as
+//! many items as the square of the window's: their slices are merged for each window, which costs no more than its result does.
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
@@ -65,12 +66,40 @@ impl<A> Default for Fifo<A> {
     }
 }
 
+/// Whether slices are merged for each window, and nothing else is kept of them.
+const fn is_merged_each_time<T, F: AggregateFunction<T>>() -> bool {
+    F::GROWS && !F::INVERTS
+}
+
+/// The aggregate of some parts, if there are any.
+fn sum_of<'a, T, F>(
+    function: &F,
+    parts: impl Iterator<Item = &'a (i64, F::Accumulator)>,
+) -> Option<F::Accumulator>
+where
+    F: AggregateFunction<T>,
+    F::Accumulator: 'a,
+{
+    let mut sum: Option<F::Accumulator> = None;
+    for (_, part) in parts {
+        match &mut sum {
+            Some(sum) => function.merge(sum, part),
+            None => sum = Some(part.clone()),
+        }
+    }
+    sum
+}
+
 impl<A: Clone> Fifo<A> {
     /// A newer slice enters.
     pub(super) fn push<T, F>(&mut self, function: &F, number: i64, part: A)
     where
         F: AggregateFunction<T, Accumulator = A>,
     {
+        if is_merged_each_time::<T, F>() {
+            self.parts.push((number, part));
+            return;
+        }
         match &mut self.back {
             Some(back) => function.merge(back, &part),
             None => self.back = Some(part.clone()),
@@ -96,6 +125,10 @@ impl<A: Clone> Fifo<A> {
         F: AggregateFunction<T, Accumulator = A>,
     {
         let before = self.dead;
+        if is_merged_each_time::<T, F>() {
+            // As state that was stored once has them.
+            (self.front, self.back) = (Vec::new(), None);
+        }
         while let Some((number, part)) = self.parts.get(self.dead) {
             if *number >= first {
                 break;
@@ -104,7 +137,7 @@ impl<A: Clone> Fifo<A> {
                 if let Some(back) = &mut self.back {
                     function.subtract(back, part);
                 }
-            } else {
+            } else if !F::GROWS {
                 if self.front.is_empty() {
                     self.flip(function);
                 }
@@ -176,6 +209,9 @@ impl<A: Clone> Fifo<A> {
     where
         F: AggregateFunction<T, Accumulator = A>,
     {
+        if is_merged_each_time::<T, F>() {
+            return sum_of(function, self.parts[self.dead..].iter());
+        }
         match (self.front.last(), &self.back) {
             (None, None) => None,
             (Some(one), None) | (None, Some(one)) => Some(one.clone()),
@@ -193,17 +229,8 @@ impl<A: Clone> Fifo<A> {
         F: AggregateFunction<T, Accumulator = A>,
     {
         let from = self.parts.partition_point(|(number, _)| *number < first);
-        let mut sum: Option<A> = None;
-        for (number, part) in &self.parts[from..] {
-            if *number > last {
-                break;
-            }
-            match &mut sum {
-                Some(sum) => function.merge(sum, part),
-                None => sum = Some(part.clone()),
-            }
-        }
-        sum
+        let parts = self.parts[from..].iter();
+        sum_of(function, parts.take_while(|(number, _)| *number <= last))
     }
 
     /// Changes the slice `number`, which may be new; slices before `first` are not in the window. Cost: one merge for
@@ -224,13 +251,78 @@ impl<A: Clone> Fifo<A> {
         change(&mut self.parts[at].1);
         self.dead = self.parts.partition_point(|(part, _)| *part < first);
         self.front.clear();
-        self.back = self.value_of(function, first, i64::MAX);
+        if !is_merged_each_time::<T, F>() {
+            self.back = self.value_of(function, first, i64::MAX);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use millstream_engine::time::Timestamp;
+
     use super::*;
+    use crate::function::{collect, count, distinct_set};
+
+    /// Items in all that a window keeps.
+    fn items_of<A>(fifo: &Fifo<A>, items: impl Fn(&A) -> usize) -> usize {
+        let parts = fifo.parts.iter().map(|(_, part)| part);
+        let sums = fifo.front.iter().chain(&fifo.back);
+        parts.chain(sums).map(items).sum()
+    }
+
+    /// Story: at each flip a list was kept for each slice of all that came in it and later, as many items as the square of
+    /// the window's. A window of 100 slices slides over 1,000, some of which change once more; of what each has there must be
+    /// one copy.
+    #[test]
+    fn what_grows_with_its_items_keeps_each_once() {
+        const SLICES: i64 = 100;
+        let function = (collect(), distinct_set(|item: &i64| *item % 7), count());
+        let mut fifo = Fifo::default();
+        for number in 0..1_000 {
+            let (first, keep) = (number - SLICES + 1, number - SLICES - 4);
+            fifo.expire::<i64, _>(&function, first, keep);
+            let mut part = AggregateFunction::<i64>::create(&function);
+            for item in [number * 10, number * 10 + 1] {
+                function.add(&mut part, Timestamp::EPOCH, &item);
+            }
+            fifo.enter::<i64, _>(&function, number, first, part);
+            if number % 10 == 9 {
+                let late = number * 10 - 20 + 5;
+                let amended = |sum: &mut _| function.add(sum, Timestamp::EPOCH, &late);
+                fifo.amend::<i64, _>(&function, number - 2, first, amended);
+            }
+            // As a model has it: all items of the slices that are in the window.
+            let late =
+                |slice: i64| (slice % 10 == 7 && slice + 2 <= number).then_some(slice * 10 + 5);
+            let of_slice = |slice: i64| {
+                let came = [slice * 10, slice * 10 + 1];
+                came.into_iter().chain(late(slice))
+            };
+            let expected: Vec<_> = (first.max(0)..=number).flat_map(of_slice).collect();
+            let (items, distinct, count) = fifo.value::<i64, _>(&function).unwrap();
+            assert_eq!((items, count), (expected.clone(), expected.len() as u64));
+            let kinds: std::collections::BTreeSet<_> =
+                expected.iter().map(|item| item % 7).collect();
+            assert_eq!(distinct, kinds);
+            let kept = items_of(&fifo, |part| part.0.len());
+            assert!(kept < expected.len() * 3, "{kept} for {}", expected.len());
+        }
+    }
+
+    /// State that was stored when sums of slices were kept for everything.
+    #[test]
+    fn sums_that_were_stored_once_count_for_nothing() {
+        let stored = serde_json::json!({
+            "parts": [[1, [10]], [2, [20]], [3, [30]]], "forgotten": 0, "dead": 1, "front": [[20]], "behind": [[30]], "back": null,
+        });
+        let mut fifo: Fifo<Vec<i64>> = serde_json::from_value(stored).unwrap();
+        let function = collect();
+        assert_eq!(fifo.value::<i64, _>(&function), Some(vec![20, 30]));
+        fifo.expire::<i64, _>(&function, 3, 3);
+        assert_eq!(fifo.value::<i64, _>(&function), Some(vec![30]));
+        assert_eq!(items_of(&fifo, Vec::len), fifo.parts.len());
+    }
 
     /// Accumulators may be `None` themselves, as of a maximum that nothing has passed the condition for.
     #[test]

@@ -3,13 +3,14 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use millstream_engine::checkpoint::CheckpointOptions;
 use millstream_engine::flow::{
-    Edge, EdgeOptions, Fault, Forward, Identity, Operator, Outlet, StageMeter, Then, Wiring,
+    BatchSize, Edge, EdgeOptions, Fault, Forward, Identity, Operator, Outlet, StageMeter, Then,
+    Wiring,
 };
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_operators::failing::letter_stage;
@@ -117,6 +118,36 @@ impl<T> Clone for SideOutput<T> {
     }
 }
 
+/// How much may be on its way to a stage that takes little, so that what comes behind it does not wait for long.
+#[derive(Clone, Copy)]
+pub(super) struct EdgeBound {
+    /// Items of a batch.
+    pub(super) batch_items: NonZeroUsize,
+    /// Batches of so many items.
+    pub(super) batches: NonZeroU32,
+}
+
+impl EdgeBound {
+    /// Makes batches no larger than the bound says; gives how many of them may wait. `None` where they are not as large
+    /// anyway.
+    fn narrow(self, options: &mut EdgeOptions) -> Option<NonZeroU32> {
+        let items = match &options.batch {
+            BatchSize::Dynamic(limits) if self.batch_items.get() >= limits.items_max => {
+                return None;
+            }
+            BatchSize::Dynamic(_) => self.batch_items,
+            BatchSize::Fixed(items) => self.batch_items.min(*items),
+        };
+        options.batch = BatchSize::Fixed(items);
+        let smaller = self.batch_items.get().div_ceil(items.get());
+        let smaller = u32::try_from(smaller).unwrap_or(u32::MAX);
+        Some(
+            self.batches
+                .saturating_mul(NonZeroU32::new(smaller).unwrap_or(NonZeroU32::MIN)),
+        )
+    }
+}
+
 impl Flow {
     pub(super) fn new(name: &str, options: FlowOptions) -> Self {
         Self {
@@ -147,15 +178,28 @@ impl Flow {
         label: &str,
         one_to_one: bool,
     ) -> (EdgeId, Arc<Edge<T>>) {
+        self.edge_of(label, one_to_one, None)
+    }
+
+    /// The same where no more may be on its way than a bound says.
+    pub(super) fn edge_of<T: Send + 'static>(
+        &self,
+        label: &str,
+        one_to_one: bool,
+        bound: Option<EdgeBound>,
+    ) -> (EdgeId, Arc<Edge<T>>) {
         let mut draft = self.draft.borrow_mut();
-        let edge = Edge::<T>::new(draft.options.edges.clone());
+        let mut options = draft.options.edges.clone();
+        let batches_max = bound.and_then(|bound| bound.narrow(&mut options));
+        let edge = Edge::<T>::new(options);
         let connected = Arc::clone(&edge);
         draft.edges.push(EdgePlan {
             label: label.to_owned(),
             one_to_one,
             from: None,
             to: None,
-            connect: Box::new(move |senders, mailboxes, limits| {
+            connect: Box::new(move |senders, mailboxes, mut limits| {
+                limits.items_max = limits.items_max.min(batches_max.unwrap_or(NonZeroU32::MAX));
                 connected.connect(senders, mailboxes, one_to_one, limits);
             }),
         });

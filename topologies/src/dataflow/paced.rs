@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 
 use millstream_engine::flow::{
@@ -12,6 +13,7 @@ use millstream_engine::mailbox::Mailbox;
 use millstream_operators::paced::{AsyncError, AsyncOptions, MapAsync, RateLimit};
 
 use super::check::DataflowFault;
+use super::flow::EdgeBound;
 use super::origin::{Opening, Origin, open_stage};
 use super::site::{Note, Site};
 use super::stream::Stream;
@@ -76,6 +78,21 @@ where
     }
 }
 
+/// Seconds that the items of one batch before a rate limit take there.
+const BATCH_SECONDS: f64 = 0.05;
+/// Such batches that may wait, with the watermarks between them.
+const BATCHES: NonZeroU32 = NonZeroU32::new(4).unwrap();
+
+/// What may wait before a rate limit: barriers come behind it.
+fn bound_of(per_second: f64) -> EdgeBound {
+    // What is no rate is a fault of the dataflow, and whatever is too much for a size is the largest.
+    let items = (per_second * BATCH_SECONDS) as usize;
+    EdgeBound {
+        batch_items: NonZeroUsize::new(items).unwrap_or(NonZeroUsize::MIN),
+        batches: BATCHES,
+    }
+}
+
 impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O>
 where
     O::Out: Send + 'static,
@@ -84,10 +101,11 @@ where
     fn behind<Q: Origin>(
         self,
         kind: &str,
+        bound: Option<EdgeBound>,
         origin: impl FnOnce(Arc<Edge<O::Out>>) -> Q,
     ) -> Stream<Q, Identity> {
         let (flow, partitions) = (self.flow.clone(), self.site.partitions);
-        let (input, edge) = self.send(kind, Forward);
+        let (input, edge) = self.send_bounded(kind, Forward, bound);
         let site = Site::new(kind, partitions, vec![input]).following();
         Stream::new(flow, origin(edge), Identity, site)
     }
@@ -109,7 +127,8 @@ where
                     .to_owned(),
             });
         }
-        self.behind("rate-limit", |edge| RateLimitOrigin {
+        let bound = bound_of(per_second / self.site.partitions.max(1) as f64);
+        self.behind("rate-limit", Some(bound), |edge| RateLimitOrigin {
             edge,
             per_second,
             burst,
@@ -152,7 +171,7 @@ where
         E: Send + 'static,
     {
         let is_ordered = options.is_ordered;
-        let mut stream = self.behind("async", |edge| AsyncOrigin {
+        let mut stream = self.behind("async", None, |edge| AsyncOrigin {
             edge,
             function,
             options,

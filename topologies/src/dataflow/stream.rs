@@ -9,7 +9,7 @@ use millstream_engine::flow::{Forward, Identity, Operator, Outlet, Rebalance, Ro
 use millstream_engine::time::Timestamp;
 use millstream_operators::stateless::{Filter, FilterMap, FlatMap, Inspect, Map, MapTimed};
 
-use super::flow::{Flow, then};
+use super::flow::{EdgeBound, Flow, then};
 use super::keyed::KeyedStream;
 use super::origin::{InletOrigin, Origin};
 use super::site::{Note, Site, StateNote};
@@ -179,14 +179,28 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
 
     /// Closes the stage with an outlet into a new edge.
     pub(super) fn send<R: Route<O::Out>>(
-        mut self,
+        self,
         label: &str,
         route: R,
     ) -> (usize, Arc<millstream_engine::flow::Edge<O::Out>>)
     where
         O::Out: Send + 'static,
     {
-        let (id, edge) = self.flow.edge::<O::Out>(label, R::ONE_TO_ONE);
+        self.send_bounded(label, route, None)
+    }
+
+    /// The same where no more may be on its way than a bound says.
+    pub(super) fn send_bounded<R: Route<O::Out>>(
+        mut self,
+        label: &str,
+        route: R,
+        bound: Option<EdgeBound>,
+    ) -> (usize, Arc<millstream_engine::flow::Edge<O::Out>>)
+    where
+        O::Out: Send + 'static,
+    {
+        let one_to_one = R::ONE_TO_ONE;
+        let (id, edge) = self.flow.edge_of::<O::Out>(label, one_to_one, bound);
         self.site.outputs.push(id);
         self.end(Outlet::new(Arc::clone(&edge), route));
         (id, edge)

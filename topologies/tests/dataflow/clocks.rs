@@ -6,8 +6,8 @@
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
-use millstream::dataflow::{Dataflow, Driver, Feed, Flow, FlowOptions};
-use millstream_engine::checkpoint::{CheckpointOptions, InMemory};
+use millstream::dataflow::{Dataflow, Driver, Feed, Flow};
+use millstream_engine::checkpoint::InMemory;
 use millstream_engine::flow::Resources;
 use millstream_engine::time::Clock as _;
 use millstream_operators::failing::ItemPolicy;
@@ -15,7 +15,7 @@ use millstream_operators::function::count;
 use millstream_operators::keyed::{Context, KeyedProcess, Timer, TryKeyedProcess};
 use millstream_operators::window::{Session, Sliding, Trigger, Tumbling, Windowed};
 
-use crate::support::{Item, seconds, secs};
+use crate::support::{Item, one_with_checkpoints, seconds, secs};
 
 /// Gives the second at which a key's item is twenty seconds old by the clock.
 #[derive(Clone)]
@@ -134,17 +134,10 @@ struct Run {
 
 impl Run {
     fn new(feed: &Feed<Item>, storage: &InMemory) -> Self {
-        let options = FlowOptions {
-            partitions: 1,
-            checkpoints: Some(CheckpointOptions {
-                interval_ms: 3_600_000,
-                pause_ms_min: 0,
-                ..CheckpointOptions::default()
-            }),
-            ..FlowOptions::default()
-        };
         let given = Given::default();
-        let flow = Dataflow::build_with("clocks", options, |flow| declare(flow, feed, &given));
+        let flow = Dataflow::build_with("clocks", one_with_checkpoints(), |flow| {
+            declare(flow, feed, &given)
+        });
         let storage = storage.clone();
         let driver = Driver::with_checkpoints(flow.unwrap(), 3, Resources::new(), storage);
         Self {

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use millstream::dataflow::{Dataflow, Driver, Feed, FlowOptions};
-use millstream_engine::checkpoint::{CheckpointOptions, InMemory};
+use millstream::dataflow::{Dataflow, Driver, Feed};
+use millstream_engine::checkpoint::InMemory;
 use millstream_engine::flow::Resources;
 use millstream_operators::breaker::BreakerOptions;
 use millstream_operators::failing::ItemPolicy;
@@ -12,7 +12,7 @@ use millstream_operators::function::count;
 use millstream_operators::sink::{DeliverOptions, Delivery};
 use millstream_operators::window::{Sliding, Windowed};
 
-use crate::support::{seconds, secs};
+use crate::support::{one, one_with_checkpoints, seconds, secs};
 
 /// What was given, with its number, and whether it was taken.
 type Given = Vec<(u64, u64, bool)>;
@@ -41,11 +41,7 @@ struct Telling {
 impl Telling {
     fn new(options: DeliverOptions) -> Self {
         let (feed, receiver) = (Feed::new(1), Receiver::default());
-        let one = FlowOptions {
-            partitions: 1,
-            ..FlowOptions::default()
-        };
-        let dataflow = Dataflow::build_with("telling", one, |flow| {
+        let dataflow = Dataflow::build_with("telling", one(), |flow| {
             let receiver = receiver.clone();
             let numbers = flow.source("numbers", feed.clone()).stream();
             numbers.deliver_with(options, move |delivery| receiver.receive(delivery));
@@ -146,16 +142,7 @@ fn minute() -> DeliverOptions {
 #[test]
 fn what_is_tried_again_waits_for_a_refused_result_behind_a_barrier() {
     let (feed, receiver) = (Feed::new(1), Receiver::default());
-    let options = FlowOptions {
-        partitions: 1,
-        checkpoints: Some(CheckpointOptions {
-            interval_ms: 3_600_000,
-            pause_ms_min: 0,
-            ..CheckpointOptions::default()
-        }),
-        ..FlowOptions::default()
-    };
-    let dataflow = Dataflow::build_with("telling", options, |flow| {
+    let dataflow = Dataflow::build_with("telling", one_with_checkpoints(), |flow| {
         let receiver = receiver.clone();
         let numbers = flow.source("numbers", feed.clone()).stream();
         let policy = ItemPolicy::skip().attempts(1_000, secs(1));
@@ -189,11 +176,7 @@ fn what_is_tried_again_waits_for_a_refused_result_behind_a_barrier() {
 fn a_window_that_is_due_waits_for_a_refused_result_at_the_end() {
     for seed in 0..16 {
         let (feed, receiver) = (Feed::new(1), Receiver::default());
-        let one = FlowOptions {
-            partitions: 1,
-            ..FlowOptions::default()
-        };
-        let dataflow = Dataflow::build_with("telling", one, |flow| {
+        let dataflow = Dataflow::build_with("telling", one(), |flow| {
             let receiver = receiver.clone();
             let numbers = flow.source("numbers", feed.clone()).stream();
             let windows = numbers.key_by(|number: &u64| *number);

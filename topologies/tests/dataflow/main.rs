@@ -8,6 +8,7 @@ mod channels;
 mod clocks;
 mod deliveries;
 mod driver;
+mod endings;
 mod engine;
 mod event_time;
 mod failing;

@@ -8,14 +8,16 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use millstream::dataflow::{Collected, Dataflow, DataflowFault, Driver, Feed, FlowOptions};
+use millstream::dataflow::{Collected, Dataflow, DataflowFault, Driver, Feed};
+use millstream_engine::checkpoint::InMemory;
+use millstream_engine::flow::Resources;
 use millstream_operators::breaker::BreakerOptions;
 use millstream_operators::function::count;
 use millstream_operators::paced::{AsyncCause, AsyncError, AsyncOptions};
 use millstream_operators::window::Tumbling;
 use proptest::prelude::*;
 
-use crate::support::{Item, Shape, case, seconds, secs};
+use crate::support::{Item, Shape, case, one, one_with_checkpoints, seconds, secs};
 
 /// What is answered to a call.
 type Answer = Result<u64, &'static str>;
@@ -84,11 +86,7 @@ struct Asking {
 impl Asking {
     fn new(options: AsyncOptions) -> Self {
         let (feed, service, mut results) = (Feed::new(1), Service::default(), None);
-        let one = FlowOptions {
-            partitions: 1,
-            ..FlowOptions::default()
-        };
-        let dataflow = Dataflow::build_with("asking", one, |flow| {
+        let dataflow = Dataflow::build_with("asking", one(), |flow| {
             let service = service.clone();
             let call = move |number| service.clone().call(number);
             let stream = flow.source("numbers", feed.clone()).stream();
@@ -322,6 +320,33 @@ async fn give_way(times: u64) {
         Poll::Pending
     })
     .await;
+}
+
+/// Story: before a limit of a thousand items a second as many full batches waited as its mailbox takes, minutes of them, and
+/// barriers behind those. What waits there now passes within a second, behind what the source has read in one turn.
+#[test]
+fn a_barrier_waits_for_little_before_a_rate_limit() {
+    let (feed, mut passed) = (Feed::new(1), None);
+    let dataflow = Dataflow::build_with("rate", one_with_checkpoints(), |flow| {
+        let stream = flow.source("numbers", feed.clone()).stream();
+        passed = Some(stream.rate_limit(1_000.0, 1).collect());
+    });
+    let storage = InMemory::default();
+    let driver = Driver::with_checkpoints(dataflow.unwrap(), 3, Resources::new(), storage);
+    let (mut driver, passed) = (driver.unwrap(), passed.unwrap());
+    (0..200_000).for_each(|number| feed.push(0, seconds(0), number));
+    driver.advance(secs(10)).unwrap();
+    let before = passed.len();
+    assert!((9_000..11_000).contains(&before), "{before}");
+    driver.ask_for_checkpoint();
+    driver.advance(secs(30)).unwrap();
+    let status = driver.checkpoints().unwrap();
+    assert!(status.completed.is_some(), "{status:?}");
+    let after = passed.len() - before;
+    assert!(
+        (29_000..31_000).contains(&after),
+        "the rate is kept: {after}"
+    );
 }
 
 proptest! {

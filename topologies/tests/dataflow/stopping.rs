@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use millstream::dataflow::{Dataflow, Driver, Feed, FlowOptions};
+use millstream::dataflow::{Dataflow, Driver, Feed};
 use millstream_engine::time::Timestamp;
 use millstream_operators::failing::ItemPolicy;
 use millstream_operators::function::sum;
@@ -13,7 +13,7 @@ use millstream_operators::window::Tumbling;
 use proptest::prelude::*;
 
 use crate::aligned_windows::model;
-use crate::support::{Item, case, seconds, secs};
+use crate::support::{Item, case, one, seconds, secs};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
@@ -85,12 +85,8 @@ impl TryKeyedProcess<u8, Item> for FailsOnce {
 fn a_stop_without_checkpoints_drops_nothing_that_waits() {
     let feed = Feed::new(1);
     let policy = ItemPolicy::skip().attempts(5, secs(1));
-    let one = FlowOptions {
-        partitions: 1,
-        ..FlowOptions::default()
-    };
     let mut outputs = None;
-    let flow = Dataflow::build_with("stopped", one, |flow| {
+    let flow = Dataflow::build_with("stopped", one(), |flow| {
         let items = flow.source("items", feed.clone()).stream();
         let [mapped, processed] = <[_; 2]>::try_from(items.share(2)).unwrap();
         let function = FailsOnce::default();

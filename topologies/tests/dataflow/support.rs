@@ -4,6 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use millstream::dataflow::{Dataflow, Driver, Feed, Flow, FlowOptions, SourceBuilder};
+use millstream_engine::checkpoint::CheckpointOptions;
 use millstream_engine::flow::{BatchSize, EdgeOptions, Resources, StageLoad};
 use millstream_engine::mailbox::MailboxLimits;
 use millstream_engine::time::Timestamp;
@@ -76,6 +77,26 @@ impl<T: Clone + Send + 'static> Input<T> {
             Some(silence) => source.idle_after(secs(silence)),
             None => source,
         }
+    }
+}
+
+/// Each stage in one partition.
+pub(crate) fn one() -> FlowOptions {
+    FlowOptions {
+        partitions: 1,
+        ..FlowOptions::default()
+    }
+}
+
+/// The same with checkpoints, whenever one is asked for.
+pub(crate) fn one_with_checkpoints() -> FlowOptions {
+    FlowOptions {
+        checkpoints: Some(CheckpointOptions {
+            interval_ms: 3_600_000,
+            pause_ms_min: 0,
+            ..CheckpointOptions::default()
+        }),
+        ..one()
     }
 }
 

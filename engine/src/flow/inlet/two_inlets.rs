@@ -14,7 +14,7 @@ use crate::batch::Batch;
 use crate::checkpoint::{Restoring, Saving};
 use crate::flow::barriers::Arrival;
 use crate::flow::edge::Edge;
-use crate::flow::head::{Head, Pull};
+use crate::flow::head::{Head, Pull, tell_end};
 use crate::flow::lanes::Lanes;
 use crate::flow::operator::{Discard, Fault, Operator, Turn};
 use crate::time::{Clock, Timestamp};
@@ -143,6 +143,9 @@ where
     type Item = Side<L, R>;
 
     fn pull(&mut self, operator: &mut O, turn: &Turn, clock: &dyn Clock) -> Result<Pull, Fault> {
+        if self.intake.ended {
+            return Ok(tell_end(operator));
+        }
         let mut last = turn.monotonic;
         loop {
             let before = self.intake.done();
@@ -150,7 +153,7 @@ where
                 return Ok(Pull::Idle);
             };
             if self.intake.ended {
-                return Ok(Pull::Ended);
+                return Ok(tell_end(operator));
             }
             match arrival {
                 None | Some(Arrival::Stale) => {}
@@ -197,6 +200,11 @@ where
 
     fn watermark(&self) -> Timestamp {
         self.intake.watermark()
+    }
+
+    /// Once all lanes have ended and the operator holds the end back: no barrier comes in any more.
+    fn is_source(&self) -> bool {
+        self.intake.ended
     }
 
     fn aligned(&self) -> Duration {

@@ -67,6 +67,7 @@ fn restart_at_the_end<O: Operator<Item, Out = Out>>(make: impl Fn(ItemPolicy, Po
     assert!(operator.next_due().is_some_and(|due| due <= turn.now));
     operator.processing_time(turn.now, &mut |_, item: Out| given.push(item.1));
     assert_eq!(given, [1, 2]);
+    assert!(operator.before_end(&mut |_, item: Out| given.push(item.1)));
     operator.end(&mut |_, item: Out| given.push(item.1));
     assert_eq!(given, [1, 2]);
 }

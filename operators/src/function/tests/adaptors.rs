@@ -45,6 +45,22 @@ proptest! {
     }
 }
 
+/// Whether accumulators of functions of `u8` grow.
+fn grows<F: AggregateFunction<u8>>(_function: &F) -> bool {
+    F::GROWS
+}
+
+#[test]
+fn what_is_made_of_what_grows_grows() {
+    assert!(grows(&(count(), collect())));
+    assert!(grows(
+        &collect()
+            .only(|item: &u8| *item > 1)
+            .map(|all: Vec<u8>| all.len())
+    ));
+    assert!(!grows(&(count(), sum(|item: &u8| *item))));
+}
+
 /// Whether functions of `u8` merge and invert.
 fn abilities<F: AggregateFunction<u8>>(_function: &F) -> (bool, bool) {
     (F::MERGES, F::INVERTS)

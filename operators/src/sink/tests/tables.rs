@@ -8,7 +8,7 @@ use millstream_engine::state::{
 };
 
 use super::*;
-use crate::projection::Table;
+use crate::projection::{Table, TableReader};
 
 const NUMBERS: Table<u64, u64> = Table::named("numbers");
 
@@ -159,4 +159,39 @@ fn room_in_the_state_wakes_the_sink() {
     while steps.step() {}
     sink.flush(true).unwrap();
     assert!(!sink.is_blocked(), "not stored");
+}
+
+/// Story: once its readers had moved to a table that is made anew, they gave rows that the run before had in memory, until the
+/// sink of that table was open, which may be behind the state of all that comes before it.
+#[test]
+fn readers_that_move_see_nothing_of_the_run_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = StateOptions {
+        map_bytes_max: 1 << 30,
+        ..StateOptions::default()
+    };
+    let (store, mut writer) = StateStore::open(folder.path(), options).unwrap();
+    let names = ["numbers", "numbers anew"];
+    let registered = writer.register_projection("numbers", 1, &names).unwrap();
+    let (writer, _thread) = millstream_engine::state::start(writer).unwrap();
+    let place = |at: usize| TablePlace::new(&NUMBERS, registered.tables[at], &store);
+    let first = place(0);
+    let mut wiring = wiring(&Arc::new(ManualClock::new(Timestamp::EPOCH)));
+    let access = TableAccess {
+        store: store.clone(),
+        writer,
+        places: [("numbers", first.clone())].into(),
+    };
+    wiring.resources = Arc::new(Resources::new().with(access));
+    let mut sink = TableSink::new(NUMBERS, TableSinkOptions::default());
+    sink.open(&wiring).unwrap();
+    sink.item(Timestamp::EPOCH, (1, Some(2)), &mut Discard);
+    sink.flush(true).unwrap();
+    let reader = first.reader();
+    let reader = reader.as_any().downcast_ref::<TableReader<u64, u64>>();
+    let reader = reader.unwrap();
+    assert_eq!(reader.get(&1).unwrap(), Some(2));
+    let moved = first.moved_to(&place(1));
+    assert_eq!(moved.id, registered.tables[1]);
+    assert_eq!(reader.get(&1).unwrap(), None);
 }

@@ -22,6 +22,7 @@ impl<T, A: AggregateFunction<T>> AggregateFunction<T> for Bounded<A> {
     type Accumulator = Sum<A::Accumulator>;
     type Output = A::Output;
     const MERGES: bool = A::MERGES;
+    const GROWS: bool = A::GROWS;
 
     fn parameters(&self) -> String {
         self.0.parameters()
