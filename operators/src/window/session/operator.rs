@@ -125,7 +125,10 @@ where
                     sessions.queued = due;
                     self.queues.look_at(due, key);
                 }
-                None => drop(self.keys.remove_at(place)),
+                None => {
+                    drop(self.keys.remove_at(place));
+                    self.queues.waits_no_longer(&key);
+                }
             }
         }
     }
@@ -259,6 +262,7 @@ where
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("window accumulators", self.sessions));
+        into.push(("early results due", self.queues.dirty().len()));
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
