@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use serde::Serialize;
 
 use super::{
-    Count, CountLate, CountWindows, Global, Session, SessionWindows, Sliding, SlidingWindows,
-    Trigger, Triggered, TriggeredWindows, Tumbling, TumblingWindows,
+    Count, CountLate, CountWindows, Global, Revision, Session, SessionWindows, Sliding,
+    SlidingWindows, Trigger, Triggered, TriggeredWindows, Tumbling, TumblingWindows, Windowed,
 };
 use crate::function::{collect, sum};
 use crate::restart::{Saves, assert_survives, steps};
@@ -136,4 +136,45 @@ fn sessions_of_another_gap_are_refused() {
     };
     saves.replace("session windows", &earlier);
     assert_eq!(saves.refusal(&mut sessions(6)), None, "they do not say it");
+}
+
+/// Story: of two partitions that became one the first had given out a window that the second had not come to. An item for it,
+/// of a key of the first one, opened it anew: its result had that item alone, and replaced the one with all of them.
+#[test]
+fn a_window_that_another_partition_has_given_out_is_revised() {
+    let window = Tumbling::of(micros(10)).allowed_lateness(micros(90));
+    let windows = || TumblingWindows::new(window, key, sum(number), CountLate::new());
+    let mut given = Vec::new();
+    let mut out = |_: Timestamp, result: Windowed<String, i128>| {
+        given.push((result.key, result.value, result.revision));
+    };
+    let save = |key, watermark, out: &mut dyn FnMut(Timestamp, Windowed<String, i128>)| {
+        let (mut partition, mut saves) = (windows(), Saves::default());
+        partition.item(Timestamp(3), item(key, 100), &mut |time, result| {
+            out(time, result);
+        });
+        partition.watermark(Timestamp(watermark), &mut |time, result| out(time, result));
+        saves.save(&mut partition);
+        saves
+    };
+    let all = [save(1, 50, &mut out), save(2, 5, &mut out)];
+    let mut together = windows();
+    Saves::restore_of(&all, &mut together, 0, 1);
+    together.watermark(Timestamp(5), &mut out);
+    for key in [2, 1, 3, 1] {
+        together.item(Timestamp(7), item(key, 1), &mut out);
+    }
+    together.watermark(Timestamp(50), &mut out);
+    together.item(Timestamp(8), item(3, 1), &mut out);
+    let expected = [
+        ("1", 100, Revision::OnTime),
+        ("1", 101, Revision::Late),
+        ("1", 102, Revision::Late),
+        ("2", 101, Revision::OnTime),
+        ("3", 1, Revision::OnTime),
+        ("3", 2, Revision::Late),
+    ];
+    let expected = expected.map(|(key, sum, revision)| (key.to_owned(), sum, revision));
+    given[3..5].sort_by(|one, other| one.0.cmp(&other.0)); // As a hash map has them.
+    assert_eq!(given, expected);
 }
