@@ -138,6 +138,54 @@ fn sessions_of_another_gap_are_refused() {
     assert_eq!(saves.refusal(&mut sessions(6)), None, "they do not say it");
 }
 
+/// What versions saved beside tumbling windows that did not say which time those went by.
+#[derive(Serialize)]
+struct WithoutTime {
+    shape: (i64, i64, i64),
+    watermark: i64,
+    now: Timestamp,
+}
+
+/// Story: windows that went by the engine's clock went by the items' times after a change, with that clock as their watermark: all
+/// items were late.
+#[test]
+fn windows_of_another_time_are_refused() {
+    let window = Tumbling::of(micros(10));
+    let tumbling = |window| TumblingWindows::new(window, key, sum(number), CountLate::new());
+    let (mut before, mut saves) = (tumbling(window.in_processing_time()), Saves::default());
+    before.item(Timestamp(3), item(1, 2), &mut |_, _| {});
+    saves.save(&mut before);
+    let same = saves.refusal(&mut tumbling(window.in_processing_time()));
+    assert_eq!(same, None);
+    let said = saves.refusal(&mut tumbling(window)).unwrap();
+    let expected = "of 10 µs every 10 µs from 0 µs, by the engine's clock, the stage now has 10 µs every 10 µs from 0 µs";
+    assert!(said.contains(expected), "{said}");
+    let earlier = WithoutTime {
+        shape: (10, 10, 0),
+        watermark: 9,
+        now: Timestamp::MIN,
+    };
+    saves.replace("tumbling windows", &earlier);
+    assert_eq!(
+        saves.refusal(&mut tumbling(window)),
+        None,
+        "they do not say it"
+    );
+
+    let window = Session::gap(micros(5));
+    let sessions = |window| SessionWindows::new(window, key, sum(number), CountLate::new());
+    let (mut before, mut saves) = (sessions(window), Saves::default());
+    before.item(Timestamp(3), item(1, 2), &mut |_, _| {});
+    saves.save(&mut before);
+    assert_eq!(saves.refusal(&mut sessions(window)), None);
+    let said = saves.refusal(&mut sessions(window.in_processing_time()));
+    let said = said.unwrap();
+    assert!(
+        said.contains("a gap of 5 µs, by the engine's clock"),
+        "{said}"
+    );
+}
+
 /// Story: of two partitions that became one the first had given out a window that the second had not come to. An item for it,
 /// of a key of the first one, opened it anew: its result had that item alone, and replaced the one with all of them.
 #[test]
