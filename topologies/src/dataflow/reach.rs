@@ -14,16 +14,17 @@ use super::site::{InTime, Note, Varies};
 struct Reaching {
     /// Numbers of sources.
     sources: Vec<usize>,
+    /// Those that have a say in what time it is.
+    in_time: Vec<usize>,
     varies: Vec<Varies>,
 }
 
 impl Reaching {
-    fn add(&mut self, other: &Self) {
-        other.sources.iter().for_each(|&source| {
-            if !self.sources.contains(&source) {
-                self.sources.push(source);
-            }
-        });
+    fn add(&mut self, other: &Self, is_timeless: bool) {
+        add_all(&mut self.sources, &other.sources);
+        if !is_timeless {
+            add_all(&mut self.in_time, &other.in_time);
+        }
         for varies in &other.varies {
             self.vary(varies.clone());
         }
@@ -40,7 +41,7 @@ impl Reaching {
         if operator.orders {
             self.varies.retain(|varies| !varies.only_order);
         }
-        for &number in &self.sources.clone() {
+        for &number in &self.in_time.clone() {
             let source = &draft.sources[number];
             let name = &source.name;
             let place = &operator.place;
@@ -68,6 +69,14 @@ impl Reaching {
     }
 }
 
+fn add_all(numbers: &mut Vec<usize>, others: &[usize]) {
+    for &number in others {
+        if !numbers.contains(&number) {
+            numbers.push(number);
+        }
+    }
+}
+
 /// What comes out of each stage; nothing for those in a cycle, which is a fault of its own.
 struct Reached {
     stages: Vec<Option<Reaching>>,
@@ -87,10 +96,11 @@ impl Reached {
         let site = &draft.stages[stage].site;
         let mut reaching = Reaching::default();
         reaching.sources.extend(site.source);
+        reaching.in_time.extend(site.source);
         for &input in &site.inputs {
             if let Some(from) = draft.edges[input].from {
                 let before = self.out_of(draft, from, faults);
-                reaching.add(&before);
+                reaching.add(&before, site.timeless.contains(&input));
             }
         }
         for note in &site.notes {
@@ -115,7 +125,7 @@ fn without_watermark(
     operator: &InTime,
 ) -> impl Iterator<Item = DataflowFault> {
     let sources = reaching
-        .sources
+        .in_time
         .iter()
         .map(|&number| &draft.sources[number]);
     let endless = sources.filter(|source| {

@@ -101,6 +101,8 @@ pub(super) struct Site {
     /// It has as many partitions as the stage that sends over this edge, which may be declared later.
     pub(super) follows: Option<EdgeId>,
     pub(super) inputs: Vec<EdgeId>,
+    /// Those of its inputs that have no say in what time it is.
+    pub(super) timeless: Vec<EdgeId>,
     pub(super) outputs: Vec<EdgeId>,
     pub(super) states: Vec<StateNote>,
     /// Operators that may fail.
@@ -148,6 +150,7 @@ impl Site {
             partitions,
             follows: None,
             inputs,
+            timeless: Vec::new(),
             outputs: Vec::new(),
             states: Vec::new(),
             failing: 0,
