@@ -1,8 +1,9 @@
 //! What reaches a stage from those before it: which sources, and what is not the same at each start.
 //!
 //! Place: part of the checks of `build`. What varies in order only is forgiven where a window, or another operator
-//! that gives its results in the order of event time, stands between; a function that depends on the order of its
-//! items can then still give other results, which nobody can tell here. A source whose end moves is no fault by itself:
+//! that gives its results in the order of event time, stands between, unless one before that makes other items of
+//! another order. A function that depends on the order of its items can then still give other results, which nobody can
+//! tell here. A source whose end moves is no fault by itself:
 //! only where the end of the input makes an operator give something out.
 
 use super::check::DataflowFault;
@@ -31,8 +32,19 @@ impl Reaching {
     }
 
     fn vary(&mut self, varies: Varies) {
-        if !self.varies.contains(&varies) {
-            self.varies.push(varies);
+        let mut known = self.varies.iter_mut();
+        let is_same =
+            |known: &&mut Varies| known.place == varies.place && known.reason == varies.reason;
+        match known.find(is_same) {
+            Some(known) => known.only_order &= varies.only_order,
+            None => self.varies.push(varies),
+        }
+    }
+
+    /// Passes an operator that makes other items of another order.
+    fn pass_by_arrival(&mut self) {
+        for varies in &mut self.varies {
+            varies.only_order = false;
         }
     }
 
@@ -106,6 +118,7 @@ impl Reached {
         for note in &site.notes {
             match note {
                 Note::Varies(varies) => reaching.vary(varies.clone()),
+                Note::ByArrival => reaching.pass_by_arrival(),
                 Note::InTime(operator) => {
                     if operator.needs_watermark {
                         faults.extend(without_watermark(draft, &reaching, operator));

@@ -20,6 +20,8 @@ pub(super) struct StateNote {
 pub(super) enum Note {
     /// What comes out is not the same at each start although what goes in is.
     Varies(Varies),
+    /// What comes out depends on the order in which items come: where that varies, other items come out.
+    ByArrival,
     /// Watermarks, or the end of the input, make it give something out.
     InTime(InTime),
 }
@@ -55,6 +57,11 @@ impl Note {
         Self::varies(place, reason, false)
     }
 
+    /// Other items at each start, since they depend on when they are read.
+    pub(super) fn by_clock(place: impl Into<String>) -> Self {
+        Self::content(place, "it goes by the engine's clock")
+    }
+
     fn varies(place: impl Into<String>, reason: &str, only_order: bool) -> Self {
         Self::Varies(Varies {
             place: place.into(),
@@ -75,12 +82,15 @@ impl Note {
     /// Those of a window.
     pub(super) fn of_window(place: &str, timing: Timing) -> Vec<Self> {
         let mut notes = Vec::new();
+        if timing.by_arrival {
+            notes.push(Self::ByArrival);
+        }
         if timing.by_watermark || timing.by_end {
             let orders = timing.by_watermark;
             notes.push(Self::in_time(place, timing.by_watermark, orders));
         }
         if timing.by_clock {
-            notes.push(Self::content(place, "it goes by the engine's clock"));
+            notes.push(Self::by_clock(place));
         }
         if timing.is_revised {
             let reason = "how often late items revise its results depends on when they are read";
