@@ -7,7 +7,7 @@ use millstream_operators::join::{
     AsOf, AsOfJoin, Bounds, GroupResult, IntervalJoin, JoinResult, Latest, LatestJoin, SlidingJoin,
     TumblingJoin, UnboundedJoin, UniqueJoin,
 };
-use millstream_operators::window::{Sliding, Tumbling};
+use millstream_operators::window::{Sliding, Timed, Tumbling};
 use millstream_operators::{Key, Savable};
 
 use crate::dataflow::site::Note;
@@ -36,6 +36,8 @@ pub enum Meeting {
     AtWatermark,
     /// The same, but items that are late meet what is there when they come.
     AtWatermarkOrLater,
+    /// The engine's clock says what and when.
+    ByTheClock,
     /// Everything meets in the end, in the order of arrival.
     InTheEnd,
     /// The order of arrival.
@@ -43,6 +45,14 @@ pub enum Meeting {
 }
 
 impl Meeting {
+    fn in_windows(window: &impl Timed) -> Self {
+        if window.timing().by_clock {
+            Self::ByTheClock
+        } else {
+            Self::AtWatermark
+        }
+    }
+
     pub(super) fn notes(self, place: &str) -> Vec<Note> {
         let in_time = |orders| Note::in_time(place, true, orders);
         let order = || Note::order(place, "pairs come in the order in which its two sides do");
@@ -55,6 +65,7 @@ impl Meeting {
             Self::Pairs => vec![in_time(false), order()],
             Self::AtWatermark => vec![in_time(true)],
             Self::AtWatermarkOrLater => vec![in_time(true), late()],
+            Self::ByTheClock => vec![Note::in_time(place, false, false), Note::by_clock(place)],
             Self::InTheEnd => vec![order()],
             Self::AtTheMoment => vec![moment()],
         }
@@ -105,9 +116,11 @@ macro_rules! join_of {
 
 join_of!(Bounds, Savable, "interval-join", JoinResult, IntervalJoin<K, L, R, FL, FR, G, S>, |_| Meeting::Pairs,
     |self, left, right, result, late| IntervalJoin::new(self, left, right, result, late));
-join_of!(Tumbling, Savable, "window-join", GroupResult, TumblingJoin<K, L, R, FL, FR, G, S>, |_| Meeting::AtWatermark,
+join_of!(Tumbling, Savable, "window-join", GroupResult, TumblingJoin<K, L, R, FL, FR, G, S>,
+    |window| Meeting::in_windows(window),
     |self, left, right, result, late| TumblingJoin::new(self, left, right, result, late));
-join_of!(Sliding, Savable, "window-join", GroupResult, SlidingJoin<K, L, R, FL, FR, G, S>, |_| Meeting::AtWatermark,
+join_of!(Sliding, Savable, "window-join", GroupResult, SlidingJoin<K, L, R, FL, FR, G, S>,
+    |window| Meeting::in_windows(window),
     |self, left, right, result, late| SlidingJoin::new(self, left, right, result, late));
 join_of!(AsOf<R>, Savable, "as-of-join", JoinResult, AsOfJoin<K, L, R, FL, FR, G, S>,
     |as_of| if as_of.allows_late() { Meeting::AtWatermarkOrLater } else { Meeting::AtWatermark },
