@@ -130,8 +130,10 @@ where
     /// they repeat may be forgotten.
     pub fn dedup(self, within: Duration) -> Processed<O::Out, K, F, Dedup, CountLate> {
         self.check_span("dedup", within);
+        let place = place("a dedup", self.state.as_deref());
         self.processed("dedup", Dedup::new(within), CountLate::new(), None)
             .noted(Note::ByArrival)
+            .noted(Note::forgetting(place))
     }
 
     /// Lets the first `items` of each key in each span of `per` of event time pass, and sends the others, and those
@@ -143,9 +145,11 @@ where
         side: &SideOutput<O::Out>,
     ) -> Processed<O::Out, K, F, Throttle, Outlet<O::Out, Forward>> {
         self.check_span("throttle", per);
+        let place = place("a throttle", self.state.as_deref());
         let outlet = side.outlet_of(self.partitions);
         self.processed("throttle", Throttle::new(items, per), outlet, Some(side.id))
             .noted(Note::ByArrival)
+            .noted(Note::forgetting(place))
     }
 }
 
@@ -155,7 +159,8 @@ impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
         let place = "a running aggregate";
         let running = self.noted(Note::ByArrival);
         match ttl {
-            Ttl::Event(_) | Ttl::Never => running,
+            Ttl::Never => running,
+            Ttl::Event(_) => running.noted(Note::forgetting(place)),
             Ttl::Processing(_) => {
                 let reason = "it forgets by the engine's clock: give it a Ttl::Event";
                 running.noted(Note::content(place, reason))

@@ -57,7 +57,7 @@ impl Reaching {
             let source = &draft.sources[number];
             let name = &source.name;
             let place = &operator.place;
-            if source.notes.end_moves {
+            if source.notes.end_moves && operator.at_end {
                 self.vary(Varies {
                     place: place.clone(),
                     reason: format!(

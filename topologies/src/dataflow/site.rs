@@ -22,7 +22,7 @@ pub(super) enum Note {
     Varies(Varies),
     /// What comes out depends on the order in which items come: where that varies, other items come out.
     ByArrival,
-    /// Watermarks, or the end of the input, make it give something out.
+    /// Watermarks, or the end of the input, make it give something out, or forget.
     InTime(InTime),
 }
 
@@ -42,6 +42,8 @@ pub(super) struct InTime {
     pub(super) place: String,
     /// Without a watermark its state grows until the end of the input.
     pub(super) needs_watermark: bool,
+    /// The end of the input makes it give something out.
+    pub(super) at_end: bool,
     /// What comes out for a key is in an order of its own, whatever that of the items was.
     pub(super) orders: bool,
 }
@@ -75,7 +77,18 @@ impl Note {
         Self::InTime(InTime {
             place: place.into(),
             needs_watermark,
+            at_end: true,
             orders,
+        })
+    }
+
+    /// An operator that only forgets as event time goes on.
+    pub(super) fn forgetting(place: impl Into<String>) -> Self {
+        Self::InTime(InTime {
+            place: place.into(),
+            needs_watermark: true,
+            at_end: false,
+            orders: false,
         })
     }
 

@@ -29,3 +29,4 @@ mod small_files;
 mod stopping;
 mod support;
 mod triggered_windows;
+mod varying;

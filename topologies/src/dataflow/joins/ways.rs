@@ -42,6 +42,8 @@ pub enum Meeting {
     InTheEnd,
     /// The order of arrival.
     AtTheMoment,
+    /// The same, and the watermark says what is forgotten.
+    AtTheMomentUntilForgotten,
 }
 
 impl Meeting {
@@ -68,6 +70,7 @@ impl Meeting {
             Self::ByTheClock => vec![Note::in_time(place, false, false), Note::by_clock(place)],
             Self::InTheEnd => vec![order()],
             Self::AtTheMoment => vec![moment()],
+            Self::AtTheMomentUntilForgotten => vec![Note::forgetting(place), moment()],
         }
     }
 }
@@ -125,7 +128,8 @@ join_of!(Sliding, Savable, "window-join", GroupResult, SlidingJoin<K, L, R, FL, 
 join_of!(AsOf<R>, Savable, "as-of-join", JoinResult, AsOfJoin<K, L, R, FL, FR, G, S>,
     |as_of| if as_of.allows_late() { Meeting::AtWatermarkOrLater } else { Meeting::AtWatermark },
     |self, left, right, result, late| AsOfJoin::new(self, left, right, result, late));
-join_of!(Latest<R>, Send, "latest-join", JoinResult, LatestJoin<K, L, R, FL, FR, G>, |_| Meeting::AtTheMoment,
+join_of!(Latest<R>, Send, "latest-join", JoinResult, LatestJoin<K, L, R, FL, FR, G>,
+    |latest| if latest.forgets() { Meeting::AtTheMomentUntilForgotten } else { Meeting::AtTheMoment },
     |self, left, right, result, _late| LatestJoin::new(self, left, right, result));
 join_of!(Unbounded, Savable, "join", JoinResult, UnboundedJoin<K, L, R, FL, FR, G>, |_| Meeting::InTheEnd,
     |self, left, right, result, _late| UnboundedJoin::new(left, right, result));
