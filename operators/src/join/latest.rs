@@ -48,6 +48,12 @@ impl<R> Latest<R> {
         self
     }
 
+    /// Whether values have a time to live.
+    #[must_use]
+    pub const fn forgets(&self) -> bool {
+        self.time_to_live.is_some()
+    }
+
     /// Right items for which `deletes` holds remove the value of their key. Default: none does.
     #[must_use]
     pub fn deleted_by(mut self, deletes: fn(&R) -> bool) -> Self {

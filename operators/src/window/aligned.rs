@@ -10,13 +10,23 @@ use serde::{Deserialize, Serialize};
 use super::Window;
 
 /// Which time windows go by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TimeDomain {
     /// The items' own times and the watermark.
     #[default]
     Event,
     /// The engine's clock.
     Processing,
+}
+
+impl TimeDomain {
+    /// What is added to what stored windows go by.
+    pub(super) const fn suffix(self) -> &'static str {
+        match self {
+            Self::Event => "",
+            Self::Processing => ", by the engine's clock",
+        }
+    }
 }
 
 /// Windows of one size that follow each other without overlap.
@@ -43,20 +53,22 @@ pub(crate) struct Span {
     pub(crate) retracting: bool,
 }
 
-/// What stored windows go by: their size, how often one begins, and where the first does.
+/// What stored windows go by: their size, how often one begins, where the first does, and which time it is. That is not
+/// known of windows that earlier versions stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Shape(i64, i64, i64);
+pub(crate) struct Shape(i64, i64, i64, #[serde(default)] Option<TimeDomain>);
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(size, slide, offset) = self;
-        write!(f, "{size} µs every {slide} µs from {offset} µs")
+        let Self(size, slide, offset, domain) = self;
+        let suffix = domain.map_or("", TimeDomain::suffix);
+        write!(f, "{size} µs every {slide} µs from {offset} µs{suffix}")
     }
 }
 
 impl Shape {
     /// Of windows that have no end.
-    pub(crate) const ENDLESS: Self = Self(i64::MAX, i64::MAX, 0);
+    pub(crate) const ENDLESS: Self = Self(i64::MAX, i64::MAX, 0, None);
 
     /// # Errors
     /// [`CheckpointError::Parameters`]: windows of this shape were stored, and now they are to have another.
@@ -66,7 +78,8 @@ impl Shape {
         now: Self,
         restoring: &Restoring,
     ) -> Result<(), CheckpointError> {
-        if self == now {
+        let Self(size, slide, offset, domain) = self;
+        if Self(size, slide, offset, domain.or(now.3)) == now {
             return Ok(());
         }
         Err(restoring.fail(CheckpointError::Parameters {
@@ -86,7 +99,7 @@ pub(crate) fn micros(duration: Duration) -> i64 {
 
 impl Span {
     pub(crate) const fn shape(&self) -> Shape {
-        Shape(self.size, self.slide, self.offset)
+        Shape(self.size, self.slide, self.offset, Some(self.domain))
     }
 
     /// Length of a slice: all window boundaries are slice boundaries.

@@ -12,6 +12,7 @@
 
 mod aligned;
 mod count;
+mod early;
 mod fifo;
 mod global;
 mod late;

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use serde::Serialize;
 
 use super::{
-    Count, CountLate, CountWindows, Global, Session, SessionWindows, Sliding, SlidingWindows,
-    Trigger, Triggered, TriggeredWindows, Tumbling, TumblingWindows,
+    Count, CountLate, CountWindows, Global, Revision, Session, SessionWindows, Sliding,
+    SlidingWindows, Trigger, Triggered, TriggeredWindows, Tumbling, TumblingWindows, Windowed,
 };
 use crate::function::{collect, sum};
 use crate::restart::{Saves, assert_survives, steps};
@@ -136,4 +136,93 @@ fn sessions_of_another_gap_are_refused() {
     };
     saves.replace("session windows", &earlier);
     assert_eq!(saves.refusal(&mut sessions(6)), None, "they do not say it");
+}
+
+/// What versions saved beside tumbling windows that did not say which time those went by.
+#[derive(Serialize)]
+struct WithoutTime {
+    shape: (i64, i64, i64),
+    watermark: i64,
+    now: Timestamp,
+}
+
+/// Story: windows that went by the engine's clock went by the items' times after a change, with that clock as their watermark: all
+/// items were late.
+#[test]
+fn windows_of_another_time_are_refused() {
+    let window = Tumbling::of(micros(10));
+    let tumbling = |window| TumblingWindows::new(window, key, sum(number), CountLate::new());
+    let (mut before, mut saves) = (tumbling(window.in_processing_time()), Saves::default());
+    before.item(Timestamp(3), item(1, 2), &mut |_, _| {});
+    saves.save(&mut before);
+    let same = saves.refusal(&mut tumbling(window.in_processing_time()));
+    assert_eq!(same, None);
+    let said = saves.refusal(&mut tumbling(window)).unwrap();
+    let expected = "of 10 µs every 10 µs from 0 µs, by the engine's clock, the stage now has 10 µs every 10 µs from 0 µs";
+    assert!(said.contains(expected), "{said}");
+    let earlier = WithoutTime {
+        shape: (10, 10, 0),
+        watermark: 9,
+        now: Timestamp::MIN,
+    };
+    saves.replace("tumbling windows", &earlier);
+    assert_eq!(
+        saves.refusal(&mut tumbling(window)),
+        None,
+        "they do not say it"
+    );
+
+    let window = Session::gap(micros(5));
+    let sessions = |window| SessionWindows::new(window, key, sum(number), CountLate::new());
+    let (mut before, mut saves) = (sessions(window), Saves::default());
+    before.item(Timestamp(3), item(1, 2), &mut |_, _| {});
+    saves.save(&mut before);
+    assert_eq!(saves.refusal(&mut sessions(window)), None);
+    let said = saves.refusal(&mut sessions(window.in_processing_time()));
+    let said = said.unwrap();
+    assert!(
+        said.contains("a gap of 5 µs, by the engine's clock"),
+        "{said}"
+    );
+}
+
+/// Story: of two partitions that became one the first had given out a window that the second had not come to. An item for it,
+/// of a key of the first one, opened it anew: its result had that item alone, and replaced the one with all of them.
+#[test]
+fn a_window_that_another_partition_has_given_out_is_revised() {
+    let window = Tumbling::of(micros(10)).allowed_lateness(micros(90));
+    let windows = || TumblingWindows::new(window, key, sum(number), CountLate::new());
+    let mut given = Vec::new();
+    let mut out = |_: Timestamp, result: Windowed<String, i128>| {
+        given.push((result.key, result.value, result.revision));
+    };
+    let save = |key, watermark, out: &mut dyn FnMut(Timestamp, Windowed<String, i128>)| {
+        let (mut partition, mut saves) = (windows(), Saves::default());
+        partition.item(Timestamp(3), item(key, 100), &mut |time, result| {
+            out(time, result);
+        });
+        partition.watermark(Timestamp(watermark), &mut |time, result| out(time, result));
+        saves.save(&mut partition);
+        saves
+    };
+    let all = [save(1, 50, &mut out), save(2, 5, &mut out)];
+    let mut together = windows();
+    Saves::restore_of(&all, &mut together, 0, 1);
+    together.watermark(Timestamp(5), &mut out);
+    for key in [2, 1, 3, 1] {
+        together.item(Timestamp(7), item(key, 1), &mut out);
+    }
+    together.watermark(Timestamp(50), &mut out);
+    together.item(Timestamp(8), item(3, 1), &mut out);
+    let expected = [
+        ("1", 100, Revision::OnTime),
+        ("1", 101, Revision::Late),
+        ("1", 102, Revision::Late),
+        ("2", 101, Revision::OnTime),
+        ("3", 1, Revision::OnTime),
+        ("3", 2, Revision::Late),
+    ];
+    let expected = expected.map(|(key, sum, revision)| (key.to_owned(), sum, revision));
+    given[3..5].sort_by(|one, other| one.0.cmp(&other.0)); // As a hash map has them.
+    assert_eq!(given, expected);
 }

@@ -136,6 +136,11 @@ impl<K: Hash + Eq, A> Slices<K, A> {
         self.end = self.end_of(number);
     }
 
+    /// No slice is the current one: the next item looks its slice up.
+    pub(super) fn deselect(&mut self) {
+        (self.start, self.end) = (0, 0);
+    }
+
     pub(crate) fn end_of(&self, number: i64) -> i64 {
         self.start_of(number).saturating_add(self.length)
     }
@@ -158,8 +163,7 @@ impl<K: Hash + Eq, A> Slices<K, A> {
 
     /// Takes the earliest slice out.
     pub(crate) fn pop(&mut self) -> Option<Slice<K, A>> {
-        // The indices move: the next item looks its slice up.
-        (self.start, self.end) = (0, 0);
+        self.deselect(); // The indices move.
         self.slices.pop_front()
     }
 

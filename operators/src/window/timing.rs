@@ -13,6 +13,8 @@ pub struct Timing {
     pub by_clock: bool,
     /// Items that are late but allowed revise results, the more often the later they are read.
     pub is_revised: bool,
+    /// What is in the results, or how many there are, depends on the order in which items come.
+    pub by_arrival: bool,
 }
 
 /// A kind of window that says what decides when its results come.
@@ -28,12 +30,14 @@ const fn in_domain(domain: TimeDomain, lateness: i64) -> Timing {
             by_end: true,
             by_clock: false,
             is_revised: lateness > 0,
+            by_arrival: false,
         },
         TimeDomain::Processing => Timing {
             by_watermark: false,
             by_end: true,
             by_clock: true,
             is_revised: false,
+            by_arrival: false,
         },
     }
 }
@@ -60,6 +64,7 @@ impl Timed for Count {
     fn timing(&self) -> Timing {
         Timing {
             by_end: self.unfinished,
+            by_arrival: true,
             ..Timing::default()
         }
     }
@@ -79,6 +84,7 @@ impl<W: Timed> Timed for Triggered<W> {
         let timing = self.window.timing();
         Timing {
             by_clock: timing.by_clock || self.trigger.early_every.is_some(),
+            by_arrival: timing.by_arrival || self.trigger.early_count.is_some(),
             ..timing
         }
     }

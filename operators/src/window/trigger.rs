@@ -89,6 +89,12 @@ impl<W> Triggered<W> {
     pub const fn new(window: W, trigger: Trigger) -> Self {
         Self { window, trigger }
     }
+
+    /// Whether anything is given out before the window has ended.
+    #[must_use]
+    pub const fn is_early(&self) -> bool {
+        self.trigger.is_early()
+    }
 }
 
 macro_rules! retracting {

@@ -18,6 +18,7 @@ use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::aligned::{Shape, Span};
+use super::early::Waiting;
 use super::pane::{Giving, Pane};
 use super::{Global, Revision, Sliding, TimeDomain, Triggered, Tumbling, Windowed};
 use crate::Key;
@@ -90,9 +91,7 @@ pub struct TriggeredWindows<T, K, F, A: AggregateFunction<T>, L> {
     numbers: Numbers,
     memory: TableMemory<K, Pane<A::Accumulator>>,
     panes: usize,
-    /// What waits for an early result by the clock, and when that is due.
-    dirty: Vec<(i64, K)>,
-    early_at: Option<i64>,
+    waiting: Waiting<K>,
     late_before: i64,
     now: Timestamp,
     item: PhantomData<fn(T)>,
@@ -130,8 +129,7 @@ where
             numbers: Numbers::default(),
             memory: TableMemory::default(),
             panes: 0,
-            dirty: Vec::new(),
-            early_at: None,
+            waiting: Waiting::new(),
             late_before: i64::MIN,
             now: Timestamp::MIN,
             item: PhantomData,
@@ -183,9 +181,9 @@ where
         }
         if giving.trigger.early_every.is_some() && pane.changes > 0 && !pane.dirty {
             pane.dirty = true;
-            self.dirty.push((end, key.clone()));
-            if self.early_at.is_none() {
-                self.early_at = giving.trigger.next_early(self.now.0);
+            self.waiting.add(end, key.clone());
+            if self.waiting.due.is_none() {
+                self.waiting.due = giving.trigger.next_early(self.now.0);
             }
         }
     }
@@ -198,11 +196,13 @@ where
         }
         self.giving.earlier = from;
         self.giving.watermark = until;
+        self.waiting.end(until);
         let mut progress = Progress::default();
         let ended = (Bound::Excluded(from), Bound::Included(until));
         for (&end, table) in self.windows.range_mut(ended) {
             table.visit(|key, pane| {
                 self.giving.give(end, key, pane, Revision::OnTime, out);
+                pane.dirty = false;
                 progress.made_one();
                 Seen::Changed
             });
@@ -226,12 +226,8 @@ where
 
     /// Gives out early what the clock says is due.
     fn fire_early<E: Emit<Windowed<K, A::Output>>>(&mut self, now: i64, out: &mut E) {
-        if self.early_at.is_none_or(|at| at > now) {
-            return;
-        }
-        self.early_at = None;
         let mut progress = Progress::default();
-        for (end, key) in self.dirty.drain(..) {
+        for (end, key) in self.waiting.take(now) {
             progress.made_one();
             let table = self.windows.get_mut(&end);
             let Some(pane) = table.and_then(|table| table.get_mut(&key)) else {
@@ -314,7 +310,7 @@ where
             TimeDomain::Event => None,
             TimeDomain::Processing => self.windows.keys().next().copied(),
         };
-        let due = [closing, self.early_at].into_iter().flatten().min();
+        let due = [closing, self.waiting.due].into_iter().flatten().min();
         due.map(Timestamp)
     }
 
@@ -338,14 +334,15 @@ where
             self.windows.values().map(Table::len).sum::<usize>()
         );
         into.push(("window accumulators", self.panes));
+        into.push(("early results due", self.waiting.len()));
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         let saved = Saved {
             shape: self.giving.shape(),
             parameters: Parameters(self.giving.function.parameters()),
-            dirty: &self.dirty,
-            early_at: self.early_at,
+            dirty: self.waiting.entries(),
+            early_at: self.waiting.due,
             watermark: self.giving.watermark,
             earlier: self.giving.earlier,
             now: self.now,
@@ -366,14 +363,11 @@ where
             saved.shape.check(KIND, self.giving.shape(), restoring)?;
             let parameters = self.giving.function.parameters();
             saved.parameters.check(KIND, parameters, restoring)?;
-            let before = self.dirty.len();
-            let own = saved.dirty.into_iter();
-            self.dirty
-                .extend(own.filter(|(_, key)| restoring.owns(key)));
-            if self.dirty.len() > before {
-                // Too early costs a result that is replaced.
-                self.early_at = self.early_at.into_iter().chain(saved.early_at).min();
-            }
+            // Earlier versions kept those of windows that had ended as well.
+            let ended = self.giving.watermark;
+            let dirty = saved.dirty.into_iter().filter(|(end, _)| *end > ended);
+            let own = dirty.filter(|(_, key)| restoring.owns(key));
+            self.waiting.wait_again(own, saved.early_at);
             self.giving.earlier = self.giving.earlier.max(saved.earlier);
             self.now = self.now.max(saved.now);
             restoring.goes_on_from(saved.now);
@@ -398,8 +392,7 @@ impl<T, K: Clone, F: Clone, A: AggregateFunction<T>, L: Clone> Clone
             numbers: self.numbers.clone(),
             memory: self.memory.clone(),
             panes: self.panes,
-            dirty: self.dirty.clone(),
-            early_at: self.early_at,
+            waiting: self.waiting.clone(),
             late_before: self.late_before,
             now: self.now,
             item: PhantomData,

@@ -160,17 +160,26 @@ where
             self.late.item(time, item, &mut Discard);
             return;
         }
-        if end > self.watermark {
+        let is_beyond = self.given.back().is_none_or(|last| last.number < number);
+        if end > self.watermark && is_beyond {
             self.open.select(time);
             self.add_current(time, &item);
             return;
         }
         let at = self.given.partition_point(|slice| slice.number < number);
-        if self
-            .given
-            .get(at)
-            .is_none_or(|slice| slice.number != number)
-        {
+        let given = self.given.get_mut(at);
+        let given = given.filter(|slice| slice.number == number);
+        let is_given = given.is_some();
+        if end > self.watermark {
+            // Of partitions that were put together another one was further on, and gave it out for its keys.
+            let of_key = given.and_then(|slice| slice.table.get(&(self.key)(&item)));
+            if of_key.is_none() {
+                self.open.select(time);
+                self.add_current(time, &item);
+                self.open.deselect(); // The next item may be of a key for which it was given out.
+                return;
+            }
+        } else if !is_given {
             let mut table = Table::default();
             table.share(&self.memory);
             self.given.insert(at, Slice { number, table });

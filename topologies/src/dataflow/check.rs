@@ -149,10 +149,11 @@ pub enum DataflowFault {
         /// The source.
         source_name: String,
     },
-    /// Without a watermark nothing but the end of the input closes windows, and this input has none.
+    /// Without a watermark nothing but the end of the input closes windows or has anything forgotten, and this input has
+    /// none.
     #[error(
         "{place} goes by event time, and source {source_name:?} has neither an end nor a watermark, so that it would \
-         give nothing out and keep everything: give the source .watermarks(…)"
+         keep everything, and give out nothing that waits for that time: give the source .watermarks(…)"
     )]
     NoWatermark {
         /// The operator.

@@ -187,6 +187,7 @@ where
         let mut site = Site::new("broadcast-join", partitions, vec![left, right]).following();
         let reason = "what its two sides bring at about the same time meets in any order";
         site.notes.push(Note::content("join_broadcast", reason));
+        site.timeless.push(right);
         let origin = PairOrigin::new(vec![left_edge], vec![right_edge]).by_time_of_left();
         Stream::new(flow, origin, Identity, site)
             .then(BroadcastJoin::new(state, control, function))

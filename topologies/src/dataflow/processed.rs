@@ -69,6 +69,7 @@ where
     {
         let place = self.process_place();
         self.processed("process", process, NoSide, None)
+            .noted(Note::ByArrival)
             .noted(Note::in_time(place, false, false))
     }
 
@@ -83,6 +84,7 @@ where
     {
         let (outlet, place) = (side.outlet_of(self.partitions), self.process_place());
         self.processed("process", process, outlet, Some(side.id))
+            .noted(Note::ByArrival)
             .noted(Note::in_time(place, false, false))
     }
 
@@ -128,7 +130,10 @@ where
     /// they repeat may be forgotten.
     pub fn dedup(self, within: Duration) -> Processed<O::Out, K, F, Dedup, CountLate> {
         self.check_span("dedup", within);
+        let place = place("a dedup", self.state.as_deref());
         self.processed("dedup", Dedup::new(within), CountLate::new(), None)
+            .noted(Note::ByArrival)
+            .noted(Note::forgetting(place))
     }
 
     /// Lets the first `items` of each key in each span of `per` of event time pass, and sends the others, and those
@@ -140,19 +145,25 @@ where
         side: &SideOutput<O::Out>,
     ) -> Processed<O::Out, K, F, Throttle, Outlet<O::Out, Forward>> {
         self.check_span("throttle", per);
+        let place = place("a throttle", self.state.as_deref());
         let outlet = side.outlet_of(self.partitions);
         self.processed("throttle", Throttle::new(items, per), outlet, Some(side.id))
+            .noted(Note::ByArrival)
+            .noted(Note::forgetting(place))
     }
 }
 
 impl<P: Origin, O: Operator<P::Item> + Clone> Stream<P, O> {
-    /// Notes when state is forgotten.
+    /// Notes that results are those so far, and when state is forgotten.
     fn living(self, ttl: Ttl) -> Self {
+        let place = "a running aggregate";
+        let running = self.noted(Note::ByArrival);
         match ttl {
-            Ttl::Event(_) | Ttl::Never => self,
+            Ttl::Never => running,
+            Ttl::Event(_) => running.noted(Note::forgetting(place)),
             Ttl::Processing(_) => {
                 let reason = "it forgets by the engine's clock: give it a Ttl::Event";
-                self.noted(Note::content("a running aggregate", reason))
+                running.noted(Note::content(place, reason))
             }
         }
     }

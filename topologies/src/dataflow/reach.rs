@@ -1,8 +1,9 @@
 //! What reaches a stage from those before it: which sources, and what is not the same at each start.
 //!
 //! Place: part of the checks of `build`. What varies in order only is forgiven where a window, or another operator
-//! that gives its results in the order of event time, stands between; a function that depends on the order of its
-//! items can then still give other results, which nobody can tell here. A source whose end moves is no fault by itself:
+//! that gives its results in the order of event time, stands between, unless one before that makes other items of
+//! another order. A function that depends on the order of its items can then still give other results, which nobody can
+//! tell here. A source whose end moves is no fault by itself:
 //! only where the end of the input makes an operator give something out.
 
 use super::check::DataflowFault;
@@ -14,24 +15,36 @@ use super::site::{InTime, Note, Varies};
 struct Reaching {
     /// Numbers of sources.
     sources: Vec<usize>,
+    /// Those that have a say in what time it is.
+    in_time: Vec<usize>,
     varies: Vec<Varies>,
 }
 
 impl Reaching {
-    fn add(&mut self, other: &Self) {
-        other.sources.iter().for_each(|&source| {
-            if !self.sources.contains(&source) {
-                self.sources.push(source);
-            }
-        });
+    fn add(&mut self, other: &Self, is_timeless: bool) {
+        add_all(&mut self.sources, &other.sources);
+        if !is_timeless {
+            add_all(&mut self.in_time, &other.in_time);
+        }
         for varies in &other.varies {
             self.vary(varies.clone());
         }
     }
 
     fn vary(&mut self, varies: Varies) {
-        if !self.varies.contains(&varies) {
-            self.varies.push(varies);
+        let mut known = self.varies.iter_mut();
+        let is_same =
+            |known: &&mut Varies| known.place == varies.place && known.reason == varies.reason;
+        match known.find(is_same) {
+            Some(known) => known.only_order &= varies.only_order,
+            None => self.varies.push(varies),
+        }
+    }
+
+    /// Passes an operator that makes other items of another order.
+    fn pass_by_arrival(&mut self) {
+        for varies in &mut self.varies {
+            varies.only_order = false;
         }
     }
 
@@ -40,11 +53,11 @@ impl Reaching {
         if operator.orders {
             self.varies.retain(|varies| !varies.only_order);
         }
-        for &number in &self.sources.clone() {
+        for &number in &self.in_time.clone() {
             let source = &draft.sources[number];
             let name = &source.name;
             let place = &operator.place;
-            if source.notes.end_moves {
+            if source.notes.end_moves && operator.at_end {
                 self.vary(Varies {
                     place: place.clone(),
                     reason: format!(
@@ -68,6 +81,14 @@ impl Reaching {
     }
 }
 
+fn add_all(numbers: &mut Vec<usize>, others: &[usize]) {
+    for &number in others {
+        if !numbers.contains(&number) {
+            numbers.push(number);
+        }
+    }
+}
+
 /// What comes out of each stage; nothing for those in a cycle, which is a fault of its own.
 struct Reached {
     stages: Vec<Option<Reaching>>,
@@ -87,15 +108,17 @@ impl Reached {
         let site = &draft.stages[stage].site;
         let mut reaching = Reaching::default();
         reaching.sources.extend(site.source);
+        reaching.in_time.extend(site.source);
         for &input in &site.inputs {
             if let Some(from) = draft.edges[input].from {
                 let before = self.out_of(draft, from, faults);
-                reaching.add(&before);
+                reaching.add(&before, site.timeless.contains(&input));
             }
         }
         for note in &site.notes {
             match note {
                 Note::Varies(varies) => reaching.vary(varies.clone()),
+                Note::ByArrival => reaching.pass_by_arrival(),
                 Note::InTime(operator) => {
                     if operator.needs_watermark {
                         faults.extend(without_watermark(draft, &reaching, operator));
@@ -115,7 +138,7 @@ fn without_watermark(
     operator: &InTime,
 ) -> impl Iterator<Item = DataflowFault> {
     let sources = reaching
-        .sources
+        .in_time
         .iter()
         .map(|&number| &draft.sources[number]);
     let endless = sources.filter(|source| {

@@ -20,7 +20,9 @@ pub(super) struct StateNote {
 pub(super) enum Note {
     /// What comes out is not the same at each start although what goes in is.
     Varies(Varies),
-    /// Watermarks, or the end of the input, make it give something out.
+    /// What comes out depends on the order in which items come: where that varies, other items come out.
+    ByArrival,
+    /// Watermarks, or the end of the input, make it give something out, or forget.
     InTime(InTime),
 }
 
@@ -40,6 +42,8 @@ pub(super) struct InTime {
     pub(super) place: String,
     /// Without a watermark its state grows until the end of the input.
     pub(super) needs_watermark: bool,
+    /// The end of the input makes it give something out.
+    pub(super) at_end: bool,
     /// What comes out for a key is in an order of its own, whatever that of the items was.
     pub(super) orders: bool,
 }
@@ -55,6 +59,11 @@ impl Note {
         Self::varies(place, reason, false)
     }
 
+    /// Other items at each start, since they depend on when they are read.
+    pub(super) fn by_clock(place: impl Into<String>) -> Self {
+        Self::content(place, "it goes by the engine's clock")
+    }
+
     fn varies(place: impl Into<String>, reason: &str, only_order: bool) -> Self {
         Self::Varies(Varies {
             place: place.into(),
@@ -68,19 +77,33 @@ impl Note {
         Self::InTime(InTime {
             place: place.into(),
             needs_watermark,
+            at_end: true,
             orders,
+        })
+    }
+
+    /// An operator that only forgets as event time goes on.
+    pub(super) fn forgetting(place: impl Into<String>) -> Self {
+        Self::InTime(InTime {
+            place: place.into(),
+            needs_watermark: true,
+            at_end: false,
+            orders: false,
         })
     }
 
     /// Those of a window.
     pub(super) fn of_window(place: &str, timing: Timing) -> Vec<Self> {
         let mut notes = Vec::new();
+        if timing.by_arrival {
+            notes.push(Self::ByArrival);
+        }
         if timing.by_watermark || timing.by_end {
             let orders = timing.by_watermark;
             notes.push(Self::in_time(place, timing.by_watermark, orders));
         }
         if timing.by_clock {
-            notes.push(Self::content(place, "it goes by the engine's clock"));
+            notes.push(Self::by_clock(place));
         }
         if timing.is_revised {
             let reason = "how often late items revise its results depends on when they are read";
@@ -101,6 +124,8 @@ pub(super) struct Site {
     /// It has as many partitions as the stage that sends over this edge, which may be declared later.
     pub(super) follows: Option<EdgeId>,
     pub(super) inputs: Vec<EdgeId>,
+    /// Those of its inputs that have no say in what time it is.
+    pub(super) timeless: Vec<EdgeId>,
     pub(super) outputs: Vec<EdgeId>,
     pub(super) states: Vec<StateNote>,
     /// Operators that may fail.
@@ -148,6 +173,7 @@ impl Site {
             partitions,
             follows: None,
             inputs,
+            timeless: Vec::new(),
             outputs: Vec::new(),
             states: Vec::new(),
             failing: 0,

@@ -80,7 +80,7 @@ macro_rules! kind {
 
             $(
                 fn fault<T, A: AggregateFunction<T>>(&self) -> Option<String> {
-                    $fault(A::MERGES)
+                    $fault(self, A::MERGES)
                 }
             )?
         }
@@ -100,7 +100,7 @@ macro_rules! retracting {
 }
 
 /// Sessions are joined when an item comes that connects them.
-fn must_merge(merges: bool) -> Option<String> {
+fn must_merge<W>(_window: &W, merges: bool) -> Option<String> {
     (!merges).then(|| {
         "session windows join sessions, and this function does not merge: give it a merge (fold_merging instead of \
          fold, or MERGES in a function of your own), or use tumbling or sliding windows"
@@ -109,10 +109,18 @@ fn must_merge(merges: bool) -> Option<String> {
 }
 
 /// One window for all time ends with the input.
-fn needs_trigger(_merges: bool) -> Option<String> {
+fn needs_trigger(_window: &Global, _merges: bool) -> Option<String> {
     let reason = "a global window gives nothing out before the end of the input unless a trigger says when: add \
                   .trigger(Trigger::at_watermark().early_count(n)) or .early_every(period)";
     Some(reason.to_owned())
+}
+
+/// With a trigger that says nothing else it is the same.
+fn needs_early(window: &Triggered<Global>, merges: bool) -> Option<String> {
+    let is_early = window.is_early();
+    (!is_early)
+        .then(|| needs_trigger(&Global::new(), merges))
+        .flatten()
 }
 
 const fn at_the_end(window: Global) -> Triggered<Global> {
@@ -127,7 +135,7 @@ kind!(Global, TriggeredWindows::new after at_the_end, needs_trigger);
 kind!(Triggered<Tumbling>, TriggeredWindows::new);
 kind!(Triggered<Sliding>, TriggeredWindows::new);
 kind!(Triggered<Session>, SessionWindows::triggered, must_merge);
-kind!(Triggered<Global>, TriggeredWindows::new);
+kind!(Triggered<Global>, TriggeredWindows::new, needs_early);
 
 retracting!(
     Tumbling,

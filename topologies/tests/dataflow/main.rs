@@ -30,3 +30,4 @@ mod small_files;
 mod stopping;
 mod support;
 mod triggered_windows;
+mod varying;

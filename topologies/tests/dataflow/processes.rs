@@ -63,7 +63,7 @@ impl KeyedProcess<u8, Item> for Bursts {
 
 /// Sums of ten seconds with a timer for each: what it gives does not depend on the order of arrival.
 #[derive(Clone)]
-struct Spans;
+pub(crate) struct Spans;
 
 impl KeyedProcess<u8, Item> for Spans {
     /// Ends and sums.

@@ -13,15 +13,15 @@ use serde::{Deserialize, Serialize};
 use crate::support::*;
 
 #[derive(Serialize, Deserialize)]
-struct Told(u64);
+pub(crate) struct Told(pub(crate) u64);
 
 impl Event for Told {}
 
-fn told() -> (StreamId, Told) {
+pub(crate) fn told() -> (StreamId, Told) {
     ("told-1".parse().unwrap(), Told(1))
 }
 
-fn build(declare: impl FnOnce(&Flow)) -> Vec<DataflowFault> {
+pub(crate) fn build(declare: impl FnOnce(&Flow)) -> Vec<DataflowFault> {
     let options = FlowOptions {
         partitions: 2,
         ..FlowOptions::default()
@@ -30,14 +30,14 @@ fn build(declare: impl FnOnce(&Flow)) -> Vec<DataflowFault> {
     built.map_or_else(|invalid| invalid.faults, |_| Vec::new())
 }
 
-fn items(flow: &Flow, name: &str) -> Branch<Item> {
+pub(crate) fn items(flow: &Flow, name: &str) -> Branch<Item> {
     let items = Generate::timed(|_, _| [(seconds(1), (1u8, 1i64))].into_iter());
     let items = flow.source(name, items.splits(1).repeatable());
     items.watermarks(Ascending::new()).stream().new_stage()
 }
 
 /// The places that a sink behind is refused for.
-fn places(declare: impl FnOnce(&Flow)) -> Vec<String> {
+pub(crate) fn places(declare: impl FnOnce(&Flow)) -> Vec<String> {
     let faults = build(declare).into_iter().map(|fault| match fault {
         DataflowFault::NotDeterministic { place, .. } => place,
         other => panic!("{other}"),
@@ -45,7 +45,7 @@ fn places(declare: impl FnOnce(&Flow)) -> Vec<String> {
     faults.collect()
 }
 
-const fn key(item: &Item) -> u8 {
+pub(crate) const fn key(item: &Item) -> u8 {
     item.0
 }
 

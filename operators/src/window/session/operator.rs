@@ -33,6 +33,8 @@ struct Saved<D> {
     /// Not said by earlier versions.
     #[serde(default)]
     gap: Option<i64>,
+    #[serde(default)]
+    domain: Option<TimeDomain>,
     #[serde(default, skip_serializing_if = "Parameters::are_none")]
     parameters: Parameters,
     dirty: D,
@@ -125,7 +127,10 @@ where
                     sessions.queued = due;
                     self.queues.look_at(due, key);
                 }
-                None => drop(self.keys.remove_at(place)),
+                None => {
+                    drop(self.keys.remove_at(place));
+                    self.queues.waits_no_longer(&key);
+                }
             }
         }
     }
@@ -259,11 +264,13 @@ where
 
     fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
         into.push(("window accumulators", self.sessions));
+        into.push(("early results due", self.queues.dirty().len()));
     }
 
     fn save(&mut self, saving: &mut Saving) -> Result<(), Fault> {
         let saved = Saved {
             gap: Some(self.rules.gap),
+            domain: Some(self.domain),
             parameters: Parameters(self.rules.function.parameters()),
             dirty: self.queues.dirty(),
             early_at: self.queues.early_at,
@@ -277,7 +284,8 @@ where
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         for saved in restoring.whole::<Saved<HashSet<K, FixedState>>>(KIND)? {
-            self.rules.check_gap(KIND, saved.gap, restoring)?;
+            let stored = (saved.gap, saved.domain);
+            self.rules.check(KIND, stored, self.domain, restoring)?;
             let parameters = self.rules.function.parameters();
             saved.parameters.check(KIND, parameters, restoring)?;
             let own = saved.dirty.into_iter().filter(|key| restoring.owns(key));

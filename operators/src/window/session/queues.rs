@@ -109,6 +109,17 @@ impl<K: Hash + Eq + Clone> Queues<K> {
         }
     }
 
+    /// The key has no session any more.
+    #[inline]
+    pub(super) fn waits_no_longer(&mut self, key: &K) {
+        if !self.dirty.is_empty() {
+            self.dirty.remove(key);
+            if self.dirty.is_empty() {
+                self.early_at = None;
+            }
+        }
+    }
+
     /// The keys whose early results the clock says are due.
     pub(super) fn take_dirty(&mut self, now: i64) -> impl Iterator<Item = K> {
         let is_due = self.early_at.is_some_and(|at| at <= now);

@@ -5,7 +5,7 @@ use millstream_engine::flow::Emit;
 
 use super::list::{One, Sessions};
 use crate::function::AggregateFunction;
-use crate::window::{Revision, Trigger, Window, Windowed};
+use crate::window::{Revision, TimeDomain, Trigger, Window, Windowed};
 
 /// What all keys have in common.
 #[derive(Clone)]
@@ -22,22 +22,26 @@ pub(super) struct Rules<A> {
 
 impl<A> Rules<A> {
     /// # Errors
-    /// [`CheckpointError::Parameters`]: sessions of this gap were stored, if that is known, and now they are to have another:
-    /// they would end elsewhere than those that were given out, which would never be taken back.
-    pub(super) fn check_gap(
+    /// [`CheckpointError::Parameters`]: sessions of this gap and time were stored, as far as that is known, and now they are
+    /// to have another: they would end elsewhere than those that were given out, which would never be taken back.
+    pub(super) fn check(
         &self,
         kind: &str,
-        stored: Option<i64>,
+        (gap, stored_domain): (Option<i64>, Option<TimeDomain>),
+        domain: TimeDomain,
         restoring: &Restoring,
     ) -> Result<(), CheckpointError> {
-        let Some(stored) = stored.filter(|stored| *stored != self.gap) else {
+        let now = (self.gap, domain);
+        let stored = (gap.unwrap_or(self.gap), stored_domain.unwrap_or(domain));
+        if stored == now {
             return Ok(());
-        };
-        let text = |gap| format!("a gap of {gap} µs");
+        }
+        let text =
+            |(gap, domain): (i64, TimeDomain)| format!("a gap of {gap} µs{}", domain.suffix());
         Err(restoring.fail(CheckpointError::Parameters {
             kind: kind.to_owned(),
             stored: text(stored),
-            now: text(self.gap),
+            now: text(now),
         }))
     }
 

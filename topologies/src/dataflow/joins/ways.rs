@@ -7,7 +7,7 @@ use millstream_operators::join::{
     AsOf, AsOfJoin, Bounds, GroupResult, IntervalJoin, JoinResult, Latest, LatestJoin, SlidingJoin,
     TumblingJoin, UnboundedJoin, UniqueJoin,
 };
-use millstream_operators::window::{Sliding, Tumbling};
+use millstream_operators::window::{Sliding, Timed, Tumbling};
 use millstream_operators::{Key, Savable};
 
 use crate::dataflow::site::Note;
@@ -36,13 +36,25 @@ pub enum Meeting {
     AtWatermark,
     /// The same, but items that are late meet what is there when they come.
     AtWatermarkOrLater,
+    /// The engine's clock says what and when.
+    ByTheClock,
     /// Everything meets in the end, in the order of arrival.
     InTheEnd,
     /// The order of arrival.
     AtTheMoment,
+    /// The same, and the watermark says what is forgotten.
+    AtTheMomentUntilForgotten,
 }
 
 impl Meeting {
+    fn in_windows(window: &impl Timed) -> Self {
+        if window.timing().by_clock {
+            Self::ByTheClock
+        } else {
+            Self::AtWatermark
+        }
+    }
+
     pub(super) fn notes(self, place: &str) -> Vec<Note> {
         let in_time = |orders| Note::in_time(place, true, orders);
         let order = || Note::order(place, "pairs come in the order in which its two sides do");
@@ -55,8 +67,10 @@ impl Meeting {
             Self::Pairs => vec![in_time(false), order()],
             Self::AtWatermark => vec![in_time(true)],
             Self::AtWatermarkOrLater => vec![in_time(true), late()],
+            Self::ByTheClock => vec![Note::in_time(place, false, false), Note::by_clock(place)],
             Self::InTheEnd => vec![order()],
             Self::AtTheMoment => vec![moment()],
+            Self::AtTheMomentUntilForgotten => vec![Note::forgetting(place), moment()],
         }
     }
 }
@@ -105,14 +119,17 @@ macro_rules! join_of {
 
 join_of!(Bounds, Savable, "interval-join", JoinResult, IntervalJoin<K, L, R, FL, FR, G, S>, |_| Meeting::Pairs,
     |self, left, right, result, late| IntervalJoin::new(self, left, right, result, late));
-join_of!(Tumbling, Savable, "window-join", GroupResult, TumblingJoin<K, L, R, FL, FR, G, S>, |_| Meeting::AtWatermark,
+join_of!(Tumbling, Savable, "window-join", GroupResult, TumblingJoin<K, L, R, FL, FR, G, S>,
+    |window| Meeting::in_windows(window),
     |self, left, right, result, late| TumblingJoin::new(self, left, right, result, late));
-join_of!(Sliding, Savable, "window-join", GroupResult, SlidingJoin<K, L, R, FL, FR, G, S>, |_| Meeting::AtWatermark,
+join_of!(Sliding, Savable, "window-join", GroupResult, SlidingJoin<K, L, R, FL, FR, G, S>,
+    |window| Meeting::in_windows(window),
     |self, left, right, result, late| SlidingJoin::new(self, left, right, result, late));
 join_of!(AsOf<R>, Savable, "as-of-join", JoinResult, AsOfJoin<K, L, R, FL, FR, G, S>,
     |as_of| if as_of.allows_late() { Meeting::AtWatermarkOrLater } else { Meeting::AtWatermark },
     |self, left, right, result, late| AsOfJoin::new(self, left, right, result, late));
-join_of!(Latest<R>, Send, "latest-join", JoinResult, LatestJoin<K, L, R, FL, FR, G>, |_| Meeting::AtTheMoment,
+join_of!(Latest<R>, Send, "latest-join", JoinResult, LatestJoin<K, L, R, FL, FR, G>,
+    |latest| if latest.forgets() { Meeting::AtTheMomentUntilForgotten } else { Meeting::AtTheMoment },
     |self, left, right, result, _late| LatestJoin::new(self, left, right, result));
 join_of!(Unbounded, Savable, "join", JoinResult, UnboundedJoin<K, L, R, FL, FR, G>, |_| Meeting::InTheEnd,
     |self, left, right, result, _late| UnboundedJoin::new(left, right, result));
