@@ -159,8 +159,8 @@ impl DataflowHandle {
     }
 
     /// Has it begin again from its last checkpoint without the stages of this run that hang; see [`Parts::give_up`].
-    pub(crate) fn give_up(&self, run: u64, stage: &str, cause: &str) -> bool {
-        self.parts.give_up(run, stage, cause)
+    pub(crate) fn give_up(&self, run: u64, stage: &str, cause: &str, since: Duration) -> bool {
+        self.parts.give_up(run, stage, cause, since)
     }
 
     /// See [`Parts::give_up_rest`].
