@@ -144,6 +144,11 @@ impl DataflowHandle {
         self.parts.loads()
     }
 
+    /// Whether its present run, or its last, takes checkpoints.
+    pub(crate) fn has_checkpoints(&self) -> bool {
+        self.parts.lock().checkpoints.is_some()
+    }
+
     /// Stages that have not gone on for longer than this at `now`, by the clock of the engine.
     pub(crate) fn stalled(&self, now: Duration, longer_than: Duration) -> Stalled {
         let stalled = |stage: StageHandle| {
