@@ -268,6 +268,9 @@ async fn tables_of_a_dataflow_are_not_behind_and_go_with_it() {
     let text = out(&["projection", "list", "DATA"], folder.path());
     let line = text.lines().find(|line| line.contains("dataflow totals"));
     assert!(line.unwrap().contains("made anew at each start"), "{text}");
+    let by = ["--by", "ann", "--reason", "old"];
+    let words = [&["dead-letters", "discard", "DATA", id][..], &by].concat();
+    assert!(out(&words, folder.path()).contains("discard of 1 dead letter requested"));
 
     let engine = open(folder.path()).await;
     engine.shutdown().await.unwrap();

@@ -4,7 +4,8 @@
 //! the number of the newest one then, and holds until a later one is complete. Of those that there were when somebody
 //! chose, only the chosen one is ever begun from afterwards: the others are of another course of things.
 //! Rows of tables lie outside of the checkpoints and are those of the newest one. Before they are made anything else, that is
-//! noted as a choice with a number that nothing has: from then on none counts as the newest.
+//! noted as a choice with a number that nothing has: from then on none counts as the newest. The choice of one that came from
+//! elsewhere is noted with the one that they are those of, since another may be chosen before a start.
 //! Invariants: (1) epochs that were given once are not given again while anything is stored under them; (2) one that cannot
 //! be read may be a savepoint of a newer version, so it stays until somebody deletes it, with all parts it may name.
 
@@ -30,6 +31,10 @@ pub struct Choice {
     pub from: Option<Epoch>,
     /// The newest number then, or one above it: then no checkpoint is known to have what lies outside of them.
     pub above: Epoch,
+    /// The newest one before one from elsewhere was chosen, which came behind it: rows outside are those of it, until a start
+    /// is about to make them anything else.
+    #[serde(default)]
+    pub rows_of: Option<Epoch>,
 }
 
 /// What is stored of the checkpoints of a dataflow.
@@ -85,13 +90,26 @@ impl Standing {
 
     /// Whether nothing that is stored outside of the checkpoints can be newer than this one, or was made anything else since.
     pub fn is_newest(&self, epoch: Epoch) -> bool {
-        self.choice_failure().is_none() && epoch >= self.last()
+        let has_rows = || {
+            let choice = self.readable_choice().filter(|choice| self.holds(choice));
+            choice.is_some_and(|choice| choice.rows_of == Some(epoch))
+        };
+        self.choice_failure().is_none() && (epoch >= self.last() || has_rows())
+    }
+
+    /// Whether rows outside are those of one that is not the last, so that a start from any other is to say so first.
+    pub fn keeps_rows_of_another(&self) -> bool {
+        self.choice().is_some_and(|choice| choice.rows_of.is_some())
+    }
+
+    /// Whether none is complete since it was made.
+    fn holds(&self, choice: &Choice) -> bool {
+        self.choice_failure().is_none() && choice.above >= self.last()
     }
 
     /// What was chosen, unless a later one is complete since.
     pub fn choice(&self) -> Option<Choice> {
-        let holds = |choice: &Choice| self.is_newest(choice.above);
-        self.readable_choice().filter(holds)
+        self.readable_choice().filter(|choice| self.holds(choice))
     }
 
     /// Why it cannot be told what was chosen, if something was. Another choice takes its place.
@@ -127,14 +145,20 @@ impl Standing {
         let last = self.last();
         // Where it is not known what was chosen, it is not known either what tables hold.
         let above = self.choice_failure().map_or(last, |_| behind(last));
-        Choice { from, above }
+        Choice {
+            from,
+            above,
+            rows_of: self.choice().and_then(|choice| choice.rows_of),
+        }
     }
 
     /// The choice of one that comes from elsewhere, under a number behind all others: no tables here are those of it.
     pub(super) fn choose_new(&self, from: Epoch) -> Choice {
+        let newest = self.all.iter().rev().map(|(epoch, _)| *epoch);
         Choice {
             from: Some(from),
             above: behind(from.max(self.last())),
+            rows_of: newest.into_iter().find(|epoch| self.is_newest(*epoch)),
         }
     }
 
@@ -144,11 +168,17 @@ impl Standing {
         let newest = self.all.last().map(|(newest, _)| *newest);
         let is_left = match &self.choice {
             None => newest.is_none(),
-            Some(Ok(choice)) => choice.from == from && newest < Some(choice.above),
+            Some(Ok(choice)) => {
+                choice.from == from && choice.rows_of.is_none() && newest < Some(choice.above)
+            }
             Some(Err(_)) => false,
         };
         let above = behind(self.last());
-        (!is_left).then_some(Choice { from, above })
+        (!is_left).then_some(Choice {
+            from,
+            above,
+            rows_of: None,
+        })
     }
 }
 

@@ -239,6 +239,37 @@ fn a_file_that_is_chosen_does_not_count_as_what_tables_hold() {
     assert_eq!(next, [epoch]);
 }
 
+/// Story: a file that was taken in by mistake made the newest checkpoint of a dataflow with tables unusable, although nothing
+/// had begun from the file.
+#[test]
+fn a_choice_after_that_of_a_file_finds_the_newest_with_its_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("one.checkpoint");
+    export(&stored(&[1]), "sums", Epoch(1), &path).unwrap();
+    let storage = stored(&[1, 5]);
+    for _ in 0..2 {
+        import_chosen(&storage, &path).unwrap();
+        assert!(standing(&storage).is_newest(Epoch(5)));
+    }
+    Choice::store(&storage, Some(Epoch(5))).unwrap();
+    let again = standing(&storage);
+    assert!(again.is_newest(Epoch(5)) && !again.is_newest(Epoch(1)));
+    let next: Vec<_> = again.candidates().map(|(epoch, _)| *epoch).collect();
+    assert_eq!(next, [Epoch(5)]);
+    // A start from the file has begun to make them its own.
+    let taken_in = import_chosen(&storage, &path).unwrap();
+    assert!(standing(&storage).keeps_rows_of_another());
+    Choice::leave_newest(&storage, Some(taken_in)).unwrap();
+    let left = standing(&storage);
+    assert!(!left.is_newest(Epoch(5)) && !left.keeps_rows_of_another());
+    Choice::store(&storage, Some(Epoch(5))).unwrap();
+    assert!(!standing(&storage).is_newest(Epoch(5)));
+    // As earlier programs have stored it.
+    let earlier = b"\x82\xa4from\x05\xa5above\x64".to_vec();
+    put(&storage, Rows::Manifests, CHOICE, earlier);
+    assert_eq!(standing(&storage).choice().unwrap().rows_of, None);
+}
+
 #[test]
 fn a_length_that_is_not_there_is_not_reserved() {
     let manifest = manifest(1, true, &[(1, 1 << 51)]);

@@ -1,7 +1,8 @@
 //! When to start a failed stage again, and when to give up: a plain function of times and causes.
 //!
 //! Failures less than a quiet window apart belong together: each waits twice as long as the one before,
-//! and after [`RestartPolicy::attempts_max`] restarts it is over. What is reported then is the first
+//! and after [`RestartPolicy::attempts_max`] restarts it is over. Quiet is only time in which it ran: not the wait
+//! before a restart, nor what the beginning takes, nor a beginning that fails. What is reported then is the first
 //! cause; later ones are often only its consequences. Not here: actors, timers (`supervisor`).
 
 use std::time::Duration;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct RestartPolicy {
     /// Restarts before giving up. Default 5; 0 gives up at the first failure.
     pub attempts_max: u32,
-    /// Time without failure, counted from a restart, after which earlier failures are forgotten.
+    /// Time without failure, counted from when it runs again, after which earlier failures are forgotten.
     /// Default 60 s.
     pub window: Duration,
     /// Wait before the first restart. Default 100 ms.
@@ -54,8 +55,8 @@ pub struct Supervision<C = String> {
     policy: RestartPolicy,
     attempts: u32,
     first_cause: Option<C>,
-    /// When the last restart was due: quiet is counted from there.
-    restarted_at: Duration,
+    /// Since when it runs: quiet is counted from there. `None` from a failure until it runs again.
+    runs_since: Option<Duration>,
 }
 
 impl<C: Clone> Supervision<C> {
@@ -65,11 +66,16 @@ impl<C: Clone> Supervision<C> {
             policy,
             attempts: 0,
             first_cause: None,
-            restarted_at: Duration::ZERO,
+            runs_since: Some(Duration::ZERO),
         }
     }
 
-    /// Takes in a failure at `now` (monotonic) and says what to do.
+    /// It has begun at `now` (monotonic) and runs. Without this no later failure is far from the one before.
+    pub fn began(&mut self, now: Duration) {
+        self.runs_since = Some(now);
+    }
+
+    /// Takes in a failure at `now` (monotonic; of what hung, since when) and says what to do.
     pub fn on_failure(&mut self, now: Duration, cause: C) -> Directive<C> {
         let first_cause = self.last_failure(now, cause);
         if self.attempts >= self.policy.attempts_max {
@@ -84,14 +90,14 @@ impl<C: Clone> Supervision<C> {
             .saturating_mul(1 << self.attempts.min(30));
         let backoff = backoff.min(self.policy.backoff_max);
         self.attempts += 1;
-        self.restarted_at = now.saturating_add(backoff);
         Directive::RestartAfter(backoff)
     }
 
     /// Takes in a failure at `now` (monotonic) after which nothing is started, whatever the policy says: gives the cause of
     /// the first one since the last quiet window.
     pub fn last_failure(&mut self, now: Duration, cause: C) -> C {
-        if now.saturating_sub(self.restarted_at) >= self.policy.window {
+        let ran_since = self.runs_since.take();
+        if ran_since.is_some_and(|since| now.saturating_sub(since) >= self.policy.window) {
             self.attempts = 0;
             self.first_cause = None;
         }
@@ -139,21 +145,48 @@ mod tests {
         for failure in 0..20 {
             let directive = supervision.on_failure(failure * 61 * SECOND, "rare".into());
             assert_eq!(directive, Directive::RestartAfter(SECOND));
+            supervision.began((failure * 61 + 1) * SECOND);
         }
         // One second short of a quiet window, which is counted from the restart.
         let directive = supervision.on_failure((19 * 61 + 60) * SECOND, "again".into());
         assert_eq!(directive, Directive::RestartAfter(2 * SECOND));
     }
 
+    /// Story: a restore that took as long as the quiet window, or that failed after as long, was tried for ever.
+    #[test]
+    fn time_in_which_it_did_not_run_is_not_quiet() {
+        let mut restored = supervision();
+        for failure in 0..3 {
+            let directive = restored.on_failure(failure * 100 * SECOND, "again".into());
+            assert!(matches!(directive, Directive::RestartAfter(_)), "{failure}");
+            restored.began((failure * 100 + 90) * SECOND);
+        }
+        let mut never_begun = supervision();
+        for failure in 0..3 {
+            let directive = never_begun.on_failure(failure * 100 * SECOND, "again".into());
+            assert!(matches!(directive, Directive::RestartAfter(_)), "{failure}");
+        }
+        let over = Directive::GiveUp {
+            first_cause: "again".to_owned(),
+            attempts: 3,
+        };
+        for mut supervision in [restored, never_begun] {
+            assert_eq!(supervision.on_failure(300 * SECOND, "last".into()), over);
+        }
+    }
+
     #[test]
     fn what_is_told_at_the_end_is_no_older_than_a_quiet_window() {
         let mut supervision = supervision();
         supervision.on_failure(SECOND, "long ago".into());
+        supervision.began(2 * SECOND);
         supervision.on_failure(100 * SECOND, "first".into());
+        supervision.began(100 * SECOND);
         assert_eq!(
             supervision.last_failure(101 * SECOND, "second".into()),
             "first"
         );
+        supervision.began(102 * SECOND);
         assert_eq!(
             supervision.last_failure(200 * SECOND, "third".into()),
             "third"

@@ -68,6 +68,7 @@ impl SupervisorState {
         match StageActor::spawn_linked(None, StageActor, arguments, me.get_cell()).await {
             Ok((stage, _task)) => {
                 self.stage = Some(stage);
+                self.supervision.began(self.spec.clock.monotonic());
                 self.status.send_replace(StageStatus::Running);
             }
             Err(error) => self.failed(me, error.to_string()),

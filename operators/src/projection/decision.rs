@@ -91,10 +91,22 @@ impl LetterOrder {
         })
     }
 
+    /// An order for the letter of a late item of a dataflow whose state is registered under `dataflow`; `None` for any other.
+    /// Nothing holds the item: all that can be done is to let the letter go, which no event in the log says.
+    #[must_use]
+    pub fn of_late(letter: &DeadLetter, dataflow: &str, by: &str, reason: &str) -> Option<Self> {
+        let is_late = letter.kind.category.is_empty();
+        is_late.then(|| Self::of_stage(letter, dataflow, by, reason))
+    }
+
     /// An order for the letter of an item of a dataflow whose state is registered under `dataflow`; `None` for any other.
     #[must_use]
     pub fn of_item(letter: &DeadLetter, dataflow: &str, by: &str, reason: &str) -> Option<Self> {
-        (letter.kind.category == ITEMS).then(|| Self {
+        (letter.kind.category == ITEMS).then(|| Self::of_stage(letter, dataflow, by, reason))
+    }
+
+    fn of_stage(letter: &DeadLetter, dataflow: &str, by: &str, reason: &str) -> Self {
+        Self {
             projection: dataflow.to_owned(),
             stage: Some(letter.stage.to_string()),
             version: letter.version,
@@ -104,7 +116,7 @@ impl LetterOrder {
             redrives: letter.redrives,
             by: by.to_owned(),
             reason: reason.to_owned(),
-        })
+        }
     }
 
     /// The partition of the log that the decision lies in. A stage of a dataflow may have more partitions than the log.

@@ -145,7 +145,7 @@ impl Parked {
         let is_late = due.is_some_and(|due| due > latest);
         let due = due.map(|due| due.min(latest));
         let key = self.id_of(&letter);
-        let parked = ParkedKey {
+        let mut parked = ParkedKey {
             letter,
             first: record.version,
             version: record.version,
@@ -156,7 +156,11 @@ impl Parked {
             event_bytes: record.payload.len(),
             // What comes of a decision may be waited for over a start.
             is_decided: due.is_some(),
+            died_of: None,
         };
+        if parked.due.is_none() || parked.letter.redrives > 0 {
+            parked.died_of = Some(parked.stands().class.into());
+        }
         self.insert(key, parked);
         is_late
     }
@@ -293,10 +297,29 @@ impl Parked {
         self.standing.now(now)
     }
 
-    /// Class of the failure that a key is parked for.
+    /// Class that a key's event is counted in: as it was when it became a dead letter, else of its failure.
     pub(super) fn class(&self, id: &str) -> &str {
         let parked = self.keys.get(id);
-        parked.map_or(ERROR, |parked| parked.stands().class)
+        parked.map_or(ERROR, |parked| match &parked.died_of {
+            Some(class) => class,
+            None => parked.stands().class,
+        })
+    }
+
+    /// The class of a key's event that has become a dead letter, the first time that this is asked.
+    pub(super) fn died(&mut self, id: &str) -> Option<&str> {
+        let parked = self.keys.get_mut(id)?;
+        if parked.due.is_some() || parked.died_of.is_some() {
+            return None;
+        }
+        let class = CompactString::from(parked.stands().class);
+        Some(parked.died_of.insert(class))
+    }
+
+    /// Whether a key's event had become a dead letter: only somebody's decision has it tried again.
+    pub(super) fn had_died(&self, id: &str) -> bool {
+        let parked = self.keys.get(id);
+        parked.is_some_and(|parked| parked.died_of.is_some())
     }
 
     /// Events that wait, the failed ones included.

@@ -7,8 +7,8 @@
 //! waits until all letters before it are stored, and a start from the checkpoint deletes those after it, which come
 //! again.
 //! Bounds: at most `max` letters per partition of a stage, the oldest is given up for a new one; what waits in memory is
-//! bounded by the letter store. Threads: one owner. Failure: an item that cannot be encoded, or a failed store, fails the
-//! stage.
+//! bounded by the letter store. Threads: one owner. Failure: a failed store fails the stage. An item that has no JSON, or
+//! whose `Serialize` panics, has a letter all the same, with why: it would come again at each start.
 
 use std::any::type_name;
 use std::collections::BTreeMap;
@@ -21,17 +21,21 @@ use millstream_engine::checkpoint::{Restoring, Saving};
 use millstream_engine::event::{Offset, Position};
 use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::log::frame::{Encoding, Kind};
+use millstream_engine::metrics::DeadLetterMetrics;
 use millstream_engine::stage::Blocked;
 use millstream_engine::state::{DeadLetter, DeadLetterStatus};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::letter_store::{LetterNumbers, LetterStore};
+use crate::failing::guarded;
 
 /// Its kind of state in checkpoints.
 const KIND: &str = "late letters";
 /// Category of its letters: none.
 const CATEGORY: &str = "";
+/// Class of causes of its letters.
+const CLASS: &str = "late";
 /// Letters kept per partition of a stage.
 const MAX: u64 = 10_000;
 
@@ -44,8 +48,8 @@ struct Saved {
 struct Open {
     letters: LetterStore,
     numbers: LetterNumbers,
+    metrics: DeadLetterMetrics,
     now: Timestamp,
-    fault: Option<Fault>,
 }
 
 /// Keeps late items as dead letters.
@@ -93,8 +97,8 @@ impl Open {
     fn letter(
         &self,
         position: Position,
-        cause: String,
-        event_type: &str,
+        cause: Vec<String>,
+        kind: Kind,
         payload: Vec<u8>,
     ) -> DeadLetter {
         DeadLetter {
@@ -103,18 +107,13 @@ impl Open {
             version: 1,
             key: "late item".into(),
             status: DeadLetterStatus::Dead,
-            cause: vec![cause],
-            class: "late".into(),
+            cause,
+            class: CLASS.into(),
             attempts: 1,
             first_failed: self.now,
             last_failed: self.now,
             position,
-            kind: Kind {
-                category: CATEGORY.into(),
-                event_type: event_type.into(),
-                schema_version: 1,
-                encoding: Encoding::Json,
-            },
+            kind,
             dictionary: Vec::new(),
             payload,
             earlier: Vec::new(),
@@ -126,30 +125,49 @@ impl Open {
     }
 }
 
+/// What a letter holds of an item, and why that is not its JSON: then it is as a checkpoint would have it, if it can be.
+fn payload_of<T: Serialize>(item: &T) -> (Encoding, Vec<u8>, Vec<String>) {
+    match guarded(|| serde_json::to_vec(item)) {
+        Ok(payload) => (Encoding::Json, payload, Vec::new()),
+        // Such as a map whose keys are no texts.
+        Err(failure) => {
+            let saved = guarded(|| rmp_serde::to_vec_named(item));
+            let why = ["it has no JSON".to_owned()].into_iter();
+            (
+                Encoding::Opaque,
+                saved.unwrap_or_default(),
+                why.chain(failure.causes()).collect(),
+            )
+        }
+    }
+}
+
 impl<T: Serialize + Send + 'static> Operator<T> for LateLetters<T> {
     type Out = Infallible;
 
     fn item<E: Emit<Infallible>>(&mut self, time: Timestamp, item: T, _out: &mut E) {
         let Some(open) = &mut self.open else { return };
-        let payload = match serde_json::to_vec(&item) {
-            Ok(payload) => payload,
-            Err(error) => {
-                let fault = || Fault(format!("a late item cannot be stored: {error}"));
-                open.fault.get_or_insert_with(fault);
-                return;
-            }
-        };
         let limit = self.limit;
-        let cause =
+        let late =
             format!("too late: its time is {time}, and it came behind the watermark {limit}");
+        let (encoding, payload, why) = payload_of(&item);
+        let cause = [late].into_iter().chain(why).collect();
+        let kind = Kind {
+            category: CATEGORY.into(),
+            event_type: type_name::<T>().into(),
+            schema_version: 1,
+            encoding,
+        };
         let position = open.numbers.next();
-        let letter = open.letter(position, cause, type_name::<T>(), payload);
+        let letter = open.letter(position, cause, kind, payload);
         if let Some(oldest) = position.offset.0.checked_sub(self.max) {
             let mut id = letter.id();
             id.offset = Offset(oldest);
             open.letters.delete(id);
+            open.metrics.count_discarded(CLASS, 1);
         }
         open.letters.put(letter);
+        open.metrics.count_added(CLASS, 1);
     }
 
     fn late_before(&mut self, limit: Timestamp) {
@@ -161,8 +179,8 @@ impl<T: Serialize + Send + 'static> Operator<T> for LateLetters<T> {
         self.open = Some(Open {
             letters,
             numbers: LetterNumbers::of(wiring),
+            metrics: DeadLetterMetrics::new(&wiring.stage, wiring.partition_id()),
             now: wiring.clock.now(),
-            fault: None,
         });
         Ok(())
     }
@@ -177,9 +195,6 @@ impl<T: Serialize + Send + 'static> Operator<T> for LateLetters<T> {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
-        if let Some(fault) = open.fault.take() {
-            return Err(fault);
-        }
         open.letters.flush(idle || self.ending)
     }
 

@@ -63,7 +63,8 @@ pub(super) fn begin<T>(
                 let epoch = *epoch;
                 return Err(CheckpointError::TablesNewer { epoch, stage });
             }
-            if !standing.is_newest(*epoch) && lacks_a_table(&manifest, &standing) {
+            let leaves = standing.keeps_rows_of_another() || lacks_a_table(&manifest, &standing);
+            if !standing.is_newest(*epoch) && leaves {
                 Choice::leave_newest(storage, Some(*epoch))?;
             }
             fail_point!(RESTORE_MANIFEST_READ, |cause| CheckpointError::Storage(

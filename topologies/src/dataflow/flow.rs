@@ -327,6 +327,14 @@ impl Draft {
         stages.map(identity).collect()
     }
 
+    /// What letters of late items name as their stages.
+    pub(super) fn late_stages(&self, dataflow: &str) -> Vec<Arc<str>> {
+        let stages = self.stages.iter().zip(self.identities());
+        let kept = stages.filter(|(stage, _)| stage.site.has_late_letters);
+        kept.map(|(_, identity)| letter_stage(&format!("{dataflow}/{identity}"), 0))
+            .collect()
+    }
+
     /// What the letters of operators that may fail name as their stages.
     pub(super) fn letter_stages(&self, dataflow: &str) -> Vec<Arc<str>> {
         let stages = self.stages.iter().zip(self.identities());

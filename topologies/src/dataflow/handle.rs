@@ -144,6 +144,11 @@ impl DataflowHandle {
         self.parts.loads()
     }
 
+    /// Whether its present run, or its last, takes checkpoints.
+    pub(crate) fn has_checkpoints(&self) -> bool {
+        self.parts.lock().checkpoints.is_some()
+    }
+
     /// Stages that have not gone on for longer than this at `now`, by the clock of the engine.
     pub(crate) fn stalled(&self, now: Duration, longer_than: Duration) -> Stalled {
         let stalled = |stage: StageHandle| {
@@ -159,8 +164,8 @@ impl DataflowHandle {
     }
 
     /// Has it begin again from its last checkpoint without the stages of this run that hang; see [`Parts::give_up`].
-    pub(crate) fn give_up(&self, run: u64, stage: &str, cause: &str) -> bool {
-        self.parts.give_up(run, stage, cause)
+    pub(crate) fn give_up(&self, run: u64, stage: &str, cause: &str, since: Duration) -> bool {
+        self.parts.give_up(run, stage, cause, since)
     }
 
     /// See [`Parts::give_up_rest`].

@@ -17,7 +17,7 @@ use super::flow::SideOutput;
 use super::keyed::KeyedStream;
 use super::origin::Origin;
 use super::processed::Processed;
-use super::site::Note;
+use super::site::{LateWay, Note};
 use super::windowed::place;
 
 /// A keyed stream in which a pattern is looked for.
@@ -26,7 +26,7 @@ pub struct PatternStream<P, O, F, T, L = CountLate> {
     keyed: KeyedStream<P, O, F>,
     pattern: Pattern<T>,
     late: L,
-    late_edge: Option<usize>,
+    late_way: LateWay,
 }
 
 impl<P, O, K, F> KeyedStream<P, O, F>
@@ -43,7 +43,7 @@ where
             keyed: self,
             pattern,
             late: CountLate::new(),
-            late_edge: None,
+            late_way: LateWay::Counted,
         }
     }
 }
@@ -66,7 +66,7 @@ where
             late: side.outlet_of(self.keyed.partitions),
             keyed: self.keyed,
             pattern: self.pattern,
-            late_edge: Some(side.id),
+            late_way: LateWay::Side(side.id),
         }
     }
 
@@ -82,7 +82,7 @@ where
             keyed: self.keyed,
             pattern: self.pattern,
             late: LateLetters::new(),
-            late_edge: None,
+            late_way: LateWay::Letters,
         }
     }
 
@@ -101,9 +101,10 @@ where
             });
             PatternMatcher::nothing()
         });
-        let (late, edge) = (self.late, self.late_edge);
+        let (late, way) = (self.late, self.late_way);
         let place = place("a pattern", self.keyed.state.as_deref());
-        let stream = self.keyed.processed("pattern", matcher, late, edge);
+        let mut stream = self.keyed.processed("pattern", matcher, late, way.edge());
+        stream.site.has_late_letters |= matches!(way, LateWay::Letters);
         stream.noted(Note::in_time(place, true, true))
     }
 }

@@ -81,7 +81,7 @@ where
             keyed,
             window,
             late,
-            late_edge,
+            late_way,
         } = self.windowed;
         let mut stream = keyed.stream;
         let flow = stream.flow.clone();
@@ -98,7 +98,7 @@ where
         let sums = PreAggregate::new(window, capacity, keyed.key, function.clone(), outlet);
         stream.end(sums);
         let mut site = Site::new("window", keyed.partitions, vec![input]);
-        site.outputs.extend(late_edge);
+        site.leads_late(late_way);
         site.notes = Note::of_window(&place, window.timing());
         let windows = window.windows(of_portion, Merging::new(function), LatePortions::new(late));
         Stream::new(flow, InletOrigin::new(vec![edge]), Identity, site)

@@ -135,19 +135,22 @@ impl Run {
         });
         let mut failed = failed;
         let outcome = loop {
-            run.until_over(&parts, &failed).await;
+            let failed_at = run.until_over(&parts, &failed).await;
             let Some(failure) = failed.borrow().clone() else {
                 break Ok(());
             };
+            let failed_at = parts
+                .stalled_since()
+                .map_or(failed_at, |since| since.min(failed_at));
             if parts.is_stopping() {
-                let now = run.home.clock.monotonic();
-                break Err(supervision.last_failure(now, failure));
+                break Err(supervision.last_failure(failed_at, failure));
             }
             if parts.is_stuck() {
                 let cause = format!("{}, {STUCK}", failure.cause);
                 break Err(Failure { cause, ..failure });
             }
-            match run.begin_again(&parts, &mut supervision, failure).await {
+            let begun = run.begin_again(&parts, &mut supervision, (failed_at, failure));
+            match begun.await {
                 Ok(next) => failed = next,
                 Err(first) => break Err(first),
             }
@@ -157,7 +160,7 @@ impl Run {
         parts.end(outcome);
     }
 
-    /// After a failure: waits and starts it again.
+    /// After a failure at a monotonic time: waits and starts it again.
     ///
     /// # Errors
     /// It is given up, or somebody stops it: the first failure of those that belong together.
@@ -165,11 +168,10 @@ impl Run {
         self: &Arc<Self>,
         parts: &Parts,
         supervision: &mut Supervision<Failure>,
-        failure: Failure,
+        (failed_at, failure): (Duration, Failure),
     ) -> Result<watch::Sender<Option<Failure>>, Failure> {
-        let mut failure = failure;
+        let (mut now, mut failure) = (failed_at, failure);
         loop {
-            let now = self.home.clock.monotonic();
             let hung = parts.hung().len();
             if hung > HUNG_MAX {
                 tracing::error!(
@@ -199,8 +201,12 @@ impl Run {
             }
             fail_point!(RESTORE_AGAIN);
             match self.begin_where(parts).await {
-                Ok(failed) => return Ok(failed),
+                Ok(failed) => {
+                    supervision.began(self.home.clock.monotonic());
+                    return Ok(failed);
+                }
                 Err(error) => {
+                    now = self.home.clock.monotonic();
                     failure = Failure {
                         stage: parts.whole(),
                         cause: error.to_string(),
@@ -239,8 +245,13 @@ impl Run {
         }
     }
 
-    /// Until all stages have ended; has the others end when one fails, and keeps the metrics up to date.
-    async fn until_over(&self, parts: &Parts, failure: &watch::Sender<Option<Failure>>) {
+    /// Until all stages have ended; has the others end when one fails, and keeps the metrics up to date. Gives when that
+    /// was seen, or the end.
+    async fn until_over(
+        &self,
+        parts: &Parts,
+        failure: &watch::Sender<Option<Failure>>,
+    ) -> Duration {
         let metrics: Vec<_> = parts
             .loads()
             .iter()
@@ -259,7 +270,7 @@ impl Run {
             parts.look(loads);
         };
         let mut failed = failure.subscribe();
-        let mut stopped = false;
+        let mut failed_at = None;
         let stages = parts.handles();
         let all_ended = async {
             for stage in &stages {
@@ -272,14 +283,15 @@ impl Run {
             tokio::select! {
                 () = &mut all_ended => break,
                 // It may have failed before this task began.
-                Ok(_) = failed.wait_for(Option::is_some), if !stopped => {
-                    stopped = true;
+                Ok(_) = failed.wait_for(Option::is_some), if failed_at.is_none() => {
+                    failed_at = Some(self.home.clock.monotonic());
                     parts.stop_all();
                 }
                 _ = tick.tick() => show(),
             }
         }
         show();
+        failed_at.unwrap_or_else(|| self.home.clock.monotonic())
     }
 }
 

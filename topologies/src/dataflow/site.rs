@@ -113,6 +113,26 @@ impl Note {
     }
 }
 
+/// Where items go that come too late for a stage.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LateWay {
+    /// Nowhere: they are counted.
+    Counted,
+    /// Over this edge.
+    Side(EdgeId),
+    /// Into dead letters.
+    Letters,
+}
+
+impl LateWay {
+    pub(super) const fn edge(self) -> Option<EdgeId> {
+        match self {
+            Self::Side(edge) => Some(edge),
+            Self::Counted | Self::Letters => None,
+        }
+    }
+}
+
 /// A stage.
 #[derive(Clone, Debug)]
 pub(super) struct Site {
@@ -130,6 +150,8 @@ pub(super) struct Site {
     pub(super) states: Vec<StateNote>,
     /// Operators that may fail.
     pub(super) failing: usize,
+    /// It keeps late items as dead letters.
+    pub(super) has_late_letters: bool,
     /// In the order of its operators.
     pub(super) notes: Vec<Note>,
     /// Its number among the sources, if it reads one.
@@ -177,6 +199,7 @@ impl Site {
             outputs: Vec::new(),
             states: Vec::new(),
             failing: 0,
+            has_late_letters: false,
             notes: Vec::new(),
             source: None,
             lets_out: false,
@@ -184,6 +207,12 @@ impl Site {
             table: None,
             files: None,
         }
+    }
+
+    /// Where its late items go.
+    pub(super) fn leads_late(&mut self, late: LateWay) {
+        self.outputs.extend(late.edge());
+        self.has_late_letters |= matches!(late, LateWay::Letters);
     }
 
     /// What its state is found by, if anything in it has a name: it must not depend on the order of declaration.

@@ -210,8 +210,9 @@ impl Dataflow {
         let registered = match store.projection(&owner, VERSION)? {
             // Also of one that has neither tables nor letters now: it may have letters of before to delete.
             Some(kept) => {
-                let stages = draft.letter_stages(&self.name);
-                drop_letters_of_others(&kept, &stages, store, writer)?;
+                let of_items = draft.letter_stages(&self.name);
+                let of_late = draft.late_stages(&self.name);
+                drop_letters_of_others(&kept, (&of_items, &of_late), store, writer)?;
                 kept
             }
             None if names.is_empty() && !draft.has_letters => {
@@ -275,11 +276,11 @@ fn keep_tables(
 /// Letters that are read at a time.
 const PAGE: usize = 1_000;
 
-/// Deletes letters of items of stages that are none of `stages`: nothing waits for a decision about them any more. Blocks
-/// on the state's writer.
+/// Deletes letters of items, and of late ones, of stages that are none of these: nothing waits for a decision about them any
+/// more, and nobody else would let them go. Blocks on the state's writer.
 fn drop_letters_of_others(
     owner: &RegisteredProjection,
-    stages: &[Arc<str>],
+    (of_items, of_late): (&[Arc<str>], &[Arc<str>]),
     store: &StateStore,
     writer: &StateWriterHandle,
 ) -> Result<(), StateError> {
@@ -291,7 +292,12 @@ fn drop_letters_of_others(
         };
         after = Some(last.id());
         let is_gone = |letter: &&DeadLetter| {
-            is_of_item(letter) && !stages.iter().any(|stage| **stage == *letter.stage)
+            let stages = if is_of_item(letter) {
+                of_items
+            } else {
+                of_late
+            };
+            !stages.iter().any(|stage| **stage == *letter.stage)
         };
         let gone = page.iter().filter(is_gone);
         let writes: Vec<_> = gone

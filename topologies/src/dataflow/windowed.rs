@@ -15,7 +15,7 @@ use super::check::DataflowFault;
 use super::flow::SideOutput;
 use super::keyed::KeyedStream;
 use super::origin::{InletOrigin, Origin};
-use super::site::Note;
+use super::site::{LateWay, Note};
 use super::stream::Stream;
 use super::windows::{Retracting, WindowKind};
 
@@ -25,8 +25,8 @@ pub struct WindowedStream<P, O, F, W, L = CountLate> {
     pub(super) keyed: KeyedStream<P, O, F>,
     pub(super) window: W,
     pub(super) late: L,
-    /// The edge that late items leave by.
-    pub(super) late_edge: Option<usize>,
+    /// Where late items go, as the stage is told.
+    pub(super) late_way: LateWay,
 }
 
 impl<P, O, F, W> WindowedStream<P, O, F, W> {
@@ -35,7 +35,7 @@ impl<P, O, F, W> WindowedStream<P, O, F, W> {
             keyed,
             window,
             late: CountLate::new(),
-            late_edge: None,
+            late_way: LateWay::Counted,
         }
     }
 }
@@ -47,7 +47,7 @@ impl<P, O, F, W, L> WindowedStream<P, O, F, W, L> {
             keyed: self.keyed,
             window: Triggered::new(self.window, trigger),
             late: self.late,
-            late_edge: self.late_edge,
+            late_way: self.late_way,
         }
     }
 
@@ -83,7 +83,7 @@ where
             late: side.outlet_of(self.keyed.partitions),
             keyed: self.keyed,
             window: self.window,
-            late_edge: Some(side.id),
+            late_way: LateWay::Side(side.id),
         }
     }
 
@@ -99,7 +99,7 @@ where
             keyed: self.keyed,
             window: self.window,
             late: LateLetters::new(),
-            late_edge: None,
+            late_way: LateWay::Letters,
         }
     }
 
@@ -125,7 +125,7 @@ where
             flow.fault(DataflowFault::Impossible { place, reason });
         }
         let (mut stream, key, name) = self.keyed.exchange("window");
-        stream.site.outputs.extend(self.late_edge);
+        stream.site.leads_late(self.late_way);
         stream.site.notes.extend(notes);
         stream
             .begin_with(self.window.windows(key, function, self.late))

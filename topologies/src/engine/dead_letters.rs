@@ -12,7 +12,7 @@ mod waiting;
 use millstream_engine::event::{StreamIdError, Token};
 use millstream_engine::fail_point;
 use millstream_engine::partition::{AppendError, Appender, Expected, NewEvent};
-use millstream_engine::state::{DeadLetterId, StateError};
+use millstream_engine::state::{DeadLetterId, StateBatch, StateError, StateWrite};
 use millstream_operators::failing::ItemLetters;
 use millstream_operators::projection::{EDIT_BYTES_MAX, LetterDecision, LetterOrder};
 
@@ -114,7 +114,7 @@ impl DeadLetters {
     /// refused: the letter is tried already.
     ///
     /// Resolves once the decisions are durable; a projection that shows the token has begun with them. Stages of dataflows
-    /// begin with them within a second.
+    /// begin with them within a second; those of one that has ended or failed with the next start of the program.
     ///
     /// # Errors
     /// [`DecideError`]; nothing was decided then, unless it is [`DecideError::Append`].
@@ -131,7 +131,8 @@ impl DeadLetters {
 
     /// Gives these events up: rows of this version and of later ones lack them for ever, also when they are made anew,
     /// and whether the events would fail then or not. What waits behind each goes on. As [`redrive`](Self::redrive)
-    /// otherwise.
+    /// otherwise. Letters of late items go at once, and the log says nothing of them; a dataflow that goes back to a
+    /// checkpoint before one of them finds it again.
     ///
     /// # Errors
     /// [`DecideError`]; a reason is needed.
@@ -144,7 +145,17 @@ impl DeadLetters {
         if reason.trim().is_empty() {
             return Err(DecideError::Missing { what: "a reason" });
         }
-        let orders = self.orders(letters, by, reason)?;
+        let waiting = Waiting::of(&self.engine)?;
+        let (mut late, mut others) = (Vec::new(), Vec::new());
+        for &id in letters {
+            let letter = self.engine.state().dead_letter(id)?;
+            match letter.filter(|letter| waiting.is_late(letter)) {
+                Some(_) => late.push(id),
+                None => others.push(id),
+            }
+        }
+        let orders = self.orders(&others, by, reason)?;
+        let_go(&self.engine, late).await?;
         self.take(orders.into_iter().map(LetterDecision::Discarded).collect())
             .await
     }
@@ -213,6 +224,31 @@ impl DeadLetters {
     async fn take(&self, decisions: Vec<LetterDecision>) -> Result<Token, DecideError> {
         append(&self.engine, decisions).await
     }
+}
+
+/// Deletes letters of late items.
+pub(super) async fn let_go(engine: &Engine, late: Vec<DeadLetterId>) -> Result<(), DecideError> {
+    if late.is_empty() {
+        return Ok(());
+    }
+    let writer = engine.inner.state.clone();
+    let (done, is_done) = tokio::sync::oneshot::channel();
+    let writes = late.into_iter().map(StateWrite::DeleteDeadLetter).collect();
+    let batch = StateBatch::new(writes).on_done(move |outcome| {
+        // Whoever asked may have gone.
+        let _ = done.send(outcome);
+    });
+    // Waits for room.
+    let submitting = engine
+        .inner
+        .runtime
+        .spawn_blocking(move || writer.submit_blocking(batch));
+    match submitting.await {
+        Ok(submitted) => submitted.map_err(|refused| refused.reason)?,
+        Err(_) => return Err(AppendError::Closed.into()),
+    }
+    let outcome = is_done.await.unwrap_or(Err(StateError::Closed));
+    Ok(outcome?)
 }
 
 /// Says that decisions were appended, whatever has come of the others.

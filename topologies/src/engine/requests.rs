@@ -4,7 +4,7 @@
 //! Invariants: (1) a request appears whole or not at all: it is written under another name, synced and renamed;
 //! (2) it is removed after its decisions are durable, so a crash in between takes it up again, which does nothing
 //! twice: what is not about a letter as it is now is left out; one of which a part must wait is left with that part;
-//! (3) one that cannot be read is put aside as `….refused` and said, never dropped.
+//! (3) one that is none is put aside as `….refused` and said, never dropped; one that cannot be read for now is left.
 //! Memory: one chunk of a request. Threads: the monitor's starts it, a task of the runtime does it, one at a time.
 
 use std::fs;
@@ -92,6 +92,16 @@ pub(super) fn take_up(engine: &Engine, busy: &Arc<AtomicBool>) {
                     break;
                 }
                 Err(Untaken::Unreadable(cause)) => refuse(&request, &cause),
+                // The disk may answer at the next look; the others need not wait for it.
+                Err(Untaken::Io(cause)) => {
+                    tracing::warn!(request = %request.display(), %cause, "a request cannot be read for now");
+                }
+                Err(Untaken::Stays(cause)) => {
+                    tracing::warn!(
+                        request = %request.display(), %cause,
+                        "a request that was taken cannot be removed: it is taken up again, which does nothing twice"
+                    );
+                }
             }
         }
         busy.store(false, Ordering::Release);
@@ -117,7 +127,12 @@ fn requests(data: &Path) -> Vec<PathBuf> {
 
 enum Untaken {
     Append(dead_letters::DecideError),
+    /// It is no request.
     Unreadable(String),
+    /// It could not be read.
+    Io(io::Error),
+    /// All of it was taken.
+    Stays(io::Error),
 }
 
 async fn take(engine: &Engine, request: &Path) -> Result<(), Untaken> {
@@ -142,8 +157,12 @@ async fn take(engine: &Engine, request: &Path) -> Result<(), Untaken> {
         if chunk.is_empty() {
             break;
         }
-        let mut admitted = Vec::with_capacity(chunk.len());
+        let (mut admitted, mut of_late) = (Vec::with_capacity(chunk.len()), Vec::new());
         for decision in chunk {
+            if let Some(letter) = waiting.late(&decision).map_err(Untaken::Append)? {
+                of_late.push(letter);
+                continue;
+            }
             match waiting.admits(decision.order()) {
                 Ok(true) => admitted.push(decision),
                 Ok(false) => late += 1,
@@ -154,6 +173,8 @@ async fn take(engine: &Engine, request: &Path) -> Result<(), Untaken> {
                 Err(cause) => return Err(Untaken::Append(cause)),
             }
         }
+        let let_go = dead_letters::let_go(engine, of_late).await;
+        let_go.map_err(Untaken::Append)?;
         dead_letters::append(engine, admitted)
             .await
             .map_err(Untaken::Append)?;
@@ -162,7 +183,7 @@ async fn take(engine: &Engine, request: &Path) -> Result<(), Untaken> {
         return Err(Untaken::Append(cause));
     }
     tracing::info!(request = %request.display(), count, late, "decisions about dead letters were taken, but those that came too late");
-    fs::remove_file(request).map_err(|error| Untaken::Unreadable(error.to_string()))
+    fs::remove_file(request).map_err(Untaken::Stays)
 }
 
 /// What is left of a request: decisions that must wait, in a file that takes its place.
@@ -223,11 +244,14 @@ impl<'r> Rest<'r> {
 }
 
 fn lines(request: &Path) -> Result<impl Iterator<Item = Result<LetterDecision, Untaken>>, Untaken> {
-    let unreadable = |error: &dyn std::fmt::Display| Untaken::Unreadable(error.to_string());
-    let file = fs::File::open(request).map_err(|error| unreadable(&error))?;
-    Ok(BufReader::new(file).lines().map(move |line| {
-        let line = line.map_err(|error| unreadable(&error))?;
-        serde_json::from_str(&line).map_err(|error| unreadable(&error))
+    let file = fs::File::open(request).map_err(Untaken::Io)?;
+    Ok(BufReader::new(file).lines().map(|line| {
+        let line = line.map_err(|error| match error.kind() {
+            // It is no text.
+            io::ErrorKind::InvalidData => Untaken::Unreadable(error.to_string()),
+            _ => Untaken::Io(error),
+        })?;
+        serde_json::from_str(&line).map_err(|error| Untaken::Unreadable(error.to_string()))
     }))
 }
 
@@ -235,5 +259,33 @@ fn refuse(request: &Path, cause: &str) {
     tracing::error!(request = %request.display(), cause, "a request is refused");
     if let Err(cause) = fs::rename(request, request.with_extension("refused")) {
         tracing::error!(request = %request.display(), %cause, "a refused request stays");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What reading a request comes to at its first line.
+    fn read(request: &Path) -> Option<Untaken> {
+        lines(request).map_or_else(Some, |mut lines| lines.next()?.err())
+    }
+
+    /// Story: a request that could not be read for a moment was put aside for good.
+    #[test]
+    fn only_what_is_no_request_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let request = folder.path().join("1.jsonl");
+        assert!(matches!(read(&request), Some(Untaken::Io(_))));
+        // Opened, but not read, as on a disk that does not answer.
+        fs::create_dir(&request).unwrap();
+        assert!(matches!(read(&request), Some(Untaken::Io(_))));
+        fs::remove_dir(&request).unwrap();
+        for content in [&b"{}\n"[..], b"no JSON\n", b"\xff\n"] {
+            fs::write(&request, content).unwrap();
+            assert!(matches!(read(&request), Some(Untaken::Unreadable(_))));
+        }
+        fs::write(&request, b"").unwrap();
+        assert!(read(&request).is_none());
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Place: the monitor's thread, once a second, so that no code that holds threads of the runtime holds this. A stage does not
 //! go on if its step has not come back, or if something waits for it and it makes no step, for longer than
-//! [`stalled_after`](super::WatchdogConfig::stalled_after) by the engine's clock. One that waits for room goes on.
+//! [`stalled_after`](super::WatchdogConfig::stalled_after) by the engine's clock, and two looks in turn have seen the same
+//! step, or the same wait: a process that was paused as a whole has not gone on, and does so by the second. One that waits
+//! for room goes on.
 //! Dataflows: the run is fenced, so that what hangs does nothing more whenever it comes back; then it has failed, with that
 //! stage as the cause, and begins again as after any failure, on threads of its own. Projections and partitions are
 //! reported alone: their rows and the log have one writer, which cannot be made anew beside one that hangs.
@@ -31,6 +33,10 @@ struct Reported {
 pub(super) struct Watchdog {
     config: WatchdogConfig,
     reported: HashMap<String, Reported>,
+    /// Stages that did not go on at the look before, and since when.
+    suspected: HashMap<String, Duration>,
+    /// Those of the look under way.
+    seen: HashMap<String, Duration>,
 }
 
 impl Watchdog {
@@ -38,6 +44,8 @@ impl Watchdog {
         Self {
             config,
             reported: HashMap::new(),
+            suspected: HashMap::new(),
+            seen: HashMap::new(),
         }
     }
 
@@ -56,9 +64,13 @@ impl Watchdog {
         for stage in others.chain(&inner.running.projections) {
             if let Some(stall) = stage.stall(now).filter(|stall| stall.span() > longer_than) {
                 let stage = stage.name().to_owned();
-                self.report(&StalledStage { stage, stall });
+                let stalled = StalledStage { stage, stall };
+                if self.is_seen_again(&stalled, now) {
+                    self.report(&stalled);
+                }
             }
         }
+        self.suspected = std::mem::take(&mut self.seen);
         for reported in self.reported.values_mut() {
             if !reported.is_stalled {
                 reported.said.is_over();
@@ -67,18 +79,25 @@ impl Watchdog {
         }
     }
 
+    /// Whether the look before has seen the same.
+    fn is_seen_again(&mut self, stalled: &StalledStage, now: Duration) -> bool {
+        let since = since(stalled, now);
+        self.seen.insert(stalled.stage.clone(), since);
+        self.suspected.get(&stalled.stage) == Some(&since)
+    }
+
     fn look_at(&mut self, dataflow: &DataflowHandle, now: Duration, longer_than: Duration) {
-        let Stalled {
-            run,
-            stages: stalled,
-        } = dataflow.stalled(now, longer_than);
+        let Stalled { run, mut stages } = dataflow.stalled(now, longer_than);
+        stages.retain(|stalled| self.is_seen_again(stalled, now));
+        let stalled = stages;
         dataflow.give_up_rest("it was given up with its dataflow, in which a step hangs");
         let in_step = |stage: &&StalledStage| matches!(stage.stall, Stall::InStep(_));
         // Where one hangs, others may wait for its thread.
         let first = stalled.iter().find(in_step).or(stalled.first());
         let is_left = match (self.config.policy, first) {
             (StallPolicy::Restart, Some(first)) => {
-                !dataflow.give_up(run, &first.stage, &cause(first.stall, longer_than))
+                let cause = cause(first.stall, longer_than);
+                !dataflow.give_up(run, &first.stage, &cause, since(first, now))
             }
             _ => false,
         };
@@ -122,6 +141,11 @@ impl Watchdog {
     }
 }
 
+/// When what does not go on at `now` last did.
+const fn since(stalled: &StalledStage, now: Duration) -> Duration {
+    now.saturating_sub(stalled.stall.span())
+}
+
 fn cause(stall: Stall, longer_than: Duration) -> String {
     match stall {
         Stall::InStep(_) => format!("a step did not come back within {longer_than:?}"),
@@ -139,3 +163,6 @@ fn split(name: &str) -> (&str, PartitionId) {
         (stage, PartitionId(partition))
     })
 }
+
+#[cfg(test)]
+mod tests;

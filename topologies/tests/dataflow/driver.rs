@@ -1,8 +1,11 @@
 //! The driver does what an engine does: it fails, stops, waits and keeps tables alike.
 
+use std::collections::BTreeMap;
+
 use millstream::dataflow::{Dataflow, Driver, Feed, Flow, FlowOptions};
 use millstream::prelude::*;
 use millstream_engine::flow::Resources;
+use millstream_engine::log::frame::Encoding;
 use millstream_engine::time::Clock as _;
 use millstream_operators::function::count;
 use millstream_operators::sink::FileSinkOptions;
@@ -190,4 +193,60 @@ fn late_items_are_counted_by_stage() {
     assert_eq!(driver.late_items("window"), 2);
     assert_eq!(driver.late_items("items"), 0);
     assert_eq!(driver.state_items("window"), 1);
+}
+
+/// An item of which no JSON can be made.
+#[derive(Clone)]
+enum Odd {
+    /// No texts are its keys.
+    Pairs(BTreeMap<(u8, u8), u8>),
+    Panics,
+}
+
+impl serde::Serialize for Odd {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Pairs(pairs) => pairs.serialize(serializer),
+            Self::Panics => panic!("no item"),
+        }
+    }
+}
+
+/// Story: one late item of which no JSON can be made failed its dataflow at each start, since it came again.
+#[tokio::test]
+async fn late_items_without_json_have_letters_that_say_why() {
+    let feed = Feed::new(1);
+    let (flow, given) = build(|flow| {
+        let items = flow.source("items", feed.clone()).stream();
+        let keyed = items.key_by(|_: &Odd| ()).partitions(1);
+        let windows = keyed.window(Tumbling::of(secs(10)));
+        let counted = windows.late_to_dead_letters().aggregate(count());
+        counted
+            .map(|window: Windowed<(), u64>| window.value)
+            .collect()
+    });
+    let mut driver = Driver::new(flow).unwrap();
+    feed.watermark(0, seconds(100));
+    let pairs = Odd::Pairs(BTreeMap::from([((1, 2), 3)]));
+    feed.push(0, seconds(1), pairs.clone());
+    feed.push(0, seconds(2), Odd::Panics);
+    feed.push(0, seconds(101), pairs);
+    feed.end_all();
+    driver.wait().await.unwrap();
+    assert_eq!(given.take_items(), [1]);
+    let letters = driver.late_letters(10).unwrap();
+    let [pairs, panics] = &letters[..] else {
+        panic!("{letters:?}");
+    };
+    assert_eq!(pairs.cause[1], "it has no JSON");
+    assert!(
+        pairs.cause[2].contains("key must be a string"),
+        "{:?}",
+        pairs.cause
+    );
+    assert_eq!(pairs.kind.encoding, Encoding::Opaque);
+    let saved: BTreeMap<(u8, u8), u8> = rmp_serde::from_slice(&pairs.payload).unwrap();
+    assert_eq!(saved, BTreeMap::from([((1, 2), 3)]));
+    assert_eq!(panics.cause[2], "panicked: no item");
+    assert_eq!(panics.payload, b"");
 }

@@ -87,7 +87,7 @@ impl World {
 
     /// What the next run should begin from: ordinary ones have no rows, so only the newest of all will do.
     fn next(&self) -> Option<Epoch> {
-        let Choice { from, above } = self.choice;
+        let Choice { from, above, .. } = self.choice;
         let newest = self.complete.keys().last().copied();
         let mut usable = self.complete.iter().rev().filter(|(epoch, (_, whole))| {
             let is_meant = **epoch > above || Some(**epoch) == from;
@@ -196,6 +196,7 @@ fn simulate(seed: u64) {
         choice: Choice {
             from: None,
             above: Epoch(0),
+            rows_of: None,
         },
         random: Random(seed),
     };

@@ -5,9 +5,11 @@ use std::time::Duration;
 use millstream_engine::event::PartitionId;
 use millstream_engine::log::FrameSlice;
 use millstream_engine::log::frame::{Frame, KindSet, Record};
+use millstream_engine::metrics::DeadLetterMetrics;
 
 use super::super::decided::Fate;
 use super::super::decision::DECISIONS;
+use super::super::parked::Parked;
 use super::super::wanted::Portion;
 use super::super::{Order, Projection, UnreadablePolicy};
 use super::halting::Halt;
@@ -199,16 +201,23 @@ impl<P: Projection> ProjectionCore<P> {
         };
         source.metrics.count_failures(1);
         self.board.count_failure();
-        self.dead_letters.count_added(failure.class(), 1);
         let is_full = self.parked.len() >= self.config.parked_keys_max
             || self.parked.bytes() >= self.config.parked_bytes_max;
         if is_full {
             return Err(Halt::full::<P>(&self.parked, record.stream, failure));
         }
         self.parked.park(partition, frame, record, failure, now);
+        count_died(&mut self.dead_letters, &mut self.parked, record.stream);
         self.parked
             .know(record.stream, verdict.as_ref(), &*self.streams)?;
         Ok(())
+    }
+}
+
+/// Counts the event of a key that has failed, if nobody tries it again by itself and it was not counted before.
+pub(super) fn count_died(metrics: &mut DeadLetterMetrics, parked: &mut Parked, id: &str) {
+    if let Some(class) = parked.died(id) {
+        metrics.count_added(class, 1);
     }
 }
 

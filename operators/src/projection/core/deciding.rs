@@ -9,14 +9,19 @@ use crate::projection::decided::decision_in;
 use crate::projection::decision::{LetterDecision, LetterOrder};
 
 impl<P: Projection> ProjectionCore<P> {
-    /// Reads what was decided about events that wait or are still to come, and carries it out, before anything new is
-    /// applied. Cost: a look at each decision about them; in a rebuild at each there is.
+    /// Reads what was decided about events that wait or are still to come, and has it carried out: at once, before anything
+    /// new is applied, where what waits leaves little room; else as while it runs, each a while after the one before. Cost: a look at each decision about them; in a rebuild at each there is.
     pub(super) fn read_decisions(&mut self) -> Result<(), OpenProjectionError> {
         for at in 0..self.sources.len() {
             self.read_decisions_of(at)?;
         }
         let now = self.moment();
         self.opened_at = now.monotonic;
+        let gap = if self.has_little_room() {
+            Duration::ZERO
+        } else {
+            self.config.redrive_gap()
+        };
         for (id, position) in self.parked.heads() {
             let source = self
                 .sources
@@ -29,15 +34,21 @@ impl<P: Projection> ProjectionCore<P> {
             self.parked
                 .know_ahead(&id, Some(&verdict), &*self.streams)?;
             if verdict.discarded {
-                self.parked.hurry(&id, Duration::ZERO, now);
+                self.parked.hurry(&id, gap, now);
             } else if source
                 .decided
                 .carry_out(&id, position.offset, verdict.redrives)
             {
-                self.parked.redrive(&id, &verdict.by, Duration::ZERO, now);
+                self.parked.redrive(&id, &verdict.by, gap, now);
             }
         }
         Ok(())
+    }
+
+    /// Whether those that fail next might find no room, or what waits already is too much.
+    fn has_little_room(&self) -> bool {
+        let parked = &self.parked;
+        self.is_filling() || parked.overfull().is_some() || parked.overgrown().is_some()
     }
 
     fn read_decisions_of(&mut self, at: usize) -> Result<(), OpenProjectionError> {

@@ -1,6 +1,6 @@
 //! Parked keys: taken in at the start, tried again, and freed with all that waits behind.
 
-use super::applying::unreadable;
+use super::applying::{count_died, unreadable};
 use super::*;
 
 impl<P: Projection> ProjectionCore<P> {
@@ -86,13 +86,15 @@ impl<P: Projection> ProjectionCore<P> {
     ) -> Result<(), Halt> {
         let stream = stream_of::<P>(partition, id);
         let (applier, parked, streams) = (&mut self.applier, &mut self.parked, &*self.streams);
+        let metrics = &mut self.dead_letters;
         // As it was counted when it was added; what fails next may be of another.
         let class = parked.class(id).to_owned();
+        let had_died = parked.had_died(id);
         let mut sources = self.sources.iter_mut();
         let source = sources.find(|source| source.cursor.partition() == partition);
         let mut none = Decided::default();
         let decided = source.map_or(&mut none, |source| &mut source.decided);
-        let (mut freed, mut passed, mut skipped) = (0, 0, 0);
+        let (mut freed, mut passed, mut skipped, mut redriven) = (0, 0, 0, 0);
         let policy = self.config.unreadable;
         let outcome = for_each_event(
             streams,
@@ -115,7 +117,8 @@ impl<P: Projection> ProjectionCore<P> {
                 }
                 freed += 1;
                 let fate = decided.fate(id, record.offset);
-                passed += u64::from(fate == Fate::Discarded);
+                let is_given_up = fate == Fate::Discarded;
+                passed += u64::from(is_given_up);
                 let event = (partition, &**frame, record);
                 let applied = applied_as(fate, streams, applier, event, position)?;
                 if let Err(failure) = applied {
@@ -132,10 +135,13 @@ impl<P: Projection> ProjectionCore<P> {
                             } else {
                                 parked.succeed(partition, frame, record, failure, now);
                             }
+                            count_died(metrics, parked, id);
                             parked.know(id, decided.get(id, record.offset), streams)?;
                             return Err(Pause::Failed);
                         }
                     }
+                } else if had_died && record.offset == poison && !is_given_up {
+                    redriven = 1;
                 }
                 decided.forget(id, record.offset);
                 parked.advanced(id, record);
@@ -145,11 +151,11 @@ impl<P: Projection> ProjectionCore<P> {
         );
         self.dead_letters.count_discarded(&class, passed);
         self.dead_letters.count_skipped(skipped);
+        self.dead_letters.count_redriven(&class, redriven);
         match outcome {
             Err(Pause::TurnOver | Pause::Failed) => {}
             Ok(_) | Err(Pause::CaughtUp) => {
                 self.parked.free(id);
-                self.dead_letters.count_redriven(&class, 1);
             }
             Err(Pause::Halt(halt)) => return Err(halt),
         }

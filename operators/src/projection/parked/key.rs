@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use compact_str::CompactString;
 use millstream_engine::state::DeadLetter;
 
 use crate::failing::{ERROR, Stands};
@@ -26,6 +27,8 @@ pub(in crate::projection) struct ParkedKey {
     pub(super) event_bytes: usize,
     /// Somebody has decided about it: what comes of that is waited for.
     pub(super) is_decided: bool,
+    /// The class that it was counted as a dead letter of, if it was.
+    pub(super) died_of: Option<CompactString>,
 }
 
 impl ParkedKey {

@@ -64,6 +64,7 @@ impl Parked {
             held_bytes: 0,
             event_bytes: record.payload.len(),
             is_decided: false,
+            died_of: None,
         };
         schedule(&mut parked, self.policy, now);
         self.insert(id.clone(), parked);
@@ -176,6 +177,7 @@ impl Parked {
         parked.event_bytes = record.payload.len();
         (parked.first, parked.version) = (record.version, record.version);
         (parked.due, parked.is_decided) = (Some(now.monotonic + LATER), false);
+        parked.died_of = None;
         self.insert(record.stream.into(), parked);
         self.changed.push(record.stream.into());
     }

@@ -2,6 +2,7 @@
 //! wherever it crashes.
 
 mod bounds;
+mod counted;
 mod model;
 mod pacing;
 mod world;

@@ -129,6 +129,37 @@ fn a_full_projection_leaves_letters_to_decide_about() {
     assert_eq!(world.waiting().len(), 4);
 }
 
+/// Story: after a start all that had been redriven was tried at once, before any live event, whatever
+/// `redrives_per_second` said.
+#[test]
+fn redrives_keep_their_rate_over_a_start() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let mut world = World::<1>::new(ProjectionConfig {
+        parked_keys_max: 100,
+        redrives_per_second: 1,
+        ..slow(1)
+    });
+    world.poison([0]);
+    world.add(&[("a", 0), ("b", 0), ("c", 0)]);
+    world.settle();
+    for letter in world.waiting() {
+        let order = LetterOrder::of(&letter, "ann", "repaired").unwrap();
+        world.decide(&LetterDecision::Redriven(order));
+    }
+    world.add(&[("d", 1)]);
+    world.poison([]);
+    world.crash();
+    // Hardly any time goes by.
+    while world.step().unwrap() {}
+    let rows = world.rows();
+    assert!(rows.contains_key("d") && rows.len() <= 2, "{rows:?}");
+    for tried in 1..=3 {
+        world.go_on(SHORT).unwrap();
+        assert_eq!(world.rows().len(), 1 + tried);
+        world.go_on(SECOND - SHORT).unwrap();
+    }
+}
+
 /// Story: a projection that had half of what may be parked, and tried keys again all the time, read nothing more.
 #[test]
 fn keys_that_are_tried_again_hold_nothing_up() {

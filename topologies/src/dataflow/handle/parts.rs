@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::mem::take;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use millstream_engine::checkpoint::Control;
 use millstream_engine::flow::{Fence, StageLoad, StageMeter};
@@ -31,6 +32,8 @@ pub(super) struct Stages {
     pub(super) fence: Arc<Fence>,
     /// This run was given up by whoever watches, so many looks before this one.
     pub(super) looks_given_up: Option<u32>,
+    /// Since when what it was given up for has not gone on, by the monotonic clock.
+    pub(super) stalled_since: Option<Duration>,
     /// With the number of its run: given up, and in a step that has not come back when it was last looked.
     pub(super) hung: Vec<(u64, StageHandle)>,
 }
@@ -97,6 +100,7 @@ impl Parts {
             checkpoints,
             fence,
             looks_given_up: None,
+            stalled_since: None,
             hung,
         };
         drop(stages);
@@ -169,6 +173,11 @@ impl Parts {
         stages.fence.is_closed().then_some(stages.run)
     }
 
+    /// Since when this run does not go on, if it was given up for that.
+    pub(in crate::dataflow) fn stalled_since(&self) -> Option<Duration> {
+        self.lock().stalled_since
+    }
+
     /// Whether something of this run may still be done although it was given up: it hangs where it must be waited for, and
     /// no other run may begin beside it.
     pub(in crate::dataflow) fn is_stuck(&self) -> bool {
@@ -187,13 +196,14 @@ impl Parts {
     /// that outlives it. Those that hang are not waited for, and others not for long. Blocks for up to a second. `false`: it
     /// hangs where it must be waited for. It has failed then as well, and is begun again only if it has come back from there
     /// when its stages have ended or are taken for ended; see [`is_stuck`](Self::is_stuck).
-    pub(super) fn give_up(&self, run: u64, stage: &str, cause: &str) -> bool {
+    pub(super) fn give_up(&self, run: u64, stage: &str, cause: &str, since: Duration) -> bool {
         let (fence, failure) = {
             let mut stages = self.lock();
             if stages.run != run || stages.looks_given_up.is_some() {
                 return true;
             }
             stages.looks_given_up = Some(0);
+            stages.stalled_since = Some(since);
             (Arc::clone(&stages.fence), stages.failure.clone())
         };
         // First: stages that come to a closed fence end without a word, and if all had, the run would seem to have ended by

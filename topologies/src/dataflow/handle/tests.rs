@@ -23,14 +23,14 @@ fn a_run_is_not_given_up_for_one_before_it() {
     let (_, told) = begin(&parts);
     let stalled = handle.stalled(Duration::ZERO, Duration::ZERO);
     let (fence, told_next) = begin(&parts);
-    assert!(handle.give_up(stalled.run, "stage", "it hangs"));
+    assert!(handle.give_up(stalled.run, "stage", "it hangs", Duration::ZERO));
     assert!(!fence.is_closed());
     assert_eq!(
         (told.borrow().clone(), told_next.borrow().clone()),
         (None, None)
     );
     let stalled = handle.stalled(Duration::ZERO, Duration::ZERO);
-    assert!(handle.give_up(stalled.run, "stage", "it hangs"));
+    assert!(handle.give_up(stalled.run, "stage", "it hangs", Duration::ZERO));
     assert!(fence.is_closed());
     assert_eq!(told_next.borrow().as_ref().unwrap().cause, "it hangs");
 }
@@ -43,11 +43,11 @@ fn a_run_that_hangs_behind_its_fence_has_failed_and_is_stuck() {
     let (fence, told) = begin(&parts);
     let pass = fence.pass();
     let run = handle.stalled(Duration::ZERO, Duration::ZERO).run;
-    assert!(!handle.give_up(run, "stage", "it hangs"));
+    assert!(!handle.give_up(run, "stage", "it hangs", Duration::ZERO));
     assert_eq!(told.borrow().as_ref().unwrap().cause, "it hangs");
     assert!(parts.is_stuck());
     // Once is enough: nobody waits for it again.
-    assert!(handle.give_up(run, "stage", "it hangs"));
+    assert!(handle.give_up(run, "stage", "it hangs", Duration::ZERO));
     assert!(parts.is_stuck());
     drop(pass);
     assert!(!parts.is_stuck());

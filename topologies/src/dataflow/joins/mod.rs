@@ -23,7 +23,7 @@ use super::check::DataflowFault;
 use super::flow::SideOutput;
 use super::keyed::KeyedStream;
 use super::origin::{Origin, PairOrigin};
-use super::site::Site;
+use super::site::{LateWay, Site};
 use super::stream::Stream;
 use super::windowed::place;
 
@@ -40,7 +40,7 @@ pub struct Joining<A, B, J, S = CountLate> {
     right: B,
     how: J,
     late: S,
-    late_edge: Option<usize>,
+    late_way: LateWay,
 }
 
 /// Two streams whose join still lacks its bounds or its window.
@@ -54,7 +54,7 @@ impl<A, B, J> Joining<A, B, J> {
             right,
             how,
             late: CountLate::new(),
-            late_edge: None,
+            late_way: LateWay::Counted,
         }
     }
 }
@@ -66,7 +66,7 @@ impl<A, B, J, S> Joining<A, B, J, S> {
             right: self.right,
             how: how(self.how),
             late: self.late,
-            late_edge: self.late_edge,
+            late_way: self.late_way,
         }
     }
 }
@@ -264,7 +264,7 @@ where
             left: self.left,
             right: self.right,
             how: self.how,
-            late_edge: Some(side.id),
+            late_way: LateWay::Side(side.id),
         }
     }
 
@@ -288,7 +288,7 @@ where
             right: self.right,
             how: self.how,
             late: LateLetters::new(),
-            late_edge: None,
+            late_way: LateWay::Letters,
         }
     }
 
@@ -339,7 +339,7 @@ where
         let (left_key, right_key) = (self.left.key.clone(), self.right.key.clone());
         let operator = self.how.operator(left_key, right_key, result, self.late);
         let mut stream = meet(self.left, self.right, J::STAGE, operator);
-        stream.site.outputs.extend(self.late_edge);
+        stream.site.leads_late(self.late_way);
         stream.site.notes.extend(notes);
         stream
     }

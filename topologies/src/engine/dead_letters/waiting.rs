@@ -4,7 +4,7 @@ use millstream_engine::state::{
     DeadLetter, DeadLetterId, DeadLetterStatus, RegisteredProjection, StateError,
 };
 use millstream_operators::failing::{LetterStanding, is_of_item};
-use millstream_operators::projection::LetterOrder;
+use millstream_operators::projection::{LetterDecision, LetterOrder};
 
 use super::DecideError;
 use crate::Engine;
@@ -55,6 +55,24 @@ impl Waiting {
         }
     }
 
+    /// Whether it is the letter of a late item of a dataflow: nothing holds that any more, so it can be let go of at once.
+    pub(super) fn is_late(&self, letter: &DeadLetter) -> bool {
+        let mut dataflows = self.dataflows.iter();
+        letter.kind.category.is_empty() && dataflows.any(|one| one.id == letter.projection)
+    }
+
+    /// The letter that is to be let go of by a decision, if it is that of a late item and there still.
+    pub(in crate::engine) fn late(
+        &self,
+        decision: &LetterDecision,
+    ) -> Result<Option<DeadLetterId>, DecideError> {
+        let LetterDecision::Discarded(order) = decision else {
+            return Ok(None);
+        };
+        let letter = self.letter(order)?.filter(|letter| self.is_late(letter));
+        Ok(letter.map(|letter| letter.id()))
+    }
+
     /// Of a letter of a dataflow.
     fn check_item(&self, letter: &DeadLetter, dataflow: &str) -> Result<(), DecideError> {
         let id = letter.id();
@@ -63,9 +81,12 @@ impl Waiting {
             return Err(DecideError::NotParked { id });
         }
         let mut dataflows = self.engine.dataflows().iter();
-        let runs = dataflows.any(|flow| {
-            table::owner(flow.name()) == dataflow && flow.status() == DataflowStatus::Running
-        });
+        let flow = dataflows.find(|flow| table::owner(flow.name()) == dataflow);
+        let runs = flow.is_some_and(|flow| flow.status() == DataflowStatus::Running);
+        if !runs && flow.is_some_and(|flow| !flow.has_checkpoints()) {
+            // Nothing of it is left, and the next start has other letters.
+            return Err(DecideError::NotParked { id });
+        }
         let board = &self.engine.inner.inputs.letters;
         match board.standing(id) {
             LetterStanding::Open { redrives } if redrives == letter.redrives => Ok(()),
@@ -108,18 +129,7 @@ impl Waiting {
 
     /// Whether an order was given about a letter as it is now. One that was not is too late.
     pub(in crate::engine) fn admits(&self, order: &LetterOrder) -> Result<bool, DecideError> {
-        let known = match &order.stage {
-            Some(_) => &self.dataflows,
-            None => &self.running,
-        };
-        let mut known = known.iter();
-        let owner = known.find(|one| one.name == order.projection && one.version == order.version);
-        let Some(owner) = owner else {
-            return Ok(false);
-        };
-        let stage = order.stage.as_ref().unwrap_or(&order.projection);
-        let id = DeadLetterId::new(owner.id, order.position(), stage, &order.key);
-        let Some(letter) = self.engine.state().dead_letter(id)? else {
+        let Some(letter) = self.letter(order)? else {
             return Ok(false);
         };
         match self.check(&letter) {
@@ -131,5 +141,20 @@ impl Waiting {
                 Ok(false)
             }
         }
+    }
+    /// The letter that an order is about, if it is there still.
+    fn letter(&self, order: &LetterOrder) -> Result<Option<DeadLetter>, StateError> {
+        let known = match &order.stage {
+            Some(_) => &self.dataflows,
+            None => &self.running,
+        };
+        let mut known = known.iter();
+        let owner = known.find(|one| one.name == order.projection && one.version == order.version);
+        let Some(owner) = owner else {
+            return Ok(None);
+        };
+        let stage = order.stage.as_ref().unwrap_or(&order.projection);
+        let id = DeadLetterId::new(owner.id, order.position(), stage, &order.key);
+        self.engine.state().dead_letter(id)
     }
 }

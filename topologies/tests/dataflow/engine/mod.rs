@@ -7,6 +7,7 @@ mod ended;
 mod failing;
 mod hanging;
 mod larger_than_memory;
+mod late;
 mod life;
 mod log_checkpoints;
 mod log_repeats;

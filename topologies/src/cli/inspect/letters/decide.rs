@@ -119,7 +119,7 @@ pub(in crate::cli) fn edit(
         all: false,
         by: by.clone(),
     };
-    let orders = whom.orders(reason)?.into_iter();
+    let orders = whom.orders(reason, false)?.into_iter();
     let decisions = orders.map(|order| LetterDecision::Edited {
         order,
         payload: payload.clone(),
@@ -133,7 +133,7 @@ pub(in crate::cli) fn redrive(
     out: &mut impl Write,
 ) -> Result<()> {
     let RedriveArguments { whom, reason } = arguments;
-    let decisions = whom.orders(reason)?.into_iter();
+    let decisions = whom.orders(reason, false)?.into_iter();
     let decisions = decisions.map(LetterDecision::Redriven).collect();
     request(whom, decisions, "redrive", is_json, out)
 }
@@ -148,15 +148,16 @@ pub(in crate::cli) fn discard(
         !reason.trim().is_empty(),
         Usage("--reason says nothing: it is what remains of the event's place in the rows")
     );
-    let decisions = whom.orders(reason)?.into_iter();
+    let decisions = whom.orders(reason, true)?.into_iter();
     let decisions = decisions.map(LetterDecision::Discarded).collect();
     request(whom, decisions, "discard", is_json, out)
 }
 
 impl Whom {
-    /// An order per letter, in the order of projection and position. Of letters that conditions meet those that
-    /// nobody waits for a decision on, such as late items, are left out; named by its id, one is an error.
-    fn orders(&self, reason: &str) -> Result<Vec<LetterOrder>> {
+    /// An order per letter, in the order of projection and position; `with_late`: also for late items, which can only be let
+    /// go of. Of letters that conditions meet those that nobody waits for a decision on are left out; named by its id, one
+    /// is an error.
+    fn orders(&self, reason: &str, with_late: bool) -> Result<Vec<LetterOrder>> {
         let by = self.by.clone().or_else(|| std::env::var("USER").ok());
         let by = by.unwrap_or_default();
         ensure!(
@@ -179,7 +180,9 @@ impl Whom {
             }
             let of_item = || {
                 let dataflow = names.get(&letter.projection)?;
-                LetterOrder::of_item(letter, dataflow, &by, reason)
+                let late = || LetterOrder::of_late(letter, dataflow, &by, reason);
+                let of_item = LetterOrder::of_item(letter, dataflow, &by, reason);
+                of_item.or_else(|| late().filter(|_| with_late))
             };
             of_item().or_else(|| LetterOrder::of(letter, &by, reason))
         };
@@ -191,7 +194,7 @@ impl Whom {
                 })?;
                 order(&letter).with_context(|| {
                     format!(
-                        "dead letter {id} does not wait for a decision: it is tried again, or a late item"
+                        "dead letter {id} does not wait for a decision: it is tried again, or a late item, which can only be discarded"
                     )
                 })
             };

@@ -1,0 +1,98 @@
+//! Letters of late items: nothing holds the items, so the letters can be let go of, and go with their stage.
+
+use millstream::DecideError;
+use millstream::dataflow::FlowOptions;
+use millstream::prelude::*;
+use millstream_engine::checkpoint::CheckpointOptions;
+use millstream_engine::flow::Ascending;
+use millstream_engine::state::DeadLetter;
+use millstream_engine::time::Timestamp;
+use millstream_operators::function::count;
+use millstream_operators::projection::{LetterDecision, LetterOrder};
+use millstream_operators::window::Tumbling;
+
+use super::failing::{letters, until};
+use super::support::*;
+
+/// Counts sales in windows of these names, without those that are gone.
+fn topology(names: &'static [&'static str], gone: &[&str]) -> Topology {
+    let options = FlowOptions {
+        checkpoints: Some(CheckpointOptions {
+            interval_ms: 50,
+            pause_ms_min: 1,
+            drop_stages: gone.iter().map(ToString::to_string).collect(),
+            ..CheckpointOptions::default()
+        }),
+        ..options()
+    };
+    let topology = Topology::named("shop").dataflow_with("counts", options, move |flow| {
+        let events = flow.events::<Sale>().category("sale");
+        let stamped = events.timestamps(|sale| Timestamp::from_seconds(sale.cents as i64));
+        let sold = stamped.watermarks(Ascending::new()).stream();
+        let mut branches = sold.share(2).into_iter();
+        for name in names {
+            let keyed = branches
+                .next()
+                .unwrap()
+                .key_by(|sale: &Sale| sale.product.clone());
+            let windows = keyed.named(name).window(Tumbling::of(SECOND));
+            let counted = windows.late_to_dead_letters().aggregate(count());
+            counted.for_each(|_, _| {});
+        }
+        for rest in branches {
+            rest.for_each(|_, _| {});
+        }
+    });
+    topology.build().unwrap()
+}
+
+const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// One in time, then two that are too late.
+async fn sell(engine: &Engine) {
+    for cents in [100, 1, 2] {
+        append_to(engine, "sale-0", sale("tea", cents)).await;
+    }
+}
+
+fn of_stage(engine: &Engine, stage: &str) -> Vec<DeadLetter> {
+    let mut letters = letters(engine);
+    letters.retain(|letter| letter.stage == stage);
+    letters
+}
+
+/// Story: letters of late items could not be given up, and stayed when their stage was gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_of_late_items_are_let_go_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path(), topology(&["kept", "dropped"], &[])).await;
+    sell(&engine).await;
+    until(|| letters(&engine).len() == 4).await;
+    within(engine.dataflow("counts").checkpoint())
+        .await
+        .unwrap();
+    let kept = of_stage(&engine, "counts/kept");
+    let (first, second) = (&kept[0], &kept[1]);
+    let tried = within(engine.dead_letters().redrive(&[first.id()], "ann", "")).await;
+    assert!(
+        matches!(tried, Err(DecideError::NotParked { .. })),
+        "{tried:?}"
+    );
+    within(engine.dead_letters().discard(&[first.id()], "ann", "old"))
+        .await
+        .unwrap();
+    assert_eq!(of_stage(&engine, "counts/kept").len(), 1);
+    close(engine).await;
+
+    // A decision that the command line has left.
+    let order = LetterOrder::of_late(second, "dataflow counts", "ann", "old").unwrap();
+    let line = serde_json::to_string(&LetterDecision::Discarded(order)).unwrap();
+    let requests = folder.path().join("requests");
+    std::fs::create_dir_all(&requests).unwrap();
+    std::fs::write(requests.join("1.jsonl"), line).unwrap();
+    let engine = open(folder.path(), topology(&["kept"], &["dropped"])).await;
+    until(|| of_stage(&engine, "counts/dropped").is_empty()).await;
+    until(|| letters(&engine).is_empty()).await;
+    until(|| std::fs::read_dir(&requests).unwrap().next().is_none()).await;
+    close(engine).await;
+}
