@@ -191,7 +191,7 @@ impl Partition {
         let clock = Arc::new(ManualClock::new(Timestamp(1)));
         let shared: Arc<dyn Clock> = clock.clone();
         let streams: Arc<dyn StreamReader> = Arc::new(log.clone());
-        let feed = Arc::new(Feed::new(&log).unwrap());
+        let feed = Arc::new(Feed::new(&log).expect("an empty log"));
         let stamps = Arc::clone(feed.stamps());
         let group = GroupWriter::new(NoStore, feed, Arc::clone(&shared));
         let (writer, stepped) = LogWriter::stepped(group, 64);
@@ -215,7 +215,7 @@ impl Partition {
             shared: Arc::default(),
         });
         Self {
-            core: core.unwrap(),
+            core: core.expect("an empty log"),
             writer: stepped,
             handle: AggregateHandle::new(vec![CommandLane { sender, extra }], streams),
             lane,

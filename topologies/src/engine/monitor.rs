@@ -18,7 +18,7 @@ use millstream_operators::projection::Outlets;
 
 use super::said::Said;
 use super::watchdog::Watchdog;
-use super::{Engine, Inner, asking, checkpoint_requests, requests, version_requests};
+use super::{Engine, Inner, checkpoint_requests, requests, version_requests};
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -58,10 +58,6 @@ pub(super) fn watch(engine: &Weak<Inner>, looks: &Looks, threads: Option<Threads
     let Some((folder, mut monitor)) = begun else {
         return;
     };
-    asking::clear(
-        &folder,
-        &[checkpoint_requests::KIND, version_requests::KIND],
-    );
     let busy = Arc::new(AtomicBool::new(false));
     loop {
         if requests::is_any(&folder) {

@@ -26,8 +26,8 @@ use super::shutdown::{Running, Stages};
 use super::state_memory::{self, StateMemory};
 use super::versions::{self, Versions};
 use super::{
-    Engine, EngineBuilder, EngineConfig, Inner, OpenError, config, dataflows, effects, shutdown,
-    tokens,
+    Engine, EngineBuilder, EngineConfig, Inner, OpenError, asking, checkpoint_requests, config,
+    dataflows, effects, shutdown, tokens, version_requests,
 };
 use crate::Topology;
 
@@ -64,6 +64,16 @@ impl Opened {
     }
 }
 
+/// Opens the stores, and clears away what earlier engines were asked: before anybody can ask this one.
+fn open_alone(builder: &EngineBuilder) -> Result<Opened, OpenError> {
+    let opened = open(builder)?;
+    asking::clear(
+        &builder.folder,
+        &[checkpoint_requests::KIND, version_requests::KIND],
+    );
+    Ok(opened)
+}
+
 /// Processors that stages of this runtime can have.
 fn processors() -> usize {
     let all = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
@@ -74,7 +84,7 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
     builder.config.validate()?;
     let opened = {
         let builder = builder.clone();
-        blocking(move || open(&builder)).await?
+        blocking(move || open_alone(&builder)).await?
     };
     let EngineBuilder {
         folder,

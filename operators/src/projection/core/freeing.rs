@@ -152,9 +152,14 @@ impl<P: Projection> ProjectionCore<P> {
         self.dead_letters.count_discarded(&class, passed);
         self.dead_letters.count_skipped(skipped);
         self.dead_letters.count_redriven(&class, redriven);
+        self.after_retry(id, outcome.map(|_| ()))
+    }
+
+    /// Frees a key that has no more events to be tried.
+    fn after_retry(&mut self, id: &str, outcome: Result<(), Pause>) -> Result<(), Halt> {
         match outcome {
             Err(Pause::TurnOver | Pause::Failed) => {}
-            Ok(_) | Err(Pause::CaughtUp) => {
+            Ok(()) | Err(Pause::CaughtUp) => {
                 self.parked.free(id);
             }
             Err(Pause::Halt(halt)) => return Err(halt),

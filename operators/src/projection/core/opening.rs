@@ -130,15 +130,7 @@ impl<P: Projection> ProjectionCore<P> {
         }
         core.restore_parked(&parts.store)?;
         // Not before it is known which streams these rows lack events of.
-        for source in &core.sources {
-            let partition = source.cursor.partition();
-            // A switch may come before the first turn: it must not take this for a version that has applied nothing.
-            if let Some(outlet) = board.outlet() {
-                outlet.note_applied(partition, source.stored);
-            }
-            board.show(partition, source.stored, Timestamp::MIN);
-            board.store(partition, source.stored);
-        }
+        core.show_stored();
         board.begin(first.0, &core.mailbox);
         for other in &core.following.boards {
             other.wake_when_stored(&core.mailbox);
@@ -148,6 +140,19 @@ impl<P: Projection> ProjectionCore<P> {
         core.board.count_opened();
         core.board.announce();
         Ok(core)
+    }
+
+    /// Shows how far what is stored is.
+    fn show_stored(&self) {
+        for source in &self.sources {
+            let partition = source.cursor.partition();
+            // A switch may come before the first turn: it must not take this for a version that has applied nothing.
+            if let Some(outlet) = self.board.outlet() {
+                outlet.note_applied(partition, source.stored);
+            }
+            self.board.show(partition, source.stored, Timestamp::MIN);
+            self.board.store(partition, source.stored);
+        }
     }
 }
 

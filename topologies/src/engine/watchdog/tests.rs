@@ -36,8 +36,7 @@ impl Drop for Gate {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_of_the_whole_process_is_no_hang() {
     let gate = Gate::default();
-    let ((entered, mut enters), (left, mut leaves)) =
-        (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+    let ((entered, mut enters), (left, mut leaves)) = (mpsc::channel(8), mpsc::channel(8));
     let (feed, passes) = (Feed::new(1), Arc::clone(&gate.0));
     let (numbers, options) = (
         feed.clone(),
@@ -50,11 +49,11 @@ async fn a_pause_of_the_whole_process_is_no_hang() {
     let topology = Topology::named("paused").dataflow_with("works", options, move |flow| {
         let numbers = flow.source("numbers", numbers).stream();
         let passed = numbers.inspect(move |_, number: &u64| {
-            entered.send(*number).unwrap();
+            entered.try_send(*number).unwrap();
             let is_open = passes.0.lock().unwrap();
             let waited = passes.1.wait_while(is_open, |is_open| !*is_open);
             drop(waited.unwrap());
-            left.send(*number).unwrap();
+            left.try_send(*number).unwrap();
         });
         passed.for_each(|_, _| {});
     });
