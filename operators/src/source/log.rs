@@ -188,18 +188,18 @@ impl<E: Event, R: RecordShape<E>> LogSource<E, R> {
         out: &mut X,
     ) -> Result<usize, Fault> {
         let end = self.split.until.unwrap_or(Offset(u64::MAX));
-        let mut looked = 0;
         let partition = self.split.partition;
+        let header = *slice.frame.header();
         for record in slice.frame.records_from(slot) {
-            if looked == items_max {
-                let next = record.offset.0 - slice.frame.header().first.0;
-                self.at_work = Some((slice.clone(), next as u32));
-                return Ok(looked);
+            // What is not wanted counts as well, read or not: a pull comes to an end.
+            let own = (record.offset.0 - header.first.0) as u32;
+            if (own - slot) as usize >= items_max {
+                self.at_work = Some((slice.clone(), own));
+                return Ok(items_max);
             }
             if record.offset >= end {
-                return Ok(looked);
+                return Ok((own - slot) as usize);
             }
-            looked += 1;
             if !self.all_wanted && !self.is_wanted(&record.kind.category) {
                 continue;
             }
@@ -225,8 +225,8 @@ impl<E: Event, R: RecordShape<E>> LogSource<E, R> {
         }
         self.passed = Some(frame_of(&slice));
         // Of records at the end of the frame that were not wanted.
-        self.watermark = self.watermark.max(slice.frame.header().recorded_last);
-        Ok(looked)
+        self.watermark = self.watermark.max(header.recorded_last);
+        Ok(items_max.min((header.count - slot) as usize))
     }
 
     #[cold]

@@ -20,6 +20,8 @@ use crate::store::{Environment, EnvironmentOptions, Table};
 
 /// Bytes of frames kept for reads of single streams, over all partitions.
 const CACHE_BYTES: usize = 32 << 20;
+/// Stored bytes that one read looks through, also where little of them is wanted: a reader has more to do than to read.
+const STORED_BYTES_MAX: usize = 16 << 20;
 
 impl EmbeddedReader {
     /// Opens a log for reading alone, also beside the process that writes it. Nothing is created.
@@ -220,13 +222,15 @@ impl LogReader for EmbeddedReader {
                 Some(entry) => entry?.0.to_vec(),
                 None => key.to_vec(),
             };
-            let (mut frames, mut bytes, mut expected) = (Vec::<Frame>::new(), 0, None);
+            let (mut frames, mut expected) = (Vec::<Frame>::new(), None);
+            let (mut bytes, mut passed) = (0, 0);
             for entry in reader.range(table, Bound::Included(&start), Bound::Unbounded)? {
                 let (key, value) = entry?;
                 let offset = offset_of(partition, key)?;
-                if !frames.is_empty() && bytes >= bytes_max {
+                if !frames.is_empty() && (bytes >= bytes_max || passed >= STORED_BYTES_MAX) {
                     break;
                 }
+                passed += value.len();
                 let parsed = match frames.is_empty() {
                     true => unpacked_from(value, from, part),
                     false => {

@@ -213,12 +213,13 @@ impl FrameBuilder {
             ids,
             previous,
         };
-        // With a byte per event more, the largest bodies would pass what a reader is ready for.
-        let is_full = self.records.len() + self.kind_of.len() > RECORDS_BYTES_MAX;
-        let (bytes, frame) = if are_apart(self.kinds.len(), self.records.len()) && !is_full {
-            self.seal_apart(&place, attachments)?
-        } else {
-            self.seal_whole(&place, attachments)?
+        let apart =
+            are_apart(self.kinds.len(), self.records.len()).then(|| self.apart(attachments));
+        // What says which event is of which kind may make the largest bodies too large.
+        let apart = apart.filter(|apart| apart.body.len() <= BODY_BYTES_MAX);
+        let (bytes, frame) = match apart {
+            Some(apart) => self.seal_apart(&place, attachments, apart),
+            None => self.seal_whole(&place, attachments)?,
         };
         let sealed = SealedFrame {
             partition: place.partition,
@@ -240,7 +241,9 @@ impl FrameBuilder {
         attachments: &[(u8, &[u8])],
     ) -> Result<(Vec<u8>, Frame), DraftError> {
         let body = self.body(attachments);
-        fits(body.len())?;
+        if body.len() > BODY_BYTES_MAX {
+            return Err(DraftError::TooLarge { bytes: body.len() });
+        }
         let packed = if body.len() >= COMPRESS_BYTES_MIN {
             lz4_flex::block::compress(&body)
         } else {
@@ -263,21 +266,24 @@ impl FrameBuilder {
         Ok((bytes, frame))
     }
 
-    /// The second format: the events by kind.
-    fn seal_apart(
-        &self,
-        place: &Place,
-        attachments: &[(u8, &[u8])],
-    ) -> Result<(Vec<u8>, Frame), DraftError> {
+    fn apart(&self, attachments: &[(u8, &[u8])]) -> Apart {
         let kinds = self.kinds.len();
-        let apart = Apart::of(
+        Apart::of(
             &self.records,
             &self.starts,
             &self.kind_of,
             kinds,
             attachments,
-        );
-        fits(apart.body.len())?;
+        )
+    }
+
+    /// The second format: the events by kind.
+    fn seal_apart(
+        &self,
+        place: &Place,
+        attachments: &[(u8, &[u8])],
+        apart: Apart,
+    ) -> (Vec<u8>, Frame) {
         let mut tables = Vec::with_capacity(self.kinds_bytes + 16);
         self.put_kinds(&mut tables);
         let tags: Vec<_> = attachments.iter().map(|(tag, _)| *tag).collect();
@@ -285,7 +291,7 @@ impl FrameBuilder {
         let (stored, directory) = apart.stored(tables);
         let bytes = self.sealed(place, [APART, 0], directory, &stored, directory);
         let header = FrameHeader::parse(&bytes).expect("a header that was just written");
-        Ok((bytes, Frame::sealed_apart(header, &self.kinds, apart)))
+        (bytes, Frame::sealed_apart(header, &self.kinds, apart))
     }
 
     /// The bytes of a frame, of whose `stored` body the first `covered` bytes count for the header's checksum.
@@ -364,12 +370,4 @@ impl FrameBuilder {
             out.push(kind.encoding as u8);
         }
     }
-}
-
-/// Whether a body is no longer than readers are ready for.
-fn fits(bytes: usize) -> Result<(), DraftError> {
-    if bytes > BODY_BYTES_MAX {
-        return Err(DraftError::TooLarge { bytes });
-    }
-    Ok(())
 }

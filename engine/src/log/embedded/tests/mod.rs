@@ -4,7 +4,7 @@ mod indexes;
 mod upkeep;
 
 use super::*;
-use crate::event::Metadata;
+use crate::event::{Metadata, stream_hash};
 use crate::log::LogStore as _;
 use crate::log::frame::{Draft, Encoding, FrameBuilder, FrameHash, FramePart, Kind, with_checksum};
 use crate::time::Timestamp;
@@ -87,10 +87,9 @@ fn a_frame_before_what_is_wanted_is_not_unpacked() {
     assert!(matches!(read(1), Err(LogError::Frame { .. })));
 }
 
-/// Appends a frame of some events with payloads of `bytes` that compress well.
-fn append(log: &mut EmbeddedLog, at: &mut Head, events: u32, bytes: usize) {
+/// Appends a frame of some events with this payload.
+fn append(log: &mut EmbeddedLog, at: &mut Head, events: u32, payload: &[u8]) {
     let mut builder = FrameBuilder::new();
-    let payload = vec![7; bytes];
     for number in 0..events {
         let event_type = if number % 10 == 0 { "Seldom" } else { "Often" };
         let kind = builder.kind(&Kind {
@@ -107,7 +106,7 @@ fn append(log: &mut EmbeddedLog, at: &mut Head, events: u32, bytes: usize) {
             event_time: None,
             id: None,
             metadata: Metadata::default(),
-            payload: &payload,
+            payload,
         };
         builder.push(Timestamp(1), &draft).unwrap();
     }
@@ -127,7 +126,7 @@ fn a_read_is_bounded_in_memory() {
     let folder = tempfile::tempdir().unwrap();
     let (mut log, mut at) = (open(folder.path()), Head::default());
     for _ in 0..20 {
-        append(&mut log, &mut at, 1, 1 << 20);
+        append(&mut log, &mut at, 1, &[7; 1 << 20]);
     }
     let frames = log.reader.read(PartitionId(0), Offset(3), 3 << 19).unwrap();
     let offsets: Vec<_> = frames.iter().map(|frame| frame.header().first.0).collect();
@@ -140,7 +139,7 @@ fn a_part_of_the_frames_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let (mut log, mut at) = (open(folder.path()), Head::default());
     for _ in 0..8 {
-        append(&mut log, &mut at, 100, 1_000);
+        append(&mut log, &mut at, 100, &[7; 1_000]);
     }
     let p0 = PartitionId(0);
     let whole = log.reader.read(p0, Offset(150), 300 << 10).unwrap();
@@ -154,4 +153,23 @@ fn a_part_of_the_frames_is_read() {
         record.offset.0
     });
     assert!(offsets.eq((100..800).step_by(10)));
+}
+
+/// Who wants nothing of what comes still gets to an end of a read: it looks through so much and no more.
+#[test]
+fn a_read_is_bounded_in_what_it_passes_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, mut at) = (open(folder.path()), Head::default());
+    // Nothing that compression makes shorter.
+    let noise = (0u64..1 << 20).map(|at| (stream_hash(&at.to_string()) >> 32) as u8);
+    let noise: Vec<u8> = noise.collect();
+    for _ in 0..20 {
+        append(&mut log, &mut at, 2, &noise);
+    }
+    let part = FramePart::Kinds(&|_| false);
+    let read = log
+        .reader
+        .read_part(PartitionId(0), Offset(0), 1 << 30, part);
+    // Each has two megabytes.
+    assert_eq!(read.unwrap().len(), 8);
 }
