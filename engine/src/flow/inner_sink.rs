@@ -2,7 +2,8 @@
 
 /// Inside of an `impl Operator`: calls that are passed on to a sink in the field of this name, such as an operator's
 /// late sink. Without a list all of them but `item` and `batch`; an operator that does something of its own at a call
-/// lists the others, and passes its own on by itself.
+/// lists the others, and passes its own on by itself. `holds_end` and `before_end` are never passed on: an operator around one
+/// that holds the end back, such as one that tries failed items again, passes these on by itself.
 ///
 /// ```
 /// use std::convert::Infallible;
