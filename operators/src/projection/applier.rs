@@ -11,6 +11,7 @@ use super::enrich::Sight;
 use super::owners::{Owner, Owners};
 use super::versions::Stamp;
 use super::wanted::{Portion, Wanted};
+use super::writer::{AHEAD, mark_of};
 use super::{ProjectedEvent, Projection, Rows, TableSet};
 use crate::failing::Failure;
 
@@ -70,6 +71,14 @@ impl<P: Projection> Applier<P> {
         self.events
             .begin_frame(dictionary)
             .map_err(Failure::unreadable)
+    }
+
+    /// Has the rows at hand that these events probably touch, [`AHEAD`] at most, where that pays.
+    #[inline]
+    pub(super) fn foresee(&mut self, records: &[Record<'_>]) {
+        if P::Tables::foresees(&mut self.writers) {
+            foresee::<P::Tables>(&self.writers, records.iter());
+        }
     }
 
     /// Applies events of the frame begun last together. If that fails, nothing has changed.
@@ -151,6 +160,7 @@ impl<P: Projection> Applier<P> {
                 },
                 late,
             );
+            P::Tables::of_stream(writers, record.stream);
             if P::Tables::HAS_OUTBOXES {
                 P::Tables::come_from(writers, event.id);
             }
@@ -174,6 +184,21 @@ impl<P: Projection> Applier<P> {
         self.undo();
         Err(failure)
     }
+}
+
+/// Has the rows at hand that events touch, as far as they are foreseen; of the first [`AHEAD`].
+#[inline]
+pub(super) fn foresee<'r, T: TableSet>(
+    writers: &T::Writers,
+    records: impl Iterator<Item = &'r Record<'r>>,
+) {
+    let mut streams = [0; AHEAD];
+    let mut count = 0;
+    for (stream, record) in streams.iter_mut().zip(records) {
+        *stream = mark_of(record.stream);
+        count += 1;
+    }
+    T::foresee(writers, &streams[..count]);
 }
 
 /// What the projection sees of a record.

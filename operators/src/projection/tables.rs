@@ -153,6 +153,18 @@ pub trait TableSet: Send + Sync + 'static {
     #[doc(hidden)]
     fn come_from(writers: &mut Self::Writers, id: &str);
 
+    /// Whether it pays to [foresee](Self::foresee) rows.
+    #[doc(hidden)]
+    fn foresees(writers: &mut Self::Writers) -> bool;
+
+    /// Has the rows at hand that events of these streams probably touch.
+    #[doc(hidden)]
+    fn foresee(writers: &Self::Writers, streams: &[u64]);
+
+    /// Says of which stream the event is that is applied next, to tables that foresee.
+    #[doc(hidden)]
+    fn of_stream(writers: &mut Self::Writers, stream: &str);
+
     /// Effects that were sent and not handed to the store.
     #[doc(hidden)]
     fn effects(writers: &Self::Writers) -> usize;

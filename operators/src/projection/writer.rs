@@ -4,6 +4,7 @@
 //! to the store about once a second, so a key that changes a thousand times in between costs both once.
 //! An event's changes are undone if it fails: the first time that it touches a row, the row is kept.
 
+mod foresight;
 mod letting_go;
 mod showing;
 
@@ -23,6 +24,8 @@ use super::range::key_bytes;
 use super::versions::{Stamp, VersionIds, VersionsMut};
 use super::{Row, Table, TableKey};
 
+use foresight::Foresight;
+pub(super) use foresight::{AHEAD, mark_of};
 pub(super) use letting_go::middle;
 
 /// One row, or the place of one that is not there.
@@ -68,6 +71,7 @@ pub struct TableMut<K: TableKey, R: 'static> {
     actor: u16,
     hasher: foldhash::fast::RandomState,
     table: HashTable<u32>,
+    foresight: Foresight,
     slots: Vec<Slot<K, R>>,
     unpublished: Vec<u32>,
     unstored: Vec<u32>,
@@ -113,6 +117,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
             hot: place.hot,
             hasher: foldhash::fast::RandomState::default(),
             table: HashTable::new(),
+            foresight: Foresight::new(),
             slots: Vec::new(),
             unpublished: Vec::new(),
             unstored: Vec::new(),
@@ -182,13 +187,23 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
     /// The slot of a key, loaded from the store if it is not here. `None` when that failed: the event will
     /// fail, and is tried again.
     fn slot(&mut self, key: &K) -> Option<u32> {
+        let guess = self.foresight.guess();
+        if let Some(place) = self.slots.get_mut(guess as usize)
+            && place.key == *key
+        {
+            self.foresight.learn(guess, place.used);
+            place.used = self.event;
+            return Some(guess);
+        }
         let hash = self.hasher.hash_one(key);
         let slots = &self.slots;
         if let Some(&slot) = self
             .table
             .find(hash, |&slot| slots[slot as usize].key == *key)
         {
-            self.slots[slot as usize].used = self.event;
+            let place = &mut self.slots[slot as usize];
+            self.foresight.learn(slot, place.used);
+            place.used = self.event;
             return Some(slot);
         }
         self.key_bytes.clear();
@@ -214,6 +229,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         self.table.insert_unique(hash, slot, |&slot| {
             hasher.hash_one(&slots[slot as usize].key)
         });
+        self.foresight.learn(slot, 0);
         Some(slot)
     }
 
@@ -311,6 +327,37 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         }
     }
 
+    /// Whether rows that events will touch may be fetched [ahead](Self::foresee).
+    #[inline]
+    pub(crate) fn foresees(&mut self) -> bool {
+        let rows = self.slots.len();
+        self.foresight.pays(rows)
+    }
+
+    /// Has the rows at hand that events of these streams touch next, of which [marks](mark_of) are given.
+    pub(crate) fn foresee(&self, streams: &[u64]) {
+        let mut seen = 0;
+        for streams in streams.chunks(AHEAD) {
+            let mut guesses = [0; AHEAD];
+            for (guess, stream) in guesses.iter_mut().zip(streams) {
+                *guess = self.foresight.guess_of(*stream);
+            }
+            for guess in &guesses[..streams.len()] {
+                if let Some(place) = self.slots.get(*guess as usize) {
+                    seen ^= place.used ^ u64::from(place.is_fresh);
+                }
+            }
+        }
+        // Read for its own sake: nobody asks what.
+        std::hint::black_box(seen);
+    }
+
+    /// Says of which stream the event is that is applied next.
+    #[inline]
+    pub(crate) fn of_stream(&mut self, stream: &str) {
+        self.foresight.begin(stream);
+    }
+
     /// Bytes of versions that were kept and not handed to the store.
     pub(crate) fn version_bytes(&self) -> usize {
         let versions = self.versions.as_ref();
@@ -338,6 +385,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
         if let Some(versions) = &mut self.versions {
             versions.keep();
         }
+        self.foresight.end();
         self.event += 1;
     }
 
@@ -351,6 +399,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
             versions.undo();
         }
         self.failed = None;
+        self.foresight.end();
         self.event += 1;
     }
 }

@@ -6,11 +6,13 @@ use millstream_engine::event::PartitionId;
 use millstream_engine::log::FrameSlice;
 use millstream_engine::log::frame::{Frame, KindSet, Record};
 use millstream_engine::metrics::DeadLetterMetrics;
+use smallvec::SmallVec;
 
 use super::super::decided::Fate;
 use super::super::decision::DECISIONS;
 use super::super::parked::Parked;
 use super::super::wanted::Portion;
+use super::super::writer::AHEAD;
 use super::super::{Order, Projection, UnreadablePolicy};
 use super::halting::Halt;
 use super::{ProjectionCore, TURN};
@@ -115,17 +117,26 @@ impl<P: Projection> ProjectionCore<P> {
             Portion::Some(kinds) if !is_decided => kinds,
             _ => KindSet::ALL,
         };
-        for record in slice.records_of(kinds) {
-            if is_decided && record.kind.category == DECISIONS {
-                self.decide(at, &slice.frame, &record)?;
+        let mut records = slice.records_of(kinds);
+        let mut next = SmallVec::<[Record<'_>; AHEAD]>::new();
+        loop {
+            next.extend(records.by_ref().take(AHEAD));
+            if next.is_empty() {
+                return Ok(applied);
             }
-            if portion != Portion::All && !self.applier.wants(&record) {
-                continue;
+            self.applier.foresee(&next);
+            for record in &next {
+                if is_decided && record.kind.category == DECISIONS {
+                    self.decide(at, &slice.frame, record)?;
+                }
+                if portion != Portion::All && !self.applier.wants(record) {
+                    continue;
+                }
+                applied += 1;
+                self.apply_record(at, &slice.frame, record)?;
             }
-            applied += 1;
-            self.apply_record(at, &slice.frame, &record)?;
+            next.clear();
         }
-        Ok(applied)
     }
 
     /// Applies an event of the frame begun last, unless it waits behind another one or is given up; as it was edited if it was.

@@ -227,6 +227,16 @@ impl<E: Row> TableSet for Outbox<E> {
         writer.stream.push_str(id);
     }
 
+    #[inline]
+    fn foresees(_: &mut Self::Writers) -> bool {
+        false
+    }
+
+    fn foresee(_: &Self::Writers, _: &[u64]) {}
+
+    #[inline]
+    fn of_stream(_: &mut Self::Writers, _: &str) {}
+
     fn effects(writer: &Self::Writers) -> usize {
         writer.pending.len()
     }

@@ -8,10 +8,11 @@ use millstream_engine::stage::caught;
 
 use super::Owners;
 use crate::failing::Failure;
-use crate::projection::applier::{Applier, of_record};
+use crate::projection::applier::{Applier, foresee, of_record};
 use crate::projection::enrich::Sight;
 use crate::projection::versions::Stamp;
 use crate::projection::wanted::{Portion, Wanted};
+use crate::projection::writer::AHEAD;
 use crate::projection::{Projection, TableSet};
 
 /// An event that was read, on its way to its owner.
@@ -88,20 +89,37 @@ impl<'f, P: Projection> Shared<'f, P> {
         writers: &mut <P::Tables as TableSet>::Writers,
         sight: &Sight,
     ) -> Result<(), Failure> {
-        for (record, payload) in events.into_iter().flatten() {
-            let event = of_record(self.partition, &record, &payload, sight);
-            let stamp = Stamp {
-                position: event.position,
-                recorded_at: event.recorded_at,
-                event_time: event.event_time,
-            };
-            P::Tables::begin(writers, &stamp, None);
-            let applied = self.projection.project(&event, writers);
-            // Whatever the code made of a row that could not be had.
-            sight.check().map_err(Failure::of)?;
-            applied.map_err(Failure::of)?;
+        for events in events.iter().flat_map(|events| events.chunks(AHEAD)) {
+            if P::Tables::foresees(writers) {
+                foresee::<P::Tables>(writers, events.iter().map(|(record, _)| record));
+            }
+            for (record, payload) in events {
+                self.apply_one(record, payload, writers, sight)?;
+            }
         }
         P::Tables::check(writers).map_err(Failure::of)
+    }
+
+    #[inline]
+    fn apply_one(
+        &self,
+        record: &Record<'_>,
+        payload: &P::Event,
+        writers: &mut <P::Tables as TableSet>::Writers,
+        sight: &Sight,
+    ) -> Result<(), Failure> {
+        let event = of_record(self.partition, record, payload, sight);
+        let stamp = Stamp {
+            position: event.position,
+            recorded_at: event.recorded_at,
+            event_time: event.event_time,
+        };
+        P::Tables::begin(writers, &stamp, None);
+        P::Tables::of_stream(writers, record.stream);
+        let applied = self.projection.project(&event, writers);
+        // Whatever the code made of a row that could not be had.
+        sight.check().map_err(Failure::of)?;
+        applied.map_err(Failure::of)
     }
 }
 

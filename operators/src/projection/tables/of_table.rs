@@ -98,6 +98,20 @@ impl<K: TableKey, R: Row> TableSet for Table<K, R> {
     #[inline]
     fn come_from(_: &mut Self::Writers, _: &str) {}
 
+    #[inline]
+    fn foresees(writer: &mut Self::Writers) -> bool {
+        writer.foresees()
+    }
+
+    fn foresee(writer: &Self::Writers, streams: &[u64]) {
+        writer.foresee(streams);
+    }
+
+    #[inline]
+    fn of_stream(writer: &mut Self::Writers, stream: &str) {
+        writer.of_stream(stream);
+    }
+
     fn effects(_: &Self::Writers) -> usize {
         0
     }

@@ -101,6 +101,21 @@ macro_rules! table_set {
                 $($set::come_from(&mut writers.$at, id);)+
             }
 
+            #[inline]
+            fn foresees(writers: &mut Self::Writers) -> bool {
+                // Each is asked: it takes the occasion to fit itself to its rows.
+                false $(| $set::foresees(&mut writers.$at))+
+            }
+
+            fn foresee(writers: &Self::Writers, streams: &[u64]) {
+                $($set::foresee(&writers.$at, streams);)+
+            }
+
+            #[inline]
+            fn of_stream(writers: &mut Self::Writers, stream: &str) {
+                $($set::of_stream(&mut writers.$at, stream);)+
+            }
+
             fn effects(writers: &Self::Writers) -> usize {
                 0 $(+ $set::effects(&writers.$at))+
             }

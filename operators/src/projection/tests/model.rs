@@ -9,6 +9,7 @@ use super::super::{
 };
 use super::{BY_CODE, BY_TAG, Key, ROWS, Row, Stored};
 use crate::projection::error::RowError;
+use crate::projection::writer::mark_of;
 
 type Map = BTreeMap<Key, Row>;
 
@@ -16,6 +17,8 @@ type Map = BTreeMap<Key, Row>;
 enum Step {
     /// Changes rows; fails in the end, or not.
     Event(Vec<(Key, Option<Row>)>, bool),
+    /// An event of one of a few streams follows, of which a table may guess what it touches.
+    OfStream(&'static str),
     Publish,
     HandOver,
     Commit,
@@ -53,6 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
     let changes = prop::collection::vec((key(), prop::option::weighted(0.8, row())), 1..4);
     prop_oneof![
         8 => (changes, prop::bool::weighted(0.1)).prop_map(|(changes, fails)| Step::Event(changes, fails)),
+        6 => prop::sample::select(vec!["a", "b", "c"]).prop_map(Step::OfStream),
         3 => Just(Step::Publish),
         2 => Just(Step::HandOver),
         2 => Just(Step::Commit),
@@ -166,6 +170,12 @@ impl World {
     fn step(&mut self, step: Step) {
         match step {
             Step::Event(changes, fails) => self.event(changes, fails),
+            Step::OfStream(stream) => {
+                if self.table.foresees() {
+                    self.table.foresee(&[mark_of(stream), mark_of("other")]);
+                }
+                self.table.of_stream(stream);
+            }
             Step::Publish => self.publish(),
             Step::HandOver => self.hand_over(),
             Step::Commit => self.commit(),

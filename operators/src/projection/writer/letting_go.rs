@@ -78,6 +78,7 @@ impl<K: TableKey, R: Row> TableMut<K, R> {
             return;
         }
         self.complete = false;
+        self.foresight.forget();
         self.slots.shrink_to_fit();
         self.table.clear();
         let (slots, hasher) = (&self.slots, &self.hasher);
