@@ -13,10 +13,12 @@
 
 mod catalog;
 mod clock;
+mod dead_letters;
 mod flow;
 mod labels;
 mod load;
 mod memory;
+mod outboxes;
 mod read_side;
 #[cfg(test)]
 mod tests;
@@ -25,16 +27,15 @@ mod write_side;
 
 pub use catalog::*;
 pub use clock::ClockMetrics;
+pub use dead_letters::{DeadLetterMetrics, ParkedCause, ParkedNow};
 pub use flow::{
     BatchMetrics, BreakerMetrics, CheckpointMetrics, DataflowMetrics, LateMetrics, MailboxMetrics,
     PartitionMetrics, StageMetrics, StallMetrics, UnreadableMetrics, observe_skew,
 };
 pub use load::{LoadMeter, skew};
 pub use memory::StateMemoryMetrics;
-pub use read_side::{
-    DeadLetterMetrics, DeliveryMetrics, DerivedMetrics, OutboxMetrics, OutboxNow, ParkedCause,
-    ParkedNow, ProjectionMetrics, StateWriterMetrics, VersionMetrics, observe_undeclared,
-};
+pub use outboxes::{DeliveryMetrics, OutboxMetrics, OutboxNow, observe_undeclared};
+pub use read_side::{DerivedMetrics, ProjectionMetrics, StateWriterMetrics, VersionMetrics};
 pub use threads::ThreadMetrics;
 pub use write_side::{AggregateMetrics, AggregateTally, CommitSample, IndexMetrics, WriterMetrics};
 
