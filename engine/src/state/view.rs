@@ -1,5 +1,7 @@
 //! Reading: one snapshot of everything.
 
+mod letters;
+
 use std::ops::Bound;
 
 use compact_str::CompactString;
@@ -11,8 +13,8 @@ use super::progress::progress_key;
 use super::seal::{self, SEAL_BYTES};
 use super::store::Databases;
 use super::{
-    DeadLetter, DeadLetterId, FoundTable, Progress, ProjectionId, ROW_KEY_BYTES_MAX,
-    RegisteredProjection, Snapshot, StateError, TableId, chain, earlier,
+    FoundTable, Progress, ProjectionId, ROW_KEY_BYTES_MAX, RegisteredProjection, Snapshot,
+    StateError, TableId, chain, earlier,
 };
 use crate::event::{PartitionId, StreamId};
 use crate::store::{Reader, Table};
@@ -212,72 +214,6 @@ impl StateView<'_> {
         Ok(None)
     }
 
-    /// The dead letter with this id.
-    ///
-    /// # Errors
-    /// [`StateError::Format`], [`StateError::Store`].
-    pub fn dead_letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StateError> {
-        let stored = self.reader.get(self.databases.dead_letters, &id.to_key())?;
-        stored
-            .map(|value| decode_letter(&id.to_key(), value))
-            .transpose()
-    }
-
-    /// Dead letters of one projection (or of all), by projection, partition and offset, behind `after`; at most
-    /// `limit` and about 16 MiB, at least one if there is one. Empty means that none is left.
-    ///
-    /// # Errors
-    /// [`StateError::Format`]: one is not readable; none is passed over, since its key must stay parked.
-    /// [`StateError::Store`].
-    pub fn dead_letters(
-        &self,
-        projection: Option<ProjectionId>,
-        after: Option<DeadLetterId>,
-        limit: usize,
-    ) -> Result<Vec<DeadLetter>, StateError> {
-        let mut page = Vec::new();
-        let mut bytes = 0;
-        if limit == 0 {
-            return Ok(page);
-        }
-        let (mut from, to) = letter_bounds(projection);
-        if let Some(after) = after
-            && bound_key(&from).is_none_or(|low| after.to_key()[..] >= *low)
-        {
-            from = Bound::Excluded(after.to_key().to_vec());
-        }
-        let letters = self
-            .reader
-            .range(self.databases.dead_letters, as_ref(&from), as_ref(&to))?;
-        for letter in letters {
-            let (key, value) = letter?;
-            bytes += value.len();
-            page.push(decode_letter(key, value)?);
-            if page.len() >= limit || bytes >= PAGE_BYTES_MAX {
-                break;
-            }
-        }
-        Ok(page)
-    }
-
-    /// Number of dead letters of one projection, or of all. Cost: for one, a walk over their keys.
-    ///
-    /// # Errors
-    /// [`StateError::Store`].
-    pub fn dead_letter_count(&self, projection: Option<ProjectionId>) -> Result<u64, StateError> {
-        let database = self.databases.dead_letters;
-        if projection.is_none() {
-            return Ok(self.reader.len(database)?);
-        }
-        let (from, to) = letter_bounds(projection);
-        let mut count = 0;
-        for letter in self.reader.range(database, as_ref(&from), as_ref(&to))? {
-            letter?;
-            count += 1;
-        }
-        Ok(count)
-    }
-
     /// Reads entries of all databases but the snapshots, which are checked when they are used, up to about
     /// `bytes_max` of rows.
     pub(super) fn check(&self, bytes_max: u64) -> Result<(), StateError> {
@@ -301,7 +237,7 @@ impl StateView<'_> {
         let letters = self.databases.dead_letters;
         for entry in self.reader.range(letters, all.0, all.1)? {
             let (key, value) = entry?;
-            decode_letter(key, value)?;
+            letters::decode(key, value)?;
         }
         let mut bytes = 0;
         for entry in self.reader.range(self.databases.rows, all.0, all.1)? {
@@ -332,16 +268,6 @@ fn progress(key: &[u8], stored: &[u8]) -> Result<Progress, StateError> {
         database: "progress",
         what: "a progress: next offset, frame and its hash",
     })
-}
-
-fn decode_letter(key: &[u8], stored: &[u8]) -> Result<DeadLetter, StateError> {
-    let id = DeadLetterId::from_key(key);
-    id.zip(seal::unsealed(key, stored))
-        .and_then(|(id, value)| DeadLetter::decode(id, value))
-        .ok_or(StateError::Format {
-            database: "dead_letters",
-            what: "a dead letter",
-        })
 }
 
 /// Key of a row in the database of all rows.
@@ -384,13 +310,6 @@ pub(super) fn row_bounds(
     (from, to)
 }
 
-fn letter_bounds(projection: Option<ProjectionId>) -> (KeyBound, KeyBound) {
-    match projection {
-        Some(projection) => prefix_bounds(projection.0),
-        None => (Bound::Unbounded, Bound::Unbounded),
-    }
-}
-
 /// All keys that begin with this number.
 pub(super) fn prefix_bounds(number: u32) -> (KeyBound, KeyBound) {
     let from = Bound::Included(number.to_be_bytes().to_vec());
@@ -402,11 +321,4 @@ pub(super) fn prefix_bounds(number: u32) -> (KeyBound, KeyBound) {
 
 pub(super) fn as_ref(bound: &KeyBound) -> Bound<&[u8]> {
     bound.as_ref().map(Vec::as_slice)
-}
-
-fn bound_key(bound: &KeyBound) -> Option<&[u8]> {
-    match bound {
-        Bound::Included(key) | Bound::Excluded(key) => Some(key),
-        Bound::Unbounded => None,
-    }
 }
