@@ -1,29 +1,21 @@
 //! States and timers of all keys of a partition.
 
 mod saved;
+mod sets;
 
-use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use millstream_engine::flow::Fault;
 use millstream_engine::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use smallvec::SmallVec;
 
 use super::context::{Request, Timer};
 use super::expiring::{KeyedState, Left, Now};
 use super::timers::{Due, Timers};
 use crate::table::{self, Seen, StateMemory};
 use crate::window::TimeDomain;
-
-/// A timer of one key and the number that its entry in the queue has.
-#[derive(Clone, Copy, Debug)]
-struct Set {
-    domain: TimeDomain,
-    time: i64,
-    number: u64,
-}
+use sets::{Set, Sets};
 
 /// Items whose keys are looked for before the first of them is handed over: more than the processor has under way anyway, and
 /// few enough that what was found is still in its cache.
@@ -31,74 +23,6 @@ pub(super) const AHEAD: usize = 16;
 /// Keys from which on that is done: the table of fewer is in the processor's cache, where looking ahead costs more than it
 /// gains. Few in tests, so that both ways are tried.
 pub(super) const LARGE: usize = if cfg!(test) { 4 } else { 8_192 };
-
-/// Timers of one key that are looked through one after the other; more are kept in order.
-const FEW: usize = 8;
-
-/// The timers of one key, at most one per kind of time and time.
-#[derive(Debug)]
-enum Sets {
-    Few(SmallVec<[Set; 1]>),
-    Many(BTreeMap<(bool, i64), u64>),
-}
-
-impl Default for Sets {
-    fn default() -> Self {
-        Self::Few(SmallVec::new())
-    }
-}
-
-/// In the order of kinds and times.
-fn place(domain: TimeDomain, time: i64) -> (bool, i64) {
-    (domain == TimeDomain::Processing, time)
-}
-
-impl Sets {
-    #[inline]
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Few(sets) => sets.is_empty(),
-            Self::Many(sets) => sets.is_empty(),
-        }
-    }
-
-    /// The number of the timer for this time.
-    fn get(&self, domain: TimeDomain, time: i64) -> Option<u64> {
-        match self {
-            Self::Few(sets) => {
-                let is_it = |set: &&Set| set.domain == domain && set.time == time;
-                sets.iter().find(is_it).map(|set| set.number)
-            }
-            Self::Many(sets) => sets.get(&place(domain, time)).copied(),
-        }
-    }
-
-    /// Adds one whose time has none.
-    fn insert(&mut self, set: Set) {
-        match self {
-            Self::Few(sets) if sets.len() < FEW => sets.push(set),
-            Self::Few(sets) => {
-                let all = sets.iter().chain([&set]);
-                let all = all.map(|set| (place(set.domain, set.time), set.number));
-                *self = Self::Many(all.collect());
-            }
-            Self::Many(sets) => {
-                sets.insert(place(set.domain, set.time), set.number);
-            }
-        }
-    }
-
-    fn remove(&mut self, domain: TimeDomain, time: i64) -> Option<u64> {
-        match self {
-            Self::Few(sets) => {
-                let is_it = |set: &Set| set.domain == domain && set.time == time;
-                let at = sets.iter().position(is_it)?;
-                Some(sets.swap_remove(at).number)
-            }
-            Self::Many(sets) => sets.remove(&place(domain, time)),
-        }
-    }
-}
 
 /// What is kept of one key.
 #[derive(Debug)]

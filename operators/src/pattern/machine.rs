@@ -5,21 +5,20 @@
 //! negation forbids, or whose item had to come right after the last, are over too. A run without waits is gone. So a
 //! run is one way of choosing, and each way is tried once.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+mod rules;
 
-use compact_str::CompactString;
+use std::collections::BTreeMap;
+
 use millstream_engine::time::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
 
 use super::matched::{Matched, Shared, Taken};
-use super::steps::{Follows, Guard, Pattern, Skip};
+use super::steps::{Follows, Guard, Skip};
 use crate::keyed::{KeyedState, Left, Now};
 
-/// Steps by number; the number of steps stands for the end.
-type Waits = SmallVec<[u16; 4]>;
+pub(super) use rules::Rules;
+use rules::Waits;
 
 /// One way in which the pattern may go on to match.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,53 +79,8 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> KeyedState for PatternSta
     }
 }
 
-/// A pattern and the names of its steps.
-pub(super) struct Rules<T> {
-    pub(super) pattern: Pattern<T>,
-    pub(super) names: Vec<CompactString>,
-    pub(super) within: Duration,
-}
-
 /// A match: when it was found, and its chain, which is held.
 pub(super) type Found = (Timestamp, u32);
-
-impl<T> Rules<T> {
-    fn end(&self) -> u16 {
-        self.pattern.steps.len() as u16
-    }
-
-    /// What must not come between an item of step `from` and one of step `to`.
-    fn guards(&self, from: u16, to: u16) -> impl Iterator<Item = &Guard<T>> {
-        let steps = &self.pattern.steps;
-        let (first, last) = (usize::from(from) + 1, usize::from(to) + 1);
-        let between = steps.get(first..last.min(steps.len())).unwrap_or_default();
-        let at_end = if to == self.end() {
-            self.pattern.last_guards.as_slice()
-        } else {
-            &[]
-        };
-        between.iter().flat_map(|step| &step.guards).chain(at_end)
-    }
-
-    /// What a run waits for, and whether it matches as it is.
-    fn waits(&self, step: u16, count: u32) -> (Waits, bool) {
-        let mut waits = Waits::new();
-        let own = &self.pattern.steps[usize::from(step)];
-        if count < own.items_max {
-            waits.push(step);
-        }
-        if count < own.items_min {
-            return (waits, false);
-        }
-        let (next, may_end) = self.pattern.after(Some(usize::from(step)));
-        waits.extend(next.map(|step| step as u16));
-        let ends = may_end && self.guards(step, self.end()).next().is_none();
-        if may_end && !ends {
-            waits.push(self.end());
-        }
-        (waits, ends)
-    }
-}
 
 /// What became of a wait.
 struct Waited {

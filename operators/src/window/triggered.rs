@@ -5,6 +5,8 @@
 //! back) until its lateness is over; a global window's until the end of the input. Cost: one lookup per item and
 //! window; an early or late result is given out without looking at keys that have not changed.
 
+mod spans;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
@@ -17,15 +19,17 @@ use millstream_engine::flow::{Discard, Emit, Fault, Operator, Turn, Wiring, inne
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::aligned::{Shape, Span};
+use super::aligned::Shape;
 use super::early::Waiting;
 use super::pane::{Giving, Pane};
-use super::{Global, Revision, Sliding, TimeDomain, Triggered, Tumbling, Windowed};
+use super::{Revision, TimeDomain, Triggered, Windowed};
 use crate::Key;
 use crate::function::AggregateFunction;
 use crate::parameters::Parameters;
 use crate::progress::Progress;
 use crate::table::{Numbers, Seen, StateMemory, Table, TableMemory};
+
+pub use spans::Spans;
 
 /// Its kinds of state in checkpoints.
 const KIND: &str = "triggered windows";
@@ -42,41 +46,6 @@ struct Saved<D> {
     watermark: i64,
     earlier: i64,
     now: Timestamp,
-}
-
-/// The windows that [`TriggeredWindows`] can have.
-#[derive(Clone, Copy, Debug)]
-pub struct Spans {
-    /// `None`: one window for all time.
-    pub(super) span: Option<Span>,
-    retracting: bool,
-}
-
-impl From<Tumbling> for Spans {
-    fn from(window: Tumbling) -> Self {
-        Self {
-            span: Some(window.span),
-            retracting: window.span.retracting,
-        }
-    }
-}
-
-impl From<Sliding> for Spans {
-    fn from(window: Sliding) -> Self {
-        Self {
-            span: Some(window.span),
-            retracting: window.span.retracting,
-        }
-    }
-}
-
-impl From<Global> for Spans {
-    fn from(window: Global) -> Self {
-        Self {
-            span: None,
-            retracting: window.retracting,
-        }
-    }
 }
 
 /// Aggregates each key's items of each window; gives results out as a trigger says.
