@@ -2,6 +2,7 @@
 
 use millstream_engine::time::Timestamp;
 
+use super::inner_function;
 use super::{Adapt, AggregateFunction};
 
 /// A function whose result goes through a closure; see [`Adapt::map`].
@@ -24,34 +25,13 @@ where
     A: AggregateFunction<T>,
     M: Fn(A::Output) -> U + Clone + Send + 'static,
 {
-    type Accumulator = A::Accumulator;
+    inner_function!(function: A but finish);
+
     type Output = U;
-    const MERGES: bool = A::MERGES;
-    const INVERTS: bool = A::INVERTS;
-    const GROWS: bool = A::GROWS;
-
-    fn parameters(&self) -> String {
-        self.function.parameters()
-    }
-
-    #[inline]
-    fn create(&self) -> Self::Accumulator {
-        self.function.create()
-    }
 
     #[inline]
     fn add(&self, accumulator: &mut Self::Accumulator, time: Timestamp, item: &T) {
         self.function.add(accumulator, time, item);
-    }
-
-    #[inline]
-    fn merge(&self, accumulator: &mut Self::Accumulator, other: &Self::Accumulator) {
-        self.function.merge(accumulator, other);
-    }
-
-    #[inline]
-    fn subtract(&self, accumulator: &mut Self::Accumulator, other: &Self::Accumulator) {
-        self.function.subtract(accumulator, other);
     }
 
     #[inline]

@@ -21,6 +21,7 @@ mod extreme_item;
 mod first_last;
 mod fold;
 mod heavy_hitters;
+mod inner;
 mod map;
 mod mean;
 mod of;
@@ -65,3 +66,5 @@ pub use top_k::{TopK, top_k};
 pub use variance::{Moments, Variance, stddev, stddev_sample, variance, variance_sample};
 
 pub use crate::optional::Optional;
+
+pub(crate) use inner::inner_function;

@@ -2,6 +2,7 @@
 
 use millstream_engine::time::Timestamp;
 
+use super::inner_function;
 use super::{Adapt, AggregateFunction};
 
 /// A function of the items a closure wants; see [`Adapt::only`].
@@ -24,40 +25,12 @@ where
     A: AggregateFunction<T>,
     P: Fn(&T) -> bool + Clone + Send + 'static,
 {
-    type Accumulator = A::Accumulator;
-    type Output = A::Output;
-    const MERGES: bool = A::MERGES;
-    const INVERTS: bool = A::INVERTS;
-    const GROWS: bool = A::GROWS;
-
-    fn parameters(&self) -> String {
-        self.function.parameters()
-    }
-
-    #[inline]
-    fn create(&self) -> Self::Accumulator {
-        self.function.create()
-    }
+    inner_function!(function: A);
 
     #[inline]
     fn add(&self, accumulator: &mut Self::Accumulator, time: Timestamp, item: &T) {
         if (self.wanted)(item) {
             self.function.add(accumulator, time, item);
         }
-    }
-
-    #[inline]
-    fn merge(&self, accumulator: &mut Self::Accumulator, other: &Self::Accumulator) {
-        self.function.merge(accumulator, other);
-    }
-
-    #[inline]
-    fn subtract(&self, accumulator: &mut Self::Accumulator, other: &Self::Accumulator) {
-        self.function.subtract(accumulator, other);
-    }
-
-    #[inline]
-    fn finish(&self, accumulator: &Self::Accumulator) -> A::Output {
-        self.function.finish(accumulator)
     }
 }

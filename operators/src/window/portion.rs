@@ -8,7 +8,7 @@ use millstream_engine::flow::{Discard, Emit, Fault, Operator, Wiring, inner_sink
 use millstream_engine::time::Timestamp;
 
 use super::CountLate;
-use crate::function::AggregateFunction;
+use crate::function::{AggregateFunction, inner_function};
 
 /// Items of one key and slice, already aggregated, or an item as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,20 +59,7 @@ where
     K: 'static,
     A: AggregateFunction<T>,
 {
-    type Accumulator = A::Accumulator;
-    type Output = A::Output;
-    const MERGES: bool = A::MERGES;
-    const INVERTS: bool = A::INVERTS;
-    const GROWS: bool = A::GROWS;
-
-    fn parameters(&self) -> String {
-        self.function.parameters()
-    }
-
-    #[inline]
-    fn create(&self) -> A::Accumulator {
-        self.function.create()
-    }
+    inner_function!(function: A);
 
     #[inline]
     fn add(
@@ -85,20 +72,6 @@ where
             Portion::Item(item) => self.function.add(accumulator, time, item),
             Portion::Sum { sum, .. } => self.function.merge(accumulator, sum),
         }
-    }
-
-    #[inline]
-    fn merge(&self, accumulator: &mut A::Accumulator, other: &A::Accumulator) {
-        self.function.merge(accumulator, other);
-    }
-
-    #[inline]
-    fn subtract(&self, accumulator: &mut A::Accumulator, other: &A::Accumulator) {
-        self.function.subtract(accumulator, other);
-    }
-
-    fn finish(&self, accumulator: &A::Accumulator) -> A::Output {
-        self.function.finish(accumulator)
     }
 }
 
