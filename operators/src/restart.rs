@@ -13,6 +13,21 @@ use millstream_engine::time::{Clock, ManualClock, Timestamp};
 use proptest::prelude::*;
 use serde::Serialize;
 
+/// Key and number.
+pub(crate) type Item = (u8, i64);
+
+pub(crate) fn item(key: u8, number: i64) -> Item {
+    (key, number)
+}
+
+pub(crate) fn key(item: &Item) -> String {
+    item.0.to_string()
+}
+
+pub(crate) fn micros(micros: u64) -> Duration {
+    Duration::from_micros(micros)
+}
+
 /// What happens to an operator.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {

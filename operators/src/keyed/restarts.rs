@@ -1,7 +1,6 @@
 //! Processes that are saved and restored between any two steps: state of all kinds with times to live, and timers.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use millstream_engine::flow::{Operator, Side};
 use millstream_engine::time::Timestamp;
@@ -10,22 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::function::{count, sum};
 use crate::pattern::{Pattern, PatternMatcher, Skip};
-use crate::restart::{Saves, assert_survives, steps};
+use crate::restart::{Item, Saves, assert_survives, item, key, micros, steps};
 use crate::window::CountLate;
-
-type Item = (u8, i64);
-
-fn micros(micros: u64) -> Duration {
-    Duration::from_micros(micros)
-}
-
-fn item(key: u8, number: i64) -> Item {
-    (key, number)
-}
-
-fn key(item: &Item) -> String {
-    item.0.to_string()
-}
 
 /// Keeps something of every kind, sets and deletes timers of both kinds, and tells all it knows.
 #[derive(Clone)]

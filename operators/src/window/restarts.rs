@@ -1,7 +1,5 @@
 //! Windows that are saved and restored between any two steps.
 
-use std::time::Duration;
-
 use millstream_engine::flow::Operator;
 use millstream_engine::time::Timestamp;
 use proptest::prelude::*;
@@ -12,21 +10,7 @@ use super::{
     SlidingWindows, Trigger, Triggered, TriggeredWindows, Tumbling, TumblingWindows, Windowed,
 };
 use crate::function::{collect, sum};
-use crate::restart::{Saves, assert_survives, steps};
-
-type Item = (u8, i64);
-
-fn micros(micros: u64) -> Duration {
-    Duration::from_micros(micros)
-}
-
-fn item(key: u8, number: i64) -> Item {
-    (key, number)
-}
-
-fn key(item: &Item) -> String {
-    item.0.to_string()
-}
+use crate::restart::{Item, Saves, assert_survives, item, key, micros, steps};
 
 fn number(item: &Item) -> i64 {
     item.1

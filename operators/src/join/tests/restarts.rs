@@ -3,7 +3,6 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
 
 use millstream_engine::checkpoint::{Epoch, Saving};
 use millstream_engine::flow::{Operator, Side, exchange_hash, target_of};
@@ -13,12 +12,8 @@ use proptest::prelude::*;
 
 use super::support::{Item, KeepLate, key};
 use crate::join::{AsOf, AsOfJoin, Bounds, FullOuter, Inner, IntervalJoin, LeftOuter, SlidingJoin};
-use crate::restart::{Saves, Step, assert_survives, resources, steps, wiring, wiring_with};
+use crate::restart::{Saves, Step, assert_survives, micros, resources, steps, wiring, wiring_with};
 use crate::window::{CountLate, Sliding};
-
-fn micros(micros: u64) -> Duration {
-    Duration::from_micros(micros)
-}
 
 fn side(key: u8, number: i64) -> Side<Item, Item> {
     if number % 2 == 0 {
