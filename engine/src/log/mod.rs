@@ -11,6 +11,8 @@ mod at_time;
 mod embedded;
 mod error;
 mod feed;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod frame;
 mod frame_cache;
 mod index_chunks;

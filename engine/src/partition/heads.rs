@@ -64,40 +64,8 @@ impl StreamHeads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Offset, PartitionId};
-    use crate::index::IndexEntry;
-    use crate::log::frame::Frame;
-    use crate::log::{Head, LogReader};
-
-    #[derive(Debug)]
-    struct Empty;
-
-    impl LogReader for Empty {
-        fn partitions(&self) -> u16 {
-            1
-        }
-
-        fn head(&self, _: PartitionId) -> Result<Head, LogError> {
-            Ok(Head::default())
-        }
-
-        fn read(&self, _: PartitionId, _: Offset, _: usize) -> Result<Vec<Frame>, LogError> {
-            Ok(Vec::new())
-        }
-    }
-
-    impl StreamReader for Empty {
-        fn locate(
-            &self,
-            _: PartitionId,
-            _: u64,
-            _: u64,
-            _: usize,
-            _: Direction,
-        ) -> Result<Vec<IndexEntry>, LogError> {
-            Ok(Vec::new())
-        }
-    }
+    use crate::event::PartitionId;
+    use crate::log::fixtures::EmptyLog;
 
     fn get(heads: &StreamHeads, name: &str) -> (u64, u64) {
         let stream = StreamRef {
@@ -106,7 +74,7 @@ mod tests {
             id: name,
             hash: 1,
         };
-        heads.get(name, stream, &Empty).expect("nothing fails")
+        heads.get(name, stream, &EmptyLog).expect("nothing fails")
     }
 
     /// Story: appends to streams that had to exist and did not left a length each, and with nothing to settle they stayed.

@@ -3,25 +3,10 @@ use std::task::{Context, Poll, Waker};
 
 use super::*;
 use crate::log::Head;
+use crate::log::fixtures::EmptyLog;
 use crate::log::frame::Frame;
 use crate::log::frame::fixtures::first_frame;
 use crate::time::{ManualClock, Timestamp};
-
-struct Empty;
-
-impl LogReader for Empty {
-    fn partitions(&self) -> u16 {
-        1
-    }
-
-    fn head(&self, _: PartitionId) -> Result<Head, LogError> {
-        Ok(Head::default())
-    }
-
-    fn read(&self, _: PartitionId, _: Offset, _: usize) -> Result<Vec<Frame>, LogError> {
-        Ok(Vec::new())
-    }
-}
 
 fn subscribed(
     feed: &Arc<Feed>,
@@ -50,8 +35,8 @@ fn one_ends_as_the_log_does() {
     for (at, end) in ends.into_iter().enumerate() {
         let is_orderly = at == 0;
         for partitions in [&[][..], &[0]] {
-            let feed = Arc::new(Feed::new(&Empty).unwrap());
-            let mut subscription = subscribed(&feed, Empty, partitions);
+            let feed = Arc::new(Feed::new(&EmptyLog).unwrap());
+            let mut subscription = subscribed(&feed, EmptyLog, partitions);
             let mut next = Box::pin(subscription.next());
             let mut context = Context::from_waker(Waker::noop());
             assert!(next.as_mut().poll(&mut context).is_pending());
