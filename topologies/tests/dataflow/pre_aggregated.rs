@@ -9,12 +9,12 @@ use millstream_operators::window::{Slicing, Sliding, Tumbling};
 use proptest::prelude::*;
 
 use crate::aligned_windows::model;
-use crate::revisions::{Outcome, Sums, assert_no_state, dense_case, late, standing};
+use crate::revisions::{Outcome, Sums, assert_no_state, dense_case, outcome};
 use crate::support::{Case, Item, Shape, seconds, secs};
 
 fn run<W: WindowKind + Into<Slicing> + Copy>(case: &Case, window: W, capacity: usize) -> Outcome {
     let capacity = NonZeroUsize::new(capacity).unwrap();
-    let ((results, late_items), loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
+    let (given, loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
         let late = flow.side_output::<Item>("late");
         let results = feed
             .source(flow)
@@ -28,11 +28,7 @@ fn run<W: WindowKind + Into<Slicing> + Copy>(case: &Case, window: W, capacity: u
             .collect();
         (results, flow.side(&late).collect())
     });
-    assert_no_state(&loads);
-    Outcome {
-        windows: standing(&results.take_items(), false),
-        late: late(&late_items),
-    }
+    outcome(&given, &loads, false)
 }
 
 proptest! {

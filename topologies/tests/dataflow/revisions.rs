@@ -57,7 +57,7 @@ pub(crate) fn in_seconds(time: Timestamp) -> i64 {
 }
 
 /// Applies results one after the other; with `retracting`, a result may only come where none stands.
-pub(crate) fn standing(results: &[Windowed<u8, Value>], retracting: bool) -> Standing {
+fn standing(results: &[Windowed<u8, Value>], retracting: bool) -> Standing {
     let mut standing = Standing::new();
     for result in results {
         let (start, end) = (
@@ -78,11 +78,24 @@ pub(crate) fn standing(results: &[Windowed<u8, Value>], retracting: bool) -> Sta
     standing
 }
 
-pub(crate) fn late(late: &Collected<Item>) -> Vec<(i64, Item)> {
+fn late(late: &Collected<Item>) -> Vec<(i64, Item)> {
     let late = late.take().into_iter();
     let mut late: Vec<_> = late.map(|(time, item)| (in_seconds(time), item)).collect();
     late.sort_unstable();
     late
+}
+
+/// What came out of a run that left no state.
+pub(crate) fn outcome(
+    (results, late_items): &(Collected<Windowed<u8, Value>>, Collected<Item>),
+    loads: &[StageLoad],
+    retracting: bool,
+) -> Outcome {
+    assert_no_state(loads);
+    Outcome {
+        windows: standing(&results.take_items(), retracting),
+        late: late(late_items),
+    }
 }
 
 pub(crate) fn assert_no_state(loads: &[StageLoad]) {

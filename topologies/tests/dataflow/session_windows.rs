@@ -7,9 +7,7 @@ use millstream_operators::function::{fold, reduce};
 use millstream_operators::window::{Revision, Session, Trigger, Triggered};
 use proptest::prelude::*;
 
-use crate::revisions::{
-    Outcome, Sums, Value, assert_no_state, dense_case, late, standing, trigger,
-};
+use crate::revisions::{Outcome, Sums, Value, dense_case, outcome, trigger};
 use crate::support::{Case, Item, seconds, secs};
 
 /// An item is late if a session of its own would have been over; all others are sorted and split at the gaps.
@@ -44,7 +42,7 @@ fn model(case: &Case, gap: i64, lateness: i64) -> Outcome {
 }
 
 fn run<W: WindowKind>(case: &Case, window: W, retracting: bool) -> Outcome {
-    let ((results, late_items), loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
+    let (given, loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
         let late = flow.side_output::<Item>("late");
         let results = feed
             .source(flow)
@@ -56,11 +54,7 @@ fn run<W: WindowKind>(case: &Case, window: W, retracting: bool) -> Outcome {
             .collect();
         (results, flow.side(&late).collect())
     });
-    assert_no_state(&loads);
-    Outcome {
-        windows: standing(&results.take_items(), retracting),
-        late: late(&late_items),
-    }
+    outcome(&given, &loads, retracting)
 }
 
 proptest! {

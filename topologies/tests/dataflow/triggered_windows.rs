@@ -5,11 +5,11 @@ use millstream_operators::window::{Sliding, Triggered, Tumbling};
 use proptest::prelude::*;
 
 use crate::aligned_windows::model;
-use crate::revisions::{Outcome, Sums, assert_no_state, dense_case, late, standing, trigger};
+use crate::revisions::{Outcome, Sums, dense_case, outcome, trigger};
 use crate::support::{Case, Item, secs};
 
 fn run<W: WindowKind + Retracting>(case: &Case, window: W, retracting: bool) -> Outcome {
-    let ((results, late_items), loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
+    let (given, loads) = case.shape.run_and_look(&case.input(), |flow, feed| {
         let late = flow.side_output::<Item>("late");
         let mut windowed = feed
             .source(flow)
@@ -25,11 +25,7 @@ fn run<W: WindowKind + Retracting>(case: &Case, window: W, retracting: bool) -> 
             flow.side(&late).collect(),
         )
     });
-    assert_no_state(&loads);
-    Outcome {
-        windows: standing(&results.take_items(), retracting),
-        late: late(&late_items),
-    }
+    outcome(&given, &loads, retracting)
 }
 
 proptest! {
