@@ -3,66 +3,18 @@
 //! Story: they were tried in one step until none was left: what may be tried without a bound never came back from it, was taken
 //! for code that hangs, and could be neither stopped nor aborted.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use millstream::dataflow::{Collected, Dataflow, Driver, Feed, Flow};
 use millstream_engine::checkpoint::InMemory;
 use millstream_engine::flow::Resources;
-use millstream_engine::time::Timestamp;
 use millstream_operators::failing::ItemPolicy;
 use millstream_operators::function::count;
-use millstream_operators::keyed::{Context, TryKeyedProcess};
 use millstream_operators::window::{Tumbling, Windowed};
 
+use crate::stubborn::Stubborn;
 use crate::support::{Item, one, one_with_checkpoints, seconds, secs};
 
 /// Calls of one step that are no more than what is tried together, in each of the three places of a turn where it may be.
 const CALLS_MAX: u64 = 3 * 1_024;
-
-/// Fails for the item of value 0 until it has been called so often, in all.
-#[derive(Clone, Default)]
-struct Stubborn {
-    calls: Arc<AtomicU64>,
-    until: Arc<AtomicU64>,
-}
-
-impl Stubborn {
-    fn until(calls: u64) -> Self {
-        let stubborn = Self::default();
-        stubborn.until.store(calls, Ordering::Relaxed);
-        stubborn
-    }
-
-    fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
-    }
-
-    fn take(&self, item: &Item) -> Result<Item, &'static str> {
-        let calls = self.calls.fetch_add(1, Ordering::Relaxed);
-        let fails = item.1 == 0 && calls < self.until.load(Ordering::Relaxed);
-        if fails { Err("not yet") } else { Ok(*item) }
-    }
-}
-
-impl TryKeyedProcess<u8, Item> for Stubborn {
-    type State = ();
-    type Out = Item;
-    type Side = Infallible;
-    type Error = &'static str;
-
-    fn item(
-        &mut self,
-        _key: &u8,
-        (): &mut (),
-        _time: Timestamp,
-        item: &Item,
-        ctx: &mut Context<'_, Item>,
-    ) -> Result<(), &'static str> {
-        self.take(item).map(|item| ctx.emit(item))
-    }
-}
 
 /// Where what may fail stands.
 #[derive(Clone, Copy, Debug)]
@@ -168,7 +120,7 @@ fn what_is_tried_without_a_bound_holds_the_end_back() {
         run(&mut driver, &stubborn, 40_000);
         let output = output.unwrap();
         assert!(!driver.is_ended() && output.is_empty(), "{place:?}");
-        stubborn.until.store(0, Ordering::Relaxed);
+        stubborn.give_in();
         driver.run().unwrap();
         assert!(driver.is_ended(), "{place:?}");
         assert_eq!(counts(&output), [50], "{place:?}");

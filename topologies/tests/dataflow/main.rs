@@ -28,6 +28,7 @@ mod session_windows;
 #[path = "../support/small_files.rs"]
 mod small_files;
 mod stopping;
+mod stubborn;
 mod support;
 mod triggered_windows;
 mod varying;

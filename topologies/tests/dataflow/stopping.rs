@@ -1,18 +1,13 @@
 //! A dataflow that is stopped gives nothing that the whole input would not have given.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use millstream::dataflow::{Dataflow, Driver, Feed};
-use millstream_engine::time::Timestamp;
 use millstream_operators::failing::ItemPolicy;
 use millstream_operators::function::sum;
-use millstream_operators::keyed::{Context, TryKeyedProcess};
 use millstream_operators::window::Tumbling;
 use proptest::prelude::*;
 
 use crate::aligned_windows::model;
+use crate::stubborn::Stubborn;
 use crate::support::{Item, case, one, seconds, secs};
 
 proptest! {
@@ -50,35 +45,6 @@ proptest! {
     }
 }
 
-/// Fails once, for the first item.
-#[derive(Clone, Default)]
-struct FailsOnce(Arc<AtomicBool>);
-
-impl FailsOnce {
-    fn take(&self, item: &Item) -> Result<i64, &'static str> {
-        let fails = item.1 == 0 && !self.0.swap(true, Ordering::Relaxed);
-        if fails { Err("once") } else { Ok(item.1) }
-    }
-}
-
-impl TryKeyedProcess<u8, Item> for FailsOnce {
-    type State = ();
-    type Out = i64;
-    type Side = Infallible;
-    type Error = &'static str;
-
-    fn item(
-        &mut self,
-        _key: &u8,
-        (): &mut (),
-        _time: Timestamp,
-        item: &Item,
-        ctx: &mut Context<'_, i64>,
-    ) -> Result<(), &'static str> {
-        self.take(item).map(|value| ctx.emit(value))
-    }
-}
-
 /// Story: one item failed and was to be tried again in a second, and all of its key waited behind it; a stop without
 /// checkpoints left them there, and said that all was well.
 #[test]
@@ -89,11 +55,11 @@ fn a_stop_without_checkpoints_drops_nothing_that_waits() {
     let flow = Dataflow::build_with("stopped", one(), |flow| {
         let items = flow.source("items", feed.clone()).stream();
         let [mapped, processed] = <[_; 2]>::try_from(items.share(2)).unwrap();
-        let function = FailsOnce::default();
+        let function = Stubborn::until(1);
         let mapped = mapped.key_by(|item: &Item| item.0).named("mapped");
         let mapped = mapped.try_map(policy, move |item: &Item| function.take(item));
         let processed = processed.key_by(|item: &Item| item.0).named("processed");
-        let processed = processed.try_process(policy, FailsOnce::default());
+        let processed = processed.try_process(policy, Stubborn::until(1));
         outputs = Some((mapped.collect(), processed.collect()));
     });
     let mut driver = Driver::new(flow.unwrap()).unwrap();
@@ -102,7 +68,7 @@ fn a_stop_without_checkpoints_drops_nothing_that_waits() {
     let (mapped, processed) = outputs.unwrap();
     assert!(mapped.is_empty() && processed.is_empty());
     driver.stop().unwrap();
-    let all: Vec<_> = (0..5_000).collect();
+    let all: Vec<_> = (0..5_000).map(|value| (1, value)).collect();
     assert_eq!(mapped.take_items(), all);
     assert_eq!(processed.take_items(), all);
 }
