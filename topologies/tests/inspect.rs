@@ -2,39 +2,22 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/cli.rs"]
+mod cli;
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
 use millstream::catalog::bank::{self, Account, AccountCommand, Cents, Channel};
 use millstream::prelude::*;
 use serde_json::Value;
 
-fn program(words: &[&str], data: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
-    let data = data.to_str().unwrap();
-    command.args(
-        words
-            .iter()
-            .map(|word| if *word == "DATA" { data } else { word }),
-    );
-    command
-}
+use cli::{interrupt, millstream_on, printed as out};
 
 fn run(words: &[&str], data: &Path) -> Output {
-    program(words, data).output().unwrap()
-}
-
-fn out(words: &[&str], data: &Path) -> String {
-    let output = run(words, data);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(
-        (output.status.code(), error.as_str()),
-        (Some(0), ""),
-        "{words:?}"
-    );
-    String::from_utf8(output.stdout).unwrap()
+    millstream_on(words, data).output().unwrap()
 }
 
 async fn open(data: &Path) -> Engine {
@@ -114,7 +97,7 @@ async fn every_command_reads_beside_the_engine_that_writes() {
 
 /// A `log tail` that has said where it begins.
 fn tail(words: &[&str], data: &Path) -> (Child, BufReader<std::process::ChildStdout>) {
-    let mut command = program(words, data);
+    let mut command = millstream_on(words, data);
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -159,14 +142,7 @@ async fn tail_ends_in_order_at_ctrl_c_and_with_its_reader() {
     let mut line = String::new();
     lines.read_line(&mut line).unwrap();
     assert!(line.contains("account-42 v0 Opened"), "{line}");
-    let id = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
+    interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 
     let (mut child, lines) = tail(&["log", "tail", "DATA"], folder.path());
@@ -192,7 +168,7 @@ async fn a_reader_that_has_seen_enough_is_no_error() {
     engine.shutdown().await.unwrap();
     drop(engine);
     let words = ["log", "read", "DATA", "--json", "--limit", "1000000"];
-    let mut command = program(&words, folder.path());
+    let mut command = millstream_on(&words, folder.path());
     let mut child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -3,25 +3,22 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/cli.rs"]
+mod cli;
+
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Output, Stdio};
 
 use millstream::catalog::bank::berka::{ORDER_COLUMNS, TRANS_COLUMNS};
-use millstream_engine::event::PartitionId;
-use millstream_engine::log::{EmbeddedReader, LogReader};
 use serde_json::Value;
+
+use cli::{events, interrupt, millstream};
 
 /// Its number.
 const SIGINT: u32 = 2;
 /// Accounts with one transaction each, which are two commands: many bulks.
 const ACCOUNTS: u64 = 40_000;
-
-fn millstream(words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
-    command.args(words).env_remove("RUST_LOG");
-    command
-}
 
 fn start(words: &[&str]) -> Child {
     let mut command = millstream(words);
@@ -38,16 +35,8 @@ fn until(child: &mut Child, mut holds: impl FnMut(u32) -> bool) {
 
 /// Ctrl-C; what it came to.
 fn interrupted(mut child: Child) -> Output {
-    // Its id is nobody else's before it was waited for.
     if child.try_wait().unwrap().is_none() {
-        let id = child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-INT", &id])
-                .status()
-                .unwrap()
-                .success()
-        );
+        interrupt(&child);
     }
     child.wait_with_output().unwrap()
 }
@@ -99,16 +88,6 @@ fn nexmark_ends_in_order() {
         (&report["interrupted"], &report["events"]),
         (&false.into(), &5_000.into())
     );
-}
-
-/// Events in a log beside the process that writes it; none while it is being made.
-fn events(data: &Path) -> u64 {
-    let Ok(reader) = EmbeddedReader::open_beside(&data.join("log")) else {
-        return 0;
-    };
-    let partitions = (0..reader.partitions()).map(PartitionId);
-    let heads = partitions.map(|partition| reader.head(partition).map_or(0, |head| head.next.0));
-    heads.sum()
 }
 
 /// Goal: an import ends behind what it has sent, and the next one goes on there. Method: Ctrl-C comes once the log has something;

@@ -2,14 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/cli.rs"]
+mod cli;
+
 use std::convert::Infallible;
 use std::path::Path;
-use std::process::Command;
 
 use millstream::catalog::bank::{Account, AccountCommand, AccountEvent, Cents, Channel};
 use millstream::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use cli::{outcome as run, printed as fine};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Kept {
@@ -123,27 +127,6 @@ async fn folder() -> tempfile::TempDir {
     drop(letters);
     engine.shutdown().await.unwrap();
     folder
-}
-
-/// Status, output and error of the program.
-fn run(words: &[&str], data: &Path) -> (i32, String, String) {
-    let data = data.to_str().unwrap();
-    let words = words
-        .iter()
-        .map(|word| if *word == "DATA" { data } else { word });
-    let output = Command::new(env!("CARGO_BIN_EXE_millstream"))
-        .args(words)
-        .output()
-        .unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    let status = output.status.code().unwrap();
-    (status, text(output.stdout), text(output.stderr))
-}
-
-fn fine(words: &[&str], data: &Path) -> String {
-    let (status, out, error) = run(words, data);
-    assert_eq!((status, error.as_str()), (0, ""), "{words:?}");
-    out
 }
 
 fn lines(words: &[&str], data: &Path) -> Vec<Value> {

@@ -2,18 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/cli.rs"]
+mod cli;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use millstream_engine::event::PartitionId;
-use millstream_engine::log::{EmbeddedReader, LogReader};
 use serde_json::Value;
 
-fn millstream(words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
-    command.args(words).env_remove("RUST_LOG");
-    command
-}
+use cli::{events, millstream};
 
 fn output(words: &[&str]) -> Output {
     millstream(words).output().unwrap()
@@ -367,16 +364,6 @@ fn first_lines(count: usize) -> Vec<u8> {
     let text = zstd::decode_all(std::fs::File::open(path).unwrap()).unwrap();
     let lines = text.split_inclusive(|&byte| byte == b'\n').take(count);
     lines.flatten().copied().collect()
-}
-
-/// Events in a log beside the process that writes it; none while it is being made.
-fn events(data: &Path) -> u64 {
-    let Ok(reader) = EmbeddedReader::open_beside(&data.join("log")) else {
-        return 0;
-    };
-    let partitions = (0..reader.partitions()).map(PartitionId);
-    let heads = partitions.map(|partition| reader.head(partition).map_or(0, |head| head.next.0));
-    heads.sum()
 }
 
 /// Goal: a run that is killed several times comes to the same tables as one that was not, event for event.

@@ -2,13 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/cli.rs"]
+mod cli;
+
 use std::convert::Infallible;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use millstream::catalog::bank::{Account, AccountCommand, AccountEvent, Balances, Cents, Channel};
 use millstream::prelude::*;
 use serde_json::Value;
+
+use cli::outcome;
 
 /// Balances once more, with one cent too many for account 7 where `OFF`.
 struct Again<const N: u32, const OFF: bool>;
@@ -68,21 +72,9 @@ async fn deposit(engine: &Engine, id: u64) {
     engine.send::<Account>(&id, deposit).await.unwrap();
 }
 
-fn program(words: &[&str], data: &Path) -> Output {
-    let data = data.to_str().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
-    let words = words
-        .iter()
-        .map(|word| if *word == "DATA" { data } else { word });
-    command.arg("projection").args(words).output().unwrap()
-}
-
 /// Status, output and error.
 fn run(words: &[&str], data: &Path) -> (i32, String, String) {
-    let output = program(words, data);
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    let status = output.status.code().unwrap();
-    (status, text(output.stdout), text(output.stderr))
+    outcome(&[&["projection"], words].concat(), data)
 }
 
 /// Beside the engine of this process.

@@ -32,3 +32,5 @@ mod stubborn;
 mod support;
 mod triggered_windows;
 mod varying;
+#[path = "../support/within.rs"]
+mod within;

@@ -5,6 +5,8 @@
 
 mod archives;
 mod changes;
+#[path = "../support/cli.rs"]
+mod cli;
 mod damage;
 mod left;
 mod life;
@@ -14,3 +16,5 @@ mod restoring;
 mod small_files;
 mod stored;
 mod support;
+#[path = "../support/within.rs"]
+mod within;

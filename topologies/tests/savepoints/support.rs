@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use millstream::dataflow::FlowOptions;
@@ -12,7 +12,10 @@ use millstream_operators::keyed::Ttl;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::cli::millstream_on;
+pub(crate) use crate::cli::printed as out;
 use crate::small_files::small_files;
+pub(crate) use crate::within::{close, within};
 
 /// An event that no aggregate writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,17 +100,6 @@ pub(crate) async fn open(folder: &Path, topology: Topology) -> Engine {
     opened.unwrap_or_else(|error| panic!("the engine did not open: {error}"))
 }
 
-/// A hang is a failure.
-pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    let bound = Duration::from_secs(300);
-    tokio::time::timeout(bound, future).await.expect("it hangs")
-}
-
-pub(crate) async fn close(engine: Engine) {
-    within(engine.shutdown()).await.unwrap();
-    drop(engine);
-}
-
 /// Ends it as a crash does, as far as its dataflow is concerned.
 pub(crate) async fn crash(engine: Engine) {
     let aborted = within(engine.dataflow("rows").abort("a test says so")).await;
@@ -147,24 +139,7 @@ pub(crate) async fn until_rows(engine: &Engine, model: &Model) {
 
 /// The program, with `DATA` for the folder.
 pub(crate) fn program(words: &[&str], data: &Path) -> Output {
-    let data = data.to_str().unwrap();
-    let words = words
-        .iter()
-        .map(|&word| if word == "DATA" { data } else { word });
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
-    command.args(words).output().unwrap()
-}
-
-/// What it prints, which must be all right.
-pub(crate) fn out(words: &[&str], data: &Path) -> String {
-    let output = program(words, data);
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(
-        (output.status.code(), error.as_str()),
-        (Some(0), ""),
-        "{words:?}"
-    );
-    String::from_utf8(output.stdout).unwrap()
+    millstream_on(words, data).output().unwrap()
 }
 
 /// What it says is wrong.

@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::flows::{ENDS, Kind, OUT, READ, topology};
 use crate::plan::{Batch, PARTITIONS, Plan};
 use crate::small_files::small_files;
+pub(crate) use crate::within::{close, within};
 
 /// Small files; a stage that fails is not started again, so that it is seen, unless `restarts` says otherwise.
 pub(crate) fn config(restarts: u32) -> EngineConfig {
@@ -43,12 +44,6 @@ pub(crate) async fn try_open(
 ) -> Result<Engine, millstream::OpenError> {
     let builder = Engine::open(data_in(folder)).config(config(restarts));
     builder.run(topology(plan, options, folder)).await
-}
-
-/// A hang is a failure.
-pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    let bound = Duration::from_secs(300);
-    tokio::time::timeout(bound, future).await.expect("it hangs")
 }
 
 pub(crate) async fn until<F: Future<Output = bool>>(holds: impl Fn() -> F) {
@@ -191,8 +186,4 @@ pub(crate) fn written(engine: &Engine) -> BTreeMap<String, u64> {
         *written.entry(event.stream).or_default() += 1;
     }
     written
-}
-
-pub(crate) async fn close(engine: Engine) {
-    within(engine.shutdown()).await.unwrap();
 }

@@ -28,6 +28,8 @@ mod sending;
 #[path = "../support/small_files.rs"]
 mod small_files;
 mod victim;
+#[path = "../support/within.rs"]
+mod within;
 
 use uuid::Uuid;
 

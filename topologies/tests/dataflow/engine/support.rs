@@ -1,13 +1,13 @@
 //! A log with sales in it.
 
 use std::path::Path;
-use std::time::Duration;
 
 use millstream::dataflow::FlowOptions;
 use millstream::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::small_files::small_files;
+pub(crate) use crate::within::{close, within};
 
 /// An event that no aggregate writes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,17 +52,6 @@ pub(crate) fn config() -> EngineConfig {
 pub(crate) async fn open(folder: &Path, topology: Topology) -> Engine {
     let opened = Engine::open(folder).config(config()).run(topology).await;
     opened.unwrap_or_else(|error| panic!("the engine did not open: {error}"))
-}
-
-/// A hang is a failure.
-pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    let bound = Duration::from_secs(300);
-    tokio::time::timeout(bound, future).await.expect("it hangs")
-}
-
-pub(crate) async fn close(engine: Engine) {
-    within(engine.shutdown()).await.unwrap();
-    drop(engine);
 }
 
 /// Appends to streams `sale-0` to `sale-9` in turn.
