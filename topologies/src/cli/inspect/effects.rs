@@ -112,6 +112,17 @@ fn for_each(
     }
 }
 
+fn check_has_outboxes(all: &[StoredEffects], asked: &str) -> Result<()> {
+    if all.iter().any(|of| of.projection() == asked) {
+        return Ok(());
+    }
+    let names: BTreeSet<_> = all.iter().map(StoredEffects::projection).collect();
+    bail!(
+        "no projection {asked} has outboxes in this folder; those that have: {}",
+        Vec::from_iter(names).join(", ")
+    );
+}
+
 fn list(arguments: &ListArguments, is_json: bool, out: &mut impl Write) -> Result<()> {
     let now = SystemClock::new().now();
     let that = match arguments.waiting {
@@ -131,14 +142,8 @@ fn list(arguments: &ListArguments, is_json: bool, out: &mut impl Write) -> Resul
     ]);
     let (mut count, mut is_cut) = (0, false);
     let all = outboxes(&arguments.data)?;
-    if let Some(asked) = &arguments.projection
-        && !all.iter().any(|of| of.projection() == asked)
-    {
-        let names: BTreeSet<_> = all.iter().map(StoredEffects::projection).collect();
-        bail!(
-            "no projection {asked} has outboxes in this folder; those that have: {}",
-            Vec::from_iter(names).join(", ")
-        );
+    if let Some(asked) = &arguments.projection {
+        check_has_outboxes(&all, asked)?;
     }
     for of in all {
         if !is_asked(&arguments.projection, of.projection()) {
