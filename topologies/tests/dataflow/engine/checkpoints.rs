@@ -24,22 +24,11 @@ const NUMBERS: Table<u64, u64> = Table::named("doubled");
 /// Cents by product and last microsecond of the window.
 const WINDOWS: Table<String, u64> = Table::named("windows");
 
-fn options_with(interval_ms: u64) -> FlowOptions {
-    FlowOptions {
-        checkpoints: Some(CheckpointOptions {
-            interval_ms,
-            pause_ms_min: 1,
-            ..CheckpointOptions::default()
-        }),
-        ..options()
-    }
-}
-
 /// Cents per product and millisecond of recording, in a table and in the log; `look` sees each sale of the first.
 fn topology(interval_ms: u64, look: impl Fn(&Sale) + Clone + Send + 'static) -> Topology {
     let window = || Tumbling::of(Duration::from_micros(WINDOW.unsigned_abs()));
     let topology = Topology::named("shop")
-        .dataflow_with("rows", options_with(interval_ms), move |flow| {
+        .dataflow_with("rows", checkpointed(interval_ms), move |flow| {
             flow.events::<Sale>()
                 .category("sale")
                 .stream()
@@ -52,7 +41,7 @@ fn topology(interval_ms: u64, look: impl Fn(&Sale) + Clone + Send + 'static) -> 
                     (key, Some(window.value as u64))
                 });
         })
-        .dataflow_with("events", options_with(interval_ms), move |flow| {
+        .dataflow_with("events", checkpointed(interval_ms), move |flow| {
             flow.events::<Sale>()
                 .category("sale")
                 .stream()

@@ -7,9 +7,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use millstream::DecideError;
-use millstream::dataflow::{DataflowStatus, FlowOptions};
+use millstream::dataflow::DataflowStatus;
 use millstream::prelude::*;
-use millstream_engine::checkpoint::CheckpointOptions;
 use millstream_engine::state::{DeadLetter, DeadLetterStatus};
 use millstream_engine::time::Timestamp;
 use millstream_operators::failing::ItemPolicy;
@@ -57,22 +56,11 @@ impl TryKeyedProcess<String, Sale> for Running {
     }
 }
 
-fn options_with(interval_ms: u64) -> FlowOptions {
-    FlowOptions {
-        checkpoints: Some(CheckpointOptions {
-            interval_ms,
-            pause_ms_min: 1,
-            ..CheckpointOptions::default()
-        }),
-        ..options()
-    }
-}
-
 fn topology(interval_ms: u64, is_mended: &Arc<AtomicBool>) -> Topology {
     let is_mended = Arc::clone(is_mended);
     let policy = ItemPolicy::dead_letter().attempts(2, Duration::from_millis(5));
     let topology =
-        Topology::named("shop").dataflow_with("sums", options_with(interval_ms), move |flow| {
+        Topology::named("shop").dataflow_with("sums", checkpointed(interval_ms), move |flow| {
             let running = Running { is_mended };
             let sums = flow
                 .events::<Sale>()
@@ -400,7 +388,7 @@ async fn a_request_is_taken_but_for_what_no_checkpoint_has() {
 async fn letters_of_a_stage_that_is_gone_are_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let topology = |names: &'static [&'static str], gone: &[&str]| {
-        let mut options = options_with(50);
+        let mut options = checkpointed(50);
         let checkpoints = options.checkpoints.as_mut().unwrap();
         checkpoints.drop_stages = gone.iter().map(ToString::to_string).collect();
         let policy = ItemPolicy::dead_letter().attempts(1, Duration::ZERO);

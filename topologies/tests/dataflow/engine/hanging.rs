@@ -14,7 +14,6 @@ use std::time::Duration;
 use millstream::dataflow::{DataflowStatus, FlowOptions};
 use millstream::prelude::*;
 use millstream::{StallPolicy, WatchdogConfig};
-use millstream_engine::checkpoint::CheckpointOptions;
 use millstream_engine::time::{ManualClock, Timestamp};
 use millstream_operators::function::count;
 use millstream_operators::keyed::Ttl;
@@ -37,14 +36,7 @@ type Received = Arc<Mutex<Vec<Sale>>>;
 
 /// One dataflow that hangs, with sinks of several kinds, and one that does not.
 fn topology(hang: &Arc<Hang>, received: &Received, token: &Arc<AtomicBool>) -> Topology {
-    let options = FlowOptions {
-        checkpoints: Some(CheckpointOptions {
-            interval_ms: 10,
-            pause_ms_min: 1,
-            ..CheckpointOptions::default()
-        }),
-        ..options()
-    };
+    let options = checkpointed(10);
     let at = |place: &'static str| {
         let (hang, token) = (Arc::clone(hang), Arc::clone(token));
         move |sale: &Sale| {

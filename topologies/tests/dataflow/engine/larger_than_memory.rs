@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use millstream::dataflow::{FlowOptions, SourcePlan};
 use millstream::prelude::*;
-use millstream_engine::checkpoint::CheckpointOptions;
 use millstream_engine::flow::{
     Ascending, Emit, Fault, Pulled, SeekError, Source, Wiring, number_position, position_number,
 };
@@ -101,22 +100,12 @@ fn hash(of: &impl Hash) -> u64 {
     hasher.finish()
 }
 
-/// So many partitions, with a checkpoint as often as can be.
-fn checkpointed(partitions: usize) -> FlowOptions {
-    FlowOptions {
-        partitions,
-        checkpoints: Some(CheckpointOptions {
-            interval_ms: 50,
-            pause_ms_min: 1,
-            ..CheckpointOptions::default()
-        }),
-        ..options()
-    }
-}
-
 fn topology(numbers: &Numbers, memory: Option<usize>, partitions: usize) -> Topology {
     let numbers = numbers.clone();
-    let options = checkpointed(partitions);
+    let options = FlowOptions {
+        partitions,
+        ..checkpointed(50)
+    };
     let mut topology = Topology::named("large").dataflow_with("profiles", options, move |flow| {
         let profiles = flow
             .source("numbers", numbers.clone())
@@ -306,7 +295,10 @@ async fn run_timers(
 ) -> (u64, u64) {
     numbers.released.store(released, Ordering::Relaxed);
     let source = numbers.clone();
-    let options = checkpointed(partitions);
+    let options = FlowOptions {
+        partitions,
+        ..checkpointed(50)
+    };
     let topology = Topology::named("timers").dataflow_with("alarms", options, move |flow| {
         flow.source("numbers", source)
             .watermarks(Ascending::new())

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use millstream::dataflow::FlowOptions;
 use millstream::prelude::*;
+use millstream_engine::checkpoint::CheckpointOptions;
 use serde::{Deserialize, Serialize};
 
 use crate::small_files::small_files;
@@ -41,6 +42,18 @@ pub(crate) fn options() -> FlowOptions {
 pub(crate) fn without_checkpoints() -> FlowOptions {
     FlowOptions {
         checkpoints: None,
+        ..options()
+    }
+}
+
+/// A checkpoint every so many milliseconds, or as soon as the one before is there.
+pub(crate) fn checkpointed(interval_ms: u64) -> FlowOptions {
+    FlowOptions {
+        checkpoints: Some(CheckpointOptions {
+            interval_ms,
+            pause_ms_min: 1,
+            ..CheckpointOptions::default()
+        }),
         ..options()
     }
 }

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use millstream::dataflow::FlowOptions;
 use millstream::prelude::*;
-use millstream_engine::checkpoint::CheckpointOptions;
 use millstream_engine::partition::NewEvent;
 use millstream_engine::state::{DeadLetter, DeadLetterStatus};
 use millstream_operators::failing::ItemPolicy;
@@ -31,20 +29,9 @@ enum New {
 
 impl Event for New {}
 
-fn checkpointed() -> FlowOptions {
-    FlowOptions {
-        checkpoints: Some(CheckpointOptions {
-            interval_ms: 50,
-            pause_ms_min: 1,
-            ..CheckpointOptions::default()
-        }),
-        ..options()
-    }
-}
-
 /// Numbers of what is read into the table of turnover, by stream.
 fn topology<E: Event>(number: fn(E) -> u64) -> Topology {
-    let topology = Topology::named("shop").dataflow_with("read", checkpointed(), move |flow| {
+    let topology = Topology::named("shop").dataflow_with("read", checkpointed(50), move |flow| {
         let policy = ItemPolicy::dead_letter().attempts(1, Duration::ZERO);
         flow.records::<E>()
             .category("till")
