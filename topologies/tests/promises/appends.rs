@@ -219,11 +219,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// Two categories; two of the streams lie together by their key.
 const NAMES: [&str; 5] = ["note-a", "note-b@k", "memo-a", "memo-b@k", "note-c"];
 
+/// What was accepted, by stream, and the number of the next event.
+struct Model {
+    streams: Vec<Vec<u64>>,
+    next: u64,
+}
+
 async fn run(steps: Vec<Step>) {
     let folder = tempfile::tempdir().unwrap();
     let mut engine = open(folder.path()).await;
-    let mut model: Vec<Vec<u64>> = vec![Vec::new(); NAMES.len()];
-    let mut next = 0u64;
+    let mut model = Model {
+        streams: vec![Vec::new(); NAMES.len()],
+        next: 0,
+    };
     for step in steps {
         match step {
             Step::Append {
@@ -231,78 +239,87 @@ async fn run(steps: Vec<Step>) {
                 events,
                 expected,
             } => {
-                let held = &mut model[usize::from(stream)];
-                let length = held.len() as u64;
-                let expected = match expected {
-                    0 => Expected::Any,
-                    1 => Expected::NoStream,
-                    2 => Expected::Exists,
-                    3 => Expected::unchanged_since(length.checked_sub(1)),
-                    _ => Expected::Exact(length),
-                };
-                let numbers: Vec<_> = (next..next + u64::from(events)).collect();
-                next += u64::from(events);
-                let sent = append(
-                    &engine,
-                    NAMES[usize::from(stream)],
-                    expected,
-                    numbers.iter().map(|n| json(*n)).collect(),
-                )
-                .await;
-                match expected.check(length) {
-                    Ok(()) => {
-                        assert_eq!(sent.unwrap().first_version, length);
-                        held.extend(numbers);
-                    }
-                    Err(expected) => {
-                        assert!(
-                            matches!(sent, Err(AppendError::Conflict(found)) if found == expected)
-                        );
-                    }
-                }
+                let (stream, events) = (usize::from(stream), u64::from(events));
+                append_one(&engine, &mut model, stream, events, expected).await;
             }
-            Step::Many(streams) => {
-                let appends = streams.iter().map(|&stream| {
-                    let n = next;
-                    next += 1;
-                    model[usize::from(stream)].push(n);
-                    append(
-                        &engine,
-                        NAMES[usize::from(stream)],
-                        Expected::Any,
-                        vec![json(n)],
-                    )
-                });
-                // Taken in this order, answered in any.
-                let sent: Vec<_> = appends.map(Box::pin).collect();
-                let mut waiting = sent;
-                std::future::poll_fn(|context| {
-                    waiting.retain_mut(|append| match append.as_mut().poll(context) {
-                        std::task::Poll::Ready(answer) => {
-                            answer.unwrap();
-                            false
-                        }
-                        std::task::Poll::Pending => true,
-                    });
-                    if waiting.is_empty() {
-                        std::task::Poll::Ready(())
-                    } else {
-                        std::task::Poll::Pending
-                    }
-                })
-                .await;
-            }
+            Step::Many(streams) => append_many(&engine, &mut model, &streams).await,
             Step::Restart => {
                 close(engine).await;
                 engine = open(folder.path()).await;
             }
         }
     }
-    compare(&engine, &model);
+    compare_streams(&engine, &model.streams);
+    compare_partitions(&engine, &model.streams);
     close(engine).await;
 }
 
-fn compare(engine: &Engine, model: &[Vec<u64>]) {
+/// So many events, with an expectation that holds or does not.
+async fn append_one(engine: &Engine, model: &mut Model, stream: usize, events: u64, expected: u8) {
+    let held = &mut model.streams[stream];
+    let length = held.len() as u64;
+    let expected = match expected {
+        0 => Expected::Any,
+        1 => Expected::NoStream,
+        2 => Expected::Exists,
+        3 => Expected::unchanged_since(length.checked_sub(1)),
+        _ => Expected::Exact(length),
+    };
+    let numbers: Vec<_> = (model.next..model.next + events).collect();
+    model.next += events;
+    let sent = append(
+        engine,
+        NAMES[stream],
+        expected,
+        numbers.iter().map(|n| json(*n)).collect(),
+    )
+    .await;
+    match expected.check(length) {
+        Ok(()) => {
+            assert_eq!(sent.unwrap().first_version, length);
+            held.extend(numbers);
+        }
+        Err(expected) => {
+            assert!(matches!(sent, Err(AppendError::Conflict(found)) if found == expected));
+        }
+    }
+}
+
+/// An event to each of these streams, all under way at once.
+async fn append_many(engine: &Engine, model: &mut Model, streams: &[u8]) {
+    let appends = streams.iter().map(|&stream| {
+        let n = model.next;
+        model.next += 1;
+        model.streams[usize::from(stream)].push(n);
+        append(
+            engine,
+            NAMES[usize::from(stream)],
+            Expected::Any,
+            vec![json(n)],
+        )
+    });
+    // Taken in this order, answered in any.
+    let sent: Vec<_> = appends.map(Box::pin).collect();
+    let mut waiting = sent;
+    std::future::poll_fn(|context| {
+        waiting.retain_mut(|append| match append.as_mut().poll(context) {
+            std::task::Poll::Ready(answer) => {
+                answer.unwrap();
+                false
+            }
+            std::task::Poll::Pending => true,
+        });
+        if waiting.is_empty() {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+}
+
+/// Each stream from anywhere, both ways.
+fn compare_streams(engine: &Engine, model: &[Vec<u64>]) {
     for (name, held) in NAMES.iter().zip(model) {
         let id = stream(name);
         let length = held.len() as u64;
@@ -339,6 +356,10 @@ fn compare(engine: &Engine, model: &[Vec<u64>]) {
             }
         }
     }
+}
+
+/// Each partition from anywhere, by category.
+fn compare_partitions(engine: &Engine, model: &[Vec<u64>]) {
     let mut found = BTreeMap::<String, Vec<u64>>::new();
     for number_of in 0..PARTITIONS {
         let all = partition(engine, number_of);

@@ -145,6 +145,36 @@ async fn another_number_of_partitions() {
     }
 }
 
+/// Sends large commands until the disk is full: how many were acknowledged, and what is said then.
+async fn write_until_full(engine: Engine, writer: u64, is_full: Arc<AtomicBool>) -> (u64, String) {
+    let mut random = writer * 2 + 1;
+    for n in 0u64.. {
+        let note: String = (0..8_000)
+            .map(|_| {
+                // No compression makes this smaller.
+                random = random
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(n);
+                char::from(b'!' + (random >> 58) as u8)
+            })
+            .collect();
+        let name = named(u128::from(writer << 32 | n));
+        let id = format!("w{writer}");
+        let sent = engine.send_with::<Tally>(&id, Ask::Note(note), name);
+        match sent.await {
+            Ok(ack) => assert_eq!(ack.version, Some(n)),
+            Err(CommandError::OutcomeUnknown { cause }) => {
+                is_full.store(true, Ordering::SeqCst);
+                return (n, cause);
+            }
+            Err(CommandError::Closed) => return (n, String::new()),
+            Err(other) => panic!("{other}"),
+        }
+        assert!(n < 100_000, "the disk never filled");
+    }
+    unreachable!()
+}
+
 /// Goal: a full disk stops the writers with "outcome unknown", hangs nobody, and after space was made everything
 /// acknowledged is there, nothing twice. Method: a small file system, 16 writers with large events and command ids;
 /// after reopening each sends its last command again.
@@ -161,34 +191,7 @@ async fn a_full_disk() {
     let writers: Vec<_> = (0..16u64)
         .map(|writer| {
             let (engine, is_full) = (engine.clone(), Arc::clone(&is_full));
-            tokio::spawn(async move {
-                let mut random = writer * 2 + 1;
-                for n in 0u64.. {
-                    let note: String = (0..8_000)
-                        .map(|_| {
-                            // No compression makes this smaller.
-                            random = random
-                                .wrapping_mul(6_364_136_223_846_793_005)
-                                .wrapping_add(n);
-                            char::from(b'!' + (random >> 58) as u8)
-                        })
-                        .collect();
-                    let name = named(u128::from(writer << 32 | n));
-                    let id = format!("w{writer}");
-                    let sent = engine.send_with::<Tally>(&id, Ask::Note(note), name);
-                    match sent.await {
-                        Ok(ack) => assert_eq!(ack.version, Some(n)),
-                        Err(CommandError::OutcomeUnknown { cause }) => {
-                            is_full.store(true, Ordering::SeqCst);
-                            return (n, cause);
-                        }
-                        Err(CommandError::Closed) => return (n, String::new()),
-                        Err(other) => panic!("{other}"),
-                    }
-                    assert!(n < 100_000, "the disk never filled");
-                }
-                unreachable!()
-            })
+            tokio::spawn(write_until_full(engine, writer, is_full))
         })
         .collect();
     let mut acknowledged = Vec::new();

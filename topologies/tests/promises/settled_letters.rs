@@ -278,22 +278,8 @@ async fn what_is_tried_anyhow_is_not_decided() {
     close(engine).await;
 }
 
-/// Goal: a discarded event is passed over and what waits behind it goes on, up to the next that fails; the log says who
-/// and why; rows that are made anew lack it as well.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_discard_is_for_ever() {
-    let folder = tempfile::tempdir().unwrap();
-    let switch = Arc::new(Switch::default());
-    let engine = engine_failing(folder.path(), &switch).await;
-    add(&engine, "a", &[1, POISON, 2, POISON, 3]).await;
-    add(&engine, "end", &[1, POISON]).await;
-    let first = dead(&engine, 2).await;
-    let of = |letters: &[DeadLetter], key: &str| {
-        let found = letters.iter().find(|letter| letter.key == key);
-        found.cloned().unwrap()
-    };
-    let id = of(&first, "tally-a").id();
-    let end = of(&first, "tally-end").id();
+/// Nobody discards without a name and a reason, or what is not there.
+async fn refused(engine: &Engine, id: DeadLetterId) {
     for (by, reason) in [("ann", " "), ("", "because")] {
         let refused = engine.dead_letters().discard(&[id], by, reason).await;
         assert!(
@@ -313,6 +299,36 @@ async fn a_discard_is_for_ever() {
         matches!(refused, Err(DecideError::Unknown { id }) if id == nobody),
         "{refused:?}"
     );
+}
+
+/// Key, name and reason of what was discarded.
+fn discards(engine: &Engine) -> BTreeSet<(String, String, String)> {
+    decisions(engine)
+        .into_iter()
+        .map(|decision| match decision {
+            LetterDecision::Discarded(order) => (order.key, order.by, order.reason),
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+/// Goal: a discarded event is passed over and what waits behind it goes on, up to the next that fails; the log says who
+/// and why; rows that are made anew lack it as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_discard_is_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let switch = Arc::new(Switch::default());
+    let engine = engine_failing(folder.path(), &switch).await;
+    add(&engine, "a", &[1, POISON, 2, POISON, 3]).await;
+    add(&engine, "end", &[1, POISON]).await;
+    let first = dead(&engine, 2).await;
+    let of = |letters: &[DeadLetter], key: &str| {
+        let found = letters.iter().find(|letter| letter.key == key);
+        found.cloned().unwrap()
+    };
+    let id = of(&first, "tally-a").id();
+    let end = of(&first, "tally-end").id();
+    refused(&engine, id).await;
     engine
         .dead_letters()
         .discard(&[id, end], "ann", "test data")
@@ -340,13 +356,7 @@ async fn a_discard_is_for_ever() {
     let expected = rows(&engine);
     assert_eq!(expected.0["a"], [1, 2, 3, 4]);
     assert_eq!(expected.0["end"], [1, 2]);
-    let decided: BTreeSet<_> = decisions(&engine)
-        .into_iter()
-        .map(|decision| match decision {
-            LetterDecision::Discarded(order) => (order.key, order.by, order.reason),
-            other => panic!("{other:?}"),
-        })
-        .collect();
+    let decided = discards(&engine);
     let named = |key: &str, by: &str, reason: &str| (key.into(), by.into(), reason.into());
     assert_eq!(
         decided,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
-use millstream::RebuildError;
+use millstream::{Rebuild, RebuildError};
 use millstream_engine::event::Position;
 use millstream_operators::projection::{QueryError, TableReader};
 
@@ -122,14 +122,7 @@ impl Projection for Changed {
     }
 }
 
-/// Goal: tables of other types, and ones that only one version has, are asked for as the version that answers has them, or by
-/// version; what is asked of the other one says which answers.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn versions_with_other_rows() {
-    let folder = tempfile::tempdir().unwrap();
-    let topology = tallies().projection(Sums).candidate(Changed).build();
-    let engine = start(folder.path(), topology.unwrap()).await;
-    fill(&engine, 10).await;
+async fn the_other_one_is_asked_by_version(engine: &Engine) {
     let token = engine.durable();
     for asked in [
         engine.query(&ONLY_SUMS).get("t1").await.map(|_| ()),
@@ -169,7 +162,40 @@ async fn versions_with_other_rows() {
         10
     );
     assert!(engine.verify(Changed).await.unwrap().is_good());
+}
 
+/// Once another one answers; who has `old` hears of it.
+async fn dropped_in_its_turn(rebuild: &Rebuild, old: &TableReader<String, SumRow>) {
+    let error = rebuild.drop_version(5).await.unwrap_err();
+    assert!(
+        matches!(error, RebuildError::Active { version: 5, .. }),
+        "{error}"
+    );
+    rebuild.drop_version(1).await.unwrap();
+    rebuild.drop_version(1).await.unwrap();
+    let error = old.get(&"t1".to_owned()).unwrap_err();
+    assert!(
+        matches!(error, QueryError::Dropped { version: 1, .. }),
+        "{error}"
+    );
+    let error = rebuild.switch_back().await.unwrap_err();
+    assert!(matches!(error, RebuildError::NoPrevious { .. }), "{error}");
+    let error = rebuild.switch().await.unwrap_err();
+    assert!(
+        matches!(error, RebuildError::NoCandidate { active: 5, .. }),
+        "{error}"
+    );
+}
+
+/// Goal: tables of other types, and ones that only one version has, are asked for as the version that answers has them, or by
+/// version; what is asked of the other one says which answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_with_other_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology = tallies().projection(Sums).candidate(Changed).build();
+    let engine = start(folder.path(), topology.unwrap()).await;
+    fill(&engine, 10).await;
+    the_other_one_is_asked_by_version(&engine).await;
     let rebuild = engine.rebuild("sums").unwrap();
     let compared = within(rebuild.compare()).await.unwrap();
     assert!(!compared.is_same());
@@ -212,25 +238,7 @@ async fn versions_with_other_rows() {
         ),
         "{error}"
     );
-    let error = rebuild.drop_version(5).await.unwrap_err();
-    assert!(
-        matches!(error, RebuildError::Active { version: 5, .. }),
-        "{error}"
-    );
-    rebuild.drop_version(1).await.unwrap();
-    rebuild.drop_version(1).await.unwrap();
-    let error = old.get(&"t1".to_owned()).unwrap_err();
-    assert!(
-        matches!(error, QueryError::Dropped { version: 1, .. }),
-        "{error}"
-    );
-    let error = rebuild.switch_back().await.unwrap_err();
-    assert!(matches!(error, RebuildError::NoPrevious { .. }), "{error}");
-    let error = rebuild.switch().await.unwrap_err();
-    assert!(
-        matches!(error, RebuildError::NoCandidate { active: 5, .. }),
-        "{error}"
-    );
+    dropped_in_its_turn(&rebuild, &old).await;
     close(engine).await;
 }
 
