@@ -104,8 +104,8 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Metadata;
-    use crate::log::frame::{Draft, Encoding, FrameBuilder, FrameHash, Kind};
+    use crate::log::frame::fixtures::{deposit, deposited};
+    use crate::log::frame::{FrameBuilder, FrameHash};
     use crate::time::Timestamp;
 
     const P0: PartitionId = PartitionId(0);
@@ -117,22 +117,8 @@ mod tests {
     fn frames(offsets: impl Iterator<Item = u64>) -> impl Iterator<Item = Arc<Frame>> {
         let mut builder = FrameBuilder::new();
         offsets.map(move |offset| {
-            let kind = builder.kind(&Kind {
-                category: "account".into(),
-                event_type: "Deposited".into(),
-                schema_version: 1,
-                encoding: Encoding::Opaque,
-            });
-            let draft = Draft {
-                kind,
-                stream: "42",
-                hash: 7,
-                version: offset,
-                event_time: None,
-                id: None,
-                metadata: Metadata::default(),
-                payload: b"abc",
-            };
+            let kind = builder.kind(&deposited());
+            let draft = deposit(kind, offset, b"abc");
             builder.push(Timestamp(1), &draft).unwrap();
             let (id, before) = (uuid::Uuid::nil(), FrameHash::default());
             let sealed = builder.seal(P0, Offset(offset), id, before, &[]).unwrap();

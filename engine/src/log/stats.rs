@@ -74,8 +74,9 @@ impl EmbeddedReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Metadata, Offset, stream_hash};
-    use crate::log::frame::{Draft, Encoding, FrameBuilder, Kind};
+    use crate::event::Offset;
+    use crate::log::frame::FrameBuilder;
+    use crate::log::frame::fixtures::{deposit, deposited};
     use crate::log::{EmbeddedLog, Head, LogStore};
     use crate::store::EnvironmentOptions;
 
@@ -88,23 +89,9 @@ mod tests {
         let mut frames = Vec::new();
         for at in 0..SLICE_FRAMES as i64 + 1 {
             let mut builder = FrameBuilder::new();
-            let kind = builder.kind(&Kind {
-                category: "account".into(),
-                event_type: "Deposited".into(),
-                schema_version: 1,
-                encoding: Encoding::Opaque,
-            });
+            let kind = builder.kind(&deposited());
             for slot in 0..2 {
-                let draft = Draft {
-                    kind,
-                    stream: "42",
-                    hash: stream_hash("account-42"),
-                    version: head.next.0 + slot,
-                    event_time: None,
-                    id: None,
-                    metadata: Metadata::default(),
-                    payload: b"abc",
-                };
+                let draft = deposit(kind, head.next.0 + slot, b"abc");
                 builder.push(Timestamp(at), &draft).unwrap();
             }
             let frame = builder

@@ -5,8 +5,8 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::Metadata;
-use crate::log::frame::{Draft, Encoding, FrameBuilder, Kind};
+use crate::log::frame::fixtures::{deposit, deposited};
+use crate::log::frame::{Draft, FrameBuilder};
 use crate::log::{EmbeddedLog, EmbeddedReader, Head, LogStore};
 use crate::store::EnvironmentOptions;
 
@@ -22,22 +22,11 @@ fn log(folder: &Path, frames: &[Vec<i64>]) -> EmbeddedReader {
     let EmbeddedLog { mut store, reader } = EmbeddedLog::open(folder, 2, options).unwrap();
     let (mut head, mut builder, mut group) = (Head::default(), FrameBuilder::new(), Vec::new());
     for times in frames {
-        let kind = builder.kind(&Kind {
-            category: "account".into(),
-            event_type: "Deposited".into(),
-            schema_version: 1,
-            encoding: Encoding::Opaque,
-        });
+        let kind = builder.kind(&deposited());
         for (version, time) in (head.next.0..).zip(times) {
             let draft = Draft {
-                kind,
-                stream: "42",
-                hash: crate::event::stream_hash("account-42"),
-                version,
                 event_time: Some(Timestamp(time / 2)),
-                id: None,
-                metadata: Metadata::default(),
-                payload: b"abc",
+                ..deposit(kind, version, b"abc")
             };
             builder.push(Timestamp(*time), &draft).unwrap();
         }

@@ -1,35 +1,8 @@
 use super::*;
-use crate::log::frame::{Draft, Encoding, Frame, FrameBuilder, FrameHeader, Kind, SealedFrame};
+use crate::log::frame::fixtures::frame;
+use crate::log::frame::{Frame, FrameHeader, SealedFrame};
 use crate::log::{EmbeddedLog, Head, LogError, LogReader, LogStore};
 use crate::store::EnvironmentOptions;
-use crate::time::Timestamp;
-
-fn frame(head: Head, count: u64, payload: &[u8]) -> SealedFrame {
-    let mut builder = FrameBuilder::new();
-    let kind = builder.kind(&Kind {
-        category: "account".into(),
-        event_type: "Deposited".into(),
-        schema_version: 1,
-        encoding: Encoding::Opaque,
-    });
-    for n in 0..count {
-        let draft = Draft {
-            kind,
-            stream: "42",
-            hash: crate::event::stream_hash("account-42"),
-            version: head.next.0 + n,
-            event_time: None,
-            id: None,
-            metadata: crate::event::Metadata::default(),
-            payload,
-        };
-        builder.push(Timestamp(1), &draft).unwrap();
-    }
-    let ids = uuid::Uuid::nil();
-    builder
-        .seal(PartitionId(0), head.next, ids, head.hash, &[])
-        .unwrap()
-}
 
 /// A log of one partition with frames of 3 and 2 events.
 fn log(folder: &Path, payload: &[u8]) -> (EmbeddedLog, [SealedFrame; 2]) {

@@ -3,9 +3,10 @@
 use std::ops::Bound;
 
 use super::super::*;
-use crate::event::{Metadata, StreamId, stream_hash};
+use crate::event::{StreamId, stream_hash};
 use crate::index::{ChunkKey, ChunkKind, IndexEntry, IndexError};
-use crate::log::frame::{Draft, Encoding, Frame, FrameBuilder, Kind, SealedFrame};
+use crate::log::frame::fixtures::{deposit, deposited};
+use crate::log::frame::{Draft, Frame, FrameBuilder, SealedFrame};
 use crate::log::{Direction, LogStore, StreamReader, StreamRef, for_each_event};
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -41,23 +42,13 @@ fn opened(environment: Environment, fanout: usize) -> EmbeddedLog {
 /// The next frame, whose events are of each stream in turn.
 fn frame(head: Head) -> SealedFrame {
     let mut builder = FrameBuilder::new();
-    let kind = builder.kind(&Kind {
-        category: "account".into(),
-        event_type: "Deposited".into(),
-        schema_version: 1,
-        encoding: Encoding::Opaque,
-    });
+    let kind = builder.kind(&deposited());
     for offset in head.next.0..head.next.0 + EVENTS {
         let stream = (offset % STREAMS).to_string();
         let draft = Draft {
-            kind,
             stream: &stream,
             hash: stream_hash(&format!("account-{stream}")),
-            version: offset / STREAMS,
-            event_time: None,
-            id: None,
-            metadata: Metadata::default(),
-            payload: b"abc",
+            ..deposit(kind, offset / STREAMS, b"abc")
         };
         builder.push(Timestamp(1), &draft).unwrap();
     }

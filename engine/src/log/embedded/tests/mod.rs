@@ -4,9 +4,10 @@ mod indexes;
 mod upkeep;
 
 use super::*;
-use crate::event::{Metadata, stream_hash};
+use crate::event::stream_hash;
 use crate::log::LogStore as _;
-use crate::log::frame::{Draft, Encoding, FrameBuilder, FrameHash, FramePart, Kind, with_checksum};
+use crate::log::frame::fixtures::{deposit, deposited, frame};
+use crate::log::frame::{FrameBuilder, FramePart, Kind, with_checksum};
 use crate::time::Timestamp;
 
 fn open(folder: &Path) -> EmbeddedLog {
@@ -46,27 +47,8 @@ fn a_store_has_an_identity() {
 fn a_frame_before_what_is_wanted_is_not_unpacked() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path());
-    let mut builder = FrameBuilder::new();
-    let kind = builder.kind(&Kind {
-        category: "account".into(),
-        event_type: "Deposited".into(),
-        schema_version: 1,
-        encoding: Encoding::Opaque,
-    });
-    let draft = Draft {
-        kind,
-        stream: "42",
-        hash: 7,
-        version: 0,
-        event_time: None,
-        id: None,
-        metadata: Metadata::default(),
-        payload: b"abc",
-    };
-    builder.push(Timestamp(1), &draft).unwrap();
-    let (p0, id) = (PartitionId(0), Uuid::nil());
-    let sealed = builder.seal(p0, Offset(0), id, FrameHash::default(), &[]);
-    let mut bytes = sealed.unwrap().bytes.to_vec();
+    let p0 = PartitionId(0);
+    let mut bytes = frame(Head::default(), 1, b"abc").bytes.to_vec();
     let mut store = log.store;
     let mut put = |bytes: &[u8]| {
         let mut txn = store.writer.begin().unwrap();
@@ -93,21 +75,10 @@ fn append(log: &mut EmbeddedLog, at: &mut Head, events: u32, payload: &[u8]) {
     for number in 0..events {
         let event_type = if number % 10 == 0 { "Seldom" } else { "Often" };
         let kind = builder.kind(&Kind {
-            category: "account".into(),
             event_type: event_type.into(),
-            schema_version: 1,
-            encoding: Encoding::Opaque,
+            ..deposited()
         });
-        let draft = Draft {
-            kind,
-            stream: "42",
-            hash: 7,
-            version: at.next.0 + u64::from(number),
-            event_time: None,
-            id: None,
-            metadata: Metadata::default(),
-            payload,
-        };
+        let draft = deposit(kind, at.next.0 + u64::from(number), payload);
         builder.push(Timestamp(1), &draft).unwrap();
     }
     let sealed = builder.seal(PartitionId(0), at.next, Uuid::nil(), at.hash, &[]);
