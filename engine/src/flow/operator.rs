@@ -163,8 +163,7 @@ pub trait Operator<In>: Send + 'static {
     }
 
     /// When what it is blocked by may be over without anything else that would wake the stage: it is flushed then. Asked
-    /// only while it [is blocked](Self::is_blocked), and only of whoever is: what else is due is not dealt with meanwhile
-    /// if a barrier waits or the input has ended.
+    /// only while it [is blocked](Self::is_blocked), and only of whoever is: what else is due is not dealt with meanwhile.
     fn blocked_due(&self) -> Option<Timestamp> {
         self.next_due()
     }

@@ -160,6 +160,9 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
         if !self.pass_barrier()? {
             return Ok(Pull::More);
         }
+        if self.stays_blocked()? {
+            return Ok(Pull::More);
+        }
         if self.operator.next_due().is_some_and(|due| due <= turn.now) {
             self.operator.processing_time(turn.now, &mut Discard);
             if self.head.is_idle() {
@@ -167,12 +170,8 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
                 self.operator.idle();
             }
         }
-        if self.operator.is_blocked() {
-            // Woken while it waits for a time rather than for room: it takes nothing before that.
-            self.operator.flush(true)?;
-            if self.operator.is_blocked() {
-                return Ok(Pull::More);
-            }
+        if self.stays_blocked()? {
+            return Ok(Pull::More);
         }
         let mut pulled = self.head.pull(&mut self.operator, turn, &*self.clock)?;
         if let Pull::Barrier(epoch) = pulled {
@@ -188,6 +187,15 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
             self.end_checkpoints()?;
         }
         Ok(pulled)
+    }
+
+    /// Whether it waits for a time rather than for room, or what the clock gave out found none: it takes nothing before that,
+    /// and what is due waits too. What there was no room for would only become more, at the end of the input without a pause.
+    fn stays_blocked(&mut self) -> Result<bool, Fault> {
+        if self.operator.is_blocked() {
+            self.operator.flush(true)?;
+        }
+        Ok(self.operator.is_blocked())
     }
 
     /// The checkpoint that is to be begun here.
@@ -302,12 +310,8 @@ impl<H: Head<O>, O: Operator<H::Item, Out = Infallible>> FlowStage<H, O> {
         self.operator.next_due().map(|due| due.since(now))
     }
 
-    /// The same while it is blocked. Behind a barrier or the end no timer is served, and one that is overdue would have it
-    /// step without end.
+    /// The same while it is blocked: no timer is served then, and one that is overdue would have it step without end.
     fn until_unblocked(&self, now: Timestamp) -> Option<Duration> {
-        if self.barrier.is_none() && !self.ended {
-            return self.until_due(now);
-        }
         self.operator.blocked_due().map(|due| due.since(now))
     }
 }

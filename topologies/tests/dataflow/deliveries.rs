@@ -1,5 +1,6 @@
 //! Results that whoever gets them may refuse, with a clock that the test moves.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -169,6 +170,53 @@ fn what_is_tried_again_waits_for_a_refused_result_behind_a_barrier() {
     assert_eq!(telling.driver.run_steps(STEPS), Ok(false), "it is at rest");
     telling.set_down(false);
     assert_eq!(telling.given_after(secs(50)), [(0, 11, true)]);
+}
+
+/// The same of what is left to be tried when the input has ended: nothing bounds the tries, and what succeeds finds no room.
+#[test]
+fn what_is_tried_at_the_end_waits_for_a_refused_result() {
+    for seed in 0..4 {
+        let (feed, receiver) = (Feed::new(1), Receiver::default());
+        let (tries, is_mended) = (
+            Arc::new(AtomicU64::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let dataflow = Dataflow::build_with("telling", one(), |flow| {
+            let (tries, is_mended) = (Arc::clone(&tries), Arc::clone(&is_mended));
+            let receiver = receiver.clone();
+            let numbers = flow.source("numbers", feed.clone()).stream();
+            let policy = ItemPolicy::skip().attempts(u32::MAX, secs(1));
+            let odd = move |number: &u64| {
+                tries.fetch_add(1, Ordering::Relaxed);
+                let is_good = number % 2 == 1 || is_mended.load(Ordering::Relaxed);
+                is_good.then_some(*number).ok_or("even")
+            };
+            let tried = numbers.try_map(policy, odd);
+            tried.deliver_with(minute(), move |delivery| receiver.receive(delivery));
+        });
+        let driver = Driver::with(dataflow.unwrap(), seed, Resources::new());
+        let mut telling = Telling {
+            driver: driver.unwrap(),
+            feed,
+            receiver,
+        };
+        telling.set_down(true);
+        telling.push(10);
+        // The end comes with what is refused.
+        telling.feed.push(0, seconds(11), 11);
+        telling.feed.end_all();
+        assert_eq!(telling.driver.run_steps(STEPS), Ok(false), "seed {seed}");
+        assert_eq!(telling.given(), [(0, 11, false)]);
+        let tried = tries.load(Ordering::Relaxed);
+        telling.driver.clock().advance(secs(30));
+        assert_eq!(telling.driver.run_steps(STEPS), Ok(false), "seed {seed}");
+        assert_eq!(tries.load(Ordering::Relaxed), tried);
+        is_mended.store(true, Ordering::Relaxed);
+        telling.set_down(false);
+        let given = telling.given_after(secs(30));
+        assert_eq!(given, [(0, 11, true), (1, 10, true)], "seed {seed}");
+        assert!(telling.driver.is_ended());
+    }
 }
 
 /// The same after the end of the input, where no window is given out any more, with one that is due.
