@@ -2,8 +2,9 @@
 
 /// Inside of an `impl Operator`: calls that are passed on to a sink in the field of this name, such as an operator's
 /// late sink. Without a list all of them but `item` and `batch`; an operator that does something of its own at a call
-/// lists the others, and passes its own on by itself. `holds_end` and `before_end` are never passed on: an operator around one
-/// that holds the end back, such as one that tries failed items again, passes these on by itself.
+/// lists the others, and passes its own on by itself. A sink may hold the end back, such as where failed items are tried
+/// again: whoever passes on `holds_end` and `before_end` passes on `watermark`, `processing_time` and `next_due` as well, or
+/// it would never let go of it.
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -33,7 +34,7 @@
 macro_rules! inner_sink {
     ($sink:ident) => {
         $crate::inner_sink!($sink: watermark late_before open begin processing_time next_due flush
-            is_blocked blocked idle end state_items before_barrier save restore checkpointed awaits_checkpoint);
+            is_blocked blocked idle holds_end before_end end state_items before_barrier save restore checkpointed awaits_checkpoint);
     };
     ($sink:ident: $($call:ident)+) => {
         $($crate::inner_sink!(@$call $sink);)+
@@ -98,6 +99,16 @@ macro_rules! inner_sink {
     (@idle $sink:ident) => {
         fn idle(&mut self) {
             self.$sink.idle();
+        }
+    };
+    (@holds_end $sink:ident) => {
+        fn holds_end(&self) -> bool {
+            self.$sink.holds_end()
+        }
+    };
+    (@before_end $sink:ident) => {
+        fn before_end<E: $crate::flow::Emit<Self::Out>>(&mut self, _out: &mut E) -> bool {
+            self.$sink.before_end(&mut $crate::flow::Discard)
         }
     };
     (@end $sink:ident) => {

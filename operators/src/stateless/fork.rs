@@ -1,6 +1,7 @@
 //! One stream becomes several: each item goes to one of them, to all, or beside the main one to a copy.
 //!
-//! Watermarks, idleness and the end go to all. Backpressure does too: while one of them has no room, none gets more.
+//! Watermarks, idleness and the end go to all. Backpressure does too: while one of them has no room, none gets more. The
+//! end waits for all: for as long as one of them has something to do before it, none is told.
 
 use std::convert::Infallible;
 
@@ -98,6 +99,16 @@ where
         }
     }
 
+    fn processing_time<E: Emit<Infallible>>(&mut self, now: Timestamp, _out: &mut E) {
+        for sink in &mut self.sinks {
+            sink.processing_time(now, &mut Discard);
+        }
+    }
+
+    fn next_due(&self) -> Option<Timestamp> {
+        self.sinks.iter().filter_map(Operator::next_due).min()
+    }
+
     fn flush(&mut self, idle: bool) -> Result<(), Fault> {
         self.sinks.iter_mut().try_for_each(|sink| sink.flush(idle))
     }
@@ -106,20 +117,43 @@ where
         self.sinks.iter().any(Operator::is_blocked)
     }
 
+    /// Asks only those that are blocked: the others have nothing that would ever be over.
     fn blocked(&mut self, waits: &mut Vec<Blocked>) {
-        for sink in &mut self.sinks {
+        for sink in self.sinks.iter_mut().filter(|sink| sink.is_blocked()) {
             sink.blocked(waits);
         }
+    }
+
+    fn blocked_due(&self) -> Option<Timestamp> {
+        let blocked = self.sinks.iter().filter(|sink| sink.is_blocked());
+        blocked.filter_map(Operator::blocked_due).min()
     }
 
     fn idle(&mut self) {
         self.sinks.iter_mut().for_each(Operator::idle);
     }
 
+    fn holds_end(&self) -> bool {
+        self.sinks.iter().any(Operator::holds_end)
+    }
+
+    fn before_end<E: Emit<Infallible>>(&mut self, _out: &mut E) -> bool {
+        let mut are_ready = true;
+        // All of them in each turn: what one has left to do is no reason for another to wait.
+        for sink in &mut self.sinks {
+            are_ready &= sink.before_end(&mut Discard);
+        }
+        are_ready
+    }
+
     fn end<E: Emit<Infallible>>(&mut self, _out: &mut E) {
         for sink in &mut self.sinks {
             sink.end(&mut Discard);
         }
+    }
+
+    fn state_items(&self, into: &mut Vec<(&'static str, usize)>) {
+        self.sinks.iter().for_each(|sink| sink.state_items(into));
     }
 
     fn before_barrier<E: Emit<Infallible>>(&mut self, _out: &mut E) {

@@ -118,8 +118,8 @@ where
         self.late.open(wiring)
     }
 
-    inner_sink!(late: watermark late_before begin processing_time next_due flush is_blocked blocked idle end
-        state_items before_barrier save restore checkpointed awaits_checkpoint);
+    inner_sink!(late: watermark late_before begin processing_time next_due flush is_blocked blocked idle holds_end
+        before_end end state_items before_barrier save restore checkpointed awaits_checkpoint);
 }
 
 impl<T, K, A: Clone> Clone for Merging<T, K, A> {

@@ -3,6 +3,8 @@
 //! Story: they were tried in one step until none was left: what may be tried without a bound never came back from it, was taken
 //! for code that hangs, and could be neither stopped nor aborted.
 
+mod inside;
+
 use millstream::dataflow::{Collected, Dataflow, Driver, Feed, Flow};
 use millstream_engine::checkpoint::InMemory;
 use millstream_engine::flow::Resources;
