@@ -61,6 +61,7 @@ pub struct Control {
     completed: AtomicU64,
     /// The savepoint that was requested last.
     savepoint: AtomicU64,
+    is_stopping: AtomicBool,
     /// Held for a moment.
     wanted: Mutex<Wanted>,
     is_stale: AtomicBool,
@@ -82,6 +83,7 @@ impl Control {
             requested: AtomicU64::new(last),
             completed: AtomicU64::new(last),
             savepoint: AtomicU64::new(0),
+            is_stopping: AtomicBool::new(false),
             wanted: Mutex::default(),
             is_stale: AtomicBool::new(false),
             status: watch::Sender::new(status),
@@ -130,6 +132,16 @@ impl Control {
     /// hold now, or is damaged.
     pub fn is_stale(&self) -> bool {
         self.is_stale.load(Ordering::Acquire)
+    }
+
+    /// Says that the run is being stopped: its last checkpoint is one that a next run goes on from.
+    pub fn begin_stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether it is. Who waits for something only so that it is done before the end need not: that checkpoint has it.
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
     }
 
     /// Where they stand, and how that changes.
@@ -223,6 +235,11 @@ impl StageLink {
             told,
             restored,
         }
+    }
+
+    /// What is wanted of the checkpoints of the run.
+    pub const fn control(&self) -> &Arc<Control> {
+        &self.control
     }
 
     /// The checkpoint that sources should begin, if later than the last one.

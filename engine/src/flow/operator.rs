@@ -179,7 +179,9 @@ pub trait Operator<In>: Send + 'static {
     }
 
     /// The input has ended and [`end`](Self::end) comes next, once this gives `true`: called again in later turns until then,
-    /// so that what must come out before it takes no turn for ever.
+    /// so that what must come out before it takes no turn for ever. While it [holds the end of time](Self::holds_end) it may give
+    /// way all the same, to a [stop](crate::checkpoint::Control::is_stopping) of a dataflow with checkpoints: the last of these
+    /// is from before the end of time then.
     fn before_end<E: Emit<Self::Out>>(&mut self, out: &mut E) -> bool {
         let _ = out;
         true

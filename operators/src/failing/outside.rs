@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use millstream_engine::checkpoint::Epoch;
+use millstream_engine::checkpoint::{Control, Epoch};
 use millstream_engine::event::Position;
 use millstream_engine::flow::{Fault, Fence, Pass, Wiring};
 use millstream_engine::log::frame::{Encoding, Kind};
@@ -35,8 +35,8 @@ pub(super) struct Outside {
     pub(super) metrics: DeadLetterMetrics,
     /// What waits has a letter.
     keeps_letters: bool,
-    /// A restart goes back to a checkpoint.
-    has_checkpoints: bool,
+    /// Of the run, if a restart goes back to a checkpoint.
+    checkpoints: Option<Arc<Control>>,
     /// Letters to be written at the end of the turn.
     changed: BTreeSet<Place>,
     /// Letters of what is tried again by itself, or of which only what waits behind has changed: written now and then, and
@@ -70,7 +70,10 @@ impl Outside {
             letters,
             shared: wiring.resources.get::<ItemLetters>(),
             fence: wiring.fence(),
-            has_checkpoints: wiring.checkpoints.is_some(),
+            checkpoints: wiring
+                .checkpoints
+                .as_ref()
+                .map(|link| Arc::clone(link.control())),
             changed: BTreeSet::new(),
             later: BTreeSet::new(),
             unsaved: HashSet::new(),
@@ -85,7 +88,13 @@ impl Outside {
 
     /// Whether checkpoints have what waits.
     pub(super) const fn has_checkpoints(&self) -> bool {
-        self.has_checkpoints
+        self.checkpoints.is_some()
+    }
+
+    /// Whether the run is being stopped, and its last checkpoint has what waits.
+    pub(super) fn is_stopping(&self) -> bool {
+        let checkpoints = self.checkpoints.as_ref();
+        checkpoints.is_some_and(|control| control.is_stopping())
     }
 
     /// It has its first turn.
@@ -114,7 +123,7 @@ impl Outside {
         };
         written.insert(entry.place);
         let id = letter_id(letters, entry);
-        if is_new && self.has_checkpoints {
+        if is_new && self.has_checkpoints() {
             self.unsaved.insert(id);
         }
         let mut shown = Shown {
@@ -124,7 +133,7 @@ impl Outside {
             status: status(entry),
             attempts: entry.attempts,
             redrives: entry.redrives,
-            is_saved: !self.has_checkpoints,
+            is_saved: !self.has_checkpoints(),
         };
         if let Some((_pass, board)) = self.board() {
             shown.is_saved |= !is_new && board.is_saved(id);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::cause::Failure;
 use super::entry::{Place, Work};
+use super::outside::Outside;
 use super::parked::Failing;
 use crate::Key;
 use crate::progress::Progress;
@@ -42,6 +43,11 @@ impl<K: Key, W: Work> Failing<K, W> {
         let is_lost = is_open.is_some_and(|outside| !outside.has_checkpoints());
         self.is_complete |= is_lost;
         is_lost
+    }
+
+    /// Whether the end need not wait for what is left to be tried: somebody stops the run, and the next one goes on with it.
+    pub(crate) fn is_left_to_next_run(&self) -> bool {
+        self.outside.as_ref().is_some_and(Outside::is_stopping)
     }
 
     /// All of the input has come.

@@ -274,18 +274,21 @@ where
     }
 
     fn before_end<E: Emit<P::Out>>(&mut self, out: &mut E) -> bool {
-        if self.holds_end {
-            return false;
+        if !self.holds_end {
+            if self.core.watermark == Timestamp::MAX {
+                // What somebody had tried again since, after a restart at the end.
+                self.finish(out);
+            } else if self.failing.leaves_nothing() {
+                self.run(out);
+            } else {
+                return true;
+            }
+            if !self.failing.is_trying() {
+                return true;
+            }
         }
-        if self.core.watermark == Timestamp::MAX {
-            // What somebody had tried again since, after a restart at the end.
-            self.finish(out);
-        } else if self.failing.leaves_nothing() {
-            self.run(out);
-        } else {
-            return true;
-        }
-        !self.failing.is_trying()
+        // It still holds the end then: the next run is told of it, and holds it in turn.
+        self.failing.is_left_to_next_run()
     }
 
     fn end<E: Emit<P::Out>>(&mut self, _out: &mut E) {

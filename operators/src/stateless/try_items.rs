@@ -261,15 +261,18 @@ impl<T: Savable, Y: Order<T>, M: TryFunction<T>> Operator<T> for TryItems<T, Y, 
     }
 
     fn before_end<E: Emit<M::Out>>(&mut self, out: &mut E) -> bool {
-        if self.holds_end {
-            return false;
+        if !self.holds_end {
+            let is_last = self.failing.leaves_nothing() || self.watermark == Timestamp::MAX;
+            if is_last {
+                // Also what somebody had tried again since, after a restart at the end.
+                self.run(out);
+            }
+            if !is_last || !self.failing.is_trying() {
+                return true;
+            }
         }
-        let is_last = self.failing.leaves_nothing() || self.watermark == Timestamp::MAX;
-        if is_last {
-            // Also what somebody had tried again since, after a restart at the end.
-            self.run(out);
-        }
-        !is_last || !self.failing.is_trying()
+        // It still holds the end then: the next run is told of it, and holds it in turn.
+        self.failing.is_left_to_next_run()
     }
 
     fn end<E: Emit<M::Out>>(&mut self, _out: &mut E) {

@@ -213,6 +213,9 @@ impl Driver {
 
     /// The same without running anything: for what steps the driver together with what is outside.
     pub fn begin_stop(&mut self) {
+        if let Some(control) = &self.control {
+            control.begin_stop();
+        }
         for stage in self.stages.iter_mut().filter(|stage| stage.is_source) {
             stage.core.stop();
             if matches!(stage.state, State::Idle(_)) {

@@ -110,7 +110,12 @@ impl DataflowHandle {
     /// The same without waiting.
     pub fn begin_stop(&self) {
         self.parts.is_stopping.send_replace(true);
-        for (stage, is_source) in &self.parts.lock().all {
+        let stages = self.parts.lock();
+        if let Some(control) = &stages.checkpoints {
+            // Before the sources: what comes to its end finds it.
+            control.begin_stop();
+        }
+        for (stage, is_source) in &stages.all {
             if *is_source {
                 stage.begin_stop();
             }

@@ -189,6 +189,46 @@ fn a_checkpoint_that_is_taken_meanwhile_has_what_waits() {
     }
 }
 
+/// Goal: a stop at the end of the input waits for no tries where a checkpoint has them; the end comes once, with all that
+/// waited. Method: such a stop, a start that goes on, and one behind the end.
+///
+/// Story: it waited for the last of them, and for ever where they have no bound.
+#[test]
+fn a_stop_with_checkpoints_leaves_what_is_tried_to_the_next_run() {
+    for (place, seed) in PLACES.into_iter().zip([3, 4, 5]) {
+        let policy = ItemPolicy::skip().attempts(u32::MAX, secs(1));
+        let (feed, storage) = (feed(50), InMemory::default());
+        let stubborn = Stubborn::until(u64::MAX);
+        let mut output = None;
+        let mut start = |stubborn: &Stubborn| {
+            let flow = Dataflow::build_with("ending", one_with_checkpoints(), |flow| {
+                output = Some(declare(flow, &feed, place, policy, stubborn));
+            });
+            let resources = Resources::new();
+            let driver = Driver::with_checkpoints(flow.unwrap(), seed, resources, storage.clone());
+            (driver.unwrap(), output.take().unwrap())
+        };
+        let (mut driver, output) = start(&stubborn);
+        run(&mut driver, &stubborn, 10_000);
+        driver.begin_stop();
+        run(&mut driver, &stubborn, 1_000_000);
+        assert!(driver.is_ended(), "{place:?}");
+        assert!(driver.checkpoints().unwrap().is_final, "{place:?}");
+        assert!(output.is_empty(), "{place:?}: the end was told");
+        drop(driver);
+
+        let (mut driver, output) = start(&Stubborn::until(3));
+        driver.run().unwrap();
+        assert!(driver.is_ended(), "{place:?}");
+        assert_eq!(counts(&output), [50], "{place:?}");
+        drop(driver);
+
+        let (mut driver, output) = start(&Stubborn::default());
+        driver.run().unwrap();
+        assert!(driver.is_ended() && output.is_empty(), "{place:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_tried_without_a_bound_can_be_aborted() {
     for place in PLACES {

@@ -86,6 +86,9 @@ impl Parts {
     ) {
         let mut stages = self.lock();
         let (hung, aborted) = (take(&mut stages.hung), stages.aborted.take());
+        if let Some(control) = checkpoints.as_ref().filter(|_| self.is_stopping()) {
+            control.begin_stop();
+        }
         if let Some(cause) = &aborted {
             // Asked for while this run was being made. None of its stages makes a step.
             tell(&failure, &self.whole(), cause);

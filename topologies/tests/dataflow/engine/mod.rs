@@ -4,6 +4,7 @@ mod aborting;
 mod aligned;
 mod checkpoints;
 mod ended;
+mod endless;
 mod failing;
 mod hanging;
 mod larger_than_memory;
