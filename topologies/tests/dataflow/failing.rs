@@ -12,6 +12,8 @@ use millstream_operators::paced::AsyncOptions;
 use millstream_operators::window::Tumbling;
 use tokio::sync::mpsc::channel;
 
+use crate::engine::support::within;
+
 fn options() -> FlowOptions {
     FlowOptions {
         partitions: 2,
@@ -60,13 +62,16 @@ async fn a_panic_ends_all_stages_with_the_first_cause_whatever_they_wait_for() {
             .iter()
             .all(|load| load.blocked_share() > 0.5)
     };
-    while items("days") == 0 || items("strict") == 0 || !are_blocked() {
-        tokio::task::yield_now().await;
-    }
+    within(async {
+        while items("days") == 0 || items("strict") == 0 || !are_blocked() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     assert_eq!(handle.status(), DataflowStatus::Running);
 
     numbers.send(13).await.unwrap();
-    let failure = handle.wait().await.unwrap_err();
+    let failure = within(handle.wait()).await.unwrap_err();
     assert!(failure.stage.starts_with("failing/strict/"), "{failure}");
     assert!(
         failure.cause.contains("thirteen brings bad luck"),
@@ -93,7 +98,7 @@ async fn a_stage_that_fails_at_once_ends_the_others_too() {
                 .for_each(|_, _| panic!("not even one"));
         });
         let handle = dataflow.unwrap().start().await.unwrap();
-        let failure = handle.wait().await.unwrap_err();
+        let failure = within(handle.wait()).await.unwrap_err();
         assert!(failure.cause.contains("not even one"), "{failure}");
         drop(sender);
     }
@@ -131,11 +136,13 @@ async fn a_call_without_an_answer_does_not_keep_a_failed_dataflow() {
     for question in 0..8 {
         questions.send(question).await.unwrap();
     }
-    while read() < 8 {
-        tokio::task::yield_now().await;
-    }
+    within(async {
+        while read() < 8 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     numbers.send(13).await.unwrap();
-    let ended = tokio::time::timeout(Duration::from_secs(300), handle.wait());
-    let failure = ended.await.expect("it hangs").unwrap_err();
+    let failure = within(handle.wait()).await.unwrap_err();
     assert!(failure.cause.contains("thirteen"), "{failure}");
 }

@@ -12,6 +12,7 @@ use millstream_engine::mailbox::MailboxLimits;
 use proptest::prelude::*;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use crate::engine::support::within;
 use crate::support::*;
 
 /// What bounds memory.
@@ -152,9 +153,12 @@ async fn start_and_fill(
     });
     let handle = dataflow.unwrap().start().await.unwrap();
     let is_blocked = |load: &StageLoad| load.blocked_share() > 0.5;
-    while !handle.loads().iter().all(is_blocked) {
-        tokio::task::yield_now().await;
-    }
+    within(async {
+        while !handle.loads().iter().all(is_blocked) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     (handle, read, receiver)
 }
 
@@ -174,9 +178,9 @@ async fn the_handle_names_the_sink_while_it_waits() {
     for number in 0..numbers {
         let in_flight = read.load(Ordering::Relaxed) - number;
         assert!(in_flight <= SMALL.in_flight_max(EDGES), "{in_flight}");
-        assert_eq!(receiver.recv().await, Some(number));
+        assert_eq!(within(receiver.recv()).await, Some(number));
     }
-    handle.wait().await.unwrap();
+    within(handle.wait()).await.unwrap();
     assert_eq!(handle.status(), DataflowStatus::Ended);
 }
 
@@ -185,11 +189,11 @@ async fn stopping_while_it_waits_ends_with_all_that_was_read() {
     let (handle, read, mut receiver) = start_and_fill(SMALL, u64::MAX).await;
     handle.begin_stop();
     let mut received = 0;
-    while let Some(number) = receiver.recv().await {
+    while let Some(number) = within(receiver.recv()).await {
         assert_eq!(number, received);
         received += 1;
     }
-    handle.stop().await.unwrap();
+    within(handle.stop()).await.unwrap();
     assert_eq!(received, read.load(Ordering::Relaxed));
     assert_eq!(handle.status(), DataflowStatus::Ended);
 }
@@ -198,7 +202,7 @@ async fn stopping_while_it_waits_ends_with_all_that_was_read() {
 async fn a_reader_that_goes_away_fails_what_waits_for_it() {
     let (handle, _, receiver) = start_and_fill(SMALL, u64::MAX).await;
     drop(receiver);
-    let failure = handle.wait().await.unwrap_err();
+    let failure = within(handle.wait()).await.unwrap_err();
     assert_eq!(failure.stage, "pressure/last/0");
     assert!(failure.cause.contains("receiver"), "{failure}");
     assert_eq!(handle.status(), DataflowStatus::Failed(failure));

@@ -10,6 +10,7 @@ use millstream_engine::stage::{StageCore, Step};
 use millstream_engine::time::Timestamp;
 use millstream_operators::projection::{Outlets, tell_undeclared};
 
+use super::within;
 use super::world::World;
 use crate::sending::SENT;
 
@@ -77,11 +78,14 @@ async fn figures_are_those_of_what_is_stored() {
     let mut delivery = world.bound(&outlets, 3);
     let [effects, _, is_full] = figures(&world, &outlets);
     assert_eq!((effects, is_full, bytes()), (3.0, 1.0, 3.0 * one));
-    while outlets.depth(SENT.name()) > Some(0) {
-        assert!(matches!(delivery.step(), Step::IdleUntil(_)));
-        while world.steps.step() {}
-        tokio::task::yield_now().await;
-    }
+    let delivered = async {
+        while outlets.depth(SENT.name()) > Some(0) {
+            assert!(matches!(delivery.step(), Step::IdleUntil(_)));
+            while world.steps.step() {}
+            tokio::task::yield_now().await;
+        }
+    };
+    within(delivered).await;
     assert_eq!(figures(&world, &outlets), [0.0, 0.0, 0.0]);
     assert_eq!(bytes(), 0.0);
 }

@@ -43,6 +43,12 @@ impl Woken {
     }
 }
 
+/// What comes by itself; the bound is for what never does.
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    let bound = Duration::from_secs(300);
+    tokio::time::timeout(bound, future).await.expect("it hangs")
+}
+
 /// Story: while the state's writer had no room, a projection and its deliveries asked every two milliseconds.
 #[tokio::test]
 async fn room_in_the_state_wakes_who_waits_for_it() {
@@ -70,9 +76,12 @@ async fn room_in_the_state_wakes_who_waits_for_it() {
     let woken = Woken::attached(&mailbox);
     assert!(woken.take(&mailbox));
     waits(delivery.step());
-    while !woken.take(&mailbox) {
-        tokio::task::yield_now().await;
-    }
+    let told = async {
+        while !woken.take(&mailbox) {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(told).await;
     world.fill();
     waits(delivery.step());
     assert!(!woken.take(&mailbox) && world.steps.step());

@@ -37,11 +37,15 @@ async fn the_cause_that_is_told_belongs_to_the_failures_at_the_end() {
     };
     let handle = Run::start(flow.unwrap(), home).await.unwrap();
     feed.push(0, Timestamp::EPOCH, 1);
-    while seen.load(Ordering::SeqCst) < 2 {
-        tokio::task::yield_now().await;
-    }
-    clock.advance(Duration::from_secs(3_600));
-    feed.push(0, Timestamp::EPOCH, 2);
-    let failure = handle.wait().await.unwrap_err();
+    let failed = async {
+        while seen.load(Ordering::SeqCst) < 2 {
+            tokio::task::yield_now().await;
+        }
+        clock.advance(Duration::from_secs(3_600));
+        feed.push(0, Timestamp::EPOCH, 2);
+        handle.wait().await
+    };
+    let failed = tokio::time::timeout(Duration::from_secs(300), failed).await;
+    let failure = failed.expect("it hangs").unwrap_err();
     assert_eq!(failure.cause, "panicked: at the end: 2");
 }
