@@ -354,6 +354,21 @@ async fn a_crash_while_many_followers_are_freed() {
     panic!("no turn was ever stored before the handler was held");
 }
 
+/// Copies a file that others may be writing to: of two readings in a row that are the same, all was in the file between them.
+/// One alone may have the beginning from before a transaction and the rest from behind it, which no crash leaves.
+fn copy_as_at_one_moment(from: &Path, to: &Path) {
+    let mut read = std::fs::read(from).unwrap();
+    for _ in 0..1_000 {
+        let again = std::fs::read(from).unwrap();
+        if again == read {
+            std::fs::write(to, again).unwrap();
+            return;
+        }
+        read = again;
+    }
+    panic!("{}: it is never left alone", from.display());
+}
+
 /// `false` when nothing was stored that a crash could have left.
 async fn crash_while_followers_are_freed() -> bool {
     const EVENTS: i64 = 3_000;
@@ -395,7 +410,7 @@ async fn crash_while_followers_are_freed() -> bool {
     for part in ["log", "state"] {
         std::fs::create_dir(crashed.path().join(part)).unwrap();
         let file = Path::new(part).join("data.mdb");
-        std::fs::copy(folder.path().join(&file), crashed.path().join(&file)).unwrap();
+        copy_as_at_one_moment(&folder.path().join(&file), &crashed.path().join(&file));
     }
     keeper.open();
     until("no letter is left", || letters(&engine).is_empty()).await;
