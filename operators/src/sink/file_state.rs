@@ -8,6 +8,7 @@
 //! checkpoints of versions that did not remember it.
 //! Once folder, prefix or format are changed, what was begun before is completed under the names of before, the file that
 //! was being written with the next checkpoint; what was begun later than the checkpoint stays there under its temporary name.
+//! If their folder is gone, a file that was begun in it is missed; complete ones had their names and were taken away.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -32,12 +33,21 @@ pub(super) struct Begun {
 }
 
 /// Where files are that a checkpoint has.
-struct Home {
-    naming: Naming,
+pub(super) struct Home {
+    pub(super) naming: Naming,
     /// If it is another one than that of the sink.
-    scheme: Option<Scheme>,
+    pub(super) scheme: Option<Scheme>,
     /// Where they were, if that is not there any more.
     gone: Option<PathBuf>,
+}
+
+impl Home {
+    /// The folder, if it is not there and the file is not where it would have been moved to either, with its name or without.
+    fn without(&self, id: FileId) -> Option<&Path> {
+        let folder = self.gone.as_deref()?;
+        let is_there = self.naming.temporary(id).exists() || self.naming.complete(id).exists();
+        (!is_there).then_some(folder)
+    }
 }
 
 /// Where one partition of a sink writes.
@@ -65,12 +75,12 @@ impl Place {
     }
 
     /// Whether nobody but this partition deals with files of `partition`.
-    const fn deals_with(&self, partition: usize) -> bool {
+    pub(super) const fn deals_with(&self, partition: usize) -> bool {
         self.naming.deals_with(partition, self.partitions)
     }
 
     /// Where files of a scheme are. A folder that was moved, and is named anew in the program, is where that says.
-    fn home(&self, scheme: Option<&Scheme>) -> Result<Home, Fault> {
+    pub(super) fn home(&self, scheme: Option<&Scheme>) -> Result<Home, Fault> {
         let own = |gone| Home {
             naming: self.naming.clone(),
             scheme: None,
@@ -113,7 +123,7 @@ impl Place {
                 self.check_none_later(&home.naming, saved)?;
             }
             for held in &of.held {
-                self.check_held(&self.home_of(held, of)?, held)?;
+                self.check_held(&self.home_of(held, of)?, held, saved)?;
             }
             if let Some(present) = of.present {
                 self.check_present(&home, of.file(), present.bytes)?;
@@ -138,7 +148,17 @@ impl Place {
         let mut complete = Vec::new();
         for of in saved.iter().filter(|of| self.deals_with(of.partition)) {
             for held in &of.held {
-                let scheme = self.home_of(held, of)?.scheme.map(Box::new);
+                let home = self.home_of(held, of)?;
+                if let Some(folder) = home.without(held.id) {
+                    let (folder, file) = (folder.display(), home.naming.complete(held.id));
+                    tracing::warn!(
+                        %folder,
+                        file = %file.display(),
+                        "a folder is not there: its file, which was complete, is taken for taken away"
+                    );
+                    continue;
+                }
+                let scheme = home.scheme.map(Box::new);
                 let held = held.clone();
                 complete.push(HeldFile { scheme, ..held });
             }
@@ -236,8 +256,9 @@ impl Place {
         }))
     }
 
-    /// A complete file is all there, unless it has its name and whoever waited for it took it away.
-    fn check_held(&self, home: &Home, held: &HeldFile) -> Result<(), Fault> {
+    /// A complete file is all there, unless it has its name and whoever waited for it took it away. They may have taken the
+    /// folder away with it, but not while a file was begun there: then the folder was moved, or is lost.
+    fn check_held(&self, home: &Home, held: &HeldFile, saved: &[Saved]) -> Result<(), Fault> {
         let path = home.naming.temporary(held.id);
         match fs::metadata(&path) {
             Ok(found) if found.len() == held.bytes => Ok(()),
@@ -247,14 +268,29 @@ impl Place {
                 found.len(),
                 held.bytes
             ))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => match &home.gone {
-                Some(folder) if !home.naming.complete(held.id).exists() => {
-                    Err(self.gone_with(folder, home, held.id))
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match home.without(held.id) {
+                Some(folder) if self.has_begun_in(folder, saved)? => {
+                    let Fault(cause) = self.gone_with(folder, home, held.id);
+                    let complete = home.naming.complete(held.id);
+                    let complete = complete.display();
+                    Err(Fault(format!(
+                        "{cause}; if it had its name and was taken away, an empty file {complete} stands for it"
+                    )))
                 }
                 _ => Ok(()),
             },
             Err(error) => Err(fault_of(&path, &error)),
         }
+    }
+
+    /// Whether the checkpoint has the beginning of a file that was in this folder, which is not there any more.
+    fn has_begun_in(&self, folder: &Path, saved: &[Saved]) -> Result<bool, Fault> {
+        for of in saved.iter().filter(|of| of.present.is_some()) {
+            if self.home(of.scheme.as_ref())?.gone.as_deref() == Some(folder) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A file that was begun has at least what the checkpoint has of it.
@@ -302,7 +338,7 @@ impl Place {
     }
 }
 
-fn fault_of(path: &Path, error: &io::Error) -> Fault {
+pub(super) fn fault_of(path: &Path, error: &io::Error) -> Fault {
     Fault(format!("{}: {error}", path.display()))
 }
 

@@ -108,6 +108,50 @@ fn a_folder_that_is_gone_is_told_of_and_one_that_was_moved_is_gone_on_with() {
     assert!(!old.exists());
 }
 
+/// Story: a sink was stopped, its files were taken away with their folder, and it was to write elsewhere: its start was refused
+/// over a file that had long got its name.
+#[test]
+fn a_folder_that_is_gone_with_complete_files_is_not_missed() {
+    let folder = folder(&[]);
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    let before = place(&old, 0, 1);
+    let complete = |place: &Place| Saved {
+        scheme: place.naming.scheme(),
+        ..saved(0, 2, None, &[(0, 1)])
+    };
+    let moved = changed(&before, |naming| naming.folder.clone_from(&new));
+    let renamed = changed(&moved, |naming| naming.prefix = "lines".to_owned());
+    for place in [&moved, &renamed] {
+        let of = [complete(&before)];
+        place.check(&of).unwrap();
+        let begun = place.begin(&of).unwrap();
+        assert_eq!((begun.number, begun.held.len()), (2, 0));
+        assert!(names(&new).is_empty() && !old.exists());
+        // The same of what was begun before an earlier change, which a later checkpoint has.
+        let mut later = complete(place);
+        later.held[0].scheme = before.naming.scheme().map(Box::new);
+        assert_eq!(place.begin(&[later]).unwrap().held, []);
+    }
+    // What another partition has begun there is missed, and with it what may have been complete without its name.
+    let mut both = [complete(&before), saved(1, 0, Some(3), &[])];
+    both[1].scheme = before.naming.scheme();
+    let of_two = Place::new(moved.naming.clone(), 2);
+    let fault = of_two.check(&both).unwrap_err();
+    let stands = format!(
+        "an empty file {}",
+        moved.naming.complete(both[0].held[0].id).display()
+    );
+    assert!(fault.0.contains("the folder is not there"), "{fault}");
+    assert!(fault.0.contains(&stands), "{fault}");
+    std::fs::write(new.join("rows-000-000001.csv"), "").unwrap();
+    of_two.check(&both).unwrap();
+    // One that was moved with the folder gets its name.
+    std::fs::rename(new.join("rows-000-000001.csv"), new.join(BEGUN[0])).unwrap();
+    std::fs::write(new.join(BEGUN[0]), "abcd").unwrap();
+    moved.begin(&[complete(&before)]).unwrap();
+    assert_eq!(names(&new), ["rows-000-000001.csv"]);
+}
+
 #[test]
 fn a_folder_under_another_name_is_the_same() {
     let folder = folder(&[]);
