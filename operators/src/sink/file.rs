@@ -34,6 +34,7 @@ use serde::Serialize;
 
 use self::open::Open;
 pub use self::options::FileSinkOptions;
+use super::file_folders::FileFolders;
 use super::file_naming::{FileId, HeldFile, Naming};
 use super::file_saved::{Present, Saved};
 use super::file_state::{Begun, Place};
@@ -58,6 +59,8 @@ pub struct FileSink<T, F> {
     ending: bool,
     /// With checkpoints.
     place: Option<Place>,
+    /// With the stage under whose name it is among them.
+    folders: Option<(Arc<str>, Arc<FileFolders>)>,
     /// What the checkpoint has that it begins from, until its first turn.
     restored: Vec<Saved>,
     /// How far partitions came that there were once, if this is the first one.
@@ -89,6 +92,7 @@ impl<T, F: RowFormat> FileSink<T, F> {
             now: Timestamp::EPOCH,
             ending: false,
             place: None,
+            folders: None,
             restored: Vec::new(),
             gone: None,
             synced: 0,
@@ -241,6 +245,10 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
             partition: wiring.partition,
             extension: F::EXTENSION.to_owned(),
         };
+        if let Some(folders) = wiring.resources.get::<FileFolders>() {
+            folders.note_own(&wiring.identity, &naming)?;
+            self.folders = Some((Arc::clone(&wiring.identity), folders));
+        }
         if wiring.checkpoints.is_some() {
             // What is there says nothing before it is known which checkpoint it begins from.
             self.place = Some(Place::new(naming, wiring.partitions));
@@ -348,8 +356,13 @@ impl<T: Serialize + 'static, F: RowFormat> Operator<T> for FileSink<T, F> {
 
     fn restore(&mut self, restoring: &mut Restoring) -> Result<(), Fault> {
         self.restored = restoring.whole(KIND)?;
-        let place = self.place.as_ref();
-        place.map_or(Ok(()), |place| place.check(&self.restored))
+        let Some(place) = &self.place else {
+            return Ok(());
+        };
+        if let Some((stage, folders)) = &self.folders {
+            folders.note_left(stage, place.left(&self.restored)?)?;
+        }
+        place.check(&self.restored)
     }
 
     fn checkpointed(&mut self, epoch: Epoch) -> Result<(), Fault> {

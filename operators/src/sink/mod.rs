@@ -16,6 +16,7 @@
 mod channel;
 mod deliver;
 mod file;
+mod file_folders;
 mod file_naming;
 mod file_saved;
 mod file_state;
@@ -37,6 +38,7 @@ mod tests;
 pub use channel::ChannelSink;
 pub use deliver::{Always, Deliver, DeliverOptions, Delivery, Receive, ResultId, Trying};
 pub use file::{FileSink, FileSinkOptions};
+pub use file_folders::FileFolders;
 pub use late_letters::LateLetters;
 pub use letter_store::LetterAccess;
 pub(crate) use letter_store::{LetterNumbers, LetterStore};

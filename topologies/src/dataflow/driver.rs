@@ -22,7 +22,7 @@ use std::time::Duration;
 use millstream_engine::checkpoint::{CheckpointStatus, CheckpointStorage, Control, InMemory};
 use millstream_engine::flow::Resources;
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
-use millstream_operators::sink::{LetterAccess, TableAccess};
+use millstream_operators::sink::{FileFolders, LetterAccess, TableAccess};
 use millstream_operators::source::ReadInPlace;
 use millstream_operators::window::LateCounts;
 
@@ -136,7 +136,10 @@ impl Driver {
         let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
         let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
         let late = LateCounts::default();
-        let mut resources = resources.with(late.clone()).with(ReadInPlace);
+        let mut resources = resources
+            .with(late.clone())
+            .with(ReadInPlace)
+            .with(FileFolders::default());
         let own_tables = match resources.get::<TableAccess>() {
             Some(_) => None,
             None => OwnTables::of(&dataflow)?,

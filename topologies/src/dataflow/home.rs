@@ -6,6 +6,7 @@ use millstream_engine::checkpoint::{CheckpointOptions, CheckpointStorage, Manife
 use millstream_engine::flow::{Fence, Resources};
 use millstream_engine::stage::RestartPolicy;
 use millstream_engine::time::Clock;
+use millstream_operators::sink::FileFolders;
 
 use super::chosen;
 use super::deploy::{PlacedDataflow, StartDataflowError};
@@ -82,7 +83,9 @@ impl Home {
     ) -> Result<PlacedDataflow, StartDataflowError> {
         let from = checkpoints.as_ref().and_then(|from| from.from.as_ref());
         // Each attempt has one of its own.
-        let resources = (self.furnish)(dataflow, from)?.with(Fence::new());
+        let resources = (self.furnish)(dataflow, from)?
+            .with(Fence::new())
+            .with(FileFolders::default());
         dataflow.place(&self.clock, &Arc::new(resources), checkpoints)
     }
 }

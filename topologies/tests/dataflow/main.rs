@@ -30,6 +30,7 @@ mod small_files;
 mod stopping;
 mod stubborn;
 mod support;
+mod swapped_files;
 mod triggered_windows;
 mod varying;
 #[path = "../support/within.rs"]
