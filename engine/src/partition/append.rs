@@ -51,7 +51,7 @@ pub struct Appends {
     lane: LaneReceiver<AppendRequest>,
     owned: Arc<[String]>,
     heads: StreamHeads,
-    /// Put back because events of their stream are still in flight; first in the next turn.
+    /// Put back because events of their stream are still in flight, or this frame has no room for them; first in the next turn.
     waiting: VecDeque<AppendRequest>,
     replies: Replies<Appended, AppendError>,
     scratch: Vec<u8>,
@@ -80,6 +80,10 @@ impl Appends {
                     .push(request.reply, Err(AppendError::Overloaded));
             }
             Ok(None) => self.waiting.push_back(request),
+            // One in a turn, which takes nothing more.
+            Err(AppendError::Event(error)) if turn.defers(&error) => {
+                self.waiting.push_back(request);
+            }
             Err(error) => self.replies.push(request.reply, Err(error)),
         }
     }
@@ -239,11 +243,14 @@ impl PartitionInput for Appends {
 
     fn take(&mut self, items_max: usize, turn: &mut Turn<'_>) -> usize {
         let waited = self.waiting.len();
-        for _ in 0..waited {
-            if let Some(request) = self.waiting.pop_front() {
-                self.handle(request, turn);
-            }
+        // What must wait once more comes before what was not looked at: the order is kept.
+        let mut before = std::mem::take(&mut self.waiting);
+        while !turn.is_full()
+            && let Some(request) = before.pop_front()
+        {
+            self.handle(request, turn);
         }
+        self.waiting.append(&mut before);
         // What waits on is no progress: a frame in flight wakes the partition when it is settled.
         let mut taken = waited - self.waiting.len();
         let mut one = Vec::with_capacity(1);

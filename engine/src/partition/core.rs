@@ -152,6 +152,7 @@ impl PartitionCore {
             watch: &self.shared.watch,
             first: self.head.next,
             frame_bytes_max: self.config.frame_bytes_max,
+            is_closed: false,
             shop: &mut self.shop,
         };
         let mut taken = 0;
@@ -193,6 +194,7 @@ impl PartitionCore {
             watch: &self.shared.watch,
             first: self.head.next,
             frame_bytes_max: self.config.frame_bytes_max,
+            is_closed: false,
             shop: &mut self.shop,
         };
         let mut holds = false;

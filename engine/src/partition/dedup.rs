@@ -44,7 +44,7 @@ pub struct Seen {
 }
 
 /// Bytes of one entry of the attachment: id, slot, events, version.
-const ENTRY_BYTES: usize = 16 + 4 + 4 + 8;
+pub(super) const ENTRY_BYTES: usize = 16 + 4 + 4 + 8;
 /// Bytes of frames read at a time to fill the window.
 const READ_BYTES: usize = 1 << 20;
 /// Records of a frame that are passed over to the next command, rather than looked for.

@@ -30,7 +30,7 @@ pub enum AppendError {
     /// The text is not a stream id.
     #[error(transparent)]
     StreamId(#[from] StreamIdError),
-    /// An event could not be encoded, or the events do not fit into a frame.
+    /// An event could not be encoded, or the events do not fit into a frame of their own.
     #[error(transparent)]
     Event(#[from] TurnError),
     /// Writing an event panicked: its `Serialize` is the program's own.

@@ -12,7 +12,7 @@ use crate::log::frame::{
 };
 use crate::time::{Clock, Timestamp};
 
-/// Bytes of a frame that events leave to its shapes and its list of command ids.
+/// Bytes of a frame that events and command ids leave to its shapes and kinds.
 const ATTACHMENT_BYTES: usize = 4 << 20;
 
 /// Why an event did not go into the frame. [`Turn::rewind`] takes back what went before it.
@@ -91,6 +91,8 @@ pub struct Turn<'a> {
     pub(super) watch: &'a Watch,
     pub(super) first: Offset,
     pub(super) frame_bytes_max: usize,
+    /// Whether something waits for the next frame, which nothing may overtake.
+    pub(super) is_closed: bool,
     pub(super) shop: &'a mut Workshop,
 }
 
@@ -108,7 +110,12 @@ impl Turn<'_> {
     /// Whether the frame holds as much as it should.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.shop.builder.record_bytes() + self.shop.commands.len() >= self.frame_bytes_max
+        self.is_closed || self.taken_bytes() >= self.frame_bytes_max
+    }
+
+    /// Bytes of the frame's events and of its commands' ids.
+    fn taken_bytes(&self) -> usize {
+        self.shop.builder.record_bytes() + self.shop.commands.len()
     }
 
     /// Offset that the next event gets.
@@ -128,6 +135,15 @@ impl Turn<'_> {
         self.shop.builder.rewind(mark.0);
         let kept = self.shop.builder.kinds();
         self.shop.kinds.retain(|kind| (kind.number as usize) < kept);
+    }
+
+    /// Whether what was refused with `error`, and taken back, is to be tried again in the next turn: it may fit into a frame of its
+    /// own, and there are events of others in this one. Then the frame is [full](Self::is_full), so that nothing overtakes it.
+    pub fn defers(&mut self, error: &TurnError) -> bool {
+        let is_too_large = matches!(error, TurnError::Draft(DraftError::TooLarge { .. }));
+        let defers = is_too_large && !self.shop.builder.is_empty();
+        self.is_closed |= defers;
+        defers
     }
 
     /// Appends a typed event as number `version` of its stream. Cost: one encoding, no allocation once
@@ -171,10 +187,10 @@ impl Turn<'_> {
         outcome
     }
 
-    /// Whether an event of this size leaves room for what is put beside the events when the frame is sealed:
-    /// then it is too late to refuse it.
+    /// Whether an event of this size leaves room for what is put beside the events when the frame is sealed, such as the id of
+    /// its own command: then it is too late to refuse it.
     fn check_room(&self, payload_bytes: usize) -> Result<(), DraftError> {
-        let bytes = self.shop.builder.record_bytes() + payload_bytes;
+        let bytes = self.taken_bytes() + dedup::ENTRY_BYTES + payload_bytes;
         if bytes > BODY_BYTES_MAX - ATTACHMENT_BYTES {
             return Err(DraftError::TooLarge { bytes });
         }

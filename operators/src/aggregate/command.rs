@@ -82,7 +82,7 @@ pub enum CommandError<R> {
         /// What it said.
         message: String,
     },
-    /// An event could not be encoded, or the command's events do not fit into a frame.
+    /// An event could not be encoded, or the command's events do not fit into a frame of their own.
     #[error(transparent)]
     Event(#[from] TurnError),
     /// An event of the stream cannot be read by this program: see the error for what is missing.

@@ -10,7 +10,9 @@
 
 mod ahead;
 mod items;
+mod pending;
 mod residence;
+mod storing;
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use compact_str::CompactString;
 use millstream_engine::event::{Offset, PartitionId, Position};
 use millstream_engine::log::{LogError, StreamRef};
 use millstream_engine::mailbox::LaneReceiver;
@@ -29,13 +32,16 @@ use millstream_engine::stage::{caught, panic_message};
 use millstream_engine::state::{StateStore, StateWriterHandle};
 
 use super::activation::Activator;
-use super::command::{Ack, Acknowledge, BulkReply, CommandError, CommandItem, CommandResult};
-use super::command::{Envelope, Item};
+use super::command::{
+    Ack, Acknowledge, BulkReply, CommandError, CommandItem, CommandOptions, CommandResult,
+    Envelope, Item,
+};
 use super::config::AggregateConfig;
 use super::instances::{Instance, Instances, Verdict, fold, weight};
 use super::snapshots::SnapshotPolicy;
 use super::taking::{Taken, Taker};
 use super::{Aggregate, Decision};
+use pending::Pending;
 
 /// Where a host keeps and finds snapshots.
 #[derive(Clone, Debug)]
@@ -100,11 +106,11 @@ impl<A: Aggregate> std::fmt::Debug for Host<A> {
 
 /// What was put back because an instance must first be durable, or because the frame was full.
 enum Waiting<A: Aggregate> {
-    One(Envelope<A>, Reply<Ack, CommandError<A::Rejection>>),
+    One(Pending<A>, Reply<Ack, CommandError<A::Rejection>>),
     /// A bulk of which some commands wait, each with its place among the answers.
     Bulk {
         answers: Vec<Option<CommandResult<A>>>,
-        rest: Vec<(usize, Envelope<A>)>,
+        rest: Vec<(usize, Pending<A>)>,
         accepted: bool,
         reply: BulkReply<A>,
     },
@@ -113,8 +119,8 @@ enum Waiting<A: Aggregate> {
 /// How a command ended, or why it did not yet.
 enum Outcome<A: Aggregate> {
     Done(CommandResult<A>),
-    /// Its instance must be activated anew, and is still in flight.
-    Wait(Envelope<A>),
+    /// Its instance must be activated anew and is still in flight, or its events want a frame of their own.
+    Wait(Pending<A>),
 }
 
 impl<A: Aggregate> Host<A> {
@@ -167,12 +173,9 @@ impl<A: Aggregate> Host<A> {
             let_go(envelope);
             return Outcome::Done(Ok(self.repeated(before)));
         }
-        let slot = match self.resident(&envelope, seen, turn) {
+        let slot = match self.resident(&envelope.id, envelope.hash, seen, turn) {
             Ok(Some(slot)) => slot,
-            Ok(None) => {
-                self.tally.commands -= 1; // Counted once, when it is done.
-                return Outcome::Wait(envelope);
-            }
+            Ok(None) => return self.wait(Pending::Asked(envelope)),
             Err(error) => {
                 let_go(envelope);
                 return Outcome::Done(Err(error));
@@ -184,7 +187,12 @@ impl<A: Aggregate> Host<A> {
             let_go(envelope);
             return Outcome::Done(Err(conflict.into()));
         }
-        Outcome::Done(self.decide_on(slot, envelope, turn))
+        self.decide_on(slot, envelope, turn)
+    }
+
+    fn wait(&mut self, pending: Pending<A>) -> Outcome<A> {
+        self.tally.commands -= 1; // Counted once, when it is done.
+        Outcome::Wait(pending)
     }
 
     fn repeated(&self, seen: Seen) -> Ack {
@@ -202,11 +210,12 @@ impl<A: Aggregate> Host<A> {
     /// The instance of a command, activated if need be; `None` while it is broken and in flight.
     fn resident(
         &mut self,
-        envelope: &Envelope<A>,
+        id: &CompactString,
+        hash: u64,
         seen: Option<u32>,
         turn: &Turn<'_>,
     ) -> Result<Option<u32>, CommandError<A::Rejection>> {
-        let found = self.instances.find_again(seen, envelope.hash, &envelope.id);
+        let found = self.instances.find_again(seen, hash, id);
         if let Some(slot) = found {
             let instance = self.instances.get_mut(slot);
             if !instance.broken {
@@ -221,8 +230,8 @@ impl<A: Aggregate> Host<A> {
         let stream = StreamRef {
             partition: self.partition,
             category: A::CATEGORY,
-            id: &envelope.id,
-            hash: envelope.hash,
+            id,
+            hash,
         };
         let found = match caught(|| self.activator.activate(stream, turn.streams)) {
             Ok(found) => found?,
@@ -236,8 +245,8 @@ impl<A: Aggregate> Host<A> {
         }
         let unsaved = u16::try_from(found.replayed).unwrap_or(u16::MAX);
         Ok(Some(self.instances.insert(Instance {
-            id: envelope.id.clone(),
-            fold: fold(envelope.hash),
+            id: id.clone(),
+            fold: fold(hash),
             state: found.state,
             events: found.events,
             frame: 0,
@@ -248,12 +257,7 @@ impl<A: Aggregate> Host<A> {
         })))
     }
 
-    fn decide_on(
-        &mut self,
-        slot: u32,
-        envelope: Envelope<A>,
-        turn: &mut Turn<'_>,
-    ) -> CommandResult<A> {
+    fn decide_on(&mut self, slot: u32, envelope: Envelope<A>, turn: &mut Turn<'_>) -> Outcome<A> {
         let Envelope {
             command,
             options,
@@ -271,106 +275,11 @@ impl<A: Aggregate> Host<A> {
             Ok(Ok(())) => {}
             Ok(Err(rejection)) => {
                 self.tally.rejections += 1;
-                return Err(CommandError::Rejected(rejection));
+                return Outcome::Done(Err(CommandError::Rejected(rejection)));
             }
-            Err(panic) => return Err(self.panicked(&*panic)),
+            Err(panic) => return Outcome::Done(Err(self.panicked(&*panic))),
         }
-        let mark = turn.mark();
-        // Writing an event runs its `Serialize`, which is user code as well.
-        let appended = caught(|| self.append(slot, hash, &options, turn));
-        let evolved = match appended {
-            Ok(appended) => appended.and_then(|bytes| self.evolve(slot, bytes, turn)),
-            Err(panic) => Err(self.panicked(&*panic)),
-        };
-        if let Err(error) = evolved {
-            turn.rewind(mark);
-            return Err(error);
-        }
-        let instance = self.instances.get_mut(slot);
-        let emitted = self.events.len() as u64;
-        let last = turn.next_offset().0.checked_sub(1).map(Offset);
-        let ack = Ack {
-            events: emitted as u32,
-            version: instance.events.checked_sub(1),
-            position: last.map(|offset| Position {
-                partition: self.partition,
-                offset,
-            }),
-            is_repeat: false,
-        };
-        if let (Some(id), Some(version), true) = (options.id, ack.version, emitted > 0) {
-            let first = Offset(turn.next_offset().0 - emitted);
-            let events = ack.events;
-            let seen = Seen {
-                first,
-                events,
-                version,
-            };
-            turn.remember(hash, id, seen);
-        }
-        Ok(ack)
-    }
-
-    /// Puts the decided events into the frame; gives the bytes of their payloads.
-    fn append(
-        &mut self,
-        slot: u32,
-        hash: u64,
-        options: &super::CommandOptions,
-        turn: &mut Turn<'_>,
-    ) -> Result<usize, CommandError<A::Rejection>> {
-        let instance = self.instances.get_mut(slot);
-        let target = Target {
-            category: A::CATEGORY,
-            id: &instance.id,
-            hash,
-        };
-        let mut bytes = 0;
-        for (version, event) in (instance.events..).zip(&self.events) {
-            let metadata = options.metadata.as_deref();
-            bytes += turn.append(target, version, event, metadata, options.event_time)?;
-        }
-        Ok(bytes)
-    }
-
-    /// Applies the events to the instance; one that panics is not trusted again.
-    fn evolve(
-        &mut self,
-        slot: u32,
-        payload_bytes: usize,
-        turn: &mut Turn<'_>,
-    ) -> Result<(), CommandError<A::Rejection>> {
-        let emitted = self.events.len() as u64;
-        if emitted == 0 {
-            return Ok(());
-        }
-        let instance = self.instances.get_mut(slot);
-        let (state, events) = (&mut instance.state, &self.events);
-        let evolved = caught(|| {
-            events.iter().for_each(|event| state.evolve(event));
-        });
-        if let Err(panic) = evolved {
-            let instance = self.instances.get_mut(slot);
-            if instance.frame > turn.settled {
-                instance.broken = true;
-            } else {
-                self.instances.remove(slot);
-            }
-            return Err(self.panicked(&*panic));
-        }
-        instance.events += emitted;
-        let emitted_capped = u16::try_from(emitted).unwrap_or(u16::MAX);
-        instance.unsaved = instance.unsaved.saturating_add(emitted_capped);
-        self.instances.wrote(slot, turn.frame);
-        self.tally.events += emitted;
-        self.policy.count_events(emitted);
-        self.weigh(slot, emitted, payload_bytes);
-        if self.snapshots.is_some()
-            && self.instances.get_mut(slot).unsaved >= self.policy.interval()
-        {
-            self.snapshot(slot, turn);
-        }
-        Ok(())
+        self.store(slot, hash, options, turn)
     }
 
     fn panicked(&mut self, panic: &(dyn Any + Send)) -> CommandError<A::Rejection> {

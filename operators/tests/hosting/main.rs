@@ -1,6 +1,7 @@
 //! Danger: instances of one aggregate type cost others their memory, their answers or their partition. A partition is stepped by hand,
 //! and so is its log's writer, which keeps nothing.
 
+mod large;
 mod partition;
 
 use std::time::Duration;

@@ -19,11 +19,15 @@ impl<A: Aggregate> Host<A> {
     /// Keeps an item for the next turn, before all that is still in the lane.
     fn put_back(&mut self, item: CommandItem<A>) {
         self.waiting.push_back(match item.0 {
-            Item::One(envelope, reply) => Waiting::One(envelope, reply),
+            Item::One(envelope, reply) => Waiting::One(Pending::Asked(envelope), reply),
             Item::Bulk(envelopes, reply, _) => Waiting::Bulk {
                 answers: envelopes.iter().map(|_| None).collect(),
                 accepted: is_accepted(&envelopes),
-                rest: envelopes.into_iter().enumerate().collect(),
+                rest: envelopes
+                    .into_iter()
+                    .map(Pending::Asked)
+                    .enumerate()
+                    .collect(),
                 reply,
             },
         });
@@ -32,7 +36,11 @@ impl<A: Aggregate> Host<A> {
     /// Handles what was put back, mostly in an earlier turn; it may have to wait once more.
     fn handle_waiting(&mut self, waiting: Waiting<A>, turn: &mut Turn<'_>) -> usize {
         match waiting {
-            Waiting::One(envelope, reply) => self.handle_one(envelope, reply, None, turn),
+            Waiting::One(pending, reply) => {
+                let acknowledge = pending.options().acknowledge;
+                let outcome = self.decide_pending(pending, turn);
+                self.answer_one(outcome, acknowledge, reply)
+            }
             Waiting::Bulk {
                 mut answers,
                 rest,
@@ -41,14 +49,14 @@ impl<A: Aggregate> Host<A> {
             } => {
                 let mut still = Vec::new();
                 let count = rest.len();
-                for (place, envelope) in rest {
+                for (place, pending) in rest {
                     if turn.is_full() {
-                        still.push((place, envelope));
+                        still.push((place, pending));
                         continue;
                     }
-                    match self.decide(envelope, None, turn) {
+                    match self.decide_pending(pending, turn) {
                         Outcome::Done(answer) => answers[place] = Some(answer),
-                        Outcome::Wait(envelope) => still.push((place, envelope)),
+                        Outcome::Wait(pending) => still.push((place, pending)),
                     }
                 }
                 let done = count - still.len();
@@ -75,15 +83,26 @@ impl<A: Aggregate> Host<A> {
         turn: &mut Turn<'_>,
     ) -> usize {
         let acknowledge = envelope.options.acknowledge;
-        match self.decide(envelope, seen, turn) {
+        let outcome = self.decide(envelope, seen, turn);
+        self.answer_one(outcome, acknowledge, reply)
+    }
+
+    /// Answers a single command, or keeps it; gives how many are done.
+    fn answer_one(
+        &mut self,
+        outcome: Outcome<A>,
+        acknowledge: Acknowledge,
+        reply: Reply<Ack, CommandError<A::Rejection>>,
+    ) -> usize {
+        match outcome {
             // What is refused may rest on events in flight: whoever looks for them then must find them.
             Outcome::Done(Ok(ack)) if acknowledge == Acknowledge::Accepted => {
                 // A caller that gave up is no error.
                 let _ = reply.send(Ok(ack));
             }
             Outcome::Done(answer) => self.replies.push(reply, answer),
-            Outcome::Wait(envelope) => {
-                self.waiting.push_back(Waiting::One(envelope, reply));
+            Outcome::Wait(pending) => {
+                self.waiting.push_back(Waiting::One(pending, reply));
                 return 0;
             }
         }
@@ -107,17 +126,17 @@ impl<A: Aggregate> Host<A> {
                 break;
             };
             let outcome = if turn.is_full() {
-                Outcome::Wait(envelope)
+                Outcome::Wait(Pending::Asked(envelope))
             } else {
                 self.decide(envelope, seen, turn)
             };
             match outcome {
                 Outcome::Done(answer) => answers.push(answer),
-                Outcome::Wait(envelope) => {
+                Outcome::Wait(pending) => {
                     let first = answers.len();
                     let mut answers: Vec<_> = answers.into_iter().map(Some).collect();
                     answers.resize_with(count, || None);
-                    let rest = std::iter::once(envelope).chain(envelopes);
+                    let rest = std::iter::once(pending).chain(envelopes.map(Pending::Asked));
                     let waiting = Waiting::Bulk {
                         answers,
                         rest: (first..).zip(rest).collect(),
