@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct AggregateConfig {
     /// Memory of resident instances before some are passivated. Bytes, default 256 MiB. An estimate: places
     /// are counted exactly, heap memory by encoded size. Those whose events are being written stay; where they alone
-    /// take more, the others may take as much as this beside them.
+    /// take more than half of it, the others may take the other half beside them.
     pub resident_bytes_max: u64,
     /// Time without a command after which an instance may be passivated. Seconds, default 600.
     pub idle_seconds_max: u32,

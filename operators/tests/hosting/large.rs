@@ -14,6 +14,54 @@ const MIB: usize = 1 << 20;
 /// What fits into a frame by itself, but not beside a MiB of others.
 const NEARLY_A_FRAME: usize = 55 * MIB + MIB / 2;
 
+/// Story: an instance that was nearly as large as the budget had nearly all its neighbours passivated in each turn that wrote it.
+#[test]
+fn an_instance_near_the_budget_drives_nobody_out() {
+    const BUDGET: usize = 64 << 10;
+    const NEIGHBOURS: usize = 100;
+    let mut partition = Partition::new(AggregateConfig {
+        resident_bytes_max: BUDGET as u64,
+        ..AggregateConfig::default()
+    });
+    let small = partition.add_to(NEIGHBOURS);
+    partition.finish();
+    assert!(small.into_iter().all(|sent| answer(sent).is_ok()));
+    assert_eq!(partition.activations(), NEIGHBOURS);
+
+    let large = Ask::AddLarge(BUDGET * 95 / 100);
+    let large = partition.send("large", large, CommandOptions::default());
+    partition.decide();
+    let small = partition.add_to(NEIGHBOURS);
+    partition.decide();
+    assert_eq!(partition.activations(), NEIGHBOURS + 1);
+    partition.finish();
+    assert!(small.into_iter().all(|sent| answer(sent).is_ok()));
+    answer(large).unwrap();
+}
+
+/// What stays beside what is being written is bounded all the same.
+#[test]
+fn beside_a_large_instance_half_of_the_budget_is_kept() {
+    const BUDGET: usize = 64 << 10;
+    const NEIGHBOURS: usize = 100;
+    let mut partition = Partition::new(AggregateConfig {
+        resident_bytes_max: BUDGET as u64,
+        ..AggregateConfig::default()
+    });
+    for n in 0..NEIGHBOURS {
+        let each = Ask::AddLarge(BUDGET * 2 / NEIGHBOURS / 3);
+        partition.one(&format!("small-{n}"), each).unwrap();
+    }
+    let before = partition.activations();
+    let large = Ask::AddLarge(2 * BUDGET);
+    let _large = partition.send("large", large, CommandOptions::default());
+    partition.decide();
+    let _small = partition.add_to(NEIGHBOURS);
+    partition.decide();
+    let again = partition.activations() - before - 1;
+    assert!((1..NEIGHBOURS).contains(&again), "{again}");
+}
+
 fn is_too_large(answer: &CommandResult<Thing>) -> bool {
     matches!(
         answer,

@@ -44,13 +44,13 @@ impl<A: Aggregate> Host<A> {
         });
     }
 
-    /// Bytes that are to go. Where those with events in flight, which must stay, are more than the budget alone, they are
-    /// not made up for by others: one large instance would drive out all its neighbours in each turn, and be above the budget still.
+    /// Bytes that are to go. Those with events in flight, which must stay, are made up for by the others up to half of the budget,
+    /// and no further: one large instance would drive out all its neighbours in each turn that writes it.
     fn excess(&self) -> i64 {
         let (all, pinned) = (self.instances.bytes(), self.instances.pinned_bytes());
         let budget = self.config.resident_bytes_max;
-        let counted = if pinned < budget { all } else { all - pinned };
-        counted as i64 - budget as i64
+        let allowed = budget.saturating_sub(pinned).max(budget / 2);
+        (all - pinned) as i64 - allowed as i64
     }
 
     /// Passivates until the budget is kept: first who was not used in this second, among some; then anyone
