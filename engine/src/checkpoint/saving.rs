@@ -1,13 +1,17 @@
 //! What the operators of one partition of a stage give at a barrier.
 
+use std::any::type_name;
 use std::io::Write;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::part_bytes::PartWriter;
 use super::{CheckpointError, Epoch, PartBytes};
+use crate::flow::Fenced;
 use crate::spill::SpillStore;
+use crate::stage::{caught, panic_message};
 
 /// State of one operator, as far as it is to be stored.
 #[derive(Debug, Clone)]
@@ -148,7 +152,8 @@ impl Saving {
     }
 }
 
-/// Appends a value. Fields have their names, so that one that is added with a default needs nothing.
+/// Appends a value. Fields have their names, so that one that is added with a default needs nothing. A `Serialize` of the program's own
+/// may panic: that is a value that cannot be written, and whose it is can be told here alone.
 ///
 /// # Errors
 /// [`CheckpointError::Encode`].
@@ -158,10 +163,67 @@ pub(super) fn encode<T: Serialize + ?Sized>(
     into: &mut impl Write,
 ) -> Result<(), CheckpointError> {
     let mut serializer = rmp_serde::Serializer::new(into).with_struct_map();
-    value
-        .serialize(&mut serializer)
-        .map_err(|error| CheckpointError::Encode {
-            kind: kind.to_owned(),
-            cause: error.to_string(),
-        })
+    let cause = match caught(|| value.serialize(&mut serializer)) {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error.to_string(),
+        // Nobody's mistake: a run that was given up goes no further than this.
+        Err(fenced) if fenced.is::<Fenced>() => resume_unwind(fenced),
+        Err(panic) => {
+            let (message, name) = (panic_message(&*panic), type_name::<T>());
+            format!("its `Serialize` panicked, of a value within {name}: {message}")
+        }
+    };
+    let kind = kind.to_owned();
+    Err(CheckpointError::Encode { kind, cause })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Serializer;
+
+    use super::*;
+    use crate::flow::Fence;
+
+    struct Broken;
+
+    impl Serialize for Broken {
+        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            panic!("it has no form")
+        }
+    }
+
+    /// Story: each checkpoint failed with the bare message of a panic, which did not say of whose `Serialize`.
+    #[test]
+    fn a_type_that_panics_is_named() {
+        let mut saving = Saving::new(Epoch(1));
+        let refused = saving.whole("process", &vec![("a", Broken)]).unwrap_err();
+        let told = refused.to_string();
+        for part in ["process", "Broken", "it has no form"] {
+            assert!(told.contains(part), "{told}");
+        }
+        // Nothing of it counts, and the next value is written.
+        saving.whole("count", &7).unwrap();
+        let parts = saving.into_parts();
+        assert_eq!(parts.len(), 1);
+        assert_eq!(parts[0].kind, "count");
+    }
+
+    /// A run that was given up unwinds up to its actor, and says nothing.
+    #[test]
+    fn one_that_comes_to_a_closed_fence_unwinds() {
+        struct Fencing(Fence);
+
+        impl Serialize for Fencing {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                self.0.check();
+                to.serialize_unit()
+            }
+        }
+
+        let fencing = Fencing(Fence::new());
+        assert!(fencing.0.close());
+        let mut saving = Saving::new(Epoch(1));
+        let unwound = caught(|| saving.whole("process", &fencing));
+        assert!(unwound.is_err_and(|panic| panic.is::<Fenced>()));
+    }
 }
