@@ -302,7 +302,9 @@ fn a_dataflow_shows_that_it_runs_and_that_it_failed() {
             tokio::task::yield_now().await;
         }
     };
-    local.during(|| runtime.block_on(run));
+    let bounded = async { tokio::time::timeout(Duration::from_secs(60), run).await };
+    let ended = local.during(|| runtime.block_on(bounded));
+    assert!(ended.is_ok(), "it was never shown");
 }
 
 #[test]

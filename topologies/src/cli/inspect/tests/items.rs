@@ -66,6 +66,17 @@ async fn open_adding(folder: &Path) -> Engine {
     engine.await.unwrap()
 }
 
+/// Waits until the table has this sum of a key.
+async fn until_sum(engine: &Engine, key: &str, sum: u64) {
+    let wait = async {
+        while engine.query(&ADDED).get(&key.to_owned()).await.unwrap() != Some(sum) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(60), wait).await;
+    assert!(ended.is_ok(), "{key} never had {sum}");
+}
+
 /// Goal: letters of a dataflow are listed with stage, key, cause and item, and what is asked for while no engine runs is
 /// done when one starts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,12 +89,7 @@ async fn items_of_dataflows_are_listed_and_decided_about() {
         engine.send::<Counter>(id, added).await.unwrap();
     }
     until_left(&engine, 1).await;
-    let has_sum = async |key: &str, sum| {
-        engine.query(&ADDED).get(&key.to_owned()).await.unwrap() == Some(sum)
-    };
-    while !has_sum("a", 3).await {
-        tokio::task::yield_now().await;
-    }
+    until_sum(&engine, "a", 3).await;
     engine.shutdown().await.unwrap();
     drop(engine);
     let run = |words: &[&str]| output(words, folder.path()).unwrap();
@@ -117,12 +123,7 @@ async fn items_of_dataflows_are_listed_and_decided_about() {
 
     let engine = open_adding(folder.path()).await;
     until_left(&engine, 0).await;
-    let has_sum = async |key: &str, sum| {
-        engine.query(&ADDED).get(&key.to_owned()).await.unwrap() == Some(sum)
-    };
-    while !has_sum("b", 5).await {
-        tokio::task::yield_now().await;
-    }
+    until_sum(&engine, "b", 5).await;
     engine.shutdown().await.unwrap();
     drop(engine);
     let log = run(&["log", "read", "DATA", "--category", "dead_letter", "--json"]);
@@ -173,8 +174,6 @@ async fn items_of_dataflows_are_edited() {
     edit(r#"["b", 12]"#).unwrap();
     let engine = open_adding(folder.path()).await;
     until_left(&engine, 0).await;
-    while engine.query(&ADDED).get(&"b".to_owned()).await.unwrap() != Some(17) {
-        tokio::task::yield_now().await;
-    }
+    until_sum(&engine, "b", 17).await;
     engine.shutdown().await.unwrap();
 }
