@@ -108,6 +108,8 @@ pub struct ProjectionCore<P: Projection> {
     stored_at: Duration,
     shown_at: Duration,
     stopping: bool,
+    /// It was being built when it was asked to stop: see `is_leaving`.
+    is_unbuilt: bool,
     /// Something was left when the last turn was over.
     is_behind: bool,
     /// Events are there which others may have to come before.
@@ -200,6 +202,9 @@ impl<P: Projection> StageCore for ProjectionCore<P> {
     }
 
     fn stop(&mut self) {
+        if !self.stopping {
+            self.is_unbuilt = self.is_being_built();
+        }
         self.stopping = true;
     }
 }

@@ -116,6 +116,7 @@ impl<P: Projection> ProjectionCore<P> {
             stored_at: now,
             shown_at: now,
             stopping: false,
+            is_unbuilt: false,
             waits: false,
             is_choked: false,
             is_held_back: false,

@@ -8,10 +8,21 @@ const NEAR: u64 = 16_384;
 const FAR: Duration = Duration::from_secs(1);
 
 impl<P: Projection> ProjectionCore<P> {
-    /// Whether it ends where it stands: nobody waits for what a version still has to apply that does not answer and is not
-    /// looked into by one that does, and its next start goes on from there.
+    /// Whether it ends where it stands, and its next start goes on from there: nobody waits for what a version still has to apply
+    /// that does not answer and is not looked into by one that does. One that is looked into but was far from the end when it was to
+    /// stop, since it is built from the beginning, would hold a shutdown for as long as that takes. Who looks into it ends with it.
     pub(super) fn is_leaving(&self) -> bool {
-        self.stopping && !self.board.is_asked()
+        self.stopping && (self.is_unbuilt || !self.board.is_asked())
+    }
+
+    /// Whether it does not answer, and has so much to apply that it does not keep up.
+    pub(super) fn is_being_built(&self) -> bool {
+        !self.board.is_active() && self.events_left() > NEAR
+    }
+
+    fn events_left(&self) -> u64 {
+        let left = self.sources.iter().map(|source| source.cursor.lag());
+        left.sum()
     }
 
     /// Whether it must not end yet: it has more to apply, and those who look into its tables wait for that, but the version
@@ -26,8 +37,7 @@ impl<P: Projection> ProjectionCore<P> {
             return None;
         }
         let pacer = self.board.pacer()?;
-        let left = self.sources.iter().map(|source| source.cursor.lag());
-        if left.sum::<u64>() <= NEAR {
+        if self.events_left() <= NEAR {
             return None;
         }
         let partitions = (0..self.feed.partitions()).map(PartitionId);

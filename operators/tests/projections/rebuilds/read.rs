@@ -116,3 +116,25 @@ fn what_answers_is_made_of_is_there_to_the_end() {
         drop(board);
     }
 }
+
+/// Story: a version that is read and was built from the beginning, as after it was dropped at rest, came to the end of the log at a
+/// shutdown as well, however long that was: it held the shutdown until the deadline, which then failed.
+#[test]
+fn what_is_read_and_far_from_the_end_does_not_hold_up_a_shutdown() {
+    // Either side of what counts as keeping up.
+    for (frames, comes_to_the_end) in [(16, true), (17, false)] {
+        let mut world = World::new();
+        let config = ProjectionConfig::default();
+        let mut read = world.version::<1, true>(&config);
+        let _board = reader(&world, "reads", &[&read]);
+        read.board.set_active(false);
+        for _ in 0..frames {
+            world.append(1, 1_000);
+        }
+        world.log.feed.close();
+        read.cores.iter_mut().for_each(|core| core.stop());
+        assert!(ends(&world, &mut read));
+        let end = if comes_to_the_end { frames * 1_000 } else { 0 };
+        assert_eq!((applied(&read), stored(&read)), (end, end));
+    }
+}
