@@ -131,12 +131,11 @@ impl Feed {
         Offset(found.map_or(0, |p| p.durable.load(Ordering::Acquire)))
     }
 
-    /// Tells everyone of a frame that is durable now. Frames of one partition come in their order.
-    pub fn publish(&self, frame: &Arc<Frame>) {
+    /// Tells everyone of a frame that is durable now, whose recorded time was [counted](Stamps::published) before it was stored. Frames
+    /// of one partition come in their order.
+    pub(super) fn publish(&self, frame: &Arc<Frame>) {
         let header = frame.header();
         let partition = &self.partitions[usize::from(header.partition.0)];
-        // Before anybody can see it: what follows from it is later.
-        self.stamps.published(header.recorded_last);
         partition.durable.store(header.end().0, Ordering::Release);
         // With the fence in `subscribe`: we see the new subscriber, or it sees this frame in `durable`.
         fence(Ordering::SeqCst);

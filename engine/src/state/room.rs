@@ -9,6 +9,7 @@
 //! Cost: a lock per commit, and one per refusal. Rejected: one waker per place, which is lost with a waiter that is gone.
 //! Proof: `tests/loom_room.rs` includes this file, with loom's lock as `super::sync`, and explores every interleaving.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::PoisonError;
 use std::task::Waker;
 
@@ -48,10 +49,13 @@ impl Room {
         offer(item)
     }
 
-    /// Wakes all who wait, after room was made. They are called here: what they do must be short.
+    /// Wakes all who wait, after room was made. They are called here: what they do must be short. One that panics, which may be the
+    /// program's own, leaves neither the others asleep nor whoever makes room without its thread.
     pub(super) fn tell(&self) {
         let waiting = std::mem::take(&mut *self.lock());
-        waiting.into_iter().for_each(Waker::wake);
+        for waker in waiting {
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
     }
 
     fn leave(&self, waker: &Waker) {
@@ -64,5 +68,47 @@ impl Room {
     /// The list is whole whatever panicked beside it.
     fn lock(&self) -> MutexGuard<'_, Vec<Waker>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker")
+        }
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Story: with a waker that panicked the wake-ups of all behind it were lost, and the state's writer died.
+    #[test]
+    fn a_waker_that_panics_leaves_nobody_asleep() {
+        let room = Room::new();
+        let others = [Arc::new(Woken::default()), Arc::new(Woken::default())];
+        let [first, last] = others
+            .each_ref()
+            .map(|woken| Waker::from(Arc::clone(woken)));
+        for waker in [&first, &Waker::from(Arc::new(Panics)), &last] {
+            let refused = room.offer(waker, (), |()| Err(()), Ok);
+            assert!(refused.is_err());
+        }
+        room.tell();
+        assert!(others.iter().all(|woken| woken.0.load(Ordering::Relaxed)));
     }
 }
