@@ -1,24 +1,27 @@
-//! How far projections are behind whose stages have ended: who showed it does so no more, and what was shown last would stand for
-//! ever, so that no alert tells of rows that stand still.
+//! How far projections are behind whose stages have ended, or hang: who showed it does so no more, and what was shown last would
+//! stand for ever, so that no alert tells of rows that stand still.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use millstream_engine::event::PartitionId;
 use millstream_engine::log::LogReader;
-use millstream_engine::stage::StageStatus;
+use millstream_engine::stage::{StageHandle, StageStatus};
 
 use super::Inner;
 use super::versions::{Version, Versions};
 
+/// A stage shows its lag once a second; one that makes no step for so long does not.
+const SILENT_AFTER: Duration = Duration::from_secs(3);
+
 impl Versions {
-    /// Shows the lag of versions, or their partitions, that were given up; and none of one that was dropped.
+    /// Shows the lag of versions, or their partitions, that were given up or hang; and none of one that was dropped.
     pub(super) fn show_left_behind(&self, inner: &Inner) {
         for version in self.started() {
             if version.board.is_dropped() {
                 show_dropped(version);
             } else {
-                show_given_up(inner, version);
+                show_silent(inner, version);
             }
         }
     }
@@ -37,14 +40,21 @@ fn show_dropped(version: &Version) {
     version.is_gone.store(is_ended, Ordering::Relaxed);
 }
 
-fn show_given_up(inner: &Inner, version: &Version) {
+/// Whether it shows nothing itself: it was given up, or is in a step, such as in a handler, that does not come back. One that does
+/// come back shows more within a second.
+fn is_silent(stage: &StageHandle, now: Duration) -> bool {
+    let has_failed = matches!(stage.status(), StageStatus::Failed { .. });
+    let stall = stage.stall(now);
+    has_failed || stall.is_some_and(|stall| stall.span() >= SILENT_AFTER)
+}
+
+fn show_silent(inner: &Inner, version: &Version) {
+    let now = inner.clock.monotonic();
     let is_one_for_all = version.stages.len() == 1;
     for (partition, metrics) in (0..).map(PartitionId).zip(&version.lags) {
         let number = usize::from(partition.0);
         let stage = version.stages.get(if is_one_for_all { 0 } else { number });
-        let is_given_up =
-            stage.is_some_and(|stage| matches!(stage.status(), StageStatus::Failed { .. }));
-        if !is_given_up {
+        if !stage.is_some_and(|stage| is_silent(stage, now)) {
             continue;
         }
         let next = version.board.visible(partition);
@@ -56,3 +66,6 @@ fn show_given_up(inner: &Inner, version: &Version) {
         metrics.observe_lag(events, age.unwrap_or_default());
     }
 }
+
+#[cfg(test)]
+mod tests;
