@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use millstream_engine::event::TokenSeal;
 use millstream_engine::log::{
-    EmbeddedLog, EmbeddedReader, Feed, GroupWriter, LogError, LogReader, LogWriter,
-    LogWriterThread, StreamReader,
+    EmbeddedLog, EmbeddedReader, Feed, GroupWriter, LogError, LogReader, LogWriter, StreamReader,
 };
 use millstream_engine::runtime::{Threads, working_threads};
 use millstream_engine::stage::{StageHandle, spawn_stage};
-use millstream_engine::state::{StateStore, StateWriterHandle, StateWriterThread};
+use millstream_engine::state::{StateStore, StateWriterHandle};
 use millstream_engine::store::EnvironmentOptions;
 use millstream_engine::threads;
 use millstream_engine::time::Clock;
@@ -36,10 +35,8 @@ struct Opened {
     reader: EmbeddedReader,
     feed: Arc<Feed>,
     writer: LogWriter,
-    writer_thread: LogWriterThread,
     store: StateStore,
     state: StateWriterHandle,
-    state_thread: StateWriterThread,
     seal: TokenSeal,
 }
 
@@ -65,7 +62,7 @@ impl Opened {
 }
 
 /// Opens the stores, and clears away what earlier engines were asked: before anybody can ask this one.
-fn open_alone(builder: &EngineBuilder) -> Result<Opened, OpenError> {
+fn open_alone(builder: &EngineBuilder) -> Result<(Opened, Stages), OpenError> {
     let opened = open(builder)?;
     asking::clear(
         &builder.folder,
@@ -82,10 +79,34 @@ fn processors() -> usize {
 
 pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<Engine, OpenError> {
     builder.config.validate()?;
-    let opened = {
+    let (opened, mut stages) = {
         let builder = builder.clone();
         blocking(move || open_alone(&builder)).await?
     };
+    let (feed, deadline) = (Arc::clone(&opened.feed), builder.config.shutdown_deadline);
+    let assembled = assemble(builder, topology, opened, &mut stages).await;
+    match assembled {
+        Ok(inner) => {
+            let inner = Arc::new(inner(stages));
+            start_monitor(&inner);
+            Ok(Engine { inner })
+        }
+        Err(error) => {
+            // What runs already would hold the folder, which may be opened again at once; how it ends is of less interest than why.
+            let _ = shutdown::end(stages, &feed, deadline).await;
+            Err(error)
+        }
+    }
+}
+
+/// Starts everything on what was opened. What runs is among `stages`, also where it fails: it holds nothing of the folder then but
+/// through them. They are asked for once more to make the engine.
+async fn assemble(
+    builder: EngineBuilder,
+    topology: Topology,
+    opened: Opened,
+    stages: &mut Stages,
+) -> Result<impl FnOnce(Stages) -> Inner + use<>, OpenError> {
     let EngineBuilder {
         folder,
         config,
@@ -96,9 +117,12 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
     let around = opened.around(&streams, &clock, &config);
     let prepare = move || prepare(&topology, &around).map(|made| (made, topology, around));
     let (prepared, mut topology, around) = blocking(prepare).await?;
-    let write_side = start_partitions(&topology, &config, &clock, &opened, &streams).await?;
-    let (versions, projections) = start_projections(prepared).await?;
-    let deliveries = effects::start(&topology.deliveries, &versions, &around).await?;
+    let started = &mut stages.partitions;
+    let write_side =
+        start_partitions(&topology, &config, &clock, &opened, &streams, started).await?;
+    let versions = start_projections(prepared, &mut stages.projections).await?;
+    let started = &mut stages.deliveries;
+    effects::start(&topology.deliveries, &versions, &around, started).await?;
     drop(opened.writer); // The partitions hold it now; it ends with the last of them.
     let log = LogAccess::new(Arc::clone(&opened.feed), Arc::clone(&streams));
     let inputs = dataflows::Inputs {
@@ -112,22 +136,9 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
     };
     let declared = std::mem::take(&mut topology.dataflows);
     let (started, outcome) = dataflows::start(declared, &inputs, &around).await;
-    let state = opened.state.clone();
-    let stages = Stages {
-        dataflows: started.handles,
-        partitions: write_side.stages,
-        projections,
-        deliveries,
-        writer: opened.writer_thread,
-        state: opened.state,
-        state_thread: opened.state_thread,
-    };
-    if let Err(error) = outcome {
-        // What runs already would hold the folder; how it ends is of less interest than why.
-        let _ = shutdown::end(stages, &opened.feed, config.shutdown_deadline).await;
-        return Err(error);
-    }
-    let inner = Arc::new(Inner {
+    stages.dataflows = started.handles;
+    outcome?;
+    Ok(move |stages| Inner {
         name: topology.name,
         folder,
         config,
@@ -141,14 +152,12 @@ pub(super) async fn start(builder: EngineBuilder, topology: Topology) -> Result<
         tables: started.readers.into_iter().collect(),
         owners: owners(&versions),
         versions,
-        state,
+        state: opened.state,
         runtime: tokio::runtime::Handle::current(),
         inputs,
         seal: opened.seal,
         running: Running::new(stages),
-    });
-    start_monitor(&inner);
-    Ok(Engine { inner })
+    })
 }
 
 fn start_monitor(inner: &Arc<Inner>) {
@@ -162,24 +171,26 @@ fn start_monitor(inner: &Arc<Inner>) {
     }
 }
 
-/// The projections, and the stages of all of them.
-type ReadSide = (Vec<Arc<Versions>>, Vec<StageHandle>);
-
-async fn start_projections(prepared: Vec<Vec<Prepared>>) -> Result<ReadSide, OpenError> {
-    let (mut all, mut stages) = (Vec::new(), Vec::new());
+/// Starts the projections; their stages are added to `stages`.
+async fn start_projections(
+    prepared: Vec<Vec<Prepared>>,
+    stages: &mut Vec<StageHandle>,
+) -> Result<Vec<Arc<Versions>>, OpenError> {
+    let mut all = Vec::new();
     for of_name in prepared {
         let mut of_versions = Vec::new();
         for mut one in of_name {
             let mut own = Vec::new();
             for spec in std::mem::take(&mut one.stages) {
-                own.push(spawn_stage(spec).await?);
+                let stage = spawn_stage(spec).await?;
+                stages.push(stage.clone());
+                own.push(stage);
             }
-            stages.extend(own.iter().cloned());
             of_versions.push((one, own));
         }
         all.extend(versions::started(of_versions).map(Arc::new));
     }
-    Ok((all, stages))
+    Ok(all)
 }
 
 /// Which projection has a table, by its place.
@@ -200,7 +211,8 @@ pub(super) async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send +
         .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-fn open(builder: &EngineBuilder) -> Result<Opened, OpenError> {
+/// Opens the stores; what ends with the engine is apart, and nothing runs yet but their writers.
+fn open(builder: &EngineBuilder) -> Result<(Opened, Stages), OpenError> {
     let EngineBuilder {
         folder,
         config,
@@ -234,21 +246,30 @@ fn open(builder: &EngineBuilder) -> Result<Opened, OpenError> {
     let group_writer = GroupWriter::new(store, Arc::clone(&feed), Arc::clone(clock));
     let per_partition = config.partition.frames_in_flight_max as usize + 1;
     let places = per_partition * usize::from(reader.partitions());
-    let (writer, writer_thread) = LogWriter::start(group_writer, places);
     let (store, state_writer) =
         StateStore::open(&folder.join("state"), config.state.clone()).map_err(state)?;
     state_memory::forget(folder);
     let (handle, state_thread) = millstream_engine::state::start(state_writer).map_err(state)?;
-    Ok(Opened {
+    // Last: its thread holds the folder for a moment more than whoever fails behind it.
+    let (writer, writer_thread) = LogWriter::start(group_writer, places);
+    let stages = Stages {
+        dataflows: Vec::new(),
+        partitions: Vec::new(),
+        projections: Vec::new(),
+        deliveries: Vec::new(),
+        writer: writer_thread,
+        state: handle.clone(),
+        state_thread,
+    };
+    let opened = Opened {
         reader,
         feed,
         writer,
-        writer_thread,
         store,
         state: handle,
-        state_thread,
         seal,
-    })
+    };
+    Ok((opened, stages))
 }
 
 /// Registers the projections. Blocks on the state's writer.
@@ -258,3 +279,6 @@ fn prepare(topology: &Topology, around: &Surroundings) -> Result<Vec<Vec<Prepare
     effects::tell_undeclared(&prepared, &around.store);
     Ok(prepared)
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,8 +84,8 @@ pub(super) async fn start(
     deliveries: &[Delivering],
     versions: &[Arc<Versions>],
     around: &Surroundings,
-) -> Result<Vec<StageHandle>, OpenError> {
-    let mut stages = Vec::new();
+    stages: &mut Vec<StageHandle>,
+) -> Result<(), OpenError> {
     for outlets in versions.iter().filter_map(|one| one.outlets.as_ref()) {
         for delivering in deliveries {
             if outlets.depth(delivering.outbox).is_none() {
@@ -97,7 +97,7 @@ pub(super) async fn start(
             }
         }
     }
-    Ok(stages)
+    Ok(())
 }
 
 fn stage(

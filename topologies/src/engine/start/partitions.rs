@@ -21,18 +21,19 @@ use crate::engine::{EngineConfig, OpenError};
 
 /// The partitions, and the ways into them.
 pub(super) struct WriteSide {
-    pub(super) stages: Vec<StageHandle>,
     pub(super) shared: Vec<Arc<PartitionShared>>,
     pub(super) appender: Appender,
     pub(super) handles: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
 }
 
+/// Starts them; they are added to `stages`.
 pub(super) async fn start_partitions(
     topology: &Topology,
     config: &EngineConfig,
     clock: &Arc<dyn Clock>,
     opened: &Opened,
     streams: &Arc<dyn StreamReader>,
+    stages: &mut Vec<StageHandle>,
 ) -> Result<WriteSide, OpenError> {
     let partitions = opened.reader.partitions();
     let mailboxes: Vec<_> = (0..partitions)
@@ -47,7 +48,7 @@ pub(super) async fn start_partitions(
         .iter()
         .map(|aggregate| aggregate.category().to_owned())
         .collect();
-    let (mut stages, mut shared, mut append_lanes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut shared, mut append_lanes) = (Vec::new(), Vec::new());
     for (partition, mailbox) in (0..partitions).map(PartitionId).zip(&mailboxes) {
         let (sender, receiver) = mailbox.lane::<AppendRequest>();
         append_lanes.push(sender);
@@ -73,7 +74,6 @@ pub(super) async fn start_partitions(
     }
     let handles = lanes.iter().map(|lanes| lanes.handle(Arc::clone(streams)));
     Ok(WriteSide {
-        stages,
         shared,
         appender: Appender::new(append_lanes),
         handles: handles.collect(),
