@@ -86,7 +86,7 @@ pub struct LogSource<E, R> {
     stage: Arc<str>,
     metrics: UnreadableMetrics,
     told: bool,
-    /// The last frame that was passed in whole: first offset and hash.
+    /// The frame of the last event that was passed, where none is at work: first offset and hash.
     passed: Option<(Offset, FrameHash)>,
     shape: PhantomData<fn() -> R>,
 }
@@ -116,7 +116,11 @@ impl<E: Event, R: RecordShape<E>> LogSource<E, R> {
     pub fn position(&self) -> Offset {
         match (&self.at_work, &self.cursor) {
             (Some((slice, slot)), _) => slice.frame.header().first.plus(u64::from(*slot)),
-            (None, Some(cursor)) => cursor.next_offset(),
+            // What is behind the end in the last frame was not read: somebody may go on from there.
+            (None, Some(cursor)) => match self.split.until {
+                Some(end) => cursor.next_offset().min(end.max(self.split.from)),
+                None => cursor.next_offset(),
+            },
             (None, None) => self.split.from,
         }
     }
@@ -198,6 +202,9 @@ impl<E: Event, R: RecordShape<E>> LogSource<E, R> {
                 return Ok(items_max);
             }
             if record.offset >= end {
+                if own > 0 {
+                    self.passed = Some(frame_of(&slice));
+                }
                 return Ok((own - slot) as usize);
             }
             if !self.all_wanted && !self.is_wanted(&record.kind.category) {

@@ -14,6 +14,7 @@ mod log_checkpoints;
 mod log_repeats;
 mod log_sink;
 mod log_source;
+mod log_until;
 pub(crate) mod support;
 mod tables;
 mod unreadable;
