@@ -74,7 +74,8 @@ impl RowFormat for JsonRows {
 }
 
 /// CSV with a header of the fields' names in every file. Each row has as many fields as the first one of its file, of the same
-/// names.
+/// names. After a restart a row without names goes on with a file only if a field of that file's first line begins as a number
+/// does; otherwise that line may be a header, and another file begins.
 #[derive(Debug, Default)]
 pub struct CsvRows {
     writer: Option<csv::Writer<Vec<u8>>>,
@@ -150,6 +151,24 @@ fn record(bytes: &[u8]) -> (usize, usize) {
     (bytes.len(), fields)
 }
 
+/// Whether a record is told from a header by its fields: no field of a struct has a name that begins with a digit, unless it
+/// is renamed so.
+fn is_no_header(record: &[u8]) -> bool {
+    let (mut is_first_byte, mut is_quoted) = (true, false);
+    for byte in record {
+        match byte {
+            b'0'..=b'9' if is_first_byte => return true,
+            // A number may be negative.
+            b'-' if is_first_byte => {}
+            _ => {
+                is_quoted ^= *byte == b'"';
+                is_first_byte = *byte == b',' && !is_quoted;
+            }
+        }
+    }
+    false
+}
+
 impl RowFormat for CsvRows {
     const EXTENSION: &'static str = "csv";
     const GOES_ON: bool = true;
@@ -163,7 +182,10 @@ impl RowFormat for CsvRows {
         let (bytes, fields) = record(beginning);
         self.fields = fields;
         match header(row) {
-            Ok((names, own)) if names.is_empty() => own == fields,
+            // Under a header such a row would stand as one of those fields, and later rows would be compared with nothing.
+            Ok((names, own)) if names.is_empty() => {
+                own == fields && is_no_header(&beginning[..bytes])
+            }
             Ok((names, _)) => {
                 self.names = names_of(row);
                 names == beginning[..bytes]

@@ -167,6 +167,25 @@ fn a_csv_row_has_the_names_of_those_before_a_restart() {
     assert!(format.row(&Named::Other { a: 5, c: 6 }).is_err());
 }
 
+/// The story: a first row without names after a restart, of as many fields as the header has, had later rows compared with
+/// nothing, so that one of other names stood under that header.
+#[test]
+fn a_csv_row_without_names_goes_on_under_no_header_after_a_restart() {
+    let mut format = CsvRows::default();
+    for header in ["a,b\n1,2\n", "a1,-b\n1,2\n", "\"1,a\",b\n1,2\n"] {
+        assert!(
+            !format.go_on(header.as_bytes(), &Named::Bare(3, 4)),
+            "{header}"
+        );
+    }
+    for rows in ["1,2\n", "tea,-2\n", "\"a\"\"\n,\",2\n"] {
+        assert!(format.go_on(rows.as_bytes(), &Named::Bare(3, 4)), "{rows}");
+        // As without a restart.
+        format.row(&Named::Other { a: 5, c: 6 }).unwrap();
+        assert_eq!(format.take_chunk().unwrap(), b"5,6\n");
+    }
+}
+
 /// The first row after a restart whose checkpoint has a file with this beginning; all files then.
 async fn goes_on<T: Serialize + 'static>(beginning: &str, row: T) -> Vec<(String, String)> {
     let folder = tempfile::tempdir().unwrap();
@@ -218,4 +237,7 @@ async fn a_csv_file_of_other_fields_is_completed_after_a_restart() {
     assert_eq!(goes_on("1,2\n", (3, 4)).await, [named(0, "1,2\n3,4\n")]);
     let expected = [named(0, "1,2\n"), named(1, "3,4,5\n")];
     assert_eq!(goes_on("1,2\n", (3, 4, 5)).await, expected);
+    // What may be a header.
+    let expected = [named(0, "a,b\n1,2\n"), named(1, "3,4\n")];
+    assert_eq!(goes_on("a,b\n1,2\n", (3, 4)).await, expected);
 }
