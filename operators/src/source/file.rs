@@ -24,7 +24,7 @@ use millstream_engine::time::Timestamp;
 use serde::de::DeserializeOwned;
 
 use super::bad_line::{BadLine, BadLinePolicy, shown};
-use super::file_mark::{ENCODED_BYTES, FileMark, FileNumber, keep_last};
+use super::file_mark::{ENCODED_BYTES, FileMark, FileNumber, Made, keep_last};
 use super::line_format::{FilePosition, LineFormat, Parsed};
 use super::opening::{Opened, Start};
 use super::pieces::{Piece, Pieces};
@@ -65,8 +65,8 @@ pub struct ReadInPlace;
 enum At {
     /// Not opened yet: as the position says that was gone to.
     Sought(Option<FileMark>),
-    /// Opened, with its number.
-    File(Option<FileNumber>),
+    /// Opened, with its number and when it was made.
+    File(Option<FileNumber>, Option<Made>),
     /// Nothing that could be gone to again.
     Pipe,
 }
@@ -190,13 +190,13 @@ where
         match self.at {
             At::Sought(mark) => mark,
             At::Pipe => None,
-            At::File(number) => {
+            At::File(number, made) => {
                 let taken = if self.is_at_work {
                     self.format.taken_bytes()
                 } else {
                     &[]
                 };
-                Some(FileMark::new(number, &self.before, taken))
+                Some(FileMark::new(number, &self.before, taken).of_file_made(made))
             }
         }
     }
@@ -211,7 +211,7 @@ where
         debug_assert_eq!(self.piece.offset, opened.offset, "read from where it is");
         self.before = opened.before;
         self.at = if opened.is_regular {
-            At::File(opened.number)
+            At::File(opened.number, opened.made)
         } else {
             At::Pipe
         };

@@ -8,6 +8,7 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::time::SystemTime;
 
 use xxhash_rust::xxh3::Xxh3;
 
@@ -15,6 +16,8 @@ use xxhash_rust::xxh3::Xxh3;
 pub(super) const HASHED_BYTES_MAX: usize = 4 << 10;
 /// What encoded marks begin with.
 const VERSION: u8 = 1;
+/// What those begin with that have the time at which the file was made where the others have the hash.
+const VERSION_MADE: u8 = 2;
 pub(super) const ENCODED_BYTES: usize = 29;
 
 /// What a file system knows a file by, whatever its name.
@@ -44,11 +47,26 @@ impl FileNumber {
     }
 }
 
+/// When a file was made, in nanoseconds since 1970, where file systems know that. It stays over renaming, and the next file
+/// of the same number has another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Made(u64);
+
+impl Made {
+    pub(super) fn of(file: &Metadata) -> Option<Self> {
+        let since = file.created().ok()?.duration_since(SystemTime::UNIX_EPOCH);
+        let nanos = u64::try_from(since.ok()?.as_nanos()).ok()?;
+        (nanos > 0).then_some(Self(nanos))
+    }
+}
+
 /// Tells whether a position lies in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileMark {
     /// Of the file, where there are numbers.
     pub(super) number: Option<FileNumber>,
+    /// Only where no bytes are hashed.
+    made: Option<Made>,
     hashed_bytes: u32,
     hash: u64,
 }
@@ -77,14 +95,26 @@ impl FileMark {
         hash.update(then);
         Self {
             number,
+            made: None,
             hashed_bytes: u32::try_from(before.len() + then.len()).unwrap_or(u32::MAX),
             hash: hash.digest(),
         }
     }
 
+    /// With the time at which its file was made, if nothing else tells the file from others of its number.
+    pub(super) const fn of_file_made(self, made: Option<Made>) -> Self {
+        let made = if self.has_bytes() { None } else { made };
+        Self { made, ..self }
+    }
+
     /// Whether there is anything before the position that tells files apart.
     pub(super) const fn has_bytes(&self) -> bool {
         self.hashed_bytes > 0
+    }
+
+    /// Whether a file of its number was made when its own was; `None` if nobody knows.
+    pub(super) fn is_made_with(&self, file: &Metadata) -> Option<bool> {
+        Some(self.made? == Made::of(file)?)
     }
 
     /// Compares what `file` holds before byte `offset`, and leaves it anywhere.
@@ -95,12 +125,11 @@ impl FileMark {
         };
         let hashed = usize::try_from(self.hashed_bytes).unwrap_or(usize::MAX);
         let is_same = hashed <= before.len()
-            && Self::new(self.number, &before[before.len() - hashed..], &[]) == *self;
+            && Self::new(None, &before[before.len() - hashed..], &[]).is_of_same_bytes(self);
         Ok(if is_same { found } else { Before::Other })
     }
 
     /// Whatever the numbers of the files are.
-    #[cfg(feature = "parquet")]
     pub(super) fn is_of_same_bytes(&self, other: &Self) -> bool {
         (self.hashed_bytes, self.hash) == (other.hashed_bytes, other.hash)
     }
@@ -110,11 +139,15 @@ impl FileMark {
             device: 0,
             inode: 0,
         });
-        into.push(VERSION);
+        let (version, last) = match self.made {
+            None => (VERSION, self.hash),
+            Some(Made(nanos)) => (VERSION_MADE, nanos),
+        };
+        into.push(version);
         into.extend_from_slice(&device.to_be_bytes());
         into.extend_from_slice(&inode.to_be_bytes());
         into.extend_from_slice(&self.hashed_bytes.to_be_bytes());
-        into.extend_from_slice(&self.hash.to_be_bytes());
+        into.extend_from_slice(&last.to_be_bytes());
     }
 
     /// `None` if these are not the bytes of a mark.
@@ -128,12 +161,22 @@ impl FileMark {
             device: u64::from_be_bytes(*device),
             inode: u64::from_be_bytes(*inode),
         };
-        (*version == VERSION).then_some(Self {
-            // No file has the number 0.
-            number: (number.inode != 0).then_some(number),
-            hashed_bytes: u32::from_be_bytes(*hashed_bytes),
-            hash: u64::from_be_bytes(bytes.try_into().ok()?),
-        })
+        // No file has the number 0.
+        let number = (number.inode != 0).then_some(number);
+        let hashed_bytes = u32::from_be_bytes(*hashed_bytes);
+        let last = u64::from_be_bytes(bytes.try_into().ok()?);
+        match *version {
+            VERSION => Some(Self {
+                number,
+                made: None,
+                hashed_bytes,
+                hash: last,
+            }),
+            VERSION_MADE if hashed_bytes == 0 => {
+                Some(Self::new(number, &[], &[]).of_file_made(Some(Made(last))))
+            }
+            _ => None,
+        }
     }
 }
 
@@ -195,6 +238,30 @@ mod tests {
         assert_eq!(FileMark::decode(&stored[1..]), None);
         stored[0] = 2;
         assert_eq!(FileMark::decode(&stored), None);
+    }
+
+    /// As above.
+    #[test]
+    fn marks_of_unread_files_are_stored_as_ever() {
+        let number = Some(FileNumber {
+            device: 0x0102,
+            inode: 0x0304,
+        });
+        let unread = FileMark::new(number, &[], &[]);
+        let mut stored = Vec::new();
+        unread.encode(&mut stored);
+        // Those of before.
+        assert_eq!((stored[0], FileMark::decode(&stored)), (1, Some(unread)));
+        let made = unread.of_file_made(Some(Made(0x0506)));
+        let mut stored = Vec::new();
+        made.encode(&mut stored);
+        let expected = [
+            2, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 6,
+        ];
+        assert_eq!(stored, expected);
+        assert_eq!(FileMark::decode(&stored), Some(made));
+        let read = FileMark::new(number, b"tea,1\n", &[]);
+        assert_eq!(read.of_file_made(Some(Made(0x0506))), read);
     }
 
     #[test]

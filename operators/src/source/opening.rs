@@ -12,7 +12,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::file_mark::{Before, FileMark, FileNumber, read_before};
+use super::file_mark::{Before, FileMark, FileNumber, Made, read_before};
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,6 +34,7 @@ pub(super) struct Opening {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Opened {
     pub(super) number: Option<FileNumber>,
+    pub(super) made: Option<Made>,
     /// The first byte that is read.
     pub(super) offset: u64,
     /// The last bytes before it.
@@ -49,6 +50,7 @@ impl Opening {
         let metadata = file.metadata()?;
         let place = Opened {
             number: FileNumber::of(&metadata),
+            made: Made::of(&metadata),
             offset,
             before,
             is_other: false,
@@ -168,9 +170,7 @@ fn find_renamed(path: &Path, mark: &FileMark, offset: u64) -> io::Result<Option<
         if !metadata.is_file() || FileNumber::of(&metadata) != Some(number) {
             continue;
         }
-        // Numbers of files that were deleted are given again, also to one that a rotation compressed; and where nothing was read
-        // there are no bytes that tell them apart.
-        if !mark.has_bytes() && is_compressed(&entry.path()) {
+        if !mark.has_bytes() && !is_unread(mark, path, &entry, &metadata) {
             continue;
         }
         let file = File::open(entry.path())?;
@@ -184,6 +184,18 @@ fn find_renamed(path: &Path, mark: &FileMark, offset: u64) -> io::Result<Option<
         }
     }
     Ok(None)
+}
+
+/// Whether an entry that has the number of a file is that file, of which nothing was read: no bytes tell files apart then, and
+/// numbers of files that were deleted are given again, to one that a rotation compressed or to one that is none of `path`'s.
+fn is_unread(mark: &FileMark, path: &Path, entry: &DirEntry, metadata: &Metadata) -> bool {
+    let name = entry.file_name();
+    // A compressed one may have been made at the same time, where only its content was changed.
+    !is_compressed(Path::new(&name))
+        && mark.is_made_with(metadata).unwrap_or_else(|| {
+            // Its name is all there is.
+            path.file_name().is_some_and(|own| is_rotated(own, &name))
+        })
 }
 
 /// Looks at a folder that is renamed in all the time.

@@ -69,6 +69,40 @@ fn a_compressed_file_that_got_the_number_of_an_unread_one_is_not_read() {
     }
 }
 
+/// Story: the number of a file of which nothing had been read was that of another log in the same folder by the next start,
+/// and all of that was read as records of the first. Method: positions as they are stored, with the other file's number.
+#[cfg(unix)]
+#[test]
+fn another_file_that_got_the_number_of_an_unread_one_is_not_read() {
+    use std::os::unix::fs::MetadataExt;
+
+    let (folder, path) = file("");
+    let mut running = source(&path, json(), follow());
+    assert_eq!(good(&mut running), []);
+    let mut position = saved(&running);
+    drop(running);
+    let other = folder.path().join("errors");
+    std::fs::write(&other, line("error", 1)).unwrap();
+    let number = std::fs::metadata(&other).unwrap().ino();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, line("milk", 2)).unwrap();
+    position[25..33].copy_from_slice(&number.to_be_bytes());
+    if position[16] == 2 {
+        // Clocks of file systems may stand still between two files of a test.
+        position[44] ^= 1;
+    }
+    let mut restarted = resumed(&path, json(), follow(), &position);
+    assert_eq!(looks(&mut restarted), [sale("milk", 2)]);
+    // One of before, which does not know when its file was made: by what rotations call it.
+    position[16] = 1;
+    position[37..45].copy_from_slice(&xxhash_rust::xxh3::xxh3_64(b"").to_be_bytes());
+    let mut restarted = resumed(&path, json(), follow(), &position);
+    assert_eq!(looks(&mut restarted), [sale("milk", 2)]);
+    std::fs::rename(&other, folder.path().join("sales.1")).unwrap();
+    let mut restarted = resumed(&path, json(), follow(), &position);
+    assert_eq!(looks(&mut restarted), [sale("error", 1), sale("milk", 2)]);
+}
+
 #[test]
 fn a_touch_is_no_content() {
     let (folder, path) = file(&line("tea", 1));
