@@ -7,8 +7,8 @@
 mod cli;
 
 use std::fmt::Write as _;
-use std::path::Path;
-use std::process::{Child, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
 
 use millstream::catalog::bank::berka::{ORDER_COLUMNS, TRANS_COLUMNS};
 use serde_json::Value;
@@ -21,7 +21,10 @@ const SIGINT: u32 = 2;
 const ACCOUNTS: u64 = 40_000;
 
 fn start(words: &[&str]) -> Child {
-    let mut command = millstream(words);
+    start_command(millstream(words))
+}
+
+fn start_command(mut command: Command) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()
 }
@@ -90,15 +93,9 @@ fn nexmark_ends_in_order() {
     );
 }
 
-/// Goal: an import ends behind what it has sent, and the next one goes on there. Method: Ctrl-C comes once the log has something;
-/// where it was too late for that run, with another folder.
-#[test]
-fn the_bank_ends_in_order_and_goes_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let (trans, order) = (
-        folder.path().join("trans.asc"),
-        folder.path().join("order.csv"),
-    );
+/// Tables of many accounts in files of their own.
+fn history(folder: &Path) -> (String, String) {
+    let (trans, order) = (folder.join("trans.asc"), folder.join("order.csv"));
     let (mut rows, mut places) = (TRANS_COLUMNS.join(";"), ORDER_COLUMNS.join(","));
     for account in 1..=ACCOUNTS {
         write!(
@@ -110,12 +107,21 @@ fn the_bank_ends_in_order_and_goes_on() {
     }
     std::fs::write(&trans, rows + "\n").unwrap();
     std::fs::write(&order, places + "\n").unwrap();
+    let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+    (text(trans), text(order))
+}
+
+/// Goal: an import ends behind what it has sent, and the next one goes on there. Method: Ctrl-C comes once the log has something;
+/// where it was too late for that run, with another folder.
+#[test]
+fn the_bank_ends_in_order_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trans, order) = history(folder.path());
     for attempt in 0..20 {
         let data = folder.path().join(format!("data-{attempt}"));
-        let text = |path: &Path| path.to_str().unwrap().to_owned();
-        let (trans, order, folder) = (text(&trans), text(&order), text(&data));
+        let folder = data.to_str().unwrap();
         let words = [
-            "run", "bank", "--json", "--trans", &trans, "--order", &order, "--data", &folder,
+            "run", "bank", "--json", "--trans", &trans, "--order", &order, "--data", folder,
         ];
         let mut child = start(&words);
         until(&mut child, |_| events(&data) > 0);
@@ -134,6 +140,7 @@ fn the_bank_ends_in_order_and_goes_on() {
             stderr.contains(&format!("stopped after {commands} commands")),
             "{stderr}"
         );
+        assert!(stderr.contains("with the same --data goes on"), "{stderr}");
         assert_eq!(events(&data), commands);
 
         let rest = millstream(&words).output().unwrap();
@@ -143,6 +150,39 @@ fn the_bank_ends_in_order_and_goes_on() {
             (&rest["ok"], &rest["repeats"]),
             (&true.into(), &commands.into())
         );
+        return;
+    }
+    panic!("each run ended before it was interrupted");
+}
+
+/// Story: an import into a temporary folder said at Ctrl-C that what it had sent was durable, and deleted the folder.
+#[test]
+fn a_temporary_folder_is_told_to_be_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (trans, order) = history(folder.path());
+    let words = ["run", "bank", "--trans", &trans, "--order", &order];
+    for attempt in 0..20 {
+        let temporary = folder.path().join(format!("temporary-{attempt}"));
+        std::fs::create_dir(&temporary).unwrap();
+        let mut command = millstream(&words);
+        command.env("TMPDIR", &temporary);
+        let mut child = start_command(command);
+        let folders = || std::fs::read_dir(&temporary).unwrap().map_while(Result::ok);
+        until(&mut child, |_| {
+            folders().any(|entry| events(&entry.path()) > 0)
+        });
+        let output = interrupted(child);
+        assert_eq!(folders().count(), 0);
+        let stderr = std::str::from_utf8(&output.stderr).unwrap();
+        if output.status.code() == Some(0) {
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(
+            stderr.contains("gone with the temporary data folder"),
+            "{stderr}"
+        );
+        assert!(!stderr.contains("durable"), "{stderr}");
         return;
     }
     panic!("each run ended before it was interrupted");

@@ -28,6 +28,13 @@ pub(super) struct BankArguments {
     partitions: Option<u16>,
 }
 
+impl BankArguments {
+    /// Whether what is stored outlives the run.
+    pub(super) const fn keeps_data(&self) -> bool {
+        self.data.is_some()
+    }
+}
+
 /// Runs it until it is asked to stop, and prints what it came to, with `is_json` as one line of JSON.
 ///
 /// # Errors

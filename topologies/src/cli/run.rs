@@ -133,7 +133,7 @@ pub(super) fn shop(arguments: &ShopArguments, is_json: bool, out: &mut impl Writ
     };
     let report = runtime()?.block_on(run_shop(&options, metrics.as_ref(), is_json, out))?;
     folder.close()?;
-    verdict(&report)
+    verdict(&report, arguments.run.data.is_some())
 }
 
 /// Runs the bank.
@@ -148,7 +148,8 @@ fn bank(arguments: &BankArguments, is_json: bool, out: &mut impl Write) -> Resul
     let commands = report.commands;
     ensure!(
         !report.interrupted,
-        "stopped after {commands} commands; what was sent is durable, and a run with the same --data goes on"
+        "stopped after {commands} commands; {}",
+        what_is_left("sent", arguments.keeps_data())
     );
     ensure!(report.is_good(), "not all checks hold");
     Ok(())
@@ -209,13 +210,25 @@ fn said(error: ShopError) -> anyhow::Error {
     anyhow::Error::msg(error.to_string())
 }
 
+/// Of a run that was stopped, which had `done` so much: nothing, where its folder was a temporary one.
+fn what_is_left(done: &str, keeps_data: bool) -> String {
+    if keeps_data {
+        format!("what was {done} is durable, and a run with the same --data goes on")
+    } else {
+        format!(
+            "what was {done} is gone with the temporary data folder: --data names one that stays"
+        )
+    }
+}
+
 /// Status 1 for a run that did not come to its end with all checks holding.
-fn verdict(report: &ShopReport) -> Result<()> {
+fn verdict(report: &ShopReport, keeps_data: bool) -> Result<()> {
     let file = report.input.display();
     if report.interrupted {
         bail!(
-            "stopped after line {} of {file}; what was read is durable, and a run with the same --data goes on",
-            report.last_line
+            "stopped after line {} of {file}; {}",
+            report.last_line,
+            what_is_left("read", keeps_data)
         );
     }
     if let Some(cause) = &report.broken_off {
