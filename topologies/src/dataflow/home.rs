@@ -86,6 +86,9 @@ impl Home {
         let resources = (self.furnish)(dataflow, from)?
             .with(Fence::new())
             .with(FileFolders::default());
-        dataflow.place(&self.clock, &Arc::new(resources), checkpoints)
+        let resources = Arc::new(resources);
+        let placed = dataflow.place(&self.clock, &resources, checkpoints)?;
+        dataflow.drop_left_letters(&resources)?;
+        Ok(placed)
     }
 }

@@ -25,6 +25,7 @@ pub(crate) mod home;
 mod items;
 mod joins;
 mod keyed;
+mod left_letters;
 mod log;
 mod log_sink;
 mod open_all;

@@ -8,10 +8,8 @@ use millstream_engine::checkpoint::{CheckpointError, InState, Manifest, StageMan
 use millstream_engine::event::PartitionId;
 use millstream_engine::flow::{Operator, Resources};
 use millstream_engine::state::{
-    DeadLetter, RegisteredProjection, StateBatch, StateError, StateStore, StateWrite,
-    StateWriterHandle, TableId,
+    RegisteredProjection, StateError, StateStore, StateWriterHandle, TableId,
 };
-use millstream_operators::failing::is_of_item;
 use millstream_operators::projection::{AnyReader, Row, Table, TableKey};
 use millstream_operators::sink::{
     LetterAccess, TableAccess, TablePlace, TableSink, TableSinkOptions,
@@ -209,12 +207,7 @@ impl Dataflow {
         }
         let registered = match store.projection(&owner, VERSION)? {
             // Also of one that has neither tables nor letters now: it may have letters of before to delete.
-            Some(kept) => {
-                let of_items = draft.letter_stages(&self.name);
-                let of_late = draft.late_stages(&self.name);
-                drop_letters_of_others(&kept, (&of_items, &of_late), store, writer)?;
-                kept
-            }
+            Some(kept) => kept,
             None if names.is_empty() && !draft.has_letters => {
                 let tables = access;
                 return Ok(Placed {
@@ -271,43 +264,6 @@ fn keep_tables(
     let tables: Vec<&str> = names.iter().copied().chain(gone).collect();
     writer.set_tables(&known.name, known.version, &tables, &kept)?;
     Ok(())
-}
-
-/// Letters that are read at a time.
-const PAGE: usize = 1_000;
-
-/// Deletes letters of items, and of late ones, of stages that are none of these: nothing waits for a decision about them any
-/// more, and nobody else would let them go. Blocks on the state's writer.
-fn drop_letters_of_others(
-    owner: &RegisteredProjection,
-    (of_items, of_late): (&[Arc<str>], &[Arc<str>]),
-    store: &StateStore,
-    writer: &StateWriterHandle,
-) -> Result<(), StateError> {
-    let mut after = None;
-    loop {
-        let page = store.dead_letters(Some(owner.id), after, PAGE)?;
-        let Some(last) = page.last() else {
-            return Ok(());
-        };
-        after = Some(last.id());
-        let is_gone = |letter: &&DeadLetter| {
-            let stages = if is_of_item(letter) {
-                of_items
-            } else {
-                of_late
-            };
-            !stages.iter().any(|stage| **stage == *letter.stage)
-        };
-        let gone = page.iter().filter(is_gone);
-        let writes: Vec<_> = gone
-            .map(|letter| StateWrite::DeleteDeadLetter(letter.id()))
-            .collect();
-        if !writes.is_empty() {
-            let submitted = writer.submit_blocking(StateBatch::new(writes));
-            submitted.map_err(|refused| refused.reason)?;
-        }
-    }
 }
 
 /// Of tables that are emptied where no checkpoint is begun from.

@@ -96,3 +96,29 @@ async fn letters_of_late_items_are_let_go_of() {
     until(|| std::fs::read_dir(&requests).unwrap().next().is_none()).await;
     close(engine).await;
 }
+
+/// Story: a start that was refused, since a stage had another name by mistake, deleted the letters of the stage as it was
+/// called before. The program as it was counted them and did not find them again.
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_of_late_items_outlive_a_start_that_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path(), topology(&["kept"], &[])).await;
+    sell(&engine).await;
+    until(|| letters(&engine).len() == 2).await;
+    let taken = engine.dataflow("counts");
+    within(taken.checkpoint()).await.unwrap();
+    drop(taken);
+    close(engine).await;
+
+    let renamed = Engine::open(folder.path()).config(config());
+    let refused = within(renamed.run(topology(&["renamed"], &[]))).await;
+    let refused = refused.err().map(|error| error.to_string());
+    assert!(
+        refused.as_ref().is_some_and(|cause| cause.contains("kept")),
+        "{refused:?}"
+    );
+
+    let engine = open(folder.path(), topology(&["kept"], &[])).await;
+    assert_eq!(of_stage(&engine, "counts/kept").len(), 2);
+    close(engine).await;
+}
