@@ -9,6 +9,7 @@
 //! Invariants: (1) epochs that were given once are not given again while anything is stored under them; (2) one that cannot
 //! be read may be a savepoint of a newer version, so it stays until somebody deletes it, with all parts it may name.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::PartId;
@@ -207,6 +208,38 @@ impl Manifest {
                     let row = key.map(|key| storage.get(Rows::Parts, &key)).transpose()?;
                     let first = row.flatten().and_then(|row| row.first().copied());
                     found.push((stage.name.clone(), first));
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Manifest {
+    /// By partition, the stage and what each operator of this kind gave [in whole](super::Saving::whole).
+    ///
+    /// # Errors
+    /// [`CheckpointError::Damaged`], [`CheckpointError::Decode`], [`CheckpointError::Storage`].
+    pub fn values<T: DeserializeOwned>(
+        &self,
+        kind: &str,
+        storage: &dyn CheckpointStorage,
+    ) -> Result<Vec<(&str, T)>, CheckpointError> {
+        let mut found = Vec::new();
+        for stage in &self.stages {
+            for (partition, slots) in stage.partitions.iter().enumerate() {
+                let slots = slots.iter().enumerate();
+                for (number, slot) in slots.filter(|(_, slot)| slot.kind == kind) {
+                    let Some(part) = slot.parts.last() else {
+                        continue;
+                    };
+                    let mut bytes = Vec::new();
+                    for chunk in 0..part.chunks() {
+                        let key = part_key(part.epoch, stage.number, partition, number, chunk);
+                        // One that is missing leaves bytes that are no value.
+                        bytes.extend(storage.get(Rows::Parts, &key)?.unwrap_or_default());
+                    }
+                    found.push((stage.name.as_str(), decode(kind, &bytes)?));
                 }
             }
         }

@@ -24,6 +24,7 @@ mod earlier;
 mod error;
 mod gate;
 mod layout;
+mod letting_go;
 mod options;
 mod page;
 mod progress;
@@ -52,6 +53,7 @@ pub use dead_letter::{
     FOLLOWERS_MAX, ParseDeadLetterIdError,
 };
 pub use error::StateError;
+pub use letting_go::SeenLetter;
 pub use options::StateOptions;
 pub use page::RowPage;
 pub use progress::{Progress, ProgressStanding};

@@ -240,6 +240,7 @@ mod tests {
             partition: 0,
             offset,
             redrives,
+            content: None,
             by: "ann".into(),
             reason: String::new(),
         }

@@ -65,6 +65,10 @@ pub struct LetterOrder {
     /// How many redrives of it the log held, as far as the letter said: of two decisions that know of the same ones
     /// the first counts.
     pub redrives: u32,
+    /// Of a late item's letter its [`content`](DeadLetter::content) as it was seen: its place may be that of another one by now,
+    /// which is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<u64>,
     /// Who decided.
     pub by: String,
     /// Why.
@@ -86,6 +90,7 @@ impl LetterOrder {
             partition: letter.position.partition.0,
             offset: letter.position.offset.0,
             redrives: letter.redrives,
+            content: None,
             by: by.to_owned(),
             reason: reason.to_owned(),
         })
@@ -96,7 +101,10 @@ impl LetterOrder {
     #[must_use]
     pub fn of_late(letter: &DeadLetter, dataflow: &str, by: &str, reason: &str) -> Option<Self> {
         let is_late = letter.kind.category.is_empty();
-        is_late.then(|| Self::of_stage(letter, dataflow, by, reason))
+        is_late.then(|| Self {
+            content: Some(letter.content()),
+            ..Self::of_stage(letter, dataflow, by, reason)
+        })
     }
 
     /// An order for the letter of an item of a dataflow whose state is registered under `dataflow`; `None` for any other.
@@ -114,6 +122,7 @@ impl LetterOrder {
             partition: letter.position.partition.0,
             offset: letter.position.offset.0,
             redrives: letter.redrives,
+            content: None,
             by: by.to_owned(),
             reason: reason.to_owned(),
         }

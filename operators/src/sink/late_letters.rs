@@ -11,14 +11,16 @@
 //! whose `Serialize` panics, has a letter all the same, with why: it would come again at each start.
 
 use std::any::type_name;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use millstream_engine::checkpoint::{Restoring, Saving};
-use millstream_engine::event::{Offset, Position};
+use millstream_engine::checkpoint::{
+    CheckpointError, CheckpointStorage, Manifest, Restoring, Saving,
+};
+use millstream_engine::event::{Offset, PartitionId, Position};
 use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::log::frame::{Encoding, Kind};
 use millstream_engine::metrics::DeadLetterMetrics;
@@ -50,6 +52,25 @@ struct Open {
     numbers: LetterNumbers,
     metrics: DeadLetterMetrics,
     now: Timestamp,
+}
+
+/// How many letters of late items a checkpoint knows of, by stage and partition: a start from it finds those and no later ones.
+///
+/// # Errors
+/// [`CheckpointError`]: that cannot be read.
+pub fn late_letters_of(
+    manifest: &Manifest,
+    storage: &dyn CheckpointStorage,
+) -> Result<HashMap<(String, PartitionId), u64>, CheckpointError> {
+    let mut known = HashMap::new();
+    for (stage, saved) in manifest.values::<Saved>(KIND, storage)? {
+        for (partition, count) in saved.counts {
+            let of = (stage.to_owned(), PartitionId(partition));
+            let known = known.entry(of).or_insert(count);
+            *known = count.max(*known);
+        }
+    }
+    Ok(known)
 }
 
 /// Keeps late items as dead letters.

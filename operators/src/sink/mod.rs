@@ -39,7 +39,7 @@ pub use channel::ChannelSink;
 pub use deliver::{Always, Deliver, DeliverOptions, Delivery, Receive, ResultId, Trying};
 pub use file::{FileSink, FileSinkOptions};
 pub use file_folders::FileFolders;
-pub use late_letters::LateLetters;
+pub use late_letters::{LateLetters, late_letters_of};
 pub use letter_store::LetterAccess;
 pub(crate) use letter_store::{LetterNumbers, LetterStore};
 pub use log::{LogEffect, LogSink, LogSinkOptions};

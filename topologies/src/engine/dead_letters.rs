@@ -7,15 +7,17 @@
 //! Failure: some decisions may be in the log when an append fails. Deciding again does no harm: a projection that
 //! finds no such letter any more, or one that was tried since, does nothing.
 
+mod late;
 mod waiting;
 
 use millstream_engine::event::{StreamIdError, Token};
 use millstream_engine::fail_point;
 use millstream_engine::partition::{AppendError, Appender, Expected, NewEvent};
-use millstream_engine::state::{DeadLetterId, StateBatch, StateError, StateWrite};
+use millstream_engine::state::{DeadLetterId, SeenLetter, StateError};
 use millstream_operators::failing::ItemLetters;
 use millstream_operators::projection::{EDIT_BYTES_MAX, LetterDecision, LetterOrder};
 
+use self::late::KnownLate;
 pub(super) use self::waiting::Waiting;
 use super::Engine;
 
@@ -51,8 +53,8 @@ pub enum DecideError {
         /// Its id.
         id: DeadLetterId,
     },
-    /// An item of a dataflow failed, and no complete checkpoint knows of that: a restart could take the decision for one
-    /// about another item.
+    /// An item of a dataflow failed, or came too late, and no complete checkpoint knows of that: a restart could take the
+    /// decision for one about another item.
     #[error("dead letter {id} is in no checkpoint yet: decide once the next one is complete")]
     Unsaved {
         /// Its id.
@@ -131,8 +133,8 @@ impl DeadLetters {
 
     /// Gives these events up: rows of this version and of later ones lack them for ever, also when they are made anew,
     /// and whether the events would fail then or not. What waits behind each goes on. As [`redrive`](Self::redrive)
-    /// otherwise. Letters of late items go at once, and the log says nothing of them; a dataflow that goes back to a
-    /// checkpoint before one of them finds it again.
+    /// otherwise. Letters of late items go at once, and the log says nothing of them: they are deleted for good, also after a
+    /// power failure, once it resolves, and a dataflow that goes back to a checkpoint before one of them finds it again.
     ///
     /// # Errors
     /// [`DecideError`]; a reason is needed.
@@ -146,11 +148,15 @@ impl DeadLetters {
             return Err(DecideError::Missing { what: "a reason" });
         }
         let waiting = Waiting::of(&self.engine)?;
+        let mut known = KnownLate::of(&self.engine);
         let (mut late, mut others) = (Vec::new(), Vec::new());
         for &id in letters {
             let letter = self.engine.state().dead_letter(id)?;
             match letter.filter(|letter| waiting.is_late(letter)) {
-                Some(_) => late.push(id),
+                Some(letter) => {
+                    known.check(&letter)?;
+                    late.push(SeenLetter::from(&letter));
+                }
                 None => others.push(id),
             }
         }
@@ -226,29 +232,21 @@ impl DeadLetters {
     }
 }
 
-/// Deletes letters of late items.
-pub(super) async fn let_go(engine: &Engine, late: Vec<DeadLetterId>) -> Result<(), DecideError> {
+/// Deletes those of these letters of late items that are as they were seen. Safe from a power failure once it resolves.
+pub(super) async fn let_go(engine: &Engine, late: Vec<SeenLetter>) -> Result<(), DecideError> {
     if late.is_empty() {
         return Ok(());
     }
     let writer = engine.inner.state.clone();
-    let (done, is_done) = tokio::sync::oneshot::channel();
-    let writes = late.into_iter().map(StateWrite::DeleteDeadLetter).collect();
-    let batch = StateBatch::new(writes).on_done(move |outcome| {
-        // Whoever asked may have gone.
-        let _ = done.send(outcome);
-    });
-    // Waits for room.
-    let submitting = engine
+    // Waits for room, and for the disk.
+    let letting_go = engine
         .inner
         .runtime
-        .spawn_blocking(move || writer.submit_blocking(batch));
-    match submitting.await {
-        Ok(submitted) => submitted.map_err(|refused| refused.reason)?,
-        Err(_) => return Err(AppendError::Closed.into()),
+        .spawn_blocking(move || writer.let_go(late));
+    match letting_go.await {
+        Ok(outcome) => Ok(outcome.map(|_gone| ())?),
+        Err(_) => Err(AppendError::Closed.into()),
     }
-    let outcome = is_done.await.unwrap_or(Err(StateError::Closed));
-    Ok(outcome?)
 }
 
 /// Says that decisions were appended, whatever has come of the others.

@@ -3,7 +3,8 @@
 //! Place: `dead-letters redrive|edit|discard` -> a file in `requests/` -> **here**, once a second and at the start -> the log.
 //! Invariants: (1) a request appears whole or not at all: it is written under another name, synced and renamed;
 //! (2) it is removed after its decisions are durable, so a crash in between takes it up again, which does nothing
-//! twice: what is not about a letter as it is now is left out; one of which a part must wait is left with that part;
+//! twice: what is not about a letter as it is now is left out, such as what it says of a late item whose place in the stage
+//! another one has by now; one of which a part must wait is left with that part;
 //! (3) one that is none is put aside as `….refused` and said, never dropped; one that cannot be read for now is left.
 //! Memory: one chunk of a request. Threads: the monitor's starts it, a task of the runtime does it, one at a time.
 

@@ -8,6 +8,7 @@ mod catalog;
 mod damage;
 mod dead_letters;
 mod layout;
+mod letting_go;
 mod progress;
 mod room;
 mod rows;

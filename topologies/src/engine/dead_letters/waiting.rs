@@ -1,7 +1,7 @@
 //! Which dead letters wait for a person, as they are stored and as dataflows that run have them.
 
 use millstream_engine::state::{
-    DeadLetter, DeadLetterId, DeadLetterStatus, RegisteredProjection, StateError,
+    DeadLetter, DeadLetterId, DeadLetterStatus, RegisteredProjection, SeenLetter, StateError,
 };
 use millstream_operators::failing::{LetterStanding, is_of_item};
 use millstream_operators::projection::{LetterDecision, LetterOrder};
@@ -61,16 +61,17 @@ impl Waiting {
         letter.kind.category.is_empty() && dataflows.any(|one| one.id == letter.projection)
     }
 
-    /// The letter that is to be let go of by a decision, if it is that of a late item and there still.
+    /// The letter that is to be let go of by a decision, if it is that of a late item and there still, as it was seen.
     pub(in crate::engine) fn late(
         &self,
         decision: &LetterDecision,
-    ) -> Result<Option<DeadLetterId>, DecideError> {
+    ) -> Result<Option<SeenLetter>, DecideError> {
         let LetterDecision::Discarded(order) = decision else {
             return Ok(None);
         };
         let letter = self.letter(order)?.filter(|letter| self.is_late(letter));
-        Ok(letter.map(|letter| letter.id()))
+        let seen = letter.map(|letter| SeenLetter::from(&letter));
+        Ok(seen.filter(|seen| order.content == Some(seen.content)))
     }
 
     /// Of a letter of a dataflow.

@@ -1,4 +1,7 @@
-//! Letters of late items: nothing holds the items, so the letters can be let go of, and go with their stage.
+//! Letters of late items: nothing holds the items, so the letters can be let go of, and go with their stage. Their numbers are
+//! given again to those that no checkpoint knew.
+
+use std::path::{Path, PathBuf};
 
 use millstream::DecideError;
 use millstream::dataflow::FlowOptions;
@@ -16,9 +19,14 @@ use super::support::*;
 
 /// Counts sales in windows of these names, without those that are gone.
 fn topology(names: &'static [&'static str], gone: &[&str]) -> Topology {
+    topology_with(names, gone, 50)
+}
+
+/// With checkpoints so often.
+fn topology_with(names: &'static [&'static str], gone: &[&str], interval_ms: u64) -> Topology {
     let options = FlowOptions {
         checkpoints: Some(CheckpointOptions {
-            interval_ms: 50,
+            interval_ms,
             pause_ms_min: 1,
             drop_stages: gone.iter().map(ToString::to_string).collect(),
             ..CheckpointOptions::default()
@@ -61,6 +69,16 @@ fn of_stage(engine: &Engine, stage: &str) -> Vec<DeadLetter> {
     letters
 }
 
+/// Leaves a decision to discard this letter, as the command line does; gives where.
+fn request(folder: &Path, letter: &DeadLetter) -> PathBuf {
+    let order = LetterOrder::of_late(letter, "dataflow counts", "ann", "old").unwrap();
+    let line = serde_json::to_string(&LetterDecision::Discarded(order)).unwrap();
+    let requests = folder.join("requests");
+    std::fs::create_dir_all(&requests).unwrap();
+    std::fs::write(requests.join("1.jsonl"), line).unwrap();
+    requests
+}
+
 /// Story: letters of late items could not be given up, and stayed when their stage was gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_of_late_items_are_let_go_of() {
@@ -84,12 +102,7 @@ async fn letters_of_late_items_are_let_go_of() {
     assert_eq!(of_stage(&engine, "counts/kept").len(), 1);
     close(engine).await;
 
-    // A decision that the command line has left.
-    let order = LetterOrder::of_late(second, "dataflow counts", "ann", "old").unwrap();
-    let line = serde_json::to_string(&LetterDecision::Discarded(order)).unwrap();
-    let requests = folder.path().join("requests");
-    std::fs::create_dir_all(&requests).unwrap();
-    std::fs::write(requests.join("1.jsonl"), line).unwrap();
+    let requests = request(folder.path(), second);
     let engine = open(folder.path(), topology(&["kept"], &["dropped"])).await;
     until(|| of_stage(&engine, "counts/dropped").is_empty()).await;
     until(|| letters(&engine).is_empty()).await;
@@ -120,5 +133,62 @@ async fn letters_of_late_items_outlive_a_start_that_is_refused() {
 
     let engine = open(folder.path(), topology(&["kept"], &[])).await;
     assert_eq!(of_stage(&engine, "counts/kept").len(), 2);
+    close(engine).await;
+}
+
+/// Story: a decision named a letter by its number alone, and was taken about whatever item had the number by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_is_of_another_item_by_now_is_not_let_go_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path(), topology(&["kept"], &[])).await;
+    sell(&engine).await;
+    until(|| letters(&engine).len() == 2).await;
+    within(engine.dataflow("counts").checkpoint())
+        .await
+        .unwrap();
+    let [first, mut second] = <[DeadLetter; 2]>::try_from(letters(&engine)).unwrap();
+    close(engine).await;
+
+    // Seen before a restart after which they came the other way round.
+    second.position = first.position;
+    let requests = request(folder.path(), &second);
+    let engine = open(folder.path(), topology(&["kept"], &[])).await;
+    until(|| std::fs::read_dir(&requests).unwrap().next().is_none()).await;
+    assert_eq!(letters(&engine).len(), 2);
+    request(folder.path(), &first);
+    until(|| letters(&engine).len() == 1).await;
+    close(engine).await;
+}
+
+/// Story: a program was let have a letter discarded whose number a restart would give to another item.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_no_checkpoint_knows_is_not_let_go_of() {
+    const NEVER: u64 = 3_600_000;
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path(), topology_with(&["kept"], &[], NEVER)).await;
+    let discard = async |letter: &DeadLetter| {
+        let letters = engine.dead_letters();
+        within(letters.discard(&[letter.id()], "ann", "old")).await
+    };
+    sell(&engine).await;
+    until(|| letters(&engine).len() == 2).await;
+    let known = letters(&engine);
+    let refused = discard(&known[0]).await;
+    assert!(
+        matches!(refused, Err(DecideError::Unsaved { .. })),
+        "{refused:?}"
+    );
+    within(engine.dataflow("counts").checkpoint())
+        .await
+        .unwrap();
+    append_to(&engine, "sale-0", sale("tea", 3)).await;
+    until(|| letters(&engine).len() == 3).await;
+    let refused = discard(&letters(&engine)[2]).await;
+    assert!(
+        matches!(refused, Err(DecideError::Unsaved { .. })),
+        "{refused:?}"
+    );
+    discard(&known[0]).await.unwrap();
+    assert_eq!(letters(&engine).len(), 2);
     close(engine).await;
 }
