@@ -169,6 +169,8 @@ impl RawVersions {
 
     fn oldest(&self, actors: &[u16]) -> Result<ChangeCursor, StateError> {
         self.store.view(|view| {
+            // Also where there is no change any more, which nobody reads then.
+            view.check_there(&self.found)?;
             let mut heads = Vec::new();
             for &actor in actors {
                 heads.extend(oldest_of(view, self.ids, actor)?.map(|head| (actor, head)));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millstream_engine::codec::to_vec;
+use millstream_engine::state::StateError;
 use millstream_operators::projection::{
     ChangeCursor, ChangesFrom, RawChange, RawChanges, RawChangesError, Retention, RowChange,
 };
@@ -170,6 +171,24 @@ fn what_was_freed_late_says_so() {
     // Each event changes the row of its key and one more.
     assert_eq!(found.iter().filter(|change| change.is_late).count(), 2 * 2);
     assert_eq!(found.len(), 2 * 6);
+}
+
+/// Story: of a table that was dropped meanwhile there was not one change, as of one in which nothing ever happened.
+#[test]
+fn a_table_that_was_dropped_is_no_table_without_changes() {
+    let mut world = World::<false>::new(Retention::FOREVER);
+    world.add(&[("a", 1), ("b", 1)]);
+    world.settle();
+    let raw = world.raw();
+    assert!(raw.changes(None).unwrap().try_next().unwrap().is_some());
+    world.drop_projection();
+    let refused = raw.changes(None).unwrap_err();
+    let is_dropped = |error: &StateError| matches!(error, StateError::Dropped { .. });
+    assert!(
+        matches!(&refused, RawChangesError::State(error) if is_dropped(error)),
+        "{refused}"
+    );
+    assert!(is_dropped(&raw.history(b"a").unwrap_err()));
 }
 
 /// Goal: who is ahead of what is stored is told so, and what can be done; and is served once it is stored again.

@@ -245,6 +245,21 @@ impl<const GLOBAL: bool> World<GLOBAL> {
         found.unwrap().expect("it keeps versions")
     }
 
+    /// Drops the projection, and has all its rows deleted.
+    pub(crate) fn drop_projection(&self) {
+        let (registered, writer) = (&self.declared.registered, &self.ground.state().writer);
+        let (name, version) = (&registered.name, registered.version);
+        writer.drop_projection(name, version).unwrap();
+        // A slice of it is deleted behind whatever else is done.
+        for _ in 0..1_000 {
+            if self.hidden() == (0, 0) {
+                return;
+            }
+            writer.flush().unwrap();
+        }
+        panic!("its rows are not deleted");
+    }
+
     /// Rows in the hidden tables: changes and versions.
     pub(crate) fn hidden(&self) -> (u64, u64) {
         let count = |name| {
