@@ -172,22 +172,27 @@ pub(super) fn verify(
     index::verify(&chunks(environment, table, partition))
 }
 
-/// Feeds what the log holds and the index does not, flushing as a writer would.
-fn feed(
+/// Feeds what the log holds and the index does not, flushing as a writer would. As there, pages that are damaged end merging,
+/// not more: an index that the running log could bear must not keep it shut.
+pub(super) fn feed(
     index: &StreamIndex,
     reader: &EmbeddedReader,
     partition: PartitionId,
     mut commit: impl FnMut(Vec<IndexWrite>) -> Result<(), StoreError>,
 ) -> Result<(), LogError> {
     for_each_frame(index, reader, partition, |index| {
-        while let Some(writes) = index
-            .maintain(SLICE_BYTES)
-            .map_err(|cause| failed(partition, cause))?
-        {
-            commit(writes)?;
+        loop {
+            match index.maintain(SLICE_BYTES) {
+                Ok(None) => return Ok(()),
+                Ok(Some(writes)) => commit(writes)?,
+                Err(cause @ IndexError::Store { .. }) if !cause.is_retryable() => {
+                    tracing::error!(%partition, %cause, "pages under the stream index are damaged: it goes on without merging");
+                    return Ok(());
+                }
+                Err(cause) => return Err(failed(partition, cause)),
+            }
             index.applied();
         }
-        Ok(())
     })
 }
 

@@ -1,10 +1,13 @@
 //! Stream indexes that are damaged: found and named, never in the way of the log, and made anew by the next opening.
 
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use uuid::Uuid;
 
 use super::super::*;
 use crate::event::{StreamId, stream_hash};
-use crate::index::{ChunkKey, ChunkKind, IndexEntry, IndexError};
+use crate::index::{ChunkKey, ChunkKind, IndexEntry, IndexError, RunStore, StreamIndex};
 use crate::log::frame::fixtures::{deposit, deposited};
 use crate::log::frame::{Draft, Frame, FrameBuilder, SealedFrame};
 use crate::log::{Direction, LogStore, StreamReader, StreamRef, for_each_event};
@@ -210,6 +213,63 @@ fn behind_damage_the_index_goes_on_to_be_flushed() {
     drop(log);
     let log = open(folder.path(), 8);
     assert_eq!(read_all(&log.reader).unwrap(), events(&log.reader));
+}
+
+/// Chunks of a log of which one lies in a page that cannot be read.
+struct PageDamaged {
+    environment: Environment,
+    table: Table,
+    chunk: ChunkKey,
+    is_met: Arc<AtomicBool>,
+}
+
+impl RunStore for PageDamaged {
+    fn read(&self, chunk: ChunkKey) -> Result<Option<Vec<u8>>, IndexError> {
+        if chunk == self.chunk {
+            self.is_met.store(true, Ordering::Relaxed);
+            let source = std::io::ErrorKind::InvalidData.into();
+            return Err(IndexError::Store { key: chunk, source });
+        }
+        let mut key = P0.0.to_be_bytes().to_vec();
+        key.extend_from_slice(&chunk.to_bytes());
+        let read = self
+            .environment
+            .read(|reader| Ok::<_, StoreError>(reader.get(self.table, &key)?.map(<[u8]>::to_vec)));
+        Ok(read.unwrap().unwrap())
+    }
+}
+
+/// Story: a page under the index was damaged. The running log went on without merging, and was killed before its last entries
+/// were flushed: at each start the merge met the page again, and the log did not open.
+#[test]
+fn a_damaged_page_under_the_index_does_not_keep_the_log_shut() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = open(folder.path(), 64);
+    append(&mut log, 10);
+    let next = frame(log.reader.head(P0).unwrap());
+    log.store.append(&[next]).unwrap();
+    let is_met = Arc::new(AtomicBool::new(false));
+    let chunks = PageDamaged {
+        environment: log.reader.environment.clone(),
+        table: log.store.index_table,
+        chunk: data_of(3),
+        is_met: Arc::clone(&is_met),
+    };
+    let config = IndexConfig {
+        tail_entries_max: RUN,
+        level_fanout: 8,
+        ..IndexConfig::default()
+    };
+    let index = StreamIndex::open(Arc::new(chunks), config).unwrap();
+    let (table, writer) = (log.store.index_table, &mut log.store.writer);
+    index_chunks::feed(&index, &log.reader, P0, |writes| {
+        let mut txn = writer.begin()?;
+        index_chunks::store(&mut txn, table, P0, writes)?;
+        txn.commit()
+    })
+    .unwrap();
+    assert!(is_met.load(Ordering::Relaxed), "no merge came to it");
+    assert!(index.stats().tail_entries <= 2 * RUN, "it is not flushed");
 }
 
 /// A log whose index leaves out an event of each stream.
