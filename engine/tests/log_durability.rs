@@ -11,7 +11,7 @@ use millstream_engine::log::{
     Committed, EmbeddedLog, EmbeddedReader, Feed, GroupWriter, Head, LogError, LogReader, LogStore,
     LogWriter, Submission,
 };
-use millstream_engine::store::{EnvironmentOptions, StoreError};
+use millstream_engine::store::{Environment, EnvironmentOptions, StoreError};
 use millstream_engine::time::{SystemClock, Timestamp};
 use proptest::prelude::*;
 use support::Victim;
@@ -208,6 +208,74 @@ fn the_number_of_partitions_is_fixed() {
     assert_eq!(as_stored.reader.partitions(), PARTITIONS);
     drop(as_stored);
     open(folder.path()).unwrap();
+}
+
+/// Changes bytes wherever they stand in the file of a closed log.
+fn replace(folder: &Path, from: &[u8], to: &[u8]) -> Vec<u8> {
+    let file = folder.join("data.mdb");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let found = |bytes: &[u8]| bytes.windows(from.len()).position(|window| window == from);
+    let mut count = 0;
+    while let Some(at) = found(&bytes) {
+        bytes[at..at + from.len()].copy_from_slice(to);
+        count += 1;
+    }
+    assert!(count > 0, "nothing was changed");
+    std::fs::write(&file, &bytes).unwrap();
+    bytes
+}
+
+/// Story: the number of partitions has no checksum. One bit, and the log was opened with as many as that said, and streams were
+/// looked for in other partitions than where they are; a bit in its name, and the log had another number from then on.
+#[test]
+fn a_number_of_partitions_that_does_not_fit_what_is_there_is_refused() {
+    let damages: [(&[u8], &[u8]); 5] = [
+        (b"partitions\x01\0\x03", b"partitions\x01\0\x07"),
+        (b"partitions\x01\0\x03", b"partitions\x01\0\x02"),
+        (b"partitions\x01\0\x03", b"partitions\x01\0\0"),
+        (b"partitions\x01\0\x03", b"qartitions\x01\0\x03"),
+        // Of a later layout.
+        (b"partitions\x01\0\x03", b"partitions\x03\0\x03"),
+    ];
+    for (from, to) in damages {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = open(folder.path()).unwrap();
+        log.store.append(&[frame(2, Head::default(), 5)]).unwrap();
+        drop(log);
+        let before = replace(folder.path(), from, to);
+        for asked in [None, Some(PARTITIONS), Some(u16::from(to[12]))] {
+            let opened = EmbeddedLog::open_as_stored(folder.path(), asked, 4, options());
+            let error = opened.map(drop).unwrap_err();
+            assert!(matches!(error, LogError::Description { .. }), "{error}");
+        }
+        let beside = EmbeddedReader::open_beside(folder.path());
+        let error = beside.map(drop).unwrap_err();
+        assert!(matches!(error, LogError::Description { .. }), "{error}");
+        let after = std::fs::read(folder.path().join("data.mdb")).unwrap();
+        assert!(after == before, "it was changed");
+        // What was there is there.
+        replace(folder.path(), to, from);
+        let log = EmbeddedLog::open_as_stored(folder.path(), None, 4, options()).unwrap();
+        assert_eq!(offsets(&log.reader, 2, 0), [0, 1, 2, 3, 4]);
+    }
+}
+
+/// A process died between making the databases and saying how many there are: whoever opens it next has a new log.
+#[test]
+fn a_creation_that_was_interrupted_is_begun_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = ["p0", "p1", "p2", "p3", "description", "index"];
+    let options_then = EnvironmentOptions {
+        databases: names.map(str::to_owned).to_vec(),
+        ..options()
+    };
+    drop(Environment::open(folder.path(), options_then).unwrap());
+    let mut log = open(folder.path()).unwrap();
+    log.store.append(&[frame(2, Head::default(), 5)]).unwrap();
+    drop(log);
+    let log = EmbeddedLog::open_as_stored(folder.path(), None, 4, options()).unwrap();
+    assert_eq!(log.reader.partitions(), PARTITIONS);
+    assert_eq!(offsets(&log.reader, 2, 0), [0, 1, 2, 3, 4]);
 }
 
 #[test]

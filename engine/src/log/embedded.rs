@@ -1,10 +1,11 @@
 //! The log in LMDB: one database per partition, one value per frame under its first offset.
 //!
 //! Keys are big-endian offsets, so puts only append. Here: opening, and what both sides know of keys and of the
-//! chain; `append` and `read` are the two sides, `upkeep` gives the indexes their turns, `verify` walks everything. Threads: [`EmbeddedStore`] belongs to
+//! chain; `description` is what the log says of itself, `append` and `read` are the two sides, `upkeep` gives the indexes their turns, `verify` walks everything. Threads: [`EmbeddedStore`] belongs to
 //! one, [`EmbeddedReader`] clones cheaply. Failure: see [`GroupWriter`](super::GroupWriter).
 
 mod append;
+mod description;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -14,8 +15,6 @@ mod verify;
 use std::path::Path;
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use super::frame::FrameHeader;
 use super::frame_cache::FrameCache;
 use super::index_chunks::{self, INDEX};
@@ -23,22 +22,14 @@ use super::indexes::{Indexes, OwnIndex};
 use super::{Head, LogError, LogReader};
 use crate::event::{Offset, PartitionId, StoreId};
 use crate::index::IndexConfig;
-use crate::store::{
-    Environment, EnvironmentOptions, FolderLock, Reader, SimulatedDisk, Table, Writer,
-};
+use crate::store::{Environment, EnvironmentOptions, FolderLock, SimulatedDisk, Table, Writer};
 
+use description::{DESCRIPTION, described, described_partitions, partitions_in};
 use upkeep::Upkeep;
 pub use verify::Verified;
 
 /// Address space of a log of which nothing else is said, in bytes: for its writer, and for those who read beside one.
 pub const MAP_BYTES_DEFAULT: u64 = 1 << 40;
-
-const DESCRIPTION: &str = "description";
-const PARTITIONS_KEY: &[u8] = b"partitions";
-/// Identity of the store, 16 bytes. Logs that were made before there was one get it when they are next opened.
-const STORE_KEY: &[u8] = b"store";
-/// Version of the layout, then the number of partitions, big-endian.
-const LAYOUT_VERSION: u8 = 1;
 
 /// A log that was opened.
 #[derive(Debug)]
@@ -75,7 +66,8 @@ impl EmbeddedLog {
     /// Opens or creates the log in `folder`. `options.databases` is filled in here.
     ///
     /// # Errors
-    /// [`LogError::Partitions`] when it was created with another number: it is as it was; [`LogError::Store`] when the folder is held
+    /// [`LogError::Partitions`] when it was created with another number, [`LogError::Description`] when what it says of itself does
+    /// not fit what is there: it is as it was; [`LogError::Store`] when the folder is held
     /// by another process or the files are damaged; [`LogError::Frame`] when a partition's last frame is.
     pub fn open(
         folder: &Path,
@@ -98,7 +90,7 @@ impl EmbeddedLog {
     ) -> Result<Self, LogError> {
         let lock = FolderLock::acquire(folder)?;
         // Before it is opened for writing, which makes the databases of all partitions.
-        let stored = stored_partitions(folder)?;
+        let stored = partitions_in(folder)?;
         let partitions = asked.or(stored).unwrap_or(partitions_new);
         if partitions == 0 || stored.is_some_and(|stored| stored != partitions) {
             return Err(LogError::Partitions {
@@ -150,14 +142,13 @@ impl EmbeddedLog {
             }
             None => {
                 let mut txn = writer.begin()?;
-                let [high, low] = partitions.to_be_bytes();
-                txn.put(description, PARTITIONS_KEY, &[LAYOUT_VERSION, high, low])?;
+                description::put_partitions(&mut txn, description, partitions)?;
                 txn.commit()?;
             }
         }
         let id = match id {
             Some(id) => id,
-            None => named(&mut writer, description)?,
+            None => description::named(&mut writer, description)?,
         };
         let tables: Vec<Table> = (0..partitions)
             .map(|p| environment.table(&partition_name(p)))
@@ -196,66 +187,6 @@ fn databases(partitions: u16) -> Vec<String> {
 
 fn partition_name(partition: u16) -> String {
     format!("p{partition}")
-}
-
-/// What the description says of the partitions, and the store's identity.
-fn described(
-    reader: &Reader<'_>,
-    description: Table,
-) -> Result<(Option<Vec<u8>>, Option<StoreId>), LogError> {
-    let partitions = reader.get(description, PARTITIONS_KEY)?.map(<[u8]>::to_vec);
-    let id = match reader.get(description, STORE_KEY)? {
-        Some(bytes) => Some(Uuid::from_slice(bytes).map_err(|_| LogError::Description {
-            what: format!("the store's id has {} bytes, not 16", bytes.len()),
-        })?),
-        None => None,
-    };
-    Ok((partitions, id.map(StoreId)))
-}
-
-/// Gives the store an identity.
-fn named(writer: &mut Writer, description: Table) -> Result<StoreId, LogError> {
-    let id = Uuid::now_v7();
-    let mut txn = writer.begin()?;
-    txn.put(description, STORE_KEY, id.as_bytes())?;
-    txn.commit()?;
-    Ok(StoreId(id))
-}
-
-/// Partitions of the log in `folder`; `None` when there is none yet.
-fn stored_partitions(folder: &Path) -> Result<Option<u16>, LogError> {
-    if !Environment::is_in(folder) {
-        return Ok(None);
-    }
-    match described_in(folder) {
-        Ok((partitions, _)) => Ok(Some(partitions)),
-        // A log whose creation was interrupted: opening it for writing makes it anew.
-        Err(LogError::Description { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// What the description of the log in `folder` says, beside whoever writes it.
-fn described_in(folder: &Path) -> Result<(u16, Option<StoreId>), LogError> {
-    let options = EnvironmentOptions {
-        databases: vec![DESCRIPTION.to_owned()],
-        read_only: true,
-        map_bytes_max: MAP_BYTES_DEFAULT,
-        ..EnvironmentOptions::default()
-    };
-    let environment = Environment::open(folder, options)?;
-    let description = environment.table(DESCRIPTION)?;
-    let (stored, id) = environment.read(|reader| described(reader, description))??;
-    Ok((described_partitions(&stored.unwrap_or_default())?, id))
-}
-
-fn described_partitions(bytes: &[u8]) -> Result<u16, LogError> {
-    match *bytes {
-        [LAYOUT_VERSION, high, low] => Ok(u16::from_be_bytes([high, low])),
-        _ => Err(LogError::Description {
-            what: format!("{bytes:?} is not layout version {LAYOUT_VERSION}"),
-        }),
-    }
 }
 
 fn follows(partition: PartitionId, head: &Head, header: &FrameHeader) -> Result<(), LogError> {

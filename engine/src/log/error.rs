@@ -44,7 +44,7 @@ pub enum LogError {
         /// Number asked for.
         asked: u16,
     },
-    /// The folder holds something that is not a log of this program.
+    /// The folder holds something that is not a log of this program, or what the log says of itself is damaged. Nothing was changed.
     #[error("the log's description is not readable: {what}")]
     Description {
         /// What was found.

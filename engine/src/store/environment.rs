@@ -89,6 +89,8 @@ pub(super) struct Shared {
     pub page_bytes: u64,
     pub writer_taken: AtomicBool,
     tables: Vec<(String, Bytewise)>,
+    /// All databases that the file had, each with its entries, before those that were missing were made.
+    found: Vec<(String, u64)>,
 }
 
 impl Shared {
@@ -129,6 +131,16 @@ impl Environment {
             name: name.to_owned(),
         })?;
         Ok(Table { handle })
+    }
+
+    /// Names of all databases that the file had when it was opened, before any was made, each with the number of its entries.
+    /// Empty for a new file, and on a simulated disk.
+    #[must_use]
+    pub fn found(&self) -> &[(String, u64)] {
+        match &self.kind {
+            Kind::Lmdb(shared) => &shared.found,
+            Kind::Simulated(_) => &[],
+        }
     }
 
     /// Runs `with` on one snapshot of all databases and gives back what it returns.

@@ -57,6 +57,8 @@ pub struct Report {
     pub entries: u64,
     /// Named databases.
     pub databases: u64,
+    /// Their names in no particular order, each with the entries that it is said to have.
+    pub names: Vec<(String, u64)>,
 }
 
 /// Checks one snapshot of the file, in which databases of these names are looked for.

@@ -4,9 +4,9 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::description::described_in;
 use super::{
-    EmbeddedReader, MAP_BYTES_DEFAULT, damaged, described_in, follows, offset_of, partition_name,
-    same_place,
+    EmbeddedReader, MAP_BYTES_DEFAULT, damaged, follows, offset_of, partition_name, same_place,
 };
 use crate::event::{Offset, PartitionId, StoreId};
 use crate::index::{IndexEntry, IndexError, IndexStats};
@@ -27,7 +27,7 @@ impl EmbeddedReader {
     /// Opens a log for reading alone, also beside the process that writes it. Nothing is created.
     ///
     /// # Errors
-    /// [`LogError::Description`] when the folder holds no log; [`LogError::Store`] when it is damaged.
+    /// [`LogError::Description`] when the folder holds no log, or what it says of itself does not fit what is there; [`LogError::Store`] when it is damaged.
     pub fn open_beside(folder: &Path) -> Result<Self, LogError> {
         let file = folder.join("data.mdb");
         if !file.is_file() {

@@ -33,6 +33,15 @@ impl Environment {
         folder.join(DATA_FILE).is_file() && !folder.join(CREATING_FILE).exists()
     }
 
+    /// Has what is in `folder` taken for an environment whose creation was interrupted, so that the next opening for writing makes
+    /// it anew. The caller holds the folder's lock and knows that nothing is stored there.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn discard(folder: &Path) -> Result<(), StoreError> {
+        mark_creating(folder)
+    }
+
     /// Opens the environment in `folder`, creating folder, file and databases that are missing (unless
     /// read-only), after checking the file's meta pages, length and structure. What is read from one of
     /// [`Durability::Full`] that may be written is durable: it is synced here.
@@ -81,6 +90,7 @@ impl Environment {
             page_bytes: 0,
             writer_taken: AtomicBool::new(false),
             tables: Vec::new(),
+            found: Vec::new(),
         };
         // Before anything is read: they may have taken all places.
         shared.clear_stale_readers()?;
@@ -89,6 +99,7 @@ impl Environment {
         };
         let report = shared.check(scope)?;
         shared.page_bytes = u64::from(report.page_bytes);
+        shared.found = report.names;
         shared.open_databases()?;
         if is_new {
             shared.finish_creation(folder)?;
@@ -194,11 +205,16 @@ fn prepare_folder(
     if path.exists() {
         return Ok(false);
     }
+    mark_creating(folder)?;
+    Ok(true)
+}
+
+fn mark_creating(folder: &Path) -> Result<(), StoreError> {
+    let marker = folder.join(CREATING_FILE);
     fs::File::create(&marker)
         .and_then(|file| file.sync_all())
         .map_err(|e| StoreError::io(&marker, "creating", e))?;
-    sync_folder(folder)?;
-    Ok(true)
+    sync_folder(folder)
 }
 
 #[expect(

@@ -32,6 +32,8 @@ impl Walk<'_> {
         let tree = Tree::parse(node.value).filter(|_| node.value.len() == TREE_BYTES);
         match tree {
             Some(tree) if tree.flags == 0 && tree.pad == 0 => {
+                let name = String::from_utf8_lossy(node.key).into_owned();
+                self.report.names.push((name, tree.entries));
                 self.named.push(tree);
                 if !self.names.iter().any(|name| name.as_bytes() == node.key) {
                     self.strangers.push(number);

@@ -3,6 +3,9 @@
 mod indexes;
 mod upkeep;
 
+use uuid::Uuid;
+
+use super::description::STORE_KEY;
 use super::*;
 use crate::event::stream_hash;
 use crate::log::LogStore as _;
