@@ -4,6 +4,7 @@
 
 pub mod aggregate;
 pub mod breaker;
+mod counted;
 pub mod failing;
 pub mod function;
 pub mod join;

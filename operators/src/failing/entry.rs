@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cause::{Causes, ERROR, Failure, NOT_TRIED, told};
 use super::standing::Stands;
+use crate::counted::Counted;
 use crate::{Key, maybe, optional};
 
 /// What user code is called for: an item, or a timer.
@@ -252,20 +253,6 @@ impl<K, W> Entry<K, W> {
 }
 
 /// Counts bytes instead of keeping them.
-#[derive(Default)]
-struct Counted(usize);
-
-impl std::io::Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 /// How many bytes it takes where it is saved; what cannot be saved counts as far as it can be, and fails the stage when it is
 /// tried to.
 pub(super) fn bytes_of<W: Serialize>(work: &W) -> usize {

@@ -66,10 +66,12 @@ pub trait AggregateFunction<T>: Clone + Send + 'static {
     /// merging all the others. Implies [`MERGES`](Self::MERGES). Must be exact, so nothing that adds floats.
     const INVERTS: bool = false;
 
-    /// Whether an accumulator grows with the items that it takes in, as a list or a set of them does: overlapping windows
-    /// keep each slice once then and merge all of a window's when it closes. Otherwise one that merges and does not invert
-    /// shares merges between windows, and keeps sums of slices besides: of accumulators that grow, as much as the square of
-    /// the items. Changes no result.
+    /// Whether an accumulator may grow with the items that it takes in, as a list or a set of them does. Overlapping windows
+    /// of one that merges and does not invert share merges, and keep sums of slices for it, one for each slice: of
+    /// accumulators that grow, as much as the square of the items. Where this says so, they look at how many bytes
+    /// accumulators take: those whose sum is hardly smaller than they are, as lists, are kept once and merged for each window,
+    /// which costs about as much as its result; of others, as of sets with few values, there are sums that together take about
+    /// twice as much as the slices, at most. Changes no result.
     const GROWS: bool = false;
 
     /// The parameters that accumulators depend on, as text: the precision of a sketch, the length of a list. Windows and

@@ -51,6 +51,7 @@ where
     type Accumulator = Option<(K, Vec<(Timestamp, T)>)>;
     type Output = Vec<T>;
     const MERGES: bool = true;
+    const GROWS: bool = true;
 
     fn create(&self) -> Self::Accumulator {
         None

@@ -75,6 +75,8 @@ where
     type Accumulator = S;
     type Output = S;
     const MERGES: bool = true;
+    // It may, and one that does not loses next to nothing by it.
+    const GROWS: bool = true;
 
     fn create(&self) -> S {
         self.start.clone()

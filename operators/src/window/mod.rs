@@ -23,6 +23,7 @@ mod result;
 mod session;
 mod slices;
 mod sliding;
+mod sums;
 mod timing;
 mod trigger;
 mod triggered;
