@@ -27,4 +27,4 @@ impl Progress {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

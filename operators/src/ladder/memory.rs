@@ -131,6 +131,8 @@ impl<T> Spilling<T> {
 
     /// Puts chunks on disk, which are in memory.
     fn write(&mut self, chunks: &mut [&mut Chunk<T>]) {
+        // One turn may write many of them, which takes long and is no hang.
+        still_working();
         let (mut buffer, mut ends) = (Vec::new(), Vec::with_capacity(chunks.len()));
         for chunk in &*chunks {
             if let Chunk::Memory(entries) = &**chunk {

@@ -5,28 +5,32 @@
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use millstream_engine::flow::{Operator, Side, Turn};
+use millstream_engine::flow::{Discard, Operator, Side, Turn};
 use millstream_engine::mailbox::{Mailbox, MailboxLimits};
 use millstream_engine::stage::{
     RestartPolicy, StageCore, StageHandle, StageSpec, StageStatus, Stall, Step, spawn_stage,
 };
 use millstream_engine::time::{Clock, ManualClock, Timestamp};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::function::count;
 use crate::join::{Bounds, IntervalJoin, LeftOuter};
 use crate::keyed::{Context, KeyedProcess, NoSide, Process, Timer};
+use crate::ladder::{Ladder, Ranked};
+use crate::sink::{Deliver, Delivery};
+use crate::table::{StateMemory, Table};
 use crate::window::{
-    CountLate, Session, SessionWindows, Sliding, SlidingWindows, Trigger, Triggered,
-    TriggeredWindows, Tumbling, TumblingWindows,
+    Count, CountLate, CountWindows, Session, SessionWindows, Sliding, SlidingWindows, Trigger,
+    Triggered, TriggeredWindows, Tumbling, TumblingWindows,
 };
 
-const KEYS: u64 = 2_000;
+pub(crate) const KEYS: u64 = 2_000;
 /// What code needs for each result.
 const EACH: Duration = Duration::from_millis(100);
 
 /// A step whose results take their time.
 #[derive(Clone)]
-struct Slow {
+pub(crate) struct Slow {
     clock: Arc<ManualClock>,
     stage: Arc<OnceLock<StageHandle>>,
     /// Of how many results, and how long it seemed to hang at most.
@@ -34,7 +38,8 @@ struct Slow {
 }
 
 impl Slow {
-    fn result(&self) {
+    /// One was made, in this time.
+    pub(crate) fn result(&self) {
         self.clock.advance(EACH);
         let stall = self.stage.get().unwrap().stall(self.clock.monotonic());
         let Some(Stall::InStep(span)) = stall else {
@@ -63,7 +68,13 @@ impl<F: FnOnce(&Slow) + Send + 'static> StageCore for Once<F> {
     }
 }
 
-async fn assert_is_no_hang(fire: impl FnOnce(&Slow) + Send + 'static) {
+/// Makes a step with a result for each key.
+pub(crate) async fn assert_is_no_hang(fire: impl FnOnce(&Slow) + Send + 'static) {
+    assert_eq!(results_without_a_hang(fire).await, KEYS);
+}
+
+/// How many results a step makes.
+async fn results_without_a_hang(fire: impl FnOnce(&Slow) + Send + 'static) -> u64 {
     let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
     let slow = Slow {
         clock: Arc::clone(&clock),
@@ -91,8 +102,8 @@ async fn assert_is_no_hang(fire: impl FnOnce(&Slow) + Send + 'static) {
     slow.stage.set(handle.clone()).ok().unwrap();
     assert_eq!(handle.ended().await, StageStatus::Stopped);
     let (results, longest) = *slow.seen.lock().unwrap();
-    assert_eq!(results, KEYS);
     assert!(longest < Duration::from_secs(30), "{longest:?}");
+    results
 }
 
 /// Gives a result for each key at the end of the input.
@@ -123,6 +134,9 @@ async fn windows_of_many_keys_are_given_out_without_seeming_to_hang() {
     let operator = SlidingWindows::new(Sliding::of(minute), itself, count(), late());
     assert_is_no_hang(all_at_once(operator)).await;
     let operator = SessionWindows::new(Session::gap(minute), itself, count(), late());
+    assert_is_no_hang(all_at_once(operator)).await;
+    let window = Count::of(2).with_unfinished();
+    let operator = CountWindows::new(window, itself, count(), late());
     assert_is_no_hang(all_at_once(operator)).await;
     let window = Triggered::new(Tumbling::of(minute), Trigger::at_watermark());
     let operator = TriggeredWindows::new(window, itself, count(), late());
@@ -172,4 +186,72 @@ async fn items_that_wait_for_ever_are_given_out_without_seeming_to_hang() {
     }
     let end = move |slow: &Slow| join.watermark(Timestamp::MAX, &mut |_, _| slow.result());
     assert_is_no_hang(end).await;
+}
+
+/// Story: of a checkpoint with a million results, each of which took its receiver a moment, nothing was ever known to be given
+/// out: the run was given up, and the next one began with all of them.
+#[tokio::test]
+async fn results_that_become_final_together_are_given_out_without_seeming_to_hang() {
+    let give_out = |slow: &Slow| {
+        let slow = slow.clone();
+        let mut deliver = Deliver::new(move |_: Delivery<u64>| slow.result());
+        for key in 0..KEYS {
+            deliver.item(Timestamp(1), key, &mut Discard);
+        }
+        Operator::<u64>::flush(&mut deliver, false).unwrap();
+    };
+    assert_is_no_hang(give_out).await;
+}
+
+/// State that takes its time to be written.
+#[derive(Clone, Deserialize)]
+struct Heavy {
+    number: u64,
+    #[serde(skip)]
+    slow: Option<Slow>,
+}
+
+impl Serialize for Heavy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.slow.iter().for_each(Slow::result);
+        (self.number,).serialize(serializer)
+    }
+}
+
+impl Ranked for Heavy {
+    fn rank(&self) -> u128 {
+        self.number.into()
+    }
+}
+
+fn heavy(number: u64, slow: &Slow) -> Heavy {
+    let slow = Some(slow.clone());
+    Heavy { number, slow }
+}
+
+/// Story: most of a table that became too large for memory was written in one step, and a dataflow with much memory was taken for
+/// one that hangs.
+#[tokio::test]
+async fn much_state_goes_to_disk_without_seeming_to_hang() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = StateMemory::new(folder.path(), 1_000);
+    let settle = {
+        let memory = memory.clone();
+        move |slow: &Slow| {
+            let mut table = Table::default();
+            table.share(&memory.for_tables());
+            for number in 0..KEYS {
+                table.insert(number, heavy(number, slow));
+            }
+            table.settle().unwrap();
+        }
+    };
+    assert!(results_without_a_hang(settle).await > KEYS / 2);
+    let push = move |slow: &Slow| {
+        let mut ladder = Ladder::new();
+        (0..KEYS).for_each(|number| ladder.push(heavy(number, slow)));
+        ladder.share(&memory);
+        ladder.settle().unwrap();
+    };
+    assert!(results_without_a_hang(push).await > KEYS / 2);
 }

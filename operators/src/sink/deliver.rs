@@ -22,7 +22,7 @@ use millstream_engine::checkpoint::{Epoch, Restoring, Saving};
 use millstream_engine::fail_point;
 use millstream_engine::flow::{Emit, Fault, Fence, Operator, Turn, Wiring};
 use millstream_engine::metrics::BreakerMetrics;
-use millstream_engine::stage::Blocked;
+use millstream_engine::stage::{Blocked, still_working};
 use millstream_engine::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -153,6 +153,9 @@ impl<T: Stored, F: Receive<T>> Deliver<T, F> {
                 item: held.item,
             });
             fail_point!(DELIVER_AFTER);
+            // A checkpoint may have made very many final, which takes long and is no hang. One result
+            // that does is still seen.
+            still_working();
             match received {
                 Ok(()) => {
                     (self.refusals, self.wait_until) = (0, None);

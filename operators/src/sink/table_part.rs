@@ -8,6 +8,8 @@ use std::ops::ControlFlow;
 use millstream_engine::flow::Fault;
 use millstream_engine::state::{StateStore, StateWrite, TableId};
 
+use crate::progress::Progress;
+
 /// The kind of state of table sinks in checkpoints.
 pub const TABLE_STATE: &str = "table rows";
 /// First byte of a part that has all rows.
@@ -30,7 +32,10 @@ pub(super) fn write_all<'w>(
     into: &mut Vec<u8>,
 ) -> Result<(), Fault> {
     let mut changed = std::collections::BTreeMap::new();
+    // All of a large table is walked in one step.
+    let mut progress = Progress::default();
     for write in writes {
+        progress.made_one();
         match write {
             StateWrite::PutRow { key, value, .. } => changed.insert(&key[..], Some(&value[..])),
             StateWrite::DeleteRow { key, .. } => changed.insert(&key[..], None),
@@ -42,6 +47,7 @@ pub(super) fn write_all<'w>(
         if owns(key) && !changed.contains_key(key) {
             put(key, value, into);
         }
+        progress.made_one();
         ControlFlow::Continue(())
     });
     stored.map_err(|error| Fault(format!("the table's rows cannot be read: {error}")))?;

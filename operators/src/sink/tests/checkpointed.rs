@@ -8,6 +8,7 @@ use millstream_engine::state::{
 
 use super::super::table_part::{self, TABLE_STATE};
 use super::*;
+use crate::progress::tests::{KEYS, Slow, assert_is_no_hang};
 use crate::projection::{Table, TableReader};
 
 const NUMBERS: Table<u64, u64> = Table::named("numbers");
@@ -181,4 +182,29 @@ fn savepoints_have_the_rows_that_were_taken_over_in_other_partitions() {
     }
     let expected: Vec<_> = (0..100).map(|key| (key, key)).collect();
     assert_eq!(world.reader().rows().unwrap(), expected);
+}
+
+/// Story: a savepoint of a large table was taken for code that hangs.
+#[tokio::test]
+async fn all_rows_are_read_without_seeming_to_hang() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path());
+    let mut sink = world.sink(0, 1, 10_000);
+    sink.have_checkpoints(false);
+    (0..KEYS).for_each(|key| put(&mut sink, key, key));
+    sink.end(&mut Discard);
+    sink.flush(true).unwrap();
+    while sink.is_blocked() {
+        world.turn(&mut sink);
+    }
+    let (store, table) = (world.access.store.clone(), world.table());
+    let write_all = move |slow: &Slow| {
+        let owns = |_: &[u8]| {
+            slow.result();
+            true
+        };
+        let none = std::iter::empty();
+        table_part::write_all((&store, table), owns, none, &mut Vec::new()).unwrap();
+    };
+    assert_is_no_hang(write_all).await;
 }

@@ -15,6 +15,7 @@ use super::held::OfKey;
 use super::saved::KIND;
 use crate::Key;
 use crate::function::AggregateFunction;
+use crate::progress::Progress;
 use crate::table::{StateMemory, Table};
 use crate::window::{Revision, Windowed};
 
@@ -53,6 +54,7 @@ where
     /// The input is complete: what is not full will never be.
     fn give_unfinished<E: Emit<Windowed<K, A::Output>>>(&mut self, out: &mut E) {
         self.held = 0;
+        let mut progress = Progress::default();
         for (key, held) in self.keys.drain() {
             if !self.count.unfinished {
                 continue;
@@ -67,6 +69,7 @@ where
                 };
                 // Its items may be long past; what follows must not take it for late.
                 out.emit(window.last().max(self.watermark), result);
+                progress.made_one();
             }
         }
     }

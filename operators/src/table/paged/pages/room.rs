@@ -70,6 +70,8 @@ impl<K, A> Pages<K, A> {
 
     /// Stores those of the pages that are not stored as they are.
     fn write(&mut self, pages: &[usize]) -> Result<(), SpillError> {
+        // As with reading.
+        still_working();
         let (mut buffer, mut ends) = (Vec::new(), Vec::with_capacity(pages.len()));
         for &number in pages {
             let page = &self.pages[number];
