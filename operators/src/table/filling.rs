@@ -134,7 +134,7 @@ impl<'a, K: Hash, A> Filling<'a, K, A> {
         if !memory.is_little() {
             return;
         }
-        let mut paged = memory.begin_pages();
+        let mut paged = memory.begin_pages(self.entries.len());
         let entries = std::mem::take(&mut self.entries);
         if self.restoring.is_spread_anew() {
             for (key, value) in entries {

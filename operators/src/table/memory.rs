@@ -126,9 +126,17 @@ impl<K, A> Memory<K, A> {
         budget.used() > budget.limit() / 2
     }
 
-    /// Pages with nothing in them yet.
-    pub(super) fn begin_pages(&self) -> Box<Paged<K, A>> {
-        let paged = Paged::new(&self.store, self.codec, self.entry_bytes);
+    /// Pages with nothing in them yet, and with room for so many entries that lie in memory, as far as there is any: what fits
+    /// into memory is not written.
+    pub(super) fn begin_pages(&mut self, entries: usize) -> Box<Paged<K, A>> {
+        let mut paged = Paged::new(&self.store, self.codec, self.entry_bytes);
+        let wanted = paged.bytes_of(entries);
+        // What entries point to moves with them. Where they lie themselves is given back once all have moved, so that the pages
+        // come beside it until then: for others, too, there is so much less meanwhile.
+        let moves = entries * self.entry_bytes;
+        let beside = wanted.saturating_sub(moves).min(self.share.budget().left());
+        self.share.set(self.share.bytes() + beside);
+        paged.allow(moves + beside);
         Box::new(paged)
     }
 
@@ -197,7 +205,7 @@ impl<K: Hash + Eq, A> Table<K, A> {
             if self.entries.len() < ENTRIES_MIN {
                 return Ok(());
             }
-            let mut paged = memory.begin_pages();
+            let mut paged = memory.begin_pages(self.entries.len());
             self.places = hashbrown::HashTable::new();
             for (key, value) in std::mem::take(&mut self.entries) {
                 paged.push(hash_of(&key), key, value);

@@ -279,6 +279,36 @@ fn memory_stays_within_its_bound() {
     assert_eq!(tables[0].get(&17), Some(&wanted));
 }
 
+/// Story: a table that was larger than half of the memory had three quarters of it written, in the turn in which it saw that.
+#[test]
+fn what_fits_into_memory_is_not_written_when_pages_begin() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = StateMemory::new(folder.path(), 1_000_000);
+    let mut table = Table::<u32, String>::default();
+    table.share(&memory.for_tables());
+    let mut keys = 0..100_000u32;
+    while table.paged.is_none() {
+        for key in keys.by_ref().take(100) {
+            table.insert(key, "x".repeat(50));
+        }
+        table.settle().unwrap();
+    }
+    let used = memory.used();
+    assert!(used > 400_000 && used < 1_000_000, "{used} bytes");
+    assert_eq!(memory.traffic(), (0, 0));
+    // What does not fit is written, as before.
+    let mut other = Table::<u32, String>::default();
+    other.share(&memory.for_tables());
+    (0..keys.start).for_each(|key| drop(other.insert(key, "x".repeat(50))));
+    for _ in 0..2 {
+        other.settle().unwrap();
+        table.settle().unwrap();
+    }
+    let used = memory.used();
+    assert!(used > 700_000 && used < 1_050_000, "{used} bytes");
+    assert!(memory.traffic().0 > 0);
+}
+
 /// Few keys, whose values grow without end.
 #[test]
 fn values_that_grow_are_noticed() {

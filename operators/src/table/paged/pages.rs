@@ -42,12 +42,13 @@ pub(in crate::table) struct Pages<K, A> {
 }
 
 impl<K, A> Pages<K, A> {
+    /// With room for the fewest, until it is [allowed](Self::allow) more.
     pub(in crate::table) fn new(
         store: &Arc<SpillStore>,
         codec: Codec<K, A>,
         entry_bytes: usize,
     ) -> Self {
-        let mut pages = Self {
+        Self {
             pages: Vec::new(),
             len: 0,
             owner: PageOwner::new(store),
@@ -57,9 +58,7 @@ impl<K, A> Pages<K, A> {
             hand: 0,
             entry_bytes,
             failed: None,
-        };
-        pages.allow(store.budget().left() / 4);
-        pages
+        }
     }
 
     pub(in crate::table) const fn len(&self) -> usize {

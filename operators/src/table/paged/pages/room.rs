@@ -19,6 +19,11 @@ impl<K, A> Pages<K, A> {
         PAGE * (size_of::<Slot<K, A>>() + self.entry_bytes)
     }
 
+    /// Bytes that so many entries take in memory, about, one behind the other.
+    pub(in crate::table) fn bytes_of(&self, entries: usize) -> usize {
+        entries.div_ceil(PAGE) * self.page_bytes()
+    }
+
     /// Lets so many bytes more be taken until it is asked again.
     pub(in crate::table) fn allow(&mut self, bytes: usize) {
         self.in_memory_max = (self.in_memory + bytes / self.page_bytes()).max(PAGES_MIN);
