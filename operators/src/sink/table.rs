@@ -8,11 +8,12 @@
 //! emptied when the dataflow starts and made anew from its sources: what is read meanwhile is part of the whole.
 //! Bounds: `hot_rows_max` rows and places in memory per partition. With more of them, half or more are let go: with
 //! checkpoints of those that are stored, so what has changed since the last complete one stays, whatever that is; without,
-//! once all are stored, and nothing is taken until then. One batch of rows on its way. Threads: one owner; outcomes come from the state's thread. Failure: a row that cannot
-//! be written, or a failed store, fails the stage.
+//! once all are stored, and nothing is taken until then. One batch of rows on its way, of a bounded size. Threads: one owner;
+//! outcomes come from the state's thread. Failure: a row that cannot be written, or a failed store, fails the stage.
 //! Cost: per item a hash and a copy of the row that it replaces; per changed row a copy at each publication and an
 //! encoding at each store.
 
+mod changed;
 mod open;
 
 use std::collections::VecDeque;
@@ -26,6 +27,7 @@ use millstream_engine::flow::{Emit, Fault, Operator, Turn, Wiring};
 use millstream_engine::stage::Blocked;
 use millstream_engine::time::Timestamp;
 
+use self::changed::Released;
 use self::open::Open;
 use super::storing::Storing;
 use super::table_part::{self, TABLE_STATE};
@@ -167,6 +169,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
             state: access.writer.clone(),
             storing: Storing::waking(&wiring.mailbox),
             in_flight: false,
+            is_last_part: false,
             has_stored: false,
             refused: None,
             fault: None,
@@ -286,11 +289,7 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
             if is_spread_anew {
                 writes.retain(|write| table_part::key_of(write).is_some_and(|key| open.owns(key)));
             }
-            if !writes.is_empty() {
-                // At once: until then readers see older rows, and so does a savepoint.
-                open.must_settle = true;
-                open.released.push_back(writes.into());
-            }
+            open.store_at_once(writes);
         }
         if parts.iter().any(is_whole) {
             open.make_same(&parts)?;
@@ -306,8 +305,8 @@ impl<K: TableKey, R: Row> Operator<(K, Option<R>)> for TableSink<K, R> {
             if *of > epoch {
                 break;
             }
-            open.released
-                .extend(open.unfinished.pop_front().map(|(_, changed)| changed));
+            let changed = open.unfinished.pop_front().map(|(_, changed)| changed);
+            open.released.extend(changed.map(Released::from));
         }
         Ok(())
     }

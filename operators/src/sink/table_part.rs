@@ -14,9 +14,6 @@ use crate::progress::Progress;
 pub const TABLE_STATE: &str = "table rows";
 /// First byte of a part that has all rows.
 const ALL: u8 = 1;
-/// Writes of one batch.
-const BATCH_ROWS: usize = 4_096;
-const BATCH_BYTES: usize = 1 << 20;
 
 /// Whether a table sink's part that begins with this byte, or is empty, has all rows.
 #[must_use]
@@ -59,14 +56,14 @@ pub(super) fn write_all<'w>(
     Ok(())
 }
 
-/// What makes the stored rows those of `parts`, all of which have all rows; in batches. Rows that are not this partition's
+/// What makes the stored rows those of `parts`, all of which have all rows. Rows that are not this partition's
 /// stay as they are, and so do those that `covers` says are none of these parts'.
 pub(super) fn differences(
     (store, table): (&StateStore, TableId),
     owns: impl Fn(&[u8]) -> bool,
     covers: impl Fn(&[u8]) -> bool,
     parts: &[&[u8]],
-) -> Result<Vec<Vec<StateWrite>>, Fault> {
+) -> Result<Vec<StateWrite>, Fault> {
     let mut wanted = std::collections::BTreeMap::new();
     for part in parts {
         let rows = part.get(1..).and_then(|rows| read(table, rows));
@@ -78,18 +75,18 @@ pub(super) fn differences(
             };
         }
     }
-    let mut batches = Batches::default();
+    let mut writes = Vec::new();
     let stored = store.for_each(table, |key, value| {
         if owns(key) {
             match wanted.remove(key) {
                 Some(same) if same == value => {}
                 Some(value) => {
                     let key = key.to_owned();
-                    batches.push(StateWrite::PutRow { table, key, value });
+                    writes.push(StateWrite::PutRow { table, key, value });
                 }
                 None if covers(key) => {
                     let key = key.to_owned();
-                    batches.push(StateWrite::DeleteRow { table, key });
+                    writes.push(StateWrite::DeleteRow { table, key });
                 }
                 None => {}
             }
@@ -98,33 +95,14 @@ pub(super) fn differences(
     });
     stored.map_err(|error| Fault(format!("the table's rows cannot be read: {error}")))?;
     for (key, value) in wanted {
-        batches.push(StateWrite::PutRow { table, key, value });
+        writes.push(StateWrite::PutRow { table, key, value });
     }
-    Ok(batches.0)
+    Ok(writes)
 }
 
 /// What is said of a part that is not complete.
 pub(super) fn damaged() -> Fault {
     Fault("its stored rows are damaged".to_owned())
-}
-
-#[derive(Default)]
-struct Batches(Vec<Vec<StateWrite>>, usize);
-
-impl Batches {
-    fn push(&mut self, write: StateWrite) {
-        let is_full = |last: &Vec<_>| last.len() >= BATCH_ROWS || self.1 >= BATCH_BYTES;
-        if self.0.last().is_none_or(is_full) {
-            self.0.push(Vec::new());
-            self.1 = 0;
-        }
-        if let StateWrite::PutRow { value, .. } = &write {
-            self.1 += value.len();
-        }
-        if let Some(last) = self.0.last_mut() {
-            last.push(write);
-        }
-    }
 }
 
 fn put(key: &[u8], value: &[u8], into: &mut Vec<u8>) {

@@ -10,29 +10,13 @@ use millstream_engine::state::{StateBatch, StateError, StateStore, StateWrite, S
 use millstream_engine::time::Timestamp;
 
 use super::TableSinkOptions;
+use super::changed::{Changed, Part, Released};
 use crate::projection::{HandedOver, ProgressBoard, Row, TableKey, TableMut};
 use crate::sink::storing::{LOOK_EVERY, Storing};
 use crate::sink::table_part;
 
 /// Rows that are due and could not be handed over are looked at after this time at the earliest.
 const STORE_EVERY_MIN: Duration = Duration::from_millis(2);
-
-/// Rows that have changed.
-#[derive(Debug, Default)]
-pub(super) struct Changed {
-    pub(super) writes: Vec<StateWrite>,
-    /// Told once they are stored.
-    pub(super) handed_over: Option<HandedOver>,
-}
-
-impl From<Vec<StateWrite>> for Changed {
-    fn from(writes: Vec<StateWrite>) -> Self {
-        Self {
-            writes,
-            handed_over: None,
-        }
-    }
-}
 
 /// The sink at work.
 pub(super) struct Open<K: TableKey, R: 'static> {
@@ -46,7 +30,9 @@ pub(super) struct Open<K: TableKey, R: 'static> {
     pub(super) storing: Arc<Storing>,
     /// Whether a batch was on its way when a failure was last looked for: one that ends later may have failed unseen.
     pub(super) in_flight: bool,
-    /// Whether rows were stored since some were last let go.
+    /// Whether it is the last of those that were taken at one time.
+    pub(super) is_last_part: bool,
+    /// Whether all that were taken at some time were stored since some were last let go.
     pub(super) has_stored: bool,
     /// What the state's writer had no room for: to be handed over before anything else.
     pub(super) refused: Option<StateBatch>,
@@ -58,8 +44,8 @@ pub(super) struct Open<K: TableKey, R: 'static> {
     pub(super) has_checkpoints: bool,
     /// Rows that belong to a checkpoint which is not complete, by its epoch.
     pub(super) unfinished: VecDeque<(Epoch, Changed)>,
-    /// Rows of complete checkpoints, to be stored.
-    pub(super) released: VecDeque<Changed>,
+    /// Rows to be stored: with checkpoints those of complete ones.
+    pub(super) released: VecDeque<Released>,
     /// A barrier has come, or the stored rows are others than those that the run begins with: what is released is to be
     /// stored before anything else.
     pub(super) must_settle: bool,
@@ -98,21 +84,21 @@ impl<K: TableKey, R: Row> Open<K, R> {
     }
 
     /// The next rows to be stored, if it is their time.
-    pub(super) fn next_writes(
-        &mut self,
-        options: &TableSinkOptions,
-        must: bool,
-    ) -> Result<Option<Changed>, Fault> {
-        if self.has_checkpoints {
-            return Ok(self.released.pop_front());
-        }
+    fn next_part(&mut self, options: &TableSinkOptions, must: bool) -> Result<Option<Part>, Fault> {
         let unstored = self.rows.unstored();
-        let since = self.now.monotonic.saturating_sub(self.stored_at);
-        let due = since >= options.store_every || unstored >= options.unstored_rows_max;
-        if unstored == 0 || !(due || must) {
-            return Ok(None);
+        if self.released.is_empty() && !self.has_checkpoints && unstored > 0 {
+            let since = self.now.monotonic.saturating_sub(self.stored_at);
+            let due = since >= options.store_every || unstored >= options.unstored_rows_max;
+            if due || must {
+                let changed = self.take_rows()?;
+                self.released.push_back(changed.into());
+            }
         }
-        self.take_rows().map(Some)
+        let part = self.released.front_mut().map(Released::part);
+        if part.as_ref().is_some_and(|part| part.is_last) {
+            self.released.pop_front();
+        }
+        Ok(part)
     }
 
     /// What has changed since it was last asked.
@@ -133,7 +119,7 @@ impl<K: TableKey, R: Row> Open<K, R> {
     pub(super) fn store(&mut self, options: &TableSinkOptions, must: bool) -> Result<(), Fault> {
         // Before the failure, which is there once its batch is done.
         let was_in_flight = std::mem::replace(&mut self.in_flight, self.storing.is_in_flight());
-        self.has_stored |= was_in_flight && !self.in_flight;
+        self.has_stored |= was_in_flight && !self.in_flight && self.is_last_part;
         if let Some(cause) = self.storing.failure() {
             return Err(Fault(format!("rows could not be stored: {cause}")));
         }
@@ -143,11 +129,12 @@ impl<K: TableKey, R: Row> Open<K, R> {
         if self.in_flight {
             return Ok(());
         }
-        let Some(changed) = self.next_writes(options, must)? else {
+        let Some(part) = self.next_part(options, must)? else {
             return Ok(());
         };
-        let (storing, handed_over) = (Arc::clone(&self.storing), changed.handed_over);
-        let batch = StateBatch::new(changed.writes).on_done(move |outcome| {
+        self.is_last_part = part.is_last;
+        let (storing, handed_over) = (Arc::clone(&self.storing), part.handed_over);
+        let batch = StateBatch::new(part.writes).on_done(move |outcome| {
             if outcome.is_ok() {
                 handed_over.iter().for_each(HandedOver::settle);
             }
@@ -185,11 +172,17 @@ impl<K: TableKey, R: Row> Open<K, R> {
         let whole: Vec<&[u8]> = parts.iter().copied().filter(is_whole).collect();
         let place = (&self.store, self.rows.id());
         let owns = |key: &[u8]| self.owns(key);
-        let batches = table_part::differences(place, owns, covers, &whole)?;
-        // At once, since readers see them meanwhile.
-        self.must_settle |= !batches.is_empty();
-        self.released.extend(batches.into_iter().map(Changed::from));
+        let writes = table_part::differences(place, owns, covers, &whole)?;
+        self.store_at_once(writes);
         Ok(())
+    }
+
+    /// Has rows stored before anything else: until then readers see others, and so does a savepoint.
+    pub(super) fn store_at_once(&mut self, writes: Vec<StateWrite>) {
+        if !writes.is_empty() {
+            self.must_settle = true;
+            self.released.push_back(writes.into());
+        }
     }
 
     pub(super) fn submit(&mut self, batch: StateBatch) -> Result<(), Fault> {
@@ -216,11 +209,8 @@ impl<K: TableKey, R: Row> Open<K, R> {
         if self.in_flight {
             return None;
         }
-        let waits = if self.has_checkpoints {
-            !self.released.is_empty()
-        } else {
-            self.rows.unstored() > 0
-        };
+        let is_due = !self.has_checkpoints && self.rows.unstored() > 0;
+        let waits = is_due || !self.released.is_empty();
         if self.refused.is_some() {
             return Some(self.now.now.saturating_add(LOOK_EVERY));
         }

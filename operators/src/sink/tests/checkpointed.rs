@@ -184,6 +184,70 @@ fn savepoints_have_the_rows_that_were_taken_over_in_other_partitions() {
     assert_eq!(world.reader().rows().unwrap(), expected);
 }
 
+/// Rows in the store.
+fn stored(world: &World) -> u64 {
+    world.access.store.count(world.table()).unwrap()
+}
+
+/// Story: whatever a table had changed between two checkpoints went to the state in one transaction, for which all others waited.
+/// Method: the writer is stepped; between two parts another run begins from the checkpoint.
+#[test]
+fn rows_of_a_checkpoint_are_stored_in_parts_and_all_of_them_after_a_start_in_between() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path());
+    let (mut sink, reader) = (world.sink(0, 1, 100), world.reader());
+    let rows: Vec<_> = (0..10_000).map(|key| (key, key + 1)).collect();
+    rows.iter()
+        .for_each(|(key, row)| put(&mut sink, *key, *row));
+    sink.before_barrier(&mut Discard);
+    world.turn(&mut sink);
+    let saves = [vec![(Epoch(1), save(&mut sink, Epoch(1), false))]];
+    sink.checkpointed(Epoch(1)).unwrap();
+    sink.begin(&turn(&world.clock));
+    sink.flush(true).unwrap();
+    while world.steps.step() {}
+    assert_eq!(stored(&world), 4_096);
+    // What is on its way counts as not stored until all of it is: it stays where readers find it.
+    sink.flush(true).unwrap();
+    assert_eq!(
+        (in_memory(&sink), reader.rows().unwrap()),
+        (10_000, rows.clone())
+    );
+    drop(sink);
+    while world.steps.step() {}
+    assert_eq!(stored(&world), 8_192);
+
+    let mut sink = world.sink(0, 1, 100);
+    sink.restore(&mut Restoring::of_saves(&saves, 0, 1))
+        .unwrap();
+    sink.before_barrier(&mut Discard);
+    let mut turns = 0;
+    while sink.is_blocked() {
+        world.turn(&mut sink);
+        turns += 1;
+    }
+    assert_eq!((stored(&world), turns), (10_000, 3));
+    assert_eq!(reader.rows().unwrap(), rows);
+}
+
+/// As at the end of its input without checkpoints.
+#[test]
+fn an_end_waits_until_all_parts_are_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path());
+    let mut sink = world.sink(0, 1, 100_000);
+    sink.have_checkpoints(false);
+    (0..10_000).for_each(|key| put(&mut sink, key, key));
+    sink.end(&mut Discard);
+    sink.flush(true).unwrap();
+    let mut turns = 0;
+    while sink.is_blocked() {
+        world.turn(&mut sink);
+        turns += 1;
+    }
+    assert_eq!((stored(&world), turns), (10_000, 3));
+}
+
 /// Story: a savepoint of a large table was taken for code that hangs.
 #[tokio::test]
 async fn all_rows_are_read_without_seeming_to_hang() {
