@@ -1,8 +1,14 @@
 //! Checkpoints and savepoints of a dataflow that runs, when somebody asks for them.
 
+use std::fmt::Write as _;
+
 use millstream_engine::checkpoint::{CheckpointStatus, Control, Epoch};
 
-use super::DataflowHandle;
+use super::{DataflowHandle, Failure};
+
+/// Runs of a dataflow that are asked for one checkpoint. Taking it may be what they fail of, and a dataflow that fails too
+/// often is given up; but one may fail of something else.
+const RUNS_MAX: u32 = 2;
 
 /// A checkpoint that was asked for is not there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -11,7 +17,7 @@ pub enum TakeCheckpointError {
     /// The dataflow takes none: it runs without an engine, or its options say so.
     #[error("the dataflow takes no checkpoints")]
     None,
-    /// It took too long.
+    /// It took too long, or the dataflow failed more than once while it was waited for.
     #[error("the checkpoint was given up: {cause}")]
     GivenUp {
         /// Who was waited for.
@@ -43,9 +49,17 @@ pub enum SavepointError {
     Ended,
 }
 
+fn failed_too_often(failures: u32, last: Option<Failure>) -> TakeCheckpointError {
+    let mut cause = format!("the dataflow failed {failures} times meanwhile");
+    if let Some(last) = last {
+        let _ = write!(cause, ", the last time since {last}");
+    }
+    TakeCheckpointError::GivenUp { cause }
+}
+
 impl DataflowHandle {
-    /// Takes a checkpoint now and waits until it is complete. If the dataflow begins again meanwhile, it is asked for once
-    /// more.
+    /// Takes a checkpoint now and waits until it is complete. If the dataflow fails meanwhile and begins again, it is asked for
+    /// once more, and given up if it fails again: taking it may be what fails.
     ///
     /// # Errors
     /// [`TakeCheckpointError`]: why there is none.
@@ -76,8 +90,11 @@ impl DataflowHandle {
         ask: fn(&Control) -> u64,
         taken: fn(&CheckpointStatus, &CheckpointStatus) -> Option<Epoch>,
     ) -> Result<Epoch, TakeCheckpointError> {
+        let mut failures = 0;
         loop {
             let (control, mut runs) = self.parts.checkpoints().ok_or(TakeCheckpointError::None)?;
+            // Of that run, or of one that has just taken its place.
+            let failure = self.parts.lock().failure.clone();
             let before = control.status().borrow().clone();
             let number = ask(&control);
             let mut status = control.status();
@@ -93,7 +110,14 @@ impl DataflowHandle {
                     Err(_) => Err(TakeCheckpointError::Ended),
                 },
                 // A run that failed answers nobody.
-                Ok(()) = runs.changed() => continue,
+                Ok(()) = runs.changed() => {
+                    failures += 1;
+                    if failures < RUNS_MAX {
+                        continue;
+                    }
+                    let last = failure.and_then(|failure| failure.borrow().clone());
+                    Err(failed_too_often(failures, last))
+                }
                 _ = self.wait() => Err(TakeCheckpointError::Ended),
             };
             return outcome;

@@ -1,5 +1,6 @@
 //! Dataflows of an engine that begin again from their last checkpoint.
 
+mod failing;
 mod given_up;
 
 use std::collections::BTreeMap;
