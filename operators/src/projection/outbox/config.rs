@@ -25,7 +25,8 @@ pub struct DeliveryConfig {
     pub retry_ms_max: u64,
     /// Tries before an effect is given up: it is put aside, to be seen and sent again by hand, and those of its stream
     /// behind it go on. Default: none is given up; effects of its stream wait behind it, for ever if need be, and metrics
-    /// tell how long. At least 1.
+    /// tell how long. At least 1. Counted are the tries of this process, no count is stored: so one whose call ends the process, as
+    /// by an abort or for want of memory, is never given up, and is tried again after each start.
     pub attempts_max: Option<u32>,
     /// Effects of one partition that are held in memory. Default 1,024, at least 1. A stream has room for as many as are left for
     /// each of `calls_max`. One whose effect fails keeps that one here, and what waits behind it only until others need the
