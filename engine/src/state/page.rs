@@ -3,15 +3,25 @@
 use std::ops::Bound;
 
 use super::view::{PAGE_BYTES_MAX, as_ref, row_bounds, row_value};
-use super::{FoundTable, Row, StateError, StateStore, StateView, TableId};
+use super::{FoundTable, Row, StateError, StateStore, StateView, TableId, seal};
 
 /// Rows of a range, from its front.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RowPage {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowPage<V = Vec<u8>> {
     /// Keys and values, in the order that was asked for.
-    pub rows: Vec<Row>,
+    pub rows: Vec<(Vec<u8>, V)>,
     /// There may be more behind this key; `None` when that was all.
     pub end: Option<Vec<u8>>,
+}
+
+impl<V> Default for RowPage<V> {
+    /// The end of a table.
+    fn default() -> Self {
+        Self {
+            rows: Vec::new(),
+            end: None,
+        }
+    }
 }
 
 impl StateView<'_> {
@@ -42,6 +52,35 @@ impl StateView<'_> {
         limit: usize,
         is_descending: bool,
     ) -> Result<RowPage, StateError> {
+        let read = |key: &[u8], stored: &[u8]| Ok(row_value(key, stored)?.to_vec());
+        self.page_by(table, (from, to), limit, is_descending, read)
+    }
+
+    /// The same in which a row that was damaged has its key and no value: for those who go on without it.
+    ///
+    /// # Errors
+    /// [`StateError::Store`].
+    pub fn page_with_damaged(
+        &self,
+        table: TableId,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        limit: usize,
+        is_descending: bool,
+    ) -> Result<RowPage<Option<Vec<u8>>>, StateError> {
+        let read = |key: &[u8], stored: &[u8]| Ok(seal::unsealed(key, stored).map(<[u8]>::to_vec));
+        self.page_by(table, (from, to), limit, is_descending, read)
+    }
+
+    /// A page whose values are what `read` makes of a whole key and what is stored.
+    fn page_by<V>(
+        &self,
+        table: TableId,
+        (from, to): (Bound<&[u8]>, Bound<&[u8]>),
+        limit: usize,
+        is_descending: bool,
+        read: impl Fn(&[u8], &[u8]) -> Result<V, StateError>,
+    ) -> Result<RowPage<V>, StateError> {
         let mut page = RowPage::default();
         if limit == 0 {
             return Ok(page);
@@ -56,10 +95,10 @@ impl StateView<'_> {
             self.reader.range(rows, from, to)?
         };
         for entry in entries {
-            let (key, value) = entry?;
-            let value = row_value(key, value)?;
-            bytes += key.len() + value.len();
-            page.rows.push((key[4..].to_vec(), value.to_vec()));
+            let (key, stored) = entry?;
+            let value = read(key, stored)?;
+            bytes += key.len() + stored.len();
+            page.rows.push((key[4..].to_vec(), value));
             if page.rows.len() >= limit || bytes >= PAGE_BYTES_MAX {
                 page.end = Some(key[4..].to_vec());
                 break;
@@ -85,7 +124,22 @@ impl StateStore {
         self.view(|view| view.page(table, from, to, limit, is_descending))
     }
 
-    /// The same of a table that somebody else may drop meanwhile, looked for in the same moment.
+    /// The same with rows that are damaged, as [`StateView::page_with_damaged`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn page_with_damaged(
+        &self,
+        table: TableId,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        limit: usize,
+        is_descending: bool,
+    ) -> Result<RowPage<Option<Vec<u8>>>, StateError> {
+        self.view(|view| view.page_with_damaged(table, from, to, limit, is_descending))
+    }
+
+    /// One page as [`page`](Self::page) of a table that somebody else may drop meanwhile, looked for in the same moment.
     ///
     /// # Errors
     /// As [`StateView::check_there`] and [`StateView::scan`].

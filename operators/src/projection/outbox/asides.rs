@@ -13,6 +13,7 @@ use millstream_engine::state::{Row, StateBatch, StateError, StateStore, StateWri
 
 use super::EffectPlace;
 use super::cuts::Cuts;
+use super::damaged;
 use super::format::{self, keys_of};
 use super::histories::{Looked, PAGE, Standing, as_it_was, is_gone};
 use super::outlets::OutletIds;
@@ -30,7 +31,7 @@ pub(super) fn make_way(
     key: &[u8],
     stored: &[u8],
 ) -> Result<Option<StateWrite>, StateError> {
-    let Some(row) = store.get(ids.given_up, key)? else {
+    let Some(row) = damaged::get(store, ids.given_up, key)? else {
         return Ok(None);
     };
     let recorded = |stored| format::read(stored).map(|read| read.recorded_at);
@@ -80,10 +81,8 @@ pub(super) fn put_back(
         for (table, first, last) in ranges {
             let mut from = Bound::Included(first);
             loop {
-                let range = from.as_ref().map(Vec::as_slice);
-                let page = parts
-                    .store
-                    .page(table, range, Bound::Included(&last), PAGE, false)?;
+                let range = (from.as_ref().map(Vec::as_slice), Bound::Included(&last[..]));
+                let page = damaged::page(parts.store, table, range, PAGE, false)?;
                 let mut writes = Vec::new();
                 for row in page.rows {
                     writes.extend(becomes(&mut looked, cuts, table, row, &mut counts)?);
@@ -151,7 +150,7 @@ fn becomes(
         // Of several that had to make way there the first one.
         let is_free = is_aside
             && counts.filled.as_ref() != Some(&key)
-            && parts.store.get(ids.given_up, &key)?.is_none();
+            && damaged::get(parts.store, ids.given_up, &key)?.is_none();
         if !is_free {
             return Ok(Vec::new());
         }

@@ -32,6 +32,7 @@ use millstream_engine::time::{Clock, Timestamp};
 use self::settling::OnItsWay;
 use super::EffectId;
 use super::calling::{Delivering, Due, Outcome};
+use super::damaged;
 use super::format::{self, EffectPlace, Span, keys_of};
 use super::outlets::Outlets;
 use super::queue::Queue;
@@ -180,13 +181,10 @@ impl DeliveryCore {
             return Ok(false);
         };
         let outbox = self.delivering.outbox;
-        let page = self.outlets.store.page(
-            self.outlets.ids.effects,
-            Bound::Included(&wanted.from.key(outbox)),
-            Bound::Included(&keys_of(outbox, self.partition).1),
-            wanted.rows,
-            false,
-        )?;
+        let (from, last) = (wanted.from.key(outbox), keys_of(outbox, self.partition).1);
+        let range = (Bound::Included(&from[..]), Bound::Included(&last[..]));
+        let (store, effects) = (&self.outlets.store, self.outlets.ids.effects);
+        let page = damaged::page(store, effects, range, wanted.rows, false)?;
         if self.state().late_batches() != Some(late) {
             // The page may have half of what came late: it is read again once that is told.
             return Ok(true);

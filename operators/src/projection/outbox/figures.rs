@@ -14,10 +14,10 @@ use millstream_engine::metrics::OutboxNow;
 use millstream_engine::state::{RowsSize, StateError};
 use millstream_engine::time::{Clock, Timestamp};
 
-use super::EffectPlace;
 use super::format::{self, keys_of};
 use super::outlets::Outlets;
 use super::waiting::PartitionState;
+use super::{EffectPlace, damaged};
 
 /// Rows that are looked at for one that can be read, where the oldest cannot.
 const LOOKED_AT_MAX: usize = 256;
@@ -101,9 +101,8 @@ impl Outlets {
         let mut oldest = None;
         // Nearly always the first can be read.
         for limit in [1, LOOKED_AT_MAX] {
-            let rows = self
-                .store
-                .scan_range(self.ids.effects, first, last, limit)?;
+            let range = (first, last);
+            let rows = damaged::page(&self.store, self.ids.effects, range, limit, false)?.rows;
             let place = rows.first().and_then(|(key, _)| EffectPlace::of_key(key));
             let Some(first) = place else { return Ok(None) };
             let read = rows.iter().find_map(|(_, row)| format::read(row));
@@ -123,7 +122,7 @@ impl Outlets {
     ) -> Result<Option<EffectPlace>, StateError> {
         let (first, last) = keys_of(outbox, partition);
         let (first, last) = (Bound::Included(&first[..]), Bound::Included(&last[..]));
-        let page = self.store.page(self.ids.effects, first, last, 1, true)?;
+        let page = damaged::page(&self.store, self.ids.effects, (first, last), 1, true)?;
         let row = page.rows.first();
         Ok(row.and_then(|(key, _)| EffectPlace::of_key(key)))
     }

@@ -10,6 +10,7 @@ use millstream_engine::state::{RowsSize, StateBatch, StateError, StateWrite};
 use millstream_engine::time::Timestamp;
 
 use super::super::{QueryError, Row};
+use super::damaged;
 use super::format::{self, Effect, EffectId, EffectPlace, Span, prefix};
 use super::histories::is_gone;
 use super::outlets::Outlets;
@@ -110,15 +111,11 @@ impl<E: Row> GivenUpEffects<E> {
         let from = after
             .as_ref()
             .map_or(Bound::Included(&first), Bound::Excluded);
-        let page = self.outlets.store.page(
-            self.outlets.ids.given_up,
-            from.map(Vec::as_slice),
-            Bound::Included(&end),
-            limit,
-            false,
-        )?;
+        let range = (from.map(Vec::as_slice), Bound::Included(&end[..]));
+        let (store, given_up) = (&self.outlets.store, self.outlets.ids.given_up);
+        let page = damaged::page(store, given_up, range, limit, false)?;
         let listed = page.rows.iter().map(|(key, row)| {
-            let place = EffectPlace::of_key(key).ok_or_else(damaged)?;
+            let place = EffectPlace::of_key(key).ok_or_else(not_read)?;
             Ok((self.which(place, row), self.read(place, row)))
         });
         listed.collect()
@@ -133,8 +130,8 @@ impl<E: Row> GivenUpEffects<E> {
     }
 
     fn read(&self, place: EffectPlace, row: &[u8]) -> Result<GivenUp<E>, QueryError> {
-        let (cause, stored) = format::read_given_up(row).ok_or_else(damaged)?;
-        let stored = format::read(stored).ok_or_else(damaged)?;
+        let (cause, stored) = format::read_given_up(row).ok_or_else(not_read)?;
+        let stored = format::read(stored).ok_or_else(not_read)?;
         let outlets = &self.outlets;
         Ok(GivenUp {
             place,
@@ -177,7 +174,7 @@ impl<E: Row> GivenUpEffects<E> {
         let place = which.place;
         let (ids, key) = (self.outlets.ids, place.key(self.outbox));
         let _one = self.outlets.settling();
-        let Some(row) = self.outlets.store.get(ids.given_up, &key)? else {
+        let Some(row) = damaged::get(&self.outlets.store, ids.given_up, &key)? else {
             return Ok(false);
         };
         let found = self.which(place, &row);
@@ -196,7 +193,7 @@ impl<E: Row> GivenUpEffects<E> {
         let mut size = RowsSize::default();
         if is_redriven {
             self.read(place, &row)?;
-            let (cause, stored) = format::read_given_up(&row).ok_or_else(damaged)?;
+            let (cause, stored) = format::read_given_up(&row).ok_or_else(not_read)?;
             if is_gone(&cause) {
                 let position = place.position;
                 return Err(QueryError::EventGone { position });
@@ -222,7 +219,7 @@ impl<E: Row> GivenUpEffects<E> {
     }
 }
 
-fn damaged() -> StateError {
+fn not_read() -> StateError {
     StateError::Format {
         database: "effects",
         what: "an effect that was given up",

@@ -19,6 +19,7 @@ use millstream_engine::time::Timestamp;
 
 use super::EffectPlace;
 use super::asides::make_way;
+use super::damaged;
 use super::format::{self, Cause, keys_of};
 use super::outlets::OutletIds;
 use super::registering::OpenOutlets;
@@ -139,13 +140,11 @@ impl<'o> Looked<'o> {
         // Nearly always the last is there.
         let mut rows = 1;
         loop {
-            let page = self.parts.store.page(
-                table,
-                Bound::Included(&first),
+            let range = (
+                Bound::Included(&first[..]),
                 upto.as_ref().map(Vec::as_slice),
-                rows,
-                true,
-            )?;
+            );
+            let page = damaged::page(self.parts.store, table, range, rows, true)?;
             rows = PAGE;
             let (mut writes, mut is_over) = (Vec::new(), false);
             for (key, row) in page.rows {

@@ -17,6 +17,7 @@ mod asides;
 mod calling;
 mod config;
 mod cuts;
+mod damaged;
 mod delivery;
 mod figures;
 mod format;

@@ -9,6 +9,7 @@ use millstream_engine::state::{StateError, StateStore, TableId};
 use millstream_engine::time::Timestamp;
 use uuid::Uuid;
 
+use super::damaged;
 use super::format::{self, EffectId, EffectPlace, Stored};
 use super::registering::effects_of;
 
@@ -116,9 +117,7 @@ impl StoredEffects {
             EffectsThat::AreGivenUp => self.given_up,
         };
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let page = self
-            .store
-            .page(table, from, Bound::Unbounded, limit, false)?;
+        let page = damaged::page(&self.store, table, (from, Bound::Unbounded), limit, false)?;
         let effects = page.rows.into_iter();
         let effects = effects.filter_map(|(key, row)| self.read(that, &key, row));
         Ok((effects.collect(), page.end))

@@ -67,8 +67,7 @@ fn waiting(
     let mut from = Bound::Unbounded;
     loop {
         let after = from.as_ref().map(Vec::as_slice);
-        let rows = store.scan_range(table, after, Bound::Unbounded, 1)?;
-        let Some((key, _)) = rows.into_iter().next() else {
+        let Some(key) = store.keys(table, after, 1)?.pop() else {
             return Ok(found);
         };
         let Some((outbox, _)) = place_of(&key) else {

@@ -1,6 +1,7 @@
 //! Projections with an outbox, stepped by hand: a switch before the first turn after a start, an outbox that is full, and its
 //! figures.
 
+mod damaged;
 mod figures;
 mod histories;
 pub(crate) mod world;

@@ -12,7 +12,7 @@ use millstream_engine::stage::{StageCore, Step};
 use millstream_engine::state::{
     RegisteredProjection, StateBatch, StateWrite, SteppedStateWriter, TableId,
 };
-use millstream_engine::store::SimulatedDisk;
+use millstream_engine::store::{Environment, EnvironmentOptions, SimulatedDisk};
 use millstream_engine::time::{Clock, Timestamp};
 use millstream_operators::projection::{
     DeclaredOutbox, Delivering, DeliveryConfig, DeliveryCore, DeliveryParts, Effect, FailurePolicy,
@@ -20,7 +20,7 @@ use millstream_operators::projection::{
 };
 
 use crate::sending::{SENT, Sends, Value};
-use crate::support::{Declared, Log, NewEvent, Opening, State, in_memory};
+use crate::support::{Declared, Log, NewEvent, Opening, State, in_memory_on};
 
 pub(crate) const ZERO: PartitionId = PartitionId(0);
 
@@ -30,6 +30,8 @@ pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) steps: SteppedStateWriter,
     pub(crate) is_out_of_order: Arc<AtomicBool>,
+    /// The state's.
+    disk: SimulatedDisk,
     /// Values that were appended, and when they were recorded.
     appended: Vec<(Timestamp, u64)>,
 }
@@ -44,11 +46,13 @@ pub(crate) struct Running {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let (log, state, steps) = in_memory(1);
+        let disk = SimulatedDisk::new();
+        let (log, state, steps) = in_memory_on(1, &disk);
         Self {
             log,
             state,
             steps,
+            disk,
             is_out_of_order: Arc::default(),
             appended: Vec::new(),
         }
@@ -240,12 +244,41 @@ impl World {
 
     /// Where effects are stored, and their keys.
     pub(crate) fn effects(&self) -> (TableId, Vec<Vec<u8>>) {
+        self.keys_of_table(0)
+    }
+
+    /// One of the tables of the outboxes, and its keys.
+    fn keys_of_table(&self, number: usize) -> (TableId, Vec<Vec<u8>>) {
         let all = self.state.store.projections().unwrap();
         let mut own = all.iter().filter(|one| one.name == "effects of sends");
-        let effects = own.next().unwrap().tables[0];
+        let table = own.next().unwrap().tables[number];
         let from = std::ops::Bound::Included(&b""[..]);
-        let keys = self.state.store.keys(effects, from, 1_000).unwrap();
-        (effects, keys)
+        let keys = self.state.store.keys(table, from, 1_000).unwrap();
+        (table, keys)
+    }
+
+    /// Has a bit of a stored effect be another one, of those that wait.
+    pub(crate) fn damage(&self, at: usize) {
+        self.damage_of_table(0, at);
+    }
+
+    /// The same of those that were given up.
+    pub(crate) fn damage_given_up(&self, at: usize) {
+        self.damage_of_table(1, at);
+    }
+
+    /// Behind the store's back, which would seal what it writes.
+    fn damage_of_table(&self, number: usize, at: usize) {
+        let (table, keys) = self.keys_of_table(number);
+        let key = [&table.0.to_be_bytes()[..], &keys[at]].concat();
+        let options = EnvironmentOptions::with_databases(&["rows"]);
+        let file = Environment::simulated(&self.disk, &options);
+        let (rows, mut writer) = (file.table("rows").unwrap(), file.writer().unwrap());
+        let mut txn = writer.begin().unwrap();
+        let mut stored = txn.get(rows, &key).unwrap().unwrap().to_vec();
+        *stored.last_mut().unwrap() ^= 1;
+        txn.put(rows, &key, &stored).unwrap();
+        txn.commit().unwrap();
     }
 
     /// Offsets of the events whose effects are stored.

@@ -15,9 +15,16 @@ use super::{Log, State};
 
 /// An empty log and an empty state on disks in memory, at 1970-01-01.
 pub(crate) fn in_memory(partitions: u16) -> (Log, State, SteppedStateWriter) {
-    let (log, state) = (SimulatedDisk::new(), SimulatedDisk::new());
-    let log = EmbeddedLog::open_simulated(&log, partitions).unwrap();
-    let (store, writer) = StateStore::open_simulated(&state, StateOptions::default()).unwrap();
+    in_memory_on(partitions, &SimulatedDisk::new())
+}
+
+/// The same with the state on this disk.
+pub(crate) fn in_memory_on(
+    partitions: u16,
+    state: &SimulatedDisk,
+) -> (Log, State, SteppedStateWriter) {
+    let log = EmbeddedLog::open_simulated(&SimulatedDisk::new(), partitions).unwrap();
+    let (store, writer) = StateStore::open_simulated(state, StateOptions::default()).unwrap();
     let (writer, steps) = stepped(writer);
     (
         Log::new(log, Timestamp::EPOCH),

@@ -7,7 +7,7 @@ mod running;
 
 use millstream_engine::state::{StateStore, StateWriterHandle};
 
-pub(crate) use ground::{Ground, in_memory};
+pub(crate) use ground::{Ground, in_memory, in_memory_on};
 pub(crate) use log::{Asked, Log, NewEvent, Noting, token_before};
 pub(crate) use moods::{CannotBear, Moods, config};
 pub(crate) use running::{Declared, Opening, Running};
