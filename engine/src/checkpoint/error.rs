@@ -52,11 +52,24 @@ pub enum CheckpointError {
         /// What the program has.
         now: String,
     },
+    /// The position of a source that read something else.
+    #[error(
+        "the checkpoint has the position of a source of {stored} where the stage now reads {now}, and what came before it would \
+         be read by nobody. If the source of {stored} has moved, give that one this name, with .stage_named(\"…\"), and this \
+         one another; a source that is gone is named in CheckpointOptions::drop_stages. To begin all anew: `millstream \
+         checkpoint restore DATA DATAFLOW --anew`"
+    )]
+    OtherSource {
+        /// What was read.
+        stored: String,
+        /// What the stage reads.
+        now: String,
+    },
     /// A stage is gone whose state is stored.
     #[error(
-        "the checkpoint has state of stage {stage:?}, which the dataflow no longer has. Name the stage in \
-         CheckpointOptions::drop_stages if its state may go, or begin anew, with `millstream checkpoint restore DATA \
-         DATAFLOW --anew`"
+        "the checkpoint has state of stage {stage:?}, which the dataflow no longer has. If the stage is called otherwise now, \
+         give it this name, with .stage_named(\"…\"). Name it in CheckpointOptions::drop_stages if its state may go, or begin \
+         anew, with `millstream checkpoint restore DATA DATAFLOW --anew`"
     )]
     Removed {
         /// The stage.

@@ -65,6 +65,12 @@ pub trait Source: Send + 'static {
     /// [`Fault`]: it cannot be known.
     fn position(&self) -> Result<Option<Vec<u8>>, Fault>;
 
+    /// What it reads, each by a name that is the same at the next start, such as categories of the log. A position that was saved
+    /// where none of these was read is another source's, and refused. Default: none, so that any position is taken.
+    fn reads(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Goes to a position, before [`open`](Self::open): what is read first is what came after it.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! comes back after it was idle the merged watermark counts, if that is later: the others went on without it.
 
 mod pulling;
+mod reads;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -95,6 +96,9 @@ struct SavedSplit {
     /// By itself, so that the next start finds no more of it. Versions before did not store it.
     #[serde(default)]
     ended: bool,
+    /// What the source read, if it says so. Versions before did not store it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    reads: Vec<String>,
 }
 
 /// The splits of a partition as they are saved.
@@ -298,6 +302,7 @@ where
                 position: reading.split.source.position()?,
                 watermark: reading.split.watermark(),
                 ended: reading.was_ended || (reading.ended && !reading.split.source.may_go_on()),
+                reads: reading.split.source.reads(),
             })
         });
         let saved = SavedSource {
@@ -319,6 +324,7 @@ where
                 let number = split.number;
                 return Err(Fault(format!("split {number} of the source is gone")));
             };
+            reads::check(&split.reads, &reading.split.source.reads(), restoring)?;
             if reading.split.of != split.of {
                 let (of, now) = (split.of.unwrap_or(0), reading.split.of.unwrap_or(0));
                 return Err(Fault(format!(

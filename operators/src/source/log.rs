@@ -316,6 +316,14 @@ impl<E: Event, R: RecordShape<E>> Source for LogSource<E, R> {
         Ok(Some(self.progress().encode()))
     }
 
+    fn reads(&self) -> Vec<String> {
+        let categories = self.split.categories.iter();
+        let categories = categories.flat_map(|all| all.iter());
+        categories
+            .map(|category| format!("category {category}"))
+            .collect()
+    }
+
     fn seek(&mut self, position: &[u8]) -> Result<(), SeekError> {
         let progress = Progress::decode(position);
         let progress =

@@ -1,5 +1,7 @@
 //! Idleness of splits whose stage has no rest: what takes all of its turns, and what is not pulled.
 
+mod reads;
+
 use std::num::NonZeroUsize;
 
 use super::*;

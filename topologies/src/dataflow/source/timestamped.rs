@@ -56,6 +56,10 @@ impl<S: Source, F: Fn(&S::Item) -> Timestamp + Send + 'static> Source for Timest
         self.inner.position()
     }
 
+    fn reads(&self) -> Vec<String> {
+        self.inner.reads()
+    }
+
     fn seek(&mut self, position: &[u8]) -> Result<(), SeekError> {
         self.inner.seek(position)
     }
