@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::flow::{Draft, StagePlan};
-use super::reach;
+use super::{reach, unnamed};
 
 /// One thing that is wrong with a dataflow.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +36,17 @@ pub enum DataflowFault {
         /// What keeps it.
         kind: &'static str,
         /// Its stage.
+        stage: String,
+    },
+    /// Stages of one kind are told apart by their order alone, and what comes to stand before others takes over what they stored.
+    #[error(
+        "stage {stage:?} goes on where a checkpoint has it and has no name: with more than one such {kind:?} in a dataflow, \
+         give each one, with .stage_named(\"…\"). One that has run as the only one goes on as .stage_named({kind:?})"
+    )]
+    UnnamedStage {
+        /// What it begins with.
+        kind: String,
+        /// What it is called without a name.
         stage: String,
     },
     /// State of one name twice would be mixed up.
@@ -221,6 +232,7 @@ pub(super) fn check(draft: &Draft) -> Vec<DataflowFault> {
     }
     check_stages(draft, &mut faults);
     check_states(draft, &mut faults);
+    unnamed::check(draft, &mut faults);
     check_edges(draft, &mut faults);
     check_cycles(draft, &mut faults);
     check_ends(draft, &mut faults);

@@ -6,7 +6,7 @@ use millstream_engine::flow::{Fault, Wiring};
 use millstream_engine::time::Timestamp;
 
 use super::flow::Flow;
-use super::source::{IteratorSource, SourceBuilder, SourceNotes, SourcePlan};
+use super::source::{IteratorSource, Naming, SourceBuilder, SourceNotes, SourcePlan};
 
 /// A list with times as a source: one split, the same at each start.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ impl Flow {
     {
         let items = items.into_iter().collect();
         let mut source = self.source("items", Items { items });
-        source.is_named = false;
+        source.naming = Naming::OfKind;
         source
     }
 }

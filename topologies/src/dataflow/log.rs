@@ -14,7 +14,7 @@ use millstream_operators::source::{
 };
 
 use super::flow::Flow;
-use super::source::{Idleness, SourceBuilder, SourceNotes, SourcePlan};
+use super::source::{Idleness, Naming, SourceBuilder, SourceNotes, SourcePlan};
 
 /// Silence after which a partition of the log no longer holds windows back. Well above the time from an event's
 /// recording to its visibility, which is one forced write: what is recorded later has a later time, so that a
@@ -66,7 +66,8 @@ impl Flow {
     /// One split per partition of the log. Each event's time is that of its recording, and so is the watermark; a
     /// partition that is silent for 5 s holds windows back no longer, unless items get other times. The source has no end unless it is
     /// [asked to](SourceBuilder::until_durable_end). Its position is replayable: an offset per partition. Until
-    /// there are checkpoints, each start reads again from where [`from`](SourceBuilder::from) says.
+    /// there are checkpoints, each start reads again from where [`from`](SourceBuilder::from) says. With checkpoints
+    /// several of them in one dataflow want names, by which their positions are found again: [`stage_named`](super::Stream::stage_named).
     ///
     /// ```
     /// use millstream::Topology;
@@ -102,7 +103,7 @@ impl Flow {
             types: PhantomData,
         };
         let mut source = self.source(kind, plan);
-        source.is_named = false;
+        source.naming = Naming::OfLog;
         source.idle_after = Idleness::OfTheMedium(IDLE_AFTER);
         source
     }

@@ -44,6 +44,7 @@ mod site;
 mod source;
 mod stream;
 pub(crate) mod table;
+mod unnamed;
 mod windowed;
 mod windows;
 

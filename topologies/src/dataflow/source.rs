@@ -77,6 +77,8 @@ pub(super) struct SourceNote {
     pub(super) has_policy: bool,
     /// A silent split holds windows back no longer.
     pub(super) may_be_idle: bool,
+    /// It reads the engine's log.
+    pub(super) is_of_log: bool,
 }
 
 /// A source that is being declared.
@@ -84,13 +86,23 @@ pub(super) struct SourceNote {
 pub struct SourceBuilder<S, W = NoWatermarks> {
     pub(super) flow: Flow,
     pub(super) name: String,
-    /// Whether the name was given, and does not only say what the source is.
-    pub(super) is_named: bool,
+    pub(super) naming: Naming,
     pub(super) plan: S,
     policy: W,
     partitions: usize,
     pub(super) idle_after: Idleness,
     drift: Option<Duration>,
+}
+
+/// Where the name of a source comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// It was given.
+    Given,
+    /// It only says what the source is.
+    OfKind,
+    /// The same for one that reads the engine's log.
+    OfLog,
 }
 
 /// When a split of a source no longer holds windows back.
@@ -125,7 +137,7 @@ impl Flow {
         SourceBuilder {
             flow: self.clone(),
             name: name.to_owned(),
-            is_named: true,
+            naming: Naming::Given,
             plan,
             policy: NoWatermarks,
             partitions: self.partitions(),
@@ -145,7 +157,7 @@ impl<S, W> SourceBuilder<S, W> {
         SourceBuilder {
             flow: self.flow,
             name: self.name,
-            is_named: self.is_named,
+            naming: self.naming,
             plan,
             policy,
             partitions: self.partitions,
@@ -210,10 +222,11 @@ impl<S: SourcePlan, W: WatermarkPolicy<<S::Source as Source>::Item>> SourceBuild
         let mut draft = self.flow.draft.borrow_mut();
         let mut site = Site::new(self.name.clone(), self.partitions, Vec::new());
         site.source = Some(draft.sources.len());
-        site.name = self.is_named.then(|| self.name.clone());
+        site.name = (self.naming == Naming::Given).then(|| self.name.clone());
         draft.sources.push(SourceNote {
             has_policy: TypeId::of::<W>() != TypeId::of::<NoWatermarks>(),
             may_be_idle: self.idle_after.after().is_some(),
+            is_of_log: self.naming == Naming::OfLog,
             name: self.name,
             notes,
         });

@@ -2,6 +2,7 @@
 
 use millstream::dataflow::{Dataflow, DataflowFault, Driver, Feed, Flow, FlowOptions};
 use millstream_operators::function::count;
+use millstream_operators::sink::FileSinkOptions;
 use millstream_operators::window::Tumbling;
 
 use crate::support::*;
@@ -133,6 +134,26 @@ fn names_of_state_and_numbers_of_partitions() {
         },
     ];
     assert_eq!(told, sorted(expected));
+}
+
+/// Results that wait in a checkpoint would go to another closure once one is declared before it. Files say what they are called.
+#[test]
+fn several_branches_that_deliver_want_names() {
+    let told = faults(|flow| {
+        let items = flow.source("items", Feed::<Item>::new(1)).stream();
+        let mut shared = items.share(5).into_iter();
+        let mut next = || shared.next().unwrap();
+        next().for_each(|_, _| {});
+        next().deliver(|_| {});
+        next().stage_named("third").deliver(|_| {});
+        next().deliver(|_| {});
+        next().to_json_lines(FileSinkOptions::new("folder", "prefix"));
+    });
+    let unnamed = |stage: &str| DataflowFault::UnnamedStage {
+        kind: "share".to_owned(),
+        stage: stage.to_owned(),
+    };
+    assert_eq!(told, [unnamed("share-2"), unnamed("share-3")]);
 }
 
 #[test]

@@ -163,6 +163,7 @@ fn an_end_that_moves_closes_no_windows_before_such_a_sink() {
             let sales = flow.events::<Told>().category("sale").until_durable_end();
             sales
                 .stream()
+                .stage_named("copied")
                 .to_log("copy", |told| ("copy-1".parse().unwrap(), told));
             let sales = flow.events::<Told>().category("sale").stream();
             let keyed = sales.key_by(|told: &Told| told.0).named("w");

@@ -270,8 +270,8 @@ async fn a_start_that_is_refused_touches_no_files() {
         let (first, second) = (options_of(&first), options_of(&second));
         let topology = Topology::named("shop").dataflow_with("rows", options(), |flow| {
             let sales = || flow.events::<Sale>().category("sale").stream();
-            sales().to_json_lines(first);
-            sales().to_json_lines(second);
+            sales().stage_named("first").to_json_lines(first);
+            sales().stage_named("second").to_json_lines(second);
         });
         topology.build().unwrap()
     };

@@ -60,8 +60,9 @@ fn faults_of_dataflows_are_told_with_all_others() {
 fn one_table_has_one_sink() {
     let invalid = Topology::named("twice")
         .dataflow("twice", |flow| {
-            for _ in 0..2 {
+            for name in ["one", "two"] {
                 let sales = flow.events::<AccountEvent>().category("account").stream();
+                let sales = sales.stage_named(name);
                 sales.to_table(&TURNOVER, |_| (String::new(), None));
             }
         })

@@ -15,6 +15,7 @@ mod log_repeats;
 mod log_sink;
 mod log_source;
 mod log_until;
+mod others;
 pub(crate) mod support;
 mod tables;
 mod unreadable;

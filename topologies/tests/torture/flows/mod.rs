@@ -313,7 +313,8 @@ fn items(plan: &Plan, flow: &Flow, input: usize) -> Branch<Item> {
     if plan.is_aligned {
         source = source.aligned(Duration::from_secs(5));
     }
-    let (ends, items) = source.stream().split(|item: &Item| item.is_last);
+    let stream = source.stream().stage_named(category);
+    let (ends, items) = stream.split(|item: &Item| item.is_last);
     ends.map(move |_| input as u16)
         .key_by(|input: &u16| *input)
         .named(&format!("ends of {category}"))
