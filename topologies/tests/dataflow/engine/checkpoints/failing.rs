@@ -50,7 +50,7 @@ async fn a_savepoint_of_which_the_dataflow_fails_is_asked_for_once_more() {
     let fails = Arc::new(AtomicU64::new(0));
     let plan = Unsaved(Arc::clone(&fails));
     let topology =
-        Topology::named("shop").dataflow_with("rows", options_with(3_600_000), move |flow| {
+        Topology::named("shop").dataflow_with("rows", checkpointed(3_600_000), move |flow| {
             let numbers = flow.source("numbers", plan).partitions(1).stream();
             numbers.to_table(&NUMBERS, |number| (number, Some(number)));
         });
