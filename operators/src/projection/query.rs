@@ -158,6 +158,19 @@ impl<K: TableKey, R: Row> Query<K, R> {
         .await
     }
 
+    /// Whether `stream` (its id without the category) is parked, and by which letter, once the projection has come far enough:
+    /// rows then lack the event of the letter and those of the stream behind it.
+    ///
+    /// A stream that is freed at this moment may still be told to be parked.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn parked(self, stream: &str) -> Result<Option<ParkedStream>, QueryError> {
+        // Which streams are parked can be told only while no rows are being taken back.
+        self.ask(true, |reader| reader.unless_dropped(reader.parked(stream)))
+            .await
+    }
+
     /// All rows in order of key, once the projection has come far enough. They are read on a thread for
     /// work that blocks, so that a large table does not hold up the runtime.
     ///

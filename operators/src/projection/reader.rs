@@ -154,7 +154,7 @@ impl<K: TableKey, R: Row> TableReader<K, R> {
 
     /// What was found, unless rows are being deleted: looked at afterwards.
     #[inline]
-    fn unless_dropped<T>(&self, found: T) -> Result<T, QueryError> {
+    pub(super) fn unless_dropped<T>(&self, found: T) -> Result<T, QueryError> {
         self.board.check_there()?;
         Ok(found)
     }

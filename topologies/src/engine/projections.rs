@@ -38,6 +38,8 @@ pub(crate) struct Surroundings {
 pub(crate) struct Prepared {
     pub(crate) stages: Vec<StageSpec>,
     pub(crate) name: &'static str,
+    /// Category of the events that it reads.
+    pub(crate) category: &'static str,
     pub(crate) board: Arc<ProgressBoard>,
     pub(crate) registered: RegisteredProjection,
     /// Table readers by name, each a `TableReader<K, R>`.
@@ -285,6 +287,7 @@ impl<P: Projection> AnyProjection for Declared<P> {
             .ok_or(OpenProjectionError::Tables)?;
         Ok(Prepared {
             name: P::NAME,
+            category: P::CATEGORY,
             stages,
             board,
             registered,

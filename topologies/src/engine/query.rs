@@ -12,7 +12,7 @@ use super::Engine;
 use super::versions::{Version, Versions};
 
 /// How long a query waits for its token unless it says otherwise.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// Rows of each table that a snapshot keeps of those that change, unless it says otherwise.
 pub(super) const KEPT_ROWS_MAX: usize = 1_000_000;
 

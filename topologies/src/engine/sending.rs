@@ -3,12 +3,14 @@
 use std::any::TypeId;
 use std::time::Duration;
 
+use millstream_engine::event::Position;
 use millstream_operators::aggregate::{
     Ack, Aggregate, AggregateHandle, CommandError, CommandOptions, CommandResult,
 };
-use millstream_operators::projection::{QueryError, Row, Table, TableKey};
+use millstream_operators::projection::{ParkedStream, QueryError, Row, Table, TableKey};
 
 use super::Engine;
+use super::query::DEADLINE;
 
 /// Why a command's effect was not seen in a table.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -20,6 +22,18 @@ pub enum ProjectedError<R> {
     /// The command may be accepted, but its effect was not seen.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// The command was accepted, but the table does not have its effect: the projection failed on one of its events, or on an
+    /// earlier one of its stream. The effect comes once the event can be applied, or somebody has decided about its letter.
+    #[error(
+        "the command was accepted, but its stream is parked since the event at {} failed",
+        parked.letter.offset
+    )]
+    Parked {
+        /// The answer to the command.
+        ack: Ack,
+        /// What its stream waits for.
+        parked: ParkedStream,
+    },
 }
 
 impl Engine {
@@ -68,10 +82,10 @@ impl Engine {
         self.aggregate::<A>().send_with(id, command, options).await
     }
 
-    /// Sends a command and resolves once its effect is in `table` as well.
+    /// Sends a command and resolves once its effect is in `table` as well, for which it waits 10 seconds at most.
     ///
     /// # Errors
-    /// The command's error, else the query's: the command was accepted then.
+    /// As [`send_projected_with`](Self::send_projected_with).
     ///
     /// # Panics
     /// As [`aggregate`](Self::aggregate).
@@ -81,17 +95,62 @@ impl Engine {
         command: A::Command,
         table: &Table<K, R>,
     ) -> Result<Ack, ProjectedError<A::Rejection>> {
-        let mut reader = self.table(table)?;
-        let ack = self.send::<A>(id, command).await?;
-        let deadline = Duration::from_secs(10);
-        loop {
-            let board = reader.board();
-            let reached = board.reached(&ack.token(), deadline).await;
-            if !board.is_dropped() {
-                return Ok(reached.map(|()| ack)?);
+        let options = CommandOptions::default();
+        self.send_projected_with::<A, K, R>(id, command, options, table, DEADLINE)
+            .await
+    }
+
+    /// Sends a command with expectations, a command id or metadata, and resolves once its effect is in `table` as well. Once the
+    /// command is accepted it waits for that as long as `deadline`. A table shows what is durable, so
+    /// [`Acknowledge::Accepted`](millstream_operators::aggregate::Acknowledge::Accepted) loses nothing and gains little here.
+    ///
+    /// Whoever got an error from the table and sends the command again under the same id waits for the effect of the first.
+    ///
+    /// # Errors
+    /// The command's error, else the query's or [`ProjectedError::Parked`]: the command was accepted then. An event that is
+    /// being freed at this moment may be told to be parked although its effect is in the table just now, and so may one of a
+    /// stream whose events are routed to several keys, behind one that failed under another key; never the other way round. A
+    /// command that gave no event is told so if what it was decided on is parked. An event that somebody has discarded has no
+    /// effect to wait for.
+    ///
+    /// # Panics
+    /// As [`aggregate`](Self::aggregate).
+    pub async fn send_projected_with<A: Aggregate, K: TableKey, R: Row>(
+        &self,
+        id: &str,
+        command: A::Command,
+        options: CommandOptions,
+        table: &Table<K, R>,
+        deadline: Duration,
+    ) -> Result<Ack, ProjectedError<A::Rejection>> {
+        // Nothing is sent if there is no such table.
+        self.table(table)?;
+        let ack = self.send_with::<A>(id, command, options).await?;
+        let query = self.query(table).at_least(&ack.token());
+        match (query.deadline(deadline).parked(id).await?, ack.position) {
+            (Some(parked), Some(position))
+                if self.waits_behind::<A>(table.name(), &parked, position) =>
+            {
+                Err(ProjectedError::Parked { ack, parked })
             }
-            // By another version meanwhile: that one answers.
-            reader = self.table(table)?;
+            _ => Ok(ack),
         }
+    }
+
+    /// Whether what an aggregate of type `A` did at `position` waits behind a parked event of its id. What the id's stream is
+    /// parked for later keeps nothing of it back, and a projection may read streams of another category with the same ids.
+    fn waits_behind<A: Aggregate>(
+        &self,
+        table: &str,
+        parked: &ParkedStream,
+        position: Position,
+    ) -> bool {
+        let versions = self.inner.owner(table).map(|owner| owner.started());
+        let mut versions = versions.into_iter().flatten();
+        let letter = &parked.letter;
+        let parking = versions.find(|version| version.registered.id == letter.projection);
+        parking.is_some_and(|version| version.category == A::CATEGORY)
+            && letter.partition == position.partition
+            && letter.offset <= position.offset
     }
 }

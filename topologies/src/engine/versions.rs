@@ -28,6 +28,8 @@ use super::table_at::Told;
 /// One version of a projection that runs.
 pub(super) struct Version {
     pub(super) version: u32,
+    /// Category of the events that it reads.
+    pub(super) category: &'static str,
     pub(super) board: Arc<ProgressBoard>,
     pub(super) readers: Vec<(&'static str, Arc<dyn AnyReader>)>,
     pub(super) told: Told,
@@ -252,6 +254,7 @@ pub(super) fn started(prepared: Vec<(Prepared, Vec<StageHandle>)>) -> Option<Ver
         .into_iter()
         .map(|(prepared, stages)| Version {
             version: prepared.registered.version,
+            category: prepared.category,
             metrics: VersionMetrics::new(name, prepared.registered.version),
             lags: (0..prepared.board.partitions())
                 .map(|of| {

@@ -23,7 +23,7 @@ pub(crate) struct Switch {
     pub(crate) failing: Mutex<BTreeSet<i64>>,
     panicking: Mutex<BTreeSet<i64>>,
     /// The value at which it waits, once.
-    gate: Mutex<Option<(i64, Gate)>>,
+    pub(crate) gate: Mutex<Option<(i64, Gate)>>,
 }
 
 /// Keeps each tally's values in a list, and a count per tally and over all; changes all rows before it fails.

@@ -42,6 +42,7 @@ mod past_tables;
 mod power_loss;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod preloaded;
+mod projected_commands;
 mod projections;
 mod queries;
 mod read_versions;
