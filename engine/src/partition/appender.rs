@@ -1,16 +1,19 @@
 //! What callers hold to append events of their own, without an aggregate.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 
 use compact_str::CompactString;
 
 use super::append::{AppendRequest, Appended};
-use super::{AppendError, Expected};
+use super::{AppendError, Expected, TryAppendError};
 use crate::codec::{EncodeError, Event, EventEncoder};
 use crate::event::{EventId, Metadata, StreamId};
 use crate::log::frame::Encoding;
-use crate::mailbox::{LaneSender, Overloaded};
+use crate::mailbox::LaneSender;
 use crate::time::Timestamp;
 
 /// Writes a payload with the shapes of the frame it goes into, and names its type.
@@ -166,36 +169,44 @@ impl Appender {
         expected: Expected,
         events: Vec<NewEvent>,
     ) -> Result<Appended, AppendError> {
-        let (request, answer, bytes, partition) = self.request(stream, expected, events)?;
+        self.check(&stream, &events)?;
+        let (request, answer, bytes, partition) = self.request(stream, expected, events);
         let sent = self.lanes[partition].send(request, bytes).await;
         sent.map_err(|_| AppendError::Closed)?;
         finish(answer).await
     }
 
-    /// Like [`append`](Self::append), but answers [`AppendError::Overloaded`] where that would wait.
+    /// Like [`append`](Self::append), but answers [`AppendError::Overloaded`] where that would wait, and hands the events back.
     ///
     /// # Errors
-    /// [`AppendError`].
+    /// [`TryAppendError`] with the [`AppendError`].
     pub async fn try_append(
         &self,
         stream: StreamId,
         expected: Expected,
         events: Vec<NewEvent>,
-    ) -> Result<Appended, AppendError> {
-        let (request, answer, bytes, partition) = self.request(stream, expected, events)?;
-        match self.lanes[partition].try_send(request, bytes) {
-            Ok(()) => finish(answer).await,
-            Err(Overloaded::Full(_)) => Err(AppendError::Overloaded),
-            Err(Overloaded::Closed(_)) => Err(AppendError::Closed),
+    ) -> Result<Appended, TryAppendError> {
+        if let Err(error) = self.check(&stream, &events) {
+            let events = Some(events);
+            return Err(TryAppendError { error, events });
         }
+        let (request, answer, bytes, partition) = self.request(stream, expected, events);
+        if let Err(refused) = self.lanes[partition].try_send(request, bytes) {
+            let error = match refused.is_retryable() {
+                true => AppendError::Overloaded,
+                false => AppendError::Closed,
+            };
+            let events = Some(refused.into_item().events);
+            return Err(TryAppendError { error, events });
+        }
+        finish(answer).await.map_err(|error| TryAppendError {
+            error,
+            events: None,
+        })
     }
 
-    fn request(
-        &self,
-        stream: StreamId,
-        expected: Expected,
-        events: Vec<NewEvent>,
-    ) -> Result<(AppendRequest, Answer, usize, usize), AppendError> {
+    /// Whether these may be appended by those who have this.
+    fn check(&self, stream: &StreamId, events: &[NewEvent]) -> Result<(), AppendError> {
         if events.is_empty() {
             return Err(AppendError::Empty);
         }
@@ -203,6 +214,15 @@ impl Appender {
             let category = stream.category().to_owned();
             return Err(AppendError::OwnedCategory { category });
         }
+        Ok(())
+    }
+
+    fn request(
+        &self,
+        stream: StreamId,
+        expected: Expected,
+        events: Vec<NewEvent>,
+    ) -> (AppendRequest, Answer, usize, usize) {
         let partitions = u16::try_from(self.lanes.len()).expect("made from a u16 of partitions");
         let partition = usize::from(stream.partition(partitions).0);
         let bytes = events.iter().map(NewEvent::size).sum();
@@ -213,7 +233,7 @@ impl Appender {
             events,
             reply,
         };
-        Ok((request, answer, bytes, partition))
+        (request, answer, bytes, partition)
     }
 }
 

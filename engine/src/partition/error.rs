@@ -1,8 +1,9 @@
 //! Why a raw append gave no positions.
 
+use std::fmt;
 use std::sync::Arc;
 
-use super::{Conflict, TurnError};
+use super::{Conflict, NewEvent, TurnError};
 use crate::event::StreamIdError;
 use crate::log::LogError;
 
@@ -83,5 +84,35 @@ impl AppendError {
 impl From<LogError> for AppendError {
     fn from(error: LogError) -> Self {
         Self::Log(Arc::new(error))
+    }
+}
+
+/// Why an append that was sent without waiting for room was not answered with positions, with the events if the partition did not
+/// take them.
+#[derive(Debug)]
+pub struct TryAppendError {
+    /// Why.
+    pub error: AppendError,
+    /// The events, exactly if the partition did not take them: its mailbox is full or closed, or nobody may append these.
+    /// `None` once they were taken, whatever came of it: also where the partition then found that too much waits in it for events
+    /// of one stream to become durable, which is [`AppendError::Overloaded`] as well.
+    pub events: Option<Vec<NewEvent>>,
+}
+
+impl fmt::Display for TryAppendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for TryAppendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl From<TryAppendError> for AppendError {
+    fn from(refused: TryAppendError) -> Self {
+        refused.error
     }
 }

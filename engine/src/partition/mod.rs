@@ -34,7 +34,7 @@ pub use append::{AppendRequest, Appended, Appends};
 pub use appender::{Appender, EncodeFn, NewEvent, Payload};
 pub use config::{DedupLimits, InvalidPartitionConfig, PartitionConfig};
 pub use dedup::{CommandId, DedupWindow, Moment, Seen};
-pub use error::AppendError;
+pub use error::{AppendError, TryAppendError};
 pub use expected::{Conflict, Expected};
 pub use input::{Completion, PartitionInput, Replies, Reply};
 pub use turn::{Target, Turn, TurnError, TurnMark};

@@ -207,6 +207,14 @@ impl<A: Aggregate> CommandItem<A> {
             Item::Bulk(..) => None,
         }
     }
+
+    /// The same, taken out.
+    pub(super) fn into_command(self) -> Option<A::Command> {
+        match self.0 {
+            Item::One(envelope, _) => Some(envelope.command),
+            Item::Bulk(..) => None,
+        }
+    }
 }
 
 impl<A: Aggregate> std::fmt::Debug for CommandItem<A> {

@@ -7,9 +7,9 @@ use std::sync::atomic::AtomicUsize;
 use std::task::Poll;
 
 use compact_str::{CompactString, format_compact};
-use millstream_engine::event::{StreamId, partition_of, stream_hash};
+use millstream_engine::event::{StreamId, StreamIdError, partition_of, stream_hash};
 use millstream_engine::log::StreamReader;
-use millstream_engine::mailbox::{LaneSender, Overloaded};
+use millstream_engine::mailbox::LaneSender;
 use tokio::sync::oneshot;
 
 use super::command::{CommandItem, CommandResult, Counted, Envelope, Item};
@@ -29,7 +29,7 @@ pub struct CommandLane<A: Aggregate> {
 
 /// Sends commands to the aggregates of one type. Cheap to clone, usable from any thread.
 pub struct AggregateHandle<A: Aggregate> {
-    lanes: Arc<[CommandLane<A>]>,
+    pub(super) lanes: Arc<[CommandLane<A>]>,
     streams: Arc<dyn StreamReader>,
 }
 
@@ -118,28 +118,6 @@ impl<A: Aggregate> AggregateHandle<A> {
         finish(answer).await
     }
 
-    /// Like [`send_with`](Self::send_with), but where that would wait for the partition it answers
-    /// [`CommandError::Overloaded`]: for edges that tell their callers to slow down.
-    ///
-    /// # Errors
-    /// [`CommandError`].
-    pub async fn try_send_with(
-        &self,
-        id: &str,
-        command: A::Command,
-        options: CommandOptions,
-    ) -> CommandResult<A> {
-        let (partition, envelope) = self.envelope(id, command, options)?;
-        let (reply, answer) = oneshot::channel();
-        let bytes = size(&envelope);
-        let item = CommandItem(Item::One(envelope, reply));
-        match self.lanes[partition].sender.try_send(item, bytes) {
-            Ok(()) => finish(answer).await,
-            Err(Overloaded::Closed(_)) => Err(CommandError::Closed),
-            Err(_full) => Err(CommandError::Overloaded),
-        }
-    }
-
     /// Sends many commands at once, at a fraction of the cost of sending each; gives their answers in
     /// order. Commands to one aggregate are decided in order. They do not succeed or fail together, and those of one partition
     /// do not wait for another that is busy; the answers come together.
@@ -225,6 +203,18 @@ impl<A: Aggregate> AggregateHandle<A> {
         command: A::Command,
         options: CommandOptions,
     ) -> Result<(usize, Envelope<A>), CommandError<A::Rejection>> {
+        let (partition, hash) = self.place(id)?;
+        let envelope = Envelope {
+            id: CompactString::from(id),
+            hash,
+            command,
+            options,
+        };
+        Ok((partition, envelope))
+    }
+
+    /// The partition of an aggregate, and the hash of its stream's id.
+    pub(super) fn place(&self, id: &str) -> Result<(usize, u64), StreamIdError> {
         let stream = format_compact!("{}-{id}", A::CATEGORY);
         // Ids are checked in full only when they look unusual: most are short and plain.
         if !is_plain(id) || stream.len() > 200 {
@@ -237,13 +227,7 @@ impl<A: Aggregate> AggregateHandle<A> {
             // Without a partition key of its own the whole id is the key: the hash is known already.
             millstream_engine::event::PartitionId((hash % u64::from(self.partitions())) as u16)
         };
-        let envelope = Envelope {
-            id: CompactString::from(id),
-            hash,
-            command,
-            options,
-        };
-        Ok((usize::from(partition.0), envelope))
+        Ok((usize::from(partition.0), hash))
     }
 }
 
@@ -275,7 +259,7 @@ fn is_plain(id: &str) -> bool {
 }
 
 /// What one command counts for in the mailbox's bound.
-fn size<A: Aggregate>(envelope: &Envelope<A>) -> usize {
+pub(super) fn size<A: Aggregate>(envelope: &Envelope<A>) -> usize {
     size_of::<Envelope<A>>() - size_of::<A::Command>() + A::command_bytes(&envelope.command)
 }
 
@@ -298,7 +282,7 @@ fn again<R>(error: &CommandError<R>) -> CommandError<R> {
     }
 }
 
-async fn finish<T, R>(
+pub(super) async fn finish<T, R>(
     answer: oneshot::Receiver<Result<T, CommandError<R>>>,
 ) -> Result<T, CommandError<R>> {
     answer.await.unwrap_or_else(|_| Err(restarted()))

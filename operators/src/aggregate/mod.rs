@@ -18,6 +18,7 @@ mod past;
 mod slab;
 mod snapshots;
 mod taking;
+mod trying;
 
 pub use command::{Ack, Acknowledge, CommandError, CommandItem, CommandOptions, CommandResult};
 pub use config::AggregateConfig;
@@ -28,6 +29,7 @@ pub use kit::{Given, Outcome, given};
 pub use millstream_engine::codec::Event;
 pub use millstream_engine::partition::{CommandId, Conflict, Expected};
 pub use past::{AggregateAt, AggregateDiff, Fork, History, Past, Step, WhatIf};
+pub use trying::TrySendError;
 
 use millstream_engine::time::Timestamp;
 

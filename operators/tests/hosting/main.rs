@@ -6,13 +6,14 @@ mod partition;
 
 use std::time::Duration;
 
-use millstream_engine::partition::Expected;
+use millstream_engine::partition::{Expected, PartitionConfig};
 use millstream_engine::stage::StageCore;
 use millstream_operators::aggregate::{
-    AggregateConfig, BulkCommand, CommandError, CommandOptions, ConflictRetry,
+    Ack, AggregateConfig, AggregateHandle, BulkCommand, CommandError, CommandOptions,
+    ConflictRetry, TrySendError,
 };
 
-use partition::{Ask, DEFAULT_PANICS, Partition, Sent, accepted, answer, poll};
+use partition::{Ask, DEFAULT_PANICS, Partition, Sent, Thing, accepted, answer, poll};
 
 /// Story: an instance above the budget had all its neighbours passivated in each turn that wrote it, and the budget was passed all the
 /// same. What they take while it is in flight is asked for by how often they are activated.
@@ -198,4 +199,46 @@ fn states_that_cannot_be_made_or_dropped_end_nobody() {
         "{next:?}"
     );
     partition.one("b", Ask::Add).unwrap();
+}
+
+type Tried = Sent<'static, Result<Ack, TrySendError<Thing>>>;
+
+fn tried(handle: &AggregateHandle<Thing>, id: &str, ask: Ask) -> Tried {
+    let (handle, id) = (handle.clone(), id.to_owned());
+    let options = CommandOptions::default();
+    Box::pin(async move { handle.try_send_with(&id, ask, options).await })
+}
+
+/// Story: a command for which the mailbox had no room was dropped, and what cannot be cloned was gone for its caller.
+#[test]
+fn what_is_not_taken_comes_back() {
+    let mut partition = Partition::new(AggregateConfig::default());
+    let room = PartitionConfig::default().mailbox.items_max.get() as usize;
+    let taken = partition.add_to(room);
+    let full = answer(tried(&partition.handle, "late", Ask::AddLarge(7)));
+    let full = full.unwrap_err();
+    assert!(matches!(full.error, CommandError::Overloaded));
+    let Some(again @ Ask::AddLarge(7)) = full.command else {
+        panic!("another command came back, or none");
+    };
+    partition.finish();
+    assert!(taken.into_iter().all(|sent| answer(sent).is_ok()));
+    partition.one("late", again).unwrap();
+
+    let nobody = answer(tried(&partition.handle, "", Ask::AddLarge(8))).unwrap_err();
+    assert!(matches!(nobody.error, CommandError::StreamId(_)));
+    assert!(matches!(nobody.command, Some(Ask::AddLarge(8))));
+
+    let mut refused = tried(&partition.handle, "late", Ask::Refuse);
+    assert!(poll(&mut refused).is_pending());
+    partition.finish();
+    let refused = answer(refused).unwrap_err();
+    assert!(matches!(refused.error, CommandError::Rejected(_)));
+    assert!(refused.command.is_none(), "it was taken");
+
+    let handle = partition.handle.clone();
+    drop(partition);
+    let closed = answer(tried(&handle, "late", Ask::AddLarge(9))).unwrap_err();
+    assert!(matches!(closed.error, CommandError::Closed));
+    assert!(matches!(closed.command, Some(Ask::AddLarge(9))));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millstream_engine::event::Position;
 use millstream_operators::aggregate::{
-    Ack, Aggregate, AggregateHandle, CommandError, CommandOptions, CommandResult,
+    Ack, Aggregate, AggregateHandle, CommandError, CommandOptions, CommandResult, TrySendError,
 };
 use millstream_operators::projection::{ParkedStream, QueryError, Row, Table, TableKey};
 
@@ -80,6 +80,24 @@ impl Engine {
         options: CommandOptions,
     ) -> CommandResult<A> {
         self.aggregate::<A>().send_with(id, command, options).await
+    }
+
+    /// Like [`send_with`](Self::send_with), but where that would wait for a partition that is busy it answers
+    /// [`CommandError::Overloaded`] and hands the command back.
+    ///
+    /// # Errors
+    /// [`TrySendError`] with the [`CommandError`].
+    ///
+    /// # Panics
+    /// As [`aggregate`](Self::aggregate).
+    pub async fn try_send_with<A: Aggregate>(
+        &self,
+        id: &str,
+        command: A::Command,
+        options: CommandOptions,
+    ) -> Result<Ack, TrySendError<A>> {
+        let handle = self.aggregate::<A>();
+        handle.try_send_with(id, command, options).await
     }
 
     /// Sends a command and resolves once its effect is in `table` as well, for which it waits 10 seconds at most.

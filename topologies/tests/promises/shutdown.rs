@@ -102,10 +102,11 @@ async fn those_behind_a_panic_are_answered_too() {
             // Looked at once: an open partition leaves it waiting.
             let mut sent = Box::pin(sent);
             let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-            matches!(
-                sent.as_mut().poll(&mut context),
-                std::task::Poll::Ready(Err(CommandError::Closed))
-            )
+            let Poll::Ready(Err(refused)) = sent.as_mut().poll(&mut context) else {
+                return false;
+            };
+            assert!(refused.command.is_some(), "it comes back");
+            matches!(refused.error, CommandError::Closed)
         })
         .await;
         keeper.open();

@@ -18,7 +18,10 @@ fn is_closed(engine: &Engine) -> bool {
     let mut sent = Box::pin(handle.try_send_with(&id, Ask::Nothing, CommandOptions::default()));
     // Looked at once: an open partition leaves it waiting.
     let polled = sent.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    matches!(polled, Poll::Ready(Err(CommandError::Closed)))
+    let Poll::Ready(Err(refused)) = polled else {
+        return false;
+    };
+    matches!(refused.error, CommandError::Closed)
 }
 
 /// The process that is asked: an aggregate in it does not return, so that its end waits for the deadline. Does nothing by itself.

@@ -179,7 +179,8 @@ impl Clients {
                 options,
             } = commands.remove(0);
             let answer = if tries {
-                handle.try_send_with(&id, command, options).await
+                let tried = handle.try_send_with(&id, command, options).await;
+                tried.map_err(|refused| refused.error)
             } else {
                 handle.send_with(&id, command, options).await
             };
