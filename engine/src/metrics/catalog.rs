@@ -162,7 +162,7 @@ catalog! {
     PROJECTION_PARKED_KEYS = "millstream_projection_parked_keys", Gauge, Count,
         "Keys that wait behind an event the projection fails on";
     PROJECTION_VISIBLE_SECONDS = "millstream_projection_visible_seconds", Histogram, Seconds,
-        "Time from the recording of an event to the moment its row can be read";
+        "Time from the recording of an event to the moment its row can be read: the longest of each time that rows are shown, of events appended since the projection began";
     PROJECTION_ROWS_TOTAL = "millstream_projection_rows_total", Counter, Count,
         "Rows written or deleted by flushes";
     PROJECTION_FLUSH_ROWS = "millstream_projection_flush_rows", Histogram, Count,

@@ -82,8 +82,9 @@ impl ProjectionMetrics {
     }
 
     /// Records how long an event took from its `recorded_at` until its row could be read. One sample
-    /// per frame, by its oldest event, is enough: its events were recorded together, and each sample
-    /// is kept until the next scrape. Only while live; a rebuild would record the age of history.
+    /// each time that rows are shown, by the oldest of their events, is enough: no row of the same took
+    /// longer, and each sample is kept until the next scrape. Only for events appended since the projection began,
+    /// which excludes the age of history in a rebuild, and only of the version that answers.
     pub fn observe_visible(&self, since_recorded: Duration) {
         self.visible_seconds.record(since_recorded);
     }

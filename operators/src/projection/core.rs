@@ -73,6 +73,10 @@ struct Source {
     metrics: ProjectionMetrics,
     /// When the newest event that was applied had been recorded.
     recorded: Timestamp,
+    /// When the oldest event had been recorded whose row is not shown yet, of those that were appended since this core began.
+    unshown: Option<Timestamp>,
+    /// Where the log ended when this core began: what is before is history, whose age tells nothing of how fast this is.
+    begun_at: Offset,
     /// What was decided about events that wait or are still to come.
     decided: Decided,
     /// Decisions before this offset are in `decided`, those about settled events apart.

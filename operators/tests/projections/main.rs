@@ -15,3 +15,4 @@ mod outboxes;
 mod rebuilds;
 mod routed;
 mod versions;
+mod visible;

@@ -98,6 +98,10 @@ impl<P: Projection> ProjectionCore<P> {
         source.frame = Some((header.first, header.hash));
         source.moved = true;
         source.recorded = header.recorded_last;
+        if applied > 0 && header.first >= source.begun_at {
+            // Frames come in order, so the first is the oldest.
+            source.unshown.get_or_insert(header.recorded_first);
+        }
         source.metrics.observe_batch(applied);
         Ok(())
     }

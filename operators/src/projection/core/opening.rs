@@ -183,6 +183,8 @@ fn sources<P: Projection>(
             stored: progress.next,
             metrics: ProjectionMetrics::new(P::NAME, P::VERSION, partition),
             recorded: Timestamp::MIN,
+            unshown: None,
+            begun_at: parts.feed.durable(partition),
             decided: Decided::default(),
             read_upto: progress.next,
             asked: None,

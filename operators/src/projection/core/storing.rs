@@ -14,6 +14,7 @@ impl<P: Projection> ProjectionCore<P> {
         self.applier.publish();
         let mut moved = false;
         let wall = self.clock.now();
+        let is_seen = board.is_active();
         for source in &mut self.sources {
             if !source.moved {
                 continue;
@@ -23,8 +24,11 @@ impl<P: Projection> ProjectionCore<P> {
             let partition = source.cursor.partition();
             let next = source.cursor.next_offset();
             self.board.show(partition, next, source.recorded);
-            if source.cursor.lag() == 0 {
-                source.metrics.observe_visible(wall.since(source.recorded));
+            // Also of one that is busy and never at the end: it is then that rows take long. What a version shows that does not
+            // answer, nobody sees.
+            let oldest = source.unshown.take().filter(|_| is_seen);
+            if let Some(recorded) = oldest {
+                source.metrics.observe_visible(wall.since(recorded));
             }
         }
         self.parked.show_freed();
