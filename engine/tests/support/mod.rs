@@ -3,10 +3,14 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+mod skipped;
+
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::str::FromStr;
+
+use self::skipped::skipped;
 
 /// A number that the environment may give; `otherwise` if it does not.
 pub(crate) fn number_of(variable: &str, otherwise: u64) -> u64 {
@@ -174,7 +178,7 @@ impl SmallDisk {
             .stderr(Stdio::null())
             .status();
         if !mounted.is_ok_and(|status| status.success()) {
-            eprintln!("not run: this process may not mount a file system");
+            skipped("this process may not mount a file system");
             return None;
         }
         Some(Self { folder })

@@ -1,8 +1,13 @@
 //! `given(events).when(command)` for the domains' unit tests, and where test data lies.
 
+#[path = "../../../engine/tests/support/skipped.rs"]
+mod skipped;
+
 use std::path::PathBuf;
 
 use millstream_operators::aggregate::{Aggregate, Decision};
+
+use self::skipped::skipped;
 
 /// Decides `command` and applies what it emits.
 pub(crate) fn send<A: Aggregate>(
@@ -44,7 +49,9 @@ pub(crate) fn shared_data(name: &str) -> Option<PathBuf> {
     );
     let path = folder.join(name);
     if !path.exists() {
-        println!("skipped: {name} is not in ../shared/data beside the repository");
+        skipped(format_args!(
+            "{name} is not in ../shared/data beside the repository"
+        ));
         return None;
     }
     Some(path)

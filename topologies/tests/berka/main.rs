@@ -6,8 +6,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod days;
+#[path = "../../../engine/tests/support/skipped.rs"]
+mod skipped;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use millstream::catalog::bank::berka::{BerkaReport, ORDER_COLUMNS, TRANS_COLUMNS};
 use millstream::catalog::bank::books::{CONTROL_KEY, Control, LEDGER_ACCOUNTS};
@@ -21,6 +24,8 @@ use millstream_engine::event::PartitionId;
 use millstream_engine::log::LogReader;
 use millstream_engine::state::{StateBatch, StateOptions, StateStore, StateWrite};
 use millstream_operators::projection::{FailurePolicy, ProjectionConfig};
+
+use self::skipped::skipped;
 
 /// Transactions with a rounding, an overdraft, interest, a fee and a rounded fee; of three accounts, two
 /// days, and not in the order in which they happened.
@@ -258,12 +263,30 @@ fn real_data() -> Option<(PathBuf, PathBuf)> {
             return Some((trans, order));
         }
     }
-    println!(
-        "skipped: no trans_prefix.asc.zst and order_found.csv.zst in {}; the bank's history may not be \
-         shipped, MILLSTREAM_BERKA names a folder that has it",
+    skipped(format_args!(
+        "no trans_prefix.asc.zst and order_found.csv.zst in {}; the bank's history may not be shipped, \
+         MILLSTREAM_BERKA names a folder that has it",
         folders[0].display()
-    );
+    ));
     None
+}
+
+/// Story: a test that had nothing to look at passed, and said so where nobody saw it.
+#[test]
+fn without_the_real_history_it_is_said_that_nothing_was_looked_at() {
+    let nothing = tempfile::tempdir().unwrap();
+    let mut without = Command::new(std::env::current_exe().unwrap());
+    without.args(["--exact", "the_real_history_has_every_recorded_balance"]);
+    let output = without.env("MILLSTREAM_BERKA", nothing.path()).output();
+    let output = output.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let said: Vec<_> = said.lines().map(str::trim).collect();
+    assert!(
+        said.iter()
+            .any(|line| line.starts_with("skipped: no trans_prefix")),
+        "{said:?}"
+    );
 }
 
 /// Goal: after each of the bank's 46,997 transactions its account has the balance that the bank recorded.
