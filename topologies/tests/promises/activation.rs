@@ -201,7 +201,7 @@ proptest! {
 }
 
 /// Snapshots as often as can be.
-fn eager() -> AggregateConfig {
+pub(crate) fn eager() -> AggregateConfig {
     AggregateConfig {
         resident_bytes_max: 0,
         idle_seconds_max: 0,

@@ -54,6 +54,7 @@ mod selections;
 mod settled_letters;
 mod shutdown;
 mod signals;
+mod snapshots;
 mod subscriptions;
 mod tokens;
 mod unreadable_events;
