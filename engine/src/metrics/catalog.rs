@@ -79,7 +79,7 @@ catalog! {
         "How long the partition's present turn goes on, if longer than a second: an aggregate that does not return";
     // No label.
     PARTITION_SKEW_RATIO = "millstream_partition_skew_ratio", Gauge, Ratio,
-        "Arrival rate of the busiest partition over the mean of all: 1 is even";
+        "Events stored since the last look, a second before, in the partition that got most of them, over the mean of all: 1 is even";
 
     // Labels: `stage`, `partition`.
     MAILBOX_ITEMS = "millstream_mailbox_items", Gauge, Count,
@@ -118,7 +118,7 @@ catalog! {
     WRITER_QUEUED_FRAMES = "millstream_writer_queued_frames", Gauge, Count,
         "Frames handed to the log writer and not yet taken by it";
     WRITER_FSYNCS_TOTAL = "millstream_writer_fsyncs_total", Counter, Count,
-        "Times that the log was forced to disk";
+        "Times that the log was forced to disk: two for each commit, its data and then what makes them valid";
     WRITER_LOG_BYTES_TOTAL = "millstream_writer_log_bytes_total", Counter, Bytes,
         "Bytes of frames made durable";
     WRITER_STOPPED = "millstream_writer_stopped", Gauge, Flag,

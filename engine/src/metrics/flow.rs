@@ -62,12 +62,12 @@ impl PartitionMetrics {
     }
 }
 
-/// Shows the skew of the partitions' arrival rates, one per partition. Called by whoever sees all of
+/// Shows the skew of what was stored since the last look, in events, one figure per partition. Called by whoever sees all of
 /// them, about once a second: it looks its gauge up each time. Without labels.
-pub fn observe_skew(arrivals_per_second: &[f64]) {
+pub fn observe_skew(events_stored: &[f64]) {
     Labels::none()
         .gauge(catalog::PARTITION_SKEW_RATIO)
-        .set(skew(arrivals_per_second));
+        .set(skew(events_stored));
 }
 
 /// One mailbox. Labels: `stage`, `partition`.

@@ -171,8 +171,8 @@ impl Monitor {
         let heads: Vec<_> = ids().map(|id| inner.feed.durable(id).0).collect();
         if let Some(before) = self.before.replace(heads.clone()) {
             let grown = heads.iter().zip(before);
-            let rates: Vec<_> = grown.map(|(now, then)| (now - then) as f64).collect();
-            observe_skew(&rates);
+            let stored: Vec<_> = grown.map(|(now, then)| (now - then) as f64).collect();
+            observe_skew(&stored);
         }
     }
 }
