@@ -3,16 +3,17 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/bank_files.rs"]
+mod bank_files;
 #[path = "support/cli.rs"]
 mod cli;
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use millstream::catalog::bank::berka::{ORDER_COLUMNS, TRANS_COLUMNS};
 use serde_json::Value;
 
+use bank_files::write_history;
 use cli::{events, interrupt, millstream};
 
 /// Its number.
@@ -95,18 +96,7 @@ fn nexmark_ends_in_order() {
 
 /// Tables of many accounts in files of their own.
 fn history(folder: &Path) -> (String, String) {
-    let (trans, order) = (folder.join("trans.asc"), folder.join("order.csv"));
-    let (mut rows, mut places) = (TRANS_COLUMNS.join(";"), ORDER_COLUMNS.join(","));
-    for account in 1..=ACCOUNTS {
-        write!(
-            rows,
-            "\n{account};{account};930101;PRIJEM;VKLAD;700.00;700.00;;;"
-        )
-        .unwrap();
-        write!(places, "\n0,{account},{account},,,").unwrap();
-    }
-    std::fs::write(&trans, rows + "\n").unwrap();
-    std::fs::write(&order, places + "\n").unwrap();
+    let (trans, order) = write_history(folder, ACCOUNTS);
     let text = |path: PathBuf| path.to_str().unwrap().to_owned();
     (text(trans), text(order))
 }

@@ -4,13 +4,18 @@
 
 #[path = "support/cli.rs"]
 mod cli;
+#[cfg(unix)]
+#[path = "support/served.rs"]
+mod served;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
 
 use cli::{events, millstream};
+#[cfg(unix)]
+use served::Served;
 
 fn output(words: &[&str]) -> Output {
     millstream(words).output().unwrap()
@@ -159,67 +164,6 @@ fn lines_of_a_kind_are_listed() {
         (&first["line"], &first["field"]),
         (&16.into(), &"Quantity".into())
     );
-}
-
-/// A run that stays up.
-#[cfg(unix)]
-struct Served {
-    child: std::process::Child,
-    address: String,
-}
-
-#[cfg(unix)]
-impl Served {
-    /// The address stands on standard error once the run is done.
-    fn start(words: &[&str]) -> Self {
-        Self::start_into(Stdio::piped(), words)
-    }
-
-    fn start_into(stdout: Stdio, words: &[&str]) -> Self {
-        use std::io::{BufRead, BufReader};
-
-        let mut command = millstream(&[words, &["--json", "--serve", "127.0.0.1:0"]].concat());
-        command.stdout(stdout).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        // A busy machine is warned of before.
-        let mut said = String::new();
-        let address = loop {
-            let line = said.len();
-            assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "{said}");
-            if let Some(address) = said[line..].strip_prefix("metrics at http://") {
-                break address.split('/').next().unwrap().to_owned();
-            }
-        };
-        Self { child, address }
-    }
-
-    fn metrics(&self) -> String {
-        use std::io::{Read, Write};
-
-        let address = &self.address;
-        let mut connection = std::net::TcpStream::connect(address).unwrap();
-        let request =
-            format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        connection.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        answer
-    }
-
-    /// Asks it to end; gives its report.
-    fn end(self) -> Value {
-        serde_json::from_slice(&self.terminate().stdout).unwrap()
-    }
-
-    fn terminate(self) -> Output {
-        let id = self.child.id().to_string();
-        let mut kill = Command::new("kill");
-        assert!(kill.args(["-TERM", &id]).status().unwrap().success());
-        let output = self.child.wait_with_output().unwrap();
-        assert_eq!(output.status.code(), Some(0));
-        output
-    }
 }
 
 /// Goal: a served run answers its metrics and ends in order, with status 0, when asked to. Method: nothing here depends

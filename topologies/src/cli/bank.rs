@@ -1,12 +1,14 @@
 //! `run bank`: imports a real bank's history and checks every balance.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
+use super::run::keeping::{Bar, RunArguments, Stay, end};
 use crate::catalog::StopSignal;
-use crate::catalog::bank::{BankReport, run};
+use crate::catalog::bank::BankReport;
+use crate::catalog::bank::run::{Progress, import_until, open, read_history};
 
 /// Runs the bank on the real history of the PKDD'99 challenge, and checks the balance after every transaction.
 ///
@@ -20,48 +22,45 @@ pub(super) struct BankArguments {
     /// In which order an account's transactions of one day happened: CSV, plain or compressed (.zst)
     #[arg(long, value_name = "FILE")]
     order: PathBuf,
-    /// Data folder, made if it is not there [default: a temporary one, deleted at the end]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Partitions of a new data folder; for an old one no other number than it has [default: 4, or what the folder has]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    partitions: Option<u16>,
+    #[command(flatten)]
+    pub(super) run: RunArguments,
 }
 
-impl BankArguments {
-    /// Whether what is stored outlives the run.
-    pub(super) const fn keeps_data(&self) -> bool {
-        self.data.is_some()
-    }
-}
-
-/// Runs it until it is asked to stop, and prints what it came to, with `is_json` as one line of JSON.
+/// Runs it in the folder `data` until it is asked to stop, prints what it came to, with `is_json` as one line of JSON, and
+/// stays up where that was asked for.
 ///
 /// # Errors
 /// Files that cannot be read, with line and field; an engine that does not open or does not end in order.
 pub(super) async fn run_bank(
     arguments: &BankArguments,
-    stop: &StopSignal,
+    data: &Path,
+    (stop, stay): (&StopSignal, Option<Stay<'_>>),
     is_json: bool,
     out: &mut impl Write,
 ) -> Result<BankReport> {
-    let temporary;
-    let data = match &arguments.data {
-        Some(data) => data.as_path(),
-        None => {
-            temporary = tempfile::tempdir().context("making a temporary data folder")?;
-            temporary.path()
-        }
+    // Before the folder: a mistyped path must not leave an empty store behind.
+    let history = read_history(&arguments.trans, &arguments.order)?;
+    let engine = open(data, arguments.run.partitions).await?;
+    let bar = Bar::new(is_json);
+    let show = |progress: Progress| {
+        let (sent, total) = (progress.transactions, progress.transactions_total);
+        bar.show(sent, total, format!("{sent} transactions"));
     };
-    let files = (arguments.trans.as_path(), arguments.order.as_path());
-    let report = run::run_until(data, arguments.partitions, files, stop).await?;
+    let imported = import_until(&engine, &history, stop, &show).await;
+    let imported = imported.map_err(anyhow::Error::from);
+    bar.clear();
+    let print = |report: &BankReport| print(report, is_json, out);
+    end(&engine, imported, stay, print).await
+}
+
+fn print(report: &BankReport, is_json: bool, out: &mut impl Write) -> Result<()> {
     if is_json {
         writeln!(out, "{}", report.to_json())?;
     } else {
         write!(out, "{report}")?;
     }
     out.flush()?;
-    Ok(report)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -78,32 +77,33 @@ mod tests {
         BankArguments {
             trans,
             order,
-            data: None,
-            partitions: None,
+            run: RunArguments::default(),
         }
     }
 
-    async fn output(arguments: BankArguments, is_json: bool) -> Result<(bool, String)> {
+    async fn output(
+        arguments: BankArguments,
+        data: &Path,
+        is_json: bool,
+    ) -> Result<(bool, String)> {
         let mut out = Vec::new();
-        let stop = StopSignal::default();
-        let report = run_bank(&arguments, &stop, is_json, &mut out).await?;
+        let stop = (&StopSignal::default(), None);
+        let report = run_bank(&arguments, data, stop, is_json, &mut out).await?;
         Ok((report.is_good(), String::from_utf8(out)?))
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_run_reports_as_text_and_as_one_line_of_json() {
         let folder = tempfile::tempdir().unwrap();
-        let (is_good, text) = output(arguments(folder.path()), false).await.unwrap();
+        let (data, other) = (folder.path().join("data"), folder.path().join("other"));
+        let asked = arguments(folder.path());
+        let (is_good, text) = output(asked, &other, false).await.unwrap();
         assert!(is_good);
         assert!(text.starts_with("1 transactions of 1 accounts"), "{text}");
         assert!(!text.contains("FAILED"), "{text}");
-        let data = Some(folder.path().join("data"));
         for repeats in [0, 2] {
-            let asked = BankArguments {
-                data: data.clone(),
-                ..arguments(folder.path())
-            };
-            let (is_good, text) = output(asked, true).await.unwrap();
+            let asked = arguments(folder.path());
+            let (is_good, text) = output(asked, &data, true).await.unwrap();
             assert_eq!((is_good, text.lines().count()), (true, 1));
             let line: serde_json::Value = serde_json::from_str(&text).unwrap();
             assert_eq!(
@@ -117,12 +117,11 @@ mod tests {
     #[tokio::test]
     async fn a_bad_field_is_named_and_no_folder_is_made() {
         let folder = tempfile::tempdir().unwrap();
-        let mut asked = arguments(folder.path());
+        let asked = arguments(folder.path());
         let trans = std::fs::read_to_string(&asked.trans).unwrap();
         std::fs::write(&asked.trans, trans.replace("930101", "931301")).unwrap();
         let data = folder.path().join("data");
-        asked.data = Some(data.clone());
-        let error = output(asked, false).await.unwrap_err().to_string();
+        let error = output(asked, &data, false).await.unwrap_err().to_string();
         assert!(
             error.ends_with("trans.asc, line 2, date: \"931301\" is not a date"),
             "{error}"

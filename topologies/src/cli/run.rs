@@ -4,31 +4,31 @@
 //! all that was read is dealt with, told, and made durable where there is an engine; the status is 1 then. A second one ends the
 //! process at once.
 
+pub(super) mod keeping;
 mod shop_summary;
 
-use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
+use self::keeping::{Bar, DataFolder, RunArguments, Stay};
 use super::bank::{BankArguments, run_bank};
 use super::nexmark::{NexmarkArguments, run_nexmark};
 use super::say;
+use crate::Runtime;
 use crate::catalog::StopSignal;
 use crate::catalog::shop::rules::{self, Dirt};
 use crate::catalog::shop::run::{Progress, import, open};
 use crate::catalog::shop::{InvoiceLine, InvoiceLines, ShopError, ShopOptions, ShopReport};
 use crate::catalog::table::TableError;
 use crate::engine::signal;
-use crate::server::{MetricsServer, serve_metrics};
-use crate::{Engine, Runtime};
+use crate::server::MetricsServer;
 
 /// The topologies that can be run.
 #[derive(Debug, Subcommand)]
@@ -68,27 +68,6 @@ impl Topology {
     }
 }
 
-/// Options that every topology has.
-#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct RunArguments {
-    /// Data folder; a temporary one, deleted at the end, if it is not given
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Partitions of a new data folder
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
-    partitions: Option<u16>,
-    /// Stay up after the run until Ctrl-C, with Prometheus metrics at this address
-    ///
-    /// The dataflows then run beside the commands instead of behind them, with checkpoints and tables in the data folder, and
-    /// go on until Ctrl-C. A window's rows come once event time has passed it, so the last ones of a file stay open; what
-    /// has come is checked.
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, default_missing_value = DEFAULT_ADDRESS_TEXT)]
-    serve: Option<SocketAddr>,
-}
-
-/// [`DEFAULT_METRICS_ADDRESS`](crate::server::DEFAULT_METRICS_ADDRESS), which a test compares with it.
-const DEFAULT_ADDRESS_TEXT: &str = "127.0.0.1:9464";
-
 /// Options of the shop.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ShopArguments {
@@ -122,8 +101,7 @@ pub(super) fn shop(arguments: &ShopArguments, is_json: bool, out: &mut impl Writ
     if let Some(kind) = &arguments.list {
         return list(arguments, kind, is_json, out);
     }
-    // Before the engine opens: what it measures earlier would not be recorded.
-    let metrics = arguments.run.serve.map(serve_metrics).transpose()?;
+    let metrics = arguments.run.metrics()?;
     let folder = DataFolder::new(arguments.run.data.as_deref())?;
     let options = ShopOptions {
         input: arguments.input.clone(),
@@ -139,17 +117,21 @@ pub(super) fn shop(arguments: &ShopArguments, is_json: bool, out: &mut impl Writ
 /// Runs the bank.
 fn bank(arguments: &BankArguments, is_json: bool, out: &mut impl Write) -> Result<()> {
     log_to_stderr();
+    let metrics = arguments.run.metrics()?;
+    let folder = DataFolder::new(arguments.run.data.as_deref())?;
     let report = runtime()?.block_on(async {
         let stop = StopSignal::default();
-        let (tell, _) = watch::channel(false);
+        let (tell, told) = watch::channel(false);
         tokio::spawn(stop_at_signal(stop.clone(), tell));
-        run_bank(arguments, &stop, is_json, out).await
+        let stay = metrics.as_ref().map(|metrics| Stay { metrics, told });
+        run_bank(arguments, folder.path(), (&stop, stay), is_json, out).await
     })?;
+    folder.close()?;
     let commands = report.commands;
     ensure!(
         !report.interrupted,
         "stopped after {commands} commands; {}",
-        what_is_left("sent", arguments.keeps_data())
+        what_is_left("sent", arguments.run.data.is_some())
     );
     ensure!(report.is_good(), "not all checks hold");
     Ok(())
@@ -164,23 +146,17 @@ async fn run_shop(
     let (tell, told) = watch::channel(false);
     // One task for the whole run: a signal between two phases must not be lost.
     tokio::spawn(stop_at_signal(options.stop.clone(), tell));
+    let stay = metrics.map(|metrics| Stay { metrics, told });
     let engine = open(options).await.map_err(said)?;
-    let bar = bar(is_json);
-    let imported = import(&engine, options, &|progress| show(&bar, progress)).await;
-    bar.finish_and_clear();
-    let mut shown = Ok(());
-    if let Ok(report) = &imported {
-        shown = print_report(report, is_json, out);
-        // A report that nobody can be shown, as on a full disk, ends nothing that others use.
-        if let Some(metrics) = metrics {
-            serve(&engine, metrics, told).await;
-        }
-    }
-    let ended = engine.shutdown().await;
-    let report = imported.map_err(said)?;
-    ended?;
-    shown?;
-    Ok(report)
+    let bar = Bar::new(is_json);
+    let show = |progress: Progress| {
+        let words = format!("{} lines", progress.lines);
+        bar.show(progress.bytes, progress.bytes_total, words);
+    };
+    let imported = import(&engine, options, &show).await.map_err(said);
+    bar.clear();
+    let print = |report: &ShopReport| print_report(report, is_json, out);
+    keeping::end(&engine, imported, stay, print).await
 }
 
 fn print_report(report: &ShopReport, is_json: bool, out: &mut impl Write) -> Result<()> {
@@ -191,18 +167,6 @@ fn print_report(report: &ShopReport, is_json: bool, out: &mut impl Write) -> Res
     }
     out.flush()?;
     Ok(())
-}
-
-/// Stays until a signal has come, or until nothing can be written any more.
-async fn serve(engine: &Engine, metrics: &MetricsServer, mut told: watch::Receiver<bool>) {
-    let address = metrics.address();
-    say(format_args!(
-        "metrics at http://{address}/metrics, Ctrl-C ends"
-    ));
-    tokio::select! {
-        _ = told.wait_for(|told| *told) => {}
-        cause = engine.failed() => tracing::error!(cause, "shutting down"),
-    }
 }
 
 /// The error's own text, which names its cause: anyhow would repeat it.
@@ -241,35 +205,6 @@ fn verdict(report: &ShopReport, keeps_data: bool) -> Result<()> {
     Ok(())
 }
 
-/// The data folder asked for, or a temporary one.
-enum DataFolder {
-    Kept(PathBuf),
-    Temporary(tempfile::TempDir),
-}
-
-impl DataFolder {
-    fn new(asked: Option<&Path>) -> Result<Self> {
-        Ok(match asked {
-            Some(path) => Self::Kept(path.to_path_buf()),
-            None => Self::Temporary(tempfile::tempdir().context("making a temporary data folder")?),
-        })
-    }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Kept(path) => path,
-            Self::Temporary(folder) => folder.path(),
-        }
-    }
-
-    fn close(self) -> Result<()> {
-        match self {
-            Self::Kept(_) => Ok(()),
-            Self::Temporary(folder) => folder.close().context("deleting the temporary data folder"),
-        }
-    }
-}
-
 fn runtime() -> Result<Runtime> {
     Runtime::new().context("starting the runtime")
 }
@@ -283,24 +218,6 @@ fn log_to_stderr() {
         // It would say with `eprintln` that it cannot write, which panics on whatever thread of the engine it is.
         .log_internal_errors(false)
         .try_init();
-}
-
-fn bar(is_json: bool) -> ProgressBar {
-    if is_json || !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(0);
-    let style = "{bar:40} {percent:>3} %  {msg}  {elapsed}";
-    if let Ok(style) = ProgressStyle::with_template(style) {
-        bar.set_style(style);
-    }
-    bar
-}
-
-fn show(bar: &ProgressBar, progress: Progress) {
-    bar.set_length(progress.bytes_total);
-    bar.set_position(progress.bytes);
-    bar.set_message(format!("{} lines", progress.lines));
 }
 
 /// At the first signal asks the run to stop and says so, at the second ends the process.
@@ -372,15 +289,4 @@ fn print_line(line: &InvoiceLine, is_json: bool, out: &mut impl Write) -> Result
         description.unwrap_or("no description"),
     )?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::server::DEFAULT_METRICS_ADDRESS;
-
-    #[test]
-    fn the_address_in_the_help_is_the_default() {
-        assert_eq!(DEFAULT_ADDRESS_TEXT, DEFAULT_METRICS_ADDRESS.to_string());
-    }
 }

@@ -127,17 +127,26 @@ pub async fn run_until(
 ) -> Result<BankReport, BankRunError> {
     // Before the folder: a mistyped path must not leave an empty store behind.
     let history = read_history(trans, order)?;
-    let mut builder = Engine::open(data);
-    if let Some(partitions) = partitions {
-        builder = builder.partitions(partitions);
-    }
-    let engine = builder.run(super::topology()?).await?;
-    let report = import_until(&engine, &history, stop).await;
+    let engine = open(data, partitions).await?;
+    let report = import_until(&engine, &history, stop, &|_| {}).await;
     // Shut down in either case; the import's own error says more.
     let ended = engine.shutdown().await;
     let report = report?;
     ended?;
     Ok(report)
+}
+
+/// Opens an engine with the bank's [`topology`](super::topology) over the data folder `data`, which is made if it is not there.
+/// `partitions` is for a new folder; an old one keeps its own.
+///
+/// # Errors
+/// [`BankRunError::Open`].
+pub async fn open(data: &Path, partitions: Option<u16>) -> Result<Engine, BankRunError> {
+    let mut builder = Engine::open(data);
+    if let Some(partitions) = partitions {
+        builder = builder.partitions(partitions);
+    }
+    Ok(builder.run(super::topology()?).await?)
 }
 
 /// Imports a history into a running engine with the bank's [`topology`](super::topology), and checks it.
@@ -148,18 +157,25 @@ pub async fn run_until(
 /// # Panics
 /// When the engine's topology has no accounts.
 pub async fn import(engine: &Engine, history: &History) -> Result<BankReport, BankRunError> {
-    import_until(engine, history, &StopSignal::default()).await
+    import_until(engine, history, &StopSignal::default(), &|_| {}).await
 }
 
-/// The same, until it is asked to stop.
-async fn import_until(
+/// The same, until it is asked to stop. `progress` is called about every four thousand commands.
+///
+/// # Errors
+/// As [`run`].
+///
+/// # Panics
+/// As [`import`].
+pub async fn import_until(
     engine: &Engine,
     history: &History,
     stop: &StopSignal,
+    progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<BankReport, BankRunError> {
     let clock = SystemClock::new();
     let start = clock.monotonic();
-    let sent = send_all(engine, history, stop).await?;
+    let sent = send_all(engine, history, stop, progress).await?;
     let seconds = clock.monotonic().saturating_sub(start).as_secs_f64();
     let (replayed, checks) = if sent.interrupted {
         <(Replayed, Vec<Check>)>::default()
@@ -178,6 +194,15 @@ async fn import_until(
         seconds,
         checks,
     })
+}
+
+/// How far an import has come: all of it is durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Transactions sent, those of an earlier import included.
+    pub transactions: u64,
+    /// Transactions of the history.
+    pub transactions_total: u64,
 }
 
 /// What the sending saw.
@@ -201,9 +226,14 @@ async fn send_all(
     engine: &Engine,
     history: &History,
     stop: &StopSignal,
+    progress: &(dyn Fn(Progress) + Sync),
 ) -> Result<Sent, BankRunError> {
     let accounts = engine.aggregate::<Account>();
     let mut sent = Sent::default();
+    let mut reached = Progress {
+        transactions: 0,
+        transactions_total: history.transactions().len() as u64,
+    };
     let mut versions: HashMap<u32, u64> = HashMap::new();
     let (mut bulk, mut origins) = (Vec::new(), Vec::new());
     let mut steps = history.steps().peekable();
@@ -213,6 +243,7 @@ async fn send_all(
             sent.interrupted = true;
             break;
         }
+        reached.transactions += 1;
         let events = versions.entry(step.recorded.account).or_default();
         for command in commands(&step, events) {
             bulk.push(command);
@@ -222,6 +253,7 @@ async fn send_all(
             let answers = accounts.send_bulk(std::mem::take(&mut bulk)).await;
             take_answers(&answers, &origins, &mut sent)?;
             origins.clear();
+            progress(reached);
             let sum = verify::control(engine)?.sum();
             sent.looks += 1;
             if sum != 0 {
