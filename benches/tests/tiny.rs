@@ -190,6 +190,7 @@ async fn models() {
         "batch-",
         "bloom-",
         "amplification-",
+        "reading-",
         "conflicts-",
         "waiting-",
     ] {

@@ -8,6 +8,7 @@ mod amplification;
 mod batching;
 mod bloom;
 mod conflicts;
+mod reading;
 mod reload;
 mod waiting;
 
@@ -94,6 +95,9 @@ pub async fn run(harness: &Harness, sizes: Sizes) -> Result<()> {
     }
     if harness.wants("amplification") {
         amplification::run(harness, sizes)?;
+    }
+    if harness.wants("reading") {
+        reading::run(harness, sizes)?;
     }
     if harness.wants("conflicts") {
         conflicts::run(harness, sizes).await?;
