@@ -1,5 +1,7 @@
 //! Promise: a subscriber gets every event once and in order, from any position, live or behind.
 
+use std::sync::Arc;
+
 use millstream::prelude::*;
 use millstream_engine::event::{Offset, PartitionId};
 use millstream_engine::log::{Subscription, SubscriptionLimits};
@@ -149,4 +151,28 @@ async fn one_at_a_time() {
     );
     close(engine).await;
     assert!(within(behind.next()).await.unwrap().is_none());
+}
+
+/// Goal: whoever keeps up is given frames from memory, not from the disk. Method: what is live is one frame, shared by all who wait
+/// for it, while each reader of the disk unpacks one of its own. Once is enough: an event may be durable before it is in a
+/// subscriber's lane, and then it is read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_keep_up_read_from_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path()).await;
+    let subscribe = || {
+        let room = limits(64, 1 << 20);
+        engine.subscribe_from(&everywhere(0), room).unwrap()
+    };
+    let (mut one, mut other) = (subscribe(), subscribe());
+    let mut shared = 0;
+    for n in 0..300 {
+        engine.send::<Tally>("t", Ask::Add(n)).await.unwrap();
+        let one = within(one.next()).await.unwrap().unwrap();
+        let other = within(other.next()).await.unwrap().unwrap();
+        assert_eq!(one.from, other.from);
+        shared += u32::from(Arc::ptr_eq(&one.frame, &other.frame));
+    }
+    assert!(shared > 0, "all 300 were read from the disk");
+    close(engine).await;
 }

@@ -2,6 +2,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::task::Poll;
 
+use millstream_engine::event::StreamId;
 use millstream_engine::state::{StateBatch, StateOptions, StateStore, StateWrite, stepped};
 use tokio::sync::oneshot;
 
@@ -117,6 +118,38 @@ fn a_state_that_has_stopped_is_a_failure_and_its_projections_are_shown_behind() 
         assert!(matches!(ended, Err(ShutdownError::State(_))), "{ended:?}");
     };
     metrics.during(|| runtime.block_on(run));
+}
+
+/// Goal: a partition that is given up is a failure of the engine, which says which one and why; who asks it for something is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_is_given_up_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = EngineConfig {
+        partitions: Some(2),
+        ..config()
+    };
+    let engine = open(folder.path(), config).await;
+    let mut failed = pin!(engine.failed());
+    let polled = std::future::poll_fn(|context| Poll::Ready(failed.as_mut().poll(context)));
+    assert!(polled.await.is_pending());
+
+    let partition = &engine.inner.running.partitions[1];
+    partition.give_up("it does not go on");
+    let cause = within(failed).await;
+    let expected = format!("{} was given up: it does not go on", partition.name());
+    assert_eq!(cause, expected);
+    let ids = (0_u32..).map(|id| StreamId::new("account", &id.to_string()).unwrap());
+    let mut lost = ids.filter(|id| id.partition(2) == PartitionId(1));
+    let lost = lost.next().unwrap();
+    let overdraft_limit = Cents::ZERO;
+    let opening = AccountCommand::Open { overdraft_limit };
+    let sent = within(engine.send::<Account>(lost.id(), opening)).await;
+    assert!(sent.is_err(), "{sent:?}");
+    let ended = within(engine.shutdown()).await;
+    let Err(ShutdownError::Stage { stage, cause }) = ended else {
+        panic!("{ended:?}");
+    };
+    assert!(expected.contains(&stage) && cause.contains("it does not go on"));
 }
 
 #[test]
