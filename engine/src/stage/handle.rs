@@ -198,7 +198,8 @@ impl StageHandle {
             // The sender is ours.
             _ = given_up.wait_for(Option::is_some) => true,
         };
-        if is_by_itself {
+        // One that is given up loses its supervisor as well: that may be seen before why.
+        if is_by_itself || self.given_up.borrow().is_some() {
             return self.status();
         }
         // The runtime went away under the supervisor: nobody will step the stage again.

@@ -186,7 +186,7 @@ async fn ids() {
 /// is, so commands are sent until it is not, which the first ones show.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accepted_is_decided() {
-    const COMMANDS_MAX: u64 = 20_000;
+    const COMMANDS_MAX: u64 = 2_000;
     let folder = tempfile::tempdir().unwrap();
     let engine = open(folder.path()).await;
     let accepted = || CommandOptions {

@@ -149,7 +149,10 @@ async fn a_partition_that_is_given_up_is_a_failure() {
     let Err(ShutdownError::Stage { stage, cause }) = ended else {
         panic!("{ended:?}");
     };
-    assert!(expected.contains(&stage) && cause.contains("it does not go on"));
+    assert!(
+        expected.contains(&stage) && cause.contains("it does not go on"),
+        "{stage}: {cause}"
+    );
 }
 
 #[test]
