@@ -228,10 +228,19 @@ impl ProgressBoard {
         self.showing.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the stream with this id (without the category) is parked, and by which letter. Cost: a hash lookup.
+    /// Whether the stream with this id (without the category) is parked, and by which letter: not by a later one before the rows of
+    /// what was applied up to there are visible. Cost: a hash lookup.
     #[must_use]
     pub fn parked(&self, id: &str) -> Option<ParkedStream> {
         self.parked.get(id).map(|parked| *parked)
+    }
+
+    /// Whether it is parked by the letter of an event that lies before that of `letter` in the same partition.
+    pub(super) fn is_parked_before(&self, id: &str, letter: DeadLetterId) -> bool {
+        self.parked(id).is_some_and(|parked| {
+            let known = parked.letter;
+            known.partition == letter.partition && known.offset < letter.offset
+        })
     }
 
     pub(super) fn park(&self, id: &CompactString, parked: ParkedStream) {

@@ -90,8 +90,8 @@ pub(super) struct Parked {
     /// Letters of which only the followers changed: stored when rows are, never sooner.
     followed: Vec<CompactString>,
     removed: Vec<DeadLetterId>,
-    /// Keys that were freed and that readers take for parked, until they see the rows.
-    freed: Vec<CompactString>,
+    /// Keys that were freed, or went on to a later event, and that readers take for parked where they were, until they see the rows.
+    moved: BTreeSet<CompactString>,
     /// Monotonic time before which nothing more that somebody decided is carried out.
     hurried_at: Duration,
     telling: Telling,
@@ -123,7 +123,7 @@ impl Parked {
             has_new: false,
             followed: Vec::new(),
             removed: Vec::new(),
-            freed: Vec::new(),
+            moved: BTreeSet::new(),
             hurried_at: Duration::ZERO,
             telling: Telling::default(),
         }
@@ -181,7 +181,13 @@ impl Parked {
         if parked.letter.payload.len() > parked.event_bytes {
             self.grown.insert(id.clone());
         }
-        self.board.park(&id, ParkedStream::of(&parked.letter));
+        // Readers who know of an earlier event are not told of this one yet: they would take that one's row for shown.
+        let told = ParkedStream::of(&parked.letter);
+        if self.board.is_parked_before(&id, told.letter) {
+            self.moved.insert(id.clone());
+        } else {
+            self.board.park(&id, told);
+        }
         self.is_awaited |= parked.is_decided;
         self.filter.add(&id);
         self.keys.insert(id, parked);

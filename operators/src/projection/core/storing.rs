@@ -31,7 +31,7 @@ impl<P: Projection> ProjectionCore<P> {
                 source.metrics.observe_visible(wall.since(recorded));
             }
         }
-        self.parked.show_freed();
+        self.parked.show_moved();
         drop(shown);
         if moved {
             self.board.announce();

@@ -197,15 +197,16 @@ impl Parked {
     pub(in crate::projection) fn free(&mut self, id: &str) {
         if let Some(parked) = self.take(id) {
             self.removed.push(parked.letter.id());
-            self.freed.push(id.into());
+            self.moved.insert(id.into());
         }
     }
 
-    /// Tells readers of keys that were freed: what was waiting is in the rows that they see.
-    pub(in crate::projection) fn show_freed(&mut self) {
-        for id in self.freed.drain(..) {
-            if !self.keys.contains_key(&id) {
-                self.board.free(&id);
+    /// Tells readers of keys that were freed or went on: what was waiting is in the rows that they see.
+    pub(in crate::projection) fn show_moved(&mut self) {
+        for id in std::mem::take(&mut self.moved) {
+            match self.keys.get(&id) {
+                Some(parked) => self.board.park(&id, ParkedStream::of(&parked.letter)),
+                None => self.board.free(&id),
             }
         }
     }

@@ -5,6 +5,7 @@ mod bounds;
 mod counted;
 mod model;
 mod pacing;
+mod told;
 mod world;
 
 use std::collections::BTreeSet;

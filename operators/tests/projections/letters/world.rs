@@ -21,7 +21,7 @@ use crate::support::{
 };
 
 const PARTITIONS: u16 = 2;
-const LISTS: Table<String, Vec<u32>> = Table::named("lists");
+pub(super) const LISTS: Table<String, Vec<u32>> = Table::named("lists");
 
 /// What an event adds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ pub(crate) const ROUTED: usize = 0;
 const OWNERS: usize = 3;
 
 /// Keeps the values of each stream, and fails on some.
-pub(crate) struct Lists<const BATCH: usize>(Moods);
+pub(crate) struct Lists<const BATCH: usize>(pub(super) Moods);
 
 impl<const BATCH: usize> Projection for Lists<BATCH> {
     const NAME: &'static str = "lists";
