@@ -167,7 +167,8 @@ impl<A: Clone> Fifo<A> {
         self.back = None;
     }
 
-    /// Lets go sums of what has left, and makes them anew if all they cover has. Gives whether it has made any.
+    /// Lets go sums of what has left, and makes them anew if all they cover has, or if there were none to share and slices are
+    /// many more by now. Gives whether it has made any.
     fn sum_again<T, F>(&mut self, function: &F) -> bool
     where
         F: AggregateFunction<T, Accumulator = A>,
@@ -176,7 +177,7 @@ impl<A: Clone> Fifo<A> {
         (self.front, self.back) = (Vec::new(), None);
         let live = &self.parts[self.dead..];
         if let (Some(sums), Some((first, _))) = (&mut self.sums, live.first())
-            && sums.expire(*first)
+            && sums.expire(*first, live.len())
         {
             return false;
         }

@@ -4,7 +4,8 @@
 //! of the newer. But not from each slice on, since as many sets of all that ever comes take the square of it. There is one from
 //! where the slices since the one before are as large as it is itself, by the bytes that they take where they are stored beyond
 //! those of an empty one. Where the whole is hardly smaller than its slices, as of a list, there are none: merging what a
-//! window has costs no more than handing on its result.
+//! window has costs no more than handing on its result. A few slices say little of that, since values that come again and again
+//! are all new at first: it is found anew once there are twice as many.
 //! Invariants: (1) aggregates take no more than the slices that they cover; (2) what a window merges, slices and aggregates
 //! together, is no more than a small multiple of its result, unless the newest slices are unlike those before; (3) merges are
 //! in the slices' order.
@@ -24,6 +25,9 @@ const SLICES_MIN: usize = 8;
 pub(super) struct Sums<A> {
     /// The last slice that they cover, the newest there was when they were made.
     until: i64,
+    /// How many slices there were then. None in state that was stored when nobody counted them.
+    #[serde(default)]
+    slices: usize,
     /// Of all slices from this one to the last, the newest first. The first is the last slice alone; none, if slices
     /// are merged for each window.
     from: Vec<(i64, A)>,
@@ -71,6 +75,7 @@ where
     };
     Some(Sums {
         until: parts.last()?.0,
+        slices: parts.len(),
         from,
         behind: None,
     })
@@ -89,12 +94,15 @@ impl<A: Clone> Sums<A> {
         }
     }
 
-    /// Slices before `first`, the oldest that is left, have left. Gives whether these are good for the others.
-    pub(super) fn expire(&mut self, first: i64) -> bool {
+    /// Slices before `first`, the oldest that is left of now so many, have left. Gives whether these are good for the others.
+    pub(super) fn expire(&mut self, first: i64, slices: usize) -> bool {
+        let is_list_like = self.from.is_empty();
         while self.from.last().is_some_and(|(from, _)| *from < first) {
             self.from.pop();
         }
-        first <= self.until
+        // Not sooner, so that finding it anew costs each slice a constant number of merges in the mean.
+        let may_differ = is_list_like && slices >= self.slices * 2;
+        first <= self.until && !may_differ
     }
 
     /// The aggregate of all of `parts`, which are those that are left.
