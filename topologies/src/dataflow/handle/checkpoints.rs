@@ -59,7 +59,8 @@ fn failed_too_often(failures: u32, last: Option<Failure>) -> TakeCheckpointError
 
 impl DataflowHandle {
     /// Takes a checkpoint now and waits until it is complete. If the dataflow fails meanwhile and begins again, it is asked for
-    /// once more, and given up if it fails again: taking it may be what fails.
+    /// once more, and given up if it fails again: taking it may be what fails. A failure from before it was asked for does not
+    /// count.
     ///
     /// # Errors
     /// [`TakeCheckpointError`]: why there is none.
@@ -95,6 +96,10 @@ impl DataflowHandle {
             let (control, mut runs) = self.parts.checkpoints().ok_or(TakeCheckpointError::None)?;
             // Of that run, or of one that has just taken its place.
             let failure = self.parts.lock().failure.clone();
+            // Its end is yet to be dealt with, and says nothing of what is asked for.
+            let had_failed = failure
+                .as_ref()
+                .is_some_and(|failure| failure.borrow().is_some());
             let before = control.status().borrow().clone();
             let number = ask(&control);
             let mut status = control.status();
@@ -111,7 +116,7 @@ impl DataflowHandle {
                 },
                 // A run that failed answers nobody.
                 Ok(()) = runs.changed() => {
-                    failures += 1;
+                    failures += u32::from(!had_failed);
                     if failures < RUNS_MAX {
                         continue;
                     }

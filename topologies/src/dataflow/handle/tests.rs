@@ -1,8 +1,13 @@
-//! Giving up runs of a dataflow, as whoever watches it does.
+//! Giving up runs of a dataflow, as whoever watches it does, and what is asked of runs that fail.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
+use millstream_engine::checkpoint::Control;
 use millstream_engine::flow::Fence;
+use millstream_engine::mailbox::{Mailbox, MailboxLimits};
+use millstream_engine::time::{ManualClock, Timestamp};
 use tokio::sync::watch;
 
 use super::*;
@@ -68,4 +73,40 @@ fn an_abort_between_two_runs_ends_the_next() {
         (&*failure.stage, &*failure.cause),
         ("dataflow flow", "nobody needs it")
     );
+}
+
+/// Story: a savepoint that was asked for when a run had failed already was given up at the next failure, as if the dataflow had failed
+/// twice of it.
+#[test]
+fn a_failure_from_before_a_savepoint_was_asked_for_does_not_count() {
+    let parts = Parts::new("flow", Vec::new());
+    let handle = DataflowHandle::new(parts.clone());
+    let begin_with_checkpoints = || {
+        let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
+        let mailbox = Mailbox::new(MailboxLimits::default(), clock);
+        let control = Control::new(None, Vec::new(), mailbox);
+        let failure = watch::Sender::new(None);
+        let checkpoints = (Some(control), Arc::new(Fence::new()));
+        parts.begin_run(Vec::new(), failure.clone(), checkpoints);
+        failure
+    };
+    let fail = |run: &watch::Sender<_>| tell(run, "stage", "it failed");
+    fail(&begin_with_checkpoints());
+    let mut savepoint = pin!(handle.savepoint());
+    let mut poll = || {
+        let mut context = Context::from_waker(Waker::noop());
+        savepoint.as_mut().poll(&mut context)
+    };
+    assert!(poll().is_pending());
+    let second = begin_with_checkpoints();
+    assert!(poll().is_pending());
+    fail(&second);
+    let third = begin_with_checkpoints();
+    assert!(poll().is_pending());
+    fail(&third);
+    begin_with_checkpoints();
+    let Poll::Ready(Err(TakeCheckpointError::GivenUp { cause })) = poll() else {
+        panic!("it is asked for again");
+    };
+    assert!(cause.contains("failed 2 times meanwhile"), "{cause}");
 }
