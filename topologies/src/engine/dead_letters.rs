@@ -154,7 +154,7 @@ impl DeadLetters {
             let letter = self.engine.state().dead_letter(id)?;
             match letter.filter(|letter| waiting.is_late(letter)) {
                 Some(letter) => {
-                    known.check(&letter)?;
+                    known.check(&waiting, &letter)?;
                     late.push(SeenLetter::from(&letter));
                 }
                 None => others.push(id),

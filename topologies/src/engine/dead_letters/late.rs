@@ -11,8 +11,9 @@ use millstream_engine::event::PartitionId;
 use millstream_engine::state::DeadLetter;
 use millstream_operators::sink::late_letters_of;
 
-use super::DecideError;
+use super::{DecideError, Waiting};
 use crate::Engine;
+use crate::dataflow::table;
 
 /// Counts of letters, by stage and partition.
 type Counts = HashMap<(String, PartitionId), u64>;
@@ -32,9 +33,17 @@ impl<'e> KnownLate<'e> {
     }
 
     /// Whether a letter keeps its id, whatever its dataflow begins from again.
-    pub(super) fn check(&mut self, letter: &DeadLetter) -> Result<(), DecideError> {
+    pub(super) fn check(
+        &mut self,
+        waiting: &Waiting,
+        letter: &DeadLetter,
+    ) -> Result<(), DecideError> {
+        // Not by the name of its stage: that of one dataflow may be the beginning of another's.
+        let owner = waiting.dataflow_of(letter);
         let mut dataflows = self.engine.dataflows().iter();
-        let of_letter = dataflows.find_map(|flow| {
+        let flow =
+            dataflows.find(|flow| owner.is_some_and(|owner| table::owner(flow.name()) == owner));
+        let of_letter = flow.and_then(|flow| {
             let stage = letter.stage.strip_prefix(flow.name())?.strip_prefix('/')?;
             Some((flow, stage))
         });

@@ -61,6 +61,13 @@ impl Waiting {
         letter.kind.category.is_empty() && dataflows.any(|one| one.id == letter.projection)
     }
 
+    /// What the dataflow is registered as that a letter is of, if it is one of the topology.
+    pub(super) fn dataflow_of(&self, letter: &DeadLetter) -> Option<&str> {
+        let mut dataflows = self.dataflows.iter();
+        let dataflow = dataflows.find(|one| one.id == letter.projection)?;
+        Some(dataflow.name.as_str())
+    }
+
     /// The letter that is to be let go of by a decision, if it is that of a late item and there still, as it was seen.
     pub(in crate::engine) fn late(
         &self,

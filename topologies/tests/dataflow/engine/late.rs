@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use millstream::DecideError;
-use millstream::dataflow::FlowOptions;
+use millstream::dataflow::{Flow, FlowOptions};
 use millstream::prelude::*;
 use millstream_engine::checkpoint::CheckpointOptions;
 use millstream_engine::flow::Ascending;
@@ -33,25 +33,28 @@ fn topology_with(names: &'static [&'static str], gone: &[&str], interval_ms: u64
         }),
         ..options()
     };
-    let topology = Topology::named("shop").dataflow_with("counts", options, move |flow| {
-        let events = flow.events::<Sale>().category("sale");
-        let stamped = events.timestamps(|sale| Timestamp::from_seconds(sale.cents as i64));
-        let sold = stamped.watermarks(Ascending::new()).stream();
-        let mut branches = sold.share(2).into_iter();
-        for name in names {
-            let keyed = branches
-                .next()
-                .unwrap()
-                .key_by(|sale: &Sale| sale.product.clone());
-            let windows = keyed.named(name).window(Tumbling::of(SECOND));
-            let counted = windows.late_to_dead_letters().aggregate(count());
-            counted.for_each(|_, _| {});
-        }
-        for rest in branches {
-            rest.for_each(|_, _| {});
-        }
-    });
+    let topology = Topology::named("shop");
+    let topology = topology.dataflow_with("counts", options, |flow| count_sales(flow, names));
     topology.build().unwrap()
+}
+
+fn count_sales(flow: &Flow, names: &[&'static str]) {
+    let events = flow.events::<Sale>().category("sale");
+    let stamped = events.timestamps(|sale| Timestamp::from_seconds(sale.cents as i64));
+    let sold = stamped.watermarks(Ascending::new()).stream();
+    let mut branches = sold.share(2).into_iter();
+    for name in names {
+        let keyed = branches
+            .next()
+            .unwrap()
+            .key_by(|sale: &Sale| sale.product.clone());
+        let windows = keyed.named(name).window(Tumbling::of(SECOND));
+        let counted = windows.late_to_dead_letters().aggregate(count());
+        counted.for_each(|_, _| {});
+    }
+    for rest in branches {
+        rest.for_each(|_, _| {});
+    }
 }
 
 const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
@@ -190,5 +193,33 @@ async fn a_letter_that_no_checkpoint_knows_is_not_let_go_of() {
     );
     discard(&known[0]).await.unwrap();
     assert_eq!(letters(&engine).len(), 2);
+    close(engine).await;
+}
+
+/// Story: a letter was looked for in the checkpoints of the first dataflow whose name its stage begins with, where one's name is the
+/// beginning of another's: those did not know it, and it could never be discarded.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_is_of_its_dataflow_where_names_begin_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology =
+        ["counts", "counts/eu"]
+            .into_iter()
+            .fold(Topology::named("shop"), |topology, name| {
+                topology.dataflow_with(name, checkpointed(3_600_000), |flow| {
+                    count_sales(flow, &["kept"]);
+                })
+            });
+    let engine = open(folder.path(), topology.build().unwrap()).await;
+    sell(&engine).await;
+    until(|| of_stage(&engine, "counts/eu/kept").len() == 2).await;
+    let dataflow = engine.dataflow("counts/eu");
+    within(dataflow.checkpoint()).await.unwrap();
+    let known = of_stage(&engine, "counts/eu/kept");
+    let letters = engine.dead_letters();
+    within(letters.discard(&[known[0].id()], "ann", "old"))
+        .await
+        .unwrap();
+    assert_eq!(of_stage(&engine, "counts/eu/kept").len(), 1);
+    drop((dataflow, letters));
     close(engine).await;
 }
