@@ -8,7 +8,8 @@
 //! checkpoints of versions that did not remember it.
 //! Once folder, prefix or format are changed, what was begun before is completed under the names of before, the file that
 //! was being written with the next checkpoint; what was begun later than the checkpoint stays there under its temporary name.
-//! If their folder is gone, a file that was begun in it is missed; complete ones had their names and were taken away.
+//! If their folder is gone, a file that was begun in it is missed. Complete ones count as taken away, with a warning: a checkpoint
+//! does not know whether they have their names yet, and those of a process that died before that are lost with the folder.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -47,6 +48,21 @@ impl Home {
         let folder = self.gone.as_deref()?;
         let is_there = self.naming.temporary(id).exists() || self.naming.complete(id).exists();
         (!is_there).then_some(folder)
+    }
+
+    /// What is said of a complete file that is taken for taken away with its folder, which is not there.
+    fn taken_away(&self, folder: &Path, held: &HeldFile) -> String {
+        let temporary = self.naming.temporary(held.id);
+        let temporary = temporary.file_name().unwrap_or_default().display();
+        let complete = self.naming.complete(held.id);
+        let complete = complete.file_name().unwrap_or_default().display();
+        format!(
+            "{}: the folder is not there: its file {complete} of {} bytes, which was complete, is taken for taken away; if \
+             the process was killed before, it may have had no name yet: it is {temporary} in that folder then, all there, \
+             and has only to be renamed",
+            folder.display(),
+            held.bytes
+        )
     }
 }
 
@@ -150,12 +166,7 @@ impl Place {
             for held in &of.held {
                 let home = self.home_of(held, of)?;
                 if let Some(folder) = home.without(held.id) {
-                    let (folder, file) = (folder.display(), home.naming.complete(held.id));
-                    tracing::warn!(
-                        %folder,
-                        file = %file.display(),
-                        "a folder is not there: its file, which was complete, is taken for taken away"
-                    );
+                    tracing::warn!("{}", home.taken_away(folder, held));
                     continue;
                 }
                 let scheme = home.scheme.map(Box::new);

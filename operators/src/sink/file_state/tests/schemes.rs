@@ -152,6 +152,28 @@ fn a_folder_that_is_gone_with_complete_files_is_not_missed() {
     assert_eq!(names(&new), ["rows-000-000001.csv"]);
 }
 
+/// Story: the warning about a complete file whose folder was gone said no more than that it was taken for taken away. It was lost
+/// with the folder where the process had died before it got its name.
+#[test]
+fn a_complete_file_that_is_taken_for_taken_away_may_have_had_no_name() {
+    let folder = folder(&[]);
+    let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+    let before = place(&old, 0, 1);
+    let moved = changed(&before, |naming| naming.folder.clone_from(&new));
+    let of = saved(0, 2, None, &[(0, 1)]);
+    let home = moved.home(before.naming.scheme().as_ref()).unwrap();
+    let gone = home.without(of.held[0].id);
+    assert_eq!(gone, Some(old.as_path()));
+    let told = home.taken_away(&old, &of.held[0]);
+    for part in [
+        &old.display().to_string(),
+        "rows-000-000001.csv of 4 bytes",
+        "may have had no name yet: it is .rows-000-000001.csv.part in",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
 #[test]
 fn a_folder_under_another_name_is_the_same() {
     let folder = folder(&[]);
