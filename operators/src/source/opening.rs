@@ -3,8 +3,9 @@
 //! A file that is followed may have been renamed since, or several times: it is sought in its folder by its number and
 //! read to its end, then those that had its name in between, then the one that has it now. What had the name in between is
 //! told by its own name, which is that of the file with digits behind it, as rotations give them (`app.log.1`,
-//! `app.log-20261127`), and by when it was last written to. Without a trace of the file that was read the one that
-//! has the name is begun, with a warning. A file that is not followed must be the same, or hold the same.
+//! `app.log-20261127`), and by when it was last written to. Without a trace of the file that was read, or was open and had
+//! nothing yet, the one that has the name is begun, with a warning. A file that is not followed must be the same, or hold
+//! the same.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirEntry, File, Metadata};
@@ -98,6 +99,15 @@ pub(super) fn open(path: &Path, follow: bool, start: &Start) -> Result<Option<Op
     };
     let offset = start.offset;
     match mark.compare(&file, offset).map_err(failed)? {
+        // No bytes say that it is a copy.
+        Before::Same(_) if follow && offset == 0 && mark.number.is_some() => {
+            tracing::warn!(
+                file = %path.display(),
+                "the file of which nothing was read is not found any more: what it had by then is not read; the one that \
+                 has its name now is read from its beginning"
+            );
+            Opening::other(file)
+        }
         Before::Same(before) => Opening::new(file, offset, before),
         Before::Other | Before::Shorter { .. } if follow => {
             tracing::warn!(
@@ -194,7 +204,8 @@ fn is_unread(mark: &FileMark, path: &Path, entry: &DirEntry, metadata: &Metadata
     !is_compressed(Path::new(&name))
         && mark.is_made_with(metadata).unwrap_or_else(|| {
             // Its name is all there is.
-            path.file_name().is_some_and(|own| is_rotated(own, &name))
+            let own = path.file_name();
+            own.is_some_and(|own| is_rotated(own, &name) || is_rotated_within(own, &name))
         })
 }
 
@@ -264,9 +275,25 @@ fn is_rotated(name: &OsStr, other: &OsStr) -> bool {
     let (Some(name), Some(other)) = (name.to_str(), other.to_str()) else {
         return false;
     };
-    let Some(rest) = other.strip_prefix(name) else {
+    other.strip_prefix(name).is_some_and(is_number_or_date)
+}
+
+/// Whether it is what some rotations call a file `name` with an ending: digits before that, as in `app-2026-11-27.log`. Without its
+/// number it may as well be another log of the folder.
+fn is_rotated_within(name: &OsStr, other: &OsStr) -> bool {
+    let (Some(name), Some(other)) = (name.to_str(), other.to_str()) else {
         return false;
     };
+    let Some(dot) = name.rfind('.').filter(|at| *at > 0) else {
+        return false;
+    };
+    let (stem, ending) = name.split_at(dot);
+    let rest = other.strip_prefix(stem);
+    let between = rest.and_then(|rest| rest.strip_suffix(ending));
+    between.is_some_and(is_number_or_date)
+}
+
+fn is_number_or_date(rest: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_digit() || b".-_:T".contains(&byte);
     rest.bytes().all(is_part)
         && rest.starts_with(['.', '-', '_'])

@@ -1,6 +1,11 @@
 //! What rotations do to a file that is followed, besides renaming it.
 
 use super::*;
+#[cfg(unix)]
+use crate::source::{
+    file_mark::FileMark,
+    opening::{self, Start},
+};
 
 /// What no line of JSON is.
 const COMPRESSED: &[u8] = b"\x1f\x8b\x08\x00\n\x00\x01\n";
@@ -101,6 +106,55 @@ fn another_file_that_got_the_number_of_an_unread_one_is_not_read() {
     std::fs::rename(&other, folder.path().join("sales.1")).unwrap();
     let mut restarted = resumed(&path, json(), follow(), &position);
     assert_eq!(looks(&mut restarted), [sale("error", 1), sale("milk", 2)]);
+}
+
+/// Whether a start from this position takes what has the name for another file, and warns.
+#[cfg(unix)]
+fn is_other(path: &Path, position: &[u8]) -> bool {
+    let mark = FileMark::decode(&position[16..45]);
+    assert!(mark.is_some_and(|mark| !mark.has_bytes()));
+    let opened = opening::open(path, true, &Start { offset: 0, mark });
+    opened.unwrap().unwrap().place.is_other
+}
+
+/// Story: a log was new and empty at a checkpoint, then written to and called by its date before its ending. Where nobody knew when
+/// it was made, the next start passed it over, and read the new one as if that was it: its lines were lost without a word.
+#[cfg(unix)]
+#[test]
+fn an_unread_file_is_found_by_a_date_before_its_ending_or_missed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sales.log");
+    std::fs::write(&path, "").unwrap();
+    let mut running = source(&path, json(), follow());
+    assert_eq!(good(&mut running), []);
+    let mut position = saved(&running);
+    drop(running);
+    assert!(!is_other(&path, &position));
+    // One of before, which does not know when its file was made.
+    position[16] = 1;
+    position[37..45].copy_from_slice(&xxhash_rust::xxh3::xxh3_64(b"").to_be_bytes());
+    assert!(!is_other(&path, &position));
+    append(&path, &line("rest", 1));
+    let mut old = folder.path().join("old");
+    std::fs::rename(&path, &old).unwrap();
+    std::fs::write(&path, line("milk", 2)).unwrap();
+    for name in ["sales-2026-11-27.log", "sales.1.log", "sales.log.1"] {
+        let renamed = folder.path().join(name);
+        std::fs::rename(&old, &renamed).unwrap();
+        old = renamed;
+        assert!(!is_other(&path, &position), "{name}");
+        let mut restarted = resumed(&path, json(), follow(), &position);
+        let expected = [sale("rest", 1), sale("milk", 2)];
+        assert_eq!(looks(&mut restarted), expected, "{name}");
+    }
+    for name in ["sales-errors.log", "sales-2026-11-27.txt", "2026-11-27.log"] {
+        let renamed = folder.path().join(name);
+        std::fs::rename(&old, &renamed).unwrap();
+        old = renamed;
+        assert!(is_other(&path, &position), "{name}");
+        let mut restarted = resumed(&path, json(), follow(), &position);
+        assert_eq!(looks(&mut restarted), [sale("milk", 2)], "{name}");
+    }
 }
 
 #[test]
