@@ -4,7 +4,9 @@
 //! none to remove it; the last one that comes to the sink wins. Each key must come to one partition of the sink.
 //! Invariants: (1) readers see a row as some item left it; (2) the stage does not end before its rows are stored.
 //! With checkpoints rows are stored as part of them: what the store holds is what the last complete one has, whatever
-//! was shown since. A savepoint has all rows: a start from it makes the stored ones the same. Without, the table is
+//! was shown since, once all parts of its rows are stored, which are transactions of their own. A run that ends between two of
+//! them leaves rows of two checkpoints. The next one stores all of the last one's before it takes anything; until then readers see
+//! these rows of two, and for good if there is no next one. A savepoint has all rows: a start from it makes the stored ones the same. Without, the table is
 //! emptied when the dataflow starts and made anew from its sources: what is read meanwhile is part of the whole.
 //! Bounds: `hot_rows_max` rows and places in memory per partition. With more of them, half or more are let go: with
 //! checkpoints of those that are stored, so what has changed since the last complete one stays, whatever that is; without,

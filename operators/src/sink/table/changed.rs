@@ -1,7 +1,9 @@
 //! Rows that have changed, from when they were taken to when they are handed over: a part at a time, so that the state's
 //! writer, which others wait for too, has no transaction without a bound.
 //!
-//! Rows of a checkpoint are then stored in several transactions. A start between two of them stores all of them once more.
+//! Rows of a checkpoint are then stored in several transactions. A start between two of them stores all of them once more; until
+//! it has, readers see those of two checkpoints. Not shown at once from memory: they would count as changed since, and be in the
+//! next checkpoint too.
 
 use std::vec::IntoIter;
 
